@@ -1,0 +1,225 @@
+/** The one object that leads to everything else: configuration, server, and the models last heard of. */
+import type { RefreshModelsContext } from "@earendil-works/pi-ai";
+import {
+  baseUrlOf,
+  changesBetween,
+  fallbackModels,
+  isChanged,
+  rememberedFacts,
+  restoredModels,
+  type ServedModel,
+  toServedModel,
+} from "./catalog.ts";
+import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
+import { sentenceOf } from "./server/errors.ts";
+import type { LlamaSwap } from "./server/llama-swap.ts";
+
+/** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
+const START_TIMEOUT_MS = 3000;
+
+/** The part of pi's registry that refreshes catalogues. */
+export interface Registry {
+  refresh(options: {
+    providers: readonly string[];
+    allowNetwork: boolean;
+    signal?: AbortSignal;
+  }): Promise<unknown>;
+}
+
+export interface AiServerOptions {
+  env: Variables;
+  agentDir: string;
+  now: () => number;
+  /** Called after the catalogue changed in a way that a running session must be told of. */
+  onChanged: () => void;
+}
+
+/**
+ * Opens nothing until a server is asked for, and can be closed and used again. The server is made anew when the
+ * configuration is another than before.
+ */
+export class AiServer {
+  readonly #options: AiServerOptions;
+  #stored: Variables = {};
+  #server: { key: string; server: Promise<LlamaSwap> } | undefined;
+  #models: readonly ServedModel[] = [];
+  /** Whether the models came from the server in this process, and not from a store. */
+  #isLive = false;
+  #starting: Promise<readonly ServedModel[] | undefined> | undefined;
+  #problem: string | undefined;
+  /** A list that was read for a command, on its way through pi's refresh. */
+  #found: readonly ServedModel[] | undefined;
+
+  constructor(options: AiServerOptions) {
+    this.#options = options;
+  }
+
+  get models(): readonly ServedModel[] {
+    return this.#models;
+  }
+
+  /** Whether the list was read from the server in this process. */
+  get isLive(): boolean {
+    return this.#isLive;
+  }
+
+  /** Why the last discovery failed: told once, then forgotten. */
+  takeProblem(): string | undefined {
+    const problem = this.#problem;
+    this.#problem = undefined;
+    return problem;
+  }
+
+  isSetUp(stored: Variables | undefined): boolean {
+    return isSetUp(this.#options.env, stored, this.#options.agentDir);
+  }
+
+  isFromEnvironment(name: string): boolean {
+    return Boolean(this.#options.env[name]?.trim());
+  }
+
+  /**
+   * The configuration of this moment.
+   *
+   * @param stored what `/login` stored, where the caller has it; otherwise what was seen last
+   * @throws {ServerError} that names the wrong variable
+   */
+  config(stored: Variables = this.#stored): Config {
+    this.#stored = stored;
+    return readConfig(this.#options.env, stored, this.#options.agentDir);
+  }
+
+  /** The server of this moment's configuration. */
+  async server(stored?: Variables): Promise<LlamaSwap> {
+    const config = this.config(stored);
+    const key = JSON.stringify(config);
+    if (this.#server?.key !== key) {
+      const previous = this.#server;
+      const server = import("./server/llama-swap.ts").then(
+        ({ LlamaSwap }) => new LlamaSwap(config, this.#options.now),
+      );
+      this.#server = { key, server };
+      void previous?.server.then((old) => old.close());
+    }
+    return this.#server.server;
+  }
+
+  /**
+   * Reads the models from the server and keeps them.
+   *
+   * @returns what changed, a line each
+   * @throws {ServerError}
+   */
+  async discover(
+    stored: Variables | undefined,
+    options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
+  ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
+    const server = await this.server(stored);
+    const before = this.#ownModels(server.config);
+    const found = await server.discover(rememberedFacts(before), options);
+    const models = found.map((facts) => toServedModel(facts, server.config));
+    return { models, changes: changesBetween(before, models) };
+  }
+
+  #ownModels(config: Config): ServedModel[] {
+    return restoredModels(this.#models, baseUrlOf(config));
+  }
+
+  /** Hands a list that was just read to pi, which publishes and stores it. */
+  async publish(models: readonly ServedModel[], registry: Registry): Promise<void> {
+    this.#found = models;
+    try {
+      await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: true });
+    } finally {
+      this.#found = undefined;
+    }
+  }
+
+  /** Takes over a list; tells the session when it is another than before. */
+  #keep(models: readonly ServedModel[], isLive: boolean): void {
+    const changed = isChanged(this.#models, models);
+    this.#models = models;
+    this.#isLive = isLive;
+    if (isLive) this.#problem = undefined;
+    if (changed) this.#options.onChanged();
+  }
+
+  /** The model's real window, learnt from an overflow. */
+  correctContextWindow(id: string, tokens: number): void {
+    this.#keep(
+      this.#models.map((model) =>
+        model.id === id && model.contextWindow !== tokens
+          ? {
+              ...model,
+              contextWindow: tokens,
+              maxTokens: Math.min(model.maxTokens, Math.floor(tokens / 2)),
+              aiServer: { ...model.aiServer, context: { value: tokens, source: "live" } },
+            }
+          : model,
+      ),
+      this.#isLive,
+    );
+  }
+
+  /**
+   * pi's refresh of the catalogue. Never throws: a server that cannot be used leaves the list as it was and is told
+   * of once.
+   *
+   * Offline calls restore what is stored. Without it, the several calls of one start share one discovery of at most
+   * three seconds, which no single call's signal ends, since pi aborts each call by the next.
+   */
+  async refresh(context: RefreshModelsContext): Promise<void> {
+    const stored = context.credential?.type === "api_key" ? (context.credential.env ?? {}) : {};
+    try {
+      if (!this.isSetUp(context.credential ? stored : undefined)) return;
+      const config = this.config(stored);
+      const restored = restoredModels(context.stored?.models ?? [], baseUrlOf(config));
+      if (restored.length > 0 && !this.#isLive) {
+        await context.publish({ update: () => this.#keep(restored, false) });
+      }
+      if (context.allowNetwork) {
+        const models = this.#found ?? (await this.discover(stored, { signal: context.signal })).models;
+        await this.#publish(context, models);
+      } else if (restored.length === 0 && !this.#isLive) {
+        await this.#start(context, stored, config);
+      }
+    } catch (error) {
+      if (!context.signal.aborted) this.#problem = sentenceOf(error);
+    }
+  }
+
+  async #start(context: RefreshModelsContext, stored: Variables, config: Config): Promise<void> {
+    if (!isOffline(this.#options.env)) {
+      this.#starting ??= this.discover(stored, { timeoutMs: START_TIMEOUT_MS }).then(
+        ({ models }) => models,
+        (error: unknown) => {
+          this.#problem = sentenceOf(error);
+          return undefined;
+        },
+      );
+      const models = await this.#starting;
+      if (models !== undefined) return this.#publish(context, models);
+    }
+    const models = fallbackModels(config);
+    await context.publish({ update: () => this.#keep(models, false) });
+  }
+
+  async #publish(context: RefreshModelsContext, models: readonly ServedModel[]): Promise<void> {
+    await context.publish({
+      persist: { models: [...models], checkedAt: this.#options.now() },
+      update: () => this.#keep(models, true),
+    });
+  }
+
+  /** Closes every connection. Idempotent; a later use opens them again. */
+  async close(): Promise<void> {
+    const open = this.#server;
+    this.#server = undefined;
+    await (await open?.server)?.close();
+  }
+}
+
+/** pi's own switch: it stops requests that nobody asked for. */
+export function isOffline(env: Variables): boolean {
+  return /^(1|true|yes|on)$/i.test(env.PI_OFFLINE?.trim() ?? "");
+}

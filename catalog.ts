@@ -1,0 +1,188 @@
+/** The server's models as pi's models, and back. Pure. */
+import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
+import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
+import type { ModelTraits } from "./messages.ts";
+import { flag, list, record, text } from "./server/json.ts";
+import type { Fact, ModelFacts, RememberedFacts, Thinking } from "./server/models.ts";
+
+/** The name of this extension's protocol in pi; no other code of pi's knows it. */
+export const API = "ai-server";
+
+/** A model of pi's that carries what is known of it, so that pi's own catalogue store keeps that too. */
+export interface ServedModel extends Model<typeof API> {
+  aiServer: RememberedFacts;
+}
+
+const FREE = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
+const NO_LEVELS: ThinkingLevelMap = { minimal: null, low: null, high: null, xhigh: null, max: null };
+const LEVELS = ["minimal", "low", "medium", "high", "xhigh", "max"] as const;
+
+/** Which of pi's thinking levels a model has: null leaves one out of `/thinking`. */
+function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
+  switch (thinking.kind) {
+    case "none":
+      return undefined;
+    case "switch":
+      return NO_LEVELS;
+    case "always":
+      return { ...NO_LEVELS, off: null };
+    case "budget":
+      return { xhigh: null, max: null };
+    case "effort": {
+      const map: ThinkingLevelMap = thinking.levels.includes("none") ? {} : { off: null };
+      for (const level of LEVELS) if (!thinking.levels.includes(level)) map[level] = null;
+      return map;
+    }
+  }
+}
+
+/** The address as it stands in a model, by which a stored catalogue is known to be this server's. */
+export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
+  return config.origin + config.basePath;
+}
+
+/** One model for pi. An unknown context is registered as a number all the same; its source says so. */
+export function toServedModel(facts: ModelFacts, config: Pick<Config, "origin" | "basePath">): ServedModel {
+  const levels = levelsOf(facts.thinking.value);
+  return {
+    id: facts.id,
+    name: facts.name,
+    api: API,
+    provider: PROVIDER_ID,
+    baseUrl: baseUrlOf(config),
+    reasoning: facts.thinking.value.kind !== "none",
+    ...(levels === undefined ? {} : { thinkingLevelMap: levels }),
+    input: facts.vision.value ? ["text", "image"] : ["text"],
+    cost: FREE,
+    contextWindow: facts.context.value,
+    maxTokens: facts.outputLimit.value,
+    aiServer: {
+      runsAs: facts.runsAs,
+      context: facts.context,
+      outputLimit: facts.outputLimit,
+      vision: facts.vision,
+      thinking: facts.thinking,
+      keepsThinking: facts.keepsThinking,
+    },
+  };
+}
+
+/** The models that stand for the default server as long as it was never reached. */
+export function fallbackModels(config: Config): ServedModel[] {
+  if (!config.isDefaultUrl) return [];
+  const unread = { source: "default" } as const;
+  return MODELS.map(({ id, contextWindow }) =>
+    toServedModel(
+      {
+        id,
+        name: id,
+        state: "unknown",
+        ttlSeconds: undefined,
+        kind: "model",
+        runsAs: id,
+        context: { value: contextWindow, ...unread },
+        outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
+        vision: { value: false, ...unread },
+        thinking: { value: { kind: "none" }, ...unread },
+        keepsThinking: false,
+      },
+      config,
+    ),
+  );
+}
+
+/**
+ * The models of a stored catalogue that are this server's. What stands in the store came from an earlier version
+ * or another server: everything is checked.
+ */
+export function restoredModels(stored: readonly unknown[], baseUrl: string): ServedModel[] {
+  return stored.filter((value): value is ServedModel => {
+    const model = record(value);
+    return (
+      model?.api === API &&
+      model.baseUrl === baseUrl &&
+      text(model.id) !== undefined &&
+      typeof model.contextWindow === "number" &&
+      typeof model.maxTokens === "number" &&
+      Array.isArray(model.input) &&
+      isFact(record(model.aiServer)?.context) &&
+      isFact(record(model.aiServer)?.vision) &&
+      isFact(record(model.aiServer)?.thinking)
+    );
+  });
+}
+
+function isFact(value: unknown): value is Fact<unknown> {
+  return text(record(value)?.source) !== undefined;
+}
+
+/** What is known of a model that pi hands back; a model made by somebody else's configuration knows nothing. */
+function factsOf(model: Model<Api>): Partial<RememberedFacts> {
+  return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<RememberedFacts>) : {};
+}
+
+function isThinking(value: unknown): value is Thinking {
+  const thinking = record(value);
+  if (thinking?.kind === "effort") return list(thinking.levels).length > 0;
+  return ["none", "switch", "budget", "always"].includes(text(thinking?.kind) ?? "");
+}
+
+/** The traits that a request depends on. */
+export function traitsOf(model: Model<Api>): ModelTraits {
+  const { thinking, keepsThinking } = factsOf(model);
+  return {
+    thinking: isThinking(thinking?.value) ? thinking.value : { kind: "none" },
+    keepsThinking: flag(keepsThinking) ?? false,
+  };
+}
+
+/** The id under which the server lists the running model; undefined where it runs elsewhere. */
+export function runsAs(model: Model<Api>): string | undefined {
+  return "aiServer" in model ? text(factsOf(model).runsAs) : model.id;
+}
+
+/** Whether the window was read somewhere, or only registered because pi wants a number. */
+export function isContextKnown(model: Model<Api>): boolean {
+  const source = factsOf(model).context?.source;
+  return source !== undefined && source !== "default";
+}
+
+/** Facts by id, for the next discovery. */
+export function rememberedFacts(models: readonly ServedModel[]): Map<string, RememberedFacts> {
+  return new Map(models.map((model) => [model.id, model.aiServer]));
+}
+
+/** `32k`, `131k`, `1M`: tokens as short as people say them; powers of two by 1024. */
+export function shortTokens(tokens: number): string {
+  if (tokens < 1000) return String(tokens);
+  const unit = tokens % 1024 === 0 ? 1024 : 1000;
+  const thousands = tokens / unit;
+  return thousands >= unit ? `${round(thousands / unit)}M` : `${round(thousands)}k`;
+}
+
+function round(value: number): string {
+  return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
+}
+
+/** What a refresh changed, one line each: added, gone, another context window. */
+export function changesBetween(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
+  const old = new Map(before.map((model) => [model.id, model]));
+  const lines: string[] = [];
+  for (const model of after) {
+    const was = old.get(model.id);
+    if (was === undefined) lines.push(`${model.id}: added`);
+    else if (was.contextWindow !== model.contextWindow) {
+      lines.push(
+        `${model.id}: context ${shortTokens(was.contextWindow)} → ${shortTokens(model.contextWindow)}`,
+      );
+    }
+  }
+  const ids = new Set(after.map((model) => model.id));
+  for (const model of before) if (!ids.has(model.id)) lines.push(`${model.id}: gone`);
+  return lines;
+}
+
+/** Whether pi must be told again, because something that it copied into the session is another now. */
+export function isChanged(before: readonly ServedModel[], after: readonly ServedModel[]): boolean {
+  return JSON.stringify(before) !== JSON.stringify(after);
+}

@@ -1,0 +1,247 @@
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { isAbsolute, join, resolve } from "node:path";
+import { ServerError } from "./server/errors.ts";
+
+/** Environment variables, or what `/login` stored under their names. */
+export type Variables = Readonly<Record<string, string | undefined>>;
+
+export const PROVIDER_ID = "ai-server";
+
+/** What pi gets as the key of a provider that has none; never sent. */
+export const PLACEHOLDER_API_KEY = "ai-server-mtls";
+
+/** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
+export const DEFAULTS = {
+  AI_SERVER_URL: "https://ai.shahondin1624.de",
+  AI_SERVER_CA: "root-ca.pem",
+  AI_SERVER_CLIENT_CERT: "client.pem",
+  AI_SERVER_CLIENT_KEY: "client-key.pem",
+  AI_SERVER_TIMEOUT_MS: 300_000,
+  AI_SERVER_CONNECT_TIMEOUT_MS: 10_000,
+  AI_SERVER_LOAD_TIMEOUT_MS: 600_000,
+  AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
+  AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
+  AI_SERVER_SERVICE_UNIT: "llama-swap.service",
+  AI_SERVER_MODELS_PATH: "/v1/models",
+  AI_SERVER_RUNNING_PATH: "/running",
+  AI_SERVER_UNLOAD_PATH: "/api/models/unload/<id>",
+  AI_SERVER_UNLOAD_ALL_PATH: "/api/models/unload",
+  AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
+} as const;
+
+/** The models of the default server, shown when that server is asked for and was never reached. */
+export const MODELS = [
+  { id: "Qwen_Qwen3.6-35B-A3B-Q8_0", contextWindow: 262_144 },
+  { id: "MiniMax-M2.7-IQ3_XXS", contextWindow: 131_072 },
+] as const;
+
+/** Where requests go and with what they identify themselves. */
+export interface ServerAddress {
+  /** Scheme, host and port: `https://host[:port]`. */
+  origin: string;
+  /** The path of `AI_SERVER_URL` without a slash at its end; empty for the root. Kept before every route. */
+  basePath: string;
+  /** Path of the CA file, or `system` for Node's own roots. */
+  ca: string;
+  clientCert: string;
+  clientKey: string;
+  passphrase: string | undefined;
+  apiKey: string | undefined;
+  connectTimeoutMs: number;
+}
+
+/** Everything that can be set, validated. Durations are in milliseconds, paths of local files are absolute. */
+export interface Config extends ServerAddress {
+  /** How long a stream may stay silent. */
+  timeoutMs: number;
+  /** How long a turn may wait for a model that loads, or for its place in the queue. */
+  loadTimeoutMs: number;
+  /** `user@host` for ssh, or `local` for this machine. */
+  sshHost: string;
+  /** On the server; `~` is the home of the server's user. */
+  presetPath: string;
+  serviceUnit: string;
+  modelsPath: string;
+  runningPath: string;
+  unloadPath: string;
+  unloadAllPath: string;
+  upstreamHealthPath: string;
+  /** Whether URL and server are the defaults, so that the fallback `MODELS` may stand for them. */
+  isDefaultUrl: boolean;
+}
+
+const CERTIFICATE_VARIABLES = [
+  "AI_SERVER_CERTS_DIR",
+  "AI_SERVER_CA",
+  "AI_SERVER_CLIENT_CERT",
+  "AI_SERVER_CLIENT_KEY",
+] as const;
+
+function wrong(name: string, value: string, why: string): ServerError {
+  return new ServerError(`${name} is "${value}": ${why}`, { link: "configuration", remedy: "none" });
+}
+
+/** The environment wins over what was stored; an empty value counts as none. */
+function lookUp(env: Variables, stored: Variables, name: string): string | undefined {
+  return env[name]?.trim() || stored[name]?.trim() || undefined;
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
+
+function parseUrl(value: string): { origin: string; basePath: string } {
+  const name = "AI_SERVER_URL";
+  if (!URL.canParse(value)) {
+    throw wrong(name, value, "that is not a URL. Give it like https://ai.example.org");
+  }
+  const url = new URL(value);
+  if (url.username || url.password) {
+    // The value may hold a password: it is not repeated.
+    throw new ServerError(
+      `${name} holds a user name or password; leave them out, the client certificate signs in.`,
+      {
+        link: "configuration",
+        remedy: "none",
+      },
+    );
+  }
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(url.hostname))) {
+    throw wrong(name, value, "it must begin with https: (http: is for addresses of this machine alone).");
+  }
+  if (url.search || url.hash) throw wrong(name, value, "leave out what comes after ? or #.");
+  return { origin: url.origin, basePath: url.pathname.replace(/\/+$/, "") };
+}
+
+function parseMilliseconds(name: string, value: string | undefined, fallback: number): number {
+  if (value === undefined) return fallback;
+  const number = Number(value);
+  // 2^31 - 1 is the longest that a timer can be set for; a longer one would fire at once.
+  if (!/^\d+$/.test(value) || number < 1 || number > 2_147_483_647) {
+    throw wrong(name, value, "it must be a whole number of milliseconds from 1 to 2147483647.");
+  }
+  return number;
+}
+
+function parseRoute(name: string, value: string): string {
+  if (!value.startsWith("/") || /[\s\p{Cc}#]/u.test(value)) {
+    throw wrong(name, value, "it must begin with a slash and hold neither spaces nor #.");
+  }
+  return value;
+}
+
+/** `~` and relative paths of this machine, made absolute. */
+function localPath(path: string, folder: string, home: string): string {
+  if (path === "~") return home;
+  if (path.startsWith("~/")) return join(home, path.slice(2));
+  return isAbsolute(path) ? path : resolve(folder, path);
+}
+
+function parseSshHost(value: string): string {
+  if (value.startsWith("-") || /[\s\p{Cc}]/u.test(value)) {
+    throw wrong(
+      "AI_SERVER_SSH_HOST",
+      value,
+      "give it like user@host, as in your ssh configuration, or local.",
+    );
+  }
+  return value;
+}
+
+function parsePresetPath(value: string): string {
+  if (!/^(\/|~\/)/.test(value) || /\p{Cc}/u.test(value)) {
+    throw wrong(
+      "AI_SERVER_PRESET_PATH",
+      value,
+      "give the server's own absolute path, or one that begins with ~/.",
+    );
+  }
+  return value;
+}
+
+function parseUnit(value: string): string {
+  if (!/^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*$/.test(value)) {
+    throw wrong(
+      "AI_SERVER_SERVICE_UNIT",
+      value,
+      "that is not a name of a systemd unit, such as llama-swap.service.",
+    );
+  }
+  return value;
+}
+
+/** A header cannot carry line breaks or characters beyond Latin-1; said here rather than by the HTTP client. */
+function parseApiKey(value: string | undefined): string | undefined {
+  if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
+    throw new ServerError("AI_SERVER_API_KEY holds a space or a character that cannot be sent in a header.", {
+      link: "configuration",
+      remedy: "none",
+    });
+  }
+  return value;
+}
+
+/**
+ * Makes the configuration from the environment, what `/login` stored and the defaults, in this order of
+ * precedence. Reads no file.
+ *
+ * @param env the environment of this process
+ * @param stored the `env` of the stored credential; pi hands it over only when a turn or a refresh begins
+ * @param agentDir pi's agent folder, `~/.pi/agent` unless moved
+ * @throws {ServerError} that names the variable which is wrong
+ */
+export function readConfig(env: Variables, stored: Variables, agentDir: string, home = homedir()): Config {
+  const get = (name: string): string | undefined => lookUp(env, stored, name);
+  const text = (name: Exclude<keyof typeof DEFAULTS, `${string}_MS`>): string => get(name) ?? DEFAULTS[name];
+  const duration = (name: Extract<keyof typeof DEFAULTS, `${string}_MS`>): number =>
+    parseMilliseconds(name, get(name), DEFAULTS[name]);
+
+  const url = text("AI_SERVER_URL");
+  const certsDir = localPath(get("AI_SERVER_CERTS_DIR") ?? "certs", agentDir, home);
+  const ca = text("AI_SERVER_CA");
+  return {
+    ...parseUrl(url),
+    ca: ca === "system" ? ca : localPath(ca, certsDir, home),
+    clientCert: localPath(text("AI_SERVER_CLIENT_CERT"), certsDir, home),
+    clientKey: localPath(text("AI_SERVER_CLIENT_KEY"), certsDir, home),
+    // Spaces at the ends may belong to a passphrase.
+    passphrase: env.AI_SERVER_CLIENT_KEY_PASSPHRASE || stored.AI_SERVER_CLIENT_KEY_PASSPHRASE || undefined,
+    apiKey: parseApiKey(get("AI_SERVER_API_KEY")),
+    timeoutMs: duration("AI_SERVER_TIMEOUT_MS"),
+    connectTimeoutMs: duration("AI_SERVER_CONNECT_TIMEOUT_MS"),
+    loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
+    sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
+    presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
+    serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
+    modelsPath: parseRoute("AI_SERVER_MODELS_PATH", text("AI_SERVER_MODELS_PATH")),
+    runningPath: parseRoute("AI_SERVER_RUNNING_PATH", text("AI_SERVER_RUNNING_PATH")),
+    unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),
+    unloadAllPath: parseRoute("AI_SERVER_UNLOAD_ALL_PATH", text("AI_SERVER_UNLOAD_ALL_PATH")),
+    upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
+    isDefaultUrl: url === DEFAULTS.AI_SERVER_URL,
+  };
+}
+
+/**
+ * Whether the user has set up anything at all: a login, the URL, a certificate variable, or one of the three
+ * files in their default place. Cheap, since pi asks many times during a start; never throws.
+ */
+export function isSetUp(env: Variables, stored: Variables | undefined, agentDir: string): boolean {
+  if (stored !== undefined) return true;
+  if (["AI_SERVER_URL", ...CERTIFICATE_VARIABLES].some((name) => env[name]?.trim())) return true;
+  return [DEFAULTS.AI_SERVER_CA, DEFAULTS.AI_SERVER_CLIENT_CERT, DEFAULTS.AI_SERVER_CLIENT_KEY].some((file) =>
+    existsSync(join(agentDir, "certs", file)),
+  );
+}
+
+/**
+ * Puts an id into a route: `<id>` is replaced by the percent-encoded id; a route without it gets the id at its
+ * end.
+ */
+export function routeFor(route: string, id: string): string {
+  const encoded = encodeURIComponent(id);
+  return route.includes("<id>")
+    ? route.replaceAll("<id>", () => encoded)
+    : `${route.replace(/\/+$/, "")}/${encoded}`;
+}

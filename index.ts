@@ -1,0 +1,129 @@
+/** The extension: builds the parts, registers provider and commands, owns start and stop. */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { CommandName } from "./admin.ts";
+import { AiServer, isOffline } from "./ai-server.ts";
+import { isContextKnown } from "./catalog.ts";
+import { PROVIDER_ID } from "./config.ts";
+import { createProvider } from "./provider.ts";
+
+const COMMANDS: Readonly<Record<CommandName, string>> = {
+  "ai-server-status": "Show the models of the AI server and their state",
+  "ai-server-refresh": "Read the models of the AI server again",
+};
+
+/** What lives as long as a session of pi. */
+interface Session {
+  ctx: ExtensionContext;
+  ended: AbortController;
+  /** Notices that were given, so that each comes once a session. */
+  told: Set<string>;
+}
+
+function agentDir(): string {
+  const moved = process.env.PI_CODING_AGENT_DIR;
+  if (!moved) return join(homedir(), ".pi", "agent");
+  return moved.startsWith("~/") ? join(homedir(), moved.slice(2)) : moved;
+}
+
+export default function aiServerExtension(pi: ExtensionAPI): void {
+  let session: Session | undefined;
+  const aiServer = new AiServer({
+    env: process.env,
+    agentDir: agentDir(),
+    now: Date.now,
+    onChanged: () => {
+      // After pi's own refresh: only a new registration gives the session's current model its new window.
+      const current = session;
+      if (current) setImmediate(() => current === session && pi.registerProvider(provider));
+    },
+  });
+  const provider = createProvider(aiServer, {
+    onActivity: (activity, model) => {
+      const current = session;
+      if (current?.ctx.mode !== "tui") return;
+      void import("./ui/activity.ts").then(({ activityLine }) => {
+        if (current === session) current.ctx.ui.setWorkingMessage(activityLine(activity, model.name));
+      });
+    },
+  });
+  pi.registerProvider(provider);
+
+  for (const [name, description] of Object.entries(COMMANDS)) {
+    pi.registerCommand(name, {
+      description,
+      handler: async (_args, ctx) =>
+        (await import("./admin.ts")).runCommand(name as CommandName, aiServer, ctx),
+    });
+  }
+
+  const tell = async (current: Session, text: string): Promise<void> => {
+    if (current.told.has(text)) return;
+    current.told.add(text);
+    const output = await import("./ui/output.ts");
+    if (current === session) output.tell(current.ctx, text, "warning");
+  };
+
+  /** Asks the server without anybody waiting for it; what is wrong is told once. */
+  const refreshInBackground = async (current: Session): Promise<void> => {
+    const { signal } = current.ended;
+    await current.ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: true, signal });
+    await tellProblem(current);
+  };
+
+  const tellProblem = async (current: Session): Promise<void> => {
+    const problem = aiServer.takeProblem();
+    if (problem !== undefined) await tell(current, `AI Server: ${problem}`);
+  };
+
+  const tellOfModel = async (current: Session, model: Model<Api> | undefined): Promise<void> => {
+    if (model?.provider !== PROVIDER_ID) return;
+    const { smallWindowNotice } = await import("./ui/small-window.ts");
+    const notice = smallWindowNotice(model, pi);
+    if (notice !== undefined && isContextKnown(model)) await tell(current, notice);
+  };
+
+  const tellWarnings = async (current: Session): Promise<void> => {
+    const server = await aiServer.server();
+    const identity = await server.http.identity();
+    for (const warning of identity?.warnings ?? []) await tell(current, `AI Server: ${warning}`);
+  };
+
+  pi.on("session_start", (_event, ctx) => {
+    const current: Session = { ctx, ended: new AbortController(), told: new Set() };
+    session = current;
+    if (!aiServer.isSetUp(undefined) && aiServer.models.length === 0) return;
+    const begin = async (): Promise<void> => {
+      await tellProblem(current);
+      if (!aiServer.isLive && !isOffline(process.env)) await refreshInBackground(current);
+      await tellOfModel(current, ctx.model);
+    };
+    // The session begins without waiting; what fails here has been told or ends with the session.
+    begin().catch(() => {});
+  });
+
+  pi.on("model_select", (event) => {
+    if (session) tellOfModel(session, event.model).catch(() => {});
+  });
+
+  pi.on("agent_end", (_event, ctx) => {
+    const current = session;
+    if (current === undefined || ctx.model?.provider !== PROVIDER_ID) return;
+    const finish = async (): Promise<void> => {
+      // A model that was loaded by this turn tells its real window only now.
+      const served = aiServer.models.find((model) => model.id === ctx.model?.id);
+      if (!aiServer.isLive || served?.aiServer.context.source !== "live") await refreshInBackground(current);
+      await tellWarnings(current);
+      await tellOfModel(current, current.ctx.model);
+    };
+    finish().catch(() => {});
+  });
+
+  pi.on("session_shutdown", async () => {
+    session?.ended.abort();
+    session = undefined;
+    await aiServer.close();
+  });
+}

@@ -1,0 +1,346 @@
+/** Pi's transcript as a chat/completions request body. Pure: the same history gives the same bytes. */
+import { createHash } from "node:crypto";
+import type {
+  Api,
+  AssistantMessage,
+  ImageContent,
+  Message,
+  Model,
+  SimpleStreamOptions,
+  TextContent,
+  ThinkingBudgets,
+  ThinkingLevel,
+  Tool,
+  ToolResultMessage,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
+import { collapseSystemMessages, getCurrentTools, getSystemMessageText } from "@earendil-works/pi-ai";
+import { type JsonRecord, record } from "./server/json.ts";
+import type { Thinking } from "./server/models.ts";
+
+type TextPart = { type: "text"; text: string };
+type ImagePart = { type: "image_url"; image_url: { url: string } };
+type ToolCallPart = { id: string; type: "function"; function: { name: string; arguments: string } };
+
+export type ChatMessage =
+  | { role: "system"; content: string }
+  | { role: "user"; content: string | (TextPart | ImagePart)[] }
+  | { role: "assistant"; content: string; reasoning_content?: string; tool_calls?: ToolCallPart[] }
+  | { role: "tool"; tool_call_id: string; content: string };
+
+type AssistantChatMessage = Extract<ChatMessage, { role: "assistant" }>;
+
+/** What the request needs to know of the model beyond what pi registers. */
+export interface ModelTraits {
+  thinking: Thinking;
+  /** Whether the thinking of earlier answers is sent back. */
+  keepsThinking: boolean;
+}
+
+type RequestOptions = Pick<
+  SimpleStreamOptions,
+  "maxTokens" | "reasoning" | "samplingParams" | "temperature" | "thinkingBudgets" | "toolChoice"
+>;
+
+const NO_IMAGE = "(An image stood here; this model does not take images.)";
+const NO_RESULT = "No result: the call was interrupted.";
+const IMAGES_FOLLOW = "(The image follows in the next message.)";
+const RESULT_IMAGES = "Images from the tool results above:";
+
+/** Rough tokens of one image, for the estimate of the room that is left. */
+const IMAGE_TOKENS = 1200;
+const CHARACTERS_PER_TOKEN = 4;
+const LEAST_OUTPUT = 1024;
+
+/** pi's own budgets for its levels, in tokens; levels above high count as high. */
+const THINKING_BUDGETS = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 } as const;
+
+/** Half of a surrogate pair is not valid UTF-8, and llama-server refuses the body that holds one. */
+function wellFormed(text: string): string {
+  return text.toWellFormed();
+}
+
+/**
+ * A JSON value with its keys in the order of its schema's properties, the others sorted behind them: as the model
+ * is likely to have written it, so that the server's cache holds, and the same whoever built the object.
+ */
+function ordered(value: unknown, schema: JsonRecord | undefined): unknown {
+  if (typeof value === "string") return wellFormed(value);
+  if (Array.isArray(value)) return value.map((item) => ordered(item, record(schema?.items)));
+  const object = record(value);
+  if (object === undefined) return value;
+  const properties = record(schema?.properties) ?? {};
+  const known = Object.keys(properties).filter((key) => key in object);
+  const others = Object.keys(object)
+    .filter((key) => !(key in properties))
+    .sort();
+  return Object.fromEntries(
+    [...known, ...others].map((key) => [wellFormed(key), ordered(object[key], record(properties[key]))]),
+  );
+}
+
+/** A JSON schema with its keywords sorted; the order of properties is kept, since the model writes in that order. */
+function orderedSchema(value: unknown, isProperties = false): unknown {
+  if (typeof value === "string") return wellFormed(value);
+  if (Array.isArray(value)) return value.map((item) => orderedSchema(item));
+  const object = record(value);
+  if (object === undefined) return value;
+  const keys = Object.keys(object);
+  if (!isProperties) keys.sort();
+  return Object.fromEntries(
+    keys.map((key) => [key, orderedSchema(object[key], !isProperties && key === "properties")]),
+  );
+}
+
+/** Ids of other providers can be long or hold characters that chat templates choke on. */
+function toolCallId(id: string): string {
+  return /^[A-Za-z0-9_-]{1,64}$/.test(id)
+    ? id
+    : `call_${createHash("sha256").update(id).digest("hex").slice(0, 24)}`;
+}
+
+function imagePart(image: ImageContent): ImagePart {
+  return { type: "image_url", image_url: { url: `data:${image.mimeType};base64,${image.data}` } };
+}
+
+function userMessage(
+  content: string | readonly (TextContent | ImageContent)[],
+  vision: boolean,
+): ChatMessage[] {
+  if (typeof content === "string")
+    return content === "" ? [] : [{ role: "user", content: wellFormed(content) }];
+  const parts = content.flatMap((part): (TextPart | ImagePart)[] => {
+    if (part.type === "image") return [vision ? imagePart(part) : { type: "text", text: NO_IMAGE }];
+    return part.text === "" ? [] : [{ type: "text", text: wellFormed(part.text) }];
+  });
+  if (parts.length === 0) return [];
+  // Plain text as a string: some chat templates print a list of parts as it stands.
+  const texts = parts.flatMap((part) => (part.type === "text" ? [part.text] : []));
+  return [{ role: "user", content: texts.length === parts.length ? texts.join("\n") : parts }];
+}
+
+function assistantMessage(
+  message: AssistantMessage,
+  model: Model<Api>,
+  traits: ModelTraits,
+  schemas: ReadonlyMap<string, JsonRecord | undefined>,
+): AssistantChatMessage | undefined {
+  if (message.stopReason === "error" || message.stopReason === "aborted") return undefined;
+  const own = message.provider === model.provider && message.model === model.id;
+  let text = "";
+  let thinking = "";
+  const calls: ToolCallPart[] = [];
+  for (const block of message.content ?? []) {
+    if (block.type === "text") text += block.text;
+    else if (block.type === "thinking") thinking += own && traits.keepsThinking ? block.thinking : "";
+    else {
+      const args = JSON.stringify(ordered(block.arguments ?? {}, schemas.get(block.name)));
+      calls.push({
+        id: toolCallId(block.id),
+        type: "function",
+        function: { name: block.name, arguments: args },
+      });
+    }
+  }
+  if (text.trim() === "" && calls.length === 0) return undefined;
+  return {
+    role: "assistant",
+    content: wellFormed(text),
+    ...(thinking === "" ? {} : { reasoning_content: wellFormed(thinking) }),
+    ...(calls.length === 0 ? {} : { tool_calls: calls }),
+  };
+}
+
+/** The results of one assistant message's calls, in the order of the calls; missing ones are closed. */
+function toolMessages(
+  calls: readonly ToolCallPart[],
+  results: readonly ToolResultMessage[],
+  vision: boolean,
+): ChatMessage[] {
+  const images: ImagePart[] = [];
+  const messages = calls.map((call): ChatMessage => {
+    const result = results.find(({ toolCallId: id }) => toolCallId(id) === call.id);
+    const content = result?.content ?? [{ type: "text", text: NO_RESULT }];
+    const texts = content.flatMap((part) => (part.type === "text" ? [part.text] : vision ? [] : [NO_IMAGE]));
+    const found = vision ? content.flatMap((part) => (part.type === "image" ? [imagePart(part)] : [])) : [];
+    images.push(...found);
+    const text = texts.join("\n");
+    const fallback = found.length > 0 ? IMAGES_FOLLOW : "(no output)";
+    return { role: "tool", tool_call_id: call.id, content: wellFormed(text.trim() === "" ? fallback : text) };
+  });
+  if (images.length > 0) {
+    messages.push({ role: "user", content: [{ type: "text", text: RESULT_IMAGES }, ...images] });
+  }
+  return messages;
+}
+
+/** Two answers in a row become one: llama-server refuses two at the end. */
+function join(first: AssistantChatMessage, second: AssistantChatMessage): AssistantChatMessage {
+  const thinking = [first.reasoning_content, second.reasoning_content].filter((part) => part !== undefined);
+  return {
+    role: "assistant",
+    content: [first.content, second.content].filter((part) => part !== "").join("\n\n"),
+    ...(thinking.length === 0 ? {} : { reasoning_content: thinking.join("\n\n") }),
+    ...(second.tool_calls === undefined ? {} : { tool_calls: second.tool_calls }),
+  };
+}
+
+/** The messages between one assistant message and the next that answer its calls. */
+function resultsAfter(messages: readonly Message[], at: number): ToolResultMessage[] {
+  const results: ToolResultMessage[] = [];
+  for (const message of messages.slice(at + 1)) {
+    if (message.role === "assistant" && message.stopReason !== "error" && message.stopReason !== "aborted")
+      break;
+    if (message.role === "toolResult") results.push(message);
+  }
+  return results;
+}
+
+/**
+ * Converts the messages of a transcript.
+ *
+ * Later system messages are folded into the first. Failed and aborted answers are left out, as are results whose
+ * call is not sent. Every call is followed by its result, closed with a note where there is none.
+ */
+export function chatMessages(
+  context: TranscriptContext,
+  model: Model<Api>,
+  traits: ModelTraits,
+): ChatMessage[] {
+  const { messages } = collapseSystemMessages(context);
+  const vision = model.input.includes("image");
+  const schemas = new Map(
+    getCurrentTools(context.messages).map((tool) => [tool.name, record(tool.parameters)]),
+  );
+  const converted: ChatMessage[] = [];
+  messages.forEach((message, at) => {
+    if (message.role === "system") {
+      const text = getSystemMessageText(message);
+      if (text !== "") converted.push({ role: "system", content: wellFormed(text) });
+    } else if (message.role === "user") {
+      converted.push(...userMessage(message.content ?? [], vision));
+    } else if (message.role === "assistant") {
+      const answer = assistantMessage(message, model, traits, schemas);
+      if (answer === undefined) return;
+      const last = converted.at(-1);
+      if (last?.role === "assistant") converted.splice(-1, 1, join(last, answer));
+      else converted.push(answer);
+      if (answer.tool_calls)
+        converted.push(...toolMessages(answer.tool_calls, resultsAfter(messages, at), vision));
+    }
+  });
+  return converted;
+}
+
+function toolDefinition(tool: Tool): unknown {
+  return {
+    type: "function",
+    function: {
+      name: tool.name,
+      description: wellFormed(tool.description),
+      parameters: orderedSchema(tool.parameters),
+    },
+  };
+}
+
+function thinkingBudget(level: ThinkingLevel, budgets: ThinkingBudgets | undefined): number {
+  const name = level === "xhigh" || level === "max" ? "high" : level;
+  return budgets?.[name] ?? THINKING_BUDGETS[name];
+}
+
+/**
+ * pi's thinking level in the words of the model's template. llama-server takes `enable_thinking` in
+ * `chat_template_kwargs`, `reasoning_effort` and `thinking_budget_tokens` at the top.
+ */
+function thinkingFields(thinking: Thinking, options: RequestOptions): JsonRecord {
+  const level = options.reasoning;
+  switch (thinking.kind) {
+    case "switch":
+      return { chat_template_kwargs: { enable_thinking: level !== undefined } };
+    case "effort": {
+      const effort = effortFor(level, thinking.levels);
+      return effort === undefined ? {} : { reasoning_effort: effort };
+    }
+    case "budget":
+      return {
+        thinking_budget_tokens: level === undefined ? 0 : thinkingBudget(level, options.thinkingBudgets),
+      };
+    default:
+      return {};
+  }
+}
+
+/** pi's levels above the last declared one mean that one; "off" has a name only where `none` is declared. */
+export function effortFor(level: ThinkingLevel | undefined, levels: readonly string[]): string | undefined {
+  if (level === undefined) return levels.includes("none") ? "none" : undefined;
+  if (levels.includes(level)) return level;
+  return level === "minimal" ? levels.find((name) => name !== "none") : levels.at(-1);
+}
+
+/** Tokens of the body, roughly: four characters each, images apart. */
+function estimateTokens(messages: readonly ChatMessage[], tools: unknown): number {
+  let characters = tools === undefined ? 0 : JSON.stringify(tools).length;
+  let images = 0;
+  for (const message of messages) {
+    if (typeof message.content === "string") characters += message.content.length;
+    else {
+      for (const part of message.content) {
+        if (part.type === "text") characters += part.text.length;
+        else images += 1;
+      }
+    }
+    if (message.role === "assistant") {
+      for (const call of message.tool_calls ?? [])
+        characters += call.function.name.length + call.function.arguments.length;
+    }
+  }
+  return Math.ceil(characters / CHARACTERS_PER_TOKEN) + images * IMAGE_TOKENS;
+}
+
+function sorted(fields: JsonRecord): JsonRecord {
+  return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Fields that a plain chat/completions server may not know, and that the answer can do without. */
+export const OPTIONAL_FIELDS = [
+  "return_progress",
+  "stream_options",
+  "chat_template_kwargs",
+  "reasoning_effort",
+  "thinking_budget_tokens",
+  "tool_choice",
+] as const;
+
+/**
+ * The body of one request.
+ *
+ * @param refused optional fields that this server has refused; left out
+ * @returns an object whose keys come in a fixed order
+ */
+export function chatRequest(
+  context: TranscriptContext,
+  model: Model<Api>,
+  traits: ModelTraits,
+  options: RequestOptions,
+  refused: ReadonlySet<string>,
+): Record<string, unknown> {
+  const messages = chatMessages(context, model, traits);
+  const definitions = getCurrentTools(context.messages).map(toolDefinition);
+  const tools = definitions.length === 0 ? undefined : definitions;
+  const room = model.contextWindow - estimateTokens(messages, tools);
+  const body: Record<string, unknown> = {
+    model: model.id,
+    messages,
+    stream: true,
+    stream_options: { include_usage: true },
+    return_progress: true,
+    max_tokens: Math.min(options.maxTokens ?? model.maxTokens, Math.max(room, LEAST_OUTPUT)),
+    ...(tools === undefined ? {} : { tools }),
+    ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
+    ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
+    ...thinkingFields(traits.thinking, options),
+    ...sorted({ ...model.samplingParams, ...options.samplingParams }),
+  };
+  for (const name of refused) delete body[name];
+  return body;
+}

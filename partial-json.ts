@@ -1,0 +1,201 @@
+/**
+ * The arguments of a tool call while they grow. Each piece is read once, so that the cost is linear in the length:
+ * parsing the whole text again for every piece makes a call of 20,000 pieces take many seconds.
+ */
+import type { JsonObject, JsonValue } from "@earendil-works/pi-ai";
+
+type Container = { [key: string]: JsonValue } | JsonValue[];
+type Expect = "key" | "colon" | "value" | "comma";
+
+interface Level {
+  container: Container;
+  key: string;
+  expect: Expect;
+}
+
+const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f" };
+const PLAIN = /[^"\\]+/y;
+const SPACE = /[\s]+/y;
+const SCALAR = /[^\s,\]}"[{:]+/y;
+
+/** Deeper levels are not followed any more; their text is still kept and parsed at the end. */
+const MAX_DEPTH = 64;
+
+/** Reads JSON text piece by piece; a lenient preview on the way, one strict parse at the end. */
+export class PartialJson {
+  #text = "";
+  #root: JsonObject = {};
+  readonly #levels: Level[] = [];
+  /** Open string: its characters so far, undefined outside of strings. */
+  #string: string | undefined;
+  /** A number or literal, or an escape, that the last piece cut. */
+  #rest = "";
+  #ended = false;
+
+  /** The text received so far. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Whether any value was begun. */
+  get isEmpty(): boolean {
+    return this.#text === "";
+  }
+
+  /**
+   * Reads the next piece.
+   *
+   * @returns what can be seen of the arguments so far: a new object each time, whose nested values are shared
+   */
+  append(piece: string): JsonObject {
+    this.#text += piece;
+    if (!this.#ended) this.#read(this.#rest + piece);
+    return { ...this.#root };
+  }
+
+  /**
+   * The finished arguments, strictly parsed.
+   *
+   * @returns the object; an empty one and the reason where the text is not a JSON object
+   */
+  finish(): { arguments: JsonObject; error?: string } {
+    if (this.#text.trim() === "") return { arguments: {} };
+    try {
+      const value: unknown = JSON.parse(this.#text);
+      if (typeof value === "object" && value !== null && !Array.isArray(value))
+        return { arguments: value as JsonObject };
+      return { arguments: {}, error: "The arguments are JSON, but not an object." };
+    } catch (error) {
+      return { arguments: {}, error: `The arguments are not valid JSON: ${(error as Error).message}` };
+    }
+  }
+
+  #read(text: string): void {
+    this.#rest = "";
+    let at = 0;
+    while (at < text.length && !this.#ended) {
+      const next = this.#string === undefined ? this.#readToken(text, at) : this.#readString(text, at);
+      if (next === at) {
+        this.#rest = text.slice(at);
+        break;
+      }
+      at = next;
+    }
+    if (this.#string !== undefined) this.#showString();
+  }
+
+  /** Reads on inside a string; returns where it stopped, `at` itself when an escape is cut. */
+  #readString(text: string, at: number): number {
+    PLAIN.lastIndex = at;
+    if (PLAIN.test(text)) {
+      this.#string += text.slice(at, PLAIN.lastIndex);
+      return PLAIN.lastIndex;
+    }
+    if (text[at] === '"') {
+      this.#closeString();
+      return at + 1;
+    }
+    const escaped = text[at + 1];
+    if (escaped === undefined) return at;
+    if (escaped !== "u") {
+      this.#string += ESCAPES[escaped] ?? escaped;
+      return at + 2;
+    }
+    if (text.length < at + 6) return at;
+    this.#string += String.fromCharCode(Number.parseInt(text.slice(at + 2, at + 6), 16) || 0xfffd);
+    return at + 6;
+  }
+
+  #readToken(text: string, at: number): number {
+    SPACE.lastIndex = at;
+    if (SPACE.test(text)) return SPACE.lastIndex;
+    const character = text[at] ?? "";
+    const level = this.#levels.at(-1);
+    switch (character) {
+      case "{":
+      case "[":
+        this.#open(character === "{" ? {} : []);
+        return at + 1;
+      case "}":
+      case "]":
+        this.#levels.pop();
+        this.#ended = this.#levels.length === 0;
+        return at + 1;
+      case ",":
+        if (level) level.expect = Array.isArray(level.container) ? "value" : "key";
+        return at + 1;
+      case ":":
+        if (level) level.expect = "value";
+        return at + 1;
+      case '"':
+        this.#string = "";
+        return at + 1;
+      default:
+        return this.#readScalar(text, at);
+    }
+  }
+
+  /** A number or literal counts once something stands behind it. */
+  #readScalar(text: string, at: number): number {
+    SCALAR.lastIndex = at;
+    if (!SCALAR.test(text)) return at + 1;
+    const end = SCALAR.lastIndex;
+    if (end === text.length) return at;
+    try {
+      this.#set(JSON.parse(text.slice(at, end)) as JsonValue);
+    } catch {
+      // Not JSON: the strict parse at the end tells.
+    }
+    return end;
+  }
+
+  #open(container: Container): void {
+    if (this.#levels.length === 0) {
+      if (!Array.isArray(container)) this.#root = container;
+    } else {
+      this.#set(container);
+    }
+    if (this.#levels.length >= MAX_DEPTH) this.#ended = true;
+    this.#levels.push({ container, key: "", expect: Array.isArray(container) ? "value" : "key" });
+  }
+
+  #closeString(): void {
+    const level = this.#levels.at(-1);
+    if (level?.expect === "key") {
+      level.key = this.#string ?? "";
+      level.expect = "colon";
+    } else {
+      this.#showString();
+      if (level) level.expect = "comma";
+    }
+    this.#string = undefined;
+  }
+
+  #showString(): void {
+    const level = this.#levels.at(-1);
+    if (level === undefined || level.expect === "key" || this.#string === undefined) return;
+    // An item is added once, when its string begins; from then on it is the last one.
+    if (Array.isArray(level.container)) {
+      if (level.expect === "value") level.container.push(this.#string);
+      else level.container[level.container.length - 1] = this.#string;
+      level.expect = "comma";
+    } else {
+      this.#assign(level.container, level.key, this.#string);
+    }
+  }
+
+  #set(value: JsonValue): void {
+    const level = this.#levels.at(-1);
+    if (level === undefined) return;
+    if (Array.isArray(level.container)) level.container.push(value);
+    else this.#assign(level.container, level.key, value);
+    level.expect = "comma";
+  }
+
+  /** `__proto__` as a key must become a property and nothing else. */
+  #assign(container: { [key: string]: JsonValue }, key: string, value: JsonValue): void {
+    if (key === "__proto__") {
+      Object.defineProperty(container, key, { value, enumerable: true, configurable: true, writable: true });
+    } else container[key] = value;
+  }
+}

@@ -1,0 +1,85 @@
+/** The provider `ai-server` as pi sees it. */
+import type {
+  Api,
+  AssistantMessageEventStream,
+  Model,
+  Provider,
+  SimpleStreamOptions,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
+import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
+import type { AiServer } from "./ai-server.ts";
+import { runsAs, traitsOf } from "./catalog.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
+import type { Activity } from "./stream.ts";
+
+export interface ProviderHooks {
+  onActivity(activity: Activity, model: Model<Api>): void;
+}
+
+/** Waits, and rejects with the signal's reason when it is aborted meanwhile. */
+function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    if (signal.aborted) return reject(signal.reason);
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    }, milliseconds);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+/** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
+export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provider {
+  const streamSimple = (
+    model: Model<Api>,
+    context: TranscriptContext,
+    options: SimpleStreamOptions = {},
+  ): AssistantMessageEventStream => {
+    const stream = createAssistantMessageEventStream();
+    const parts = {
+      server: (stored: Record<string, string | undefined>) => aiServer.server(stored),
+      traits: traitsOf,
+      runsAs,
+      onActivity: hooks.onActivity,
+      onContextWindow: (served: Model<Api>, tokens: number) =>
+        aiServer.correctContextWindow(served.id, tokens),
+      now: Date.now,
+      sleep,
+    };
+    void import("./stream.ts").then(({ streamTurn }) => streamTurn(parts, stream, model, context, options));
+    return stream;
+  };
+
+  return {
+    id: PROVIDER_ID,
+    name: "AI Server",
+    auth: {
+      apiKey: {
+        name: "AI Server (client certificate)",
+        login: async (interaction) => (await import("./login.ts")).login(aiServer, interaction),
+        check: async ({ credential }) =>
+          aiServer.isSetUp(credential && (credential.env ?? {}))
+            ? { type: "api_key", source: credential ? "/login" : "AI_SERVER_* or certificate files" }
+            : undefined,
+        resolve: async ({ credential }) =>
+          aiServer.isSetUp(credential && (credential.env ?? {}))
+            ? {
+                auth: { apiKey: PLACEHOLDER_API_KEY },
+                ...(credential?.env ? { env: credential.env } : {}),
+                source: credential ? "/login" : "AI_SERVER_* or certificate files",
+              }
+            : undefined,
+      },
+    },
+    getModels: () => aiServer.models,
+    refreshModels: (context) => aiServer.refresh(context),
+    // The options of other protocols do not reach this one.
+    stream: (model, context, options) => streamSimple(model, context, options as SimpleStreamOptions),
+    streamSimple,
+  };
+}

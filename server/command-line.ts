@@ -1,0 +1,47 @@
+import { split } from "shlex";
+
+/** What the flags of a llama-server's command line tell. */
+export interface CommandLine {
+  /** Tokens a single request may use: `--ctx-size` divided by the slots. */
+  context: number | undefined;
+  /** Embedding or reranking: not a chat model. */
+  isChat: boolean;
+}
+
+/** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
+function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
+  let found: string | undefined;
+  words.forEach((word, at) => {
+    const equals = word.indexOf("=");
+    if (names.includes(word)) found = words[at + 1];
+    else if (equals > 0 && names.includes(word.slice(0, equals))) found = word.slice(equals + 1);
+  });
+  return found;
+}
+
+function wholeNumber(value: string | undefined): number | undefined {
+  return value !== undefined && /^\d+$/.test(value) && Number(value) > 0 ? Number(value) : undefined;
+}
+
+/**
+ * Reads the command line that llama-swap shows in `/running`: macros are expanded there, comment lines are gone,
+ * line breaks and quotes are kept.
+ *
+ * @returns what is known; everything undefined where the text cannot be split into words
+ */
+export function readCommandLine(command: string): CommandLine {
+  let words: string[];
+  try {
+    words = split(command.replace(/\\\r?\n/g, " "));
+  } catch {
+    return { context: undefined, isChat: true };
+  }
+  const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
+  const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
+  if (total === undefined) return { context: undefined, isChat };
+  // One KV cache for all slots: each request may use the whole window.
+  const slots = words.includes("--kv-unified")
+    ? 1
+    : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
+  return { context: Math.floor(total / slots), isChat };
+}

@@ -1,0 +1,84 @@
+/**
+ * The part of the way to the model at which something failed, in the order in which a request travels.
+ * `/ai-server-status` names it.
+ */
+export type Link =
+  | "configuration"
+  | "certificates"
+  | "DNS"
+  | "TCP"
+  | "TLS"
+  | "Caddy"
+  | "llama-swap"
+  | "model"
+  | "stream";
+
+/**
+ * What helps: `none` (asking again gives the same answer), `retry` (it may pass), `compact` (the prompt is
+ * larger than the context window).
+ */
+export type Remedy = "none" | "retry" | "compact";
+
+export interface FaultDetails {
+  link: Link;
+  remedy: Remedy;
+  /** Text of the server's that the sentence quotes; may be left out or reworded where its words mislead. */
+  quote?: string;
+  /** The real context window in tokens, where an overflow error told it. */
+  contextWindow?: number;
+  /** HTTP status of the answer, where there was one. */
+  status?: number;
+  cause?: unknown;
+}
+
+/**
+ * The one error that leaves `server/` and `config.ts`: its message is a sentence for the user (what failed, the
+ * likely cause, the next step); the original error stays as `cause` and is never shown.
+ */
+export class ServerError extends Error {
+  readonly link: Link;
+  readonly remedy: Remedy;
+  readonly quote: string | undefined;
+  readonly contextWindow: number | undefined;
+  readonly status: number | undefined;
+
+  constructor(message: string, details: FaultDetails) {
+    super(message, { cause: details.cause });
+    this.name = "ServerError";
+    this.link = details.link;
+    this.remedy = details.remedy;
+    this.quote = details.quote;
+    this.contextWindow = details.contextWindow;
+    this.status = details.status;
+  }
+}
+
+/** The sentence of any thrown value; for errors that are not ours, their message without a stack. */
+export function sentenceOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a Node, undici or OpenSSL error, looked for along the causes. */
+export function codeOf(error: unknown): string {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const code: unknown = "code" in at ? at.code : undefined;
+    if (typeof code === "string" && code !== "") return code;
+  }
+  return "";
+}
+
+/**
+ * Makes text from the network safe to show: no terminal control, no escape sequence, at most `limit`
+ * characters, line breaks kept as such.
+ */
+export function cleanText(text: string, limit = 2000): string {
+  const plain = text
+    // OSC and CSI sequences whole, so that their printable rest does not stay behind.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed here
+    .replace(/\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b\[[0-?]*[ -/]*[@-~]|\u001b./g, "")
+    .replace(/\r\n?/g, "\n")
+    .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
+    .replace(/\t/g, "  ")
+    .trim();
+  return plain.length > limit ? `${plain.slice(0, limit)}…` : plain;
+}

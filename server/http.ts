@@ -1,0 +1,254 @@
+import { Agent, buildConnector, type Dispatcher } from "undici";
+import type { ServerAddress } from "../config.ts";
+import { codeOf, ServerError } from "./errors.ts";
+import { answerFault, transportFault } from "./faults.ts";
+import { type Identity, loadIdentity, stampOf } from "./identity.ts";
+
+/** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
+const MAX_JSON_BYTES = 8 * 1024 * 1024;
+
+/**
+ * How long an idle connection is kept, in milliseconds: longer than a user reads an answer. A server that closes
+ * earlier is noticed when it does.
+ */
+const KEEP_ALIVE_MS = 600_000;
+
+export interface HttpRequest {
+  method: "GET" | "POST";
+  /** Route from the server's root, query included; `AI_SERVER_URL`'s own path is put before it. */
+  path: string;
+  body?: string;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
+export interface HttpResponse {
+  status: number;
+  headers: Record<string, string>;
+  body: Dispatcher.ResponseData["body"];
+}
+
+interface Connection {
+  agent: Agent;
+  identity: Identity | undefined;
+}
+
+/** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
+const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+
+/**
+ * Opens TLS connections that resume the last session: undici keeps sessions only as long as the garbage collector
+ * lets it, so that a turn after a long pause would pay for a whole handshake with two certificates.
+ */
+function resumingConnector(identity: Identity, timeout: number): buildConnector.connector {
+  let session: Buffer | undefined;
+  const options: buildConnector.BuildOptions = {
+    ca: identity.ca,
+    cert: identity.cert,
+    key: identity.key,
+    passphrase: identity.passphrase,
+    minVersion: "TLSv1.2",
+    // Said although it is the default: NODE_TLS_REJECT_UNAUTHORIZED=0 must not switch the check off.
+    rejectUnauthorized: true,
+    allowH2: false,
+    timeout,
+    maxCachedSessions: 0,
+  };
+  return (target, callback) => {
+    const connect = buildConnector({ ...options, ...(session === undefined ? {} : { session }) });
+    connect(target, (...result) => {
+      const [, socket] = result;
+      if (socket && "getSession" in socket) {
+        // TLS 1.3 sends its tickets after the handshake, TLS 1.2 within it.
+        socket.on("session", (ticket: Buffer) => {
+          session = ticket;
+        });
+        if (socket.getProtocol() === "TLSv1.2") session = socket.getSession() ?? session;
+      }
+      callback(...result);
+    });
+  };
+}
+
+/**
+ * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
+ * Only the configured CA is trusted, redirects are not followed, proxy variables are not read and no global
+ * dispatcher is touched.
+ */
+export class Http {
+  readonly #address: ServerAddress;
+  readonly #now: () => number;
+  #connection: Promise<Connection> | undefined;
+  #stamp = "";
+  /** Connections of replaced certificates, which may still carry a stream. */
+  readonly #retired = new Set<Agent>();
+
+  constructor(address: ServerAddress, now: () => number = Date.now) {
+    this.#address = address;
+    this.#now = now;
+  }
+
+  get #isTls(): boolean {
+    return this.#address.origin.startsWith("https:");
+  }
+
+  /**
+   * The checked certificates, read again when a file changed; undefined for plain HTTP.
+   *
+   * @throws {ServerError} of link `certificates`
+   */
+  async identity(): Promise<Identity | undefined> {
+    return (await this.#connect()).identity;
+  }
+
+  async #connect(): Promise<Connection> {
+    const stamp = this.#isTls ? await stampOf(this.#address) : "plain";
+    if (this.#connection === undefined || this.#stamp !== stamp) {
+      const previous = this.#connection;
+      const opened = this.#open();
+      this.#connection = opened;
+      this.#stamp = stamp;
+      // A failure is not kept: changed rights repair it without changing the stamp.
+      opened.catch(() => {
+        if (this.#connection === opened) this.#connection = undefined;
+      });
+      previous?.then(
+        ({ agent }) => this.#retire(agent),
+        () => undefined,
+      );
+    }
+    return this.#connection;
+  }
+
+  async #open(): Promise<Connection> {
+    const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
+    const timeout = this.#address.connectTimeoutMs;
+    const agent = new Agent({
+      connect: identity ? resumingConnector(identity, timeout) : { timeout },
+      allowH2: false,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      // A load or a long prompt sends nothing for minutes: the callers time, and know why they do.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+    return { agent, identity };
+  }
+
+  #retire(agent: Agent): void {
+    this.#retired.add(agent);
+    void agent.close().finally(() => this.#retired.delete(agent));
+  }
+
+  /**
+   * Sends one request and returns as soon as the answer's headers are there. A request that met a connection which
+   * the server had just closed is sent again once; a POST may then have been received twice.
+   *
+   * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
+   */
+  async request(request: HttpRequest): Promise<HttpResponse> {
+    const { agent } = await this.#connect();
+    try {
+      return await this.#send(agent, request);
+    } catch (error) {
+      if (request.signal?.aborted) throw error;
+      if (!LOST_CONNECTION.has(codeOf(error))) throw transportFault(error, this.#address);
+    }
+    try {
+      return await this.#send(agent, request);
+    } catch (error) {
+      if (request.signal?.aborted) throw error;
+      throw transportFault(error, this.#address);
+    }
+  }
+
+  async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
+    const { origin, basePath, apiKey } = this.#address;
+    const headers: Record<string, string> = {
+      accept: "application/json, text/event-stream",
+      ...request.headers,
+    };
+    if (request.body !== undefined) headers["content-type"] = "application/json";
+    if (apiKey !== undefined) headers.authorization = `Bearer ${apiKey}`;
+    const {
+      statusCode,
+      headers: received,
+      body,
+    } = await agent.request({
+      origin,
+      path: basePath + request.path,
+      method: request.method,
+      headers,
+      body: request.body ?? null,
+      signal: request.signal ?? null,
+    });
+    // A body that is dropped without being read reports its own end; nobody is left to hear it.
+    body.on("error", () => {});
+    return { status: statusCode, headers: flatten(received), body };
+  }
+
+  /**
+   * Reads a JSON answer.
+   *
+   * @returns the parsed value, of any shape: the caller checks it
+   * @throws {ServerError} also for a status other than 200 and for what is not JSON
+   */
+  async json(
+    path: string,
+    options: { signal?: AbortSignal | undefined; timeoutMs: number },
+  ): Promise<unknown> {
+    const limit = AbortSignal.timeout(options.timeoutMs);
+    const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
+    try {
+      const response = await this.request({ method: "GET", path, signal });
+      const text = await readText(response.body, MAX_JSON_BYTES);
+      if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
+      try {
+        return JSON.parse(text);
+      } catch (error) {
+        throw new ServerError(
+          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
+          { link: "llama-swap", remedy: "none", status: response.status, cause: error },
+        );
+      }
+    } catch (error) {
+      if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
+        throw new ServerError(
+          `The server did not answer ${path} within ${Math.ceil(options.timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
+          { link: "llama-swap", remedy: "retry", cause: error },
+        );
+      }
+      if (options.signal?.aborted || error instanceof ServerError) throw error;
+      throw transportFault(error, this.#address);
+    }
+  }
+
+  /** Closes every connection at once, running requests too. Idempotent. */
+  async close(): Promise<void> {
+    const current = await this.#connection?.catch(() => undefined);
+    this.#connection = undefined;
+    const agents = [...this.#retired, ...(current ? [current.agent] : [])];
+    await Promise.all(agents.map((agent) => agent.destroy()));
+  }
+}
+
+/** Header names in lower case; repeated headers joined as HTTP joins them. */
+function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, string> {
+  const flat: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) flat[name] = Array.isArray(value) ? value.join(", ") : value;
+  }
+  return flat;
+}
+
+/** Reads a body as text, at most `limit` bytes; the connection of a longer one is closed. */
+export async function readText(body: HttpResponse["body"], limit: number): Promise<string> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of body as AsyncIterable<Buffer>) {
+    pieces.push(piece);
+    size += piece.length;
+    if (size >= limit) break;
+  }
+  return Buffer.concat(pieces).subarray(0, limit).toString("utf8");
+}

@@ -1,0 +1,200 @@
+import type { Config } from "../config.ts";
+import { routeFor } from "../config.ts";
+import { cleanText, ServerError } from "./errors.ts";
+import { Http, type HttpResponse } from "./http.ts";
+import { flag, list, record } from "./json.ts";
+import {
+  type LiveFacts,
+  type ModelFacts,
+  modelsOf,
+  parseProps,
+  parseRunning,
+  type RememberedFacts,
+  type RunningModel,
+} from "./models.ts";
+
+/** Milliseconds for an answer that llama-swap gives without asking a model. */
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** `/running` is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
+const RUNNING_INTERVAL_MS = 1000;
+
+const LOG_IDLE_MS = 300;
+const LOG_LIMIT_MS = 2000;
+const LOG_BYTES = 128 * 1024;
+
+/** One llama-swap (or a single llama-server) behind one address. Reading never loads a model. */
+export class LlamaSwap {
+  readonly config: Config;
+  readonly http: Http;
+  readonly #now: () => number;
+  #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
+  /** Fields of a request body that this server refused once. */
+  readonly refusedFields = new Set<string>();
+
+  constructor(config: Config, now: () => number = Date.now) {
+    this.config = config;
+    this.http = new Http(config, now);
+    this.#now = now;
+  }
+
+  /**
+   * What runs at this moment; all callers within a second share one request.
+   *
+   * @returns undefined where the server has no such route (a plain llama-server)
+   * @throws {ServerError}
+   */
+  async running(signal?: AbortSignal): Promise<RunningModel[] | undefined> {
+    const now = this.#now();
+    if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
+      // Shared by several turns: one caller's signal must not end it for the others.
+      const answer = this.#askRunning();
+      this.#running = { at: now, answer };
+      answer.catch(() => undefined);
+    }
+    return abortable(this.#running.answer, signal);
+  }
+
+  async #askRunning(): Promise<RunningModel[] | undefined> {
+    try {
+      return parseRunning(await this.http.json(this.config.runningPath, { timeoutMs: ANSWER_TIMEOUT_MS }));
+    } catch (error) {
+      if (error instanceof ServerError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Reads which models there are and what is known of each: the list, what runs, and the live facts of those that
+   * are ready.
+   *
+   * @param timeoutMs for each of the requests
+   * @throws {ServerError} where list or `/running` cannot be had; a model's own failure loses only its live facts
+   */
+  async discover(
+    lastSeen: ReadonlyMap<string, RememberedFacts>,
+    options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
+  ): Promise<ModelFacts[]> {
+    const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? ANSWER_TIMEOUT_MS };
+    this.#running = undefined;
+    const [models, running] = await Promise.all([
+      this.http.json(this.config.modelsPath, limits),
+      this.running(options.signal),
+    ]);
+    if (!Array.isArray(record(models)?.data)) {
+      throw new ServerError(
+        `The server's answer to ${this.config.modelsPath} is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.`,
+        { link: "llama-swap", remedy: "none" },
+      );
+    }
+    const ready = running?.filter((model) => model.state === "ready") ?? [];
+    const live = await Promise.all(
+      ready.map(
+        async ({ id }): Promise<[string, LiveFacts]> => [
+          id,
+          // A model that cannot tell loses only its live facts.
+        parseProps(await this.#upstream(id, "props", limits).catch(() => undefined)),
+        ],
+      ),
+    );
+    options.signal?.throwIfAborted();
+    return modelsOf({ models, running, live: new Map(live) }, lastSeen);
+  }
+
+  /** Only for ids that `/running` shows as ready: any other would be loaded by it. */
+  #upstream(
+    id: string,
+    route: "props" | "slots",
+    limits: { signal?: AbortSignal | undefined; timeoutMs: number },
+  ): Promise<unknown> {
+    return this.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
+  }
+
+  /**
+   * Whether a ready model works on a request, told by its slots. Unknown counts as no.
+   *
+   * @param id of a model that `/running` shows as ready
+   */
+  async isWorking(id: string, signal: AbortSignal): Promise<boolean> {
+    const slots = await this.#upstream(id, "slots", { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(
+      () => undefined,
+    );
+    return list(slots).some((slot) => flag(record(slot)?.is_processing) === true);
+  }
+
+  /** Posts a chat/completions body; the answer's headers come when the model is loaded and the server answers. */
+  chat(body: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
+    return this.http.request({
+      method: "POST",
+      path: "/v1/chat/completions",
+      body,
+      headers: { ...headers, accept: "text/event-stream, application/json" },
+      signal,
+    });
+  }
+
+  /**
+   * The last lines of a model's log: where the reason of a failed start is. The stream has no end, so that it is
+   * read until it pauses.
+   *
+   * @returns cleaned lines, none when the server has no such log; never throws
+   */
+  async logTail(id: string, lines: number, signal?: AbortSignal): Promise<string[]> {
+    const ended = new AbortController();
+    const stop = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+    const limit = setTimeout(() => ended.abort(), LOG_LIMIT_MS);
+    let idle: NodeJS.Timeout | undefined;
+    const pieces: Buffer[] = [];
+    try {
+      const response = await this.http.request({
+        method: "GET",
+        path: `/logs/stream/${encodeURIComponent(id)}`,
+        signal: stop,
+      });
+      if (response.status !== 200) {
+        response.body.destroy();
+        return [];
+      }
+      let size = 0;
+      for await (const piece of response.body as AsyncIterable<Buffer>) {
+        pieces.push(piece);
+        size += piece.length;
+        while (size > LOG_BYTES && pieces.length > 1) size -= pieces.shift()?.length ?? 0;
+        clearTimeout(idle);
+        idle = setTimeout(() => ended.abort(), LOG_IDLE_MS);
+      }
+    } catch {
+      // Ended by one of the timers, or not to be had: what was read is what there is.
+    } finally {
+      clearTimeout(limit);
+      clearTimeout(idle);
+    }
+    const text = cleanText(Buffer.concat(pieces).toString("utf8"), LOG_BYTES);
+    return text
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "")
+      .slice(-lines);
+  }
+
+  /** Closes all connections. Idempotent. */
+  close(): Promise<void> {
+    return this.http.close();
+  }
+}
+
+/** The same promise for one caller that may stop waiting. */
+async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,253 @@
+/** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
+import { readCommandLine } from "./command-line.ts";
+import { count, flag, type JsonRecord, list, number, record, text, texts } from "./json.ts";
+
+/** Where a fact was read, the most trusted first. */
+export type Source = "live" | "declared" | "command line" | "last seen" | "default";
+
+export interface Fact<T> {
+  value: T;
+  source: Source;
+}
+
+/**
+ * How a model's thinking is controlled: not at all, by `chat_template_kwargs.enable_thinking`, by
+ * `reasoning_effort` with the named levels, by `thinking_budget_tokens`, or always on.
+ */
+export type Thinking =
+  | { kind: "none" }
+  | { kind: "switch" }
+  | { kind: "effort"; levels: readonly string[] }
+  | { kind: "budget" }
+  | { kind: "always" };
+
+/** `unknown`: the server does not tell. llama-swap before v218 shows a starting model as unloaded. */
+export type ModelState = "ready" | "starting" | "stopping" | "unloaded" | "unknown";
+
+/** One entry of `/running`. */
+export interface RunningModel {
+  id: string;
+  state: ModelState;
+  commandLine: string | undefined;
+  /** Idle seconds after which it is unloaded; 0 never. */
+  ttlSeconds: number | undefined;
+}
+
+/** What a loaded model says of itself in `/props`. */
+export interface LiveFacts {
+  context: number | undefined;
+  vision: boolean | undefined;
+  thinking: Thinking | undefined;
+  keepsThinking: boolean | undefined;
+}
+
+/** One model that can be chatted with. */
+export interface ModelFacts {
+  /** As the server spells it. */
+  id: string;
+  name: string;
+  state: ModelState;
+  ttlSeconds: number | undefined;
+  /** A peer runs on another server, a selector chooses among models for each request. */
+  kind: "model" | "alias" | "peer" | "selector";
+  /** The id under which `/running` lists it; undefined for peers and selectors, which are never there. */
+  runsAs: string | undefined;
+  /** Tokens of prompt and answer together that one request may use. */
+  context: Fact<number>;
+  /** Tokens that one answer may have. */
+  outputLimit: Fact<number>;
+  vision: Fact<boolean>;
+  thinking: Fact<Thinking>;
+  /** Whether earlier thinking is sent back, because the chat template reads it. */
+  keepsThinking: boolean;
+}
+
+/** Facts of an earlier start, as far as they are worth keeping. */
+export type RememberedFacts = Pick<
+  ModelFacts,
+  "runsAs" | "context" | "outputLimit" | "vision" | "thinking" | "keepsThinking"
+>;
+
+export const UNKNOWN_CONTEXT = 32_768;
+const MAX_OUTPUT = 65_536;
+const EFFORTS = ["low", "medium", "high"] as const;
+
+/** Ids of models that cannot chat but are declared as nothing else. */
+const NOT_CHAT = /(^|[^a-z0-9])(embed|embedding|embeddings|rerank|reranker|whisper|tts)([^a-z0-9]|$)/i;
+
+const STATES: Readonly<Record<string, ModelState>> = {
+  ready: "ready",
+  starting: "starting",
+  stopping: "stopping",
+  // llama.cpp's router
+  loaded: "ready",
+  loading: "starting",
+  sleeping: "ready",
+};
+
+/** Reads `/running` of any version: v185 and older tell only model and state. */
+export function parseRunning(answer: unknown): RunningModel[] {
+  return list(record(answer)?.running).flatMap((entry) => {
+    const row = record(entry);
+    const id = text(row?.model);
+    if (row === undefined || id === undefined) return [];
+    return [
+      {
+        id,
+        state: STATES[text(row.state) ?? ""] ?? "unknown",
+        commandLine: text(row.cmd),
+        ttlSeconds: number(row.ttl),
+      },
+    ];
+  });
+}
+
+function parseThinking(declared: JsonRecord | undefined): Thinking | undefined {
+  const thinking = declared?.thinking ?? declared?.reasoning;
+  const levels = texts(declared?.thinking_levels);
+  if (levels.length > 0) return { kind: "effort", levels };
+  if (thinking === true || thinking === "switch") return { kind: "switch" };
+  if (thinking === false || thinking === "none") return { kind: "none" };
+  if (thinking === "effort") return { kind: "effort", levels: EFFORTS };
+  if (thinking === "budget" || thinking === "always") return { kind: thinking };
+  return undefined;
+}
+
+/** Reads llama-server's `/props`. The template's own variables tell how thinking is switched. */
+export function parseProps(answer: unknown): LiveFacts {
+  const props = record(answer);
+  const template = text(props?.chat_template);
+  return {
+    context: count(record(props?.default_generation_settings)?.n_ctx),
+    vision: flag(record(props?.modalities)?.vision),
+    thinking: template === undefined ? undefined : thinkingOf(template),
+    keepsThinking: template === undefined ? undefined : template.includes("reasoning_content"),
+  };
+}
+
+function thinkingOf(template: string): Thinking {
+  if (template.includes("enable_thinking")) return { kind: "switch" };
+  if (template.includes("reasoning_effort")) return { kind: "effort", levels: EFFORTS };
+  if (template.includes("<think>")) return { kind: "always" };
+  return { kind: "none" };
+}
+
+function declaredVision(entry: JsonRecord, metadata: JsonRecord | undefined): boolean | undefined {
+  const inputs = texts(record(entry.architecture)?.input_modalities);
+  if (inputs.length > 0) return inputs.includes("image");
+  return flag(record(entry.capabilities)?.vision) ?? flag(metadata?.vision);
+}
+
+function isChatModel(id: string, entry: JsonRecord, metadata: JsonRecord | undefined): boolean {
+  const declared = flag(metadata?.chat);
+  if (declared !== undefined) return declared;
+  const outputs = texts(record(entry.architecture)?.output_modalities);
+  if (outputs.length > 0 && !outputs.includes("text")) return false;
+  const capabilities = record(entry.capabilities) ?? {};
+  const otherTask = [
+    "reranker",
+    "audio_transcriptions",
+    "audio_speech",
+    "image_generation",
+    "image_to_image",
+  ].some((task) => capabilities[task] === true);
+  if (otherTask && !outputs.includes("text")) return false;
+  return outputs.includes("text") || !NOT_CHAT.test(id);
+}
+
+const KINDS: Readonly<Record<string, ModelFacts["kind"]>> = {
+  alias: "alias",
+  peer: "peer",
+  selector: "selector",
+  profile: "selector",
+};
+
+/** The first value that is known, with its source. */
+function best<T>(fallback: T, ...candidates: [T | undefined, Source][]): Fact<T> {
+  for (const [value, source] of candidates) if (value !== undefined) return { value, source };
+  return { value: fallback, source: "default" };
+}
+
+function remembered<T>(fact: Fact<T> | undefined): [T | undefined, Source] {
+  return [fact?.source === "default" ? undefined : fact?.value, "last seen"];
+}
+
+/** Everything that discovery read, not yet put together. */
+export interface Discovery {
+  /** Parsed answer of `/v1/models`. */
+  models: unknown;
+  /** Entries of `/running`; undefined where the server has no such route. */
+  running: RunningModel[] | undefined;
+  /** By id, only of models that were ready. */
+  live: ReadonlyMap<string, LiveFacts>;
+}
+
+/**
+ * Puts the answers together into one entry for each chat model, in the server's order. An entry without an id, or
+ * with an id seen before, is left out.
+ *
+ * @param lastSeen facts of an earlier discovery by id, for what is not told now
+ */
+export function modelsOf(discovery: Discovery, lastSeen: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
+  const running = new Map(discovery.running?.map((model) => [model.id, model]));
+  const found = new Map<string, ModelFacts>();
+  for (const value of list(record(discovery.models)?.data)) {
+    const entry = record(value);
+    const id = text(entry?.id);
+    if (entry === undefined || id === undefined || found.has(id)) continue;
+    const facts = factsOf(id, entry, running, discovery, lastSeen.get(id));
+    if (facts) found.set(id, facts);
+  }
+  return [...found.values()];
+}
+
+function factsOf(
+  id: string,
+  entry: JsonRecord,
+  running: ReadonlyMap<string, RunningModel>,
+  discovery: Discovery,
+  last: RememberedFacts | undefined,
+): ModelFacts | undefined {
+  const meta = record(entry.meta);
+  const metadata = record(meta?.llamaswap);
+  if (!isChatModel(id, entry, metadata)) return undefined;
+
+  const kind = KINDS[text(metadata?.type) ?? ""] ?? "model";
+  const runsAs = kind === "model" ? id : kind === "alias" ? (text(metadata?.modelID) ?? id) : undefined;
+  const runs = runsAs === undefined ? undefined : running.get(runsAs);
+  const command = runs?.commandLine === undefined ? undefined : readCommandLine(runs.commandLine);
+  if (command?.isChat === false) return undefined;
+  const live = runsAs === undefined ? undefined : discovery.live.get(runsAs);
+
+  const context = best<number>(
+    UNKNOWN_CONTEXT,
+    [live?.context, "live"],
+    [count(entry.context_length) ?? count(meta?.n_ctx) ?? count(metadata?.context_length), "declared"],
+    [command?.context, "command line"],
+    remembered(last?.context),
+  );
+  const declaredLimit = count(metadata?.max_output_tokens) ?? count(metadata?.max_tokens);
+  return {
+    id,
+    name: text(entry.name) ?? id,
+    state: discovery.running === undefined || runsAs === undefined ? "unknown" : (runs?.state ?? "unloaded"),
+    ttlSeconds: runs?.ttlSeconds,
+    kind,
+    runsAs,
+    context,
+    outputLimit: best(Math.min(MAX_OUTPUT, Math.floor(context.value / 2)), [declaredLimit, "declared"]),
+    vision: best(
+      false,
+      [live?.vision, "live"],
+      [declaredVision(entry, metadata), "declared"],
+      remembered(last?.vision),
+    ),
+    thinking: best<Thinking>(
+      { kind: "none" },
+      [parseThinking(metadata), "declared"],
+      [live?.thinking, "live"],
+      remembered(last?.thinking),
+    ),
+    keepsThinking: flag(metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+  };
+}

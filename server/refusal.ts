@@ -1,0 +1,103 @@
+/** What an answer other than 200 means for a turn, before any content came. Pure. */
+
+import { ServerError } from "./errors.ts";
+import { answerFault, isOverflow, overflowFault, parseErrorBody } from "./faults.ts";
+import type { ModelState } from "./models.ts";
+
+export interface Refusal {
+  status: number;
+  /** The body as far as it was read. */
+  text: string;
+  /** Value of the `Retry-After` header. */
+  retryAfter: string | undefined;
+}
+
+/**
+ * The model's state after the refusal: `gone` is not in `/running`; `unknown` where there is no such route;
+ * `unreachable` where llama-swap does not answer either.
+ */
+export type StateNow = ModelState | "gone" | "unreachable";
+
+export type Verdict =
+  /** The server swaps or loads, or has a queue: asking again is waiting, not retrying. */
+  | { kind: "wait"; why: "loading" | "busy"; delayMs: number }
+  /** The model's process ended under the request. */
+  | { kind: "crashed" }
+  /** The model could not be started, and will not the next time. */
+  | { kind: "load failed"; reason: string }
+  /** The server does not know an optional field of the body. */
+  | { kind: "unknown field"; field: string }
+  | { kind: "failed"; error: ServerError };
+
+const POLL_MS = 1000;
+
+/** llama-swap's words to those who waited for a model that was unloaded meanwhile. */
+const UNLOADED = /model unloaded|process (?:was )?stopp|shutting down/i;
+
+/** llama-swap's and llama.cpp's words for a start that failed; up to v217 "unable to start process: …". */
+const LOAD_FAILED =
+  /exited prematurely|failed to start command|health check timed out|unable to start process|failed to load|start\(\) failed/i;
+
+const UNKNOWN_FIELD =
+  /unknown|unrecogni[sz]ed|unexpected|not permitted|extra (?:inputs|fields)|unsupported|not supported|invalid (?:field|parameter)/i;
+
+/** Milliseconds of a `Retry-After` header: seconds or an HTTP date; one second where it cannot be read. */
+export function retryAfterMs(value: string | undefined, now: number): number {
+  if (value === undefined) return POLL_MS;
+  if (/^\d+(\.\d+)?$/.test(value.trim())) return Math.max(POLL_MS, Number(value) * 1000);
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? POLL_MS : Math.max(POLL_MS, date - now);
+}
+
+/**
+ * Decides what a refusal means.
+ *
+ * @param fields optional fields that the body has
+ * @param now Unix time in milliseconds, for a `Retry-After` date
+ */
+export function judgeRefusal(
+  refusal: Refusal,
+  state: StateNow,
+  fields: readonly string[],
+  path: string,
+  now: number,
+): Verdict {
+  const { status, text } = refusal;
+  const body = parseErrorBody(text);
+  if (isOverflow(body)) return { kind: "failed", error: overflowFault(body, { status }) };
+  if (status === 400 || status === 422) {
+    const field = fields.find((name) => body.message.includes(name) || text.includes(`"${name}"`));
+    if (field !== undefined && (UNKNOWN_FIELD.test(text) || status === 422))
+      return { kind: "unknown field", field };
+  }
+  if (status === 429) return { kind: "wait", why: "busy", delayMs: retryAfterMs(refusal.retryAfter, now) };
+  if (status === 404 && /model/i.test(body.message))
+    return { kind: "failed", error: unknownModel(body.message) };
+  if (status < 500 || state === "unreachable")
+    return { kind: "failed", error: answerFault(status, text, path) };
+
+  const isChanging = state === "starting" || state === "stopping";
+  if (UNLOADED.test(body.message)) return { kind: "wait", why: "loading", delayMs: POLL_MS };
+  if (status === 503) return { kind: "wait", why: "loading", delayMs: retryAfterMs(refusal.retryAfter, now) };
+  if (LOAD_FAILED.test(body.message)) {
+    return isChanging
+      ? { kind: "wait", why: "loading", delayMs: POLL_MS }
+      : { kind: "load failed", reason: body.message };
+  }
+  if (status === 502 && body.message === "" && state !== "unknown") {
+    return isChanging ? { kind: "wait", why: "loading", delayMs: POLL_MS } : { kind: "crashed" };
+  }
+  return { kind: "failed", error: answerFault(status, text, path) };
+}
+
+function unknownModel(quote: string): ServerError {
+  return new ServerError(
+    "The server does not have this model any more. Run /ai-server-refresh and choose another in /model.",
+    {
+      link: "model",
+      remedy: "none",
+      status: 404,
+      quote,
+    },
+  );
+}

@@ -1,0 +1,110 @@
+/** Watches one request for silence, and tells a server that works from one that hangs. */
+import { ServerError } from "./errors.ts";
+import type { LlamaSwap } from "./llama-swap.ts";
+import type { RunningModel } from "./models.ts";
+import type { StateNow } from "./refusal.ts";
+
+/** What is known of the server while nothing comes. */
+export interface SilentState {
+  own: StateNow;
+  /** The model that has to leave, or is being stopped, before ours can be loaded. */
+  busy: string | undefined;
+}
+
+export interface SilenceHooks {
+  now(): number;
+  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+  /** Called while nothing came yet, at most once a second. */
+  onState(state: SilentState, elapsedMs: number): void;
+  /** Called once, with the error that ends the request. */
+  onTimeout(error: ServerError): void;
+}
+
+export interface Silence {
+  /** A byte came: comments count as much as content. */
+  heard(): void;
+  stop(): void;
+}
+
+/** Milliseconds between two looks at `/running`: seldom, since each fills llama-swap's log. */
+const FIRST_LOOK_MS = 1000;
+const LONGEST_PAUSE_MS = 5000;
+
+/**
+ * Ends a request that was silent for `timeoutMs`, unless the server shows that it is at work: the model is being
+ * loaded, another one has to leave first, or a slot is busy. Then the limit is `loadTimeoutMs`.
+ *
+ * @param id under which `/running` lists the model; undefined where it runs elsewhere
+ */
+export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: SilenceHooks): Silence {
+  const { timeoutMs, loadTimeoutMs } = server.config;
+  const ended = new AbortController();
+  const began = hooks.now();
+  let lastByte = began;
+  let isFirst = true;
+
+  const look = async (): Promise<SilentState> => {
+    try {
+      return id === undefined ? UNTOLD : stateOf(await server.running(ended.signal), id);
+    } catch {
+      return { own: "unreachable", busy: undefined };
+    }
+  };
+
+  const isAtWork = async (state: SilentState): Promise<boolean> => {
+    if (state.own === "unreachable" || state.own === "unknown") return false;
+    return state.own !== "ready" || (id !== undefined && (await server.isWorking(id, ended.signal)));
+  };
+
+  const watch = async (): Promise<void> => {
+    let pause = FIRST_LOOK_MS;
+    while (!ended.signal.aborted) {
+      const untilLimit = lastByte + timeoutMs - hooks.now();
+      // Past the limit the server was found at work: look again now and then.
+      const untilLook = isFirst || untilLimit <= 0 ? pause : untilLimit;
+      await hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, ended.signal);
+      if (!isFirst && hooks.now() - lastByte < timeoutMs) continue;
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
+      const state = await look();
+      if (isFirst) hooks.onState(state, hooks.now() - began);
+      if (hooks.now() - lastByte < timeoutMs) continue;
+      if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {
+        if (!ended.signal.aborted) hooks.onTimeout(timedOut(hooks.now() - lastByte, state));
+        return;
+      }
+    }
+  };
+  // The sleep rejects when the watch is stopped.
+  watch().catch(() => {});
+
+  return {
+    heard: () => {
+      lastByte = hooks.now();
+      isFirst = false;
+    },
+    stop: () => ended.abort(),
+  };
+}
+
+const UNTOLD: SilentState = { own: "unknown", busy: undefined };
+
+function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
+  if (running === undefined) return UNTOLD;
+  const own = running.find((model) => model.id === id)?.state ?? "gone";
+  const busy = running.find((model) => model.id !== id)?.id;
+  return { own, busy };
+}
+
+function timedOut(silentMs: number, state: SilentState): ServerError {
+  const seconds = Math.round(silentMs / 1000);
+  const where =
+    state.own === "unreachable"
+      ? "Caddy or llama-swap do not answer either."
+      : state.own === "ready" || state.own === "unknown"
+        ? "The model is loaded but does not work on this request."
+        : "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
+  return new ServerError(`The server was silent for ${seconds} s (timed out). ${where}`, {
+    link: state.own === "unreachable" ? "llama-swap" : "model",
+    remedy: "retry",
+  });
+}

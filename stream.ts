@@ -1,0 +1,375 @@
+/** One chat turn: request, waiting, SSE, pi's events, usage. */
+import type {
+  Api,
+  AssistantMessage,
+  AssistantMessageEventStream,
+  Model,
+  SimpleStreamOptions,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
+import type { Variables } from "./config.ts";
+import { Decoder, type Progress } from "./decoder.ts";
+import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { ServerError, sentenceOf } from "./server/errors.ts";
+import { streamFault, transportFault } from "./server/faults.ts";
+import { type HttpResponse, readText } from "./server/http.ts";
+import { type JsonRecord, record } from "./server/json.ts";
+import type { LlamaSwap } from "./server/llama-swap.ts";
+import { judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
+import { type Silence, watchSilence } from "./server/silence.ts";
+import { wordedFor } from "./wording.ts";
+
+/** What a turn is doing, as plain data for the terminal. */
+export type Activity =
+  | { kind: "connecting" }
+  /** The request waits behind others, or for another model to leave. */
+  | { kind: "waiting"; for: string }
+  | { kind: "loading"; elapsedMs: number }
+  /** Tokens of the prompt; `cached` of them need no work. */
+  | { kind: "prompt"; total: number; cached: number; processed: number }
+  | { kind: "generating" }
+  | { kind: "retrying"; why: string; delayMs: number };
+
+/** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
+export interface TurnParts {
+  /** The server for what `/login` stored; throws the sentence of a wrong configuration. */
+  server(stored: Variables): Promise<LlamaSwap>;
+  traits(model: Model<Api>): ModelTraits;
+  /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
+  runsAs(model: Model<Api>): string | undefined;
+  onActivity?(activity: Activity, model: Model<Api>): void;
+  /** The model's real context window, told by an overflow error. */
+  onContextWindow?(model: Model<Api>, tokens: number): void;
+  now(): number;
+  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+}
+
+/** Bytes of an error's body that are read. */
+const MAX_ERROR_BYTES = 64 * 1024;
+
+/** How long the end of the connection is awaited after the stream's own end, in milliseconds. */
+const CLOSING_MS = 2000;
+
+const LOG_LINES = 6;
+const RETRY_BASE_MS = 1000;
+/** pi's own default for the longest wait between two attempts. */
+const MAX_RETRY_DELAY_MS = 60_000;
+
+/** Headers that only the connection itself may set. */
+const OWN_HEADERS = new Set([
+  "authorization",
+  "connection",
+  "content-length",
+  "content-type",
+  "host",
+  "transfer-encoding",
+]);
+
+/**
+ * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
+ * sentence for the user.
+ */
+export function streamTurn(
+  parts: TurnParts,
+  stream: AssistantMessageEventStream,
+  model: Model<Api>,
+  context: TranscriptContext,
+  options: SimpleStreamOptions,
+): void {
+  const message = emptyMessage(model, parts.now());
+  const turn = new Turn(parts, model, options, message, stream);
+  void turn.run(context).then(
+    () => {
+      const reason = message.stopReason;
+      if (reason === "stop" || reason === "length" || reason === "toolUse")
+        stream.push({ type: "done", reason, message });
+      stream.end();
+    },
+    (error: unknown) => {
+      turn.abandon();
+      const aborted = options.signal?.aborted === true;
+      const fault = error instanceof ServerError ? error : undefined;
+      message.stopReason = aborted ? "aborted" : "error";
+      message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
+      if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
+      stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
+      stream.end();
+    },
+  );
+}
+
+function emptyMessage(model: Model<Api>, timestamp: number): AssistantMessage {
+  return {
+    role: "assistant",
+    content: [],
+    api: model.api,
+    provider: model.provider,
+    model: model.id,
+    usage: {
+      input: 0,
+      output: 0,
+      cacheRead: 0,
+      cacheWrite: 0,
+      totalTokens: 0,
+      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
+    },
+    stopReason: "pending",
+    timestamp,
+  };
+}
+
+class Turn {
+  readonly #parts: TurnParts;
+  readonly #model: Model<Api>;
+  readonly #options: SimpleStreamOptions;
+  readonly #message: AssistantMessage;
+  readonly #stream: AssistantMessageEventStream;
+  readonly #signal: AbortSignal;
+  #decoder: Decoder | undefined;
+  #isStarted = false;
+
+  constructor(
+    parts: TurnParts,
+    model: Model<Api>,
+    options: SimpleStreamOptions,
+    message: AssistantMessage,
+    stream: AssistantMessageEventStream,
+  ) {
+    this.#parts = parts;
+    this.#model = model;
+    this.#options = options;
+    this.#message = message;
+    this.#stream = stream;
+    this.#signal = options.signal ?? new AbortController().signal;
+  }
+
+  /** Closes the blocks of a turn that failed. */
+  abandon(): void {
+    this.#decoder?.abandon();
+  }
+
+  /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
+  async run(context: TranscriptContext): Promise<void> {
+    this.#signal.throwIfAborted();
+    this.#tell({ kind: "connecting" });
+    const server = await this.#parts.server(this.#options.env ?? {});
+    let body = await this.#body(context, server);
+    const until = this.#parts.now() + server.config.loadTimeoutMs;
+    let faults = 0;
+    let crashes = 0;
+    for (;;) {
+      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error, faults));
+      this.#signal.throwIfAborted();
+      if (refusal === undefined) return;
+      if (refusal instanceof ServerError) {
+        await this.#pause(this.#backoff(faults), refusal.message);
+        faults += 1;
+        continue;
+      }
+      const verdict = await this.#judge(server, refusal, body);
+      if (verdict.kind === "unknown field") {
+        server.refusedFields.add(verdict.field);
+        body = await this.#body(context, server);
+      } else if (verdict.kind === "crashed" && crashes === 0) {
+        crashes += 1;
+        await this.#pause(RETRY_BASE_MS, "the model's process ended");
+      } else if (verdict.kind === "wait") {
+        await this.#wait(verdict, until);
+      } else {
+        throw await this.#ended(server, verdict);
+      }
+    }
+  }
+
+  async #body(context: TranscriptContext, server: LlamaSwap): Promise<unknown> {
+    const traits = this.#parts.traits(this.#model);
+    const body = chatRequest(context, this.#model, traits, this.#options, server.refusedFields);
+    return (await this.#options.onPayload?.(body, this.#model)) ?? body;
+  }
+
+  #headers(): Record<string, string> {
+    const headers: Record<string, string> = {};
+    for (const [name, value] of Object.entries(this.#options.headers ?? {})) {
+      const key = name.toLowerCase();
+      if (value !== null && !OWN_HEADERS.has(key)) headers[key] = value;
+    }
+    const session = this.#options.sessionId;
+    if (session !== undefined && /^[\x21-\x7e]+$/.test(session)) headers["x-session-id"] ??= session;
+    return headers;
+  }
+
+  /** One request. Gives nothing when the message is whole, or the refusal; throws for a fault of the way or the stream. */
+  async #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
+    const cut = new AbortController();
+    const signal = AbortSignal.any([this.#signal, cut.signal]);
+    const silence = watchSilence(server, this.#parts.runsAs(this.#model), {
+      now: this.#parts.now,
+      sleep: this.#parts.sleep,
+      onState: (state, elapsedMs) => this.#tellState(state, elapsedMs),
+      onTimeout: (error) => cut.abort(error),
+    });
+    try {
+      const response = await server.chat(JSON.stringify(body), this.#headers(), signal);
+      silence.heard();
+      if (response.status !== 200) {
+        const text = await readText(response.body, MAX_ERROR_BYTES);
+        return { status: response.status, text, retryAfter: response.headers["retry-after"] };
+      }
+      await this.#read(response, silence, cut);
+      return undefined;
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      if (cut.signal.aborted && !this.#decoder?.isDone) throw cut.signal.reason;
+      throw error instanceof ServerError ? error : transportFault(error, server.config);
+    } finally {
+      silence.stop();
+    }
+  }
+
+  async #read(response: HttpResponse, silence: Silence, cut: AbortController): Promise<void> {
+    const { onResponse, onProviderStreamEvent: observe } = hooksOf(this.#options);
+    await onResponse?.({ status: response.status, headers: response.headers }, this.#model);
+    if (!this.#isStarted) {
+      this.#isStarted = true;
+      this.#stream.push({ type: "start", partial: this.#message });
+    }
+    const decoder = new Decoder({
+      message: this.#message,
+      emit: (event) => this.#stream.push(event),
+      onProgress: (progress) => this.#tellProgress(progress),
+    });
+    this.#decoder = decoder;
+    if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
+      decoder.pushWhole(await wholeAnswer(response));
+      decoder.end();
+      return;
+    }
+    let closing: NodeJS.Timeout | undefined;
+    try {
+      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+        silence.heard();
+        if (observe) await decoder.pushObserved(chunk, (event) => observe(event, this.#model));
+        else decoder.push(chunk);
+        // Read on to the end, so that the connection can be used again, but not for ever.
+        if (decoder.isDone) closing ??= setTimeout(() => cut.abort(), CLOSING_MS);
+      }
+    } catch (error) {
+      if (!decoder.isDone || this.#signal.aborted) throw error;
+    } finally {
+      clearTimeout(closing);
+    }
+    decoder.end();
+  }
+
+  /** A fault that may be asked again for, before any content came; every other is thrown. */
+  #passing(error: unknown, faults: number): ServerError {
+    const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#decoder?.hasContent;
+    const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
+    // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.
+    const allowed = (isConnection && error.link !== "TCP" ? 1 : 0) + (this.#options.maxRetries ?? 0);
+    if (!mayPass || this.#signal.aborted || faults >= allowed) throw error;
+    return error;
+  }
+
+  #backoff(faults: number): number {
+    const limit = this.#options.maxRetryDelayMs ?? MAX_RETRY_DELAY_MS;
+    const delay = RETRY_BASE_MS * 2 ** faults;
+    return limit > 0 ? Math.min(delay, limit) : delay;
+  }
+
+  async #judge(server: LlamaSwap, refusal: Refusal, body: unknown): Promise<Verdict> {
+    const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? ({} as JsonRecord)));
+    const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
+    return judgeRefusal(refusal, state, fields, "/v1/chat/completions", this.#parts.now());
+  }
+
+  async #stateNow(server: LlamaSwap): Promise<StateNow> {
+    const id = this.#parts.runsAs(this.#model);
+    try {
+      const running = await server.running(this.#signal);
+      if (running === undefined || id === undefined) return "unknown";
+      return running.find((model) => model.id === id)?.state ?? "gone";
+    } catch {
+      return "unreachable";
+    }
+  }
+
+  async #wait(verdict: Extract<Verdict, { kind: "wait" }>, until: number): Promise<void> {
+    if (this.#parts.now() + verdict.delayMs > until) {
+      throw new ServerError(
+        verdict.why === "busy"
+          ? `${this.#model.name} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
+          : `${this.#model.name} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.`,
+        { link: "model", remedy: "retry" },
+      );
+    }
+    await this.#pause(
+      verdict.delayMs,
+      verdict.why === "busy" ? "the server has too many requests" : "the model loads",
+    );
+  }
+
+  #pause(delayMs: number, why: string): Promise<void> {
+    this.#tell({ kind: "retrying", why, delayMs });
+    return this.#parts.sleep(delayMs, this.#signal);
+  }
+
+  /** The error of a verdict that ends the turn, with the model's own last words where its process failed. */
+  async #ended(
+    server: LlamaSwap,
+    verdict: Exclude<Verdict, { kind: "wait" | "unknown field" }>,
+  ): Promise<ServerError> {
+    if (verdict.kind === "failed") return verdict.error;
+    const lines = await server.logTail(this.#model.id, LOG_LINES, this.#signal);
+    const reason = verdict.kind === "load failed" ? `: ${verdict.reason}` : "";
+    const quote = lines.length === 0 ? reason : `${reason}\nIts log ends with:\n${lines.join("\n")}`;
+    const what =
+      verdict.kind === "load failed"
+        ? "could not be loaded"
+        : "crashed twice while it worked on this request";
+    return new ServerError(`${this.#model.name} ${what}${quote}`, { link: "model", remedy: "none", quote });
+  }
+
+  #tell(activity: Activity): void {
+    this.#parts.onActivity?.(activity, this.#model);
+  }
+
+  #tellProgress(progress: Progress): void {
+    if (progress.kind === "banner") {
+      const place = /Queue position: #?(\d+)/i.exec(progress.text.slice(-200))?.[1];
+      if (place !== undefined) this.#tell({ kind: "waiting", for: `place ${place} in the queue` });
+    } else this.#tell(progress);
+  }
+
+  #tellState(state: { own: StateNow; busy: string | undefined }, elapsedMs: number): void {
+    if (state.own === "ready") return;
+    if (state.busy !== undefined && state.own !== "starting")
+      this.#tell({ kind: "waiting", for: state.busy });
+    else this.#tell({ kind: "loading", elapsedMs });
+  }
+}
+
+/** A server that does not stream, or an error with status 200. */
+async function wholeAnswer(response: HttpResponse): Promise<unknown> {
+  const text = await readText(response.body, 16 * 1024 * 1024);
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch (cause) {
+    throw new ServerError(
+      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
+      { link: "llama-swap", remedy: "none", cause },
+    );
+  }
+  if (record(answer)?.error !== undefined) throw streamFault(text);
+  return answer;
+}
+
+/** pi before 1.0 does not have the hook for parsed events. */
+interface StreamHooks extends Pick<SimpleStreamOptions, "onResponse"> {
+  onProviderStreamEvent?: (event: unknown, model: Model<Api>) => void | Promise<void>;
+}
+
+function hooksOf(options: SimpleStreamOptions): StreamHooks {
+  return options;
+}

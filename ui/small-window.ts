@@ -1,0 +1,36 @@
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { PROVIDER_ID } from "../config.ts";
+import { record } from "../server/json.ts";
+
+/** pi's defaults in tokens: it compacts when less than the reserve is free, and keeps the most recent ones. */
+const RESERVE_TOKENS = 16_384;
+const KEEP_RECENT_TOKENS = 20_000;
+
+/** Below this pi would compact again at once: what it keeps, its reserve, and some room to work in. */
+const LEAST_WINDOW = RESERVE_TOKENS + KEEP_RECENT_TOKENS + 4096;
+
+/** Whether the user has settings for this model; pi before 1.0 does not tell. */
+function isSettled(key: string, pi: ExtensionAPI): boolean {
+  if (!("getSettings" in pi) || typeof pi.getSettings !== "function") return false;
+  const compaction = record(record(pi.getSettings())?.compaction);
+  if (compaction?.enabled === false) return true;
+  return record(compaction?.modelOverrides)?.[key] !== undefined;
+}
+
+/**
+ * The settings that make compaction work for a model whose window is too small for pi's defaults.
+ *
+ * @returns undefined where the window is large enough, or the user has set it
+ */
+export function smallWindowNotice(
+  model: Pick<Model<Api>, "id" | "contextWindow">,
+  pi: ExtensionAPI,
+): string | undefined {
+  const key = `${PROVIDER_ID}/${model.id}`;
+  if (model.contextWindow >= LEAST_WINDOW || isSettled(key, pi)) return undefined;
+  const reserveTokens = Math.floor(model.contextWindow / 4);
+  const keepRecentTokens = Math.floor(model.contextWindow / 4);
+  const settings = { compaction: { modelOverrides: { [key]: { reserveTokens, keepRecentTokens } } } };
+  return `The context of ${model.id} (${model.contextWindow} tokens) is too small for pi's own compaction settings. Add to settings.json in pi's agent folder:\n${JSON.stringify(settings, null, 2)}`;
+}

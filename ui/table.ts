@@ -1,0 +1,47 @@
+import { truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
+
+export interface Column {
+  title: string;
+  /** Columns are left out from the highest number on when the terminal is too narrow; 0 always stays. */
+  priority: number;
+}
+
+const GAP = "  ";
+const LEAST_FIRST_COLUMN = 12;
+
+/**
+ * Lays out rows for a terminal of `width` columns. The first column gives way by being cut, then whole columns are
+ * left out; no line is ever wider than `width`.
+ *
+ * @param rows one text per column; shorter rows count as empty at their end
+ */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number,
+): string[] {
+  const widths = columns.map(({ title }, at) =>
+    Math.max(visibleWidth(title), ...rows.map((row) => visibleWidth(row[at] ?? ""))),
+  );
+  const shown = columns.map((_, at) => at);
+  const rest = (): number => shown.slice(1).reduce((sum, at) => sum + GAP.length + (widths[at] ?? 0), 0);
+  const first = (): number => Math.min(widths[0] ?? 0, width - rest());
+  while (shown.length > 1 && first() < Math.min(widths[0] ?? 0, LEAST_FIRST_COLUMN)) {
+    const least = shown.reduce((a, b) =>
+      (columns[b]?.priority ?? 0) >= (columns[a]?.priority ?? 0) ? b : a,
+    );
+    if ((columns[least]?.priority ?? 0) === 0) break;
+    shown.splice(shown.indexOf(least), 1);
+  }
+  widths[0] = Math.max(1, first());
+  const line = (cells: readonly string[]): string => {
+    const padded = shown.map((at) => pad(cells[at] ?? "", widths[at] ?? 0));
+    return truncateToWidth(padded.join(GAP).trimEnd(), width, "…");
+  };
+  return [line(columns.map(({ title }) => title)), ...rows.map(line)];
+}
+
+function pad(text: string, width: number): string {
+  const cut = visibleWidth(text) > width ? truncateToWidth(text, width, "…") : text;
+  return cut + " ".repeat(Math.max(0, width - visibleWidth(cut)));
+}

@@ -1,0 +1,43 @@
+import { defineConfig } from "vitest/config";
+import { TEST_ENVIRONMENT } from "./test/support/environment.ts";
+import { SummaryReporter } from "./test/support/summary-reporter.ts";
+
+const everyProject = {
+  setupFiles: ["test/setup.ts"],
+  env: TEST_ENVIRONMENT,
+  exclude: ["**/node_modules/**"],
+};
+
+export default defineConfig({
+  test: {
+    reporters: ["default", new SummaryReporter()],
+    teardownTimeout: 5_000,
+    projects: [
+      {
+        test: {
+          ...everyProject,
+          name: "unit",
+          include: ["**/*.test.ts"],
+          exclude: [...everyProject.exclude, "test/real/**"],
+          testTimeout: 20_000,
+          hookTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...everyProject,
+          name: "real",
+          include: ["test/real/**/*.test.ts"],
+          // Each of these starts several pi processes, a Caddy or an npm: one file at a time, after the
+          // quick ones, so that none starves another of the machine's two cores.
+          fileParallelism: false,
+          maxWorkers: 1,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
