@@ -37,18 +37,28 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     onChanged: () => {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
-      if (current) setImmediate(() => current === session && pi.registerProvider(provider));
+      if (current) setImmediate(() => current === session && registerAgain());
     },
   });
   const provider = createProvider(aiServer, {
     onActivity: (activity, model) => {
       const current = session;
       if (current?.ctx.mode !== "tui") return;
-      void import("./ui/activity.ts").then(({ activityLine }) => {
-        if (current === session) current.ctx.ui.setWorkingMessage(activityLine(activity, model.name));
-      });
+      import("./ui/activity.ts")
+        .then(({ activityLine }) => {
+          if (current === session) current.ctx.ui.setWorkingMessage(activityLine(activity, model.name));
+        })
+        // A context whose session has ended throws; the line is not worth pi's end.
+        .catch(() => {});
     },
   });
+  const registerAgain = (): void => {
+    try {
+      pi.registerProvider(provider);
+    } catch {
+      // The session has ended meanwhile; the next one registers anew.
+    }
+  };
   pi.registerProvider(provider);
 
   for (const [name, description] of Object.entries(COMMANDS)) {
@@ -111,6 +121,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   pi.on("agent_end", (_event, ctx) => {
     const current = session;
     if (current === undefined || ctx.model?.provider !== PROVIDER_ID) return;
+    if (ctx.mode === "tui") ctx.ui.setWorkingMessage();
     const finish = async (): Promise<void> => {
       // A model that was loaded by this turn tells its real window only now.
       const served = aiServer.models.find((model) => model.id === ctx.model?.id);

@@ -86,27 +86,27 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     (at) =>
       `The server certificate is not for ${name(at)}. Use the name that it was issued for in AI_SERVER_URL, or issue it with this name (subjectAltName).`,
   ],
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: [
+  ALERT_CERTIFICATE_REQUIRED: [
     "TLS",
     "none",
     (at) =>
       `The server demands a client certificate and did not get one. Check that ${at.clientCert} is the client's and not the server's.`,
   ],
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: [
+  ALERT_CERTIFICATE_EXPIRED: [
     "TLS",
     "none",
     (at) =>
       `The server says that the client certificate ${at.clientCert} has expired. Compare the clocks, or issue a new one.`,
   ],
-  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_TLSV1_ALERT_DECRYPT_ERROR: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_TLSV1_ALERT_ACCESS_DENIED: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: CLIENT_CERTIFICATE_REFUSED,
-  ERR_SSL_TLSV1_ALERT_INTERNAL_ERROR: [
+  ALERT_UNKNOWN_CA: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_BAD_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_UNSUPPORTED_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_CERTIFICATE_REVOKED: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_CERTIFICATE_UNKNOWN: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_DECRYPT_ERROR: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_ACCESS_DENIED: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_HANDSHAKE_FAILURE: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_INTERNAL_ERROR: [
     "Caddy",
     "none",
     (at) =>
@@ -118,7 +118,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     (at) =>
       `The server does not know the name ${name(at)}. Check the site's name in the Caddyfile and AI_SERVER_URL.`,
   ],
-  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: [
+  ALERT_PROTOCOL_VERSION: [
     "TLS",
     "none",
     (at) => `${name(at)} speaks only versions of TLS before 1.2, which are not safe. Update the server.`,
@@ -135,7 +135,7 @@ const BY_CODE_SAME_AS: Readonly<Record<string, string>> = {
   EPIPE: "ECONNRESET",
   UND_ERR_SOCKET: "ECONNRESET",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "ERR_SSL_WRONG_VERSION_NUMBER",
-  ERR_SSL_UNSUPPORTED_PROTOCOL: "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION",
+  ERR_SSL_UNSUPPORTED_PROTOCOL: "ALERT_PROTOCOL_VERSION",
 };
 
 const UNTRUSTED = new Set([
@@ -149,18 +149,27 @@ const UNTRUSTED = new Set([
   "INVALID_CA",
 ]);
 
+function isTls(code: string): boolean {
+  return /^(ERR_SSL_|ERR_TLS_|ALERT_)/.test(code);
+}
+
+function otherFault(code: string): Row {
+  return isTls(code)
+    ? ["TLS", "none", (at) => `The connection to ${host(at)} could not be secured (${code}).`]
+    : [
+        "TCP",
+        "retry",
+        (at) => `The connection to ${host(at)} failed (connection error, ${code || "unknown reason"}).`,
+      ];
+}
+
 /** The sentence for an error of the socket, of TLS or of the HTTP client. */
 export function transportFault(error: unknown, address: ServerAddress): ServerError {
   if (error instanceof ServerError) return error;
-  const code = codeOf(error);
-  const [link, remedy, sentence] = UNTRUSTED.has(code)
-    ? NOT_OUR_CA
-    : (BY_CODE[BY_CODE_SAME_AS[code] ?? code] ?? [
-        code.startsWith("ERR_SSL_") || code === "EPROTO" ? "TLS" : "TCP",
-        code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_") ? "none" : "retry",
-        (at: ServerAddress): string =>
-          `The connection to ${host(at)} failed (connection error, ${code || "unknown reason"}).`,
-      ]);
+  // OpenSSL renames the family of an alert from version to version: SSLV3, TLSV1, TLSV13, SSL/TLS.
+  const code = codeOf(error).replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_");
+  const row = UNTRUSTED.has(code) ? NOT_OUR_CA : BY_CODE[BY_CODE_SAME_AS[code] ?? code];
+  const [link, remedy, sentence] = row ?? otherFault(code);
   return new ServerError(sentence(address), { link, remedy, cause: error });
 }
 
@@ -305,6 +314,13 @@ export function answerFault(status: number, text: string, path: string): ServerE
     );
   }
   if (status === 403) return fault(`Caddy does not let this client in (HTTP 403).${said}`, "Caddy", "none");
+  if (status === 421) {
+    return fault(
+      "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.",
+      "Caddy",
+      "none",
+    );
+  }
   if (status >= 300 && status < 400) {
     return fault(
       `The server answers ${path} with a redirect, which is not followed. Set AI_SERVER_URL to where it leads.`,

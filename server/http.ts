@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+import { connect, type SecureContextOptions } from "node:tls";
 import { Agent, buildConnector, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
 import { codeOf, ServerError } from "./errors.ts";
@@ -12,6 +14,9 @@ const MAX_JSON_BYTES = 8 * 1024 * 1024;
  * earlier is noticed when it does.
  */
 const KEEP_ALIVE_MS = 600_000;
+
+/** How long the alert of a server that ended a connection is awaited, in milliseconds. */
+const ALERT_TIMEOUT_MS = 2000;
 
 export interface HttpRequest {
   method: "GET" | "POST";
@@ -36,13 +41,8 @@ interface Connection {
 /** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
 const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 
-/**
- * Opens TLS connections that resume the last session: undici keeps sessions only as long as the garbage collector
- * lets it, so that a turn after a long pause would pay for a whole handshake with two certificates.
- */
-function resumingConnector(identity: Identity, timeout: number): buildConnector.connector {
-  let session: Buffer | undefined;
-  const options: buildConnector.BuildOptions = {
+function tlsOptions(identity: Identity): SecureContextOptions & { rejectUnauthorized: boolean } {
+  return {
     ca: identity.ca,
     cert: identity.cert,
     key: identity.key,
@@ -50,6 +50,17 @@ function resumingConnector(identity: Identity, timeout: number): buildConnector.
     minVersion: "TLSv1.2",
     // Said although it is the default: NODE_TLS_REJECT_UNAUTHORIZED=0 must not switch the check off.
     rejectUnauthorized: true,
+  };
+}
+
+/**
+ * Opens TLS connections that resume the last session: undici keeps sessions only as long as the garbage collector
+ * lets it, so that a turn after a long pause would pay for a whole handshake with two certificates.
+ */
+function resumingConnector(identity: Identity, timeout: number): buildConnector.connector {
+  let session: Buffer | undefined;
+  const options: buildConnector.BuildOptions = {
+    ...tlsOptions(identity),
     allowH2: false,
     timeout,
     maxCachedSessions: 0,
@@ -147,7 +158,7 @@ export class Http {
    * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
    */
   async request(request: HttpRequest): Promise<HttpResponse> {
-    const { agent } = await this.#connect();
+    const { agent, identity } = await this.#connect();
     try {
       return await this.#send(agent, request);
     } catch (error) {
@@ -158,8 +169,37 @@ export class Http {
       return await this.#send(agent, request);
     } catch (error) {
       if (request.signal?.aborted) throw error;
-      throw transportFault(error, this.#address);
+      const refusal = LOST_CONNECTION.has(codeOf(error)) ? await this.#refusal(identity) : undefined;
+      throw transportFault(refusal ?? error, this.#address);
     }
+  }
+
+  /**
+   * Why a server that speaks TLS 1.3 ended a connection: it refuses a client certificate only after the handshake,
+   * and the reset that follows can overtake its alert. Without a request on the way the alert arrives.
+   */
+  #refusal(identity: Identity | undefined): Promise<Error | undefined> {
+    if (identity === undefined) return Promise.resolve(undefined);
+    const { hostname, port } = new URL(this.#address.origin);
+    return new Promise((resolve) => {
+      const host = hostname.replace(/^\[|\]$/g, "");
+      const socket = connect({
+        ...tlsOptions(identity),
+        host,
+        port: Number(port || 443),
+        ...(isIP(host) ? {} : { servername: host }),
+      });
+      const settle = (error?: Error): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        resolve(error);
+      };
+      const timer = setTimeout(settle, ALERT_TIMEOUT_MS);
+      // A session ticket means that the certificate was taken.
+      socket.once("session", () => settle());
+      socket.on("error", settle);
+      socket.once("close", () => settle());
+    });
   }
 
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
