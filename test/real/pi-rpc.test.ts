@@ -1,0 +1,255 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi, type Workplace } from "../support/pi.ts";
+import { eventually } from "../support/processes.ts";
+import { realSuite } from "../support/programs.ts";
+import { at, type Json, RpcPi, type RpcResponse } from "../support/rpc.ts";
+import { type StandIn, startStandIn } from "../support/stand-in.ts";
+
+let standIn: StandIn;
+beforeAll(async () => {
+  standIn = await startStandIn();
+});
+afterAll(() => standIn.stop());
+
+for (const version of PI_VERSIONS) {
+  realSuite(await piProblem(version), `pi ${version} in RPC mode`, () => {
+    let place: Workplace;
+    let rpc: RpcPi | undefined;
+
+    beforeEach(async () => {
+      place = await makeWorkplace();
+    });
+    afterEach(async () => {
+      await rpc?.close();
+      rpc = undefined;
+      await place.remove();
+    });
+
+    /** A session on `model`, in an agent folder that already knows the server's models. */
+    async function session(model: string, settings: Json = {}): Promise<RpcPi> {
+      await writeFile(join(place.agentDir, "settings.json"), JSON.stringify(settings));
+      const options = { version, agentDir: place.agentDir, env: standIn.env };
+      const listed = await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"], offline: false });
+      expect(listed.stdout).toContain(model);
+      rpc = await RpcPi.start({ ...options, args: ["-e", EXTENSION, "--model", `ai-server/${model}`] });
+      return rpc;
+    }
+
+    test("the session's totals count every token once", async () => {
+      const pi = await session("thinker");
+      const usages: unknown[] = [];
+      for (const prompt of ["sim: say One.", "sim: say Two.", "sim: say Three."]) {
+        usages.push(at(lastAnswer(await pi.turn(prompt)), "usage"));
+      }
+      const total = (name: string) => usages.reduce<number>((sum, usage) => sum + Number(at(usage, name)), 0);
+      const stats = await pi.send({ type: "get_session_stats" });
+      expect(stats.data?.tokens).toEqual({
+        input: total("input"),
+        output: total("output"),
+        cacheRead: total("cacheRead"),
+        cacheWrite: 0,
+        total: total("input") + total("output") + total("cacheRead"),
+      });
+      expect(total("cacheRead")).toBeGreaterThan(standIn.lastPromptTokens());
+      const lastTokens = Number(at(usages.at(-1), "totalTokens"));
+      expect(stats.data?.contextUsage).toMatchObject({ tokens: lastTokens, contextWindow: 65_536 });
+    });
+
+    test("abort in mid-stream closes the connection and keeps what came", async () => {
+      const pi = await session("slow");
+      const mark = pi.mark();
+      await pi.send({ type: "prompt", message: "sim: tokens 2000" });
+      await pi.waitFor((event) => textDeltas([event]).length > 0, 30_000, mark);
+      await pi.waitFor(() => textDeltas(pi.since(mark)).length >= 10, 30_000, mark);
+      expect((await pi.send({ type: "abort" })).success).toBe(true);
+      await pi.waitFor((event) => event.type === "agent_settled", 10_000, mark);
+
+      const message = lastAnswer(pi.since(mark));
+      expect(at(message, "stopReason")).toBe("aborted");
+      const received = textDeltas(pi.since(mark)).join("");
+      expect(received).toMatch(/^ok( ok)+/);
+      expect(at(message, "content")).toMatchObject([{ type: "text", text: received }]);
+      const request = await eventually("the stand-in sees that the client has gone", () => {
+        const last = standIn.chats().at(-1);
+        return last?.disconnectedAt === undefined ? undefined : last;
+      });
+      expect(request.tokens).toBeLessThan(2000);
+      expect(pi.since(mark).filter((event) => event.type === "auto_retry_start")).toEqual([]);
+      // and the session goes on
+      expect(textOf(lastAnswer(await pi.turn("sim: say Still here.")))).toBe("Still here.");
+    });
+
+    test("a prompt that does not fit is compacted and answered", async () => {
+      const pi = await session("small", {
+        compaction: {
+          modelOverrides: { "ai-server/small": { reserveTokens: 1000, keepRecentTokens: 5000 } },
+        },
+      });
+      // Together more than the window of 16384 tokens, each alone well within. pi, which counts four characters a
+      // token, takes these texts for half as long as they are, so that only the server knows.
+      await pi.turn(`sim: say Noted.\n${"a ".repeat(5000)}`);
+      await pi.turn(`sim: say Noted too.\n${"b ".repeat(3000)}`);
+      const turn = await pi.turn(`sim: say It fits now.\n${"c ".repeat(9000)}`, 90_000);
+
+      expect(turn.find((event) => event.type === "compaction_start")).toMatchObject({ reason: "overflow" });
+      const end = turn.find((event) => event.type === "compaction_end");
+      expect(end).toMatchObject({ reason: "overflow", aborted: false, willRetry: true });
+      expect(at(end, "result", "tokensBefore")).toBeGreaterThan(8_000);
+      expect(textOf(lastAnswer(turn))).toBe("It fits now.");
+      const sent = JSON.stringify(standIn.lastChat().messages);
+      expect(sent).not.toContain("a a a a");
+      expect(sent).toContain("b b b b");
+      expect(sent).toContain("c c c c");
+      expect(textOf(lastAnswer(await pi.turn("sim: say And on.")))).toBe("And on.");
+    });
+
+    describe("a server that is away", () => {
+      test("delays no start beyond three seconds and is told of once", async () => {
+        const env = { ...standIn.env, AI_SERVER_CONNECT_TIMEOUT_MS: "4000" };
+        const options = { version, agentDir: place.agentDir, env };
+        const bare = await startTime({ ...options, args: [] });
+        await standIn.whileSilent(async () => {
+          const begun = performance.now();
+          const pi = await RpcPi.start({ ...options, args: ["-e", EXTENSION], offline: false });
+          rpc = pi;
+          await pi.send({ type: "get_state" });
+          // 3 s is the promise; the rest is for a machine that is busy with something else.
+          expect(performance.now() - begun).toBeLessThan(bare + 3_000 + 2_000);
+          await pi.waitFor(isNotice);
+          // Time enough for the background refresh to fail too, and to be told of again by mistake.
+          await new Promise((resolve) => setTimeout(resolve, 6_000));
+          expect(notices(pi.events)).toEqual([expect.stringMatching(/did not answer|timed out/)]);
+        });
+      });
+
+      test("delays no start that knows the models from before", async () => {
+        await (await session("thinker")).close();
+        const options = { version, agentDir: place.agentDir, env: standIn.env };
+        const bare = await startTime({ ...options, args: [] });
+        await standIn.whileSilent(async () => {
+          const args = ["-e", EXTENSION, "--model", "ai-server/thinker"];
+          const begun = performance.now();
+          rpc = await RpcPi.start({ ...options, args, offline: false });
+          const state = await rpc.send({ type: "get_state" });
+          // Less than the three seconds that a discovery may take: there is none.
+          expect(performance.now() - begun).toBeLessThan(bare + 2_500);
+          expect(at(state, "data", "model", "id")).toBe("thinker");
+        });
+      });
+
+      test("is used as soon as it is back", async () => {
+        await (await session("thinker", { retry: { enabled: false } })).close();
+        const port = standIn.env;
+        let pi: RpcPi | undefined;
+        await standIn.whileDown(async () => {
+          const args = ["-e", EXTENSION, "--model", "ai-server/thinker"];
+          pi = rpc = await RpcPi.start({
+            version,
+            agentDir: place.agentDir,
+            env: port,
+            args,
+            offline: false,
+          });
+          const failed = lastAnswer(await pi.turn("sim: say Nobody hears."));
+          expect(at(failed, "stopReason")).toBe("error");
+          expect(at(failed, "errorMessage")).toMatch(
+            /refuses connections \(connection refused\)\. Caddy may be stopped/,
+          );
+        });
+        expect(textOf(lastAnswer((await pi?.turn("sim: say Back again.")) ?? []))).toBe("Back again.");
+      });
+
+      test("never seen before: the models come with /ai-server-refresh", async () => {
+        let pi: RpcPi | undefined;
+        await standIn.whileDown(async () => {
+          const args = ["-e", EXTENSION];
+          const options = { version, agentDir: place.agentDir, env: standIn.env, args, offline: false };
+          pi = rpc = await RpcPi.start(options);
+          expect(ownModels(await pi.send({ type: "get_available_models" }))).toEqual([]);
+        });
+        await pi?.command("/ai-server-refresh");
+        const found = await pi?.send({ type: "get_available_models" });
+        expect(found && ownModels(found)).toEqual(standIn.modelIds);
+      });
+    });
+
+    describe("commands", () => {
+      test("/ai-server-status notifies with a row for every model, and the model never sees it", async () => {
+        const pi = await session("thinker");
+        await pi.turn("sim: say Loaded.");
+        const before = await pi.send({ type: "get_messages" });
+        const [notice = ""] = notices(await pi.command("/ai-server-status"));
+        for (const id of standIn.modelIds) expect(notice).toContain(id);
+        expect(notice).toMatch(/thinker .*ready/);
+        expect(notice).toMatch(/slow .*unloaded/);
+        expect((await pi.send({ type: "get_messages" })).data).toEqual(before.data);
+        await pi.turn("sim: say On.");
+        expect(JSON.stringify(standIn.lastChat().messages)).not.toContain("unloaded");
+      });
+
+      test("/ai-server-refresh says what changed, and the current session has the new window", async () => {
+        const pi = await session("thinker");
+        await standIn.withConfig(
+          (yaml) =>
+            yaml
+              .replace("context_length: 65536", "context_length: 49152")
+              .replace("org/Größe:Q4", "org/Neu:Q4"),
+          async () => {
+            const [notice = ""] = notices(await pi.command("/ai-server-refresh"));
+            expect(notice).toMatch(/thinker/);
+            expect(notice).toMatch(/64k|65/);
+            expect(notice).toMatch(/48k|49/);
+            expect(notice).toContain("org/Neu:Q4");
+            expect(notice).toContain("org/Größe:Q4");
+            const state = await pi.send({ type: "get_state" });
+            expect(at(state, "data", "model", "contextWindow")).toBe(49_152);
+          },
+        );
+        await pi.command("/ai-server-refresh");
+      });
+    });
+  });
+}
+
+async function startTime(options: Parameters<typeof RpcPi.start>[0]): Promise<number> {
+  const begun = performance.now();
+  const pi = await RpcPi.start(options);
+  await pi.send({ type: "get_state" });
+  const taken = performance.now() - begun;
+  await pi.close();
+  return taken;
+}
+
+function isNotice(event: Json): boolean {
+  return event.type === "extension_ui_request" && event.method === "notify";
+}
+
+function notices(seen: Json[]): string[] {
+  return seen.filter(isNotice).map((event) => String(event.message));
+}
+
+function textDeltas(seen: Json[]): unknown[] {
+  return seen
+    .filter((event) => at(event, "assistantMessageEvent", "type") === "text_delta")
+    .map((event) => at(event, "assistantMessageEvent", "delta"));
+}
+
+/** The model's last finished message of a run. */
+function lastAnswer(seen: Json[]): unknown {
+  const ends = seen.filter((event) => event.type === "message_end").map((event) => event.message);
+  return ends.findLast((message) => at(message, "role") === "assistant");
+}
+
+function textOf(message: unknown): unknown {
+  const content = at(message, "content");
+  const blocks: unknown[] = Array.isArray(content) ? content : [];
+  return blocks.flatMap((block) => (at(block, "type") === "text" ? [at(block, "text")] : [])).join("");
+}
+
+function ownModels(response: RpcResponse): unknown[] {
+  const models = response.data?.models;
+  const all: unknown[] = Array.isArray(models) ? models : [];
+  return all.filter((model) => at(model, "provider") === "ai-server").map((model) => at(model, "id"));
+}

@@ -1,0 +1,13 @@
+// Runs in every test process before its test file: no test may reach a machine other than this one.
+import { environmentProblem, TEST_ENVIRONMENT } from "./support/environment.ts";
+import { installLoopbackGuard } from "./support/loopback-only.ts";
+
+const problem = environmentProblem(process.env);
+if (problem) throw new Error(`The tests did not start. ${problem}`);
+
+// What a developer's shell exports (certificate paths, a port, a passphrase) must not decide a test.
+for (const name of Object.keys(process.env)) {
+  if (name.startsWith("AI_SERVER_") && !(name in TEST_ENVIRONMENT)) delete process.env[name];
+}
+
+installLoopbackGuard();

@@ -1,0 +1,110 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort } from "./network.ts";
+import { eventually, killGroup, spawnGroup } from "./processes.ts";
+
+export interface CaddyOptions {
+  /** PEM files: the certificate and key that Caddy shows, valid for `localhost`, and the CA of its clients. */
+  certificate: string;
+  key: string;
+  clientCa: string;
+  /** Where the plain-http server listens, as `127.0.0.1:8080`. */
+  upstream: string;
+}
+
+export interface Caddy {
+  /** `https://localhost:<port>` */
+  url: string;
+  port: number;
+  /** What Caddy has logged so far. */
+  log(): string;
+  stop(): Promise<void>;
+}
+
+// A name, not an address: for a site with client certificates Caddy refuses (421) a request whose Host is not
+// the name of the TLS handshake, and an address is never sent there.
+function caddyfile(port: number, options: CaddyOptions): string {
+  return `{
+  admin off
+  auto_https off
+  grace_period 1s
+  log {
+    output stderr
+    format json
+  }
+}
+https://localhost:${port} {
+  bind 127.0.0.1
+  log
+  tls "${options.certificate}" "${options.key}" {
+    client_auth {
+      mode require_and_verify
+      trusted_ca_cert_file "${options.clientCa}"
+    }
+  }
+  reverse_proxy ${options.upstream} {
+    flush_interval -1
+  }
+}
+`;
+}
+
+/**
+ * Starts a real Caddy on a free port of 127.0.0.1 that demands a client certificate and passes everything on.
+ * It keeps its state in a temporary folder, which `stop` removes.
+ */
+export async function startCaddy(options: CaddyOptions): Promise<Caddy> {
+  const folder = await mkdtemp(join(tmpdir(), "caddy-test-"));
+  const port = await freePort();
+  const config = join(folder, "Caddyfile");
+  await writeFile(config, caddyfile(port, options));
+  const env = { PATH: process.env.PATH ?? "", HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
+  const child = spawnGroup("caddy", ["run", "--config", config, "--adapter", "caddyfile"], {
+    cwd: folder,
+    env,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let log = "";
+  let over = false;
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    log += text;
+  });
+  const ended = new Promise<void>((resolve) => {
+    const end = () => {
+      over = true;
+      resolve();
+    };
+    child.once("close", end);
+    child.once("error", end);
+  });
+  const stop = async () => {
+    killGroup(child, "SIGTERM");
+    const limit = setTimeout(() => killGroup(child), 5_000);
+    await ended;
+    clearTimeout(limit);
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await eventually("Caddy listens", async () => {
+      if (over) throw new Error(`Caddy ended at once: ${log}`);
+      return (await answers(port)) || undefined;
+    });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { url: `https://localhost:${port}`, port, log: () => log, stop };
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,47 @@
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { describe, test } from "vitest";
+
+/** The Debian package that brings each program which a real suite may need. */
+const DEBIAN_PACKAGES = {
+  caddy: "caddy",
+  openssl: "openssl",
+  tmux: "tmux",
+} as const;
+
+export type Program = keyof typeof DEBIAN_PACKAGES;
+
+/** True when `name` is an executable file in one of the folders of PATH. */
+export function isInstalled(name: string, path = process.env.PATH ?? ""): boolean {
+  return path.split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder || ".", name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** What to install when one of these programs is missing, or undefined when all are there. */
+export function missingProgram(...programs: readonly Program[]): string | undefined {
+  const missing = programs.find((program) => !isInstalled(program));
+  return missing && `${missing} is not installed; on Debian: apt-get install ${DEBIAN_PACKAGES[missing]}`;
+}
+
+/**
+ * A suite on real parts. Where `problem` says that one is missing the suite is skipped and a line says what to
+ * do; in CI, where nothing may be skipped unseen, it fails instead.
+ */
+export function realSuite(problem: string | undefined, name: string, body: () => void): void {
+  if (problem === undefined) {
+    describe(name, body);
+  } else if (process.env.CI) {
+    test(name, () => {
+      throw new Error(`In CI nothing is skipped: ${problem}`);
+    });
+  } else {
+    process.stdout.write(`Skipped: ${name}: ${problem}\n`);
+    describe.skip(name, body);
+  }
+}
