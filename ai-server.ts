@@ -12,6 +12,7 @@ import {
 } from "./catalog.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { sentenceOf } from "./server/errors.ts";
+import { list } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 
 /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
@@ -43,10 +44,14 @@ export class AiServer {
   #stored: Variables = {};
   #server: { key: string; server: Promise<LlamaSwap> } | undefined;
   #models: readonly ServedModel[] = [];
-  /** Whether the models came from the server in this process, and not from a store. */
-  #isLive = false;
-  #starting: Promise<readonly ServedModel[] | undefined> | undefined;
+  /** The server from which the models came in this process; undefined where they come from a store. */
+  #liveUrl: string | undefined;
+  /** The discovery of a start or a login by its configuration: none for one that failed. */
+  #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
+  #isUsed = false;
+  readonly #firstRefresh = Promise.withResolvers<void>();
+  #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: readonly ServedModel[] | undefined;
 
@@ -60,7 +65,28 @@ export class AiServer {
 
   /** Whether the list was read from the server in this process. */
   get isLive(): boolean {
-    return this.#isLive;
+    return this.#liveUrl !== undefined;
+  }
+
+  /** Whether pi asked for models with anything set up. */
+  get isUsed(): boolean {
+    return this.#isUsed;
+  }
+
+  /**
+   * Ends with pi's first refresh that pi did not abort itself, at the latest after three seconds. A start of pi begins
+   * two refreshes at once, either of which may abort the other and then goes on without its models; the last thing that
+   * a start waits for is whether the provider is available.
+   */
+  started(): Promise<void> {
+    this.#started ??= new Promise((resolve) => {
+      const limit = setTimeout(resolve, START_TIMEOUT_MS);
+      void this.#firstRefresh.promise.then(() => {
+        clearTimeout(limit);
+        resolve();
+      });
+    });
+    return this.#started;
   }
 
   /** Why the last discovery failed: told once, then forgotten. */
@@ -92,7 +118,7 @@ export class AiServer {
   /** The server of this moment's configuration. */
   async server(stored?: Variables): Promise<LlamaSwap> {
     const config = this.config(stored);
-    const key = JSON.stringify(config);
+    const key = keyOf(config);
     if (this.#server?.key !== key) {
       const previous = this.#server;
       const server = import("./server/llama-swap.ts").then(
@@ -118,6 +144,7 @@ export class AiServer {
     const before = this.#ownModels(server.config);
     const found = await server.discover(rememberedFacts(before), options);
     const models = found.map((facts) => toServedModel(facts, server.config));
+    this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };
   }
 
@@ -136,28 +163,29 @@ export class AiServer {
   }
 
   /** Takes over a list; tells the session when it is another than before. */
-  #keep(models: readonly ServedModel[], isLive: boolean): void {
+  #keep(models: readonly ServedModel[], liveUrl: string | undefined): void {
     const changed = isChanged(this.#models, models);
     this.#models = models;
-    this.#isLive = isLive;
-    if (isLive) this.#problem = undefined;
+    this.#liveUrl = liveUrl;
+    if (liveUrl !== undefined) this.#problem = undefined;
     if (changed) this.#options.onChanged();
   }
 
   /** The model's real window, learnt from an overflow. */
   correctContextWindow(id: string, tokens: number): void {
+    if (!Number.isSafeInteger(tokens) || tokens < 1) return;
     this.#keep(
       this.#models.map((model) =>
         model.id === id && model.contextWindow !== tokens
           ? {
               ...model,
               contextWindow: tokens,
-              maxTokens: Math.min(model.maxTokens, Math.floor(tokens / 2)),
+              maxTokens: Math.min(model.maxTokens, Math.ceil(tokens / 2)),
               aiServer: { ...model.aiServer, context: { value: tokens, source: "live" } },
             }
           : model,
       ),
-      this.#isLive,
+      this.#liveUrl,
     );
   }
 
@@ -169,18 +197,28 @@ export class AiServer {
    * three seconds, which no single call's signal ends, since pi aborts each call by the next.
    */
   async refresh(context: RefreshModelsContext): Promise<void> {
+    await this.#refresh(context);
+    if (!context.signal.aborted) this.#firstRefresh.resolve();
+  }
+
+  async #refresh(context: RefreshModelsContext): Promise<void> {
     const stored = context.credential?.type === "api_key" ? (context.credential.env ?? {}) : {};
     try {
       if (!this.isSetUp(context.credential ? stored : undefined)) return;
-      const config = this.config(stored);
-      const restored = restoredModels(context.stored?.models ?? [], baseUrlOf(config));
-      if (restored.length > 0 && !this.#isLive) {
-        await context.publish({ update: () => this.#keep(restored, false) });
+      this.#isUsed = true;
+      const config = this.#configOrProblem(stored);
+      const address = config && baseUrlOf(config);
+      const restored = restoredModels(list(context.stored?.models), address);
+      const isLive = address === undefined ? this.isLive : this.#liveUrl === address;
+      if (restored.length > 0 && !isLive) {
+        await context.publish({ update: () => this.#keep(restored, undefined) });
       }
+      // With a wrong variable the stored models stay, so that the first turn can say what is wrong.
+      if (config === undefined) return;
       if (context.allowNetwork) {
         const models = this.#found ?? (await this.discover(stored, { signal: context.signal })).models;
-        await this.#publish(context, models);
-      } else if (restored.length === 0 && !this.#isLive) {
+        await this.#publish(context, models, config);
+      } else if (restored.length === 0 && !isLive) {
         await this.#start(context, stored, config);
       }
     } catch (error) {
@@ -188,26 +226,41 @@ export class AiServer {
     }
   }
 
+  #configOrProblem(stored: Variables): Config | undefined {
+    try {
+      return this.config(stored);
+    } catch (error) {
+      this.#problem = sentenceOf(error);
+      return undefined;
+    }
+  }
+
   async #start(context: RefreshModelsContext, stored: Variables, config: Config): Promise<void> {
-    if (!isOffline(this.#options.env)) {
-      this.#starting ??= this.discover(stored, { timeoutMs: START_TIMEOUT_MS }).then(
-        ({ models }) => models,
+    const key = keyOf(config);
+    if (this.#discovered?.key !== key && !isOffline(this.#options.env)) {
+      const models = this.discover(stored, { timeoutMs: START_TIMEOUT_MS }).then(
+        (found) => found.models,
         (error: unknown) => {
           this.#problem = sentenceOf(error);
           return undefined;
         },
       );
-      const models = await this.#starting;
-      if (models !== undefined) return this.#publish(context, models);
+      this.#discovered = { key, models };
     }
-    const models = fallbackModels(config);
-    await context.publish({ update: () => this.#keep(models, false) });
+    const models = this.#discovered?.key === key ? await this.#discovered.models : undefined;
+    if (models !== undefined) return this.#publish(context, models, config);
+    const fallback = fallbackModels(config);
+    await context.publish({ update: () => this.#keep(fallback, undefined) });
   }
 
-  async #publish(context: RefreshModelsContext, models: readonly ServedModel[]): Promise<void> {
+  async #publish(
+    context: RefreshModelsContext,
+    models: readonly ServedModel[],
+    config: Config,
+  ): Promise<void> {
     await context.publish({
       persist: { models: [...models], checkedAt: this.#options.now() },
-      update: () => this.#keep(models, true),
+      update: () => this.#keep(models, baseUrlOf(config)),
     });
   }
 
@@ -217,6 +270,10 @@ export class AiServer {
     this.#server = undefined;
     await (await open?.server)?.close();
   }
+}
+
+function keyOf(config: Config): string {
+  return JSON.stringify(config);
 }
 
 /** pi's own switch: it stops requests that nobody asked for. */

@@ -2,8 +2,16 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
-import { flag, list, record, text } from "./server/json.ts";
-import type { Fact, ModelFacts, RememberedFacts, Thinking } from "./server/models.ts";
+import { count, flag, type JsonRecord, list, record, text } from "./server/json.ts";
+import {
+  type Fact,
+  idOf,
+  type ModelFacts,
+  nameOf,
+  type RememberedFacts,
+  type Source,
+  type Thinking,
+} from "./server/models.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";
@@ -41,29 +49,30 @@ export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
   return config.origin + config.basePath;
 }
 
+/** What a model of pi's is made of. */
+type ServedFacts = RememberedFacts & Pick<ModelFacts, "id" | "name">;
+
 /** One model for pi. An unknown context is registered as a number all the same; its source says so. */
-export function toServedModel(facts: ModelFacts, config: Pick<Config, "origin" | "basePath">): ServedModel {
-  const levels = levelsOf(facts.thinking.value);
+export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" | "basePath">): ServedModel {
+  return servedAt(baseUrlOf(config), facts);
+}
+
+function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
+  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking } = facts;
+  const levels = levelsOf(thinking.value);
   return {
-    id: facts.id,
-    name: facts.name,
+    id,
+    name,
     api: API,
     provider: PROVIDER_ID,
-    baseUrl: baseUrlOf(config),
-    reasoning: facts.thinking.value.kind !== "none",
+    baseUrl,
+    reasoning: thinking.value.kind !== "none",
     ...(levels === undefined ? {} : { thinkingLevelMap: levels }),
-    input: facts.vision.value ? ["text", "image"] : ["text"],
+    input: vision.value ? ["text", "image"] : ["text"],
     cost: FREE,
-    contextWindow: facts.context.value,
-    maxTokens: facts.outputLimit.value,
-    aiServer: {
-      runsAs: facts.runsAs,
-      context: facts.context,
-      outputLimit: facts.outputLimit,
-      vision: facts.vision,
-      thinking: facts.thinking,
-      keepsThinking: facts.keepsThinking,
-    },
+    contextWindow: context.value,
+    maxTokens: outputLimit.value,
+    aiServer: { runsAs, context, outputLimit, vision, thinking, keepsThinking },
   };
 }
 
@@ -76,9 +85,6 @@ export function fallbackModels(config: Config): ServedModel[] {
       {
         id,
         name: id,
-        state: "unknown",
-        ttlSeconds: undefined,
-        kind: "model",
         runsAs: id,
         context: { value: contextWindow, ...unread },
         outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
@@ -92,28 +98,51 @@ export function fallbackModels(config: Config): ServedModel[] {
 }
 
 /**
- * The models of a stored catalogue that are this server's. What stands in the store came from an earlier version
- * or another server: everything is checked.
+ * The models of a stored catalogue that are this server's, made anew from the facts in them. What stands in the
+ * store came from an earlier version or another server: everything is checked.
+ *
+ * @param baseUrl undefined takes any server's
  */
-export function restoredModels(stored: readonly unknown[], baseUrl: string): ServedModel[] {
-  return stored.filter((value): value is ServedModel => {
+export function restoredModels(stored: readonly unknown[], baseUrl: string | undefined): ServedModel[] {
+  return stored.flatMap((value) => {
     const model = record(value);
-    return (
-      model?.api === API &&
-      model.baseUrl === baseUrl &&
-      text(model.id) !== undefined &&
-      typeof model.contextWindow === "number" &&
-      typeof model.maxTokens === "number" &&
-      Array.isArray(model.input) &&
-      isFact(record(model.aiServer)?.context) &&
-      isFact(record(model.aiServer)?.vision) &&
-      isFact(record(model.aiServer)?.thinking)
-    );
+    const storedUrl = text(model?.baseUrl);
+    if (model?.api !== API || storedUrl === undefined) return [];
+    if (baseUrl !== undefined && storedUrl !== baseUrl) return [];
+    const facts = restoredFacts(model);
+    return facts === undefined ? [] : [servedAt(storedUrl, facts)];
   });
 }
 
-function isFact(value: unknown): value is Fact<unknown> {
-  return text(record(value)?.source) !== undefined;
+function restoredFacts(model: JsonRecord): ServedFacts | undefined {
+  const known = record(model.aiServer);
+  const id = idOf(model.id);
+  const context = restoredFact(known?.context, count);
+  const outputLimit = restoredFact(known?.outputLimit, count);
+  const vision = restoredFact(known?.vision, flag);
+  const thinking = restoredFact(known?.thinking, (value) => (isThinking(value) ? value : undefined));
+  if (!(id && context && outputLimit && vision && thinking)) return undefined;
+  const runsAs = idOf(known?.runsAs);
+  const keepsThinking = flag(known?.keepsThinking) ?? false;
+  return {
+    id,
+    name: nameOf(model.name) ?? id,
+    runsAs,
+    context,
+    outputLimit,
+    vision,
+    thinking,
+    keepsThinking,
+  };
+}
+
+const SOURCES: readonly Source[] = ["live", "declared", "command line", "last seen", "default"];
+
+function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefined): Fact<T> | undefined {
+  const fact = record(stored);
+  const value = read(fact?.value);
+  const source = SOURCES.find((known) => known === fact?.source);
+  return value === undefined || source === undefined ? undefined : { value, source };
 }
 
 /** What is known of a model that pi hands back; a model made by somebody else's configuration knows nothing. */
@@ -152,10 +181,10 @@ export function rememberedFacts(models: readonly ServedModel[]): Map<string, Rem
   return new Map(models.map((model) => [model.id, model.aiServer]));
 }
 
-/** `32k`, `131k`, `1M`: tokens as short as people say them; powers of two by 1024. */
+/** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
 export function shortTokens(tokens: number): string {
   if (tokens < 1000) return String(tokens);
-  const unit = tokens % 1024 === 0 ? 1024 : 1000;
+  const unit = tokens % 1000 !== 0 && tokens % 1024 === 0 ? 1024 : 1000;
   const thousands = tokens / unit;
   return thousands >= unit ? `${round(thousands / unit)}M` : `${round(thousands)}k`;
 }
@@ -172,9 +201,9 @@ export function changesBetween(before: readonly ServedModel[], after: readonly S
     const was = old.get(model.id);
     if (was === undefined) lines.push(`${model.id}: added`);
     else if (was.contextWindow !== model.contextWindow) {
-      lines.push(
-        `${model.id}: context ${shortTokens(was.contextWindow)} → ${shortTokens(model.contextWindow)}`,
-      );
+      const short = [was.contextWindow, model.contextWindow].map(shortTokens);
+      const [from, to] = short[0] === short[1] ? [was.contextWindow, model.contextWindow] : short;
+      lines.push(`${model.id}: context ${from} → ${to}`);
     }
   }
   const ids = new Set(after.map((model) => model.id));

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { ServerError } from "./server/errors.ts";
+import { cleanText, ServerError } from "./server/errors.ts";
 
 /** Environment variables, or what `/login` stored under their names. */
 export type Variables = Readonly<Record<string, string | undefined>>;
@@ -79,7 +79,10 @@ const CERTIFICATE_VARIABLES = [
 ] as const;
 
 function wrong(name: string, value: string, why: string): ServerError {
-  return new ServerError(`${name} is "${value}": ${why}`, { link: "configuration", remedy: "none" });
+  return new ServerError(`${name} is "${cleanText(value, 200)}": ${why}`, {
+    link: "configuration",
+    remedy: "none",
+  });
 }
 
 /** The environment wins over what was stored; an empty value counts as none. */
@@ -91,14 +94,17 @@ function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
+/** Whether a password may stand in the text, also where it is no URL: such a value is not repeated. */
+function mayHoldPassword(value: string): boolean {
+  if (!value.includes("@")) return false;
+  if (!URL.canParse(value)) return true;
+  const { protocol, username, password } = new URL(value);
+  return !/^https?:$/.test(protocol) || username !== "" || password !== "";
+}
+
 function parseUrl(value: string): { origin: string; basePath: string } {
   const name = "AI_SERVER_URL";
-  if (!URL.canParse(value)) {
-    throw wrong(name, value, "that is not a URL. Give it like https://ai.example.org");
-  }
-  const url = new URL(value);
-  if (url.username || url.password) {
-    // The value may hold a password: it is not repeated.
+  if (mayHoldPassword(value)) {
     throw new ServerError(
       `${name} holds a user name or password; leave them out, the client certificate signs in.`,
       {
@@ -107,6 +113,10 @@ function parseUrl(value: string): { origin: string; basePath: string } {
       },
     );
   }
+  if (!URL.canParse(value)) {
+    throw wrong(name, value, "that is not a URL. Give it like https://ai.example.org");
+  }
+  const url = new URL(value);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(url.hostname))) {
     throw wrong(name, value, "it must begin with https: (http: is for addresses of this machine alone).");
   }
@@ -125,8 +135,8 @@ function parseMilliseconds(name: string, value: string | undefined, fallback: nu
 }
 
 function parseRoute(name: string, value: string): string {
-  if (!value.startsWith("/") || /[\s\p{Cc}#]/u.test(value)) {
-    throw wrong(name, value, "it must begin with a slash and hold neither spaces nor #.");
+  if (!/^\/[\x21-\x7e]*$/.test(value) || value.includes("#")) {
+    throw wrong(name, value, "it must begin with a slash and hold plain letters, without spaces and #.");
   }
   return value;
 }
@@ -197,11 +207,11 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
   const duration = (name: Extract<keyof typeof DEFAULTS, `${string}_MS`>): number =>
     parseMilliseconds(name, get(name), DEFAULTS[name]);
 
-  const url = text("AI_SERVER_URL");
+  const address = parseUrl(text("AI_SERVER_URL"));
   const certsDir = localPath(get("AI_SERVER_CERTS_DIR") ?? "certs", agentDir, home);
   const ca = text("AI_SERVER_CA");
   return {
-    ...parseUrl(url),
+    ...address,
     ca: ca === "system" ? ca : localPath(ca, certsDir, home),
     clientCert: localPath(text("AI_SERVER_CLIENT_CERT"), certsDir, home),
     clientKey: localPath(text("AI_SERVER_CLIENT_KEY"), certsDir, home),
@@ -219,7 +229,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),
     unloadAllPath: parseRoute("AI_SERVER_UNLOAD_ALL_PATH", text("AI_SERVER_UNLOAD_ALL_PATH")),
     upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
-    isDefaultUrl: url === DEFAULTS.AI_SERVER_URL,
+    isDefaultUrl: address.origin + address.basePath === DEFAULTS.AI_SERVER_URL,
   };
 }
 

@@ -20,6 +20,10 @@ interface Session {
   ended: AbortController;
   /** Notices that were given, so that each comes once a session. */
   told: Set<string>;
+  /** Whether the user knows that the server cannot be used. */
+  knowsProblem: boolean;
+  /** Models whose live facts were asked for after a turn. */
+  asked: Set<string>;
 }
 
 function agentDir(): string {
@@ -85,14 +89,17 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const tellProblem = async (current: Session): Promise<void> => {
     const problem = aiServer.takeProblem();
-    if (problem !== undefined) await tell(current, `AI Server: ${problem}`);
+    if (problem === undefined || current.knowsProblem) return;
+    current.knowsProblem = true;
+    await tell(current, `AI Server: ${problem}`);
   };
 
   const tellOfModel = async (current: Session, model: Model<Api> | undefined): Promise<void> => {
     if (model?.provider !== PROVIDER_ID) return;
-    const { smallWindowNotice } = await import("./ui/small-window.ts");
-    const notice = smallWindowNotice(model, pi);
-    if (notice !== undefined && isContextKnown(model)) await tell(current, notice);
+    if (!isContextKnown(model)) return;
+    const { settingsOf, smallWindowNotice } = await import("./ui/small-window.ts");
+    const notice = smallWindowNotice(model, await settingsOf(pi, agentDir()));
+    if (notice !== undefined) await tell(current, notice);
   };
 
   const tellWarnings = async (current: Session): Promise<void> => {
@@ -102,12 +109,20 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
 
   pi.on("session_start", (_event, ctx) => {
-    const current: Session = { ctx, ended: new AbortController(), told: new Set() };
+    const current: Session = {
+      ctx,
+      ended: new AbortController(),
+      told: new Set(),
+      knowsProblem: false,
+      asked: new Set(),
+    };
     session = current;
-    if (!aiServer.isSetUp(undefined) && aiServer.models.length === 0) return;
+    if (!aiServer.isUsed) return;
     const begin = async (): Promise<void> => {
       await tellProblem(current);
-      if (!aiServer.isLive && !isOffline(process.env)) await refreshInBackground(current);
+      if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
+        await refreshInBackground(current);
+      if (aiServer.isLive) await tellWarnings(current);
       await tellOfModel(current, ctx.model);
     };
     // The session begins without waiting; what fails here has been told or ends with the session.
@@ -120,12 +135,16 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   pi.on("agent_end", (_event, ctx) => {
     const current = session;
-    if (current === undefined || ctx.model?.provider !== PROVIDER_ID) return;
+    const { model } = ctx;
+    if (current === undefined || model?.provider !== PROVIDER_ID) return;
+    const { id } = model;
     if (ctx.mode === "tui") ctx.ui.setWorkingMessage();
     const finish = async (): Promise<void> => {
       // A model that was loaded by this turn tells its real window only now.
-      const served = aiServer.models.find((model) => model.id === ctx.model?.id);
-      if (!aiServer.isLive || served?.aiServer.context.source !== "live") await refreshInBackground(current);
+      const served = aiServer.models.find((model) => model.id === id);
+      const isNews = served?.aiServer.context.source !== "live" && !current.asked.has(id);
+      current.asked.add(id);
+      if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);
     };

@@ -62,10 +62,11 @@ export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provid
       apiKey: {
         name: "AI Server (client certificate)",
         login: async (interaction) => (await import("./login.ts")).login(aiServer, interaction),
-        check: async ({ credential }) =>
-          aiServer.isSetUp(credential && (credential.env ?? {}))
-            ? { type: "api_key", source: credential ? "/login" : "AI_SERVER_* or certificate files" }
-            : undefined,
+        check: async ({ credential }) => {
+          if (!aiServer.isSetUp(credential && (credential.env ?? {}))) return undefined;
+          await aiServer.started();
+          return { type: "api_key", source: credential ? "/login" : "AI_SERVER_* or certificate files" };
+        },
         resolve: async ({ credential }) =>
           aiServer.isSetUp(credential && (credential.env ?? {}))
             ? {

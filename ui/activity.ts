@@ -18,7 +18,7 @@ export function activityLine(activity: Activity, modelName: string): string | un
       const done = activity.processed - activity.cached;
       return total <= 0
         ? "Reading prompt"
-        : `Reading prompt · ${Math.min(100, Math.floor((100 * done) / total))} %`;
+        : `Reading prompt · ${Math.max(0, Math.min(100, Math.floor((100 * done) / total)))} %`;
     }
     case "retrying":
       return `Asking again in ${seconds(activity.delayMs)}: ${activity.why}`;

@@ -1,3 +1,4 @@
+import { stripVTControlCharacters } from "node:util";
 import { truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
 
 export interface Column {
@@ -36,12 +37,17 @@ export function table(
   widths[0] = Math.max(1, first());
   const line = (cells: readonly string[]): string => {
     const padded = shown.map((at) => pad(cells[at] ?? "", widths[at] ?? 0));
-    return truncateToWidth(padded.join(GAP).trimEnd(), width, "…");
+    return cut(padded.join(GAP).trimEnd(), width);
   };
   return [line(columns.map(({ title }) => title)), ...rows.map(line)];
 }
 
 function pad(text: string, width: number): string {
-  const cut = visibleWidth(text) > width ? truncateToWidth(text, width, "…") : text;
-  return cut + " ".repeat(Math.max(0, width - visibleWidth(cut)));
+  const shown = cut(text, width);
+  return shown + " ".repeat(Math.max(0, width - visibleWidth(shown)));
+}
+
+/** Plain text: pi-tui puts colour resets around its ellipsis, which do not belong into a file or a pipe. */
+function cut(text: string, width: number): string {
+  return visibleWidth(text) > width ? stripVTControlCharacters(truncateToWidth(text, width, "…")) : text;
 }
