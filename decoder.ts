@@ -1,19 +1,11 @@
 /** The SSE bytes of one answer as pi's events. Does no I/O: pieces go in, events come out. */
-import { randomUUID } from "node:crypto";
-import type {
-  AssistantMessage,
-  AssistantMessageEvent,
-  StopReason,
-  TextContent,
-  ThinkingContent,
-  ToolCall,
-  Usage,
-} from "@earendil-works/pi-ai";
+import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
 import { createParser, type EventSourceParser } from "eventsource-parser";
-import { PartialJson } from "./partial-json.ts";
+import { Blocks } from "./blocks.ts";
 import { ServerError } from "./server/errors.ts";
 import { streamFault } from "./server/faults.ts";
 import { count, type JsonRecord, list, number, record, text } from "./server/json.ts";
+import { usageOf } from "./usage.ts";
 
 /** Characters of one event: a whole answer in one event stays below, an endless line does not. */
 const MAX_EVENT_CHARACTERS = 64 * 1024 * 1024;
@@ -21,20 +13,13 @@ const MAX_EVENT_CHARACTERS = 64 * 1024 * 1024;
 /** Characters of the stream's end that are kept, for errors which the server writes there without `data:`. */
 const TAIL_CHARACTERS = 32 * 1024;
 
+const SWAP_FAILED = /Unable to swap model err: (.+)/;
+
 /** What the server says of its work besides content. */
 export type Progress =
   | { kind: "prompt"; total: number; cached: number; processed: number }
   | { kind: "banner"; text: string }
   | { kind: "generating" };
-
-interface OpenCall {
-  block: ToolCall;
-  index: number;
-  contentIndex: number;
-  arguments: PartialJson;
-}
-
-type Channel = "text" | "thinking";
 
 export interface DecoderOptions {
   /** The message that is built; its content, usage and stop reason are filled here. */
@@ -52,18 +37,16 @@ export interface DecoderOptions {
  */
 export class Decoder {
   readonly #message: AssistantMessage;
-  readonly #emit: (event: AssistantMessageEvent) => void;
+  readonly #blocks: Blocks;
   readonly #onProgress: (progress: Progress) => void;
   readonly #utf8 = new TextDecoder();
   readonly #parser: EventSourceParser;
-  readonly #calls: OpenCall[] = [];
-  #open: { block: TextContent | ThinkingContent; channel: Channel; contentIndex: number } | undefined;
-  /** Deltas of this chunk that no event was emitted for yet. */
-  #pending = "";
-  #pendingCall: OpenCall | undefined;
   #tail: string[] = [];
   #tailLength = 0;
+  /** Whether the tail has lost its beginning. */
+  #isTailCut = false;
   #banner = "";
+  #said: string | undefined;
   #deltas = 0;
   #finishReason: string | undefined;
   #isDone = false;
@@ -76,7 +59,7 @@ export class Decoder {
 
   constructor(options: DecoderOptions) {
     this.#message = options.message;
-    this.#emit = options.emit;
+    this.#blocks = new Blocks(options.message, options.emit);
     this.#onProgress = options.onProgress ?? (() => {});
     this.#parser = createParser({
       maxBufferSize: MAX_EVENT_CHARACTERS,
@@ -98,9 +81,14 @@ export class Decoder {
     return this.#isDone;
   }
 
-  /** llama-swap's loading banner, as far as it came. */
-  get banner(): string {
-    return this.#banner;
+  /** Whether the server said that the answer is whole, though `[DONE]` may be missing. */
+  get isFinished(): boolean {
+    return this.#isDone || this.#finishReason !== undefined;
+  }
+
+  /** What the server wrote in place of an answer: an error event, bare text, or the banner's last words. */
+  get said(): string | undefined {
+    return this.#said;
   }
 
   /**
@@ -110,7 +98,7 @@ export class Decoder {
    */
   push(chunk: Uint8Array): void {
     this.#feed(this.#utf8.decode(chunk, { stream: true }));
-    this.#flush();
+    this.#blocks.flush();
   }
 
   /**
@@ -119,21 +107,28 @@ export class Decoder {
    * @throws {ServerError} as `push`; what `observe` throws
    */
   async pushObserved(chunk: Uint8Array, observe: (event: unknown) => void | Promise<void>): Promise<void> {
-    this.#collected = [];
-    this.#feed(this.#utf8.decode(chunk, { stream: true }));
-    const events = this.#collected;
+    const events: unknown[] = [];
+    this.#collected = events;
+    let damage: { error: unknown } | undefined;
+    try {
+      this.#feed(this.#utf8.decode(chunk, { stream: true }));
+    } catch (error) {
+      // What came before the damage counts.
+      damage = { error };
+    }
     this.#collected = undefined;
     for (const event of events) {
       await observe(event);
       this.#onChunk(event);
     }
-    this.#flush();
+    if (damage) throw damage.error;
+    this.#blocks.flush();
   }
 
   /** Takes an answer that came whole instead of as a stream. */
   pushWhole(answer: unknown): void {
     this.#onChunk(answer);
-    this.#flush();
+    this.#blocks.flush();
     this.#isDone = true;
   }
 
@@ -143,6 +138,7 @@ export class Decoder {
     this.#tailLength += piece.length;
     while (this.#tailLength > TAIL_CHARACTERS && this.#tail.length > 1) {
       this.#tailLength -= this.#tail.shift()?.length ?? 0;
+      this.#isTailCut = true;
     }
     this.#parser.feed(piece);
   }
@@ -157,15 +153,15 @@ export class Decoder {
       this.#isFlushing = true;
       this.#feed(this.#utf8.decode());
       this.#parser.feed("\n\n");
-      this.#flush();
+      this.#blocks.flush();
     }
     if (!this.#isDone && this.#finishReason === undefined) {
-      const bare = this.#bareText();
-      if (bare !== "") throw streamFault(bare);
+      // llama-swap up to v217 tells a failed load in its banner and ends.
+      const bare = this.#bareText() || (SWAP_FAILED.exec(this.#banner)?.[1] ?? "");
+      if (bare !== "") throw this.#saidFault(bare);
       throw brokenStream("the stream ended without its last event");
     }
-    this.#closeText();
-    this.#closeCalls();
+    this.#blocks.close(false);
     const reason = this.#stopReason();
     this.#settleUsage();
     this.#message.stopReason = reason;
@@ -173,12 +169,7 @@ export class Decoder {
 
   /** Closes the open blocks of a stream that failed or was aborted; what came stays as it is. */
   abandon(): void {
-    this.#closeText();
-    for (const { block, contentIndex, arguments: args } of this.#calls) {
-      const finished = args.finish();
-      if (finished.error === undefined) block.arguments = finished.arguments;
-      this.#emit({ type: "toolcall_end", contentIndex, toolCall: block, partial: this.#message });
-    }
+    this.#blocks.close(true);
     this.#settleUsage();
   }
 
@@ -208,7 +199,7 @@ export class Decoder {
   #onChunk(value: unknown): void {
     const chunk = record(value);
     if (chunk === undefined) return;
-    if (chunk.error !== undefined && chunk.error !== null) throw streamFault(JSON.stringify(chunk));
+    if (chunk.error !== undefined && chunk.error !== null) throw this.#saidFault(JSON.stringify(chunk));
     const message = this.#message;
     if (message.responseId === undefined && typeof chunk.id === "string" && chunk.id !== "") {
       message.responseId = chunk.id;
@@ -245,139 +236,45 @@ export class Decoder {
     this.#onDelta(delta);
   }
 
+  #saidFault(text: string): ServerError {
+    this.#said = text;
+    return streamFault(text);
+  }
+
   #onDelta(delta: JsonRecord): void {
     // Servers that send both fields send the same text in both.
     const thinking = text(delta.reasoning_content) ?? text(delta.reasoning);
-    if (thinking !== undefined) this.#append("thinking", thinking);
+    if (thinking !== undefined) {
+      this.#count();
+      this.#blocks.append("thinking", thinking);
+    }
     const content = typeof delta.content === "string" ? delta.content : textOfParts(delta.content);
-    if (content !== "") this.#append("text", content);
-    if (delta.tool_calls) for (const call of list(delta.tool_calls)) this.#onToolCall(record(call));
+    if (content !== "") {
+      this.#count();
+      this.#blocks.append("text", content);
+    }
+    if (delta.tool_calls) {
+      for (const entry of list(delta.tool_calls)) {
+        const call = record(entry);
+        if (call === undefined) continue;
+        this.#count();
+        this.#blocks.appendCall(call);
+      }
+    }
   }
 
   #onPromptProgress(progress: JsonRecord | undefined): void {
-    const total = number(progress?.total);
-    const cached = number(progress?.cache) ?? 0;
+    const total = count(progress?.total);
+    const cached = count(progress?.cache) ?? 0;
     const processed = number(progress?.processed);
     if (total === undefined || processed === undefined) return;
     this.#promptTotal = { total, cached };
     this.#onProgress({ kind: "prompt", total, cached, processed });
   }
 
-  #append(channel: Channel, delta: string): void {
-    this.#count();
-    if (this.#open?.channel !== channel || this.#pendingCall) this.#begin(channel);
-    this.#pending += delta;
-  }
-
   #count(): void {
     this.#deltas += 1;
     if (this.#deltas === 1) this.#onProgress({ kind: "generating" });
-  }
-
-  #begin(channel: Channel): void {
-    this.#closeText();
-    const block: TextContent | ThinkingContent =
-      channel === "text"
-        ? { type: "text", text: "" }
-        : { type: "thinking", thinking: "", thinkingSignature: "reasoning_content" };
-    const contentIndex = this.#message.content.push(block) - 1;
-    this.#open = { block, channel, contentIndex };
-    this.#emit({ type: `${channel}_start`, contentIndex, partial: this.#message });
-  }
-
-  /** Emits what this chunk brought for the open block or call. */
-  #flush(): void {
-    const delta = this.#pending;
-    if (delta === "") return;
-    this.#pending = "";
-    const partial = this.#message;
-    if (this.#pendingCall) {
-      const { block, contentIndex, arguments: args } = this.#pendingCall;
-      this.#pendingCall = undefined;
-      block.arguments = args.append(delta);
-      this.#emit({ type: "toolcall_delta", contentIndex, delta, partial });
-      return;
-    }
-    if (this.#open === undefined) return;
-    const { block, contentIndex } = this.#open;
-    if (block.type === "text") {
-      block.text += delta;
-      this.#emit({ type: "text_delta", contentIndex, delta, partial });
-    } else {
-      block.thinking += delta;
-      this.#emit({ type: "thinking_delta", contentIndex, delta, partial });
-    }
-  }
-
-  #closeText(): void {
-    this.#flush();
-    if (this.#open === undefined) return;
-    const { block, contentIndex } = this.#open;
-    this.#open = undefined;
-    const partial = this.#message;
-    if (block.type === "text") this.#emit({ type: "text_end", contentIndex, content: block.text, partial });
-    else this.#emit({ type: "thinking_end", contentIndex, content: block.thinking, partial });
-  }
-
-  #onToolCall(call: JsonRecord | undefined): void {
-    if (call === undefined) return;
-    this.#count();
-    this.#closeText();
-    const definition = record(call.function) ?? {};
-    const name = text(definition.name);
-    const open = this.#findCall(call, name) ?? this.#beginCall(call, name);
-    if (open.block.name === "" && name !== undefined) open.block.name = name;
-    const given = definition.arguments;
-    const delta = typeof given === "string" ? given : given == null ? "" : JSON.stringify(given);
-    if (delta === "") return;
-    if (this.#pendingCall !== open) this.#flush();
-    this.#pendingCall = open;
-    this.#pending += delta;
-  }
-
-  /**
-   * Which call a delta continues: by index, by id, else the last one. A second name under a new id begins another
-   * call: some servers give every call the index 0, others give none.
-   */
-  #findCall(call: JsonRecord, name: string | undefined): OpenCall | undefined {
-    const id = text(call.id);
-    const index = number(call.index);
-    if (id !== undefined) {
-      const byId = this.#calls.find((open) => open.block.id === id);
-      if (byId) return byId;
-    }
-    if (index !== undefined) {
-      const byIndex = this.#calls.findLast((open) => open.index === index);
-      const isAnother = id !== undefined && name !== undefined && byIndex !== undefined;
-      return isAnother ? undefined : byIndex;
-    }
-    return id === undefined && name === undefined ? this.#calls.at(-1) : undefined;
-  }
-
-  #beginCall(call: JsonRecord, name: string | undefined): OpenCall {
-    this.#flush();
-    const block: ToolCall = {
-      type: "toolCall",
-      id: text(call.id) ?? `call_${randomUUID().replaceAll("-", "")}`,
-      name: name ?? "",
-      arguments: {},
-    };
-    const contentIndex = this.#message.content.push(block) - 1;
-    const index = number(call.index) ?? this.#calls.length;
-    const open: OpenCall = { block, index, contentIndex, arguments: new PartialJson() };
-    this.#calls.push(open);
-    this.#emit({ type: "toolcall_start", contentIndex, partial: this.#message });
-    return open;
-  }
-
-  #closeCalls(): void {
-    for (const { block, contentIndex, arguments: args } of this.#calls) {
-      const finished = args.finish();
-      block.arguments = finished.arguments;
-      // pi from 1.5 on shows the model this reason instead of running the tool; earlier versions know no such field.
-      if (finished.error !== undefined) Object.assign(block, { argumentsError: finished.error });
-      this.#emit({ type: "toolcall_end", contentIndex, toolCall: block, partial: this.#message });
-    }
   }
 
   #stopReason(): Extract<StopReason, "stop" | "length" | "toolUse"> {
@@ -390,7 +287,7 @@ export class Decoder {
       });
     }
     if (raw === "length") return "length";
-    if (this.#calls.length > 0) return "toolUse";
+    if (this.#blocks.hasCalls) return "toolUse";
     if (raw === undefined && !this.hasContent) throw brokenStream("the stream ended without content");
     return "stop";
   }
@@ -398,8 +295,8 @@ export class Decoder {
   /** Lines at the end of the stream that are no SSE: llama-swap and llama.cpp's router write errors so. */
   #bareText(): string {
     const lines = this.#tail.join("").split(/\r\n|\n|\r/);
-    // The first line may have lost its beginning.
-    if (this.#tailLength > TAIL_CHARACTERS) lines.shift();
+    // The rest of a line is not a line of its own.
+    if (this.#isTailCut) lines.shift();
     return lines
       .filter(
         (line) =>
@@ -428,7 +325,7 @@ function textOfParts(content: unknown): string {
 }
 
 /** The words make pi ask again: a broken stream may pass. */
-function brokenStream(what: string, cause?: unknown): ServerError {
+export function brokenStream(what: string, cause?: unknown): ServerError {
   return new ServerError(
     `The answer broke off: ${what} (connection error). The server or Caddy may have been restarted.`,
     {
@@ -437,35 +334,4 @@ function brokenStream(what: string, cause?: unknown): ServerError {
       cause,
     },
   );
-}
-
-/**
- * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,
- * so that nothing counts twice.
- *
- * @param usage the `usage` object of chat/completions
- * @param timings llama-server's timings, for streams without usage: `prompt_n` leaves the cached tokens out
- * @param prompt from the prompt's progress, for a stream that was cut
- * @param deltas content events that came: about one token each
- */
-function usageOf(
-  usage: JsonRecord | undefined,
-  timings: JsonRecord | undefined,
-  prompt: { total: number; cached: number } | undefined,
-  deltas: number,
-): Pick<Usage, "input" | "output" | "cacheRead" | "totalTokens"> & { reasoning?: number } {
-  const details = record(usage?.prompt_tokens_details);
-  const cached = count(details?.cached_tokens) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
-  const fromTimings =
-    timings === undefined ? undefined : (number(timings.prompt_n) ?? 0) + (number(timings.cache_n) ?? 0);
-  const total = Math.max(count(usage?.prompt_tokens) ?? fromTimings ?? prompt?.total ?? 0, cached);
-  const output = count(usage?.completion_tokens) ?? count(timings?.predicted_n) ?? deltas;
-  const reasoning = count(record(usage?.completion_tokens_details)?.reasoning_tokens);
-  return {
-    input: total - cached,
-    output,
-    cacheRead: cached,
-    totalTokens: total + output,
-    ...(reasoning === undefined ? {} : { reasoning }),
-  };
 }

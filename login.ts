@@ -69,13 +69,16 @@ export async function login(
   const ask = async ({ name, prompt }: Question, reason?: string): Promise<void> => {
     const note = aiServer.isFromEnvironment(name) ? ` (${name} in the environment wins over the answer)` : "";
     const message = `${reason === undefined ? "" : `${reason}\n`}${prompt.message}${note}`;
-    const answer = (await interaction.prompt({ ...prompt, message })).trim();
+    const given = await interaction.prompt({ ...prompt, message });
+    // Spaces at the ends may belong to a passphrase.
+    const answer = name === "AI_SERVER_CLIENT_KEY_PASSPHRASE" ? given : given.trim();
     if (answer === "") delete answers[name];
     else answers[name] = answer;
   };
   for (const question of all) {
     await ask(question);
     for (let fault = faultOf(aiServer, answers); fault !== undefined; fault = faultOf(aiServer, answers)) {
+      if (!canMend(aiServer, question, fault)) throw fault;
       await ask(question, fault.message);
     }
   }
@@ -83,15 +86,23 @@ export async function login(
     try {
       interaction.notify({ type: "progress", message: "Asking the server…" });
       const { models } = await aiServer.discover(answers, { signal: interaction.signal });
-      interaction.notify({ type: "progress", message: `${models.length} models found` });
+      interaction.notify({
+        type: "progress",
+        message: `${models.length} ${models.length === 1 ? "model" : "models"} found`,
+      });
       return { type: "api_key", env: stored(aiServer, answers) };
     } catch (error) {
       interaction.signal.throwIfAborted();
       const question = error instanceof ServerError ? questionFor(error, all) : undefined;
-      if (question === undefined) throw error;
+      if (question === undefined || aiServer.isFromEnvironment(question.name)) throw error;
       await ask(question, sentenceOf(error));
     }
   }
+}
+
+/** Whether another answer helps: not where the environment wins over it, or where another variable is wrong. */
+function canMend(aiServer: AiServer, { name }: Question, fault: Error): boolean {
+  return fault.message.includes(name) && !aiServer.isFromEnvironment(name);
 }
 
 function defaultConfig(aiServer: AiServer): Config | undefined {

@@ -70,9 +70,9 @@ function ordered(value: unknown, schema: JsonRecord | undefined): unknown {
   const object = record(value);
   if (object === undefined) return value;
   const properties = record(schema?.properties) ?? {};
-  const known = Object.keys(properties).filter((key) => key in object);
+  const known = Object.keys(properties).filter((key) => Object.hasOwn(object, key));
   const others = Object.keys(object)
-    .filter((key) => !(key in properties))
+    .filter((key) => !Object.hasOwn(properties, key))
     .sort();
   return Object.fromEntries(
     [...known, ...others].map((key) => [wellFormed(key), ordered(object[key], record(properties[key]))]),
@@ -88,7 +88,7 @@ function orderedSchema(value: unknown, isProperties = false): unknown {
   const keys = Object.keys(object);
   if (!isProperties) keys.sort();
   return Object.fromEntries(
-    keys.map((key) => [key, orderedSchema(object[key], !isProperties && key === "properties")]),
+    keys.map((key) => [wellFormed(key), orderedSchema(object[key], !isProperties && key === "properties")]),
   );
 }
 
@@ -138,7 +138,7 @@ function assistantMessage(
       calls.push({
         id: toolCallId(block.id),
         type: "function",
-        function: { name: block.name, arguments: args },
+        function: { name: wellFormed(block.name), arguments: args },
       });
     }
   }
@@ -236,7 +236,7 @@ function toolDefinition(tool: Tool): unknown {
   return {
     type: "function",
     function: {
-      name: tool.name,
+      name: wellFormed(tool.name),
       description: wellFormed(tool.description),
       parameters: orderedSchema(tool.parameters),
     },
@@ -290,6 +290,7 @@ function estimateTokens(messages: readonly ChatMessage[], tools: unknown): numbe
       }
     }
     if (message.role === "assistant") {
+      characters += message.reasoning_content?.length ?? 0;
       for (const call of message.tool_calls ?? [])
         characters += call.function.name.length + call.function.arguments.length;
     }

@@ -18,6 +18,9 @@ const PLAIN = /[^"\\]+/y;
 const SPACE = /[\s]+/y;
 const SCALAR = /[^\s,\]}"[{:]+/y;
 
+/** No number or literal is longer; a longer one is not read again with each piece, its text is still kept. */
+const LONGEST_SCALAR = 1024;
+
 /** Deeper levels are not followed any more; their text is still kept and parsed at the end. */
 const MAX_DEPTH = 64;
 
@@ -140,7 +143,10 @@ export class PartialJson {
     SCALAR.lastIndex = at;
     if (!SCALAR.test(text)) return at + 1;
     const end = SCALAR.lastIndex;
-    if (end === text.length) return at;
+    if (end === text.length) {
+      this.#ended = end - at > LONGEST_SCALAR;
+      return at;
+    }
     try {
       this.#set(JSON.parse(text.slice(at, end)) as JsonValue);
     } catch {

@@ -7,16 +7,16 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
+import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
-import { Decoder, type Progress } from "./decoder.ts";
+import type { Progress } from "./decoder.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
-import { ServerError, sentenceOf } from "./server/errors.ts";
-import { streamFault, transportFault } from "./server/faults.ts";
-import { type HttpResponse, readText } from "./server/http.ts";
-import { type JsonRecord, record } from "./server/json.ts";
+import { cleanText, ServerError, sentenceOf } from "./server/errors.ts";
+import { answerFault } from "./server/faults.ts";
+import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
-import { judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
-import { type Silence, watchSilence } from "./server/silence.ts";
+import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
+import type { SilentState } from "./server/silence.ts";
 import { wordedFor } from "./wording.ts";
 
 /** What a turn is doing, as plain data for the terminal. */
@@ -44,26 +44,13 @@ export interface TurnParts {
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
 
-/** Bytes of an error's body that are read. */
-const MAX_ERROR_BYTES = 64 * 1024;
-
-/** How long the end of the connection is awaited after the stream's own end, in milliseconds. */
-const CLOSING_MS = 2000;
+const CHAT_PATH = "/v1/chat/completions";
 
 const LOG_LINES = 6;
+const LOG_LINE_CHARACTERS = 300;
 const RETRY_BASE_MS = 1000;
 /** pi's own default for the longest wait between two attempts. */
 const MAX_RETRY_DELAY_MS = 60_000;
-
-/** Headers that only the connection itself may set. */
-const OWN_HEADERS = new Set([
-  "authorization",
-  "connection",
-  "content-length",
-  "content-type",
-  "host",
-  "transfer-encoding",
-]);
 
 /**
  * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
@@ -91,7 +78,11 @@ export function streamTurn(
       const fault = error instanceof ServerError ? error : undefined;
       message.stopReason = aborted ? "aborted" : "error";
       message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
-      if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
+      try {
+        if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
+      } catch {
+        // A window that cannot be corrected must not keep the turn from its end.
+      }
       stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
       stream.end();
     },
@@ -125,7 +116,7 @@ class Turn {
   readonly #message: AssistantMessage;
   readonly #stream: AssistantMessageEventStream;
   readonly #signal: AbortSignal;
-  #decoder: Decoder | undefined;
+  #attempt: Attempt | undefined;
   #isStarted = false;
 
   constructor(
@@ -145,7 +136,7 @@ class Turn {
 
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
-    this.#decoder?.abandon();
+    this.#attempt?.abandon();
   }
 
   /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
@@ -157,6 +148,7 @@ class Turn {
     const until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
+    const refused = new Set<string>();
     for (;;) {
       const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error, faults));
       this.#signal.throwIfAborted();
@@ -168,6 +160,9 @@ class Turn {
       }
       const verdict = await this.#judge(server, refusal, body);
       if (verdict.kind === "unknown field") {
+        // A hook that puts the field back must not make this go round for ever.
+        if (refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
+        refused.add(verdict.field);
         server.refusedFields.add(verdict.field);
         body = await this.#body(context, server);
       } else if (verdict.kind === "crashed" && crashes === 0) {
@@ -187,83 +182,35 @@ class Turn {
     return (await this.#options.onPayload?.(body, this.#model)) ?? body;
   }
 
-  #headers(): Record<string, string> {
-    const headers: Record<string, string> = {};
-    for (const [name, value] of Object.entries(this.#options.headers ?? {})) {
-      const key = name.toLowerCase();
-      if (value !== null && !OWN_HEADERS.has(key)) headers[key] = value;
-    }
-    const session = this.#options.sessionId;
-    if (session !== undefined && /^[\x21-\x7e]+$/.test(session)) headers["x-session-id"] ??= session;
-    return headers;
-  }
-
-  /** One request. Gives nothing when the message is whole, or the refusal; throws for a fault of the way or the stream. */
-  async #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
-    const cut = new AbortController();
-    const signal = AbortSignal.any([this.#signal, cut.signal]);
-    const silence = watchSilence(server, this.#parts.runsAs(this.#model), {
-      now: this.#parts.now,
-      sleep: this.#parts.sleep,
-      onState: (state, elapsedMs) => this.#tellState(state, elapsedMs),
-      onTimeout: (error) => cut.abort(error),
-    });
-    try {
-      const response = await server.chat(JSON.stringify(body), this.#headers(), signal);
-      silence.heard();
-      if (response.status !== 200) {
-        const text = await readText(response.body, MAX_ERROR_BYTES);
-        return { status: response.status, text, retryAfter: response.headers["retry-after"] };
-      }
-      await this.#read(response, silence, cut);
-      return undefined;
-    } catch (error) {
-      this.#signal.throwIfAborted();
-      if (cut.signal.aborted && !this.#decoder?.isDone) throw cut.signal.reason;
-      throw error instanceof ServerError ? error : transportFault(error, server.config);
-    } finally {
-      silence.stop();
-    }
-  }
-
-  async #read(response: HttpResponse, silence: Silence, cut: AbortController): Promise<void> {
-    const { onResponse, onProviderStreamEvent: observe } = hooksOf(this.#options);
-    await onResponse?.({ status: response.status, headers: response.headers }, this.#model);
-    if (!this.#isStarted) {
-      this.#isStarted = true;
-      this.#stream.push({ type: "start", partial: this.#message });
-    }
-    const decoder = new Decoder({
+  /** One request. Gives nothing when the message is whole, or the refusal. */
+  #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
+    const { now, sleep } = this.#parts;
+    this.#attempt = new Attempt({
+      server,
+      model: this.#model,
+      runsAs: this.#parts.runsAs(this.#model),
       message: this.#message,
+      options: this.#options,
+      signal: this.#signal,
+      now,
+      sleep,
+      onBegin: () => this.#begin(),
       emit: (event) => this.#stream.push(event),
       onProgress: (progress) => this.#tellProgress(progress),
+      onSilence: (state, elapsedMs) => this.#tellState(state, elapsedMs),
     });
-    this.#decoder = decoder;
-    if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
-      decoder.pushWhole(await wholeAnswer(response));
-      decoder.end();
-      return;
-    }
-    let closing: NodeJS.Timeout | undefined;
-    try {
-      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-        silence.heard();
-        if (observe) await decoder.pushObserved(chunk, (event) => observe(event, this.#model));
-        else decoder.push(chunk);
-        // Read on to the end, so that the connection can be used again, but not for ever.
-        if (decoder.isDone) closing ??= setTimeout(() => cut.abort(), CLOSING_MS);
-      }
-    } catch (error) {
-      if (!decoder.isDone || this.#signal.aborted) throw error;
-    } finally {
-      clearTimeout(closing);
-    }
-    decoder.end();
+    return this.#attempt.run(body);
+  }
+
+  #begin(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#stream.push({ type: "start", partial: this.#message });
   }
 
   /** A fault that may be asked again for, before any content came; every other is thrown. */
   #passing(error: unknown, faults: number): ServerError {
-    const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#decoder?.hasContent;
+    const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
     const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
     // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.
     const allowed = (isConnection && error.link !== "TCP" ? 1 : 0) + (this.#options.maxRetries ?? 0);
@@ -278,9 +225,13 @@ class Turn {
   }
 
   async #judge(server: LlamaSwap, refusal: Refusal, body: unknown): Promise<Verdict> {
-    const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? ({} as JsonRecord)));
+    const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
-    return judgeRefusal(refusal, state, fields, "/v1/chat/completions", this.#parts.now());
+    const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
+    if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
+    // What `/running` told may be a second old: the model that was starting then may be the one that failed.
+    await this.#pause(verdict.delayMs, "the model loads");
+    return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
   }
 
   async #stateNow(server: LlamaSwap): Promise<StateNow> {
@@ -320,7 +271,8 @@ class Turn {
     verdict: Exclude<Verdict, { kind: "wait" | "unknown field" }>,
   ): Promise<ServerError> {
     if (verdict.kind === "failed") return verdict.error;
-    const lines = await server.logTail(this.#model.id, LOG_LINES, this.#signal);
+    const log = await server.logTail(this.#model.id, LOG_LINES, this.#signal);
+    const lines = log.map((line) => cleanText(line, LOG_LINE_CHARACTERS));
     const reason = verdict.kind === "load failed" ? `: ${verdict.reason}` : "";
     const quote = lines.length === 0 ? reason : `${reason}\nIts log ends with:\n${lines.join("\n")}`;
     const what =
@@ -331,7 +283,11 @@ class Turn {
   }
 
   #tell(activity: Activity): void {
-    this.#parts.onActivity?.(activity, this.#model);
+    try {
+      this.#parts.onActivity?.(activity, this.#model);
+    } catch {
+      // What cannot be shown must not end the turn, nor the watch over its silence.
+    }
   }
 
   #tellProgress(progress: Progress): void {
@@ -341,35 +297,11 @@ class Turn {
     } else this.#tell(progress);
   }
 
-  #tellState(state: { own: StateNow; busy: string | undefined }, elapsedMs: number): void {
-    if (state.own === "ready") return;
+  #tellState(state: SilentState, elapsedMs: number): void {
+    // Nothing is claimed that `/running` did not tell.
+    if (state.own === "ready" || state.own === "unknown" || state.own === "unreachable") return;
     if (state.busy !== undefined && state.own !== "starting")
       this.#tell({ kind: "waiting", for: state.busy });
     else this.#tell({ kind: "loading", elapsedMs });
   }
-}
-
-/** A server that does not stream, or an error with status 200. */
-async function wholeAnswer(response: HttpResponse): Promise<unknown> {
-  const text = await readText(response.body, 16 * 1024 * 1024);
-  let answer: unknown;
-  try {
-    answer = JSON.parse(text);
-  } catch (cause) {
-    throw new ServerError(
-      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
-      { link: "llama-swap", remedy: "none", cause },
-    );
-  }
-  if (record(answer)?.error !== undefined) throw streamFault(text);
-  return answer;
-}
-
-/** pi before 1.0 does not have the hook for parsed events. */
-interface StreamHooks extends Pick<SimpleStreamOptions, "onResponse"> {
-  onProviderStreamEvent?: (event: unknown, model: Model<Api>) => void | Promise<void>;
-}
-
-function hooksOf(options: SimpleStreamOptions): StreamHooks {
-  return options;
 }

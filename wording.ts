@@ -33,10 +33,20 @@ export function remedyOf(text: string): Remedy {
 /** Unseen, and no letter: words read as before but match no rule. */
 const WORD_JOINER = "\u2060";
 
-function disarm(text: string): string {
-  return text
-    .replace(/\p{L}{3,}/gu, (word) => word.slice(0, 1) + WORD_JOINER + word.slice(1))
-    .replace(/\d(?=\d)/g, (digit) => digit + WORD_JOINER);
+/**
+ * Puts a word joiner into those words of `text` that make pi do something else than `remedy`, and into no others.
+ *
+ * @param whole the sentence around a candidate for `text`
+ */
+function disarm(text: string, remedy: Remedy, whole: (text: string) => string): string {
+  const words = text.split(/(\p{L}{3,}|\d{2,})/u);
+  const broken = words.map((word, at) => (at % 2 === 0 ? word : [...word].join(WORD_JOINER)));
+  words.forEach((word, at) => {
+    const kept = broken[at] ?? "";
+    broken[at] = word;
+    if (remedyOf(whole(broken.join(""))) !== remedy) broken[at] = kept;
+  });
+  return broken.join("");
 }
 
 /**
@@ -46,8 +56,10 @@ function disarm(text: string): string {
 export function wordedFor(fault: ServerError): string {
   const { message, quote, remedy } = fault;
   if (remedyOf(message) === remedy) return message;
-  const disarmed = quote === undefined ? message : message.replace(quote, () => disarm(quote));
+  const around = (text: string): string => (quote ? message.replace(quote, () => text) : text);
+  const disarmed = around(disarm(quote || message, remedy, around));
   if (remedyOf(disarmed) === remedy) return disarmed;
-  // A path or a model's name did it.
-  return remedy === "none" ? disarm(message) : disarmed;
+  // A host, a path or a model's name outside of the quote did it.
+  const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
+  return marked(disarm(message, remedy, marked));
 }

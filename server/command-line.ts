@@ -8,6 +8,8 @@ export interface CommandLine {
   isChat: boolean;
 }
 
+const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
+
 /** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
 function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
   let found: string | undefined;
@@ -20,7 +22,13 @@ function lastValue(words: readonly string[], names: readonly string[]): string |
 }
 
 function wholeNumber(value: string | undefined): number | undefined {
-  return value !== undefined && /^\d+$/.test(value) && Number(value) > 0 ? Number(value) : undefined;
+  const number = value !== undefined && /^\d+$/.test(value) ? Number(value) : 0;
+  return number > 0 && Number.isSafeInteger(number) ? number : undefined;
+}
+
+/** Whether all slots share one KV cache; of flag and counter-flag the last one wins. */
+function isUnified(words: readonly string[]): boolean {
+  return words.findLast((word) => KV_UNIFIED.test(word))?.includes("no-") === false;
 }
 
 /**
@@ -40,8 +48,6 @@ export function readCommandLine(command: string): CommandLine {
   const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
   if (total === undefined) return { context: undefined, isChat };
   // One KV cache for all slots: each request may use the whole window.
-  const slots = words.includes("--kv-unified")
-    ? 1
-    : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
-  return { context: Math.floor(total / slots), isChat };
+  const slots = isUnified(words) ? 1 : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
+  return { context: Math.floor(total / slots) || undefined, isChat };
 }

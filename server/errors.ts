@@ -75,7 +75,9 @@ export function cleanText(text: string, limit = 2000): string {
   const plain = text
     // OSC and CSI sequences whole, so that their printable rest does not stay behind.
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed here
-    .replace(/\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b\[[0-?]*[ -/]*[@-~]|\u001b./g, "")
+    .replace(/(?:\u001b\]|\u009d)[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)?/g, "")
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
+    .replace(/(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b./g, "")
     .replace(/\r\n?/g, "\n")
     .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
     .replace(/\t/g, "  ")

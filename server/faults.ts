@@ -224,7 +224,7 @@ export function parseErrorBody(text: string): ErrorBody {
 
 /** llama.cpp's wordings for a prompt that does not fit, in the body of an answer or in a stream. */
 const OVERFLOW =
-  /exceeds? the available context size|context size has been exceeded|exceed_context_size|context[ _](?:length|window)[ _]exceeded|prompt is too long|larger than the (?:context|max context)|the request exceeds|maximum context length|input is too large|context shift is disabled/i;
+  /exceeds? the available context size|context size has been exceeded|exceed_context_size|context[ _](?:length|window)[ _]exceeded|prompt is too long|larger than the (?:context|max context)|too big compared to KV size|maximum context length|input is too large|context shift is disabled/i;
 
 /** llama-server's words when a tool call of the model, not ours, could not be read. */
 const UNREADABLE_TOOL_CALL =

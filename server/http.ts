@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { connect, type SecureContextOptions } from "node:tls";
 import { Agent, buildConnector, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
@@ -31,6 +31,13 @@ export interface HttpResponse {
   status: number;
   headers: Record<string, string>;
   body: Dispatcher.ResponseData["body"];
+}
+
+/** What is known of the connections: those being made, the open ones, and by its error each that failed. */
+interface Sockets {
+  connecting: number;
+  open: Set<Socket>;
+  failed: WeakMap<object, Socket>;
 }
 
 interface Connection {
@@ -81,6 +88,23 @@ function resumingConnector(identity: Identity, timeout: number): buildConnector.
   };
 }
 
+/** Keeps account of the sockets that `connect` opens. */
+function tracking(connect: buildConnector.connector, sockets: Sockets): buildConnector.connector {
+  return (target, callback) => {
+    sockets.connecting++;
+    connect(target, (...result) => {
+      sockets.connecting--;
+      const [, socket] = result;
+      if (socket) {
+        sockets.open.add(socket);
+        socket.on("close", () => sockets.open.delete(socket));
+        socket.on("error", (error) => sockets.failed.set(error, socket));
+      }
+      callback(...result);
+    });
+  };
+}
+
 /**
  * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
  * Only the configured CA is trusted, redirects are not followed, proxy variables are not read and no global
@@ -93,6 +117,7 @@ export class Http {
   #stamp = "";
   /** Connections of replaced certificates, which may still carry a stream. */
   readonly #retired = new Set<Agent>();
+  readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
 
   constructor(address: ServerAddress, now: () => number = Date.now) {
     this.#address = address;
@@ -134,8 +159,11 @@ export class Http {
   async #open(): Promise<Connection> {
     const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
     const timeout = this.#address.connectTimeoutMs;
+    const connect = identity
+      ? resumingConnector(identity, timeout)
+      : buildConnector({ timeout, allowH2: false });
     const agent = new Agent({
-      connect: identity ? resumingConnector(identity, timeout) : { timeout },
+      connect: tracking(connect, this.#sockets),
       allowH2: false,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
@@ -152,26 +180,37 @@ export class Http {
   }
 
   /**
-   * Sends one request and returns as soon as the answer's headers are there. A request that met a connection which
-   * the server had just closed is sent again once; a POST may then have been received twice.
+   * Sends one request and returns as soon as the answer's headers are there. A request that met an idle connection
+   * which the server had just closed is sent again once, if no byte came; a POST may then have been received twice.
    *
    * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
    */
   async request(request: HttpRequest): Promise<HttpResponse> {
     const { agent, identity } = await this.#connect();
+    const { open, failed } = this.#sockets;
+    // An answer is whole before the next request goes out: what is read from now on answers this one.
+    const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
     try {
       return await this.#send(agent, request);
     } catch (error) {
-      if (request.signal?.aborted) throw error;
-      if (!LOST_CONNECTION.has(codeOf(error))) throw transportFault(error, this.#address);
+      const socket = error instanceof Error ? failed.get(error) : undefined;
+      const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
+      if (request.signal?.aborted || !wasIdle || !LOST_CONNECTION.has(codeOf(error))) {
+        throw await this.#fault(error, request, identity);
+      }
     }
     try {
       return await this.#send(agent, request);
     } catch (error) {
-      if (request.signal?.aborted) throw error;
-      const refusal = LOST_CONNECTION.has(codeOf(error)) ? await this.#refusal(identity) : undefined;
-      throw transportFault(refusal ?? error, this.#address);
+      throw await this.#fault(error, request, identity);
     }
+  }
+
+  async #fault(error: unknown, request: HttpRequest, identity: Identity | undefined): Promise<unknown> {
+    if (request.signal?.aborted) return request.signal.reason;
+    const isLost = LOST_CONNECTION.has(codeOf(error));
+    const refusal = isLost ? await abortable(this.#refusal(identity), request.signal) : undefined;
+    return transportFault(refusal ?? error, this.#address);
   }
 
   /**
@@ -203,6 +242,7 @@ export class Http {
   }
 
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
+    request.signal?.throwIfAborted();
     const { origin, basePath, apiKey } = this.#address;
     const headers: Record<string, string> = {
       accept: "application/json, text/event-stream",
@@ -214,14 +254,18 @@ export class Http {
       statusCode,
       headers: received,
       body,
-    } = await agent.request({
-      origin,
-      path: basePath + request.path,
-      method: request.method,
-      headers,
-      body: request.body ?? null,
-      signal: request.signal ?? null,
-    });
+    } = await abortable(
+      agent.request({
+        origin,
+        path: basePath + request.path,
+        method: request.method,
+        headers,
+        body: request.body ?? null,
+        signal: request.signal ?? null,
+      }),
+      // undici hears an abort only after the connection is made, which may take its whole limit.
+      request.signal,
+    );
     // A body that is dropped without being read reports its own end; nobody is left to hear it.
     body.on("error", () => {});
     return { status: statusCode, headers: flatten(received), body };
@@ -253,6 +297,7 @@ export class Http {
       }
     } catch (error) {
       if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
+        if (this.#sockets.connecting > 0) throw notConnected(this.#address, options.timeoutMs, error);
         throw new ServerError(
           `The server did not answer ${path} within ${Math.ceil(options.timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
           { link: "llama-swap", remedy: "retry", cause: error },
@@ -265,11 +310,18 @@ export class Http {
 
   /** Closes every connection at once, running requests too. Idempotent. */
   async close(): Promise<void> {
-    const current = await this.#connection?.catch(() => undefined);
+    const open = this.#connection;
     this.#connection = undefined;
+    const current = await open?.catch(() => undefined);
     const agents = [...this.#retired, ...(current ? [current.agent] : [])];
     await Promise.all(agents.map((agent) => agent.destroy()));
   }
+}
+
+/** The fault of a connection that was not made within a limit shorter than the one for connecting. */
+function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
+  const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
+  return transportFault(timeout, { ...address, connectTimeoutMs: timeoutMs });
 }
 
 /** Header names in lower case; repeated headers joined as HTTP joins them. */
@@ -291,4 +343,22 @@ export async function readText(body: HttpResponse["body"], limit: number): Promi
     if (size >= limit) break;
   }
   return Buffer.concat(pieces).subarray(0, limit).toString("utf8");
+}
+
+/** The same promise for one caller that may stop waiting. */
+export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  // Whoever stopped waiting does not hear how it ended.
+  promise.catch(() => undefined);
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
+  }
 }

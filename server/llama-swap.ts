@@ -1,8 +1,8 @@
 import type { Config } from "../config.ts";
 import { routeFor } from "../config.ts";
 import { cleanText, ServerError } from "./errors.ts";
-import { Http, type HttpResponse } from "./http.ts";
-import { flag, list, record } from "./json.ts";
+import { abortable, Http, type HttpResponse } from "./http.ts";
+import { flag, type JsonRecord, list, record } from "./json.ts";
 import {
   type LiveFacts,
   type ModelFacts,
@@ -22,6 +22,7 @@ const RUNNING_INTERVAL_MS = 1000;
 const LOG_IDLE_MS = 300;
 const LOG_LIMIT_MS = 2000;
 const LOG_BYTES = 128 * 1024;
+const LOG_LINE_LENGTH = 400;
 
 /** One llama-swap (or a single llama-server) behind one address. Reading never loads a model. */
 export class LlamaSwap {
@@ -29,6 +30,8 @@ export class LlamaSwap {
   readonly http: Http;
   readonly #now: () => number;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
+  /** The list of models as last read. */
+  #listed: readonly JsonRecord[] | undefined;
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
@@ -44,20 +47,20 @@ export class LlamaSwap {
    * @returns undefined where the server has no such route (a plain llama-server)
    * @throws {ServerError}
    */
-  async running(signal?: AbortSignal): Promise<RunningModel[] | undefined> {
+  async running(signal?: AbortSignal, timeoutMs = ANSWER_TIMEOUT_MS): Promise<RunningModel[] | undefined> {
     const now = this.#now();
     if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
       // Shared by several turns: one caller's signal must not end it for the others.
-      const answer = this.#askRunning();
+      const answer = this.#askRunning(timeoutMs);
       this.#running = { at: now, answer };
       answer.catch(() => undefined);
     }
     return abortable(this.#running.answer, signal);
   }
 
-  async #askRunning(): Promise<RunningModel[] | undefined> {
+  async #askRunning(timeoutMs: number): Promise<RunningModel[] | undefined> {
     try {
-      return parseRunning(await this.http.json(this.config.runningPath, { timeoutMs: ANSWER_TIMEOUT_MS }));
+      return parseRunning(await this.http.json(this.config.runningPath, { timeoutMs }));
     } catch (error) {
       if (error instanceof ServerError && error.status === 404) return undefined;
       throw error;
@@ -68,18 +71,19 @@ export class LlamaSwap {
    * Reads which models there are and what is known of each: the list, what runs, and the live facts of those that
    * are ready.
    *
-   * @param timeoutMs for each of the requests
+   * @param timeoutMs for all of it; a model that is slow to tell loses its live facts
    * @throws {ServerError} where list or `/running` cannot be had; a model's own failure loses only its live facts
    */
   async discover(
     lastSeen: ReadonlyMap<string, RememberedFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
-    const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? ANSWER_TIMEOUT_MS };
+    const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
+    const end = this.#now() + timeoutMs;
     this.#running = undefined;
     const [models, running] = await Promise.all([
-      this.http.json(this.config.modelsPath, limits),
-      this.running(options.signal),
+      this.http.json(this.config.modelsPath, { signal, timeoutMs }),
+      this.running(signal, timeoutMs),
     ]);
     if (!Array.isArray(record(models)?.data)) {
       throw new ServerError(
@@ -87,17 +91,21 @@ export class LlamaSwap {
         { link: "llama-swap", remedy: "none" },
       );
     }
+    this.#listed = list(record(models)?.data)
+      .map(record)
+      .filter((entry) => entry !== undefined);
     const ready = running?.filter((model) => model.state === "ready") ?? [];
+    const limits = { signal, timeoutMs: Math.max(1, end - this.#now()) };
     const live = await Promise.all(
       ready.map(
         async ({ id }): Promise<[string, LiveFacts]> => [
           id,
           // A model that cannot tell loses only its live facts.
-        parseProps(await this.#upstream(id, "props", limits).catch(() => undefined)),
+          parseProps(await this.#upstream(id, "props", limits).catch(() => undefined)),
         ],
       ),
     );
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     return modelsOf({ models, running, live: new Map(live) }, lastSeen);
   }
 
@@ -107,7 +115,20 @@ export class LlamaSwap {
     route: "props" | "slots",
     limits: { signal?: AbortSignal | undefined; timeoutMs: number },
   ): Promise<unknown> {
+    if (this.#mayMeanAnother(id)) return Promise.resolve(undefined);
     return this.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
+  }
+
+  /**
+   * Whether `/upstream/<id>/…` may be taken for another model: llama-swap before v228 takes the shortest id with
+   * which the path begins, also of an encoded path, and would load that one. From v236 on, models have a `status`.
+   */
+  #mayMeanAnother(id: string): boolean {
+    if (!id.includes("/")) return false;
+    if (this.#listed === undefined) return true;
+    return this.#listed.some(
+      (entry) => entry.status === undefined && typeof entry.id === "string" && id.startsWith(`${entry.id}/`),
+    );
   }
 
   /**
@@ -169,10 +190,10 @@ export class LlamaSwap {
       clearTimeout(limit);
       clearTimeout(idle);
     }
-    const text = cleanText(Buffer.concat(pieces).toString("utf8"), LOG_BYTES);
+    const text = cleanText(Buffer.concat(pieces).toString("utf8"), Number.POSITIVE_INFINITY);
     return text
       .split("\n")
-      .map((line) => line.trim())
+      .map((line) => cleanText(line, LOG_LINE_LENGTH))
       .filter((line) => line !== "")
       .slice(-lines);
   }
@@ -180,21 +201,5 @@ export class LlamaSwap {
   /** Closes all connections. Idempotent. */
   close(): Promise<void> {
     return this.http.close();
-  }
-}
-
-/** The same promise for one caller that may stop waiting. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  signal.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (onAbort) signal.removeEventListener("abort", onAbort);
   }
 }

@@ -1,5 +1,6 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
 import { readCommandLine } from "./command-line.ts";
+import { cleanText } from "./errors.ts";
 import { count, flag, type JsonRecord, list, number, record, text, texts } from "./json.ts";
 
 /** Where a fact was read, the most trusted first. */
@@ -75,26 +76,44 @@ const EFFORTS = ["low", "medium", "high"] as const;
 /** Ids of models that cannot chat but are declared as nothing else. */
 const NOT_CHAT = /(^|[^a-z0-9])(embed|embedding|embeddings|rerank|reranker|whisper|tts)([^a-z0-9]|$)/i;
 
-const STATES: Readonly<Record<string, ModelState>> = {
-  ready: "ready",
-  starting: "starting",
-  stopping: "stopping",
+const STATES: ReadonlyMap<unknown, ModelState> = new Map([
+  ["ready", "ready"],
+  ["starting", "starting"],
+  ["stopping", "stopping"],
   // llama.cpp's router
-  loaded: "ready",
-  loading: "starting",
-  sleeping: "ready",
-};
+  ["loaded", "ready"],
+  ["loading", "starting"],
+  ["sleeping", "ready"],
+]);
+
+const MAX_ID_LENGTH = 256;
+const MAX_NAME_LENGTH = 100;
+
+/**
+ * An id as the server spells it. It is sent and shown as it stands, so that one which would steer a terminal is none.
+ */
+export function idOf(value: unknown): string | undefined {
+  const id = text(value);
+  return id === undefined || id.length > MAX_ID_LENGTH || /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(id)
+    ? undefined
+    : id;
+}
+
+/** A name on one line, without terminal control. */
+export function nameOf(value: unknown): string | undefined {
+  return text(cleanText(text(value) ?? "", MAX_NAME_LENGTH).replace(/\s+/g, " "));
+}
 
 /** Reads `/running` of any version: v185 and older tell only model and state. */
 export function parseRunning(answer: unknown): RunningModel[] {
   return list(record(answer)?.running).flatMap((entry) => {
     const row = record(entry);
-    const id = text(row?.model);
+    const id = idOf(row?.model);
     if (row === undefined || id === undefined) return [];
     return [
       {
         id,
-        state: STATES[text(row.state) ?? ""] ?? "unknown",
+        state: STATES.get(row.state) ?? "unknown",
         commandLine: text(row.cmd),
         ttlSeconds: number(row.ttl),
       },
@@ -104,7 +123,7 @@ export function parseRunning(answer: unknown): RunningModel[] {
 
 function parseThinking(declared: JsonRecord | undefined): Thinking | undefined {
   const thinking = declared?.thinking ?? declared?.reasoning;
-  const levels = texts(declared?.thinking_levels);
+  const levels = texts(declared?.thinking_levels).filter((level) => /^[\w-]{1,20}$/.test(level));
   if (levels.length > 0) return { kind: "effort", levels };
   if (thinking === true || thinking === "switch") return { kind: "switch" };
   if (thinking === false || thinking === "none") return { kind: "none" };
@@ -141,26 +160,25 @@ function declaredVision(entry: JsonRecord, metadata: JsonRecord | undefined): bo
 function isChatModel(id: string, entry: JsonRecord, metadata: JsonRecord | undefined): boolean {
   const declared = flag(metadata?.chat);
   if (declared !== undefined) return declared;
+  const inputs = texts(record(entry.architecture)?.input_modalities);
   const outputs = texts(record(entry.architecture)?.output_modalities);
-  if (outputs.length > 0 && !outputs.includes("text")) return false;
+  if ([inputs, outputs].some((modalities) => modalities.length > 0 && !modalities.includes("text")))
+    return false;
   const capabilities = record(entry.capabilities) ?? {};
-  const otherTask = [
-    "reranker",
-    "audio_transcriptions",
-    "audio_speech",
-    "image_generation",
-    "image_to_image",
-  ].some((task) => capabilities[task] === true);
+  if (capabilities.reranker === true) return false;
+  const otherTask = ["audio_transcriptions", "audio_speech", "image_generation", "image_to_image"].some(
+    (task) => capabilities[task] === true,
+  );
   if (otherTask && !outputs.includes("text")) return false;
   return outputs.includes("text") || !NOT_CHAT.test(id);
 }
 
-const KINDS: Readonly<Record<string, ModelFacts["kind"]>> = {
-  alias: "alias",
-  peer: "peer",
-  selector: "selector",
-  profile: "selector",
-};
+const KINDS: ReadonlyMap<unknown, ModelFacts["kind"]> = new Map([
+  ["alias", "alias"],
+  ["peer", "peer"],
+  ["selector", "selector"],
+  ["profile", "selector"],
+]);
 
 /** The first value that is known, with its source. */
 function best<T>(fallback: T, ...candidates: [T | undefined, Source][]): Fact<T> {
@@ -193,7 +211,7 @@ export function modelsOf(discovery: Discovery, lastSeen: ReadonlyMap<string, Rem
   const found = new Map<string, ModelFacts>();
   for (const value of list(record(discovery.models)?.data)) {
     const entry = record(value);
-    const id = text(entry?.id);
+    const id = idOf(entry?.id);
     if (entry === undefined || id === undefined || found.has(id)) continue;
     const facts = factsOf(id, entry, running, discovery, lastSeen.get(id));
     if (facts) found.set(id, facts);
@@ -212,7 +230,7 @@ function factsOf(
   const metadata = record(meta?.llamaswap);
   if (!isChatModel(id, entry, metadata)) return undefined;
 
-  const kind = KINDS[text(metadata?.type) ?? ""] ?? "model";
+  const kind = KINDS.get(metadata?.type) ?? "model";
   const runsAs = kind === "model" ? id : kind === "alias" ? (text(metadata?.modelID) ?? id) : undefined;
   const runs = runsAs === undefined ? undefined : running.get(runsAs);
   const command = runs?.commandLine === undefined ? undefined : readCommandLine(runs.commandLine);
@@ -229,13 +247,13 @@ function factsOf(
   const declaredLimit = count(metadata?.max_output_tokens) ?? count(metadata?.max_tokens);
   return {
     id,
-    name: text(entry.name) ?? id,
+    name: nameOf(entry.name) ?? id,
     state: discovery.running === undefined || runsAs === undefined ? "unknown" : (runs?.state ?? "unloaded"),
     ttlSeconds: runs?.ttlSeconds,
     kind,
     runsAs,
     context,
-    outputLimit: best(Math.min(MAX_OUTPUT, Math.floor(context.value / 2)), [declaredLimit, "declared"]),
+    outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declaredLimit, "declared"]),
     vision: best(
       false,
       [live?.vision, "live"],

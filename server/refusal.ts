@@ -31,6 +31,9 @@ export type Verdict =
 
 const POLL_MS = 1000;
 
+/** llama-server's words while it loads: it answers so to `/running` too. */
+const LOADING = /loading model/i;
+
 /** llama-swap's words to those who waited for a model that was unloaded meanwhile. */
 const UNLOADED = /model unloaded|process (?:was )?stopp|shutting down/i;
 
@@ -40,6 +43,19 @@ const LOAD_FAILED =
 
 const UNKNOWN_FIELD =
   /unknown|unrecogni[sz]ed|unexpected|not permitted|extra (?:inputs|fields)|unsupported|not supported|invalid (?:field|parameter)/i;
+
+/** Whether an error says that a start failed. */
+export function isLoadFailure(text: string): boolean {
+  return LOAD_FAILED.test(parseErrorBody(text).message);
+}
+
+/**
+ * Whether an error says that a start failed or was broken off. With a loading banner it stands in the stream, since
+ * the status 200 went out before the load began.
+ */
+export function isAboutLoading(text: string): boolean {
+  return isLoadFailure(text) || UNLOADED.test(parseErrorBody(text).message);
+}
 
 /** Milliseconds of a `Retry-After` header: seconds or an HTTP date; one second where it cannot be read. */
 export function retryAfterMs(value: string | undefined, now: number): number {
@@ -73,14 +89,16 @@ export function judgeRefusal(
   if (status === 429) return { kind: "wait", why: "busy", delayMs: retryAfterMs(refusal.retryAfter, now) };
   if (status === 404 && /model/i.test(body.message))
     return { kind: "failed", error: unknownModel(body.message) };
-  if (status < 500 || state === "unreachable")
+  const isLoading = status === 503 && LOADING.test(body.message);
+  if (status < 500 || (state === "unreachable" && !isLoading))
     return { kind: "failed", error: answerFault(status, text, path) };
 
   const isChanging = state === "starting" || state === "stopping";
   if (UNLOADED.test(body.message)) return { kind: "wait", why: "loading", delayMs: POLL_MS };
   if (status === 503) return { kind: "wait", why: "loading", delayMs: retryAfterMs(refusal.retryAfter, now) };
   if (LOAD_FAILED.test(body.message)) {
-    return isChanging
+    // Ready or starting again: somebody else has asked for it since.
+    return isChanging || state === "ready"
       ? { kind: "wait", why: "loading", delayMs: POLL_MS }
       : { kind: "load failed", reason: body.message };
   }

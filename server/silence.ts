@@ -66,6 +66,7 @@ export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: S
       if (!isFirst && hooks.now() - lastByte < timeoutMs) continue;
       pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
       const state = await look();
+      if (ended.signal.aborted) return;
       if (isFirst) hooks.onState(state, hooks.now() - began);
       if (hooks.now() - lastByte < timeoutMs) continue;
       if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {

@@ -1,0 +1,183 @@
+/** One request of a turn: sends the body, watches for silence, and decodes the answer. */
+import type {
+  Api,
+  AssistantMessage,
+  AssistantMessageEvent,
+  Model,
+  SimpleStreamOptions,
+} from "@earendil-works/pi-ai";
+import { brokenStream, Decoder, type Progress } from "./decoder.ts";
+import { codeOf, ServerError } from "./server/errors.ts";
+import { streamFault, transportFault } from "./server/faults.ts";
+import { type HttpResponse, readText } from "./server/http.ts";
+import { record } from "./server/json.ts";
+import type { LlamaSwap } from "./server/llama-swap.ts";
+import { isAboutLoading, type Refusal } from "./server/refusal.ts";
+import { type SilentState, watchSilence } from "./server/silence.ts";
+
+export interface AttemptParts {
+  server: LlamaSwap;
+  model: Model<Api>;
+  /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
+  runsAs: string | undefined;
+  message: AssistantMessage;
+  options: SimpleStreamOptions;
+  /** The turn's own signal. */
+  signal: AbortSignal;
+  now(): number;
+  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+  /** Called when the answer begins, before its first event. */
+  onBegin(): void;
+  emit(event: AssistantMessageEvent): void;
+  onProgress(progress: Progress): void;
+  onSilence(state: SilentState, elapsedMs: number): void;
+}
+
+/** Bytes of an error's body, and of an answer that comes whole, that are read. */
+const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_WHOLE_BYTES = 16 * 1024 * 1024;
+
+/** How long the end of the connection is awaited after the stream's own end, in milliseconds. */
+const CLOSING_MS = 2000;
+
+/** Headers that only the connection itself may set. */
+const OWN_HEADERS = new Set([
+  "authorization",
+  "connection",
+  "content-length",
+  "content-type",
+  "host",
+  "transfer-encoding",
+]);
+
+/** pi before 1.0 does not have the hook for parsed events. */
+interface StreamHooks extends Pick<SimpleStreamOptions, "onResponse"> {
+  onProviderStreamEvent?: (event: unknown, model: Model<Api>) => void | Promise<void>;
+}
+
+function headersOf(options: SimpleStreamOptions): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(options.headers ?? {})) {
+    const key = name.toLowerCase();
+    if (value !== null && !OWN_HEADERS.has(key)) headers[key] = value;
+  }
+  const session = options.sessionId;
+  if (session !== undefined && /^[\x21-\x7e]+$/.test(session)) headers["x-session-id"] ??= session;
+  return headers;
+}
+
+/** One request and its answer. Used once. */
+export class Attempt {
+  readonly #parts: AttemptParts;
+  readonly #cut = new AbortController();
+  #decoder: Decoder | undefined;
+
+  constructor(parts: AttemptParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether any content, thinking or tool call came. */
+  get hasContent(): boolean {
+    return this.#decoder?.hasContent ?? false;
+  }
+
+  /** Closes the blocks of an answer that failed. */
+  abandon(): void {
+    this.#decoder?.abandon();
+  }
+
+  /**
+   * Sends the body and fills the message.
+   *
+   * @returns nothing when the message is whole; what the server said instead of an answer
+   * @throws {ServerError} for a fault of the way or of the stream; what a hook throws; the turn's abort
+   */
+  async run(body: unknown): Promise<Refusal | undefined> {
+    const { server, signal, options } = this.#parts;
+    const silence = watchSilence(server, this.#parts.runsAs, {
+      now: this.#parts.now,
+      sleep: this.#parts.sleep,
+      onState: this.#parts.onSilence,
+      onTimeout: (error) => this.#cut.abort(error),
+    });
+    try {
+      const either = AbortSignal.any([signal, this.#cut.signal]);
+      const response = await server.chat(JSON.stringify(body), headersOf(options), either);
+      silence.heard();
+      if (response.status !== 200) {
+        const text = await readText(response.body, MAX_ERROR_BYTES);
+        return { status: response.status, text, retryAfter: response.headers["retry-after"] };
+      }
+      await this.#read(response, silence.heard);
+      return undefined;
+    } catch (error) {
+      return this.#refusalOrFault(error);
+    } finally {
+      silence.stop();
+    }
+  }
+
+  #refusalOrFault(error: unknown): Refusal {
+    this.#parts.signal.throwIfAborted();
+    if (this.#cut.signal.aborted && !this.#decoder?.isDone) throw this.#cut.signal.reason;
+    // A body that nobody reads any more would keep its connection, and the model at work.
+    this.#cut.abort();
+    const said = this.hasContent ? undefined : this.#decoder?.said;
+    if (said !== undefined && isAboutLoading(said)) return { status: 500, text: said, retryAfter: undefined };
+    // What has no code is no fault of the way: a hook threw it, and its own words tell more.
+    if (error instanceof ServerError || codeOf(error) === "") throw error;
+    throw this.hasContent
+      ? brokenStream("the connection was lost", error)
+      : transportFault(error, this.#parts.server.config);
+  }
+
+  async #read(response: HttpResponse, heard: () => void): Promise<void> {
+    const { message, model, options, signal } = this.#parts;
+    const { onResponse, onProviderStreamEvent: observe }: StreamHooks = options;
+    await onResponse?.({ status: response.status, headers: response.headers }, model);
+    this.#parts.onBegin();
+    const decoder = new Decoder({ message, emit: this.#parts.emit, onProgress: this.#parts.onProgress });
+    this.#decoder = decoder;
+    if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
+      decoder.pushWhole(await wholeAnswer(response));
+      decoder.end();
+      return;
+    }
+    let closing: NodeJS.Timeout | undefined;
+    let isDone = false;
+    let isFinished = false;
+    try {
+      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+        heard();
+        if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
+        else decoder.push(chunk);
+        ({ isDone, isFinished } = decoder);
+        // Read on to the end, so that the connection can be used again, but not for ever.
+        if (isDone) closing ??= setTimeout(() => this.#cut.abort(), CLOSING_MS);
+      }
+    } catch (error) {
+      // A whole answer counts, however its connection ended.
+      const isWhole = isDone || (isFinished && !(error instanceof ServerError));
+      if (!isWhole || signal.aborted) throw error;
+    } finally {
+      clearTimeout(closing);
+    }
+    decoder.end();
+  }
+}
+
+/** A server that does not stream, or an error with status 200. */
+async function wholeAnswer(response: HttpResponse): Promise<unknown> {
+  const text = await readText(response.body, MAX_WHOLE_BYTES);
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch (cause) {
+    throw new ServerError(
+      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
+      { link: "llama-swap", remedy: "none", cause },
+    );
+  }
+  if (record(answer)?.error !== undefined) throw streamFault(text);
+  return answer;
+}

@@ -1,0 +1,159 @@
+/** The content of a message while it streams: balanced blocks, and one event for what a network chunk brought. */
+import { randomUUID } from "node:crypto";
+import type {
+  AssistantMessage,
+  AssistantMessageEvent,
+  TextContent,
+  ThinkingContent,
+  ToolCall,
+} from "@earendil-works/pi-ai";
+import { PartialJson } from "./partial-json.ts";
+import { type JsonRecord, number, record, text } from "./server/json.ts";
+
+interface OpenCall {
+  block: ToolCall;
+  index: number;
+  contentIndex: number;
+  arguments: PartialJson;
+}
+
+type Channel = "text" | "thinking";
+
+/**
+ * Fills a message's content and emits pi's events for it. Text and thinking blocks close when another block begins,
+ * tool calls at the end, since servers may send several calls in turns.
+ */
+export class Blocks {
+  readonly #message: AssistantMessage;
+  readonly #emit: (event: AssistantMessageEvent) => void;
+  readonly #calls: OpenCall[] = [];
+  #open: { block: TextContent | ThinkingContent; channel: Channel; contentIndex: number } | undefined;
+  /** Deltas that no event was emitted for yet, of the call or else of the open block. */
+  #pending = "";
+  #pendingCall: OpenCall | undefined;
+
+  constructor(message: AssistantMessage, emit: (event: AssistantMessageEvent) => void) {
+    this.#message = message;
+    this.#emit = emit;
+  }
+
+  get hasCalls(): boolean {
+    return this.#calls.length > 0;
+  }
+
+  /** Adds text or thinking; the event comes with `flush`. */
+  append(channel: Channel, delta: string): void {
+    if (this.#open?.channel !== channel || this.#pendingCall) this.#begin(channel);
+    this.#pending += delta;
+  }
+
+  /** Adds one entry of `delta.tool_calls`; the event for its arguments comes with `flush`. */
+  appendCall(call: JsonRecord): void {
+    if (this.#open) this.#closeText();
+    const definition = record(call.function) ?? {};
+    const name = text(definition.name);
+    const open = this.#findCall(call, name) ?? this.#beginCall(call, name);
+    if (open.block.name === "" && name !== undefined) open.block.name = name;
+    const given = definition.arguments;
+    const delta = typeof given === "string" ? given : given == null ? "" : JSON.stringify(given);
+    if (delta === "") return;
+    if (this.#pendingCall !== open) this.flush();
+    this.#pendingCall = open;
+    this.#pending += delta;
+  }
+
+  /** Emits what was added since the last call. */
+  flush(): void {
+    const delta = this.#pending;
+    if (delta === "") return;
+    this.#pending = "";
+    const partial = this.#message;
+    if (this.#pendingCall) {
+      const { block, contentIndex, arguments: args } = this.#pendingCall;
+      this.#pendingCall = undefined;
+      block.arguments = args.append(delta);
+      this.#emit({ type: "toolcall_delta", contentIndex, delta, partial });
+      return;
+    }
+    if (this.#open === undefined) return;
+    const { block, contentIndex } = this.#open;
+    if (block.type === "text") {
+      block.text += delta;
+      this.#emit({ type: "text_delta", contentIndex, delta, partial });
+    } else {
+      block.thinking += delta;
+      this.#emit({ type: "thinking_delta", contentIndex, delta, partial });
+    }
+  }
+
+  /**
+   * Closes what is open.
+   *
+   * @param isCut whether the stream failed: calls then keep what could be read of their arguments. Else arguments
+   *   that are no JSON object become an empty one, so that no tool runs on half of them.
+   */
+  close(isCut: boolean): void {
+    this.#closeText();
+    for (const { block, contentIndex, arguments: args } of this.#calls) {
+      const finished = args.finish();
+      if (finished.error === undefined || !isCut) block.arguments = finished.arguments;
+      // pi from 1.5 on shows the model this reason instead of running the tool; earlier versions know no such field.
+      if (finished.error !== undefined && !isCut) Object.assign(block, { argumentsError: finished.error });
+      this.#emit({ type: "toolcall_end", contentIndex, toolCall: block, partial: this.#message });
+    }
+  }
+
+  #begin(channel: Channel): void {
+    this.#closeText();
+    const block: TextContent | ThinkingContent =
+      channel === "text"
+        ? { type: "text", text: "" }
+        : { type: "thinking", thinking: "", thinkingSignature: "reasoning_content" };
+    const contentIndex = this.#message.content.push(block) - 1;
+    this.#open = { block, channel, contentIndex };
+    this.#emit({ type: `${channel}_start`, contentIndex, partial: this.#message });
+  }
+
+  #closeText(): void {
+    this.flush();
+    if (this.#open === undefined) return;
+    const { block, contentIndex } = this.#open;
+    this.#open = undefined;
+    const partial = this.#message;
+    if (block.type === "text") this.#emit({ type: "text_end", contentIndex, content: block.text, partial });
+    else this.#emit({ type: "thinking_end", contentIndex, content: block.thinking, partial });
+  }
+
+  /**
+   * Which call a delta continues: by index, by id, else the last one. A name under a new id begins another call: some
+   * servers give every call the index 0, others give none.
+   */
+  #findCall(call: JsonRecord, name: string | undefined): OpenCall | undefined {
+    const id = text(call.id);
+    const index = number(call.index);
+    if (index !== undefined) {
+      const found = this.#calls.findLast((open) => open.index === index);
+      const isAnother =
+        found !== undefined && name !== undefined && id !== undefined && id !== found.block.id;
+      return isAnother ? undefined : found;
+    }
+    if (id !== undefined) return this.#calls.find((open) => open.block.id === id);
+    return name === undefined ? this.#calls.at(-1) : undefined;
+  }
+
+  #beginCall(call: JsonRecord, name: string | undefined): OpenCall {
+    this.flush();
+    const block: ToolCall = {
+      type: "toolCall",
+      id: text(call.id) ?? `call_${randomUUID().replaceAll("-", "")}`,
+      name: name ?? "",
+      arguments: {},
+    };
+    const contentIndex = this.#message.content.push(block) - 1;
+    const index = number(call.index) ?? this.#calls.length;
+    const open: OpenCall = { block, index, contentIndex, arguments: new PartialJson() };
+    this.#calls.push(open);
+    this.#emit({ type: "toolcall_start", contentIndex, partial: this.#message });
+    return open;
+  }
+}

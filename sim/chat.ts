@@ -1,0 +1,216 @@
+import { randomUUID } from "node:crypto";
+import { type ChatRequest, readChatRequest, renderPrompt, ServerError } from "./chat-request.ts";
+import { generate, type Step } from "./generation.ts";
+import type { Exchange } from "./http.ts";
+import { type Fault, makePlan, type Plan } from "./script.ts";
+import { ProcessGone, replyJson, type Upstream } from "./upstream.ts";
+
+/**
+ * Answers `POST /v1/chat/completions` with llama-server's bytes: a stream of chunks or one object.
+ * @throws {ServerError} for a request that it refuses, a prompt beyond the window among them
+ * @throws {ProcessGone} when the model dies before the answer is complete
+ */
+export async function chat(exchange: Exchange, upstream: Upstream): Promise<void> {
+  const { behaviour } = upstream;
+  const request = readChatRequest(exchange.body, behaviour);
+  const prompt = renderPrompt(request);
+  const n_ctx = behaviour.slotContext;
+  if (prompt.length >= n_ctx) {
+    const sizes = `(${prompt.length} tokens) exceeds the available context size (${n_ctx} tokens)`;
+    const extra = { n_prompt_tokens: prompt.length, n_ctx };
+    throw new ServerError(400, "exceed_context_size_error", `request ${sizes}, try increasing it`, extra);
+  }
+  const plan = makePlan(request, behaviour);
+  const free = await upstream.takeSlot(exchange.gone);
+  if (!free) return;
+  try {
+    if (plan.fault?.kind === "crash" && plan.fault.after === 0) {
+      upstream.kill();
+      throw new ProcessGone();
+    }
+    const steps = generate(upstream, prompt, plan, request.maxTokens, exchange.gone);
+    const answer = new Answer(exchange, upstream, request, plan);
+    if (request.stream) await answer.stream(steps);
+    else await answer.collect(steps);
+  } finally {
+    free();
+  }
+}
+
+/** One answer on its way out, in either form. */
+class Answer {
+  readonly #exchange: Exchange;
+  readonly #upstream: Upstream;
+  readonly #request: ChatRequest;
+  readonly #plan: Plan;
+  readonly #created = Math.floor(Date.now() / 1000);
+  readonly #id = `chatcmpl-${randomUUID().replaceAll("-", "")}`;
+  readonly #model: string;
+  /** Everything of a chunk that stands behind its choices. Built once: a stream may have a million chunks. */
+  readonly #tail: string;
+  #lastWrite = 0;
+
+  constructor(exchange: Exchange, upstream: Upstream, request: ChatRequest, plan: Plan) {
+    this.#exchange = exchange;
+    this.#upstream = upstream;
+    this.#request = request;
+    this.#plan = plan;
+    this.#model = request.model ?? upstream.behaviour.alias ?? upstream.behaviour.modelPath;
+    const fixed = { created: this.#created, id: this.#id, model: this.#model, ...FINGERPRINT };
+    this.#tail = `${JSON.stringify({ ...fixed, object: "chat.completion.chunk" }).slice(1, -1)}`;
+  }
+
+  async stream(steps: AsyncGenerator<Step>): Promise<void> {
+    const { response, gone } = this.#exchange;
+    if (!response.headersSent) {
+      const type = { "Content-Type": "text/event-stream" };
+      response.writeHead(200, { Server: "llama.cpp", "X-Accel-Buffering": "no", ...type });
+      response.flushHeaders();
+    }
+    const done = new AbortController();
+    void this.#ping(done.signal);
+    try {
+      for await (const step of steps) {
+        if (gone.aborted) return;
+        if (step.type === "fault") {
+          if (this.#plan.fault) await this.#breakOff(this.#plan.fault);
+          return;
+        }
+        await this.#writeStep(step);
+      }
+      if (!this.#plan.noDone) await this.#write("data: [DONE]\n\n");
+      response.end();
+    } finally {
+      done.abort();
+    }
+  }
+
+  async collect(steps: AsyncGenerator<Step>): Promise<void> {
+    const calls: { type: "function"; function: { name: string; arguments: string }; id: string }[] = [];
+    const texts = { reasoning: "", content: "" };
+    for await (const step of steps) {
+      if (this.#exchange.gone.aborted) return;
+      if (step.type === "fault" && this.#plan.fault) return this.#breakOff(this.#plan.fault);
+      if (step.type === "token") texts[step.kind] += step.text;
+      if (step.type === "call") {
+        const named = { name: step.name, arguments: step.text };
+        calls.push({ type: "function", function: named, id: callId() });
+      }
+      const call = step.type === "arguments" ? calls[step.index] : undefined;
+      if (step.type === "arguments" && call) call.function.arguments += step.text;
+      if (step.type !== "end") continue;
+      const message = {
+        role: "assistant",
+        content: texts.content,
+        ...(texts.reasoning === "" ? {} : { reasoning_content: texts.reasoning }),
+        ...(calls.length === 0 ? {} : { tool_calls: calls }),
+      };
+      replyJson(this.#exchange, 200, {
+        choices: [{ finish_reason: step.finish, index: 0, message }],
+        created: this.#created,
+        model: this.#model,
+        ...FINGERPRINT,
+        object: "chat.completion",
+        usage: step.usage,
+        id: this.#id,
+        timings: step.timings,
+      });
+    }
+  }
+
+  #writeStep(step: Exclude<Step, { type: "fault" }>): Promise<void> {
+    switch (step.type) {
+      case "progress": {
+        const { type: _, ...progress } = step;
+        if (!this.#request.returnProgress) return Promise.resolve();
+        return this.#chunk(ROLE, null, { prompt_progress: progress });
+      }
+      case "begin":
+        return this.#chunk(ROLE);
+      case "token":
+        return this.#token({ [step.kind === "reasoning" ? "reasoning_content" : "content"]: step.text });
+      case "call": {
+        const named = { name: step.name, arguments: step.text };
+        const call = { index: step.index, id: callId(), type: "function", function: named };
+        return this.#token({ tool_calls: [call] });
+      }
+      case "arguments":
+        return this.#token({ tool_calls: [{ index: step.index, function: { arguments: step.text } }] });
+      case "end":
+        return this.#end(step);
+    }
+  }
+
+  async #end(step: Extract<Step, { type: "end" }>): Promise<void> {
+    const { usage, timings } = step;
+    const withUsage = this.#request.includeUsage;
+    if (!this.#plan.noFinish) await this.#chunk({}, step.finish, withUsage ? {} : { timings });
+    if (withUsage) {
+      const totals = JSON.stringify({ usage, timings }).slice(1);
+      await this.#write(`data: {"choices":[],${this.#tail},${totals}\n\n`);
+    }
+  }
+
+  #token(delta: unknown): Promise<void> {
+    const { record, gone } = this.#exchange;
+    record.tokens++;
+    if (gone.aborted) record.tokensAfterDisconnect++;
+    return this.#chunk(delta);
+  }
+
+  #chunk(delta: unknown, finish: string | null = null, extra?: Record<string, unknown>): Promise<void> {
+    const choice = JSON.stringify({ finish_reason: finish, index: 0, delta });
+    const more = extra && Object.keys(extra).length > 0 ? `,${JSON.stringify(extra).slice(1, -1)}` : "";
+    return this.#write(`data: {"choices":[${choice}],${this.#tail}${more}}\n\n`);
+  }
+
+  async #write(text: string): Promise<void> {
+    const { response, gone } = this.#exchange;
+    if (gone.aborted) return;
+    this.#lastWrite = this.#upstream.clock.now();
+    if (response.write(text)) return;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        response.off("drain", done).off("close", done);
+        resolve();
+      };
+      response.on("drain", done).on("close", done);
+    });
+  }
+
+  /** Comments while nothing else is to be said (`--sse-ping-interval`). */
+  async #ping(done: AbortSignal): Promise<void> {
+    const { clock, behaviour } = this.#upstream;
+    this.#lastWrite = clock.now();
+    while (behaviour.pingMs > 0 && !done.aborted) {
+      const quiet = clock.now() - this.#lastWrite;
+      if (quiet >= behaviour.pingMs) await this.#write(":\n\n");
+      else await clock.sleep(behaviour.pingMs - quiet, done);
+    }
+  }
+
+  async #breakOff(fault: Fault): Promise<void> {
+    const { response } = this.#exchange;
+    if (fault.kind === "cut") {
+      // What was written before must arrive: a destroyed socket drops what is still buffered.
+      await new Promise((resolve) => setImmediate(resolve));
+      response.destroy();
+      return;
+    }
+    if (fault.kind === "crash") {
+      this.#upstream.kill();
+      throw new ProcessGone();
+    }
+    if (!this.#request.stream) throw new ServerError(500, "server_error", fault.text);
+    const error = { error: { code: 500, message: fault.text, type: "server_error" } };
+    await this.#write(fault.kind === "bare" ? fault.text : `data: ${JSON.stringify(error)}\n\n`);
+    response.end();
+  }
+}
+
+const ROLE = { role: "assistant", content: null };
+const FINGERPRINT = { system_fingerprint: "b11669-Debian" };
+
+function callId(): string {
+  return randomUUID().replaceAll("-", "");
+}

@@ -1,0 +1,271 @@
+import { describe, expect, test } from "vitest";
+import {
+  baseUrlOf,
+  changesBetween,
+  fallbackModels,
+  isChanged,
+  isContextKnown,
+  rememberedFacts,
+  restoredModels,
+  runsAs,
+  type ServedModel,
+  shortTokens,
+  toServedModel,
+  traitsOf,
+} from "../catalog.ts";
+import { MODELS, readConfig } from "../config.ts";
+import type { ModelFacts, Thinking } from "../server/models.ts";
+
+const AT = { origin: "https://ai.example", basePath: "/llm" };
+
+function facts(more: Partial<ModelFacts> = {}): ModelFacts {
+  return {
+    id: "org/x:Q4 ü",
+    name: "X",
+    state: "ready",
+    ttlSeconds: 5,
+    kind: "model",
+    runsAs: "org/x:Q4 ü",
+    context: { value: 65_536, source: "live" },
+    outputLimit: { value: 1000, source: "declared" },
+    vision: { value: true, source: "declared" },
+    thinking: { value: { kind: "switch" }, source: "live" },
+    keepsThinking: true,
+    ...more,
+  };
+}
+
+const served = (more: Partial<ModelFacts> = {}): ServedModel => toServedModel(facts(more), AT);
+
+test("a model of pi's has the server's spelling, its address, no cost, and what is known", () => {
+  expect(served()).toEqual({
+    id: "org/x:Q4 ü",
+    name: "X",
+    api: "ai-server",
+    provider: "ai-server",
+    baseUrl: "https://ai.example/llm",
+    reasoning: true,
+    thinkingLevelMap: { minimal: null, low: null, high: null, xhigh: null, max: null },
+    input: ["text", "image"],
+    cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 },
+    contextWindow: 65_536,
+    maxTokens: 1000,
+    aiServer: {
+      runsAs: "org/x:Q4 ü",
+      context: { value: 65_536, source: "live" },
+      outputLimit: { value: 1000, source: "declared" },
+      vision: { value: true, source: "declared" },
+      thinking: { value: { kind: "switch" }, source: "live" },
+      keepsThinking: true,
+    },
+  });
+  expect(served({ vision: { value: false, source: "default" } }).input).toEqual(["text"]);
+});
+
+test.each<[Thinking, boolean, unknown]>([
+  [{ kind: "none" }, false, undefined],
+  [{ kind: "switch" }, true, { minimal: null, low: null, high: null, xhigh: null, max: null }],
+  [{ kind: "always" }, true, { off: null, minimal: null, low: null, high: null, xhigh: null, max: null }],
+  [{ kind: "budget" }, true, { xhigh: null, max: null }],
+  [
+    { kind: "effort", levels: ["low", "medium", "high"] },
+    true,
+    { off: null, minimal: null, xhigh: null, max: null },
+  ],
+  [
+    { kind: "effort", levels: ["none", "max"] },
+    true,
+    { minimal: null, low: null, medium: null, high: null, xhigh: null },
+  ],
+])("thinking %j: reasoning %s, levels %j", (value, reasoning, levels) => {
+  const model = served({ thinking: { value, source: "declared" } });
+  expect([model.reasoning, model.thinkingLevelMap]).toEqual([reasoning, levels]);
+});
+
+describe("the fallback list", () => {
+  test("stands for the default server alone, its windows marked as unread", () => {
+    const models = fallbackModels(readConfig({}, {}, "/agent"));
+    expect(models.map(({ id, contextWindow }) => ({ id, contextWindow }))).toEqual([...MODELS]);
+    for (const model of models) {
+      expect(isContextKnown(model)).toBe(false);
+      expect(model.maxTokens).toBe(Math.min(65_536, model.contextWindow / 2));
+    }
+    expect(fallbackModels(readConfig({ AI_SERVER_URL: "https://127.0.0.1:9" }, {}, "/agent"))).toEqual([]);
+  });
+});
+
+describe("a stored catalogue", () => {
+  const stored = (change: (model: Record<string, unknown>) => void): unknown => {
+    const model = JSON.parse(JSON.stringify(served())) as Record<string, unknown>;
+    change(model);
+    return model;
+  };
+  const restored = (value: unknown): ServedModel[] => restoredModels([value], baseUrlOf(AT));
+
+  test("comes back as it was", () => {
+    expect(restored(stored(() => {}))).toEqual([served()]);
+  });
+
+  test("of another server, another protocol or nobody does not", () => {
+    expect(restored(stored((model) => Object.assign(model, { baseUrl: "https://other.example" })))).toEqual(
+      [],
+    );
+    expect(restored(stored((model) => Object.assign(model, { baseUrl: "https://ai.example" })))).toEqual([]);
+    expect(restored(stored((model) => Object.assign(model, { api: "openai-completions" })))).toEqual([]);
+    for (const value of [undefined, null, 5, "text", [], {}]) expect(restored(value)).toEqual([]);
+  });
+
+  const WRONG: unknown[] = [
+    undefined,
+    null,
+    true,
+    -1,
+    0,
+    1.5,
+    "",
+    "text",
+    [],
+    [5],
+    {},
+    { value: "x", source: "live" },
+  ];
+  const KEYS = [
+    "id",
+    "name",
+    "reasoning",
+    "input",
+    "cost",
+    "contextWindow",
+    "maxTokens",
+    "provider",
+    "aiServer",
+  ];
+  const FACTS = ["runsAs", "context", "outputLimit", "vision", "thinking", "keepsThinking"];
+  const damages: [string, (model: Record<string, unknown>, wrong: unknown) => void][] = [
+    ...KEYS.map((key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
+      key,
+      (model, wrong) => Object.assign(model, { [key]: wrong }),
+    ]),
+    ...FACTS.map((key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
+      `aiServer.${key}`,
+      (model, wrong) => Object.assign(model.aiServer as object, { [key]: wrong }),
+    ]),
+    ...["context", "outputLimit", "vision", "thinking"].map(
+      (key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
+        `aiServer.${key}.value`,
+        (model, wrong) =>
+          Object.assign((model.aiServer as Record<string, object>)[key] ?? {}, { value: wrong }),
+      ],
+    ),
+  ];
+
+  test.each(damages)("with a damaged %s is left out or usable", (_, damage) => {
+    for (const wrong of WRONG) {
+      for (const model of restored(stored((value) => damage(value, wrong)))) {
+        const { id, name, provider, cost, input, contextWindow, maxTokens, reasoning } = model;
+        const what = JSON.stringify({ wrong, model });
+        expect([typeof id, typeof name, provider, typeof reasoning], what).toEqual([
+          "string",
+          "string",
+          "ai-server",
+          "boolean",
+        ]);
+        expect(id.length * name.length, what).toBeGreaterThan(0);
+        expect(Object.values(cost), what).toEqual([0, 0, 0, 0]);
+        expect(input[0], what).toBe("text");
+        expect(Number.isSafeInteger(contextWindow) && contextWindow > 0, what).toBe(true);
+        expect(Number.isSafeInteger(maxTokens) && maxTokens > 0, what).toBe(true);
+        const { context, outputLimit, vision } = model.aiServer;
+        expect([context.value, typeof vision.value], what).toEqual([contextWindow, "boolean"]);
+        expect(outputLimit.value, what).toBe(maxTokens);
+        expect(["none", "switch", "effort", "budget", "always"], what).toContain(
+          traitsOf(model).thinking.kind,
+        );
+        expect(() => toServedModel({ ...facts(), ...model.aiServer }, AT), what).not.toThrow();
+      }
+    }
+  });
+
+  test("cannot steer the terminal", () => {
+    expect(restored(stored((model) => Object.assign(model, { id: "a\u001b[2J" })))).toEqual([]);
+    const [model] = restored(stored((value) => Object.assign(value, { name: "a\u001b[2Jb" })));
+    expect(model?.name).not.toMatch(/\p{Cc}/u);
+  });
+});
+
+describe("what a request depends on", () => {
+  test("is read from the model that pi hands back", () => {
+    expect(traitsOf(served())).toEqual({ thinking: { kind: "switch" }, keepsThinking: true });
+    expect(runsAs(served({ runsAs: "qwen" }))).toBe("qwen");
+    expect(runsAs(served({ runsAs: undefined }))).toBeUndefined();
+  });
+
+  test("a model that somebody else configured thinks nothing and runs under its own id", () => {
+    const { aiServer: _, ...foreign } = served();
+    expect(traitsOf(foreign)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(runsAs(foreign)).toBe("org/x:Q4 ü");
+    expect(isContextKnown(foreign)).toBe(false);
+  });
+
+  test.each([
+    null,
+    5,
+    "x",
+    [],
+    { thinking: 5 },
+    { thinking: { value: { kind: "effort" } } },
+    { thinking: { value: { kind: "odd" } } },
+  ])("damaged facts %j are none", (aiServer) => {
+    const model = Object.assign(served(), { aiServer }) as ServedModel;
+    expect(traitsOf(model)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(isContextKnown(model)).toBe(false);
+  });
+
+  test("the window is known where it was read", () => {
+    const known = (["live", "declared", "command line", "last seen", "default"] as const).map((source) =>
+      isContextKnown(served({ context: { value: 1, source } })),
+    );
+    expect(known).toEqual([true, true, true, true, false]);
+  });
+});
+
+test("facts are remembered by id", () => {
+  expect(rememberedFacts([served(), served({ id: "b" })]).get("b")).toEqual(served().aiServer);
+});
+
+test.each([
+  [0, "0"],
+  [999, "999"],
+  [1000, "1k"],
+  [1024, "1k"],
+  [1536, "1.5k"],
+  [32_768, "32k"],
+  [128_000, "128k"],
+  [131_072, "128k"],
+  [262_144, "256k"],
+  [1_048_576, "1M"],
+  [1_000_000, "1M"],
+  [1_500_000, "1.5M"],
+  [10_485_760, "10M"],
+])("%d tokens are %s", (tokens, short) => {
+  expect(shortTokens(tokens)).toBe(short);
+});
+
+describe("changes", () => {
+  const sized = (id: string, value: number): ServedModel =>
+    served({ id, context: { value, source: "live" } });
+
+  test("are said a line each", () => {
+    const before = [sized("a", 32_768), sized("b", 4096), sized("gone", 1)];
+    const after = [sized("new", 1), sized("b", 4096), sized("a", 131_072)];
+    expect(changesBetween(before, after)).toEqual(["new: added", "a: context 32k → 128k", "gone: gone"]);
+    expect(changesBetween(before, before)).toEqual([]);
+    expect(changesBetween([sized("a", 32_000)], [sized("a", 32_768)])).toEqual(["a: context 32000 → 32768"]);
+  });
+
+  test("that pi must hear of are any", () => {
+    expect(isChanged([sized("a", 1)], [sized("a", 1)])).toBe(false);
+    expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);
+    expect(isChanged([], [sized("a", 2)])).toBe(true);
+  });
+});

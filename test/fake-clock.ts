@@ -1,0 +1,81 @@
+/** Time that passes only when a test says so. */
+export class FakeClock {
+  /** Every wait that was asked for, in milliseconds, in order. */
+  readonly sleeps: number[] = [];
+  #now = 1_800_000_000_000;
+  readonly #sleepers = new Set<{ due: number; wake: () => void }>();
+
+  readonly now = (): number => this.#now;
+
+  readonly sleep = (milliseconds: number, signal: AbortSignal): Promise<void> => {
+    if (signal.aborted) return Promise.reject(signal.reason);
+    this.sleeps.push(milliseconds);
+    return new Promise((resolve, reject) => {
+      const sleeper = {
+        due: this.#now + milliseconds,
+        wake: () => {
+          this.#sleepers.delete(sleeper);
+          signal.removeEventListener("abort", abort);
+          resolve();
+        },
+      };
+      const abort = (): void => {
+        this.#sleepers.delete(sleeper);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", abort, { once: true });
+      this.#sleepers.add(sleeper);
+    });
+  };
+
+  /** How many wait at this moment. */
+  get waiting(): number {
+    return this.#sleepers.size;
+  }
+
+  /** Lets `milliseconds` pass, and wakes whoever waited for a moment in between. */
+  async advance(milliseconds: number): Promise<void> {
+    const end = this.#now + milliseconds;
+    for (;;) {
+      await settled();
+      const next = this.#next();
+      if (next === undefined || next.due > end) break;
+      this.#now = Math.max(this.#now, next.due);
+      next.wake();
+    }
+    this.#now = end;
+    await settled();
+  }
+
+  /**
+   * Lets time pass until `work` has ended.
+   *
+   * @throws when nothing waits for time any more and `work` still has not ended
+   */
+  async until<T>(work: Promise<T>): Promise<T> {
+    let ended = false;
+    const end = (): void => {
+      ended = true;
+    };
+    work.then(end, end);
+    for (let idle = 0; idle < 200; idle += 1) {
+      await settled();
+      if (ended) return work;
+      const next = this.#next();
+      if (next === undefined) continue;
+      idle = 0;
+      this.#now = Math.max(this.#now, next.due);
+      next.wake();
+    }
+    throw new Error("It hangs: nothing waits for time any more.");
+  }
+
+  #next(): { due: number; wake: () => void } | undefined {
+    return [...this.#sleepers].sort((a, b) => a.due - b.due)[0];
+  }
+}
+
+/** Resolves when everything that needs no time has happened. */
+export async function settled(): Promise<void> {
+  for (let round = 0; round < 6; round += 1) await new Promise(setImmediate);
+}

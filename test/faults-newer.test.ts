@@ -1,0 +1,41 @@
+/** The same table by the rules of pi 1.5.2, which words the faults when the extension runs there. */
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { FaultPlace } from "./fault-place.ts";
+import { ANSWERS, STREAMS } from "./fault-rows-turn.ts";
+import { WAY } from "./fault-rows-way.ts";
+import { newerRules, type Rules, remedyBy } from "./pi-rules.ts";
+
+vi.mock("@earendil-works/pi-ai", async (original) => {
+  const { newerRules: load } = await import("./pi-rules.ts");
+  return { ...(await original<object>()), ...(await load()) };
+});
+
+let place: FaultPlace;
+let newer: Rules;
+
+beforeAll(async () => {
+  newer = await newerRules();
+  place = await FaultPlace.open();
+}, 200_000);
+
+afterAll(() => place.close());
+
+describe.each([
+  ["on the way", WAY],
+  ["of an answer", ANSWERS],
+  ["in a stream", STREAMS],
+])("a fault %s, with pi 1.5.2", (_where, rows) => {
+  it.each(rows)("$fault: $pi", async ({ provoke, says, pi }) => {
+    const read = await provoke(place);
+    expect(read.replaceAll("\u2060", "")).toBe(says);
+    expect(remedyBy(newer, read)).toBe(pi);
+  });
+});
+
+describe("the rules", () => {
+  it("are really those of 1.5.2 where the sentences are made", async () => {
+    const { remedyOf } = await import("../wording.ts");
+    expect(remedyOf("The model is at capacity.")).toBe("retry");
+    expect(remedyOf("request id 1500abc")).toBe("none");
+  });
+});

@@ -1,0 +1,27 @@
+import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FaultPlace } from "./fault-place.ts";
+import { ANSWERS, STREAMS } from "./fault-rows-turn.ts";
+import { WAY } from "./fault-rows-way.ts";
+import { remedyBy } from "./pi-rules.ts";
+
+const OLDER = { isContextOverflow, isRetryableAssistantError };
+let place: FaultPlace;
+
+beforeAll(async () => {
+  place = await FaultPlace.open();
+});
+
+afterAll(() => place.close());
+
+describe.each([
+  ["on the way", WAY],
+  ["of an answer", ANSWERS],
+  ["in a stream", STREAMS],
+])("a fault %s, with pi 0.87.1", (_where, rows) => {
+  it.each(rows)("$fault: $pi", async ({ provoke, says, pi }) => {
+    const read = await provoke(place);
+    expect(read.replaceAll("\u2060", "")).toBe(says);
+    expect(remedyBy(OLDER, read)).toBe(pi);
+  });
+});

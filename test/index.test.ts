@@ -1,0 +1,233 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
+import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import extension from "../index.ts";
+import { type Sim, startSim } from "../sim/server.ts";
+import { FakePi } from "./fake-pi.ts";
+import { kept } from "./server/wire.ts";
+import { freePort } from "./support/network.ts";
+
+const CONFIG = (ctx = 65_536): string => `
+models:
+  a:
+    cmd: llama-server --port \${PORT} -c ${ctx}
+    metadata: { context_length: ${ctx} }
+`;
+
+let agentDir = "";
+beforeEach(() => {
+  const dir = mkdtempSync(join(tmpdir(), "index-test-"));
+  agentDir = dir;
+  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+});
+
+function setEnv(variables: Record<string, string | undefined>): void {
+  for (const [name, value] of Object.entries(variables)) {
+    const before = process.env[name];
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+    onTestFinished(() => {
+      if (before === undefined) delete process.env[name];
+      else process.env[name] = before;
+    });
+  }
+}
+
+async function sim(ctx?: number): Promise<Sim> {
+  const server = await kept(startSim({ config: CONFIG(ctx), speed: 100 }));
+  setEnv({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
+  return server;
+}
+
+function load(store?: ModelsStoreEntry): FakePi {
+  const pi = new FakePi();
+  pi.store = store;
+  extension(pi.api);
+  onTestFinished(() => pi.emit("session_shutdown", undefined));
+  return pi;
+}
+
+async function storeOf(): Promise<ModelsStoreEntry | undefined> {
+  const pi = load();
+  await pi.refresh();
+  await pi.emit("session_shutdown", undefined);
+  return pi.store;
+}
+
+const windows = (pi: FakePi): number[] => pi.provider.getModels().map(({ contextWindow }) => contextWindow);
+
+describe("the factory", () => {
+  test("registers a provider and the commands, and asks nobody", async () => {
+    const server = await sim();
+    const pi = load();
+    expect(pi.registered.map(({ id, name }) => [id, name])).toEqual([["ai-server", "AI Server"]]);
+    expect([...pi.commands.keys()].sort()).toEqual(["ai-server-refresh", "ai-server-status"]);
+    expect(pi.provider.getModels()).toEqual([]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([server.requests, server.handshakes.total]).toEqual([[], 0]);
+  });
+
+  test.each([
+    { AI_SERVER_URL: "nonsense" },
+    { AI_SERVER_TIMEOUT_MS: "soon" },
+    { AI_SERVER_API_KEY: "a b" },
+    { AI_SERVER_CERTS_DIR: "/nowhere" },
+    { PI_CODING_AGENT_DIR: "/nowhere" },
+    { PI_CODING_AGENT_DIR: "~/nowhere" },
+  ])("does not throw with %j", async (variables) => {
+    setEnv({ AI_SERVER_CA: "x", PI_OFFLINE: "1", ...variables });
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await pi.emit("session_shutdown");
+  });
+});
+
+describe("a session", () => {
+  test("with a stored catalogue refreshes in the background, and a changed model registers the provider again", async () => {
+    const server = await sim();
+    const store = await storeOf();
+    server.requests.length = 0;
+    const pi = load(store);
+    await pi.refresh();
+    expect([windows(pi), server.requests.length]).toEqual([[65_536], 0]);
+    writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
+    await server.reload();
+    await pi.emit("session_start");
+    await expect.poll(() => windows(pi)).toEqual([131_072]);
+    await expect.poll(() => pi.registered.length).toBe(2);
+    expect(pi.registered[1]).toBe(pi.registered[0]);
+    expect(pi.notices).toEqual([]);
+  });
+
+  test("whose models stayed the same registers nothing again", async () => {
+    const server = await sim();
+    const pi = load(await storeOf());
+    await pi.refresh();
+    server.requests.length = 0;
+    await pi.emit("session_start");
+    await expect.poll(() => server.requests.length).toBe(2);
+    await pi.emit("session_shutdown");
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(pi.registered).toHaveLength(1);
+  });
+
+  test("asks nobody when PI_OFFLINE is set", async () => {
+    const server = await sim();
+    const store = await storeOf();
+    server.requests.length = 0;
+    setEnv({ PI_OFFLINE: "1" });
+    const pi = load(store);
+    await pi.refresh();
+    await pi.emit("session_start");
+    await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect([windows(pi), server.requests]).toEqual([[65_536], []]);
+  });
+
+  test("is told once that the server is down, whatever comes after", async () => {
+    const server = await sim();
+    const store = await storeOf();
+    const port = await freePort();
+    const url = `https://127.0.0.1:${port}`;
+    setEnv({ AI_SERVER_URL: url });
+    const models = (store?.models ?? []).map((model) => ({ ...model, baseUrl: url }));
+    const pi = load({ ...store, models });
+    await pi.refresh();
+    await pi.emit("session_start");
+    const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`;
+    await expect.poll(() => pi.notices).toEqual([said]);
+    await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(pi.notices).toEqual([said]);
+    expect(windows(pi)).toEqual([65_536]);
+    expect(server.starts).toEqual({});
+  });
+
+  test("is told of a first start that failed", async () => {
+    setEnv({ AI_SERVER_URL: "https://127.0.0.1:9", AI_SERVER_CERTS_DIR: agentDir });
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await expect.poll(() => pi.notices.length).toBe(1);
+    expect(pi.notices[0]).toContain("The client certificate is missing");
+  });
+
+  test("is warned once of a key that others can read", async () => {
+    const server = await sim();
+    chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    const turn = pi.context("rpc", { provider: "ai-server", id: "a" });
+    await pi.emit("agent_end", turn);
+    await pi.emit("agent_end", turn);
+    await expect.poll(() => pi.notices.length).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(pi.notices).toHaveLength(1);
+    expect(pi.notices[0]).toContain("Run: chmod 600");
+  });
+
+  test("has one notice for a model whose window is too small", async () => {
+    await sim(16_384);
+    const pi = load();
+    await pi.refresh();
+    const [model] = pi.provider.getModels();
+    await pi.emit("session_start", pi.context("rpc", model));
+    await expect.poll(() => pi.notices.length).toBe(1);
+    await pi.emit("model_select", pi.context(), { model });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(pi.notices).toHaveLength(1);
+    expect(pi.notices[0]).toContain('"ai-server/a"');
+  });
+
+  test("of somebody who set nothing up is left alone", async () => {
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await pi.emit("agent_end", pi.context("rpc", { provider: "other", id: "x" }));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
+  });
+});
+
+describe("the end of a session", () => {
+  test("comes as often as it likes, and leaves no connection", async () => {
+    const server = await sim();
+    const pi = load();
+    await pi.emit("session_shutdown");
+    await pi.refresh();
+    await pi.emit("session_start");
+    await expect.poll(() => server.connections).toBeGreaterThan(0);
+    await Promise.all([pi.emit("session_shutdown"), pi.emit("session_shutdown")]);
+    await pi.emit("session_shutdown");
+    await expect.poll(() => server.connections).toBe(0);
+    await pi.emit("session_start");
+    await pi.refresh({ allowNetwork: true });
+    expect(windows(pi)).toEqual([65_536]);
+  });
+
+  test.each([true, false])(
+    "makes every later touch of its context throw, which harms nothing (told: %s)",
+    async (isTold) => {
+      const server = await sim();
+      const store = await storeOf();
+      const pi = load(store);
+      await pi.refresh();
+      server.failNext({ path: "/v1/models", status: 503 });
+      writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
+      await server.reload();
+      const turn = pi.context("tui", { provider: "ai-server", id: "a" });
+      await pi.emit("session_start", turn);
+      await pi.emit("agent_end", turn);
+      pi.end();
+      if (isTold) await pi.emit("session_shutdown", undefined);
+      // A rejection that nobody hears fails the run.
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect(pi.notices).toEqual([]);
+    },
+  );
+});

@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import { readCommandLine } from "../../server/command-line.ts";
+
+const contextOf = (command: string): number | undefined => readCommandLine(command).context;
+
+describe("the context window", () => {
+  test.each([
+    ["llama-server -c 16384", 16_384],
+    ["llama-server -c=16384", 16_384],
+    ["llama-server --ctx-size 16384", 16_384],
+    ["llama-server --ctx-size=16384", 16_384],
+    ["llama-server --ctx-size '16384'", 16_384],
+    ['llama-server "--ctx-size" "16384"', 16_384],
+    ["llama-server --ctx-size=\"16384\" -m '/models/a b -c 1.gguf'", 16_384],
+  ])("is read from %s", (command, context) => {
+    expect(contextOf(command)).toBe(context);
+  });
+
+  test.each([
+    ["llama-server -c 1 --ctx-size 2", 2],
+    ["llama-server --ctx-size 1 -c 2", 2],
+    ["llama-server --ctx-size=1 -c 4096 -c=8192", 8192],
+    ["llama-server -c 4096 -np 2 --parallel 4", 1024],
+  ])("the last flag wins in %s", (command, context) => {
+    expect(contextOf(command)).toBe(context);
+  });
+
+  test.each([
+    ["llama-server -c 32768 --parallel 2", 16_384],
+    ["llama-server -c 32768 --parallel=2", 16_384],
+    ["llama-server -np 4 -c 32768", 8192],
+    ["llama-server -np=4 -c 32768", 8192],
+    ["llama-server -c 5000 -np 3", 1666],
+    ["llama-server -c 32768 -np 0", 32_768],
+    ["llama-server -c 32768 -np -1", 32_768],
+    ["llama-server -c 32768 -np many", 32_768],
+  ])("is shared by the slots in %s", (command, context) => {
+    expect(contextOf(command)).toBe(context);
+  });
+
+  test.each([
+    ["llama-server -c 32768 -np 4 --kv-unified", 32_768],
+    ["llama-server --kv-unified -c 32768 -np 4", 32_768],
+    ["llama-server -c 32768 -np 4 -kvu", 32_768],
+    ["llama-server -c 32768 -np 4 --kv-unified --no-kv-unified", 8192],
+    ["llama-server -c 32768 -np 4 -kvu -no-kvu", 8192],
+    ["llama-server -c 32768 -np 4 --no-kv-unified --kv-unified", 32_768],
+  ])("is whole for each slot of a unified cache: %s", (command, context) => {
+    expect(contextOf(command)).toBe(context);
+  });
+
+  test("is read across line ends, comments being gone, as llama-swap shows a block", () => {
+    const command =
+      "python3 fake.py --port 18110 \\\n--model /models/slash.gguf\n--ctx-size 32768 --parallel 2\n--alias 'quoted alias'\n";
+    expect(contextOf(command)).toBe(16_384);
+    expect(contextOf(command.replaceAll("\n", "\r\n"))).toBe(16_384);
+    expect(contextOf("llama-server --ctx-size \\\n 4096")).toBe(4096);
+    expect(contextOf("llama-server --ctx-size=\\\n4096")).toBeUndefined();
+  });
+
+  test.each([
+    "",
+    "llama-server",
+    "llama-server -c",
+    "llama-server -c 0",
+    "llama-server -c -1",
+    "llama-server -c 4096 -c 0",
+    "llama-server -c 4k",
+    "llama-server -c 4096.5",
+    "llama-server -c ''",
+    "llama-server --ctx-size=",
+    "llama-server -c 99999999999999999999999",
+    "llama-server -c 3 -np 4",
+    "llama-server --ctx-size-draft 4096 -cd 2048",
+    "llama-server -C 4096",
+    "llama-server -c 'unclosed",
+    "bash -c 'llama-server --ctx-size 4096'",
+    `llama-server ${"\\".repeat(1001)}`,
+  ])("is unknown in %j", (command) => {
+    expect(contextOf(command)).toBeUndefined();
+  });
+});
+
+describe("the kind of model", () => {
+  test.each(["--embedding", "--embeddings", "--rerank", "--reranking"])("%s cannot chat", (flag) => {
+    expect(readCommandLine(`llama-server -m x.gguf ${flag} -c 512`)).toEqual({ context: 512, isChat: false });
+  });
+
+  test.each([
+    "",
+    "llama-server -m /models/embedding.gguf",
+    "llama-server --alias rerank",
+    "llama-server 'unclosed",
+  ])("%j can", (command) => {
+    expect(readCommandLine(command).isChat).toBe(true);
+  });
+});
+
+test("a command line of a megabyte is read within its own length", () => {
+  expect(contextOf(`llama-server ${"--flag value ".repeat(80_000)}-c 4096`)).toBe(4096);
+});

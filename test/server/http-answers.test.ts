@@ -1,0 +1,221 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as setTimeoutPromise } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import type { Variables } from "../../config.ts";
+import type { Http } from "../../server/http.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { writeCertificates } from "../support/certificates.ts";
+import { silentServer } from "../support/network.ts";
+import { faultOf, httpFor, httpsServer, kept, pair, type WireServer } from "./wire.ts";
+
+const CONFIG = `
+models:
+  a:
+    cmd: llama-server --port \${PORT}
+`;
+
+let folder = "";
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "http-test-"));
+  await writeCertificates(folder);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const client = (server: { url: string }, more: Variables = {}, certs = folder): Promise<Http> =>
+  httpFor(server, certs, more);
+
+const sim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 50 }));
+const simClient = async (server: Sim, more: Variables = {}): Promise<Http> =>
+  client(server, more, server.certsDir);
+
+const get = (http: Http, path = "/running"): Promise<unknown> => http.json(path, { timeoutMs: 10_000 });
+
+describe("an answer", () => {
+  const answering = async (
+    status: number,
+    body: string,
+    headers: Record<string, string> = {},
+  ): Promise<Http> =>
+    client(
+      await kept(
+        httpsServer(pair(folder), (_, response) => {
+          response.writeHead(status, headers);
+          response.end(body);
+        }),
+      ),
+    );
+
+  test.each([301, 302, 303, 307, 308])("with the redirect %d is not followed", async (status) => {
+    const paths: unknown[] = [];
+    const server = await kept(
+      httpsServer(pair(folder), (request, response) => {
+        paths.push(request.url);
+        response.writeHead(status, { location: "/elsewhere" });
+        response.end();
+      }),
+    );
+    const { message, link } = await faultOf(get(await client(server)));
+    expect(message).toBe(
+      "The server answers /running with a redirect, which is not followed. Set AI_SERVER_URL to where it leads.",
+    );
+    expect([link, paths]).toEqual(["Caddy", ["/running"]]);
+  });
+
+  test.each(["<!doctype html><title>Caddy</title>", "", "{", "nul"])(
+    "that is %j is not JSON",
+    async (body) => {
+      const { message, link } = await faultOf(get(await answering(200, body)));
+      expect(message).toBe(
+        "The server's answer to /running is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.",
+      );
+      expect(link).toBe("llama-swap");
+    },
+  );
+
+  test.each([
+    [
+      401,
+      "llama-swap",
+      "llama-swap demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
+    ],
+    [403, "Caddy", "Caddy does not let this client in (HTTP 403)."],
+    [404, "llama-swap", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],
+    [
+      502,
+      "llama-swap",
+      "Caddy answers, but llama-swap behind it does not (HTTP 502). llama-swap may be stopped or restarting.",
+    ],
+  ])("with the status %d", async (status, link, message) => {
+    expect(await faultOf(get(await answering(status, "")))).toMatchObject({ link, message, status });
+  });
+
+  test("is quoted without terminal control", async () => {
+    const body = JSON.stringify({ error: { message: "\u001b[31mno\u001b]0;x\u0007\nlines" } });
+    const { message } = await faultOf(get(await answering(403, body)));
+    expect(message).toBe("Caddy does not let this client in (HTTP 403). It says: no\nlines");
+  });
+
+  test("without an end is read to a bound, and its connection closed", async () => {
+    let written = 0;
+    let closed = (): void => {};
+    const isClosed = new Promise<void>((resolve) => {
+      closed = resolve;
+    });
+    const server = await kept(
+      httpsServer(pair(folder), (_, response) => {
+        const piece = `"${"x".repeat(65_534)}`;
+        response.on("close", closed);
+        const write = (): void => {
+          while (!response.destroyed && written < 1e9) {
+            written += piece.length;
+            if (!response.write(piece)) break;
+          }
+        };
+        response.on("drain", write);
+        write();
+      }),
+    );
+    expect((await faultOf(get(await client(server)))).message).toContain("is not JSON");
+    await isClosed;
+    expect(written).toBeLessThan(64 * 1024 * 1024);
+  });
+
+  test("that never comes ends the wait, and says so of llama-swap", async () => {
+    const server = await kept(httpsServer(pair(folder), () => {}));
+    const http = await client(server);
+    const { message, link, remedy } = await faultOf(http.json("/running", { timeoutMs: 300 }));
+    expect(message).toBe(
+      "The server did not answer /running within 1 s (timed out). It may be busy or hang.",
+    );
+    expect([link, remedy]).toEqual(["llama-swap", "retry"]);
+  });
+
+  test("whose body stops ends the wait too", async () => {
+    const server = await kept(httpsServer(pair(folder), (_, response) => response.write("{")));
+    const http = await client(server);
+    expect((await faultOf(http.json("/running", { timeoutMs: 300 }))).message).toContain("timed out");
+  });
+});
+
+describe("abort", () => {
+  const hanging = (): Promise<WireServer> =>
+    kept(
+      httpsServer(pair(folder), (request, response) => {
+        if (request.url === "/body") response.write("{");
+        if (request.url === "/ok") response.end("{}");
+      }),
+    );
+
+  test.each(["/none", "/body"])("ends the wait for %s with the signal's reason", async (path) => {
+    const http = await client(await hanging());
+    const reason = new Error("enough");
+    const abort = new AbortController();
+    const answer = http.json(path, { signal: abort.signal, timeoutMs: 10_000 });
+    setTimeout(() => abort.abort(reason), 50);
+    await expect(answer).rejects.toBe(reason);
+    expect(await get(http, "/ok")).toEqual({});
+  });
+
+  test("is heard while the connection is still being made", async () => {
+    const silent = await silentServer();
+    onTestFinished(() => silent.stop());
+    const http = await client({ url: `https://127.0.0.1:${silent.port}` });
+    const reason = new Error("enough");
+    const abort = new AbortController();
+    const answer = http.request({ method: "GET", path: "/running", signal: abort.signal });
+    await expect.poll(() => silent.connections()).toBe(1);
+    abort.abort(reason);
+    const first = await Promise.race([
+      answer.catch((error: unknown) => error),
+      setTimeoutPromise(5000, "late"),
+    ]);
+    expect(first).toBe(reason);
+  });
+
+  test("before the request sends nothing", async () => {
+    const server = await sim();
+    const http = await simClient(server);
+    const reason = new Error("never");
+    await expect(
+      http.json("/running", { signal: AbortSignal.abort(reason), timeoutMs: 10_000 }),
+    ).rejects.toBe(reason);
+    expect(server.requests).toEqual([]);
+  });
+});
+
+describe("close", () => {
+  test("may be called before, after and twice, and the next request opens again", async () => {
+    const server = await sim();
+    const http = await simClient(server);
+    await http.close();
+    await get(http);
+    await Promise.all([http.close(), http.close()]);
+    await http.close();
+    expect(await get(http)).toEqual({ running: [] });
+    expect(server.handshakes.total).toBe(2);
+  });
+
+  test("ends what is running, with a sentence", async () => {
+    const server = await kept(httpsServer(pair(folder), () => {}));
+    const http = await client(server);
+    const answer = faultOf(get(http));
+    await expect.poll(() => server.handshakes.total).toBe(1);
+    await http.close();
+    expect((await answer).message).toMatch(/^The connection to 127\.0\.0\.1:\d+ failed/);
+  });
+
+  test("leaves a request that came meanwhile its connection", async () => {
+    const server = await sim();
+    const http = await simClient(server);
+    await get(http);
+    const closing = http.close();
+    const answer = get(http);
+    await closing;
+    expect(await answer).toEqual({ running: [] });
+    await http.close();
+    await expect.poll(() => server.connections).toBe(0);
+  });
+});

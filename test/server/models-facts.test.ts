@@ -1,0 +1,197 @@
+import { describe, expect, test } from "vitest";
+import { parseProps, type RememberedFacts } from "../../server/models.ts";
+import { one, read } from "./read-models.ts";
+
+describe("what cannot chat is left out", () => {
+  const isOffered = (id: string, entry: object = {}): boolean =>
+    read({ data: [{ id, ...entry }] }).length > 0;
+
+  test.each([
+    "nomic-embed-text-v1.5",
+    "Qwen3-Embedding-8B",
+    "org/bge-reranker",
+    "qwen3_rerank",
+    "whisper-large-v3",
+    "kokoro:TTS",
+  ])("%s by its name", (id) => {
+    expect(isOffered(id)).toBe(false);
+    expect(isOffered(id, { meta: { llamaswap: { chat: true } } })).toBe(true);
+  });
+
+  test.each(["embedded-coder", "whisperer", "attsome", "preranked", "Qwen3-30B"])("but not %s", (id) => {
+    expect(isOffered(id)).toBe(true);
+    expect(isOffered(id, { meta: { llamaswap: { chat: false } } })).toBe(false);
+  });
+
+  const modalities = (input: string[], output: string[]): object => ({
+    architecture: { input_modalities: input, output_modalities: output },
+  });
+
+  test.each([
+    ["images", ["text"], ["image"], { image_generation: true }],
+    ["edited images", ["image", "text"], ["image"], { image_to_image: true, vision: true }],
+    ["speech", ["text"], ["audio"], { audio_speech: true }],
+    ["transcripts", ["audio"], ["text"], { audio_transcriptions: true }],
+    ["captions", ["image"], ["text"], { vision: true }],
+    ["embeddings", ["text"], ["embedding"], {}],
+    ["an order", ["text"], ["text"], { reranker: true }],
+  ])("makers of %s by what they declare", (_, input, output, capabilities) => {
+    expect(isOffered("m", { ...modalities(input, output), capabilities })).toBe(false);
+  });
+
+  test.each([
+    ["an ear", ["text", "audio"], ["text"], { audio_transcriptions: true }],
+    ["eyes", ["text", "image"], ["text"], { vision: true }],
+    ["a voice", ["text"], ["text", "audio"], { audio_speech: true }],
+    ["a brush", ["text"], ["text", "image"], { image_generation: true }],
+  ])("but not a chat model with %s", (_, input, output, capabilities) => {
+    expect(isOffered("m", { ...modalities(input, output), capabilities })).toBe(true);
+  });
+
+  test.each(["reranker", "audio_transcriptions", "audio_speech", "image_generation", "image_to_image"])(
+    "a model declared only as %s",
+    (task) => {
+      expect(isOffered("m", { capabilities: { [task]: true } })).toBe(false);
+      expect(isOffered("m", { capabilities: { [task]: false } })).toBe(true);
+    },
+  );
+
+  test("a running model by its command line", () => {
+    const running = { running: [{ model: "m", state: "ready", cmd: "llama-server --embedding -c 512" }] };
+    expect(read({ data: [{ id: "m" }] }, { running })).toEqual([]);
+  });
+});
+
+describe("the context window", () => {
+  const cmd = { running: [{ model: "m", state: "ready", cmd: "llama-server -c 4000" }] };
+  const remembered: RememberedFacts = {
+    runsAs: "m",
+    context: { value: 5000, source: "live" },
+    outputLimit: { value: 10, source: "declared" },
+    vision: { value: true, source: "live" },
+    thinking: { value: { kind: "switch" }, source: "live" },
+    keepsThinking: true,
+  };
+
+  test("comes from the best source that knows it", () => {
+    const live = { m: { context: 1000 } };
+    const last = { m: remembered };
+    const meta = { n_ctx: 3000, llamaswap: { context_length: 3500 } };
+    const entry = { context_length: 2000, meta };
+    const sources = [
+      one(entry, { running: cmd, live, last }),
+      one(entry, { running: cmd, last }),
+      one({ meta }, { running: cmd, last }),
+      one({ meta: { llamaswap: { context_length: 3500 } } }, { running: cmd, last }),
+      one({}, { running: cmd, last }),
+      one({}, { last }),
+      one({}),
+    ].map(({ context }) => context);
+    expect(sources).toEqual([
+      { value: 1000, source: "live" },
+      { value: 2000, source: "declared" },
+      { value: 3000, source: "declared" },
+      { value: 3500, source: "declared" },
+      { value: 4000, source: "command line" },
+      { value: 5000, source: "last seen" },
+      { value: 32_768, source: "default" },
+    ]);
+  });
+
+  test("last seen as unknown is still unknown", () => {
+    const last = { m: { ...remembered, context: { value: 32_768, source: "default" } as const } };
+    expect(one({}, { last }).context.source).toBe("default");
+  });
+
+  test.each([0, -1, 1.5, "4k", "", true, null, [], {}, Number.MAX_VALUE, "99999999999999999999"])(
+    "declared as %j is not declared",
+    (value) => {
+      const entry = { context_length: value, meta: { n_ctx: value, llamaswap: { context_length: value } } };
+      expect(one(entry).context).toEqual({ value: 32_768, source: "default" });
+    },
+  );
+});
+
+describe("the output limit", () => {
+  const limit = (entry: object): unknown => one(entry).outputLimit;
+
+  test.each([
+    [200_000, 65_536],
+    [131_072, 65_536],
+    [131_070, 65_535],
+    [4096, 2048],
+    [1, 1],
+  ])("for a window of %d is %d", (context_length, value) => {
+    expect(limit({ context_length })).toEqual({ value, source: "default" });
+  });
+
+  test("is what is declared, if that is a number", () => {
+    const declared = (llamaswap: object): unknown => limit({ context_length: 8192, meta: { llamaswap } });
+    expect(declared({ max_output_tokens: 1000 })).toEqual({ value: 1000, source: "declared" });
+    expect(declared({ max_tokens: "2000" })).toEqual({ value: 2000, source: "declared" });
+    expect(declared({ max_output_tokens: "many", max_tokens: -5 })).toEqual({
+      value: 4096,
+      source: "default",
+    });
+  });
+});
+
+describe("vision", () => {
+  test("live wins over declared, declared over last seen", () => {
+    const declared = { architecture: { input_modalities: ["text", "image"] } };
+    expect(one(declared, { live: { m: { vision: false } } }).vision).toEqual({
+      value: false,
+      source: "live",
+    });
+    expect(one(declared).vision).toEqual({ value: true, source: "declared" });
+    expect(one({ capabilities: { vision: true } }).vision).toEqual({ value: true, source: "declared" });
+    expect(one({ meta: { llamaswap: { vision: true } } }).vision).toEqual({
+      value: true,
+      source: "declared",
+    });
+    expect(one({ architecture: { input_modalities: ["text"] } }).vision).toEqual({
+      value: false,
+      source: "declared",
+    });
+  });
+
+  test("live is told by props", () => {
+    expect(parseProps({ modalities: { vision: true, audio: false } }).vision).toBe(true);
+    expect(parseProps({ modalities: { vision: "yes" } }).vision).toBeUndefined();
+  });
+});
+
+describe("thinking", () => {
+  test.each([
+    [{ thinking: true }, { kind: "switch" }],
+    [{ reasoning: true }, { kind: "switch" }],
+    [{ thinking: "switch" }, { kind: "switch" }],
+    [{ thinking: false }, { kind: "none" }],
+    [{ thinking: "none" }, { kind: "none" }],
+    [{ thinking: "budget" }, { kind: "budget" }],
+    [{ thinking: "always" }, { kind: "always" }],
+    [{ thinking: "effort" }, { kind: "effort", levels: ["low", "medium", "high"] }],
+    [{ thinking_levels: ["none", "high"] }, { kind: "effort", levels: ["none", "high"] }],
+  ])("declared as %j", (llamaswap, value) => {
+    expect(one({ meta: { llamaswap } }, { live: { m: { thinking: { kind: "none" } } } }).thinking).toEqual({
+      value,
+      source: "declared",
+    });
+  });
+
+  test.each([{ thinking: "maybe" }, { thinking: 1 }, { thinking_levels: [] }, { thinking_levels: "high" }])(
+    "declared as %j is not declared",
+    (llamaswap) => {
+      expect(one({ meta: { llamaswap } }).thinking).toEqual({ value: { kind: "none" }, source: "default" });
+    },
+  );
+
+  test.each([
+    ["{% if enable_thinking %}<think>{% endif %}", { kind: "switch" }, false],
+    ["{{ reasoning_effort }}", { kind: "effort", levels: ["low", "medium", "high"] }, false],
+    ["<think>\n{{ message.reasoning_content }}", { kind: "always" }, true],
+    ["{{ message.content }}", { kind: "none" }, false],
+  ])("of the chat template %j", (chat_template, thinking, keepsThinking) => {
+    expect(parseProps({ chat_template })).toMatchObject({ thinking, keepsThinking });
+  });
+});

@@ -1,0 +1,159 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, type onTestFinished, test } from "vitest";
+import { eventually } from "./client.ts";
+
+const DEMO = fileURLToPath(new URL("../../sim/demo.ts", import.meta.url));
+const PREFIX = "pi-ai-server-demo-";
+// Each demo starts pi twice: seconds alone, minutes where a dozen others do the same.
+const LIMIT_MS = 180_000;
+
+/** A home and a temporary folder of one test's own, and the demos that run in them. */
+class Room {
+  readonly home = mkdtempSync(join(tmpdir(), "demo-test-home-"));
+  readonly temporary = mkdtempSync(join(tmpdir(), "demo-test-tmp-"));
+  readonly #running: number[] = [];
+
+  constructor(cleanUp: typeof onTestFinished) {
+    cleanUp(() => {
+      for (const pid of this.#running) for (const each of [...childrenOf(pid), pid]) kill(each);
+      for (const dir of [this.home, this.temporary]) rmSync(dir, { recursive: true, maxRetries: 5 });
+    });
+  }
+
+  /** Starts the demo; what it prints is read when it has ended. */
+  demo(...args: string[]) {
+    // Variables of the user's own server must not reach the demo's pi.
+    const foreign = { AI_SERVER_URL: "https://127.0.0.1:9", AI_SERVER_CLIENT_KEY: "/nowhere.pem" };
+    const env = { ...process.env, ...foreign, HOME: this.home, TMPDIR: this.temporary };
+    const child = spawn(process.execPath, [DEMO, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+    const pid = child.pid ?? 0;
+    this.#running.push(pid);
+    let stdout = "";
+    let stderr = "";
+    child.stdout.on("data", (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on("data", (chunk) => {
+      stderr += chunk;
+    });
+    const ended = once(child, "close").then(([status, signal]) => ({ status, signal, stdout, stderr }));
+    return { child, pid, ended };
+  }
+
+  /** Starts a demo whose model says nothing for a minute, and waits until its pi, the second one, runs. */
+  async demoInTurn() {
+    const { child, pid, ended } = this.demo("-p", "sim: silent 60");
+    let early: unknown;
+    void ended.then((end) => {
+      early = end;
+    });
+    const piPid = await eventually(() => {
+      const found = childrenOf(pid).find((each) => readProcess(each, "environ").includes("PI_OFFLINE=1"));
+      if (found === undefined) throw new Error(`pi does not run: ${JSON.stringify(early)}`);
+      return found;
+    }, LIMIT_MS / 2);
+    return { child, pid, piPid, ended };
+  }
+
+  leftovers(): string[] {
+    return readdirSync(this.temporary).filter((name) => name.startsWith(PREFIX));
+  }
+}
+
+/** Needs /proc: where there is none, nothing is found and the test that asks fails. */
+function childrenOf(parent: number): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => {
+    const status = readProcess(pid, "status");
+    return status.includes(`\nPPid:\t${parent}\n`) && !isZombie(status);
+  });
+}
+
+function readProcess(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function isZombie(status: string): boolean {
+  return status.includes("\nState:\tZ");
+}
+
+function isGone(pid: number): boolean {
+  const status = readProcess(pid, "status");
+  return status === "" || isZombie(status);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
+  test("without a terminal prints the answer, exits 0 and leaves nothing behind", async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const room = new Room(onTestFinished);
+    const { status, stdout } = await room.demo("-p", "What files are in this folder?").ended;
+    // The model has called bash, pi has run it, and the model quotes what came back.
+    expect([status, stdout]).toEqual([0, expect.stringMatching(/^Done: total \d+\n$/)]);
+    expect(readdirSync(room.home)).toEqual([]);
+    expect(room.leftovers()).toEqual([]);
+  });
+
+  test.for([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)(
+    "on %s stops pi, removes its folder and exits with %i",
+    async ([signal, expected], { expect, onTestFinished }) => {
+      const room = new Room(onTestFinished);
+      const { child, piPid, ended } = await room.demoInTurn();
+      expect(room.leftovers()).toHaveLength(1);
+      child.kill(signal);
+      expect(await ended).toMatchObject({ status: expected, signal: null });
+      expect(isGone(piPid)).toBe(true);
+      expect(room.leftovers()).toEqual([]);
+    },
+  );
+
+  test("removes its folder when its pi is killed", async ({ expect, onTestFinished }) => {
+    const room = new Room(onTestFinished);
+    const { piPid, ended } = await room.demoInTurn();
+    process.kill(piPid, "SIGKILL");
+    expect(await ended).toMatchObject({ status: 137, signal: null });
+    expect(room.leftovers()).toEqual([]);
+  });
+
+  test("takes pi with it when it is killed; the next demo removes its folder and no other", async ({
+    expect,
+    onTestFinished,
+  }) => {
+    const room = new Room(onTestFinished);
+    const { child, pid, piPid, ended } = await room.demoInTurn();
+    child.kill("SIGKILL");
+    expect(await ended).toMatchObject({ signal: "SIGKILL" });
+    await eventually(() => expect(isGone(piPid)).toBe(true));
+    const [left = ""] = room.leftovers();
+    expect(left).toMatch(new RegExp(`^${PREFIX}${pid}-`));
+
+    const ofTheLiving = join(room.temporary, `${PREFIX}${process.pid}-AAAAAA`);
+    mkdirSync(ofTheLiving);
+    const link = join(room.temporary, `${PREFIX}${pid}-BBBBBB`);
+    symlinkSync(room.home, link);
+    expect((await room.demo("--version").ended).status).toBe(0);
+    expect(room.leftovers().sort()).toEqual([ofTheLiving, link].map((path) => basename(path)).sort());
+    expect(existsSync(room.home)).toBe(true);
+  });
+});

@@ -1,0 +1,164 @@
+import { describe, expect, it } from "vitest";
+import type { Variables } from "../config.ts";
+import { chunk, DONE, events } from "./decoding.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { beginTurn, expectNothingLeft, FakeServer, type RunningTurn } from "./turns.ts";
+
+const MINUTE = 60_000;
+const HI = events(chunk({ content: "Hi" }));
+const REST = events(chunk({}, "stop")) + DONE;
+
+interface Silent {
+  clock: FakeClock;
+  server: FakeServer;
+  turn: RunningTurn;
+}
+
+/** A turn whose first answer says nothing, or stops after `pieces`; a second one would be whole. */
+async function silentTurn(
+  state: FakeServer["state"],
+  { pieces, env, options = {} }: { pieces?: string[]; env?: Variables; options?: object } = {},
+): Promise<Silent> {
+  const clock = new FakeClock();
+  const server = new FakeServer(clock, env);
+  server.state = state;
+  server.answers.push(pieces ? { pieces, end: "never" } : { silent: true }, { pieces: [HI, REST] });
+  const turn = beginTurn(server, { clock, options });
+  await clock.advance(0);
+  return { clock, server, turn };
+}
+
+async function endOf({
+  clock,
+  server,
+  turn,
+}: Silent): Promise<{ after: number; message: string; looks: number }> {
+  const begun = clock.now();
+  const { message } = await clock.until(turn.ended);
+  await expectNothingLeft(server, clock, undefined);
+  return {
+    after: clock.now() - begun,
+    message: message.errorMessage ?? message.stopReason,
+    looks: server.looks,
+  };
+}
+
+describe("a server that is silent", () => {
+  it("is given up after AI_SERVER_TIMEOUT_MS when the ready model does not work on the request", async () => {
+    const { after, message } = await endOf(await silentTurn("ready"));
+    expect(after).toBe(5 * MINUTE);
+    expect(message).toBe(
+      "The server was silent for 300 s (timed out). The model is loaded but does not work on this request.",
+    );
+  });
+
+  it.each<[string, FakeServer["state"], Partial<FakeServer>]>([
+    ["the model starts", "starting", {}],
+    ["the model stops", "stopping", {}],
+    ["another model has to leave", "gone", { others: ["other"] }],
+    ["a slot works", "ready", { working: true }],
+  ])("is waited for while %s, up to AI_SERVER_LOAD_TIMEOUT_MS", async (_what, state, more) => {
+    const silent = await silentTurn(state);
+    Object.assign(silent.server, more);
+    const { after, message, looks } = await endOf(silent);
+    expect(after).toBeGreaterThanOrEqual(10 * MINUTE);
+    expect(after).toBeLessThan(10.2 * MINUTE);
+    expect(message).toContain("(timed out)");
+    // At most one look a second, and after the first seconds far fewer.
+    expect(looks).toBeLessThan(150);
+    expect(looks).toBeGreaterThan(10);
+  });
+
+  it.each<[string, FakeServer["state"], string]>([
+    ["does not answer /running either", new Error("down"), "Caddy or llama-swap do not answer either."],
+    ["has no /running", undefined, "The model is loaded but does not work on this request."],
+  ])("that %s is given up at the first limit", async (_what, state, where) => {
+    const { after, message } = await endOf(await silentTurn(state));
+    expect(after).toBe(5 * MINUTE);
+    expect(message).toBe(`The server was silent for 300 s (timed out). ${where}`);
+  });
+
+  it("that answers in time is not cut, and what it did before is told", async () => {
+    const silent = await silentTurn("starting");
+    await silent.clock.advance(4 * MINUTE);
+    silent.server.state = "gone";
+    silent.server.others = ["big one"];
+    await silent.clock.advance(5 * MINUTE);
+    expect(silent.turn.events).toEqual([]);
+    expect(silent.turn.activities).toContainEqual({ kind: "loading", elapsedMs: 1000 });
+    expect(silent.turn.activities).toContainEqual({ kind: "waiting", for: "big one" });
+    await endOf(silent);
+  });
+
+  it("does not claim that a model loads which nobody saw loading", async () => {
+    for (const state of [undefined, new Error("down"), "ready"] as const) {
+      const silent = await silentTurn(state);
+      await silent.clock.advance(MINUTE);
+      expect(silent.turn.activities).toEqual([{ kind: "connecting" }]);
+      await endOf(silent);
+    }
+  });
+});
+
+describe("a stream that falls silent", () => {
+  it("is cut after AI_SERVER_TIMEOUT_MS without any byte, and keeps what came", async () => {
+    const silent = await silentTurn("ready", { pieces: [HI], env: { AI_SERVER_TIMEOUT_MS: "20000" } });
+    const { after, message } = await endOf(silent);
+    expect(after).toBe(20_000);
+    expect(message).toMatch(/^The server was silent for 20 s \(timed out\)\./);
+    const { message: kept } = await silent.turn.ended;
+    expect(kept).toMatchObject({ content: [{ type: "text", text: "Hi" }], usage: { output: 1 } });
+    expect(silent.server.chats).toHaveLength(1);
+  });
+
+  it("lives on while comments come", async () => {
+    const silent = await silentTurn("ready", { pieces: [HI] });
+    for (let minute = 0; minute < 60; minute += 4) {
+      await silent.clock.advance(4 * MINUTE);
+      silent.server.chats[0]?.stream.write(":\n\n");
+    }
+    silent.server.chats[0]?.stream.end(REST);
+    expect(await endOf(silent)).toMatchObject({ message: "stop" });
+  });
+
+  it("lives on while each byte of an event comes", async () => {
+    const silent = await silentTurn("ready");
+    await endOf(silent);
+    const dripping = await silentTurn("ready", { pieces: [] });
+    for (const byte of HI + REST) {
+      await dripping.clock.advance(4 * MINUTE);
+      dripping.server.chats[0]?.stream.write(byte);
+    }
+    dripping.server.chats[0]?.stream.end();
+    expect(await endOf(dripping)).toMatchObject({ message: "stop" });
+  });
+
+  it("asks nothing of the server while bytes come", async () => {
+    const silent = await silentTurn("ready", { pieces: [HI] });
+    for (let second = 0; second < 600; second += 1) {
+      await silent.clock.advance(1000);
+      silent.server.chats[0]?.stream.write(":\n\n");
+    }
+    expect(silent.server.looks).toBeLessThanOrEqual(1);
+    silent.server.chats[0]?.stream.end(REST);
+    await endOf(silent);
+  });
+});
+
+describe("pi's timeoutMs", () => {
+  it("does not cut, however short", async () => {
+    const silent = await silentTurn("starting", { options: { timeoutMs: 1 } });
+    await silent.clock.advance(9 * MINUTE);
+    expect(silent.turn.events).toEqual([]);
+    await endOf(silent);
+  });
+});
+
+describe("a silence that ends the request", () => {
+  it("is asked again as often as pi allows, before the first content", async () => {
+    const silent = await silentTurn("ready", { options: { maxRetries: 1 } });
+    const { message } = await endOf(silent);
+    expect(message).toBe("stop");
+    expect(silent.server.chats).toHaveLength(2);
+  });
+});

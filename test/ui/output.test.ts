@@ -1,0 +1,84 @@
+import { spawnSync } from "node:child_process";
+import { describe, expect, test } from "vitest";
+import { show, tell, widthOf } from "../../ui/output.ts";
+
+type Screen = Parameters<typeof show>[0];
+type Mode = Screen["mode"];
+
+/** What a process of its own writes, since a descriptor cannot be watched from inside. */
+function written(call: string): { stdout: string; stderr: string } {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const script = `const { show, tell } = await import(${module}); const ui = { notify: () => { throw new Error("no screen"); } }; ${call}`;
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--no-warnings", "--input-type=module", "-e", script],
+    {
+      encoding: "utf8",
+    },
+  );
+  return { stdout, stderr };
+}
+
+describe("the answer of a command", () => {
+  test.each([
+    ["print", "info", "text\n", ""],
+    ["print", "warning", "text\n", ""],
+    ["print", "error", "", "text\n"],
+    ["json", "info", "", "text\n"],
+    ["json", "error", "", "text\n"],
+    ["tui", "info", "", ""],
+    ["rpc", "info", "", ""],
+  ])("in %s mode (%s) goes to %j, %j", (mode, level, stdout, stderr) => {
+    expect(written(`show({ mode: "${mode}", ui }, "text", "${level}");`)).toEqual({ stdout, stderr });
+  });
+
+  test.each<Mode>(["tui", "rpc"])("in %s mode is a notice", (mode) => {
+    const notices: unknown[] = [];
+    const screen = {
+      mode,
+      ui: { notify: (...notice: unknown[]) => notices.push(notice) },
+    } as unknown as Screen;
+    show(screen, "text");
+    show(screen, "bad", "error");
+    tell(screen, "unasked", "warning");
+    expect(notices).toEqual([
+      ["text", "info"],
+      ["bad", "error"],
+      ["unasked", "warning"],
+    ]);
+  });
+});
+
+test.each(["print", "json"])("what nobody asked for never goes to standard output in %s mode", (mode) => {
+  expect(written(`tell({ mode: "${mode}", ui }, "text", "warning");`)).toEqual({
+    stdout: "",
+    stderr: "text\n",
+  });
+});
+
+test("a session that has ended takes no notice, and nothing is thrown", () => {
+  const stale = new Proxy({} as Screen, {
+    get() {
+      throw new Error("This extension ctx is stale");
+    },
+  });
+  expect(() => show(stale, "text")).not.toThrow();
+  expect(() => tell(stale, "text", "error")).not.toThrow();
+});
+
+test.each([
+  ["tui", 80, 78],
+  ["print", 80, 80],
+  ["rpc", undefined, 100],
+  ["print", undefined, 120],
+  ["tui", 10, 20],
+] as const)("the width in %s mode at %s columns is %d", (mode, columns, width) => {
+  const before = Object.getOwnPropertyDescriptor(process.stdout, "columns");
+  Object.defineProperty(process.stdout, "columns", { value: columns, configurable: true });
+  try {
+    expect(widthOf({ mode } as unknown as Screen)).toBe(width);
+  } finally {
+    if (before) Object.defineProperty(process.stdout, "columns", before);
+    else Reflect.deleteProperty(process.stdout, "columns");
+  }
+});
