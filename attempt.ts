@@ -8,12 +8,13 @@ import type {
 } from "@earendil-works/pi-ai";
 import { brokenStream, Decoder, type Progress } from "./decoder.ts";
 import { codeOf, ServerError } from "./server/errors.ts";
-import { streamFault, transportFault } from "./server/faults.ts";
+import { streamFault } from "./server/faults.ts";
 import { type HttpResponse, readText } from "./server/http.ts";
 import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { isAboutLoading, type Refusal } from "./server/refusal.ts";
 import { type SilentState, watchSilence } from "./server/silence.ts";
+import { transportFault } from "./server/transport-faults.ts";
 
 export interface AttemptParts {
   server: LlamaSwap;

@@ -17,6 +17,7 @@ import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
+import { noUsage } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
 
 /** What a turn is doing, as plain data for the terminal. */
@@ -96,14 +97,7 @@ function emptyMessage(model: Model<Api>, timestamp: number): AssistantMessage {
     api: model.api,
     provider: model.provider,
     model: model.id,
-    usage: {
-      input: 0,
-      output: 0,
-      cacheRead: 0,
-      cacheWrite: 0,
-      totalTokens: 0,
-      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
-    },
+    usage: noUsage(),
     stopReason: "pending",
     timestamp,
   };

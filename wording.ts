@@ -5,6 +5,7 @@
 import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import type { Remedy, ServerError } from "./server/errors.ts";
+import { noUsage } from "./usage.ts";
 
 /** What pi will do with an error of this text. */
 export function remedyOf(text: string): Remedy {
@@ -14,14 +15,7 @@ export function remedyOf(text: string): Remedy {
     api: "",
     provider: "",
     model: "",
-    usage: {
-      input: 0,
-      output: 0,
-      cacheRead: 0,
-      cacheWrite: 0,
-      totalTokens: 0,
-      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
-    },
+    usage: noUsage(),
     stopReason: "error",
     errorMessage: text,
     timestamp: 0,

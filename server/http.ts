@@ -1,10 +1,10 @@
-import { isIP, type Socket } from "node:net";
-import { connect, type SecureContextOptions } from "node:tls";
-import { Agent, buildConnector, type Dispatcher } from "undici";
+import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
+import { alertOf, connectorFor, type Sockets } from "./connection.ts";
 import { codeOf, ServerError } from "./errors.ts";
-import { answerFault, transportFault } from "./faults.ts";
+import { answerFault } from "./faults.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
+import { transportFault } from "./transport-faults.ts";
 
 /** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
@@ -14,9 +14,6 @@ const MAX_JSON_BYTES = 8 * 1024 * 1024;
  * earlier is noticed when it does.
  */
 const KEEP_ALIVE_MS = 600_000;
-
-/** How long the alert of a server that ended a connection is awaited, in milliseconds. */
-const ALERT_TIMEOUT_MS = 2000;
 
 export interface HttpRequest {
   method: "GET" | "POST";
@@ -33,13 +30,6 @@ export interface HttpResponse {
   body: Dispatcher.ResponseData["body"];
 }
 
-/** What is known of the connections: those being made, the open ones, and by its error each that failed. */
-interface Sockets {
-  connecting: number;
-  open: Set<Socket>;
-  failed: WeakMap<object, Socket>;
-}
-
 interface Connection {
   agent: Agent;
   identity: Identity | undefined;
@@ -47,63 +37,6 @@ interface Connection {
 
 /** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
 const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
-
-function tlsOptions(identity: Identity): SecureContextOptions & { rejectUnauthorized: boolean } {
-  return {
-    ca: identity.ca,
-    cert: identity.cert,
-    key: identity.key,
-    passphrase: identity.passphrase,
-    minVersion: "TLSv1.2",
-    // Said although it is the default: NODE_TLS_REJECT_UNAUTHORIZED=0 must not switch the check off.
-    rejectUnauthorized: true,
-  };
-}
-
-/**
- * Opens TLS connections that resume the last session: undici keeps sessions only as long as the garbage collector
- * lets it, so that a turn after a long pause would pay for a whole handshake with two certificates.
- */
-function resumingConnector(identity: Identity, timeout: number): buildConnector.connector {
-  let session: Buffer | undefined;
-  const options: buildConnector.BuildOptions = {
-    ...tlsOptions(identity),
-    allowH2: false,
-    timeout,
-    maxCachedSessions: 0,
-  };
-  return (target, callback) => {
-    const connect = buildConnector({ ...options, ...(session === undefined ? {} : { session }) });
-    connect(target, (...result) => {
-      const [, socket] = result;
-      if (socket && "getSession" in socket) {
-        // TLS 1.3 sends its tickets after the handshake, TLS 1.2 within it.
-        socket.on("session", (ticket: Buffer) => {
-          session = ticket;
-        });
-        if (socket.getProtocol() === "TLSv1.2") session = socket.getSession() ?? session;
-      }
-      callback(...result);
-    });
-  };
-}
-
-/** Keeps account of the sockets that `connect` opens. */
-function tracking(connect: buildConnector.connector, sockets: Sockets): buildConnector.connector {
-  return (target, callback) => {
-    sockets.connecting++;
-    connect(target, (...result) => {
-      sockets.connecting--;
-      const [, socket] = result;
-      if (socket) {
-        sockets.open.add(socket);
-        socket.on("close", () => sockets.open.delete(socket));
-        socket.on("error", (error) => sockets.failed.set(error, socket));
-      }
-      callback(...result);
-    });
-  };
-}
 
 /**
  * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
@@ -158,12 +91,8 @@ export class Http {
 
   async #open(): Promise<Connection> {
     const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
-    const timeout = this.#address.connectTimeoutMs;
-    const connect = identity
-      ? resumingConnector(identity, timeout)
-      : buildConnector({ timeout, allowH2: false });
     const agent = new Agent({
-      connect: tracking(connect, this.#sockets),
+      connect: connectorFor(identity, this.#address.connectTimeoutMs, this.#sockets),
       allowH2: false,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
@@ -209,36 +138,10 @@ export class Http {
   async #fault(error: unknown, request: HttpRequest, identity: Identity | undefined): Promise<unknown> {
     if (request.signal?.aborted) return request.signal.reason;
     const isLost = LOST_CONNECTION.has(codeOf(error));
-    const refusal = isLost ? await abortable(this.#refusal(identity), request.signal) : undefined;
+    const refusal = isLost
+      ? await abortable(alertOf(identity, this.#address.origin), request.signal)
+      : undefined;
     return transportFault(refusal ?? error, this.#address);
-  }
-
-  /**
-   * Why a server that speaks TLS 1.3 ended a connection: it refuses a client certificate only after the handshake,
-   * and the reset that follows can overtake its alert. Without a request on the way the alert arrives.
-   */
-  #refusal(identity: Identity | undefined): Promise<Error | undefined> {
-    if (identity === undefined) return Promise.resolve(undefined);
-    const { hostname, port } = new URL(this.#address.origin);
-    return new Promise((resolve) => {
-      const host = hostname.replace(/^\[|\]$/g, "");
-      const socket = connect({
-        ...tlsOptions(identity),
-        host,
-        port: Number(port || 443),
-        ...(isIP(host) ? {} : { servername: host }),
-      });
-      const settle = (error?: Error): void => {
-        clearTimeout(timer);
-        socket.destroy();
-        resolve(error);
-      };
-      const timer = setTimeout(settle, ALERT_TIMEOUT_MS);
-      // A session ticket means that the certificate was taken.
-      socket.once("session", () => settle());
-      socket.on("error", settle);
-      socket.once("close", () => settle());
-    });
   }
 
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {

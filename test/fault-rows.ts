@@ -1,6 +1,6 @@
 /** A row of the fault table: how a fault comes about, what the user reads, and what pi does with it. */
 import type { Remedy } from "../server/errors.ts";
-import { transportFault } from "../server/faults.ts";
+import { transportFault } from "../server/transport-faults.ts";
 import type { FaultPlace } from "./fault-place.ts";
 import type { Answer, FakeServer } from "./turns.ts";
 

@@ -4,15 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Variables } from "../../config.ts";
-import { ServerError } from "../../server/errors.ts";
-import { Http } from "../../server/http.ts";
-import { issue, makeAuthority, writePemFiles } from "../../sim/certificates.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { freePort } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { clientOf, httpsServer, kept, pair, type WireServer } from "./wire.ts";
+import { firstFault, ownServer, pair, serving } from "./wire.ts";
 
-const DAY_MS = 86_400_000;
 let folder = "";
 
 beforeAll(async () => {
@@ -21,34 +17,10 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** With what the first request to this address fails, and what it is said to be. */
-async function faultAt(url: string, more: Variables = {}, timeoutMs = 10_000): Promise<string[]> {
-  const http = new Http(clientOf(url, folder, more));
-  try {
-    await http.json("/running", { timeoutMs });
-  } catch (error) {
-    if (error instanceof ServerError) return [error.link, error.remedy, error.message];
-    throw error;
-  } finally {
-    await http.close();
-  }
-  throw new Error("no fault");
-}
-
-const serving = (certificate: { cert: string; key: string }): Promise<WireServer> =>
-  kept(httpsServer(certificate, (_, response) => response.end("{}")));
-
-const server = (names: string[], notBefore: number, notAfter: number) => async () => {
-  const authority = await makeAuthority("Own CA");
-  writePemFiles(folder, { "own-ca.pem": authority.cert });
-  return issue(authority, {
-    commonName: "server",
-    usage: "server",
-    names,
-    notBefore: new Date(Date.now() + notBefore * DAY_MS),
-    notAfter: new Date(Date.now() + notAfter * DAY_MS),
-  });
-};
+const faultAt = (url: string, more: Variables = {}, timeoutMs = 10_000): Promise<string[]> =>
+  firstFault(url, folder, more, timeoutMs);
+const server = (names: string[], notBefore: number, notAfter: number) =>
+  ownServer(folder, names, notBefore, notAfter);
 
 realSuite(missingProgram("openssl"), "a server that verifies client certificates as OpenSSL does", () => {
   let child: ChildProcess | undefined;

@@ -4,14 +4,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Config, Variables } from "../../config.ts";
 import { ServerError } from "../../server/errors.ts";
-import { transportFault } from "../../server/faults.ts";
-import { Http } from "../../server/http.ts";
-import { issue, makeAuthority, writePemFiles } from "../../sim/certificates.ts";
+import { transportFault } from "../../server/transport-faults.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { freePort, silentServer } from "../support/network.ts";
-import { alertingServer, clientOf, httpsServer, kept, pair, tcpServer, type WireServer } from "./wire.ts";
+import { alertingServer, clientOf, firstFault, kept, ownServer, pair, serving, tcpServer } from "./wire.ts";
 
-const DAY_MS = 86_400_000;
 let folder = "";
 
 beforeAll(async () => {
@@ -20,34 +17,10 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** With what the first request to this address fails, and what it is said to be. */
-async function faultAt(url: string, more: Variables = {}, timeoutMs = 10_000): Promise<string[]> {
-  const http = new Http(clientOf(url, folder, more));
-  try {
-    await http.json("/running", { timeoutMs });
-  } catch (error) {
-    if (error instanceof ServerError) return [error.link, error.remedy, error.message];
-    throw error;
-  } finally {
-    await http.close();
-  }
-  throw new Error("no fault");
-}
-
-const serving = (certificate: { cert: string; key: string }): Promise<WireServer> =>
-  kept(httpsServer(certificate, (_, response) => response.end("{}")));
-
-const server = (names: string[], notBefore: number, notAfter: number) => async () => {
-  const authority = await makeAuthority("Own CA");
-  writePemFiles(folder, { "own-ca.pem": authority.cert });
-  return issue(authority, {
-    commonName: "server",
-    usage: "server",
-    names,
-    notBefore: new Date(Date.now() + notBefore * DAY_MS),
-    notAfter: new Date(Date.now() + notAfter * DAY_MS),
-  });
-};
+const faultAt = (url: string, more: Variables = {}, timeoutMs = 10_000): Promise<string[]> =>
+  firstFault(url, folder, more, timeoutMs);
+const server = (names: string[], notBefore: number, notAfter: number) =>
+  ownServer(folder, names, notBefore, notAfter);
 
 describe("a server certificate", () => {
   const OWN = { AI_SERVER_CA: "own-ca.pem" };

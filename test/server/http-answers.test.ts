@@ -1,37 +1,11 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as setTimeoutPromise } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import type { Variables } from "../../config.ts";
+import { describe, expect, onTestFinished, test } from "vitest";
 import type { Http } from "../../server/http.ts";
-import { type Sim, startSim } from "../../sim/server.ts";
-import { writeCertificates } from "../support/certificates.ts";
 import { silentServer } from "../support/network.ts";
-import { faultOf, httpFor, httpsServer, kept, pair, type WireServer } from "./wire.ts";
+import { httpPlace } from "./http-place.ts";
+import { faultOf, httpsServer, kept, pair, type WireServer } from "./wire.ts";
 
-const CONFIG = `
-models:
-  a:
-    cmd: llama-server --port \${PORT}
-`;
-
-let folder = "";
-
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "http-test-"));
-  await writeCertificates(folder);
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-const client = (server: { url: string }, more: Variables = {}, certs = folder): Promise<Http> =>
-  httpFor(server, certs, more);
-
-const sim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 50 }));
-const simClient = async (server: Sim, more: Variables = {}): Promise<Http> =>
-  client(server, more, server.certsDir);
-
-const get = (http: Http, path = "/running"): Promise<unknown> => http.json(path, { timeoutMs: 10_000 });
+const { folder, client, sim, simClient, get } = httpPlace();
 
 describe("an answer", () => {
   const answering = async (

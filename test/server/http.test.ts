@@ -1,39 +1,14 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import { createSecureServer } from "node:http2";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { getGlobalDispatcher } from "undici";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Variables } from "../../config.ts";
+import { describe, expect, test } from "vitest";
 import { ServerError } from "../../server/errors.ts";
-import { type Http, readText } from "../../server/http.ts";
-import { type Sim, startSim } from "../../sim/server.ts";
-import { writeCertificates } from "../support/certificates.ts";
+import { readText } from "../../server/http.ts";
+import { startSim } from "../../sim/server.ts";
 import { listen } from "../support/network.ts";
-import { faultOf, httpFor, httpsServer, kept, pair, tlsServer, type WireServer } from "./wire.ts";
+import { CONFIG, httpPlace } from "./http-place.ts";
+import { faultOf, httpsServer, kept, pair, tlsServer, type WireServer } from "./wire.ts";
 
-const CONFIG = `
-models:
-  a:
-    cmd: llama-server --port \${PORT}
-`;
-
-let folder = "";
-
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "http-test-"));
-  await writeCertificates(folder);
-});
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-const client = (server: { url: string }, more: Variables = {}, certs = folder): Promise<Http> =>
-  httpFor(server, certs, more);
-
-const sim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 50 }));
-const simClient = async (server: Sim, more: Variables = {}): Promise<Http> =>
-  client(server, more, server.certsDir);
-
-const get = (http: Http, path = "/running"): Promise<unknown> => http.json(path, { timeoutMs: 10_000 });
+const { folder, client, sim, simClient, get } = httpPlace();
 
 /** Raw HTTP over TLS: what it got, request by request, and an answer for each by its number from 1 on. */
 async function rawServer(

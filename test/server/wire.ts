@@ -8,6 +8,7 @@ import { onTestFinished } from "vitest";
 import { type Config, readConfig, type Variables } from "../../config.ts";
 import { ServerError } from "../../server/errors.ts";
 import { Http } from "../../server/http.ts";
+import { issue, makeAuthority, writePemFiles } from "../../sim/certificates.ts";
 import { listen } from "../support/network.ts";
 
 /** A server on 127.0.0.1 that a test made for one fault. */
@@ -107,3 +108,42 @@ export async function faultOf(work: Promise<unknown>): Promise<ServerError> {
   if (error instanceof ServerError) return error;
   throw error;
 }
+
+const DAY_MS = 86_400_000;
+
+/** With what the first request to this address fails, and what it is said to be. */
+export async function firstFault(
+  url: string,
+  folder: string,
+  more: Variables,
+  timeoutMs: number,
+): Promise<string[]> {
+  const http = new Http(clientOf(url, folder, more));
+  try {
+    await http.json("/running", { timeoutMs });
+  } catch (error) {
+    if (error instanceof ServerError) return [error.link, error.remedy, error.message];
+    throw error;
+  } finally {
+    await http.close();
+  }
+  throw new Error("no fault");
+}
+
+/** A server that answers everything with `{}`. */
+export const serving = (certificate: { cert: string; key: string }): Promise<WireServer> =>
+  kept(httpsServer(certificate, (_, response) => response.end("{}")));
+
+/** A server's certificate of a CA of its own, in `own-ca.pem`; valid between two days from today. */
+export const ownServer =
+  (folder: string, names: string[], notBefore: number, notAfter: number) => async () => {
+    const authority = await makeAuthority("Own CA");
+    writePemFiles(folder, { "own-ca.pem": authority.cert });
+    return issue(authority, {
+      commonName: "server",
+      usage: "server",
+      names,
+      notBefore: new Date(Date.now() + notBefore * DAY_MS),
+      notAfter: new Date(Date.now() + notAfter * DAY_MS),
+    });
+  };
