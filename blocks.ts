@@ -8,7 +8,11 @@ import type {
   ToolCall,
 } from "@earendil-works/pi-ai";
 import { PartialJson } from "./partial-json.ts";
-import { type JsonRecord, number, record, text } from "./server/json.ts";
+import type { JsonRecord } from "./server/json.ts";
+import * as json from "./server/json.ts";
+
+// Copied once, since each use of an imported name has its price in pi's loader.
+const { number, record, text } = json;
 
 interface OpenCall {
   block: ToolCall;

@@ -3,15 +3,8 @@ import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, list, record, text } from "./server/json.ts";
-import {
-  type Fact,
-  idOf,
-  type ModelFacts,
-  nameOf,
-  type RememberedFacts,
-  type Source,
-  type Thinking,
-} from "./server/models.ts";
+import type { Fact, ModelFacts, RememberedFacts, Source, Thinking } from "./server/models.ts";
+import { idOf, nameOf } from "./server/names.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";

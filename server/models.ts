@@ -1,7 +1,7 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
 import { readCommandLine } from "./command-line.ts";
-import { cleanText } from "./errors.ts";
 import { count, flag, type JsonRecord, list, number, record, text, texts } from "./json.ts";
+import { idOf, nameOf } from "./names.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "last seen" | "default";
@@ -85,24 +85,6 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["loading", "starting"],
   ["sleeping", "ready"],
 ]);
-
-const MAX_ID_LENGTH = 256;
-const MAX_NAME_LENGTH = 100;
-
-/**
- * An id as the server spells it. It is sent and shown as it stands, so that one which would steer a terminal is none.
- */
-export function idOf(value: unknown): string | undefined {
-  const id = text(value);
-  return id === undefined || id.length > MAX_ID_LENGTH || /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(id)
-    ? undefined
-    : id;
-}
-
-/** A name on one line, without terminal control. */
-export function nameOf(value: unknown): string | undefined {
-  return text(cleanText(text(value) ?? "", MAX_NAME_LENGTH).replace(/\s+/g, " "));
-}
 
 /** Reads `/running` of any version: v185 and older tell only model and state. */
 export function parseRunning(answer: unknown): RunningModel[] {

@@ -1,0 +1,21 @@
+/** Ids and names of models, as the server tells them and as they may be shown. */
+import { cleanText } from "./errors.ts";
+import { text } from "./json.ts";
+
+const MAX_ID_LENGTH = 256;
+const MAX_NAME_LENGTH = 100;
+
+/**
+ * An id as the server spells it. It is sent and shown as it stands, so that one which would steer a terminal is none.
+ */
+export function idOf(value: unknown): string | undefined {
+  const id = text(value);
+  return id === undefined || id.length > MAX_ID_LENGTH || /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(id)
+    ? undefined
+    : id;
+}
+
+/** A name on one line, without terminal control. */
+export function nameOf(value: unknown): string | undefined {
+  return text(cleanText(text(value) ?? "", MAX_NAME_LENGTH).replace(/\s+/g, " "));
+}
