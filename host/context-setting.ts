@@ -1,0 +1,89 @@
+import type { Edit, Position } from "./traced-text.ts";
+
+/** What decides how a model's context is divided among requests. */
+export interface Slots {
+  /** `--parallel`; undefined where nothing says it, and llama-server decides. */
+  readonly parallel: number | undefined;
+  /** `--kv-unified`; undefined where nothing says it. */
+  readonly kvUnified: boolean | undefined;
+}
+
+/** What in the file sets a context size. */
+export type SetBy =
+  | "flag"
+  | "model macro"
+  | "global macro"
+  | "environment"
+  | "section"
+  | "global section"
+  | "nothing";
+
+/** A model's context size as the file has it. */
+export interface ContextSetting extends Position {
+  readonly model: string;
+  /**
+   * The size written there, in tokens, for all slots together; 0 is llama-server's word for the trained size.
+   * Undefined where none is set or the file alone does not tell it.
+   */
+  readonly tokens: number | undefined;
+  readonly setBy: SetBy;
+  /** How it is spelled: the flag, the macro's name, the variable or the key. */
+  readonly name: string | undefined;
+  /** The anchor through which the model takes it over. */
+  readonly anchor: string | undefined;
+  /** Other models that have their size from the same place. */
+  readonly sharedWith: readonly string[];
+  readonly slots: Slots;
+  /** A sentence where this model cannot be understood; everything but line and column is then unknown. */
+  readonly problem: string | undefined;
+}
+
+/** A change that was proven to touch one model's context size and nothing else. */
+export interface ContextChange {
+  /** The whole new text; the same as the old one when it has this size already. */
+  readonly text: string;
+  /** What turns the old text into the new one; `invertEdits` gives the way back. */
+  readonly edits: readonly Edit[];
+  /** Lines of the new text that hold something new, from 1. */
+  readonly lines: readonly number[];
+  readonly before: ContextSetting;
+  readonly after: ContextSetting;
+  /** Sentences: what is ignored beside the change, and which declared figures stayed as they were. */
+  readonly warnings: readonly string[];
+}
+
+/** llama.cpp reads the size into 32 bits with a sign. */
+export const MAX_TOKENS = 2_147_483_647;
+
+/** What `LLAMA_ARG_CTX_SIZE` and the flags are called where a sentence needs one name. */
+export const CONTEXT_VARIABLE = "LLAMA_ARG_CTX_SIZE";
+
+/**
+ * Tokens that one request may use: the size divided by the slots unless they share one KV cache, rounded up to 256
+ * as llama-server does. Caps by the trained size and by memory are not known here.
+ */
+export function contextPerSlot(tokens: number, slots: Slots): number {
+  return Math.ceil(shareOf(tokens, slots) / 256) * 256;
+}
+
+/** The size divided by the slots, not rounded. */
+export function shareOf(tokens: number, slots: Slots): number {
+  const isDivided = slots.parallel !== undefined && slots.parallel > 1 && slots.kvUnified !== true;
+  return isDivided ? Math.floor(tokens / (slots.parallel ?? 1)) : tokens;
+}
+
+/** A size as it may be written: digits only; undefined for everything else. */
+export function tokensOf(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
+}
+
+const DECLARED = new Set(
+  "context ctx nctx numctx maxctx ctxsize ctxlen ctxlength contextsize contextlen contextlength contextwindow contexttokens maxcontext maxcontextsize maxcontextlength maxcontextwindow maxcontexttokens maxmodellen".split(
+    " ",
+  ),
+);
+
+/** Whether a key of a model's metadata names its context size, in any of the usual spellings. */
+export function namesContext(key: string): boolean {
+  return DECLARED.has(key.toLowerCase().replace(/[-_. ]/g, ""));
+}

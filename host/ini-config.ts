@@ -1,0 +1,272 @@
+import { parse } from "ini";
+import {
+  CONTEXT_VARIABLE,
+  type ContextChange,
+  type ContextSetting,
+  type Slots,
+  tokensOf,
+} from "./context-setting.ts";
+import { placeOf, refusal, refusalBecause, shown } from "./refusals.ts";
+import { applyEdits, changedLines, type Edit, positionAt, type Span } from "./traced-text.ts";
+
+/** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
+const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
+const PARALLEL_KEYS = ["parallel", "np", "LLAMA_ARG_N_PARALLEL"];
+const UNIFIED_KEYS = ["kvu", "kv-unified", "LLAMA_ARG_KV_UNIFIED"];
+const NOT_UNIFIED_KEYS = ["no-kvu", "no-kv-unified"];
+/** The section that holds for every model. */
+const GLOBAL = "*";
+/** What comes before the first section belongs to this one. */
+const FIRST = "default";
+
+interface Entry {
+  readonly key: string;
+  readonly keySpan: Span;
+  readonly value: string;
+  readonly valueSpan: Span;
+  /** The blanks and the sign between key and value. */
+  readonly sign: string;
+  /** The offset of the line's end, before its line break. */
+  readonly lineEnd: number;
+}
+
+interface Section {
+  readonly name: string;
+  readonly headerEnd: number;
+  readonly start: number;
+  readonly entries: Entry[];
+}
+
+const HEADER = /^\[[ \t]*([^\]]+)\](.*)$/s;
+const ENTRY = /^([A-Za-z_][A-Za-z0-9_.-]*)([ \t]*=[ \t]*)(.*)$/s;
+const COMMENT_OR_BLANK = /^[ \t]*([;#].*)?$/s;
+
+/**
+ * Reads a preset file by llama.cpp's own grammar (`parse_ini_from_file` in its `common/preset.cpp`): no quotes, no
+ * escapes, no lines continued; comments with `;` or `#`, also behind a value.
+ *
+ * @throws {ServerError} on a line for which llama.cpp refuses the whole file
+ */
+function readSections(text: string): Section[] {
+  const sections: Section[] = [{ name: FIRST, headerEnd: 0, start: 0, entries: [] }];
+  let start = text.startsWith("\uFEFF") ? 1 : 0;
+  for (const match of text.slice(start).matchAll(/(.*?)(\r\n|\n|\r|$)/gs)) {
+    const [whole, line = ""] = match;
+    const lineEnd = start + line.length;
+    const header = HEADER.exec(line);
+    const entry = ENTRY.exec(line);
+    if (header?.[1] !== undefined && COMMENT_OR_BLANK.test(header[2] ?? ""))
+      sections.push({ name: header[1], headerEnd: lineEnd, start, entries: [] });
+    else if (entry) {
+      const [, key = "", sign = "", rest = ""] = entry;
+      const value = rest.replace(/[;#].*$/s, "").replace(/(?<![ \t])[ \t]+$/, "");
+      const from = start + key.length + sign.length;
+      sections.at(-1)?.entries.push({
+        key,
+        sign,
+        value,
+        keySpan: { start, end: start + key.length },
+        valueSpan: { start: from, end: from + value.length },
+        lineEnd,
+      });
+    } else if (!COMMENT_OR_BLANK.test(line)) {
+      const what = "llama.cpp does not understand this line, and refuses the whole file for it";
+      throw refusal(
+        positionAt(text, start),
+        what,
+        "Repair it by hand: `[section]`, `key = value`, or a comment.",
+      );
+    }
+    start += whole.length;
+    if (whole === "") break;
+  }
+  return sections;
+}
+
+/** The section that counts: of two with one name llama.cpp forgets the first. */
+function sectionOf(sections: readonly Section[], name: string): Section | undefined {
+  return sections.findLast((section) => section.name === name);
+}
+
+/** The entry that counts, of several that mean the same. */
+function entryOf(section: Section | undefined, keys: readonly string[]): Entry | undefined {
+  for (const key of keys) {
+    const found = section?.entries.findLast((entry) => entry.key === key);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
+  const parallel = entryOf(own, PARALLEL_KEYS) ?? entryOf(global, PARALLEL_KEYS);
+  const keys = [...UNIFIED_KEYS, ...NOT_UNIFIED_KEYS];
+  const unified = entryOf(own, keys) ?? entryOf(global, keys);
+  const isOn = unified && /^(on|enabled|true|1)$/.test(unified.value);
+  return {
+    parallel: (parallel && tokensOf(parallel.value)) || undefined,
+    kvUnified: unified && isOn !== NOT_UNIFIED_KEYS.includes(unified.key),
+  };
+}
+
+/** The models of a preset file: its sections, without the global one and an empty beginning. */
+function modelNames(sections: readonly Section[]): string[] {
+  const names = sections
+    .filter((section) => section.name !== GLOBAL)
+    .filter(({ name, entries, headerEnd }) => {
+      const isHead = name === FIRST && headerEnd === 0;
+      return !isHead || entries.some(({ key }) => key !== "version");
+    })
+    .map((section) => section.name);
+  return [...new Set(names)];
+}
+
+function describe(text: string, sections: readonly Section[], name: string): ContextSetting {
+  const own = sectionOf(sections, name);
+  const global = sectionOf(sections, GLOBAL);
+  const ownEntry = entryOf(own, CONTEXT_KEYS);
+  const entry = ownEntry ?? entryOf(global, CONTEXT_KEYS);
+  const others = modelNames(sections).filter(
+    (other) => other !== name && !entryOf(sectionOf(sections, other), CONTEXT_KEYS),
+  );
+  return {
+    model: name,
+    ...positionAt(text, entry?.valueSpan.start ?? own?.start ?? 0),
+    tokens: entry && tokensOf(entry.value),
+    setBy: !entry ? "nothing" : ownEntry ? "section" : "global section",
+    name: entry?.key,
+    anchor: undefined,
+    sharedWith: entry && !ownEntry ? others : [],
+    slots: slotsOf(own, global),
+    problem: undefined,
+  };
+}
+
+/** The settings of all models of a llama.cpp preset, in the file's order. @throws {ServerError} */
+export function iniSettings(text: string): ContextSetting[] {
+  const sections = readSections(text);
+  return modelNames(sections).map((name) => describe(text, sections, name));
+}
+
+/** One model's setting in a llama.cpp preset. @throws {ServerError} */
+export function findIni(text: string, id: string): ContextSetting {
+  const sections = readSections(text);
+  requireSection(sections, id);
+  return describe(text, sections, id);
+}
+
+function requireSection(sections: readonly Section[], id: string): Section {
+  const names = modelNames(sections);
+  const section = sectionOf(sections, id);
+  if (section && names.includes(id)) return section;
+  const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
+  const hint = near ? ` There is ${shown(near)}; names are compared letter by letter.` : "";
+  const byHand =
+    "A model from a folder or the cache needs a section of its own, with `model = …` and `ctx-size = …`.";
+  throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);
+}
+
+/** The number is replaced, or a line added behind the section's last one. */
+function editFor(text: string, section: Section, tokens: number): Edit {
+  const entry = entryOf(section, CONTEXT_KEYS);
+  if (entry) return { ...entry.valueSpan, text: String(tokens) };
+  const last = section.entries.at(-1);
+  const at = last?.lineEnd ?? section.headerEnd;
+  const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] ?? "\n";
+  return {
+    start: at,
+    end: at,
+    text: `${lineEnd}ctx-size${last?.sign.replace(/\t+| {2,}/g, " ") ?? " = "}${tokens}`,
+  };
+}
+
+/** Every value with its section and key, in order, by llama.cpp's grammar. */
+function valuesOf(text: string): string[] {
+  return readSections(text).flatMap(({ name, entries }) =>
+    entries.map(({ key, value }) => JSON.stringify([name, key, value])),
+  );
+}
+
+/** Every value by its path, as a parser written by others reads it, which knows no comments behind a header. */
+function leavesOf(text: string): Map<string, string> {
+  const lines = text.replace(/^\uFEFF/, "").split(/[\r\n]+/);
+  const plain = lines.map((line) => (line.startsWith("[") ? line.slice(0, line.indexOf("]") + 1) : line));
+  const walk = (value: unknown, path: string): [string, string][] =>
+    typeof value === "object" && value !== null
+      ? Object.entries(value).flatMap(([key, item]) => walk(item, `${path}\n${key}`))
+      : [[path, String(value)]];
+  return new Map(walk(parse(plain.join("\n")), ""));
+}
+
+/** What speaks against the new text, by both parsers: exactly one value may be another, or be added. */
+function faultOf(before: string, after: string, id: string, tokens: number): string | undefined {
+  const [old, now] = [valuesOf(before), valuesOf(after)];
+  const at = now.findIndex((value, index) => value !== old[index]);
+  const rest = [now.slice(at + 1), old.slice(now.length > old.length ? at : at + 1)];
+  const [leaves, newLeaves] = [leavesOf(before), leavesOf(after)];
+  const changed = [...new Set([...leaves.keys(), ...newLeaves.keys()])].filter(
+    (path) => leaves.get(path) !== newLeaves.get(path),
+  );
+  const isOne = JSON.stringify(rest[0]) === JSON.stringify(rest[1]) && changed.length === 1;
+  if (!isOne) return "not exactly one value would change";
+  return findIni(after, id).tokens === tokens ? undefined : "the size would not take effect";
+}
+
+function warningsFor(text: string, sections: readonly Section[], section: Section): string[] {
+  const warnings: string[] = [];
+  const doubles = sections.filter((other) => other !== section && other.name === section.name);
+  for (const { start, headerEnd } of doubles) {
+    if (headerEnd === 0) continue;
+    const at = placeOf(positionAt(text, start));
+    warnings.push(
+      `llama.cpp ignores the first section ${shown(section.name)} at ${at}: a later one has the same name.`,
+    );
+  }
+  for (const { key, keySpan } of section.entries) {
+    if (CONTEXT_KEYS.includes(key) || !/^-*(n_?)?(ctx|context)([-_.]?(size|len|length|window))?$/i.test(key))
+      continue;
+    const at = placeOf(positionAt(text, keySpan.start));
+    warnings.push(
+      `llama.cpp has no option ${shown(key)} (${at}) and refuses the whole file for it: "ctx-size" is meant.`,
+    );
+  }
+  const set = section.entries.filter(({ key }) => CONTEXT_KEYS.includes(key));
+  const counts = entryOf(section, CONTEXT_KEYS);
+  for (const entry of set.filter((other) => other !== counts)) {
+    const at = placeOf(positionAt(text, entry.keySpan.start));
+    warnings.push(`${shown(entry.key)} at ${at} has no effect: ${shown(counts?.key ?? "")} counts.`);
+  }
+  if (text.startsWith("\uFEFF"))
+    warnings.push("The file begins with a byte order mark, for which llama.cpp refuses it.");
+  return warnings;
+}
+
+/**
+ * Plans the change of one model's context size in a llama.cpp preset. A size in the global section stays: the
+ * model's own section gets the number.
+ *
+ * @throws {ServerError} that names line and column where the file is not understood
+ */
+export function planIni(text: string, id: string, tokens: number): ContextChange {
+  const sections = readSections(text);
+  const section = requireSection(sections, id);
+  const before = describe(text, sections, id);
+  const warnings = warningsFor(text, sections, section);
+  if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
+  const edits = [editFor(text, section, tokens)];
+  const after = applyEdits(text, edits);
+  const fault = faultOf(text, after, id, tokens);
+  if (fault)
+    throw refusal(
+      before,
+      `the size of ${shown(id)} cannot be changed alone (${fault})`,
+      "Change it by hand.",
+    );
+  return {
+    text: after,
+    edits,
+    lines: changedLines(text, edits),
+    before,
+    after: findIni(after, id),
+    warnings,
+  };
+}

@@ -1,0 +1,378 @@
+/** One configuration of `test/fixtures/configs/`, what is asked of it, and what must come of it. */
+export interface ConfigCase {
+  readonly file: string;
+  readonly model: string;
+  readonly tokens: number;
+  /** The lines of the new text that hold something new. */
+  readonly lines?: readonly number[];
+  /** All warnings; without it none is expected but notes about a shared `cmd`. */
+  readonly warnings?: readonly string[];
+  /** The sentence of the refusal; one with `*` before it is only the beginning. Without it, `NAME.expected.*` is the new text. */
+  readonly refusal?: string;
+}
+
+export const CONFIG_CASES: readonly ConfigCase[] = [
+  { file: "deployment.yaml", model: "MiniMax-M2.7-IQ3_XXS", tokens: 65536, lines: [22] },
+  { file: "deployment-first.yaml", model: "Qwen_Qwen3.6-35B-A3B-Q8_0", tokens: 1048576, lines: [12] },
+  { file: "literal.yaml", model: "a", tokens: 8192 },
+  { file: "literal-strip.yaml", model: "a", tokens: 8192 },
+  { file: "literal-keep.yaml", model: "a", tokens: 8192 },
+  { file: "literal-indent-indicator.yaml", model: "a", tokens: 512 },
+  { file: "folded.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "folded-strip.yaml", model: "a", tokens: 8192 },
+  { file: "plain.yaml", model: "a", tokens: 8192, lines: [3] },
+  { file: "plain-multiline.yaml", model: "a", tokens: 8192 },
+  { file: "single-quoted.yaml", model: "a", tokens: 8192 },
+  { file: "single-quoted-multiline.yaml", model: "a", tokens: 8192 },
+  { file: "double-quoted.yaml", model: "a", tokens: 8192 },
+  { file: "double-quoted-multiline.yaml", model: "a", tokens: 8192 },
+  { file: "flow-mapping.yaml", model: "a", tokens: 8192 },
+  { file: "quoted-ids.yaml", model: "it's $(rm -rf /) `id`", tokens: 8192 },
+  { file: "id-prototype.yaml", model: "__proto__", tokens: 8192 },
+  { file: "id-number.yaml", model: "7", tokens: 8192 },
+  { file: "tagged.yaml", model: "a", tokens: 8192 },
+  { file: "next-line.yaml", model: "a", tokens: 8192 },
+  { file: "anchored-unused.yaml", model: "a", tokens: 8192 },
+  { file: "json.yaml", model: "a", tokens: 8192 },
+  { file: "explicit-key.yaml", model: "a", tokens: 8192 },
+  { file: "flag-equals.yaml", model: "a", tokens: 8192 },
+  { file: "flag-short-equals.yaml", model: "a", tokens: 8192 },
+  { file: "flag-underscore.yaml", model: "a", tokens: 8192 },
+  { file: "flag-quoted.yaml", model: "a", tokens: 8192 },
+  { file: "flag-last-wins.yaml", model: "a", tokens: 8192, lines: [6] },
+  { file: "flag-in-comments.yaml", model: "a", tokens: 8192, lines: [6] },
+  { file: "flag-lookalikes.yaml", model: "a", tokens: 8192, lines: [6] },
+  { file: "flag-backslashes.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "flag-not-a-number.yaml", model: "a", tokens: 32768 },
+  { file: "flag-zero.yaml", model: "a", tokens: 32768 },
+  { file: "flag-same-size.yaml", model: "a", tokens: 4096, lines: [] },
+  { file: "added-long.yaml", model: "a", tokens: 8192, lines: [3] },
+  { file: "added-short.yaml", model: "a", tokens: 8192 },
+  { file: "added-equals.yaml", model: "a", tokens: 8192 },
+  { file: "added-line.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "added-line-backslash.yaml", model: "a", tokens: 8192, lines: [6, 7] },
+  { file: "added-line-backslash-last.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "added-line-no-end.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "added-line-crlf.yaml", model: "a", tokens: 8192, lines: [7] },
+  { file: "added-single-quoted.yaml", model: "a", tokens: 8192 },
+  { file: "added-after-quote.yaml", model: "a", tokens: 8192 },
+  { file: "crlf.yaml", model: "a", tokens: 8192, lines: [6] },
+  { file: "bom-tabs-blanks.yaml", model: "a", tokens: 8192, lines: [6] },
+  { file: "mixed-line-ends.yaml", model: "a", tokens: 8192 },
+  { file: "comments-and-order.yaml", model: "b", tokens: 8192 },
+  { file: "unicode.yaml", model: "模型/é😀", tokens: 8192 },
+  { file: "macro-number.yaml", model: "a", tokens: 16384, lines: [11] },
+  { file: "macro-with-flag.yaml", model: "b", tokens: 16384 },
+  { file: "macro-whole-command.yaml", model: "c", tokens: 16384 },
+  { file: "macro-of-model.yaml", model: "d", tokens: 16384, lines: [19] },
+  { file: "macro-of-model-used-twice.yaml", model: "e", tokens: 16384 },
+  { file: "macro-only.yaml", model: "f", tokens: 16384 },
+  { file: "macro-part-of-number.yaml", model: "a", tokens: 8192 },
+  { file: "macro-hex.yaml", model: "a", tokens: 8192 },
+  { file: "macro-underscores.yaml", model: "a", tokens: 8192 },
+  { file: "macro-server-environment.yaml", model: "a", tokens: 8192 },
+  { file: "macro-anchored-number.yaml", model: "b", tokens: 8192 },
+  { file: "macro-shared-block.yaml", model: "b", tokens: 8192 },
+  { file: "macro-model-id.yaml", model: "a-4096", tokens: 8192 },
+  { file: "env-list.yaml", model: "a", tokens: 8192, lines: [5] },
+  { file: "env-flow.yaml", model: "a", tokens: 8192 },
+  { file: "env-flag-wins.yaml", model: "a", tokens: 8192 },
+  { file: "env-shared.yaml", model: "a", tokens: 8192 },
+  { file: "env-macro.yaml", model: "a", tokens: 8192 },
+  { file: "env-program.yaml", model: "a", tokens: 8192 },
+  { file: "anchor-alias.yaml", model: "a", tokens: 8192, lines: [11, 12, 13, 14] },
+  { file: "anchor-merge.yaml", model: "c", tokens: 8192, lines: [17] },
+  { file: "anchor-merge-list.yaml", model: "d", tokens: 8192 },
+  { file: "anchor-merge-flow.yaml", model: "e", tokens: 8192 },
+  { file: "anchor-merge-own-command.yaml", model: "f", tokens: 8192, lines: [23] },
+  { file: "anchor-merge-not-set.yaml", model: "b", tokens: 8192 },
+  { file: "anchor-holder.yaml", model: "a", tokens: 8192 },
+  { file: "anchor-holder-merge.yaml", model: "a", tokens: 8192 },
+  { file: "anchor-model-macro.yaml", model: "b", tokens: 8192 },
+  { file: "docker.yaml", model: "a", tokens: 8192, lines: [8] },
+  { file: "docker-not-set.yaml", model: "a", tokens: 8192 },
+  { file: "docker-env.yaml", model: "a", tokens: 8192 },
+  { file: "wrappers.yaml", model: "a", tokens: 8192 },
+  { file: "wrapper-dashes.yaml", model: "a", tokens: 8192 },
+  { file: "shell-string.yaml", model: "a", tokens: 8192 },
+  { file: "shell-string-quoted.yaml", model: "a", tokens: 8192 },
+  {
+    file: "refused-shell-newline.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      "*The configuration at line 3, column 10: the string that it gives to a shell does not start exactly one llama-server in plain words.",
+  },
+  { file: "shell-string-not-set.yaml", model: "a", tokens: 8192 },
+  { file: "other-program.yaml", model: "a", tokens: 8192 },
+  { file: "script.yaml", model: "a", tokens: 8192 },
+  {
+    file: "declared.yaml",
+    model: "a",
+    tokens: 8192,
+    lines: [5, 9, 11, 13, 14],
+    warnings: ['metadata.contextSize (line 15, column 20) is another figure and stays at "9999".'],
+  },
+  { file: "declared-per-slot.yaml", model: "a", tokens: 131072 },
+  { file: "declared-macro.yaml", model: "a", tokens: 8192, lines: [4] },
+  {
+    file: "declared-shared.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: ['capabilities.context (line 3, column 12) is shared and stays at "4096".'],
+  },
+  {
+    file: "unknown-keys.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: [
+      'llama-swap ignores the key "Macros" at line 2, column 1: "macros" is probably meant.',
+      'llama-swap ignores the key "Cmd" at line 7, column 5: "cmd" is probably meant.',
+      'llama-swap ignores the key "ctx-size" at line 9, column 5.',
+      'llama-swap ignores the key "capabilites" at line 10, column 5: "capabilities" is probably meant.',
+      'llama-swap ignores the key "Context" at line 11, column 20: "context" is probably meant.',
+    ],
+  },
+  {
+    file: "unknown-flag.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: ['llama-server has no flag "--context-size" (line 3, column 48): it will not start with it.'],
+  },
+  {
+    file: "refused-broken-yaml.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal: "*The configuration at line 4, column",
+  },
+  {
+    file: "refused-tab-indent.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal: "*The configuration at line 2, column 1: the YAML is broken there",
+  },
+  {
+    file: "refused-duplicate-key.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal: "*The configuration at line 4, column 5: the YAML is broken there (Map keys must be unique)",
+  },
+  {
+    file: "refused-two-documents.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      "*The configuration at line 4, column 1: the YAML is broken there (Source contains multiple documents",
+  },
+  {
+    file: "refused-lost-alias.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      "The configuration at line 3, column 10: the alias *nowhere has no anchor before it. Repair it by hand.",
+  },
+  {
+    file: "refused-wrong-case.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 1, column 1: the key is spelled "Models" or holds no mapping, and llama-swap ignores it. Write the models below `models:`.',
+  },
+  {
+    file: "refused-no-models.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      "The configuration at line 1, column 1: the file has no `models:` section. Write the models below `models:`.",
+  },
+  {
+    file: "refused-empty.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      "The configuration at line 1, column 1: the file is not a YAML mapping. It needs a `models:` section.",
+  },
+  {
+    file: "refused-unknown-model.yaml",
+    model: "alpha",
+    tokens: 8192,
+    refusal: 'The configuration has no model "alpha". There is "Alpha". Ids are compared letter by letter.',
+  },
+  {
+    file: "refused-alias-id.yaml",
+    model: "c",
+    tokens: 8192,
+    refusal: '"c" is an alias of the model "a": give that id instead.',
+  },
+  {
+    file: "refused-no-cmd.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 5: "a" has "Cmd", which llama-swap ignores, and no `cmd`. Write a `cmd: …` for it by hand.',
+  },
+  {
+    file: "refused-cmd-list.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: the `cmd` of "a" is not a text. Write a `cmd: …` for it by hand.',
+  },
+  {
+    file: "refused-empty-model.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal: 'The configuration at line 2, column 3: "a" holds no settings. Give it a `cmd`.',
+  },
+  {
+    file: "refused-open-quote.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: a quote is left open in this `cmd`. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-flag-without-value.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 42: --ctx-size has no value. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-flag-before-flag.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 44: --ctx-size has no value. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-shell-variable.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 45: the size of "a" stands inside the string that it gives to a shell, and is not a plain number. Change it by hand.',
+  },
+  {
+    file: "refused-shell-substitution.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 53: the size of "a" stands inside the string that it gives to a shell, and is not a plain number. Change it by hand.',
+  },
+  {
+    file: "refused-shell-arguments.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: the string that it gives to a shell takes further arguments from behind it. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-shell-unknown-arguments.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: "a" starts llama-server with arguments that only its shell knows. Write `--ctx-size` into that command by hand.',
+  },
+  {
+    file: "refused-shell-two-servers.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: the string that it gives to a shell does not start exactly one llama-server in plain words. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-shell-export.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: the string that it gives to a shell sets LLAMA_ARG_CTX_SIZE in a way of its own. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-docker-start.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: what docker starts there cannot be told from the command. Set the context size of "a" by hand.',
+  },
+  {
+    file: "refused-other-server.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 3, column 10: "a" starts "vllm", which is not known as llama-server, without --ctx-size. Write `--ctx-size` into its `cmd` by hand where that program takes it.',
+  },
+  {
+    file: "refused-whole-alias.yaml",
+    model: "b",
+    tokens: 8192,
+    refusal:
+      'The configuration at line 4, column 3: "b" takes over its whole block from elsewhere. Write a block with a `cmd` of its own.',
+  },
+  {
+    file: "refused-whole-alias-holder.yaml",
+    model: "a",
+    tokens: 8192,
+    refusal: "*The configuration at line 3, column 26:",
+  },
+  { file: "preset.ini", model: "alpha", tokens: 8192, lines: [10] },
+  { file: "preset-global.ini", model: "Qwen3.6-35B", tokens: 8192, lines: [15] },
+  { file: "preset-short.ini", model: "gamma", tokens: 8192 },
+  {
+    file: "preset-several.ini",
+    model: "ggml-org/d:Q8_0",
+    tokens: 8192,
+    warnings: [
+      '"LLAMA_ARG_CTX_SIZE" at line 22, column 1 has no effect: "ctx-size" counts.',
+      '"c" at line 23, column 1 has no effect: "ctx-size" counts.',
+    ],
+  },
+  { file: "preset-variable.ini", model: "a", tokens: 8192 },
+  { file: "preset-crlf.ini", model: "a", tokens: 8192, lines: [5] },
+  { file: "preset-no-end.ini", model: "a", tokens: 8192, lines: [2] },
+  {
+    file: "preset-twice.ini",
+    model: "a",
+    tokens: 8192,
+    warnings: ['llama.cpp ignores the first section "a" at line 1, column 1: a later one has the same name.'],
+  },
+  { file: "preset-before-sections.ini", model: "default", tokens: 8192 },
+  {
+    file: "preset-key-twice.ini",
+    model: "a",
+    tokens: 8192,
+    warnings: ['"ctx-size" at line 2, column 1 has no effect: "ctx-size" counts.'],
+  },
+  {
+    file: "preset-bom-hostile.ini",
+    model: "constructor",
+    tokens: 8192,
+    warnings: ["The file begins with a byte order mark, for which llama.cpp refuses it."],
+  },
+  { file: "preset-odd-lines.ini", model: "a", tokens: 8192 },
+  {
+    file: "preset-wrong-key.ini",
+    model: "a",
+    tokens: 8192,
+    warnings: [
+      'llama.cpp has no option "ctx_size" (line 2, column 1) and refuses the whole file for it: "ctx-size" is meant.',
+    ],
+  },
+  {
+    file: "preset-refused-line.ini",
+    model: "a",
+    tokens: 8192,
+    refusal: "*The configuration at line 2, column 1: llama.cpp does not understand this line",
+  },
+  {
+    file: "preset-refused-section.ini",
+    model: "alpha",
+    tokens: 8192,
+    refusal: '*The preset has no section for "alpha". There is "Alpha"; names are compared letter by letter.',
+  },
+  {
+    file: "preset-refused-star.ini",
+    model: "*",
+    tokens: 8192,
+    refusal: '*The preset has no section for "*".',
+  },
+];

@@ -1,0 +1,284 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import {
+  applyEdits,
+  type ContextChange,
+  contextPerSlot,
+  findContext,
+  findContexts,
+  formatOf,
+  invertEdits,
+  planContextChange,
+} from "../../host/config-file.ts";
+import { ServerError } from "../../server/errors.ts";
+import { CONFIG_CASES, type ConfigCase } from "./config-cases.ts";
+
+const FOLDER = new URL("../fixtures/configs/", import.meta.url);
+
+function read(file: string): string {
+  return readFileSync(new URL(file, FOLDER), "utf8");
+}
+
+function expectedOf(file: string): string {
+  return file.replace(/\.(yaml|ini)$/, ".expected.$1");
+}
+
+function plan(config: ConfigCase): ContextChange {
+  return planContextChange(read(config.file), formatOf(config.file), config.model, config.tokens);
+}
+
+function refusalOf(action: () => unknown): ServerError {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof ServerError) return error;
+    throw error;
+  }
+  throw new Error("It was not refused.");
+}
+
+const changes = CONFIG_CASES.filter((config) => config.refusal === undefined);
+const refusals = CONFIG_CASES.filter((config) => config.refusal !== undefined);
+
+describe("the configurations in test/fixtures/configs", () => {
+  test("every file there is asked for, at least 60 of them", () => {
+    const asked = CONFIG_CASES.flatMap(({ file, refusal }) => (refusal ? [file] : [file, expectedOf(file)]));
+    expect(readdirSync(FOLDER).sort()).toEqual([...asked].sort());
+    expect(CONFIG_CASES.length).toBeGreaterThanOrEqual(60);
+  });
+
+  test.each(changes)("$file: $model gets $tokens", (config) => {
+    const text = read(config.file);
+    const change = plan(config);
+    expect(change.text).toBe(read(expectedOf(config.file)));
+    expect(change.after).toMatchObject({ model: config.model, tokens: config.tokens, problem: undefined });
+    if (config.lines) expect(change.lines).toEqual(config.lines);
+    const warnings = change.warnings.filter((warning) => !warning.includes("`cmd`"));
+    expect(warnings).toEqual(config.warnings ?? []);
+    expect(applyEdits(text, change.edits)).toBe(change.text);
+    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
+  });
+
+  test.each(changes)("$file: all other models keep their size", (config) => {
+    const format = formatOf(config.file);
+    const others = (text: string): unknown =>
+      findContexts(text, format)
+        .filter(({ model }) => model !== config.model)
+        .map(({ model, tokens, slots, problem }) => ({ model, tokens, slots, problem }));
+    expect(others(plan(config).text)).toEqual(others(read(config.file)));
+  });
+
+  test.each(refusals)("$file: refused", (config) => {
+    const error = refusalOf(() => plan(config));
+    expect(error).toMatchObject({ link: "configuration", remedy: "none" });
+    const expected = config.refusal ?? "";
+    if (expected.startsWith("*")) expect(error.message.slice(0, expected.length - 1)).toBe(expected.slice(1));
+    else expect(error.message).toBe(expected);
+  });
+
+  test.each(changes.filter(({ file }) => !file.includes("same-size")))(
+    "$file: the same change again changes nothing",
+    (config) => {
+      const { text } = plan(config);
+      expect(planContextChange(text, formatOf(config.file), config.model, config.tokens)).toMatchObject({
+        text,
+        edits: [],
+        lines: [],
+      });
+    },
+  );
+});
+
+describe("what is found", () => {
+  const find = (file: string, model: string): unknown => findContext(read(file), formatOf(file), model);
+
+  test("a flag in the command, with line and column of the number", () => {
+    expect(find("deployment.yaml", "MiniMax-M2.7-IQ3_XXS")).toEqual({
+      model: "MiniMax-M2.7-IQ3_XXS",
+      line: 22,
+      column: 18,
+      tokens: 131_072,
+      setBy: "flag",
+      name: "--ctx-size",
+      anchor: undefined,
+      sharedWith: [],
+      slots: { parallel: undefined, kvUnified: undefined },
+      problem: undefined,
+    });
+  });
+
+  test.each([
+    [
+      "macro-number.yaml",
+      "a",
+      { setBy: "global macro", name: "default_ctx", line: 3, column: 16, tokens: 4096, sharedWith: ["b"] },
+    ],
+    [
+      "macro-number.yaml",
+      "c",
+      { setBy: "global macro", name: "full", line: 8, column: 8, tokens: 2048, sharedWith: ["f"] },
+    ],
+    [
+      "macro-number.yaml",
+      "d",
+      { setBy: "model macro", name: "default_ctx", line: 19, column: 20, tokens: 8192, sharedWith: [] },
+    ],
+    ["macro-part-of-number.yaml", "a", { setBy: "flag", tokens: 32_000 }],
+    ["macro-hex.yaml", "a", { setBy: "model macro", tokens: 4096, line: 4 }],
+    ["macro-underscores.yaml", "a", { setBy: "model macro", tokens: 4096 }],
+    ["macro-server-environment.yaml", "a", { setBy: "flag", tokens: undefined }],
+    [
+      "macro-anchored-number.yaml",
+      "a",
+      { setBy: "model macro", anchor: "ctx", line: 1, column: 9, sharedWith: ["b"] },
+    ],
+    [
+      "env-list.yaml",
+      "a",
+      { setBy: "environment", name: "LLAMA_ARG_CTX_SIZE", line: 5, column: 29, tokens: 4096 },
+    ],
+    ["env-shared.yaml", "a", { setBy: "environment", anchor: "env", line: 2, sharedWith: ["b"] }],
+    ["env-program.yaml", "a", { setBy: "environment", tokens: 4096 }],
+    ["docker-env.yaml", "a", { setBy: "environment", tokens: 4096, line: 3 }],
+    ["anchor-alias.yaml", "a", { setBy: "flag", anchor: "cmd", line: 4, column: 14, sharedWith: ["b"] }],
+    ["anchor-alias.yaml", "c", { setBy: "flag", anchor: "base", line: 8, sharedWith: ["d", "e"] }],
+    ["anchor-alias.yaml", "f", { setBy: "flag", anchor: undefined, line: 23, sharedWith: [] }],
+    ["added-long.yaml", "a", { setBy: "nothing", tokens: undefined, line: 3, column: 10 }],
+    ["flag-zero.yaml", "a", { setBy: "flag", tokens: 0 }],
+    ["bom-tabs-blanks.yaml", "a", { setBy: "flag", line: 6, column: 33 }],
+    ["unicode.yaml", "模型/é😀", { line: 6, column: 32 }],
+    ["declared-per-slot.yaml", "a", { tokens: 65_536, slots: { parallel: 4, kvUnified: undefined } }],
+    ["preset.ini", "alpha", { setBy: "section", name: "ctx-size", line: 10, column: 12, tokens: 2048 }],
+    [
+      "preset.ini",
+      "Qwen3.6-35B",
+      { setBy: "global section", line: 5, tokens: 4096, slots: { parallel: 2, kvUnified: undefined } },
+    ],
+    ["preset.ini", "gamma", { setBy: "section", name: "c", line: 18, column: 3, tokens: 1024 }],
+  ])("%s: %s", (file, model, expected) => {
+    expect(find(file, model)).toMatchObject(expected);
+  });
+
+  test("all models at once; one that is not understood has its problem and harms no other", () => {
+    const text = [
+      "models:",
+      "  good: {cmd: llama-server -m a.gguf -c 4096 -np 2 --no-kv-unified}",
+      "  open: {cmd: 'llama-server -m \"a.gguf'}",
+      "  none: {ttl: 5}",
+      "  last: {cmd: llama-server -m a.gguf -kvu -c 512, env: [LLAMA_ARG_N_PARALLEL=3]}",
+    ].join("\n");
+    expect(findContexts(text, "yaml")).toMatchObject([
+      { model: "good", tokens: 4096, slots: { parallel: 2, kvUnified: false }, problem: undefined },
+      { model: "open", tokens: undefined, line: 3, problem: expect.stringContaining("line 3, column 15") },
+      { model: "none", tokens: undefined, line: 4, problem: expect.stringContaining("is missing") },
+      { model: "last", tokens: 512, slots: { parallel: 3, kvUnified: true }, problem: undefined },
+    ]);
+  });
+
+  test("the models of a preset, without its global section", () => {
+    const found = findContexts(read("preset.ini"), "ini");
+    expect(found.map(({ model, tokens }) => [model, tokens])).toEqual([
+      ["alpha", 2048],
+      ["Qwen3.6-35B", 4096],
+      ["gamma", 1024],
+      ["ggml-org/d:Q8_0", 2048],
+    ]);
+  });
+
+  // Live n_ctx of llama.cpp 0.7.0 for these flags.
+  test.each([
+    [4000, undefined, undefined, 4096],
+    [4096, 2, undefined, 2048],
+    [4096, 2, true, 4096],
+    [5000, 3, undefined, 1792],
+    [5000, 3, false, 1792],
+  ])("%d tokens, %s slots, unified %s: %d each", (tokens, parallel, kvUnified, each) => {
+    expect(contextPerSlot(tokens, { parallel, kvUnified })).toBe(each);
+  });
+
+  test("the name of the file decides what it holds", () => {
+    expect(["a.yaml", "a.YML", "dir", "~/.llama-models.ini", "A.INI"].map(formatOf)).toEqual([
+      "yaml",
+      "yaml",
+      "yaml",
+      "ini",
+      "ini",
+    ]);
+  });
+});
+
+describe("hostile ids and sizes", () => {
+  const HOSTILE = [
+    "",
+    "__proto__",
+    "constructor",
+    "../../etc/passwd",
+    "-rf",
+    "a\nb: {cmd: x}",
+    'a" && $(touch /tmp/x) `id`',
+    "\u001b[31mred\u0000\u202e",
+    "x".repeat(10_240),
+    ["$", "{PORT}"].join(""),
+    "*",
+    "]\n[b",
+  ];
+
+  test.each(HOSTILE.map((id) => [JSON.stringify(id).slice(0, 40), id]))(
+    "%s: a sentence, nothing else",
+    (_, id) => {
+      for (const file of ["deployment.yaml", "preset.ini"]) {
+        const { message } = refusalOf(() => planContextChange(read(file), formatOf(file), id, 8192));
+        expect(message.length).toBeLessThan(400);
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there
+        expect(message).not.toMatch(/[\u0000-\u001f\u007f\u202e]/);
+      }
+    },
+  );
+
+  test.each(
+    HOSTILE.filter((id) => !id.includes("\u0000") && id.length < 1000).map((id) => [
+      JSON.stringify(id).slice(0, 40),
+      id,
+    ]),
+  )("%s: changed as any other where a model has this id", (_, id) => {
+    const lines = (size: number): string =>
+      [
+        "models:",
+        "  other: {cmd: llama-server -m a.gguf -c 4096}",
+        `  ${JSON.stringify(id)}:`,
+        `    cmd: llama-server -m a.gguf -c ${size}`,
+        "",
+      ].join("\n");
+    expect(planContextChange(lines(4096), "yaml", id, 8192).text).toBe(lines(8192));
+  });
+
+  test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2_147_483_648, 1e21])(
+    "size %d is refused",
+    (tokens) => {
+      const { message } = refusalOf(() => planContextChange(read("plain.yaml"), "yaml", "a", tokens));
+      expect(message).toBe("The context size must be a whole number from 1 to 2147483647.");
+    },
+  );
+
+  test("aliases that grow without end are refused, not followed", () => {
+    const rows = Array.from({ length: 30 }, (_, at) => `x${at + 1}: &x${at + 1} [*x${at}, *x${at}, *x${at}]`);
+    const text = ["x0: &x0 [a]", ...rows, "models: {a: {cmd: llama-server -c 1}}"].join("\n");
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 512)).message).toContain("without end");
+  });
+
+  test("a mapping that merges itself is refused, not followed", () => {
+    const text = "a: &a\n  <<: [*a, *a]\nmodels:\n  m:\n    <<: *a\n    name: M\n";
+    expect(refusalOf(() => planContextChange(text, "yaml", "m", 512)).message).toMatch(
+      /line \d+, column \d+/,
+    );
+  });
+
+  test("a hundred models are planned in less than two seconds", () => {
+    const block = (at: number): string =>
+      `  m${at}:\n    cmd: |\n      \${bin}\n      -m /models/${at}.gguf\n      -c 4096\n`;
+    const text = `macros:\n  bin: llama-server --port \${PORT}\nmodels:\n${Array.from({ length: 100 }, (_, at) => block(at)).join("")}`;
+    const start = performance.now();
+    expect(planContextChange(text, "yaml", "m99", 8192).lines).toEqual([503]);
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+});
