@@ -117,9 +117,10 @@ function waysTo(config: YamlConfig, located: Located, tokens: number): Way[] {
   return ways;
 }
 
+/** A declared figure beside the change: how it follows, or what to say when it stays. */
 interface Following {
-  readonly edits: Edit[];
-  readonly notes: string[];
+  readonly edit: Edit | undefined;
+  readonly note: string;
 }
 
 function editOf(config: YamlConfig, declared: Declared, digits: string): Edit | undefined {
@@ -133,31 +134,55 @@ function editOf(config: YamlConfig, declared: Declared, digits: string): Edit | 
   return isQuoted && isReference ? { ...rangeOf(declared.written), text: digits } : edit;
 }
 
-/** The declared figures that held the old size, or one slot's share of it, get the new one. */
+/** What becomes of the declared figures: those that held the old size, or one slot's share of it, follow. */
 function follow(
   config: YamlConfig,
   located: Located,
   way: Way,
   old: number | undefined,
   tokens: number,
-): Following {
-  const result: Following = { edits: [], notes: [] };
-  for (const declared of declaredFigures(config, located.model)) {
+): Following[] {
+  return declaredFigures(config, located.model).flatMap((declared) => {
     const held = tokensOf(declared.text.text);
     const isTotal = held !== undefined && held === old;
     const isShare = old !== undefined && held === shareOf(old, located.slots);
     const wanted = isTotal ? tokens : shareOf(tokens, located.slots);
-    const edit = isTotal || isShare ? editOf(config, declared, String(wanted)) : undefined;
     const followsMacro = way.macro && declared.text.traces.some((trace) => trace.scalar === way.macro);
-    if (followsMacro || held === tokens) continue;
-    if (edit) result.edits.push(edit);
-    else {
-      const why = isTotal || isShare ? "is shared and stays" : "is another figure and stays";
-      const value = shown(declared.text.text);
-      result.notes.push(`${declared.path} (${placeOf(declared.position)}) ${why} at ${value}.`);
-    }
+    if (followsMacro || held === tokens) return [];
+    const why = isTotal || isShare ? "is shared and stays" : "is another figure and stays";
+    const note = `${declared.path} (${placeOf(declared.position)}) ${why} at ${shown(declared.text.text)}.`;
+    return [{ edit: isTotal || isShare ? editOf(config, declared, String(wanted)) : undefined, note }];
+  });
+}
+
+/**
+ * Proves a way, with the declared figures that follow. A figure that others would get through an anchor is left out.
+ *
+ * @returns the proven edits and the notes, or the clause that speaks against this way
+ */
+function prove(
+  config: YamlConfig,
+  id: string,
+  tokens: number,
+  way: Way,
+  following: readonly Following[],
+): { edits: Edit[]; notes: string[] } | string {
+  const faultWith = (edits: readonly Edit[]): string | undefined =>
+    faultOf(config, applyEdits(config.text, edits), id, tokens);
+  const all = following.flatMap(({ edit }) => edit ?? []);
+  const staying = following.filter(({ edit }) => !edit).map(({ note }) => note);
+  if (faultWith([...way.edits, ...all]) === undefined) {
+    return { edits: [...way.edits, ...all], notes: [...way.notes, ...staying] };
   }
-  return result;
+  const fault = faultWith(way.edits);
+  if (fault !== undefined) return fault;
+  const proven = [...way.edits];
+  const notes = [...way.notes];
+  for (const { edit, note } of following) {
+    if (edit && faultWith([...proven, edit]) === undefined) proven.push(edit);
+    else notes.push(note);
+  }
+  return { edits: proven, notes };
 }
 
 function unchanged(config: YamlConfig, before: ContextSetting, warnings: string[]): ContextChange {
@@ -215,18 +240,19 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
   let fault: string | undefined;
   for (const way of model.isOwn ? waysTo(config, located, tokens) : []) {
     const following = follow(config, located, way, before.tokens, tokens);
-    const edits = [...way.edits, ...following.edits];
-    const after = applyEdits(text, edits);
-    const found = faultOf(config, after, id, tokens);
-    fault ??= found;
-    if (found !== undefined) continue;
+    const proven = prove(config, id, tokens, way, following);
+    if (typeof proven === "string") {
+      fault ??= proven;
+      continue;
+    }
+    const after = applyEdits(text, proven.edits);
     return {
       text: after,
-      edits,
-      lines: changedLines(text, edits),
+      edits: proven.edits,
+      lines: changedLines(text, proven.edits),
       before,
       after: yamlSetting(readYamlConfig(after), id),
-      warnings: [...way.notes, ...following.notes, ...warnings],
+      warnings: [...proven.notes, ...warnings],
     };
   }
   return refuse(config, located, before, fault);

@@ -122,6 +122,19 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     warnings: ['capabilities.context (line 3, column 12) is shared and stays at "4096".'],
   },
   {
+    file: "declared-anchor-holder.yaml",
+    model: "a",
+    tokens: 8192,
+    lines: [3, 6],
+    warnings: ['capabilities.context (line 5, column 16) is shared and stays at "4096".'],
+  },
+  {
+    file: "declared-not-a-number.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: ['metadata.context (line 5, column 25) is another figure and stays at "up to 4096".'],
+  },
+  {
     file: "unknown-keys.yaml",
     model: "a",
     tokens: 8192,
