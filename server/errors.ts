@@ -11,7 +11,10 @@ export type Link =
   | "Caddy"
   | "llama-swap"
   | "model"
-  | "stream";
+  | "stream"
+  | "ssh"
+  | "config file"
+  | "unit";
 
 /**
  * What helps: `none` (asking again gives the same answer), `retry` (it may pass), `compact` (the prompt is

@@ -1,0 +1,365 @@
+/**
+ * One change of the server's configuration, from reading the file to a model that answers with it, and back when
+ * anything on that way fails. Everything that touches the world is passed in.
+ */
+import { ServerError, sentenceOf } from "../server/errors.ts";
+import type { RunningModel } from "../server/models.ts";
+import type { HostFile, Machine, UnitStatus, Written } from "./machine.ts";
+import type { ContextVerdict, ServerProbe } from "./probe.ts";
+import { type Clock, type Limits, type Report, Service, StepFailed, type StepName } from "./service.ts";
+import { HostError } from "./ssh-faults.ts";
+
+/** What shall stand in the file, and how it shows in the server. */
+export interface Plan {
+  /** The whole new text. */
+  text: string;
+  /** Whether a command line that `/running` shows comes from the new text. */
+  isNew(commandLine: string): boolean;
+  /** The `--ctx-size` that the text sets, when the live window is to be compared with it. */
+  contextSize?: number;
+}
+
+export interface ChangeRequest<P extends Plan = Plan> {
+  /** The id under which `/running` lists the model. */
+  modelId: string;
+  /** Which of a folder's files defines the model. Default: the only one. @throws {ServerError} */
+  pick?(files: readonly HostFile[]): HostFile;
+  /** @throws {ServerError} a refusal, with nothing done yet */
+  plan(text: string, file: HostFile): P;
+}
+
+/** What the user is asked about. */
+export interface Preview<P extends Plan = Plan> {
+  file: HostFile;
+  plan: P;
+  /** What is loaded now and will be unloaded. */
+  loaded: readonly RunningModel[];
+  unit: UnitStatus;
+}
+
+export interface ChangeHooks<P extends Plan = Plan> {
+  confirm(preview: Preview<P>): Promise<boolean>;
+  report?: Report;
+  signal?: AbortSignal | undefined;
+}
+
+/** In which state the file is: `other` is what somebody else wrote meanwhile. */
+export type FileState = "old" | "new" | "other" | "unknown";
+
+export type ChangeOutcome =
+  /** The file already says so; nothing was done. */
+  | { kind: "unchanged" }
+  | { kind: "declined" }
+  /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
+  | { kind: "refused"; reason: string; current: HostFile | undefined }
+  | { kind: "changed"; backup: string | undefined; context: ContextVerdict | undefined; notes: string[] }
+  /** A step failed. `file` tells whether the old text is back, `isHealthy` whether the server answers with it. */
+  | {
+      kind: "rolled back";
+      failed: StepName;
+      reason: string;
+      /** The server's own words about it; not cleared of secrets. */
+      log: readonly string[];
+      file: FileState;
+      isHealthy: boolean;
+      /** What went wrong on the way back, empty when nothing did. */
+      trouble: string;
+      backup: string | undefined;
+      notes: string[];
+    }
+  /** The caller's signal ended it during `during`. The file is whole in either state. */
+  | { kind: "cancelled"; during: StepName; file: FileState; backup: string | undefined };
+
+/** What was found out about the file after a write whose answer was lost. */
+interface Found {
+  state: FileState;
+  backup: string | undefined;
+}
+
+interface Job {
+  file: HostFile;
+  newHash: string;
+  unit: UnitStatus;
+  write(signal: AbortSignal | undefined): Promise<Written>;
+  /** Absent where no single model is changed, as when a backup is put back. */
+  model?: { id: string; plan: Plan };
+}
+
+/** The errors that say for sure that the file is still the old one, or somebody else's: the script answered. */
+function isAnswered(error: unknown): error is HostError {
+  return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
+}
+
+/** Changes, restores and restarts, each proven by the server itself. */
+export class SafeChange {
+  readonly #machine: Machine;
+  readonly #probe: ServerProbe;
+  readonly #limits: Limits;
+  readonly #clock: Clock | undefined;
+  readonly #hashOf: (text: string) => string;
+
+  constructor(
+    parts: { machine: Machine; probe: ServerProbe; hashOf: (text: string) => string; clock?: Clock },
+    limits: Limits,
+  ) {
+    this.#machine = parts.machine;
+    this.#probe = parts.probe;
+    this.#hashOf = parts.hashOf;
+    this.#clock = parts.clock;
+    this.#limits = limits;
+  }
+
+  /**
+   * Changes one model's configuration.
+   *
+   * @throws {ServerError} before anything is written: the file cannot be read, the plan refuses, the unit cannot be
+   * restarted
+   */
+  async change<P extends Plan>(request: ChangeRequest<P>, hooks: ChangeHooks<P>): Promise<ChangeOutcome> {
+    return this.#untilWritten(hooks, async (service) => {
+      const { signal } = hooks;
+      const files = await service.step("read", undefined, () => this.#machine.read(signal));
+      const file = request.pick?.(files) ?? onlyFile(files);
+      const plan = await service.step("plan", undefined, async () => request.plan(file.text, file));
+      if (plan.text === file.text) return { kind: "unchanged" };
+      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
+      const loaded = await service.runningOrNone(signal);
+      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
+      signal?.throwIfAborted();
+      return this.#carryOut(service, {
+        file,
+        newHash: this.#hashOf(plan.text),
+        unit,
+        write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
+        model: { id: request.modelId, plan },
+      });
+    });
+  }
+
+  /**
+   * Puts a backup back by the same way; the file as it is now becomes a backup itself.
+   *
+   * @throws {ServerError} before anything is written
+   */
+  async restore(stamp: string, fileName: string, hooks: ChangeHooks): Promise<ChangeOutcome> {
+    return this.#untilWritten(hooks, async (service) => {
+      const { signal } = hooks;
+      const files = await service.step("read", undefined, () => this.#machine.read(signal));
+      const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
+      const backup = await this.#machine.readBackup(stamp, file.name, signal);
+      if (backup.text === file.text) return { kind: "unchanged" };
+      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
+      const plan: Plan = { text: backup.text, isNew: () => true };
+      const loaded = await service.runningOrNone(signal);
+      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
+      signal?.throwIfAborted();
+      return this.#carryOut(service, {
+        file,
+        newHash: backup.hash,
+        unit,
+        write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
+      });
+    });
+  }
+
+  /**
+   * Restarts the server and loads again what was loaded.
+   *
+   * @returns what could not be loaded again, as sentences
+   * @throws {ServerError} when it cannot be restarted or does not come back; the signal's reason
+   */
+  async restart(hooks: Pick<ChangeHooks, "report" | "signal">): Promise<string[]> {
+    const service = this.#service(hooks.report);
+    const { signal } = hooks;
+    try {
+      await service.step("status", undefined, () => this.#usableUnit(signal));
+      const before = await service.runningOrNone(signal);
+      await service.restart(signal);
+      await service.untilAnswers(signal);
+      return await service.loadAgain(before, signal);
+    } catch (error) {
+      throw error instanceof StepFailed ? error.cause : error;
+    }
+  }
+
+  #service(report: Report | undefined): Service {
+    return new Service(this.#machine, this.#probe, this.#limits, report, this.#clock);
+  }
+
+  /** Said before anything is written: a change that cannot be put into effect would only have to be undone. */
+  async #usableUnit(signal: AbortSignal | undefined): Promise<UnitStatus> {
+    const unit = await this.#machine.status(signal);
+    if (unit.problem !== undefined && !unit.watchesConfig) {
+      throw new ServerError(`${unit.problem} Nothing was changed.`, { link: "unit", remedy: "none" });
+    }
+    return unit;
+  }
+
+  async #untilWritten(
+    hooks: Pick<ChangeHooks, "report" | "signal">,
+    work: (service: Service) => Promise<ChangeOutcome>,
+  ): Promise<ChangeOutcome> {
+    const service = this.#service(hooks.report);
+    service.signal = hooks.signal;
+    try {
+      return await work(service);
+    } catch (error) {
+      if (hooks.signal?.aborted)
+        return { kind: "cancelled", during: service.current, file: "old", backup: undefined };
+      throw error instanceof StepFailed ? error.cause : error;
+    }
+  }
+
+  async #carryOut(service: Service, job: Job): Promise<ChangeOutcome> {
+    const { signal } = service;
+    const before = await service.runningOrNone(signal);
+    let backup: string | undefined;
+    try {
+      ({ backup } = await service.step("write", undefined, () => job.write(signal)));
+    } catch (error) {
+      return this.#afterFailedWrite(service, job, before, causeOf(error));
+    }
+    try {
+      if (job.unit.watchesConfig) await service.untilReloaded(before, signal);
+      else await service.restart(signal);
+      await service.untilAnswers(signal);
+      const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
+      const notes = await service.loadAgain(before, signal, job.model?.id);
+      return { kind: "changed", backup, context, notes };
+    } catch (error) {
+      if (signal?.aborted) return { kind: "cancelled", during: service.current, file: "new", backup };
+      if (!(error instanceof StepFailed)) throw error;
+      const log = await this.#ownWords(error.step, job.model?.id);
+      return this.#goBack(service, job, before, { state: "new", backup }, { error, log });
+    }
+  }
+
+  /** Loads the changed model and compares what the server then shows with what was wanted. */
+  async #prove(
+    service: Service,
+    id: string,
+    plan: Plan,
+    unit: UnitStatus,
+  ): Promise<ContextVerdict | undefined> {
+    await service.load(id, service.signal, unit.watchesConfig);
+    return service.prove(id, plan);
+  }
+
+  async #afterFailedWrite(
+    service: Service,
+    job: Job,
+    before: readonly RunningModel[],
+    error: unknown,
+  ): Promise<ChangeOutcome> {
+    if (isAnswered(error)) {
+      const changed = error.code === "changed" || error.code === "changed-after";
+      const current = changed ? await this.#readAgain(job.file.name) : undefined;
+      return { kind: "refused", reason: error.message, current };
+    }
+    const found = await this.#lookAfter(job);
+    if (service.signal?.aborted) {
+      return { kind: "cancelled", during: "write", file: found.state, backup: found.backup };
+    }
+    if (found.state === "old") return { kind: "refused", reason: sentenceOf(error), current: undefined };
+    const failed = new StepFailed("write", error);
+    if (found.state !== "new") {
+      const trouble =
+        found.state === "other"
+          ? "Somebody else has changed the file meanwhile; it was left alone."
+          : "The file could not be read afterwards: it is whole, either the old one or the new one.";
+      return rolledBack(failed, [], found, { isHealthy: false, trouble, notes: [] });
+    }
+    return this.#goBack(service, job, before, found, { error: failed, log: [] }, false);
+  }
+
+  /** Puts the old text back and proves it. Not to be cancelled: every wait in it has a limit of its own. */
+  async #goBack(
+    service: Service,
+    job: Job,
+    before: readonly RunningModel[],
+    found: Found,
+    why: { error: StepFailed; log: readonly string[] },
+    mayHaveRestarted = true,
+  ): Promise<ChangeOutcome> {
+    const { backup } = found;
+    const end = (file: FileState, isHealthy: boolean, trouble: string, notes: string[] = []): ChangeOutcome =>
+      rolledBack(why.error, why.log, { state: file, backup }, { isHealthy, trouble, notes });
+    service.signal = undefined;
+    service.isGoingBack = true;
+    if (backup === undefined) return end(found.state, false, "The backup could not be found.");
+    try {
+      await service.step("restore", undefined, () =>
+        this.#machine.restore(backup, job.newHash, job.file.name),
+      );
+    } catch (error) {
+      const { state } = await this.#lookAfter(job);
+      if (state !== "old") return end(state, false, sentenceOf(causeOf(error)));
+    }
+    try {
+      if (job.unit.watchesConfig) await service.untilReloaded(before, undefined);
+      else if (mayHaveRestarted) await service.restart(undefined);
+      await service.untilAnswers(undefined);
+      return end("old", true, "", await service.loadAgain(before, undefined));
+    } catch (error) {
+      return end("old", false, sentenceOf(causeOf(error)));
+    }
+  }
+
+  /** Which text the file has, asked anew; twice, since the connection may just have broken. */
+  async #lookAfter(job: Job): Promise<Found> {
+    const current = (await this.#readAgain(job.file.name)) ?? (await this.#readAgain(job.file.name));
+    if (current === undefined) return { state: "unknown", backup: undefined };
+    if (current.hash === job.file.hash) return { state: "old", backup: undefined };
+    const backups = await this.#machine.list(job.file.name).catch(() => []);
+    const backup = backups.findLast(({ hash }) => hash === job.file.hash)?.stamp;
+    return { state: current.hash === job.newHash ? "new" : "other", backup };
+  }
+
+  async #readAgain(name: string): Promise<HostFile | undefined> {
+    const files = await this.#machine.read().catch(() => []);
+    return files.find((file) => file.name === name);
+  }
+
+  /** The server's reason for a failed step: the model's log, its own, or the unit's journal. */
+  async #ownWords(step: StepName, id: string | undefined): Promise<readonly string[]> {
+    const limit = AbortSignal.timeout(5000);
+    try {
+      if (step === "restart" || step === "answer") return await this.#machine.logs(20, limit);
+      return (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
+    } catch {
+      return [];
+    }
+  }
+}
+
+function rolledBack(
+  error: StepFailed,
+  log: readonly string[],
+  found: Found,
+  end: { isHealthy: boolean; trouble: string; notes: string[] },
+): ChangeOutcome {
+  const reason = sentenceOf(error.cause);
+  return {
+    kind: "rolled back",
+    failed: error.step,
+    reason,
+    log,
+    file: found.state,
+    backup: found.backup,
+    ...end,
+  };
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof StepFailed ? error.cause : error;
+}
+
+function onlyFile(files: readonly HostFile[]): HostFile {
+  const [file, ...others] = files;
+  if (file !== undefined && others.length === 0) return file;
+  const how = file === undefined ? "holds no .yaml file" : "holds several files";
+  throw new ServerError(`AI_SERVER_PRESET_PATH is a folder that ${how}. Set it to the file itself.`, {
+    link: "config file",
+    remedy: "none",
+  });
+}

@@ -1,0 +1,123 @@
+/** The arguments of `ssh`, and the one connection that its calls share. */
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Bytes of a socket's path on macOS and the BSDs, its end included; Linux has four more. */
+const SOCKET_PATH_LIMIT = 104;
+
+/** ssh binds the socket under a name with this many characters more, and then links it. */
+const SSH_SUFFIX = 17;
+
+const PREFIX = "pi-ssh-";
+
+/** What every call gets: nothing here decides how the server's host key is checked. */
+function fixedOptions(connectTimeoutMs: number): string[] {
+  return [
+    "-T",
+    "-oBatchMode=yes",
+    `-oConnectTimeout=${Math.max(1, Math.ceil(connectTimeoutMs / 1000))}`,
+    "-oServerAliveInterval=5",
+    "-oServerAliveCountMax=3",
+    // What a user set for working on that machine must not come with every call.
+    "-oRemoteCommand=none",
+    "-oRequestTTY=no",
+    "-oPermitLocalCommand=no",
+    "-oClearAllForwardings=yes",
+    "-oForwardAgent=no",
+    "-oForwardX11=no",
+  ];
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Removes what a process left that could not tidy up, once its last connection has ended by itself. */
+function removeLeftovers(parent: string, olderThanMs: number): void {
+  for (const name of readdirSync(parent)) {
+    const pid = Number(/^pi-ssh-(\d+)-/.exec(name)?.[1]);
+    if (!(pid > 0) || isAlive(pid)) continue;
+    const folder = join(parent, name);
+    const { uid, mtimeMs } = statSync(folder);
+    if (uid === process.getuid?.() && Date.now() - mtimeMs > olderThanMs) {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** One folder for one control socket; without it every call is a connection of its own. */
+export class SharedConnection {
+  readonly #fixed: string[];
+  readonly #keepMs: number;
+  readonly #parents: readonly string[];
+  #folder: string | undefined;
+  #isOff = process.platform === "win32";
+
+  /**
+   * @param keepMs after the last call, for the case that nobody can close it
+   * @param parents folders in which the private one may be made; the first that gives a short enough path counts
+   */
+  constructor(connectTimeoutMs: number, keepMs: number, parents: readonly string[] = [tmpdir(), "/tmp"]) {
+    this.#fixed = fixedOptions(connectTimeoutMs);
+    this.#keepMs = keepMs;
+    this.#parents = parents;
+  }
+
+  /** The socket's folder, while there is one. */
+  get folder(): string | undefined {
+    return this.#folder;
+  }
+
+  /** From now on without a shared connection. */
+  switchOff(): void {
+    this.#isOff = true;
+  }
+
+  /** Options for the next call of ssh, the host and the command not included. */
+  options(): string[] {
+    const socket = this.#socket();
+    if (socket === undefined) return [...this.#fixed, "-oControlMaster=no", "-oControlPath=none"];
+    const keep = Math.max(1, Math.ceil(this.#keepMs / 1000));
+    return [...this.#fixed, "-oControlMaster=auto", `-oControlPath=${socket}`, `-oControlPersist=${keep}`];
+  }
+
+  /** Options for ending the shared connection, or undefined where there is none. */
+  closingOptions(): string[] | undefined {
+    return this.#folder === undefined ? undefined : ["-Oexit", `-oControlPath=${this.#folder}/s`];
+  }
+
+  removeFolder(): void {
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder = undefined;
+  }
+
+  #socket(): string | undefined {
+    if (this.#isOff) return undefined;
+    this.#folder ??= this.#makeFolder();
+    if (this.#folder === undefined) this.#isOff = true;
+    return this.#folder && `${this.#folder}/s`;
+  }
+
+  #makeFolder(): string | undefined {
+    const name = `${PREFIX}${process.pid}-`;
+    for (const parent of this.#parents) {
+      // ssh expands % and leaves the rest; mkdtemp adds six characters and makes the folder 0700.
+      const length = Buffer.byteLength(join(parent, name)) + 6 + "/s".length + SSH_SUFFIX;
+      if (length >= SOCKET_PATH_LIMIT || /[%\s"\\$]/.test(parent)) continue;
+      try {
+        const folder = mkdtempSync(join(parent, name));
+        removeLeftovers(parent, this.#keepMs);
+        return folder;
+      } catch {
+        // Not to be written to, or a leftover that went meanwhile: the next one, or none.
+      }
+    }
+    return undefined;
+  }
+}

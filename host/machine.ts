@@ -1,0 +1,238 @@
+/** The verbs of `ai-server-admin` with types. */
+import { split } from "shlex";
+import { cleanText } from "../server/errors.ts";
+import { hostFault } from "./faults.ts";
+import { type Answer, type HostRequest, valueFor } from "./protocol.ts";
+import { type Shell, sha256 } from "./shell.ts";
+import { HostError } from "./ssh-faults.ts";
+
+/** Milliseconds for a verb that only reads; a write waits for a lock and for the disk. */
+const READ_MS = 15_000;
+const WRITE_MS = 30_000;
+
+/** With a wrapper, only the wrapper knows what is set. */
+const WRAPPER_NAMES = {
+  file: "ai-server-admin's file",
+  unit: "ai-server-admin's unit",
+  fileSetting: "preset_path in ai-server-admin",
+  unitSetting: "unit in ai-server-admin",
+  commandSetting: "restart_command in ai-server-admin",
+};
+
+/** A configuration file of the server. */
+export interface HostFile {
+  /** Without its folder. */
+  name: string;
+  text: string;
+  /** SHA-256 of its bytes. */
+  hash: string;
+  /** As `ls -l` shows it. */
+  mode: string;
+}
+
+export interface Backup {
+  /** `YYYYMMDDTHHMMSSZ`, its name. */
+  stamp: string;
+  date: Date;
+  bytes: number;
+  hash: string;
+}
+
+export interface Written {
+  hash: string;
+  /** Undefined when the file already had this content, so that nothing was written. */
+  backup: string | undefined;
+}
+
+export interface UnitStatus {
+  /** Why the unit cannot be restarted, as a sentence. Undefined where it can, or where a command of the user's does. */
+  problem: string | undefined;
+  /** systemd's words, as `active` and `running`; empty where they were not told. */
+  activeState: string;
+  subState: string;
+  /** The words of the running process, else of the unit's ExecStart. */
+  commandLine: readonly string[] | undefined;
+  /** llama-swap reloads a changed file by itself. */
+  watchesConfig: boolean;
+  /** Whether the user's services run without a login. */
+  lingers: boolean;
+  /** AI_SERVER_RESTART_COMMAND, or the wrapper's own, takes the place of systemctl. */
+  hasRestartCommand: boolean;
+}
+
+/** What can be done on the server's machine; `change.ts` sees it through this. */
+export interface Machine {
+  /** All files of a folder, or the one file. */
+  read(signal?: AbortSignal): Promise<HostFile[]>;
+  /** @param name of the file in its folder, as `read` gave it */
+  readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile>;
+  /** The oldest first. */
+  list(name: string, signal?: AbortSignal): Promise<Backup[]>;
+  /** @param expected hash of the file that is replaced; any other content there is left alone */
+  write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
+  restore(stamp: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
+  restart(signal?: AbortSignal): Promise<void>;
+  status(signal?: AbortSignal): Promise<UnitStatus>;
+  /** The last lines of the unit's journal. */
+  logs(lines: number, signal?: AbortSignal): Promise<string[]>;
+}
+
+/** The machine behind a `Shell`. Every method rejects with a `HostError`, or the signal's reason. */
+export class RemoteMachine implements Machine {
+  readonly #shell: Shell;
+  readonly #restartTimeoutMs: number;
+
+  constructor(shell: Shell, restartTimeoutMs: number) {
+    this.#shell = shell;
+    this.#restartTimeoutMs = restartTimeoutMs;
+  }
+
+  async read(signal?: AbortSignal): Promise<HostFile[]> {
+    return this.#files(await this.#ask({ verb: ["read"] }, READ_MS, signal));
+  }
+
+  async readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile> {
+    const answer = await this.#ask({ verb: ["read", stampWord(stamp)], name }, READ_MS, signal);
+    const [file] = this.#files(answer);
+    if (file === undefined) throw this.#fault("incomplete", "");
+    return file;
+  }
+
+  async list(name: string, signal?: AbortSignal): Promise<Backup[]> {
+    const answer = await this.#ask({ verb: ["list"], name }, READ_MS, signal);
+    return answer.lines.flatMap(({ key, value }) => {
+      const [stamp = "", bytes = "", hash = ""] = value.split(" ");
+      const date = key === "backup" ? dateOf(stamp) : undefined;
+      return date === undefined ? [] : [{ stamp, date, bytes: Number(bytes), hash }];
+    });
+  }
+
+  async write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written> {
+    const content = Buffer.from(text, "utf8");
+    return written(await this.#ask({ verb: ["write", expected], name, content }, WRITE_MS, signal));
+  }
+
+  async restore(stamp: string, expected: string, name: string, signal?: AbortSignal): Promise<Written> {
+    return written(
+      await this.#ask({ verb: ["restore", stampWord(stamp), expected], name }, WRITE_MS, signal),
+    );
+  }
+
+  async restart(signal?: AbortSignal): Promise<void> {
+    await this.#ask({ verb: ["restart"] }, this.#restartTimeoutMs, signal);
+  }
+
+  async status(signal?: AbortSignal): Promise<UnitStatus> {
+    const { lines } = await this.#ask({ verb: ["status"] }, READ_MS, signal);
+    const show = bodyOf(lines, "show");
+    const property = (name: string): string => new RegExp(`^${name}=(.*)$`, "m").exec(show)?.[1] ?? "";
+    const hasRestartCommand = valueFor(lines, "restart-command") !== undefined;
+    const code = valueFor(lines, "problem");
+    const running = bodyOf(lines, "command-line")
+      .split("\n")
+      .filter((word) => word !== "");
+    const commandLine = running.length > 0 ? running : startWords(property("ExecStart"));
+    return {
+      problem:
+        code === undefined || hasRestartCommand
+          ? undefined
+          : this.#fault(code, bodyOf(lines, "detail")).message,
+      activeState: property("ActiveState"),
+      subState: property("SubState"),
+      commandLine,
+      watchesConfig: commandLine !== undefined && watchesConfig(commandLine),
+      lingers: valueFor(lines, "linger") === "yes",
+      hasRestartCommand,
+    };
+  }
+
+  async logs(lines: number, signal?: AbortSignal): Promise<string[]> {
+    const count = String(Math.min(99_999, Math.max(1, Math.trunc(lines))));
+    const answer = await this.#ask({ verb: ["logs", count] }, READ_MS, signal);
+    return cleanText(bodyOf(answer.lines, "logs"), 200_000).split("\n");
+  }
+
+  async #ask(request: HostRequest, timeoutMs: number, signal: AbortSignal | undefined): Promise<Answer> {
+    const answer = await this.#shell.ask(request, { timeoutMs, signal });
+    if (answer.error !== undefined) throw this.#fault(answer.error, answer.detail);
+    return answer;
+  }
+
+  #files(answer: Answer): HostFile[] {
+    return answer.lines.flatMap((line, at) => {
+      const content = answer.lines[at + 1];
+      if (line.key !== "file" || content?.body === undefined) return [];
+      const [name = "", mode = ""] = line.value.split(" ");
+      const text = decodeUtf8(content.body);
+      if (text === undefined) throw this.#fault("not-utf8", "");
+      return [{ name: Buffer.from(name, "base64").toString("utf8"), text, hash: sha256(content.body), mode }];
+    });
+  }
+
+  #fault(code: string, detail: string): HostError {
+    const { host, mode, presetPath, serviceUnit } = this.#shell.settings;
+    const where = host === "local" ? "on this machine" : `on ${host}`;
+    if (host !== "local" && mode === "wrapper") {
+      return hostFault(code, detail, { where, ...WRAPPER_NAMES });
+    }
+    return hostFault(code, detail, {
+      where,
+      file: presetPath,
+      unit: `The unit ${serviceUnit}`,
+      fileSetting: "AI_SERVER_PRESET_PATH",
+      unitSetting: "AI_SERVER_SERVICE_UNIT",
+      commandSetting: "AI_SERVER_RESTART_COMMAND",
+    });
+  }
+}
+
+function bodyOf(lines: Answer["lines"], key: string): string {
+  return lines.find((line) => line.key === key)?.body?.toString("utf8") ?? "";
+}
+
+function written(answer: Answer): Written {
+  return { hash: valueFor(answer.lines, "hash") ?? "", backup: valueFor(answer.lines, "stamp") };
+}
+
+/** Undefined for bytes that would not come back the same. */
+function decodeUtf8(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function dateOf(stamp: string): Date | undefined {
+  const parts = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(stamp);
+  if (parts === null) return undefined;
+  const [, year, month, day, hour, minute, second] = parts;
+  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+}
+
+function stampWord(stamp: string): string {
+  if (dateOf(stamp) === undefined) {
+    throw new HostError("A backup is named by its date and time, as 20260131T235959Z.", "no-backup", {
+      link: "config file",
+      remedy: "none",
+    });
+  }
+  return stamp;
+}
+
+/** The words in `{ path=… ; argv[]=… ; ignore_errors=… }`, as `systemctl show` prints ExecStart. */
+function startWords(execStart: string): string[] | undefined {
+  const argv = /argv\[\]=(.*?) ; /.exec(execStart)?.[1];
+  if (argv === undefined) return undefined;
+  try {
+    return split(argv);
+  } catch {
+    return argv.split(/\s+/);
+  }
+}
+
+/** Go's flags: one dash or two, and a value only behind `=`. */
+function watchesConfig(words: readonly string[]): boolean {
+  const last = words.findLast((word) => /^--?watch-config(=|$)/.test(word));
+  return last !== undefined && !/=(0|f|F|false|FALSE|False)$/.test(last);
+}

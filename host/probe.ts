@@ -1,0 +1,93 @@
+/** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
+import { split } from "shlex";
+import type { RunningModel } from "../server/models.ts";
+
+/** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
+export interface LiveContext {
+  /** For one request: `n_ctx` of `/props`. */
+  tokens: number | undefined;
+  /** What it was trained for: `n_ctx_train`. */
+  trained: number | undefined;
+}
+
+/** The HTTP side of a change. All methods obey the signal; `load` and `liveContext` may load a model. */
+export interface ServerProbe {
+  /** Whether the server answers at this moment; false, not an error, while it is down. */
+  answers(signal: AbortSignal): Promise<boolean>;
+  /** What is loaded or loading, asked now and not remembered. */
+  running(signal: AbortSignal): Promise<readonly RunningModel[]>;
+  /** Resolves when the model is ready. @throws {ServerError} with the server's own reason */
+  load(id: string, signal: AbortSignal): Promise<void>;
+  /** Only called for a model that is ready. */
+  liveContext(id: string, signal: AbortSignal): Promise<LiveContext>;
+  /** The last lines of a model's log, or of the server's own (id undefined), where they can be had. */
+  log?(id: string | undefined, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export interface ContextVerdict {
+  kind: "as asked" | "less" | "unknown";
+  /** Tokens that one request may use. */
+  tokens: number | undefined;
+  /** Tokens that the flag should give one request. */
+  expected: number;
+  /** Why it is less, as far as that can be told; empty where it is not. */
+  why: string;
+  /** Less, and nothing on the command line or in the model explains it. */
+  isFault: boolean;
+}
+
+/** llama-server rounds contexts up to a multiple of 256. */
+function roundUp(tokens: number): number {
+  return Math.ceil(tokens / 256) * 256;
+}
+
+function words(commandLine: string): string[] {
+  try {
+    return split(commandLine.replace(/\\\r?\n/g, " "));
+  } catch {
+    return [];
+  }
+}
+
+function lastValue(args: readonly string[], names: readonly string[]): string | undefined {
+  let found: string | undefined;
+  args.forEach((word, at) => {
+    const equals = word.indexOf("=");
+    if (names.includes(word)) found = args[at + 1];
+    else if (equals > 0 && names.includes(word.slice(0, equals))) found = word.slice(equals + 1);
+  });
+  return found;
+}
+
+/**
+ * Compares the window that a loaded model has with the one that its `--ctx-size` should give: rounded up, divided
+ * among the slots, capped at the trained window, fitted to the memory.
+ *
+ * @param asked the value of `--ctx-size`, 0 for the trained window
+ * @param commandLine as `/running` shows it
+ */
+export function judgeContext(asked: number, commandLine: string, live: LiveContext): ContextVerdict {
+  const args = words(commandLine);
+  const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? 1);
+  const isShared = args.includes("--kv-unified") || args.includes("-kvu");
+  const total = asked === 0 ? (live.trained ?? 0) : roundUp(asked);
+  const expected = isShared || !(slots > 1) ? total : roundUp(total / slots);
+  const { tokens, trained } = live;
+  const verdict = (kind: ContextVerdict["kind"], why: string, isFault = false): ContextVerdict => ({
+    kind,
+    tokens,
+    expected,
+    why,
+    isFault,
+  });
+  if (tokens === undefined) return verdict("unknown", "the model does not tell its context");
+  if (tokens >= expected) return verdict("as asked", "");
+  if (trained !== undefined && total > trained && tokens >= Math.min(expected, trained)) {
+    return verdict("less", `the model was trained for ${trained} tokens and gets no more`);
+  }
+  if (trained === undefined) return verdict("less", "the model may have been trained for no more");
+  if (!/^(off|0|false|disabled)$/.test(lastValue(args, ["--fit", "-fit"]) ?? "")) {
+    return verdict("less", "llama-server fitted it to the memory that is free (--fit)");
+  }
+  return verdict("less", "nothing explains it", true);
+}

@@ -1,0 +1,285 @@
+/** The running service during a change: restarted, waited for, loaded, and looked at. */
+import { setTimeout as wait } from "node:timers/promises";
+import { ServerError, sentenceOf } from "../server/errors.ts";
+import type { RunningModel } from "../server/models.ts";
+import type { Machine } from "./machine.ts";
+import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
+
+/** The steps of a change, in their order; `restore` begins the way back. */
+export type StepName =
+  | "read"
+  | "plan"
+  | "status"
+  | "write"
+  | "restart"
+  | "answer"
+  | "load"
+  | "verify"
+  | "load again"
+  | "restore";
+
+/** One step as it begins or ends. */
+export interface Progress {
+  step: StepName;
+  state: "begun" | "done" | "failed";
+  /** The model that is loaded. */
+  id: string | undefined;
+  /** Milliseconds since the step began. */
+  elapsedMs: number;
+  /** On the way back to the old configuration. */
+  isGoingBack: boolean;
+}
+
+export type Report = (progress: Progress) => void;
+
+/** In milliseconds. */
+export interface Limits {
+  /** For a restart, and again for the server to answer. */
+  restartTimeoutMs: number;
+  /** For one model to load. */
+  loadTimeoutMs: number;
+  /** Between two questions whether the server answers again. Default 500. */
+  pollMs?: number;
+  /** For llama-swap to notice a changed file by itself. Default 10000: it looks every 2 s. */
+  reloadTimeoutMs?: number;
+  /** Between two attempts to load while a reload may still be stopping old processes. Default 5000. */
+  retryMs?: number;
+}
+
+export interface Clock {
+  now(): number;
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+const REAL_CLOCK: Clock = {
+  now: () => performance.now(),
+  sleep: (ms, signal) => wait(ms, undefined, signal ? { signal } : {}),
+};
+
+/** Loads are tried this often while a reload goes on: the old process may still hold the model's port for 30 s. */
+const ATTEMPTS_AFTER_RELOAD = 4;
+
+/** Which step failed; the reason is the cause. */
+export class StepFailed extends Error {
+  readonly step: StepName;
+
+  constructor(step: StepName, cause: unknown) {
+    super(`${step} failed`, { cause });
+    this.step = step;
+  }
+}
+
+/** One change's view of the service. */
+export class Service {
+  /** The step under way, or the last one. */
+  current: StepName = "read";
+  /** The caller's; cleared on the way back. */
+  signal: AbortSignal | undefined;
+  isGoingBack = false;
+  readonly #machine: Machine;
+  readonly #probe: ServerProbe;
+  readonly #limits: Limits;
+  readonly #report: Report | undefined;
+  readonly #clock: Clock;
+
+  constructor(
+    machine: Machine,
+    probe: ServerProbe,
+    limits: Limits,
+    report: Report | undefined,
+    clock: Clock = REAL_CLOCK,
+  ) {
+    this.#machine = machine;
+    this.#probe = probe;
+    this.#limits = limits;
+    this.#report = report;
+    this.#clock = clock;
+  }
+
+  /** Runs one step and reports it. @throws {StepFailed} around whatever it throws */
+  async step<T>(step: StepName, id: string | undefined, work: () => Promise<T>): Promise<T> {
+    this.current = step;
+    const began = this.#clock.now();
+    const tell = (state: Progress["state"]): void =>
+      this.#report?.({
+        step,
+        state,
+        id,
+        elapsedMs: this.#clock.now() - began,
+        isGoingBack: this.isGoingBack,
+      });
+    tell("begun");
+    try {
+      const result = await work();
+      tell("done");
+      return result;
+    } catch (error) {
+      tell("failed");
+      throw new StepFailed(step, error);
+    }
+  }
+
+  /** A server that is down has nothing loaded; that must not hinder a change which may repair it. */
+  async runningOrNone(signal: AbortSignal | undefined): Promise<readonly RunningModel[]> {
+    try {
+      return await this.#probe.running(this.#limited(signal, 10_000));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof ServerError || isTimeout(error)) return [];
+      throw error;
+    }
+  }
+
+  restart(signal: AbortSignal | undefined): Promise<void> {
+    return this.step("restart", undefined, () => this.#machine.restart(signal));
+  }
+
+  untilAnswers(signal: AbortSignal | undefined): Promise<void> {
+    const { restartTimeoutMs, pollMs = 500 } = this.#limits;
+    return this.step("answer", undefined, async () => {
+      const end = this.#clock.now() + restartTimeoutMs;
+      for (;;) {
+        const limit = this.#limited(signal, Math.max(1, end - this.#clock.now()));
+        if (await this.#probe.answers(limit).catch(() => false)) return;
+        signal?.throwIfAborted();
+        if (this.#clock.now() >= end) {
+          throw new ServerError(
+            `The server did not answer again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
+            { link: "llama-swap", remedy: "none" },
+          );
+        }
+        await this.#clock.sleep(pollMs, signal);
+      }
+    });
+  }
+
+  /**
+   * Waits for a server that reloads by itself: each reload unloads every model. Where nothing was loaded, or a preload
+   * was quicker than the eye, time alone has to do; the model's command line is the proof later.
+   */
+  async untilReloaded(before: readonly RunningModel[], signal: AbortSignal | undefined): Promise<void> {
+    const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
+    const ready = before.filter(({ state }) => state === "ready").map(({ id }) => id);
+    await this.step("restart", undefined, async () => {
+      const end = this.#clock.now() + reloadTimeoutMs;
+      while (this.#clock.now() < end) {
+        await this.#clock.sleep(pollMs, signal);
+        if (ready.length === 0) continue;
+        const now = await this.runningOrNone(signal);
+        if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return;
+      }
+    });
+  }
+
+  /** @param mayRetry while a reload is still stopping the processes of before */
+  load(id: string, signal: AbortSignal | undefined, mayRetry: boolean): Promise<void> {
+    return this.step("load", id, async () => {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await this.#loadOnce(id, signal);
+        } catch (error) {
+          signal?.throwIfAborted();
+          if (!mayRetry || attempt >= ATTEMPTS_AFTER_RELOAD) throw error;
+          await this.#clock.sleep(this.#limits.retryMs ?? 5000, signal);
+        }
+      }
+    });
+  }
+
+  /**
+   * Looks at a loaded model: is it started with the new command line, and what window has it?
+   *
+   * @returns the window compared with what was asked, undefined where nothing was
+   * @throws {StepFailed} for the old command line, or a window that nothing explains
+   */
+  prove(
+    id: string,
+    plan: { isNew(commandLine: string): boolean; contextSize?: number },
+  ): Promise<ContextVerdict | undefined> {
+    return this.step("verify", id, async () => {
+      const commandLine = await this.#newCommandLine(id, plan.isNew);
+      if (plan.contextSize === undefined) return undefined;
+      const live = await this.#probe.liveContext(id, this.#limited(this.signal, 30_000));
+      const verdict = judgeContext(plan.contextSize, commandLine, live);
+      if (!verdict.isFault) return verdict;
+      throw unproven(
+        `${id} was loaded with a context of ${verdict.tokens} tokens instead of ${verdict.expected}.`,
+      );
+    });
+  }
+
+  /** A restart command may return before the restart, and a reload may come late: the old one gets a moment to go. */
+  async #newCommandLine(id: string, isNew: (commandLine: string) => boolean): Promise<string> {
+    const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
+    const end = this.#clock.now() + reloadTimeoutMs;
+    for (;;) {
+      const running = await this.#probe.running(this.#limited(this.signal, 10_000));
+      const model = running.find((entry) => entry.id === id);
+      // llama-swap up to v185 does not show it.
+      if (model !== undefined && model.commandLine === undefined) return "";
+      if (model?.commandLine !== undefined && isNew(model.commandLine)) return model.commandLine;
+      if (this.#clock.now() >= end) {
+        throw unproven(
+          model === undefined
+            ? `The server no longer shows ${id} as loaded.`
+            : `The server still starts ${id} with the old command line. It may have refused the new configuration, or use another file.`,
+        );
+      }
+      if (model === undefined) await this.#loadOnce(id, this.signal);
+      else await this.#clock.sleep(pollMs, this.signal);
+    }
+  }
+
+  /**
+   * Loads what was ready before. One at a time, as most servers hold one.
+   *
+   * @param loaded a model that is loaded already
+   * @returns a sentence for each that could not be loaded
+   */
+  async loadAgain(
+    before: readonly RunningModel[],
+    signal: AbortSignal | undefined,
+    loaded?: string,
+  ): Promise<string[]> {
+    const notes: string[] = [];
+    for (const { id, state } of before) {
+      if (state !== "ready" || id === loaded) continue;
+      try {
+        await this.step("load again", id, () => this.#loadOnce(id, signal));
+      } catch (error) {
+        signal?.throwIfAborted();
+        const reason = error instanceof StepFailed ? error.cause : error;
+        notes.push(`${id} was loaded before and could not be loaded again: ${sentenceOf(reason)}`);
+      }
+    }
+    return notes;
+  }
+
+  async #loadOnce(id: string, signal: AbortSignal | undefined): Promise<void> {
+    const { loadTimeoutMs } = this.#limits;
+    try {
+      await this.#probe.load(id, this.#limited(signal, loadTimeoutMs));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isTimeout(error)) throw error;
+      throw new ServerError(`${id} was not loaded within ${Math.ceil(loadTimeoutMs / 1000)} s.`, {
+        link: "model",
+        remedy: "none",
+        cause: error,
+      });
+    }
+  }
+
+  #limited(signal: AbortSignal | undefined, ms: number): AbortSignal {
+    const limit = AbortSignal.timeout(Math.min(ms, 2_147_483_647));
+    return signal === undefined ? limit : AbortSignal.any([signal, limit]);
+  }
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === "TimeoutError";
+}
+
+function unproven(message: string): ServerError {
+  return new ServerError(message, { link: "llama-swap", remedy: "none" });
+}

@@ -1,0 +1,147 @@
+/** Turns what `ssh` says, or the way in which it ended, into sentences. */
+import { cleanText, ServerError } from "../server/errors.ts";
+
+/** An error of the server's machine; `code` tells a program what the sentence tells the user. */
+export class HostError extends ServerError {
+  /** A code of `ai-server-admin`, or of `ssh` (`ssh`), a limit (`timeout`) or a lost answer (`unanswered`). */
+  readonly code: string;
+
+  constructor(message: string, code: string, details: ConstructorParameters<typeof ServerError>[1]) {
+    super(message, details);
+    this.name = "HostError";
+    this.code = code;
+  }
+}
+
+export interface SshTarget {
+  /** As given in AI_SERVER_SSH_HOST. */
+  host: string;
+  connectTimeoutMs: number;
+  mode: "direct" | "wrapper";
+}
+
+/** Quotes an argument for the command lines that a sentence tells the user to run. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+type Sentence = (at: SshTarget, stderr: string) => string;
+
+const login = (at: SshTarget): string => `ssh ${shellWord(at.host)}`;
+
+/** The name or address without user and scheme, in the form in which known_hosts has it. */
+function known(at: SshTarget, stderr: string): string {
+  const told = /host key (?:is known )?for (\S+)(?: has changed|\s+and you have)|-R "?([^"\s]+)"?/i.exec(
+    stderr,
+  );
+  return told?.[1] ?? told?.[2] ?? at.host.slice(at.host.lastIndexOf("@") + 1);
+}
+
+/** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */
+const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
+  [
+    /ai-server-admin: /,
+    () =>
+      "This ssh key may only run ai-server-admin. Set AI_SERVER_SSH_MODE=wrapper, or use a key without a forced command.",
+  ],
+  [
+    /REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed/i,
+    (at, stderr) =>
+      `The host key of ${at.host} is not the one that this machine knows. If the server was not set up anew, somebody may be in between. On the server itself, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" shows the right fingerprint; only if it is new, run: ssh-keygen -R ${shellWord(known(at, stderr))} && ${login(at)}`,
+  ],
+  [
+    /Host key verification failed|No .* host key is known/i,
+    (at) =>
+      `This machine does not know the host key of ${at.host} yet. Run "${login(at)}" once in a terminal and compare the fingerprint with what "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" shows on the server.`,
+  ],
+  [
+    /Could not resolve hostname|Name or service not known|nodename nor servname/i,
+    (at) => `The name in AI_SERVER_SSH_HOST (${at.host}) is not known. Check it, and this machine's network.`,
+  ],
+  [
+    /No route to host|Network is unreachable|Host is down/i,
+    (at) => `There is no way to ${at.host}. Check this machine's network or VPN.`,
+  ],
+  [
+    /timed out|timeout/i,
+    (at) =>
+      `${at.host} did not answer ssh within ${at.connectTimeoutMs / 1000} s. The machine may be off, or a firewall drops the packets.`,
+  ],
+  [
+    /Connection refused/i,
+    (at) =>
+      `${at.host} refuses ssh connections. The ssh server may be stopped, or its port another (set Port for it in ~/.ssh/config).`,
+  ],
+  [
+    /Bad configuration option|terminating, \d+ bad|Bad owner or permissions|invalid .*configuration/i,
+    (_at, stderr) => `ssh refuses its own configuration on this machine: ${lastLines(stderr)}`,
+  ],
+  [
+    /UNPROTECTED PRIVATE KEY FILE|bad permissions/i,
+    (at) =>
+      `ssh does not use a private key that others can read. Run chmod 600 on the key file; "${login(at)}" names it.`,
+  ],
+  [
+    /Too many authentication failures/i,
+    (at) =>
+      `${at.host} gave up after too many keys. Name the right one in ~/.ssh/config with IdentityFile and IdentitiesOnly yes.`,
+  ],
+  [
+    /Permission denied|sign_and_send_pubkey|no such identity/i,
+    (at) =>
+      `${at.host} does not let this user in by key (permission denied). Try "${login(at)}": add the key with ssh-copy-id, load it with ssh-add if it has a passphrase, or set the right user in AI_SERVER_SSH_HOST.`,
+  ],
+  [
+    /kex_exchange_identification|Connection (?:closed|reset) by|banner exchange/i,
+    (at) =>
+      `${at.host} ended the ssh connection before the login. It may have blocked this address for a while, or have too many connections.`,
+  ],
+  [
+    /Broken pipe|closed by remote host|connection lost|client_loop|mux_client/i,
+    (at) => `The ssh connection to ${at.host} broke off.`,
+  ],
+];
+
+function lastLines(stderr: string): string {
+  const lines = cleanText(stderr, 400)
+    .split("\n")
+    .filter((line) => line.trim() !== "");
+  return lines.slice(-3).join(" ");
+}
+
+/** The sentence for an `ssh` that ended without the script's answer. */
+export function sshFault(target: SshTarget, code: number | null, stderr: string): HostError {
+  const row = SENTENCES.find(([pattern]) => pattern.test(stderr));
+  const details = { link: "ssh", remedy: "none" } as const;
+  if (row !== undefined && (code === 255 || row === SENTENCES[0])) {
+    return new HostError(row[1](target, stderr), "ssh", details);
+  }
+  if (code === 127) {
+    const what =
+      target.mode === "wrapper"
+        ? "AI_SERVER_SSH_MODE is wrapper, but the key that is used there has no forced command, or it was not found"
+        : "its login shell found no sh";
+    return new HostError(`${target.host} could not run the command: ${what}.`, "ssh", details);
+  }
+  const said = lastLines(stderr);
+  const how = code === null ? "was ended" : `ended with ${code}`;
+  const quoted = said === "" ? "" : ` It says: ${said}`;
+  return new HostError(
+    `ssh to ${target.host} ${how} without an answer from the script. If a startup file of the login shell there reads its input or ends the shell, it must not for commands.${quoted}`,
+    "unanswered",
+    details,
+  );
+}
+
+/** The sentence for an `ssh` or `sh` that could not be started here. */
+export function spawnFault(program: string, error: unknown): HostError {
+  const hint =
+    program === "ssh"
+      ? "Install OpenSSH's client (on Debian: apt-get install openssh-client)."
+      : "Check PATH.";
+  return new HostError(`There is no ${program} on this machine that can be started. ${hint}`, "ssh", {
+    link: "ssh",
+    remedy: "none",
+    cause: error,
+  });
+}

@@ -1,0 +1,64 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { readAnswer, requestText, sharedFunctions, verbLine } from "../../host/protocol.ts";
+import { sha256 } from "../../host/shell.ts";
+import { WRAPPER } from "../support/local-host.ts";
+
+const NONCE = "0123456789abcdef0123456789abcdef";
+
+test("a request holds nothing of a user's but base64, whatever it is", () => {
+  const hostile = "'; touch /tmp/x; $(id) `id`\n.\nEND\nverb restart\n-rf \u0000\u001b[2J".repeat(50);
+  const text = requestText(NONCE, { verb: ["read"], name: hostile, content: Buffer.from(hostile) }, sha256, {
+    presetPath: hostile,
+    serviceUnit: hostile,
+    restartCommand: hostile,
+  });
+  for (const line of text.trimEnd().split("\n")) {
+    expect(line).toMatch(
+      /^(ai-server-1 \w+|(path|unit|restart|name|content|verb) [\w+/=]+|[\w+/=]{1,76}|\.)$/,
+    );
+  }
+});
+
+test.each([
+  ["write", "$(id)"],
+  ["read", "-n"],
+  ["read", ""],
+  ["read", "a b"],
+  ["a;b"],
+  ["read", "x".repeat(65)],
+])("a verb with other than letters and digits is refused: %s %s", (...verb) => {
+  expect(() => verbLine(verb)).toThrow(RangeError);
+});
+
+test("an answer is what stands between its own marks, and nothing that looks like one", () => {
+  const said = `Welcome!${NONCE} begin\n${"f".repeat(32)} begin\nerror locked\n`;
+  const output = `${said}\n${NONCE} begin\nalive\nfile YQ== -rw\ncontent\naGVs\nbG8=\n.\n${NONCE} end\nbye`;
+  const { begun, answer } = readAnswer(output, NONCE);
+  expect(begun).toBe(true);
+  expect(answer?.error).toBeUndefined();
+  expect(answer?.lines.at(-1)?.body?.toString()).toBe("hello");
+  expect(readAnswer(output.replaceAll("\n", "\r\n"), NONCE).answer?.lines.at(-1)?.body?.toString()).toBe(
+    "hello",
+  );
+  expect(readAnswer(said, NONCE)).toEqual({ begun: false, answer: undefined });
+  expect(readAnswer(`\n${NONCE} begin\nalive\n`, NONCE)).toEqual({ begun: true, answer: undefined });
+});
+
+test("the script is POSIX sh to every shell that is here, and the shared part is functions only", () => {
+  const text = readFileSync(WRAPPER, "utf8");
+  for (const [shell, ...args] of [["sh"], ["bash", "--posix"]]) {
+    if (shell !== undefined) execFileSync(shell, [...args, "-n", WRAPPER]);
+  }
+  const outside = sharedFunctions(text)
+    .replace(/^\w+\(\) \{\n.*?^\}$/gms, "")
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"));
+  expect(outside.map((line) => line.split("=")[0])).toEqual([
+    "protocol",
+    "max_bytes",
+    "kept_backups",
+    "stamp_pattern",
+  ]);
+});

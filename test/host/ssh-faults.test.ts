@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import { spawnFault, sshFault } from "../../host/ssh-faults.ts";
+
+const AT = { host: "ai-server@192.0.2.3", connectTimeoutMs: 10_000, mode: "direct" } as const;
+
+test.each([
+  ["ssh: Could not resolve hostname nowhere: Name or service not known", /is not known/],
+  ["ssh: connect to host 192.0.2.3 port 22: No route to host", /no way to ai-server@192\.0\.2\.3/],
+  ["ssh: connect to host 192.0.2.3 port 22: Network is unreachable", /network or VPN/],
+  ["ssh: connect to host 192.0.2.3 port 22: Connection timed out", /within 10 s/],
+  ["Connection timed out during banner exchange", /within 10 s/],
+  ["ssh: connect to host 192.0.2.3 port 22: Connection refused", /refuses ssh connections/],
+  [
+    "Host key verification failed.",
+    /Run "ssh ai-server@192\.0\.2\.3" once .* ssh-keygen -lf|does not know the host key/,
+  ],
+  [
+    "No ED25519 host key is known for 192.0.2.3 and you have requested strict checking.\nHost key verification failed.",
+    /compare the fingerprint with what "ssh-keygen -lf/,
+  ],
+  [
+    "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key for [192.0.2.3]:2222 has changed and you have requested strict checking.\nHost key verification failed.",
+    /ssh-keygen -R '\[192\.0\.2\.3\]:2222' && ssh ai-server@192\.0\.2\.3$/,
+  ],
+  ["ai-server@192.0.2.3: Permission denied (publickey,password).", /ssh-copy-id/],
+  ["Received disconnect: Too many authentication failures", /IdentitiesOnly yes/],
+  ["kex_exchange_identification: Connection closed by remote host", /before the login/],
+  ["client_loop: send disconnect: Broken pipe", /broke off/],
+  ["/home/u/.ssh/config: line 3: Bad configuration option: foo", /its own configuration/],
+  ["WARNING: UNPROTECTED PRIVATE KEY FILE!\nbad permissions", /chmod 600/],
+])("%s", (stderr, sentence) => {
+  expect(sshFault(AT, 255, stderr).message).toMatch(sentence);
+  expect(sshFault(AT, 255, stderr)).toMatchObject({ link: "ssh", code: "ssh" });
+});
+
+test("other ends have sentences too, with what ssh said cleaned and shortened", () => {
+  expect(sshFault(AT, 127, "sh: not found").message).toMatch(/found no sh/);
+  expect(sshFault({ ...AT, mode: "wrapper" }, 127, "").message).toMatch(/no forced command/);
+  expect(sshFault(AT, 1, "ai-server-admin: read, list").message).toMatch(/AI_SERVER_SSH_MODE=wrapper/);
+  const odd = sshFault(AT, 3, `\u001b[31mred\u0007 ${"x".repeat(5000)}`);
+  expect(odd.message).toMatch(/ended with 3 without an answer/);
+  expect(odd.message).not.toContain("\u001b");
+  expect(odd.message.length).toBeLessThan(900);
+  expect(sshFault(AT, null, "").message).toMatch(/was ended without an answer/);
+  expect(spawnFault("ssh", new Error("ENOENT")).message).toMatch(/openssh-client/);
+});
