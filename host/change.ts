@@ -295,13 +295,19 @@ export class SafeChange {
       const { state } = await this.#lookAfter(job);
       if (state !== "old") return end(state, false, sentenceOf(causeOf(error)));
     }
+    let trouble = "";
     try {
       if (job.unit.watchesConfig) await service.untilReloaded(before, undefined);
       else if (mayHaveRestarted) await service.restart(undefined);
-      await service.untilAnswers(undefined);
-      return end("old", true, "", await service.loadAgain(before, undefined));
     } catch (error) {
-      return end("old", false, sentenceOf(causeOf(error)));
+      // A restart that failed twice may never have stopped the server: what counts is whether it answers.
+      trouble = sentenceOf(causeOf(error));
+    }
+    try {
+      await service.untilAnswers(undefined);
+      return end("old", true, trouble, await service.loadAgain(before, undefined));
+    } catch (error) {
+      return end("old", false, [trouble, sentenceOf(causeOf(error))].filter((text) => text !== "").join(" "));
     }
   }
 

@@ -271,7 +271,7 @@ export class Service {
   }
 
   #limited(signal: AbortSignal | undefined, ms: number): AbortSignal {
-    const limit = AbortSignal.timeout(Math.min(ms, 2_147_483_647));
+    const limit = AbortSignal.timeout(Math.min(Math.ceil(ms), 2_147_483_647));
     return signal === undefined ? limit : AbortSignal.any([signal, limit]);
   }
 }

@@ -65,7 +65,7 @@ export class Shell {
   readonly #children = new Set<ChildProcess>();
   #functions: string | undefined;
   /** The call that opens the shared connection: a second one at the same time would open another. */
-  #opening: Promise<unknown> | undefined;
+  #opening: Promise<Answer> | undefined;
 
   constructor(
     settings: ShellSettings,
@@ -86,11 +86,13 @@ export class Shell {
   async ask(request: HostRequest, limits: AskLimits): Promise<Answer> {
     limits.signal?.throwIfAborted();
     if (this.settings.host === "local") return this.#askOnce(request, limits);
-    await this.#opening?.catch(() => undefined);
+    if (this.#opening === undefined) {
+      this.#opening = this.#askThroughSsh(request, limits);
+      return this.#opening;
+    }
+    await this.#opening.catch(() => undefined);
     limits.signal?.throwIfAborted();
-    const answer = this.#askThroughSsh(request, limits);
-    this.#opening ??= answer;
-    return answer;
+    return this.#askThroughSsh(request, limits);
   }
 
   /** Ends what still runs and the shared connection. Idempotent; a later call opens a new one. */

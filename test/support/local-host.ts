@@ -47,6 +47,11 @@ export class LocalHost {
       .sort();
   }
 
+  /** Where the scripts run, and where what they must not run would leave a file. */
+  get home(): string {
+    return this.folder;
+  }
+
   /** A folder for programs that stand in for others. */
   get tools(): string {
     return this.extra;
@@ -79,7 +84,7 @@ export class LocalHost {
     const childEnv = { ...process.env, ...env, PATH };
     if (mode === "direct") {
       const here = ((program: string, args: string[], options: object) =>
-        spawn(program, args, { ...options, ...NOBODY, env: childEnv })) as Spawn;
+        spawn(program, args, { ...options, ...NOBODY, cwd: this.folder, env: childEnv })) as Spawn;
       return new Shell(settings, here);
     }
     const wrapper = join(this.extra, "ai-server-admin");
@@ -88,6 +93,7 @@ export class LocalHost {
       spawn("sh", [wrapper], {
         ...options,
         ...NOBODY,
+        cwd: this.folder,
         env: { ...childEnv, SSH_ORIGINAL_COMMAND: args.at(-1) ?? "" },
       })) as Spawn;
     return new Shell({ ...settings, host: "tester@127.0.0.1", mode: "wrapper" }, asSshd);

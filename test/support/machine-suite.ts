@@ -1,6 +1,7 @@
 import {
   appendFileSync,
   chmodSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -19,6 +20,8 @@ import { FILE } from "./local-host.ts";
 export interface HostUnderTest {
   readonly folder: string;
   readonly path: string;
+  /** Where the scripts run. */
+  readonly home: string;
   readonly text: string;
   readonly leftovers: string[];
   readonly backups: string[];
@@ -229,7 +232,7 @@ export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
     ]) {
       await expect(host.machine({ presetPath }).read()).rejects.toMatchObject({ name: "HostError" });
     }
-    expect(host.leftovers.filter((name) => name === "ran")).toEqual([]);
+    expect(existsSync(join(host.home, "ran"))).toBe(false);
   });
 
   test.each([

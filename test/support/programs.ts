@@ -6,13 +6,18 @@ import { describe, test } from "vitest";
 const DEBIAN_PACKAGES = {
   caddy: "caddy",
   openssl: "openssl",
+  ssh: "openssh-client",
+  sshd: "openssh-server",
   tmux: "tmux",
 } as const;
 
 export type Program = keyof typeof DEBIAN_PACKAGES;
 
+/** PATH, and where Debian keeps servers, which are not on a user's PATH. */
+const EVERYWHERE = [process.env.PATH ?? "", "/usr/sbin", "/sbin"].join(delimiter);
+
 /** True when `name` is an executable file in one of the folders of PATH. */
-export function isInstalled(name: string, path = process.env.PATH ?? ""): boolean {
+export function isInstalled(name: string, path = EVERYWHERE): boolean {
   return path.split(delimiter).some((folder) => {
     try {
       accessSync(join(folder || ".", name), constants.X_OK);

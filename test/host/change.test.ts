@@ -1,0 +1,353 @@
+import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type ChangeHooks, type ChangeOutcome, SafeChange } from "../../host/change.ts";
+import type { Limits, Progress } from "../../host/service.ts";
+import { sha256 } from "../../host/shell.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FILE, LocalHost } from "../support/local-host.ts";
+import { UNIT } from "../support/machine-suite.ts";
+
+const OLD = fakeConfig(1024);
+const LIMITS: Limits = {
+  restartTimeoutMs: 600,
+  loadTimeoutMs: 400,
+  pollMs: 20,
+  reloadTimeoutMs: 150,
+  retryMs: 10,
+};
+
+describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
+  let host: LocalHost;
+  let server: FakeServer;
+  let steps: Progress[];
+
+  beforeEach(() => {
+    host = new LocalHost(OLD);
+    steps = [];
+    fakeSystemctl();
+    server = new FakeServer(host.path, join(host.tools, "restarts"));
+  });
+  afterEach(() => host.remove());
+
+  function fakeSystemctl(
+    argv = "llama-swap -config config.yaml",
+    restart = `printf r >>'${host.tools}/restarts'`,
+  ) {
+    host.tool(
+      "systemctl",
+      `case $2 in show) cat <<'END'\n${UNIT(argv)}\nEND\n;; restart) ${restart} ;; esac`,
+    );
+    host.tool("journalctl", "echo 'llama-swap: cannot read config'");
+  }
+
+  function safe(limits = LIMITS): SafeChange {
+    const hashOf = (text: string) => sha256(Buffer.from(text));
+    return new SafeChange({ machine: host.machine(mode), probe: server, hashOf }, limits);
+  }
+
+  function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
+    return safe().change(
+      { modelId: "m", plan: fakePlan(size, more) },
+      { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
+    );
+  }
+
+  const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
+
+  test("writes, restarts, loads, and has read the new command line and window", async () => {
+    server.loaded = ["m"];
+    const outcome = await change(2048);
+    expect(outcome).toMatchObject({
+      kind: "changed",
+      context: { kind: "as asked", tokens: 2048, expected: 2048 },
+      notes: [],
+    });
+    expect(host.text).toBe(fakeConfig(2048));
+    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(server.restarts).toBe(1);
+    expect(host.backups).toHaveLength(1);
+    expect(host.leftovers).toEqual([]);
+  });
+
+  test("a backup is put back by the same way, and becomes undoable itself", async () => {
+    await change(2048);
+    const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
+    server.loaded = ["m"];
+    expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed", notes: [] });
+    expect(host.text).toBe(OLD);
+    expect(server.loads.at(-1)).toBe("m");
+    expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(
+      fakeConfig(2048),
+    );
+  });
+
+  test.each([
+    [
+      "a model that no longer loads",
+      "unloadable",
+      "load",
+      /exited prematurely/,
+      ["cudaMalloc failed: out of memory"],
+    ],
+    [
+      "a server that never comes back",
+      "broken",
+      "answer",
+      /did not answer again/,
+      ["llama-swap: cannot read config"],
+    ],
+    [
+      "a load without end",
+      "slow",
+      "load",
+      /m was not loaded within 1 s/,
+      ["cudaMalloc failed: out of memory"],
+    ],
+    [
+      "a smaller window for no reason",
+      "half --fit off",
+      "verify",
+      /1024 tokens instead of 2048/,
+      ["failed to reload config"],
+    ],
+  ])("%s: the old text is back, and proven", async (_what, more, failed, reason, log) => {
+    server.loaded = ["m"];
+    const outcome = await change(2048, more);
+    expect(outcome).toMatchObject({
+      kind: "rolled back",
+      failed,
+      reason: expect.stringMatching(reason),
+      log,
+      file: "old",
+      isHealthy: true,
+      trouble: "",
+      notes: [],
+    });
+    expect(host.text).toBe(OLD);
+    expect(server.restarts).toBe(2);
+    expect(server.loaded).toEqual(["m"]);
+    expect(host.backups).toHaveLength(2);
+    expect(host.leftovers).toEqual([]);
+    expect(names().slice(-4)).toEqual(["restore", "restart", "answer", "load again"]);
+    expect(steps.at(-1)?.isGoingBack).toBe(true);
+  });
+
+  // What follows does not depend on the way to the machine; machine.test.ts runs each verb over both.
+  if (mode === "wrapper") return;
+
+  test("the question shows both texts, what is loaded and the unit; without consent nothing is done", async () => {
+    server.loaded = ["m", "other"];
+    const outcome = await change(2048, "", {
+      confirm: async ({ file, plan, loaded, unit }) => {
+        expect([file.text, plan.text]).toEqual([OLD, fakeConfig(2048)]);
+        expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
+        expect(unit.activeState).toBe("active");
+        return false;
+      },
+    });
+    expect(outcome).toEqual({ kind: "declined" });
+    expect(host.text).toBe(OLD);
+    expect(host.backups).toEqual([]);
+  });
+
+  test("what already says so is not written, and a plan's refusal is its own", async () => {
+    expect(
+      await safe().change({ modelId: "m", plan: (text) => ({ text, isNew: () => true }) }, CONFIRMED),
+    ).toEqual({
+      kind: "unchanged",
+    });
+    const refusal = safe().change(
+      {
+        modelId: "m",
+        plan: () => {
+          throw new Error("Line 3 holds an alias.");
+        },
+      },
+      CONFIRMED,
+    );
+    await expect(refusal).rejects.toThrow("Line 3 holds an alias.");
+    expect(host.backups).toEqual([]);
+  });
+
+  test("what was loaded is loaded again, and what does not fit any more is only told", async () => {
+    server.loaded = ["other", "gone"];
+    expect(await change(2048)).toMatchObject({
+      kind: "changed",
+      notes: [
+        expect.stringMatching(/^gone was loaded before and could not be loaded again: upstream command/),
+      ],
+    });
+    expect(server.loads).toEqual(["m", "other"]);
+  });
+
+  test("a smaller window for a reason is told, and kept", async () => {
+    expect(await change(2048, "half")).toMatchObject({
+      kind: "changed",
+      context: { kind: "less", tokens: 1024, why: expect.stringMatching(/--fit/) },
+    });
+  });
+
+  test("a server that goes on with the old command line is found out", async () => {
+    server.isStubborn = true;
+    expect(await change(2048)).toMatchObject({
+      kind: "rolled back",
+      failed: "verify",
+      reason: expect.stringMatching(/still starts m with the old command line/),
+      file: "old",
+      isHealthy: true,
+    });
+  });
+
+  test("a restart that fails is undone, and the server that never stopped is asked", async () => {
+    fakeSystemctl("llama-swap", "echo 'Job failed. See journalctl.' >&2; exit 1");
+    const outcome = await change(2048);
+    expect(outcome).toMatchObject({
+      kind: "rolled back",
+      failed: "restart",
+      reason: expect.stringMatching(/The restart on .* failed: Job failed/),
+      file: "old",
+      isHealthy: true,
+      trouble: expect.stringMatching(/The restart on .* failed/),
+    });
+    expect(host.text).toBe(OLD);
+  });
+
+  test("a unit that cannot be restarted is said before anything is written", async () => {
+    host.tool("systemctl", "echo LoadState=not-found");
+    await expect(change(2048)).rejects.toThrow(/does not exist.*Nothing was changed\.$/);
+    expect([...host.backups, ...host.leftovers]).toEqual([]);
+  });
+
+  test("llama-swap that watches its file is not restarted on top", async () => {
+    fakeSystemctl("llama-swap -config config.yaml -watch-config");
+    server.watches = true;
+    server.loaded = ["m"];
+    expect(await change(2048)).toMatchObject({ kind: "changed", context: { tokens: 2048 } });
+    expect(server.restarts).toBe(0);
+    expect(await change(4096, "unloadable")).toMatchObject({
+      kind: "rolled back",
+      file: "old",
+      isHealthy: true,
+    });
+    expect(host.text).toBe(fakeConfig(2048));
+    expect(server.restarts).toBe(0);
+  });
+
+  test("a watching llama-swap that refuses the file keeps the old one running: that is no success", async () => {
+    fakeSystemctl("llama-swap -watch-config");
+    server.loaded = ["m"];
+    expect(await change(2048)).toMatchObject({
+      kind: "rolled back",
+      failed: "verify",
+      log: ["failed to reload config"],
+      file: "old",
+    });
+    expect(host.text).toBe(OLD);
+  });
+
+  test("an edit while the user reads the question is refused, with the file as it is now", async () => {
+    const outcome = await change(2048, "", {
+      confirm: async () => {
+        appendFileSync(host.path, "# theirs\n");
+        return true;
+      },
+    });
+    expect(outcome).toMatchObject({
+      kind: "refused",
+      reason: expect.stringMatching(/changed by somebody else/),
+      current: { text: `${OLD}# theirs\n` },
+    });
+    expect([...host.backups, ...host.leftovers]).toEqual([]);
+    expect(server.restarts).toBe(0);
+  });
+
+  test("missing rights are refused before anything is written", async () => {
+    chmodSync(host.folder, 0o550);
+    expect(await change(2048)).toMatchObject({
+      kind: "refused",
+      reason: expect.stringMatching(/may not write/),
+    });
+    chmodSync(host.folder, 0o750);
+    expect(host.text).toBe(OLD);
+  });
+
+  test("a server that was down before may be repaired", async () => {
+    writeFileSync(host.path, fakeConfig(1024, "broken"));
+    server = new FakeServer(host.path, join(host.tools, "restarts"));
+    expect(await change(2048)).toMatchObject({ kind: "changed" });
+    expect(host.text).toBe(fakeConfig(2048));
+  });
+
+  test("where the way back fails too, both are said", async () => {
+    const outcome = await change(2048, "unloadable", {
+      report: ({ step, state }) => {
+        if (step === "load" && state === "failed") writeFileSync(host.path, "somebody else's");
+      },
+    });
+    expect(outcome).toMatchObject({
+      kind: "rolled back",
+      failed: "load",
+      file: "other",
+      isHealthy: false,
+      trouble: expect.stringMatching(/changed by somebody else/),
+    });
+    expect(host.text).toBe("somebody else's");
+  });
+
+  test.each(["read", "status", "write", "restart", "load"] as const)(
+    "cancelled during %s: the file is whole, and which one it is is said",
+    async (during) => {
+      const cancel = new AbortController();
+      // Slow enough to be in the middle of it.
+      host.tool("sync", 'sleep 0.2; exec /usr/bin/sync "$@"');
+      fakeSystemctl("llama-swap", `sleep 0.2; printf r >>'${host.tools}/restarts'`);
+      const outcome = await change(2048, during === "load" ? "slow" : "", {
+        signal: cancel.signal,
+        report: ({ step, state }) => {
+          if (step === during && state === "begun") setTimeout(() => cancel.abort(), 100);
+        },
+      });
+      // A quick step may be over by then.
+      if (outcome.kind !== "cancelled") throw new Error(`not cancelled: ${JSON.stringify(outcome)}`);
+      expect(host.text).toBe(
+        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
+      );
+      if (during === "restart" || during === "load") {
+        expect(outcome.file).toBe("new");
+        expect(host.backups).toEqual([`${FILE}.bak-${outcome.backup}`]);
+      } else {
+        expect(outcome.file).toBe("old");
+      }
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect(host.text).toBe(
+        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
+      );
+      expect(await change(4096)).toMatchObject({ kind: "changed" });
+      expect(host.leftovers).toEqual([]);
+    },
+  );
+
+  test("a backup that the server does not start with is taken back", async () => {
+    const broken = fakeConfig(512, "broken");
+    writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
+    expect(await safe().restore("20200101T000000Z", FILE, CONFIRMED)).toMatchObject({
+      kind: "rolled back",
+      failed: "answer",
+      file: "old",
+      isHealthy: true,
+    });
+    expect(host.text).toBe(OLD);
+  });
+
+  test("a restart alone loads again what was loaded", async () => {
+    server.loaded = ["m", "gone"];
+    expect(await safe().restart({})).toEqual([expect.stringMatching(/^gone was loaded before/)]);
+    expect(server.loaded).toEqual(["m"]);
+    fakeSystemctl("llama-swap", "exit 1");
+    await expect(safe().restart({})).rejects.toThrow(/The restart on .* failed/);
+    expect(existsSync(host.path)).toBe(true);
+  });
+});
+
+const CONFIRMED: ChangeHooks = { confirm: async () => true };

@@ -1,0 +1,132 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { type ChangeOutcome, SafeChange } from "../../host/change.ts";
+import { sha256 } from "../../host/shell.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { checkFile, type Kill, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
+import { LocalHost, type Mode } from "../support/local-host.ts";
+import { seededRandom } from "../support/random.ts";
+
+const SEED = Number(process.env.KILL_SEED ?? 20261120);
+/** Kills of the server's shell; with those of the client and those over ssh more than 200. */
+const SHELL_KILLS = 160;
+const CLIENT_KILLS = 24;
+const AT_ONCE = 4;
+
+const OLD = fakeConfig(1024);
+const LIMITS = { restartTimeoutMs: 2000, loadTimeoutMs: 500, pollMs: 20, reloadTimeoutMs: 100 };
+
+function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<ChangeOutcome> {
+  const safe = new SafeChange(
+    {
+      machine: host.machine(mode),
+      probe: new FakeServer(host.path, join(host.tools, "restarts")),
+      hashOf: (text) => sha256(Buffer.from(text)),
+    },
+    LIMITS,
+  );
+  return safe.change({ modelId: "m", plan: fakePlan(size, more) }, { confirm: async () => true });
+}
+
+async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {
+  const outcome = await change(host, mode, 4096);
+  expect(outcome, JSON.stringify(outcome)).toMatchObject({ kind: "changed" });
+  expect(host.text).toContain("-c 4096 ");
+  expect(host.leftovers).toEqual([]);
+}
+
+async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      while (next < count) await work(next++);
+    }),
+  );
+}
+
+async function callsOf(mode: Mode, more: string): Promise<number> {
+  const host = new LocalHost(OLD);
+  try {
+    prepareKill(host, { at: 0, who: "shell", when: "before" });
+    prepareUnit(host);
+    await change(host, mode, 2048, more);
+    return Number(readFileSync(join(host.tools, "count"), "utf8"));
+  } finally {
+    host.remove();
+  }
+}
+
+test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed ${SEED})`, {
+  timeout: 300_000,
+}, async () => {
+  const random = seededRandom(SEED);
+  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
+  const ways = (["direct", "wrapper"] as const).flatMap((mode) =>
+    ["", "unloadable"].map((more) => ({ mode, more })),
+  );
+  const calls = new Map<object, number>();
+  for (const way of ways) calls.set(way, await callsOf(way.mode, way.more));
+  const kinds = new Map<string, number>();
+  await inParallel(SHELL_KILLS, async (index) => {
+    const way = pick(ways);
+    const kill: Kill = {
+      at: 1 + Math.floor(random() * (calls.get(way) ?? 1)),
+      who: pick(["shell", "all"]),
+      when: pick(["before", "after"]),
+    };
+    const host = new LocalHost(OLD);
+    try {
+      prepareKill(host, kill);
+      prepareUnit(host);
+      const outcome = await change(host, way.mode, 2048, way.more).catch((error: unknown) => {
+        // Before anything is written the error is the answer.
+        expect(error).toMatchObject({ name: "HostError" });
+        expect(host.text).toBe(OLD);
+        return undefined;
+      });
+      const kind = outcome?.kind ?? "failed before";
+      kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+      checkFile(host, OLD, [OLD, fakeConfig(2048, way.more)], outcome);
+      for (const name of PROGRAMS) host.tool(name, `exec /usr/bin/${name} "$@"`);
+      await checkNextTry(host, way.mode);
+    } catch (error) {
+      throw new Error(`kill ${index}: ${JSON.stringify({ ...way, ...kill })}`, { cause: error });
+    } finally {
+      host.remove();
+    }
+  });
+  process.stdout.write(
+    `killed ${SHELL_KILLS} shells (${JSON.stringify([...calls.values()])} steps): ${JSON.stringify([...kinds])}\n`,
+  );
+});
+
+test(`the client killed ${CLIENT_KILLS} times, at any moment (seed ${SEED})`, {
+  timeout: 300_000,
+}, async () => {
+  const random = seededRandom(SEED + 1);
+  const states = new Map<string, number>();
+  await inParallel(CLIENT_KILLS, async (index) => {
+    const host = new LocalHost(OLD);
+    const mode = "direct";
+    const steps = ["read", "status", "write", "write", "write", "restart"];
+    const step = steps[index % steps.length] ?? "write";
+    const delayMs = random() * (step === "write" ? 250 : 60);
+    try {
+      prepareUnit(host);
+      const restarts = join(host.tools, "restarts");
+      await killedClient({ settings: host.settings(), tools: host.tools, restarts }, step, delayMs);
+      // The script may be at its work for a moment longer; the next reader waits for it.
+      await host.machine(mode).read();
+      const state = host.text === OLD ? "old" : "new";
+      states.set(`${step} ${state}`, (states.get(`${step} ${state}`) ?? 0) + 1);
+      checkFile(host, OLD, [OLD, fakeConfig(2048)], undefined);
+      await checkNextTry(host, mode);
+    } catch (error) {
+      throw new Error(`kill ${index}: ${step} after ${delayMs} ms`, { cause: error });
+    } finally {
+      host.remove();
+    }
+  });
+  process.stdout.write(`killed ${CLIENT_KILLS} clients: ${JSON.stringify([...states].sort())}\n`);
+});

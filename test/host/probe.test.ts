@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { judgeContext } from "../../host/probe.ts";
+
+const judge = (asked: number, cmd: string, tokens: number | undefined, trained?: number) =>
+  judgeContext(asked, `llama-server ${cmd}`, { tokens, trained });
+
+test.each([
+  [65536, "-c 65536", 65536, "as asked", 65536],
+  [1000, "-c 1000", 1024, "as asked", 1024],
+  [65536, "-c 65536 --parallel 4", 16384, "as asked", 16384],
+  [65536, "-c 65536 -np=4 --kv-unified", 65536, "as asked", 65536],
+  [0, "-c 0", 131_072, "as asked", 131_072],
+  [10_000, "-c 10000 \\\n --parallel '3'", 3584, "as asked", 3584],
+])("%i with %s and %i live is %s", (asked, cmd, tokens, kind, expected) => {
+  expect(judge(asked, cmd, tokens, 131_072)).toMatchObject({ kind, expected, isFault: false, why: "" });
+});
+
+test("less for a reason is told, and is no fault", () => {
+  expect(judge(200_000, "-c 200000", 131_072, 131_072).why).toMatch(/trained for 131072/);
+  expect(judge(65536, "-c 65536", 30_000, 131_072).why).toMatch(/--fit/);
+  expect(judge(65536, "-c 65536", 30_000).why).toMatch(/may have been trained/);
+  expect(judge(65536, "-c 65536", undefined)).toMatchObject({ kind: "unknown", isFault: false });
+});
+
+test("less for no reason is a fault", () => {
+  expect(judge(65536, "-c 65536 --fit off", 30_000, 131_072)).toMatchObject({ kind: "less", isFault: true });
+});

@@ -1,0 +1,275 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { chmodSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type ChangeHooks, type ChangeOutcome, type Plan, SafeChange } from "../../host/change.ts";
+import { RemoteMachine } from "../../host/machine.ts";
+import type { StepName } from "../../host/service.ts";
+import { sha256 } from "../../host/shell.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { HttpProbe } from "../support/http-probe.ts";
+import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
+import { FILE } from "../support/local-host.ts";
+import { freePort } from "../support/network.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { seededRandom } from "../support/random.ts";
+import { Sshd, SshHost } from "../support/sshd.ts";
+import { Supervisor } from "../support/supervisor.ts";
+
+const SEED = Number(process.env.KILL_SEED ?? 20261120);
+const CONFIG = `# two models, one at a time
+models:
+  "org/Model:Q8":
+    cmd: llama-server --port \${PORT} --load 1 -m /m/one.gguf --ctx-size 4096
+  other:
+    cmd: llama-server --port \${PORT} --load 1 -m /m/other.gguf --ctx-size 2048
+`;
+const MODEL = "org/Model:Q8";
+const LIMITS = { restartTimeoutMs: 10_000, loadTimeoutMs: 10_000, pollMs: 50, reloadTimeoutMs: 500 };
+const CONFIRMED: ChangeHooks = { confirm: async () => true };
+const hashOf = (text: string): string => sha256(Buffer.from(text));
+
+const toSize =
+  (size: number, more = "") =>
+  (text: string): Plan => ({
+    text: text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`),
+    isNew: (commandLine) => commandLine.includes(`--ctx-size ${size}`),
+    contextSize: size,
+  });
+
+realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
+  let sshd: Sshd;
+  beforeAll(async () => {
+    sshd = await Sshd.start();
+  });
+  afterAll(() => sshd.stop());
+
+  describe.each(["shell", "wrapper"] as const)("with the stand-in, by %s", (login) => {
+    let host: SshHost;
+    let supervisor: Supervisor;
+    let probe: HttpProbe;
+    let requests: string;
+
+    beforeEach(async () => {
+      host = new SshHost(sshd, login, CONFIG);
+      requests = mkdtempSync(join(tmpdir(), "supervisor-"));
+      chmodSync(requests, 0o777);
+      supervisor = new Supervisor(host.folder, await freePort(), requests);
+      for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
+      await supervisor.start();
+      probe = new HttpProbe(supervisor.url);
+    });
+    afterEach(async () => {
+      await probe.close();
+      await supervisor.stop();
+      await host.remove();
+      rmSync(requests, { recursive: true, force: true });
+    });
+
+    function change(plan: (text: string) => Plan, hooks = CONFIRMED): Promise<ChangeOutcome> {
+      const safe = new SafeChange({ machine: host.machine(), probe, hashOf }, LIMITS);
+      return safe.change({ modelId: MODEL, plan }, hooks);
+    }
+
+    test("the server has the new context, over one connection, and loads what it had loaded", async () => {
+      await probe.load("other", AbortSignal.timeout(5000));
+      const before = sshd.logins;
+      expect(await change(toSize(8192))).toMatchObject({
+        kind: "changed",
+        context: { kind: "as asked", tokens: 8192 },
+        notes: [],
+      });
+      expect(sshd.logins - before).toBe(1);
+      expect(supervisor.restarts).toBe(1);
+      const running = await probe.running(AbortSignal.timeout(5000));
+      expect(running.map(({ id }) => id)).toEqual(["other"]);
+      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.backups).toHaveLength(1);
+      expect(host.leftovers).toEqual([]);
+    });
+
+    test("a config that the server refuses: the old one is back, and its own words are the reason", async () => {
+      await probe.load(MODEL, AbortSignal.timeout(5000));
+      const broken = (text: string): Plan => ({ text: `${text}models: [}\n`, isNew: () => true });
+      const began = Date.now();
+      const safe = new SafeChange(
+        { machine: host.machine(), probe, hashOf },
+        { ...LIMITS, restartTimeoutMs: 1500 },
+      );
+      expect(await safe.change({ modelId: MODEL, plan: broken }, CONFIRMED)).toMatchObject({
+        kind: "rolled back",
+        failed: "answer",
+        log: expect.arrayContaining([expect.stringMatching(/failed to load config/)]),
+        file: "old",
+        isHealthy: true,
+        notes: [],
+      });
+      expect(Date.now() - began).toBeLessThan(15_000);
+      expect(host.text).toBe(CONFIG);
+      const [model] = await probe.running(AbortSignal.timeout(5000));
+      expect(model?.commandLine).toContain("--ctx-size 4096");
+    });
+
+    test("a model that no longer loads: the old one is back", async () => {
+      expect(await change(toSize(8192, " --load 60 --fail-after 1"))).toMatchObject({
+        kind: "rolled back",
+        failed: "load",
+        reason: expect.stringMatching(/exited prematurely/),
+        log: expect.arrayContaining([expect.stringMatching(/out of memory/)]),
+        file: "old",
+        isHealthy: true,
+      });
+      expect(host.text).toBe(CONFIG);
+    });
+
+    test("a server that never comes back is said to be down, with the old file in place", async () => {
+      host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
+      const safe = new SafeChange(
+        { machine: host.machine(), probe, hashOf },
+        { ...LIMITS, restartTimeoutMs: 500 },
+      );
+      const outcome = await safe.change(
+        { modelId: MODEL, plan: toSize(8192) },
+        {
+          ...CONFIRMED,
+          report: ({ step, state }) => {
+            if (step === "write" && state === "done") void supervisor.kill();
+          },
+        },
+      );
+      expect(outcome).toMatchObject({
+        kind: "rolled back",
+        failed: "answer",
+        file: "old",
+        isHealthy: false,
+        trouble: expect.stringMatching(/did not answer again within 1 s/),
+      });
+      expect(host.text).toBe(CONFIG);
+    });
+
+    test("a linked file is changed where it lies", async () => {
+      const real = mkdtempSync(join(sshd.home, "dotfiles-"));
+      sshd.own(real);
+      renameSync(host.path, join(real, FILE));
+      symlinkSync(join(real, FILE), host.path);
+      expect(await change(toSize(8192))).toMatchObject({ kind: "changed" });
+      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.backups).toEqual([]);
+      rmSync(real, { recursive: true });
+    });
+
+    test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
+      const random = seededRandom(SEED + login.length);
+      const steps: StepName[] = ["write", "restart", "load", "verify"];
+      for (const step of steps) {
+        const old = host.text;
+        const size = 4096 + 256 * Math.ceil(random() * 1000);
+        const outcome = await change(toSize(size), {
+          ...CONFIRMED,
+          report: (progress) => {
+            if (progress.step !== step || progress.state !== "begun" || progress.isGoingBack) return;
+            setTimeout(() => void supervisor.kill(), random() * 60);
+          },
+        });
+        const now = toSize(size)(CONFIG).text;
+        expect([old, now]).toContain(host.text);
+        expect(host.text, JSON.stringify(outcome)).toBe(outcome.kind === "changed" ? now : old);
+        expect(await change(toSize(size + 256))).toMatchObject({ kind: "changed" });
+        expect(host.leftovers).toEqual([]);
+      }
+    });
+  });
+
+  const KILLS = 32;
+  const WHO = ["ssh", "connection", "shell", "client"] as const;
+
+  test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
+    const random = seededRandom(SEED);
+    const old = fakeConfig(1024);
+    const kinds = new Map<string, number>();
+    for (let index = 0; index < KILLS; index++) {
+      const who = WHO[index % WHO.length] ?? "ssh";
+      const login = Math.floor(index / WHO.length) % 2 === 0 ? "shell" : "wrapper";
+      const step: StepName =
+        (["read", "write", "write", "restart"] as const)[Math.floor(random() * 4)] ?? "write";
+      const delayMs = random() * 150;
+      const host = new SshHost(sshd, login, old);
+      try {
+        prepareUnit(host);
+        const outcome = await hit(host, { who, step, delayMs, at: 1 + Math.floor(random() * 55) });
+        for (const name of PROGRAMS) rmSync(join(host.tools, name), { force: true });
+        // Waits for a script that may still be at its work.
+        await host.machine().read();
+        checkFile(host, old, [old, fakeConfig(2048)], outcome);
+        const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
+        kinds.set(end, (kinds.get(end) ?? 0) + 1);
+        const safe = new SafeChange({ machine: host.machine(), probe: fake(host), hashOf }, LIMITS);
+        const next = await safe.change({ modelId: "m", plan: fakePlan(4096) }, CONFIRMED);
+        expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
+        expect(host.leftovers).toEqual([]);
+      } catch (error) {
+        throw new Error(`kill ${index}: ${who} by ${login} in ${step} after ${delayMs} ms`, { cause: error });
+      } finally {
+        await host.remove();
+      }
+    }
+    process.stdout.write(`killed ${KILLS} over ssh: ${JSON.stringify([...kinds].sort())}\n`);
+  });
+
+  function fake(host: SshHost): FakeServer {
+    return new FakeServer(host.path, join(host.tools, "restarts"));
+  }
+
+  /** One change with one kill in it; undefined where nobody is left to tell how it ended. */
+  async function hit(
+    host: SshHost,
+    kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },
+  ): Promise<ChangeOutcome | undefined> {
+    if (kill.who === "client") {
+      const job = {
+        settings: host.settings(),
+        restarts: join(host.tools, "restarts"),
+        sshConfig: sshd.clientConfig(host.login),
+      };
+      sshd.installWrapper(job.settings);
+      await killedClient(job, kill.step, kill.delayMs);
+      return undefined;
+    }
+    if (kill.who === "shell") prepareKill(host, { at: kill.at, who: "all", when: "before" });
+    let last: ChildProcess | undefined;
+    const watched = ((program: string, args: string[], options: object) => {
+      last = spawn(program, args, options);
+      return last;
+    }) as typeof spawn;
+    const shell = host.shell({}, watched);
+    const safe = new SafeChange(
+      { machine: new RemoteMachine(shell, 5000), probe: fake(host), hashOf },
+      LIMITS,
+    );
+    const report: ChangeHooks["report"] = ({ step, state }) => {
+      if (step !== kill.step || state !== "begun" || kill.who === "shell") return;
+      setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);
+    };
+    return safe
+      .change({ modelId: "m", plan: fakePlan(2048) }, { ...CONFIRMED, report })
+      .catch((error: unknown) => {
+        expect(error).toMatchObject({ name: "HostError" });
+        expect(host.text).toBe(fakeConfig(1024));
+        return undefined;
+      });
+  }
+
+  /** Kills the process that holds the shared connection, as a network that goes away would. */
+  function killMaster(host: SshHost, last: ChildProcess | undefined): void {
+    const socket = last?.spawnargs.find((arg) => arg.startsWith("-oControlPath="));
+    if (socket === undefined) return;
+    try {
+      const args = ["-F", sshd.clientConfig(host.login), "-Ocheck", socket, "127.0.0.1"];
+      const said = execFileSync("sh", ["-c", 'exec ssh "$@" 2>&1', "sh", ...args], { encoding: "utf8" });
+      process.kill(Number(/pid=(\d+)/.exec(said)?.[1]), "SIGKILL");
+    } catch {
+      // The connection is not there yet, or not any more.
+    }
+  }
+});

@@ -1,0 +1,41 @@
+// One change as a process of its own, for tests that kill it: node change-client.ts JOB
+import { spawn } from "node:child_process";
+import { writeSync } from "node:fs";
+import { delimiter } from "node:path";
+import { SafeChange } from "../../host/change.ts";
+import { RemoteMachine } from "../../host/machine.ts";
+import { Shell, type ShellSettings, type Spawn, sha256 } from "../../host/shell.ts";
+import { FakeServer, fakePlan } from "./fake-server.ts";
+
+/** What the process is told, as JSON. */
+export interface ClientJob {
+  settings: ShellSettings;
+  /** Programs that come first on PATH, for a server that is this machine. */
+  tools?: string;
+  /** The file in which the fake systemctl counts. */
+  restarts: string;
+  /** The file itself, where `settings` name it otherwise. */
+  config?: string;
+  /** For ssh. */
+  sshConfig?: string;
+}
+
+const job = JSON.parse(process.argv[2] ?? "") as ClientJob;
+if (job.tools !== undefined) process.env.PATH = `${job.tools}${delimiter}${process.env.PATH}`;
+const options = job.sshConfig === undefined ? [] : ["-F", job.sshConfig];
+const here = ((program: string, args: string[], how: object) =>
+  spawn(program, [...options, ...args], how)) as Spawn;
+const change = new SafeChange(
+  {
+    machine: new RemoteMachine(new Shell(job.settings, here), 5000),
+    probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
+    hashOf: (text) => sha256(Buffer.from(text)),
+  },
+  { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
+);
+const outcome = await change.change(
+  { modelId: "m", plan: fakePlan(2048) },
+  { confirm: async () => true, report: ({ step, state }) => writeSync(1, `${step} ${state}\n`) },
+);
+writeSync(1, `${outcome.kind}\n`);
+process.exit();

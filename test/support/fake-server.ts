@@ -1,0 +1,94 @@
+import { existsSync, readFileSync } from "node:fs";
+import type { Plan } from "../../host/change.ts";
+import type { LiveContext, ServerProbe } from "../../host/probe.ts";
+import { ServerError } from "../../server/errors.ts";
+import type { RunningModel } from "../../server/models.ts";
+
+/** A configuration of one model and what the fake server does with it. */
+export function fakeConfig(size: number, more = ""): string {
+  return `# fake\nmodels:\n  m:\n    cmd: llama-server -c ${size} ${more}\n`;
+}
+
+export function fakePlan(size: number, more = ""): (text: string) => Plan {
+  return (text) => ({
+    text: text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
+    isNew: (commandLine) => commandLine.includes(`-c ${size} `),
+    contextSize: size,
+  });
+}
+
+/**
+ * A server in memory that reads its file when it is restarted, which it learns from the length of a file that a
+ * fake systemctl appends to. In the configuration: `broken` never answers, `unloadable` fails to load, `slow` loads
+ * until it is aborted, `half` gives half of the window.
+ */
+export class FakeServer implements ServerProbe {
+  readonly configPath: string;
+  readonly restartsPath: string;
+  loaded: string[];
+  /** Ids in the order in which they were loaded. */
+  readonly loads: string[] = [];
+  /** A reload that happens without a restart, as -watch-config does. */
+  watches = false;
+  isStubborn = false;
+  #restarts: number;
+  #text: string;
+
+  constructor(configPath: string, restartsPath: string, loaded: string[] = []) {
+    this.configPath = configPath;
+    this.restartsPath = restartsPath;
+    this.loaded = loaded;
+    this.#restarts = this.restarts;
+    this.#text = readFileSync(configPath, "utf8");
+  }
+
+  get restarts(): number {
+    return existsSync(this.restartsPath) ? readFileSync(this.restartsPath, "utf8").length : 0;
+  }
+
+  async answers(): Promise<boolean> {
+    this.#look();
+    return !this.#text.includes("broken");
+  }
+
+  async running(): Promise<RunningModel[]> {
+    this.#look();
+    if (this.#text.includes("broken")) {
+      throw new ServerError("It is down.", { link: "llama-swap", remedy: "retry" });
+    }
+    const commandLine = /cmd: (.*)/.exec(this.#text)?.[1] ?? "";
+    return this.loaded.map((id) => ({ id, state: "ready", commandLine, ttlSeconds: 0 }));
+  }
+
+  async load(id: string, signal: AbortSignal): Promise<void> {
+    this.#look();
+    if (this.#text.includes("slow")) {
+      await new Promise((_, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+    }
+    if (this.#text.includes("unloadable") || id === "gone") {
+      throw new ServerError("upstream command exited prematurely", { link: "model", remedy: "none" });
+    }
+    this.loads.push(id);
+    if (!this.loaded.includes(id)) this.loaded.push(id);
+  }
+
+  async liveContext(): Promise<LiveContext> {
+    const size = Number(/-c (\d+)/.exec(this.#text)?.[1]);
+    return { tokens: this.#text.includes("half") ? size / 2 : size, trained: 131_072 };
+  }
+
+  async log(id: string | undefined): Promise<string[]> {
+    return [id === undefined ? "failed to reload config" : "cudaMalloc failed: out of memory"];
+  }
+
+  #look(): void {
+    const text = readFileSync(this.configPath, "utf8");
+    const isReload = this.watches && text !== this.#text;
+    if (this.restarts === this.#restarts && !isReload) return;
+    this.#restarts = this.restarts;
+    if (!this.isStubborn) this.#text = text;
+    this.loaded = [];
+  }
+}

@@ -1,0 +1,123 @@
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
+import type { ChangeOutcome } from "../../host/change.ts";
+import type { ClientJob } from "./change-client.ts";
+import { UNIT } from "./machine-suite.ts";
+
+/** A server's folder that may be hit in the middle of a change. */
+export interface Target {
+  readonly folder: string;
+  readonly tools: string;
+  readonly text: string;
+  readonly backups: string[];
+  own(path: string): void;
+  tool(name: string, script: string): void;
+}
+
+/** Every program that the scripts start: each start is a point at which the shell can be killed. */
+export const PROGRAMS = [
+  "base64",
+  "cat",
+  "cp",
+  "date",
+  "flock",
+  "head",
+  "id",
+  "ls",
+  "mv",
+  "readlink",
+  "rm",
+  "sed",
+  "sha256sum",
+  "sync",
+  "tail",
+  "tr",
+  "wc",
+];
+
+/** Who is killed: the shell alone (its children go on), or all of it; before or after the program has run. */
+export interface Kill {
+  at: number;
+  who: "shell" | "all";
+  when: "before" | "after";
+}
+
+/**
+ * Puts a program before each of the real ones that counts, and kills when its turn has come. The leader of the
+ * process group is the script's own shell, whatever subshell has started the program.
+ */
+export function prepareKill(host: Target, kill: Kill): void {
+  const counter = join(host.tools, "count");
+  writeFileSync(counter, "0\n");
+  host.own(counter);
+  const hit = `kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
+  for (const name of PROGRAMS) {
+    const real = ["/usr/bin", "/bin"].map((folder) => join(folder, name)).find(existsSync);
+    if (real === undefined) continue;
+    host.tool(
+      name,
+      [
+        `read -r n <'${counter}'; n=$((n + 1)); echo $n >'${counter}'`,
+        `[ $n -eq ${kill.at} ] || exec ${real} "$@"`,
+        "read -r _ _ _ _ leader _ </proc/$$/stat",
+        kill.when === "before" ? hit : "",
+        `${real} "$@"; status=$?`,
+        kill.when === "after" ? hit : "",
+        "exit $status",
+      ].join("\n"),
+    );
+  }
+}
+
+/** A unit whose restarts are counted by the length of a file. */
+export function prepareUnit(host: Target): void {
+  // Also root's client and the server's user must be able to append.
+  if (!existsSync(join(host.tools, "restarts"))) {
+    writeFileSync(join(host.tools, "restarts"), "");
+    host.own(join(host.tools, "restarts"));
+  }
+  host.tool(
+    "systemctl",
+    `case $2 in show) cat <<'END'\n${UNIT("llama-swap")}\nEND\n;; restart) printf r >>'${host.tools}/restarts' ;; esac`,
+  );
+}
+
+/** What must hold after any kill: one of two whole texts, the old one kept somewhere, and an honest outcome. */
+export function checkFile(
+  host: Target,
+  old: string,
+  texts: readonly string[],
+  outcome: ChangeOutcome | undefined,
+): void {
+  const { text } = host;
+  expect(texts).toContain(text);
+  if (text !== old) {
+    expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(old);
+  }
+  if (outcome?.kind === "changed") expect(text).not.toBe(old);
+  if (outcome?.kind === "refused") expect(text).toBe(old);
+  if (outcome?.kind === "rolled back") {
+    const state = text === old ? "old" : "new";
+    expect([state, "unknown"]).toContain(outcome.file);
+  }
+}
+
+/** A process that makes the change and is killed a moment after it has begun a step. */
+export function killedClient(job: ClientJob, step: string, delayMs: number): Promise<void> {
+  const program = fileURLToPath(new URL("./change-client.ts", import.meta.url));
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [program, JSON.stringify(job)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let said = "";
+    child.stdout.on("data", (piece: Buffer) => {
+      said += piece.toString();
+      if (said.includes(`${step} begun`)) setTimeout(() => child.kill("SIGKILL"), delayMs);
+    });
+    child.once("error", reject);
+    child.once("exit", () => resolve());
+  });
+}
