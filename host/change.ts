@@ -5,70 +5,11 @@
 import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
 import type { HostFile, Machine, UnitStatus, Written } from "./machine.ts";
+import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
+import { sha256 } from "./protocol.ts";
 import { type Clock, type Limits, type Report, Service, StepFailed, type StepName } from "./service.ts";
 import { HostError } from "./ssh-faults.ts";
-
-/** What shall stand in the file, and how it shows in the server. */
-export interface Plan {
-  /** The whole new text. */
-  text: string;
-  /** Whether a command line that `/running` shows comes from the new text. */
-  isNew(commandLine: string): boolean;
-  /** The `--ctx-size` that the text sets, when the live window is to be compared with it. */
-  contextSize?: number;
-}
-
-export interface ChangeRequest<P extends Plan = Plan> {
-  /** The id under which `/running` lists the model. */
-  modelId: string;
-  /** Which of a folder's files defines the model. Default: the only one. @throws {ServerError} */
-  pick?(files: readonly HostFile[]): HostFile;
-  /** @throws {ServerError} a refusal, with nothing done yet */
-  plan(text: string, file: HostFile): P;
-}
-
-/** What the user is asked about. */
-export interface Preview<P extends Plan = Plan> {
-  file: HostFile;
-  plan: P;
-  /** What is loaded now and will be unloaded. */
-  loaded: readonly RunningModel[];
-  unit: UnitStatus;
-}
-
-export interface ChangeHooks<P extends Plan = Plan> {
-  confirm(preview: Preview<P>): Promise<boolean>;
-  report?: Report;
-  signal?: AbortSignal | undefined;
-}
-
-/** In which state the file is: `other` is what somebody else wrote meanwhile. */
-export type FileState = "old" | "new" | "other" | "unknown";
-
-export type ChangeOutcome =
-  /** The file already says so; nothing was done. */
-  | { kind: "unchanged" }
-  | { kind: "declined" }
-  /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
-  | { kind: "refused"; reason: string; current: HostFile | undefined }
-  | { kind: "changed"; backup: string | undefined; context: ContextVerdict | undefined; notes: string[] }
-  /** A step failed. `file` tells whether the old text is back, `isHealthy` whether the server answers with it. */
-  | {
-      kind: "rolled back";
-      failed: StepName;
-      reason: string;
-      /** The server's own words about it; not cleared of secrets. */
-      log: readonly string[];
-      file: FileState;
-      isHealthy: boolean;
-      /** What went wrong on the way back, empty when nothing did. */
-      trouble: string;
-      backup: string | undefined;
-      notes: string[];
-    }
-  /** The caller's signal ended it during `during`. The file is whole in either state. */
-  | { kind: "cancelled"; during: StepName; file: FileState; backup: string | undefined };
 
 /** What was found out about the file after a write whose answer was lost. */
 interface Found {
@@ -96,15 +37,10 @@ export class SafeChange {
   readonly #probe: ServerProbe;
   readonly #limits: Limits;
   readonly #clock: Clock | undefined;
-  readonly #hashOf: (text: string) => string;
 
-  constructor(
-    parts: { machine: Machine; probe: ServerProbe; hashOf: (text: string) => string; clock?: Clock },
-    limits: Limits,
-  ) {
+  constructor(parts: { machine: Machine; probe: ServerProbe; clock?: Clock }, limits: Limits) {
     this.#machine = parts.machine;
     this.#probe = parts.probe;
-    this.#hashOf = parts.hashOf;
     this.#clock = parts.clock;
     this.#limits = limits;
   }
@@ -128,7 +64,7 @@ export class SafeChange {
       signal?.throwIfAborted();
       return this.#carryOut(service, {
         file,
-        newHash: this.#hashOf(plan.text),
+        newHash: sha256(plan.text),
         unit,
         write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
         model: { id: request.modelId, plan },

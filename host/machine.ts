@@ -2,8 +2,8 @@
 import { split } from "shlex";
 import { cleanText } from "../server/errors.ts";
 import { hostFault } from "./faults.ts";
-import { type Answer, type HostRequest, valueFor } from "./protocol.ts";
-import { type Shell, sha256 } from "./shell.ts";
+import { type Answer, type HostRequest, sha256, valueFor } from "./protocol.ts";
+import type { Shell } from "./shell.ts";
 import { HostError } from "./ssh-faults.ts";
 
 /** Milliseconds for a verb that only reads; a write waits for a lock and for the disk. */

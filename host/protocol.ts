@@ -4,6 +4,7 @@
  * A request is lines of `key value`, an answer is lines between two that carry the request's random number. Whatever
  * a user, a file or a server wrote travels as base64: it can end no line, no block and no script.
  */
+import { createHash } from "node:crypto";
 
 /** Where the file is and what to run, in the way that needs no wrapper on the server. */
 export interface DirectSettings {
@@ -41,6 +42,11 @@ const PROTOCOL = "ai-server-1";
 const BLOCKS = new Set(["content", "detail", "show", "command-line", "logs"]);
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
 
+/** The SHA-256 of a file's content, as `ai-server-admin` spells it. */
+export function sha256(content: Buffer | string): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
 function base64(value: string | Buffer): string {
   return Buffer.from(value).toString("base64");
 }
@@ -57,12 +63,7 @@ export function verbLine(verb: readonly string[]): string {
 }
 
 /** What `ai-server-admin` reads from standard input. `direct` is given where no wrapper knows it. */
-export function requestText(
-  nonce: string,
-  request: HostRequest,
-  sha256: (content: Buffer) => string,
-  direct: DirectSettings | undefined,
-): string {
+export function requestText(nonce: string, request: HostRequest, direct: DirectSettings | undefined): string {
   const lines = [`${PROTOCOL} ${nonce}`];
   if (direct !== undefined) {
     lines.push(`path ${base64(direct.presetPath)}`, `unit ${base64(direct.serviceUnit)}`);

@@ -3,7 +3,7 @@
  * a user, a file or the server wrote is ever part of a command line.
  */
 import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { SharedConnection } from "./connection.ts";
 import {
@@ -50,11 +50,6 @@ interface Finished {
   code: number | null;
   stdout: string;
   stderr: string;
-}
-
-/** The SHA-256 of a file's content, as `ai-server-admin` spells it. */
-export function sha256(content: Buffer): string {
-  return createHash("sha256").update(content).digest("hex");
 }
 
 /** One way to one machine. Opens nothing before the first call; `close` leaves nothing behind. */
@@ -134,7 +129,7 @@ export class Shell {
     const nonce = randomBytes(16).toString("hex");
     const isLocal = settings.host === "local";
     const isDirect = isLocal || settings.mode === "direct";
-    const text = requestText(nonce, request, sha256, isDirect ? settings : undefined);
+    const text = requestText(nonce, request, isDirect ? settings : undefined);
     const input = isDirect ? directScript(this.#script(), nonce, text) : text;
     const command = isDirect ? "sh -s" : verbLine(request.verb);
     const [program, args] = isLocal

@@ -1,9 +1,9 @@
 import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ChangeHooks, type ChangeOutcome, SafeChange } from "../../host/change.ts";
+import { SafeChange } from "../../host/change.ts";
+import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
 import type { Limits, Progress } from "../../host/service.ts";
-import { sha256 } from "../../host/shell.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
@@ -42,8 +42,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   }
 
   function safe(limits = LIMITS): SafeChange {
-    const hashOf = (text: string) => sha256(Buffer.from(text));
-    return new SafeChange({ machine: host.machine(mode), probe: server, hashOf }, limits);
+    return new SafeChange({ machine: host.machine(mode), probe: server }, limits);
   }
 
   function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {

@@ -2,18 +2,21 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { readAnswer, requestText, sharedFunctions, verbLine } from "../../host/protocol.ts";
-import { sha256 } from "../../host/shell.ts";
 import { WRAPPER } from "../support/local-host.ts";
 
 const NONCE = "0123456789abcdef0123456789abcdef";
 
 test("a request holds nothing of a user's but base64, whatever it is", () => {
   const hostile = "'; touch /tmp/x; $(id) `id`\n.\nEND\nverb restart\n-rf \u0000\u001b[2J".repeat(50);
-  const text = requestText(NONCE, { verb: ["read"], name: hostile, content: Buffer.from(hostile) }, sha256, {
-    presetPath: hostile,
-    serviceUnit: hostile,
-    restartCommand: hostile,
-  });
+  const text = requestText(
+    NONCE,
+    { verb: ["read"], name: hostile, content: Buffer.from(hostile) },
+    {
+      presetPath: hostile,
+      serviceUnit: hostile,
+      restartCommand: hostile,
+    },
+  );
   for (const line of text.trimEnd().split("\n")) {
     expect(line).toMatch(
       /^(ai-server-1 \w+|(path|unit|restart|name|content|verb) [\w+/=]+|[\w+/=]{1,76}|\.)$/,

@@ -3,10 +3,10 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type ChangeHooks, type ChangeOutcome, type Plan, SafeChange } from "../../host/change.ts";
+import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/machine.ts";
+import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
 import type { StepName } from "../../host/service.ts";
-import { sha256 } from "../../host/shell.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { HttpProbe } from "../support/http-probe.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
@@ -28,7 +28,6 @@ models:
 const MODEL = "org/Model:Q8";
 const LIMITS = { restartTimeoutMs: 10_000, loadTimeoutMs: 10_000, pollMs: 50, reloadTimeoutMs: 500 };
 const CONFIRMED: ChangeHooks = { confirm: async () => true };
-const hashOf = (text: string): string => sha256(Buffer.from(text));
 
 const toSize =
   (size: number, more = "") =>
@@ -68,7 +67,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     });
 
     function change(plan: (text: string) => Plan, hooks = CONFIRMED): Promise<ChangeOutcome> {
-      const safe = new SafeChange({ machine: host.machine(), probe, hashOf }, LIMITS);
+      const safe = new SafeChange({ machine: host.machine(), probe }, LIMITS);
       return safe.change({ modelId: MODEL, plan }, hooks);
     }
 
@@ -93,10 +92,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       await probe.load(MODEL, AbortSignal.timeout(5000));
       const broken = (text: string): Plan => ({ text: `${text}models: [}\n`, isNew: () => true });
       const began = Date.now();
-      const safe = new SafeChange(
-        { machine: host.machine(), probe, hashOf },
-        { ...LIMITS, restartTimeoutMs: 1500 },
-      );
+      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 1500 });
       expect(await safe.change({ modelId: MODEL, plan: broken }, CONFIRMED)).toMatchObject({
         kind: "rolled back",
         failed: "answer",
@@ -125,10 +121,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
     test("a server that never comes back is said to be down, with the old file in place", async () => {
       host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
-      const safe = new SafeChange(
-        { machine: host.machine(), probe, hashOf },
-        { ...LIMITS, restartTimeoutMs: 500 },
-      );
+      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 500 });
       const outcome = await safe.change(
         { modelId: MODEL, plan: toSize(8192) },
         {
@@ -204,7 +197,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         checkFile(host, old, [old, fakeConfig(2048)], outcome);
         const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
-        const safe = new SafeChange({ machine: host.machine(), probe: fake(host), hashOf }, LIMITS);
+        const safe = new SafeChange({ machine: host.machine(), probe: fake(host) }, LIMITS);
         const next = await safe.change({ modelId: "m", plan: fakePlan(4096) }, CONFIRMED);
         expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
         expect(host.leftovers).toEqual([]);
@@ -243,10 +236,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       return last;
     }) as typeof spawn;
     const shell = host.shell({}, watched);
-    const safe = new SafeChange(
-      { machine: new RemoteMachine(shell, 5000), probe: fake(host), hashOf },
-      LIMITS,
-    );
+    const safe = new SafeChange({ machine: new RemoteMachine(shell, 5000), probe: fake(host) }, LIMITS);
     const report: ChangeHooks["report"] = ({ step, state }) => {
       if (step !== kill.step || state !== "begun" || kill.who === "shell") return;
       setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);

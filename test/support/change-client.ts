@@ -4,7 +4,7 @@ import { writeSync } from "node:fs";
 import { delimiter } from "node:path";
 import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/machine.ts";
-import { Shell, type ShellSettings, type Spawn, sha256 } from "../../host/shell.ts";
+import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
 import { FakeServer, fakePlan } from "./fake-server.ts";
 
 /** What the process is told, as JSON. */
@@ -29,7 +29,6 @@ const change = new SafeChange(
   {
     machine: new RemoteMachine(new Shell(job.settings, here), 5000),
     probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
-    hashOf: (text) => sha256(Buffer.from(text)),
   },
   { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
 );

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Plan } from "../../host/change.ts";
+import type { Plan } from "../../host/outcome.ts";
 import type { LiveContext, ServerProbe } from "../../host/probe.ts";
 import { ServerError } from "../../server/errors.ts";
 import type { RunningModel } from "../../server/models.ts";

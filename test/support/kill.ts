@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import type { ChangeOutcome } from "../../host/change.ts";
+import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ClientJob } from "./change-client.ts";
 import { UNIT } from "./machine-suite.ts";
 
@@ -51,16 +51,17 @@ export interface Kill {
  */
 export function prepareKill(host: Target, kill: Kill): void {
   const counter = join(host.tools, "count");
-  writeFileSync(counter, "0\n");
+  writeFileSync(counter, "");
   host.own(counter);
-  const hit = `kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
+  const hit = `echo hit >'${counter}.hit'; kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
   for (const name of PROGRAMS) {
     const real = ["/usr/bin", "/bin"].map((folder) => join(folder, name)).find(existsSync);
     if (real === undefined) continue;
     host.tool(
       name,
       [
-        `read -r n <'${counter}'; n=$((n + 1)); echo $n >'${counter}'`,
+        // One character a call: the parts of a pipeline append at the same time.
+        `printf x >>'${counter}'; read -r calls <'${counter}'; n=\${#calls}`,
         `[ $n -eq ${kill.at} ] || exec ${real} "$@"`,
         "read -r _ _ _ _ leader _ </proc/$$/stat",
         kill.when === "before" ? hit : "",
@@ -70,6 +71,16 @@ export function prepareKill(host: Target, kill: Kill): void {
       ].join("\n"),
     );
   }
+}
+
+/** How many programs the scripts have started. */
+export function callsSoFar(host: Target): number {
+  return readFileSync(join(host.tools, "count"), "utf8").length;
+}
+
+/** Whether the kill's turn has come. */
+export function wasHit(host: Target): boolean {
+  return existsSync(join(host.tools, "count.hit"));
 }
 
 /** A unit whose restarts are counted by the length of a file. */

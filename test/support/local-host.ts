@@ -1,5 +1,14 @@
 import { spawn } from "node:child_process";
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import {
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -88,7 +97,7 @@ export class LocalHost {
       return new Shell(settings, here);
     }
     const wrapper = join(this.extra, "ai-server-admin");
-    writeFileSync(wrapper, wrapperFor(settings), { mode: 0o755 });
+    installWrapper(wrapper, settings);
     const asSshd = ((_ssh: string, args: string[], options: object) =>
       spawn("sh", [wrapper], {
         ...options,
@@ -109,8 +118,15 @@ export class LocalHost {
   }
 }
 
+/** Sets up `ai-server-admin`, in one step: a script that just starts reads the old one or the new one. */
+export function installWrapper(path: string, settings: ShellSettings): void {
+  const made = `${path}.${randomUUID()}`;
+  writeFileSync(made, wrapperFor(settings), { mode: 0o755 });
+  renameSync(made, path);
+}
+
 /** `ai-server-admin` as an administrator would set it up. */
-export function wrapperFor(settings: ShellSettings): string {
+function wrapperFor(settings: ShellSettings): string {
   const quote = (value: string): string => `'${value.replaceAll("'", "'\\''")}'`;
   const set = (text: string, name: string, value: string): string =>
     text.replace(new RegExp(`^${name}=.*$`, "m"), () => `${name}=${quote(value)}`);

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -85,6 +86,32 @@ export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
     expect(host.text).toBe(content);
     expect((await host.machine().read())[0]?.text).toBe(content);
     expect(host.leftovers).toEqual([]);
+  });
+
+  test("everything is on the disk before it is renamed, and the folder after", async () => {
+    const log = `${host.home}/order`;
+    const shown = `for last; do :; done; echo "\${0##*/} \${last##*/}" >>'${log}'`;
+    const hash = await hashNow();
+    for (const name of ["sync", "mv"]) host.tool(name, `${shown}\nexec /usr/bin/${name} "$@"`);
+    const { backup } = await host.machine().write(NEW, hash, FILE);
+    const order = readFileSync(log, "utf8").replace(/tmp\.\d+/g, "tmp.N");
+    rmSync(log);
+    expect(order.split("\n")).toEqual([
+      `sync .${FILE}.ai-server-tmp.N`,
+      `sync .${FILE}.ai-server-tmp.N.bak`,
+      `mv ${FILE}.bak-${backup}`,
+      `mv ${FILE}`,
+      `sync ${host.folder.split("/").at(-1)}`,
+      "",
+    ]);
+  });
+
+  test("what a restart command starts gets neither the script's umask nor its signals", async () => {
+    await host
+      .machine({ restartCommand: `umask >'${host.folder}/called'; echo *.yaml >>'${host.folder}/called'` })
+      .restart();
+    expect(readFileSync(join(host.folder, "called"), "utf8")).toMatch(/^0?0[02]?[0-7]{2}\n/);
+    expect(readFileSync(join(host.folder, "called"), "utf8")).not.toMatch(/077/);
   });
 
   test("the same content again writes nothing", async () => {

@@ -15,7 +15,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { RemoteMachine } from "../../host/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
-import { FILE, type Mode, wrapperFor } from "./local-host.ts";
+import { FILE, installWrapper, type Mode } from "./local-host.ts";
 import { freePort } from "./network.ts";
 import { eventually, killGroup, spawnGroup } from "./processes.ts";
 
@@ -126,7 +126,7 @@ export class Sshd {
 
   /** Sets up `ai-server-admin` there, as an administrator would. */
   installWrapper(settings: ShellSettings): void {
-    writeFileSync(join(this.folder, "ai-server-admin"), wrapperFor(settings), { mode: 0o755 });
+    installWrapper(join(this.folder, "ai-server-admin"), settings);
   }
 
   settings(presetPath: string, mode: Mode, change: Partial<ShellSettings> = {}): ShellSettings {
