@@ -10,11 +10,16 @@ import { eventually } from "../support/processes.ts";
 
 const LIMITS = { timeoutMs: 5000 };
 let host: LocalHost;
+let shells: Shell[];
 
 beforeEach(() => {
   host = new LocalHost("models: {}\n");
+  shells = [];
 });
-afterEach(() => host.remove());
+afterEach(async () => {
+  await Promise.all(shells.map((shell) => shell.close()));
+  host.remove();
+});
 
 /** A shell whose `ssh` is a script of the test's. */
 function fakeSsh(script: string, change: Partial<ShellSettings> = {}, connection?: SharedConnection): Shell {
@@ -23,7 +28,9 @@ function fakeSsh(script: string, change: Partial<ShellSettings> = {}, connection
   const spawnHere = ((program: string, args: string[], options: object) =>
     spawn(program, args, { ...options, env })) as Spawn;
   const settings = host.settings({ host: "ai@127.0.0.1", connectTimeoutMs: 1500, ...change });
-  return new Shell(settings, spawnHere, connection);
+  const shell = new Shell(settings, spawnHere, connection);
+  shells.push(shell);
+  return shell;
 }
 
 test("ssh gets fixed options, the host behind --, and a command of fixed words", async () => {

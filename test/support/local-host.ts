@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { SharedConnection } from "../../host/connection.ts";
 import { RemoteMachine } from "../../host/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
 
@@ -105,7 +106,9 @@ export class LocalHost {
         cwd: this.folder,
         env: { ...childEnv, SSH_ORIGINAL_COMMAND: args.at(-1) ?? "" },
       })) as Spawn;
-    return new Shell({ ...settings, host: "tester@127.0.0.1", mode: "wrapper" }, asSshd);
+    // There is no connection to share.
+    const connection = new SharedConnection(settings.connectTimeoutMs, settings.keepMs, []);
+    return new Shell({ ...settings, host: "tester@127.0.0.1", mode: "wrapper" }, asSshd, connection);
   }
 
   machine(mode: Mode = "direct", change: Partial<ShellSettings> = {}): RemoteMachine {
