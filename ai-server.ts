@@ -125,7 +125,8 @@ export class AiServer {
         ({ LlamaSwap }) => new LlamaSwap(config, this.#options.now),
       );
       this.#server = { key, server };
-      void previous?.server.then((old) => old.close());
+      // A turn that still streams from there ends by itself.
+      previous?.server.then((old) => old.retire()).catch(() => {});
     }
     return this.#server.server;
   }

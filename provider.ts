@@ -1,6 +1,7 @@
 /** The provider `ai-server` as pi sees it. */
 import type {
   Api,
+  AssistantMessage,
   AssistantMessageEventStream,
   Model,
   Provider,
@@ -11,7 +12,9 @@ import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
+import { sentenceOf } from "./server/errors.ts";
 import type { Activity } from "./stream.ts";
+import { noUsage } from "./usage.ts";
 
 export interface ProviderHooks {
   onActivity(activity: Activity, model: Model<Api>): void;
@@ -33,6 +36,23 @@ function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** Ends a turn whose code could not be loaded, as after an update under a running pi. */
+function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): void {
+  const error: AssistantMessage = {
+    role: "assistant",
+    content: [],
+    api: model.api,
+    provider: model.provider,
+    model: model.id,
+    usage: noUsage(),
+    stopReason: "error",
+    errorMessage: `The extension could not be loaded: ${reason} Run /reload, or install it again.`,
+    timestamp: Date.now(),
+  };
+  stream.push({ type: "error", reason: "error", error });
+  stream.end();
+}
+
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
 export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provider {
   const streamSimple = (
@@ -51,7 +71,10 @@ export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provid
       now: Date.now,
       sleep,
     };
-    void import("./stream.ts").then(({ streamTurn }) => streamTurn(parts, stream, model, context, options));
+    import("./stream.ts").then(
+      ({ streamTurn }) => streamTurn(parts, stream, model, context, options),
+      (error: unknown) => failTurn(stream, model, sentenceOf(error)),
+    );
     return stream;
   };
 

@@ -211,6 +211,13 @@ export class Http {
     }
   }
 
+  /** Closes every connection as soon as its request has ended. */
+  async retire(): Promise<void> {
+    const current = await this.#connection?.catch(() => undefined);
+    this.#connection = undefined;
+    if (current) this.#retire(current.agent);
+  }
+
   /** Closes every connection at once, running requests too. Idempotent. */
   async close(): Promise<void> {
     const open = this.#connection;

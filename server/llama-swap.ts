@@ -198,6 +198,11 @@ export class LlamaSwap {
       .slice(-lines);
   }
 
+  /** Takes no more requests; running ones end by themselves. */
+  retire(): Promise<void> {
+    return this.http.retire();
+  }
+
   /** Closes all connections. Idempotent. */
   close(): Promise<void> {
     return this.http.close();
