@@ -1,7 +1,6 @@
 /** The provider `ai-server` as pi sees it. */
 import type {
   Api,
-  AssistantMessage,
   AssistantMessageEventStream,
   Model,
   Provider,
@@ -12,9 +11,9 @@ import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
+import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
 import type { Activity } from "./stream.ts";
-import { noUsage } from "./usage.ts";
 
 export interface ProviderHooks {
   onActivity(activity: Activity, model: Model<Api>): void;
@@ -38,17 +37,9 @@ function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
 
 /** Ends a turn whose code could not be loaded, as after an update under a running pi. */
 function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): void {
-  const error: AssistantMessage = {
-    role: "assistant",
-    content: [],
-    api: model.api,
-    provider: model.provider,
-    model: model.id,
-    usage: noUsage(),
-    stopReason: "error",
-    errorMessage: `The extension could not be loaded: ${reason} Run /reload, or install it again.`,
-    timestamp: Date.now(),
-  };
+  const error = emptyMessage(model, Date.now());
+  error.stopReason = "error";
+  error.errorMessage = `The extension could not be loaded: ${reason} Run /reload, or install it again.`;
   stream.push({ type: "error", reason: "error", error });
   stream.end();
 }

@@ -10,6 +10,7 @@ import type {
 import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
+import { emptyMessage } from "./empty-message.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { cleanText, ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
@@ -17,7 +18,6 @@ import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
-import { noUsage } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
 
 /** What a turn is doing, as plain data for the terminal. */
@@ -88,19 +88,6 @@ export function streamTurn(
       stream.end();
     },
   );
-}
-
-function emptyMessage(model: Model<Api>, timestamp: number): AssistantMessage {
-  return {
-    role: "assistant",
-    content: [],
-    api: model.api,
-    provider: model.provider,
-    model: model.id,
-    usage: noUsage(),
-    stopReason: "pending",
-    timestamp,
-  };
 }
 
 class Turn {

@@ -1,18 +1,6 @@
 import type { Usage } from "@earendil-works/pi-ai";
 import { count, type JsonRecord, record } from "./server/json.ts";
 
-/** A usage before anything was told. */
-export function noUsage(): Usage {
-  return {
-    input: 0,
-    output: 0,
-    cacheRead: 0,
-    cacheWrite: 0,
-    totalTokens: 0,
-    cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
-  };
-}
-
 /**
  * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,
  * so that nothing counts twice.

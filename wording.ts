@@ -2,24 +2,15 @@
  * pi decides by the words of an error whether it asks again, compacts the conversation, or shows it. Here a fault's
  * sentence is checked against pi's own rules, so that words quoted from the server do not decide.
  */
-import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
+import { emptyMessage } from "./empty-message.ts";
 import type { Remedy, ServerError } from "./server/errors.ts";
-import { noUsage } from "./usage.ts";
 
 /** What pi will do with an error of this text. */
 export function remedyOf(text: string): Remedy {
-  const message: AssistantMessage = {
-    role: "assistant",
-    content: [],
-    api: "",
-    provider: "",
-    model: "",
-    usage: noUsage(),
-    stopReason: "error",
-    errorMessage: text,
-    timestamp: 0,
-  };
+  const message = emptyMessage({ api: "", provider: "", id: "" }, 0);
+  message.stopReason = "error";
+  message.errorMessage = text;
   if (isContextOverflow(message)) return "compact";
   return isRetryableAssistantError(message) ? "retry" : "none";
 }
