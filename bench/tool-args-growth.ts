@@ -1,6 +1,6 @@
 /** Whether the cost of a tool call's arguments stays linear in their length. */
-import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { Decoder } from "../decoder.ts";
+import { emptyMessage } from "../empty-message.ts";
 import { makeCollector } from "./collector.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
 import { modelIdOf, writesOf } from "./fixtures.ts";
@@ -18,28 +18,8 @@ export const TOOL_ARGS_GROWTH: Figure = {
   margin: 0.05,
 };
 
-function emptyMessage(): AssistantMessage {
-  return {
-    role: "assistant",
-    content: [],
-    api: "ai-server",
-    provider: "ai-server",
-    model: "bench",
-    usage: {
-      input: 0,
-      output: 0,
-      cacheRead: 0,
-      cacheWrite: 0,
-      totalTokens: 0,
-      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
-    },
-    stopReason: "pending",
-    timestamp: 0,
-  };
-}
-
 function decode(writes: readonly Buffer[]): void {
-  const message = emptyMessage();
+  const message = emptyMessage({ api: "ai-server", provider: "ai-server", id: "bench" }, 0);
   const decoder = new Decoder({ message, emit: () => {} });
   for (const bytes of writes) decoder.push(bytes);
   decoder.end();
