@@ -160,9 +160,10 @@ async function keyWarning(path: string): Promise<string[]> {
  * @throws {ServerError} of link `certificates`, one sentence each with the fix
  */
 export async function loadIdentity(files: Files, now: number): Promise<Identity> {
-  const [cert = "", key = "", ca] = await Promise.all(
-    roles(files).map(({ path, what, variable }) => readPem(path, what, variable)),
-  );
+  // One after the other, so that of several missing files always the same one is told first.
+  const texts: string[] = [];
+  for (const { path, what, variable } of roles(files)) texts.push(await readPem(path, what, variable));
+  const [cert = "", key = "", ca] = texts;
 
   const [leaf] = certificatesIn(cert, files.clientCert, "client certificate");
   if (leaf === undefined) throw fault(`The client certificate ${files.clientCert} is empty.`);
