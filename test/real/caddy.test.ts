@@ -162,7 +162,8 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
         `The client certificate is missing: there is no file ${folder}/absent.pem.`,
       ),
     });
-    expect(caddy.log().slice(before)).toBe("");
+    // Caddy's own start may still be talking.
+    expect(caddy.log().slice(before)).not.toMatch(/handled request|TLS handshake/);
   });
 
   // The refusal comes with the first read of TLS 1.3, in a race with the request that is being written.
