@@ -31,9 +31,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 /** What `/login` stored, as pi resolves it at this moment. */
-async function storedVariables(
-  ctx: Pick<ExtensionCommandContext, "modelRegistry">,
-): Promise<Variables> {
+async function storedVariables(ctx: Pick<ExtensionCommandContext, "modelRegistry">): Promise<Variables> {
   return (await ctx.modelRegistry.getProviderAuth(PROVIDER_ID))?.env ?? {};
 }
 

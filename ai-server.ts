@@ -107,11 +107,10 @@ export class AiServer {
   /**
    * The configuration of this moment.
    *
-   * @param stored what `/login` stored, where the caller has it; otherwise what was seen last
+   * @param stored what `/login` stored, where the caller has it; otherwise what pi handed over last
    * @throws {ServerError} that names the wrong variable
    */
   config(stored: Variables = this.#stored): Config {
-    this.#stored = stored;
     return readConfig(this.#options.env, stored, this.#options.agentDir);
   }
 
@@ -124,7 +123,11 @@ export class AiServer {
       const server = import("./server/llama-swap.ts").then(
         ({ LlamaSwap }) => new LlamaSwap(config, this.#options.now),
       );
-      this.#server = { key, server };
+      const made = { key, server };
+      this.#server = made;
+      server.catch(() => {
+        if (this.#server === made) this.#server = undefined;
+      });
       // A turn that still streams from there ends by itself.
       previous?.server.then((old) => old.retire()).catch(() => {});
     }
@@ -207,6 +210,7 @@ export class AiServer {
     try {
       if (!this.isSetUp(context.credential ? stored : undefined)) return;
       this.#isUsed = true;
+      this.#stored = stored;
       const config = this.#configOrProblem(stored);
       const address = config && baseUrlOf(config);
       const restored = restoredModels(list(context.stored?.models), address);
@@ -269,7 +273,8 @@ export class AiServer {
   async close(): Promise<void> {
     const open = this.#server;
     this.#server = undefined;
-    await (await open?.server)?.close();
+    const server = await open?.server.catch(() => undefined);
+    await server?.close();
   }
 }
 

@@ -122,7 +122,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
         await refreshInBackground(current);
-      if (aiServer.isLive) await tellWarnings(current);
+      if (aiServer.isLive) await tellWarnings(current).catch(() => {});
       await tellOfModel(current, ctx.model);
     };
     // The session begins without waiting; what fails here has been told or ends with the session.
@@ -133,17 +133,22 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (session) tellOfModel(session, event.model).catch(() => {});
   });
 
-  pi.on("agent_end", (_event, ctx) => {
+  pi.on("agent_end", (event, ctx) => {
     const current = session;
     const { model } = ctx;
     if (current === undefined || model?.provider !== PROVIDER_ID) return;
     const { id } = model;
+    const last = event.messages.at(-1);
+    // A turn that failed has said why, and pi may be about to ask again.
+    const hasFailed =
+      last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
     if (ctx.mode === "tui") ctx.ui.setWorkingMessage();
     const finish = async (): Promise<void> => {
       // A model that was loaded by this turn tells its real window only now.
       const served = aiServer.models.find((model) => model.id === id);
       const isNews = served?.aiServer.context.source !== "live" && !current.asked.has(id);
       current.asked.add(id);
+      if (hasFailed) return;
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);

@@ -10,7 +10,7 @@ import type {
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./catalog.ts";
-import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "./config.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
 import type { Activity } from "./stream.ts";
@@ -53,7 +53,7 @@ export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provid
   ): AssistantMessageEventStream => {
     const stream = createAssistantMessageEventStream();
     const parts = {
-      server: (stored: Record<string, string | undefined>) => aiServer.server(stored),
+      server: (stored: Variables | undefined) => aiServer.server(stored),
       traits: traitsOf,
       runsAs,
       onActivity: hooks.onActivity,

@@ -33,8 +33,8 @@ export type Activity =
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
-  /** The server for what `/login` stored; throws the sentence of a wrong configuration. */
-  server(stored: Variables): Promise<LlamaSwap>;
+  /** The server for what `/login` stored, as far as the caller of the turn has it; throws the sentence of a wrong configuration. */
+  server(stored: Variables | undefined): Promise<LlamaSwap>;
   traits(model: Model<Api>): ModelTraits;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs(model: Model<Api>): string | undefined;
@@ -50,6 +50,9 @@ const CHAT_PATH = "/v1/chat/completions";
 const LOG_LINES = 6;
 const LOG_LINE_CHARACTERS = 300;
 const RETRY_BASE_MS = 1000;
+
+/** Timers may fire a little early; an answer of `/running` is shared for a second. */
+const STALE_MS = 50;
 /** pi's own default for the longest wait between two attempts. */
 const MAX_RETRY_DELAY_MS = 60_000;
 
@@ -124,7 +127,7 @@ class Turn {
   async run(context: TranscriptContext): Promise<void> {
     this.#signal.throwIfAborted();
     this.#tell({ kind: "connecting" });
-    const server = await this.#parts.server(this.#options.env ?? {});
+    const server = await this.#parts.server(this.#options.env);
     let body = await this.#body(context, server);
     const until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
@@ -211,7 +214,7 @@ class Turn {
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
     // What `/running` told may be a second old: the model that was starting then may be the one that failed.
-    await this.#pause(verdict.delayMs, "the model loads");
+    await this.#pause(verdict.delayMs + STALE_MS, "the model loads");
     return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
   }
 

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { type Certificate, writeCertificateSet } from "./certificates.ts";
 import { type Clock, makeClock } from "./clock.ts";
-import { readConfig } from "./config.ts";
+import { ConfigError, readConfig } from "./config.ts";
 import { EventHub } from "./events.ts";
 import type { Exchange, RequestRecord } from "./http.ts";
 import { LlamaSwap } from "./llama-swap.ts";
@@ -206,7 +206,9 @@ class RunningSim implements Sim {
   }
 
   #readConfig() {
-    return readConfig(readFileSync(join(this.dir, "config.yaml"), "utf8"));
+    const path = join(this.dir, "config.yaml");
+    if (!existsSync(path)) throw new ConfigError(`there is no file ${path}`);
+    return readConfig(readFileSync(path, "utf8"));
   }
 
   #makeSwap(config: ReturnType<typeof readConfig>): LlamaSwap {

@@ -72,7 +72,7 @@ export class FakePi {
   async emit(
     event: string,
     ctx: unknown = this.context(),
-    payload: unknown = { type: event },
+    payload: unknown = { type: event, messages: [] },
   ): Promise<void> {
     const handler = this.#handlers.get(event);
     if (handler === undefined) throw new Error(`nobody listens to ${event}`);

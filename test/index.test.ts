@@ -115,6 +115,27 @@ describe("a session", () => {
     expect(pi.registered).toHaveLength(1);
   });
 
+  test.each([
+    ["stop", 2],
+    ["error", 0],
+    ["aborted", 0],
+  ])(
+    "asks for the loaded model's facts after a turn that ended with %s: %i requests",
+    async (stopReason, asked) => {
+      const server = await sim();
+      const pi = load(await storeOf());
+      await pi.refresh();
+      await pi.emit("session_start");
+      await expect.poll(() => server.requests.length).toBeGreaterThan(1);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      server.requests.length = 0;
+      const turn = { type: "agent_end", messages: [{ role: "assistant", stopReason }] };
+      await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }), turn);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      expect(server.requests).toHaveLength(asked);
+    },
+  );
+
   test("asks nobody when PI_OFFLINE is set", async () => {
     const server = await sim();
     const store = await storeOf();
