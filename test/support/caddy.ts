@@ -44,9 +44,7 @@ https://localhost:${port} {
       trusted_ca_cert_file "${options.clientCa}"
     }
   }
-  reverse_proxy ${options.upstream} {
-    flush_interval -1
-  }
+  reverse_proxy ${options.upstream}
 }
 `;
 }

@@ -5,10 +5,17 @@ import { describe, test } from "vitest";
 /** The Debian package that brings each program which a real suite may need. */
 const DEBIAN_PACKAGES = {
   caddy: "caddy",
+  certutil: "libnss3-tools",
+  curl: "curl",
   openssl: "openssl",
+  pk12util: "libnss3-tools",
   ssh: "openssh-client",
+  "ssh-copy-id": "openssh-client",
   sshd: "openssh-server",
+  systemctl: "systemd",
+  "systemd-analyze": "systemd",
   tmux: "tmux",
+  visudo: "sudo",
 } as const;
 
 export type Program = keyof typeof DEBIAN_PACKAGES;
