@@ -1,0 +1,101 @@
+/** Which names of keys, flags and variables stand before a secret, and which of their values are none. */
+
+/** Longest end of a name that is looked at: a longer one is no name, and may not cost time. */
+const MAX_NAME_LENGTH = 64;
+
+/** What such a name always has in it, for a quick no. */
+export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft/i;
+
+const STRONG =
+  /^(password|passwd|passphrase|passcode|secret|credential|authori[sz]ation|bearer|cookie|apikey|apitoken)s?$/;
+const KEY =
+  /^(api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing|storage)keys?$/;
+const TOKENS =
+  /^(access|api|auth|bearer|csrf|deploy|gh|github|gitlab|hf|id|personal|refresh|secret|session|user)tokens?$/;
+const AUTH = /^(basic|http|proxy)auth$/;
+
+/** What follows the name of a secret when the value is something about it: where it lies, how long it is. */
+const ABOUT = new Set(
+  (
+    "file files fname filename path paths dir folder name names id ids type url uri header headers count limit len " +
+    "length size max min rate ttl budget policy required enabled prefix field env var ref check expiry expires " +
+    "timeout mode provider location store manager endpoint"
+  ).split(" "),
+);
+
+/** Words before `token` that make it a piece of text, as in a model's metadata. */
+const MODEL_TOKENS = new Set(
+  (
+    "add audio begin bos cls current each end eog eom eos eot eou every fim first generated image input last lf " +
+    "mask max mid min n next nl num output pad per pre predicted prefix prev previous prompt rep sampled sep single " +
+    "special start stop suf suffix system think tool unk video vision word"
+  ).split(" "),
+);
+
+/** The words of a name in lower case, however they are joined; numbers at its end are left out. */
+function partsOf(name: string): string[] {
+  const words = name
+    .slice(-MAX_NAME_LENGTH)
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replace(/([A-Z])([A-Z][a-z])/g, "$1 $2")
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter((word) => word !== "");
+  while (/^\d+$/.test(words.at(-1) ?? "")) words.pop();
+  const last = words.pop();
+  return last === undefined ? [] : [...words, last.replace(/\d+$/, "")];
+}
+
+function isTokenName(parts: readonly string[]): boolean {
+  const last = parts.at(-1) ?? "";
+  const before = parts.at(-2) ?? "";
+  return last === "token" ? !MODEL_TOKENS.has(before) : TOKENS.test(last) || TOKENS.test(before + last);
+}
+
+/**
+ * Whether a key, flag or variable of this name holds a secret: `apiKeys`, `--api-key`, `HF_TOKEN`, `db-password`.
+ * Names of files and figures (`--api-key-file`, `max_tokens`, `eos_token`, `--token-rate`) do not.
+ *
+ * @param name in any spelling: camel, snake, kebab or upper case, with or without dashes before it
+ */
+export function isSecretName(name: string): boolean {
+  if (/^-hft$/.test(name)) return true;
+  if (!SUSPICIOUS.test(name.slice(-MAX_NAME_LENGTH))) return false;
+  const parts = partsOf(name);
+  const last = parts.at(-1) ?? "";
+  if (ABOUT.has(last)) return false;
+  if (isTokenName(parts)) return true;
+  if (parts.length > 1 && (last === "pass" || last === "pwd")) return parts.at(-2) !== "old";
+  return parts.some((part, at) => {
+    const before = parts[at - 1] ?? "";
+    // `--cors-credentials` is a switch.
+    if (STRONG.test(part)) return before !== "cors" && before !== "allow";
+    return KEY.test(part) || KEY.test(before + part) || AUTH.test(before + part);
+  });
+}
+
+/** Whether a number behind this name is a figure: so it is for `token`, and not for `password`. */
+export function mayCount(name: string): boolean {
+  return isTokenName(partsOf(name));
+}
+
+/** Whether the word before a lone `token` makes it a piece of text, as in `EOS token = 2`. */
+export function isModelToken(wordBefore: string): boolean {
+  return MODEL_TOKENS.has(wordBefore.toLowerCase());
+}
+
+/** Whether the parameter of an address holds a secret; `key` and `sig` do, there. */
+export function isSecretParameter(name: string): boolean {
+  return isSecretName(name) || /^(key|sig|signature|x-amz-(signature|credential))$/i.test(name);
+}
+
+/** Whether a macro of this name holds a secret; `key` does, there, where no file is meant. */
+export function isSecretMacro(name: string): boolean {
+  return isSecretName(name) || (/keys?$/i.test(name) && !/(ssl|tls|cache).?keys?$/i.test(name));
+}
+
+/** Whether a value hides nothing: a switch, nothing at all, or a figure where the name allows one. */
+export function isPlainValue(value: string, name: string): boolean {
+  if (/^(true|false|on|off|yes|no|null|none|~|)$/i.test(value)) return true;
+  return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && mayCount(name);
+}
