@@ -12,10 +12,11 @@ import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
-import { cleanText, ServerError, sentenceOf } from "./server/errors.ts";
+import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
+import { processFault } from "./server/load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
 import { wordedFor } from "./wording.ts";
@@ -47,8 +48,6 @@ export interface TurnParts {
 
 const CHAT_PATH = "/v1/chat/completions";
 
-const LOG_LINES = 6;
-const LOG_LINE_CHARACTERS = 300;
 const RETRY_BASE_MS = 1000;
 
 /** Timers may fire a little early; an answer of `/running` is shared for a second. */
@@ -255,15 +254,9 @@ class Turn {
     verdict: Exclude<Verdict, { kind: "wait" | "unknown field" }>,
   ): Promise<ServerError> {
     if (verdict.kind === "failed") return verdict.error;
-    const log = await server.logTail(this.#model.id, LOG_LINES, this.#signal);
-    const lines = log.map((line) => cleanText(line, LOG_LINE_CHARACTERS));
-    const reason = verdict.kind === "load failed" ? `: ${verdict.reason}` : "";
-    const quote = lines.length === 0 ? reason : `${reason}\nIts log ends with:\n${lines.join("\n")}`;
-    const what =
-      verdict.kind === "load failed"
-        ? "could not be loaded"
-        : "crashed twice while it worked on this request";
-    return new ServerError(`${this.#model.name} ${what}${quote}`, { link: "model", remedy: "none", quote });
+    const isLoad = verdict.kind === "load failed";
+    const what = isLoad ? "could not be loaded" : "crashed twice while it worked on this request";
+    return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 
   #tell(activity: Activity): void {

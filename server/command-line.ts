@@ -2,6 +2,8 @@ import { split } from "shlex";
 
 /** What the flags of a llama-server's command line tell. */
 export interface CommandLine {
+  /** `--ctx-size`: tokens for all slots together. */
+  contextSize: number | undefined;
   /** Tokens a single request may use: `--ctx-size` divided by the slots. */
   context: number | undefined;
   /** Embedding or reranking: not a chat model. */
@@ -42,12 +44,12 @@ export function readCommandLine(command: string): CommandLine {
   try {
     words = split(command.replace(/\\\r?\n/g, " "));
   } catch {
-    return { context: undefined, isChat: true };
+    return { contextSize: undefined, context: undefined, isChat: true };
   }
   const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
   const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
-  if (total === undefined) return { context: undefined, isChat };
+  if (total === undefined) return { contextSize: undefined, context: undefined, isChat };
   // One KV cache for all slots: each request may use the whole window.
   const slots = isUnified(words) ? 1 : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
-  return { context: Math.floor(total / slots) || undefined, isChat };
+  return { contextSize: total, context: Math.floor(total / slots) || undefined, isChat };
 }

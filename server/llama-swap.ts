@@ -2,7 +2,7 @@ import type { Config } from "../config.ts";
 import { routeFor } from "../config.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
-import { flag, type JsonRecord, list, record } from "./json.ts";
+import { count, flag, type JsonRecord, list, record } from "./json.ts";
 import {
   type LiveFacts,
   type ModelFacts,
@@ -112,7 +112,7 @@ export class LlamaSwap {
   /** Only for ids that `/running` shows as ready: any other would be loaded by it. */
   #upstream(
     id: string,
-    route: "props" | "slots",
+    route: "props" | "slots" | "v1/models",
     limits: { signal?: AbortSignal | undefined; timeoutMs: number },
   ): Promise<unknown> {
     if (this.#mayMeanAnother(id)) return Promise.resolve(undefined);
@@ -141,6 +141,25 @@ export class LlamaSwap {
       () => undefined,
     );
     return list(slots).some((slot) => flag(record(slot)?.is_processing) === true);
+  }
+
+  /**
+   * The window of a loaded model, and the one that it was trained for.
+   *
+   * @param id of a model that `/running` shows as ready
+   * @throws {ServerError}
+   */
+  async liveContext(
+    id: string,
+    signal?: AbortSignal,
+  ): Promise<{ tokens: number | undefined; trained: number | undefined }> {
+    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const [props, models] = await Promise.all([
+      this.#upstream(id, "props", limits),
+      this.#upstream(id, "v1/models", limits).catch(() => undefined),
+    ]);
+    const meta = record(record(list(record(models)?.data)[0])?.meta);
+    return { tokens: parseProps(props).context, trained: count(meta?.n_ctx_train) };
   }
 
   /** Posts a chat/completions body; the answer's headers come when the model is loaded and the server answers. */

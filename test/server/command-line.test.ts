@@ -83,7 +83,11 @@ describe("the context window", () => {
 
 describe("the kind of model", () => {
   test.each(["--embedding", "--embeddings", "--rerank", "--reranking"])("%s cannot chat", (flag) => {
-    expect(readCommandLine(`llama-server -m x.gguf ${flag} -c 512`)).toEqual({ context: 512, isChat: false });
+    expect(readCommandLine(`llama-server -m x.gguf ${flag} -c 512`)).toEqual({
+      contextSize: 512,
+      context: 512,
+      isChat: false,
+    });
   });
 
   test.each([
@@ -98,4 +102,11 @@ describe("the kind of model", () => {
 
 test("a command line of a megabyte is read within its own length", () => {
   expect(contextOf(`llama-server ${"--flag value ".repeat(80_000)}-c 4096`)).toBe(4096);
+});
+
+test("tells the size for all slots beside the share of one", () => {
+  expect(readCommandLine("llama-server -c 8192 --parallel 4")).toMatchObject({
+    contextSize: 8192,
+    context: 2048,
+  });
 });

@@ -1,0 +1,116 @@
+/** Who is at work on the server at this moment, for those who are about to cut it off. */
+
+import { routeFor } from "../config.ts";
+import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
+import { readEvents } from "./events.ts";
+import { flag, record } from "./json.ts";
+import type { LlamaSwap } from "./llama-swap.ts";
+import { mistakenFor } from "./meant-model.ts";
+import { runningNow } from "./running-now.ts";
+
+/** For the whole answer, and for the events before the slots are asked instead. */
+const LIMIT_MS = 2000;
+const EVENTS_MS = 1200;
+
+export interface ModelRequests {
+  model: string;
+  total: number;
+  /** How long the longest of them has gone on, where that is told. */
+  longestMs: number | undefined;
+  /** Whose they are, as far as that is told; each once. */
+  clients: readonly Client[];
+}
+
+export interface InFlight {
+  /** llama-swap itself, the slots of what is loaded, or nobody. */
+  source: "events" | "slots" | "nobody";
+  /** Undefined: not known, which is not the same as none. From `slots` there may be more that wait. */
+  total: number | undefined;
+  /** Their sum may be below `total`: llama-swap v192 to v234 tells the number alone. */
+  models: readonly ModelRequests[];
+}
+
+const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
+
+/**
+ * Asks which requests are in flight, at most two seconds: llama-swap's events, or where it tells nothing the slots of
+ * the models that are ready. Loads nothing.
+ *
+ * @throws the signal's reason, and nothing else
+ */
+export async function requestsInFlight(server: LlamaSwap, signal: AbortSignal): Promise<InFlight> {
+  signal.throwIfAborted();
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
+  const told = await toldRequests(server, limit);
+  signal.throwIfAborted();
+  if (told?.listed !== undefined || told?.total === 0) {
+    return { source: "events", total: told.total, models: byModel(told.listed ?? []) };
+  }
+  const slots = await busyModels(server, limit).catch(() => UNKNOWN);
+  signal.throwIfAborted();
+  return told === undefined ? slots : { source: "events", total: told.total, models: slots.models };
+}
+
+/** What the events tell first, where they tell it in time. */
+async function toldRequests(server: LlamaSwap, signal: AbortSignal): Promise<RequestsInFlight | undefined> {
+  const heard = new AbortController();
+  const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(EVENTS_MS)]);
+  let told: RequestsInFlight | undefined;
+  const onRequests = (requests: RequestsInFlight): void => {
+    told ??= requests;
+    heard.abort();
+  };
+  await readEvents(server, { onRequests }, stop).catch(() => undefined);
+  return told;
+}
+
+function byModel(listed: readonly RequestInFlight[]): ModelRequests[] {
+  return [...Map.groupBy(listed, ({ model }) => model)].map(([model, requests]) => {
+    const known = requests.flatMap(({ elapsedMs }) => (elapsedMs === undefined ? [] : [elapsedMs]));
+    const clients = requests
+      .map(({ client }) => client)
+      .filter(({ agent, session, address }) => (agent ?? session ?? address) !== undefined);
+    return {
+      model,
+      total: requests.length,
+      longestMs: known.length === 0 ? undefined : Math.max(...known),
+      clients: [...new Map(clients.map((client) => [JSON.stringify(client), client])).values()],
+    };
+  });
+}
+
+async function busyModels(server: LlamaSwap, signal: AbortSignal): Promise<InFlight> {
+  const running = await runningNow(server, signal);
+  if (running === undefined) {
+    const total = await busySlots(server, "/slots", signal);
+    return total === undefined ? UNKNOWN : { source: "slots", total, models: [] };
+  }
+  // While models come and go, a question to one of them could bring it back.
+  if (running.some(({ state }) => state !== "ready")) return UNKNOWN;
+  const counts = await Promise.all(
+    running.map(async ({ id }) => ({ model: id, total: await slotsOf(server, id, signal) })),
+  );
+  const models = counts.flatMap(({ model, total = 0 }) =>
+    total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
+  );
+  if (models.length === 0 && counts.some(({ total }) => total === undefined)) return UNKNOWN;
+  return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models };
+}
+
+/** Only for a model that is ready: any other would be loaded by it. */
+async function slotsOf(server: LlamaSwap, id: string, signal: AbortSignal): Promise<number | undefined> {
+  try {
+    if ((await mistakenFor(server, id, signal)) !== undefined) return undefined;
+  } catch {
+    return undefined;
+  }
+  return busySlots(server, routeFor("/upstream/<id>/slots", id), signal);
+}
+
+/** How many slots work; undefined where the server does not tell (`--no-slots`, or not a llama-server). */
+async function busySlots(server: LlamaSwap, path: string, signal: AbortSignal): Promise<number | undefined> {
+  const answer = await server.http.json(path, { signal, timeoutMs: LIMIT_MS }).catch(() => undefined);
+  if (!Array.isArray(answer) || answer.length === 0) return undefined;
+  const states = answer.map((slot) => flag(record(slot)?.is_processing));
+  return states.includes(undefined) ? undefined : states.filter(Boolean).length;
+}

@@ -1,0 +1,33 @@
+/** Which model llama-swap takes `/upstream/<id>/…` for. */
+import { list, record, text } from "./json.ts";
+import type { LlamaSwap } from "./llama-swap.ts";
+import { releaseOf, serverVersion } from "./version.ts";
+
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** From this release on the longest id with which the path begins is meant. */
+const LONGEST_MATCH = 228;
+
+/**
+ * The id of another model that llama-swap may take `/upstream/<id>/…` for, and load: before v228 the shortest id with
+ * which the path begins is meant, also of an encoded path. Asks nothing where the id has no slash.
+ *
+ * @throws {ServerError} where the list of models cannot be had; the signal's reason
+ */
+export async function mistakenFor(
+  server: LlamaSwap,
+  id: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (!id.includes("/")) return undefined;
+  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  const models = list(record(await server.http.json(server.config.modelsPath, limits))?.data).map(record);
+  // From v236 on every model has a status.
+  const shorter = models
+    .filter((entry) => entry?.status === undefined)
+    .map((entry) => text(entry?.id))
+    .find((other) => other !== undefined && id.startsWith(`${other}/`));
+  if (shorter === undefined) return undefined;
+  const release = releaseOf((await serverVersion(server, signal)).version);
+  return release !== undefined && release >= LONGEST_MATCH ? undefined : shorter;
+}

@@ -1,0 +1,174 @@
+import { describe, expect, test } from "vitest";
+import { requestsInFlight } from "../../server/in-flight.ts";
+import { LlamaSwap } from "../../server/llama-swap.ts";
+import { startSim } from "../../sim/server.ts";
+import { eventually } from "../sim/client.ts";
+import { byPath, cannedServer, frame } from "./canned.ts";
+import { clientOf, kept } from "./wire.ts";
+
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const CONFIG = `
+models:
+  slow: { cmd: "${CMD} --token-rate 20 --parallel 2" }
+  idle: { cmd: "${CMD}" }
+`;
+const UNKNOWN = { source: "nobody", total: undefined, models: [] };
+const NEVER = new AbortController().signal;
+
+/** A server whose events are these frames, and stay open. */
+const eventServer = (frames: string[], answers: Record<string, unknown> = {}) =>
+  cannedServer((request, response) => {
+    if (request.url !== "/api/events") return byPath(answers)(request, response);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    for (const piece of frames) response.write(piece);
+  });
+
+const working = (...states: boolean[]): unknown => states.map((is_processing) => ({ is_processing }));
+
+describe("told by the events", () => {
+  test("are whose, of which model and since when, and nothing is loaded", async () => {
+    const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
+    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+    expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
+    const hangUp = new AbortController();
+    const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });
+    const headers = { "user-agent": "pi/1", "x-session-id": "s-7" };
+    await Promise.all([swap.chat(body, headers, hangUp.signal), swap.chat(body, headers, hangUp.signal)]);
+    const told = await requestsInFlight(swap, NEVER);
+    expect(told).toEqual({
+      source: "events",
+      total: 2,
+      models: [
+        {
+          model: "slow",
+          total: 2,
+          longestMs: expect.any(Number),
+          clients: [{ agent: "pi/1", session: "s-7", address: "127.0.0.1" }],
+        },
+      ],
+    });
+    hangUp.abort();
+    await eventually(async () => expect((await requestsInFlight(swap, NEVER)).total).toBe(0));
+    expect(sim.starts).toEqual({ slow: 1 });
+    expect(sim.requests.map(({ path }) => path)).not.toContain("/running");
+  });
+
+  test("are had at once, and keep no connection open", async () => {
+    const began = performance.now();
+    const { swap, connections } = await eventServer([frame("inflight", { operation: "snapshot" })]);
+    expect((await requestsInFlight(swap, NEVER)).total).toBe(0);
+    expect(performance.now() - began).toBeLessThan(1000);
+    await eventually(() => expect(connections()).toBe(0));
+  });
+
+  test("as a number alone are completed by the slots", async () => {
+    const { swap } = await eventServer([frame("inflight", { total: 3 })], {
+      "/running": { running: [{ model: "m", state: "ready" }] },
+      "/upstream/m/slots": working(true, false, true),
+    });
+    expect(await requestsInFlight(swap, NEVER)).toEqual({
+      source: "events",
+      total: 3,
+      models: [{ model: "m", total: 2, longestMs: undefined, clients: [] }],
+    });
+  });
+
+  test("as none need no more questions", async () => {
+    const { swap, requests } = await eventServer([frame("inflight", { total: 0 })]);
+    expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
+    expect(requests).toEqual(["GET /api/events"]);
+  });
+
+  test("too late, or never, give way to the slots within two seconds", async () => {
+    const { swap } = await eventServer([frame("modelStatus", [])], {
+      "/running": { running: [{ model: "m", state: "ready" }] },
+      "/upstream/m/slots": working(false),
+    });
+    const began = performance.now();
+    expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "slots", total: 0, models: [] });
+    expect(performance.now() - began).toBeLessThan(2200);
+  });
+});
+
+describe("told by the slots", () => {
+  const told = async (running: unknown, more: Record<string, unknown> = {}) => {
+    const { swap, requests } = await cannedServer(byPath({ "/running": running, ...more }));
+    return { answer: await requestsInFlight(swap, NEVER), requests };
+  };
+  const ready = (...ids: string[]) => ({ running: ids.map((model) => ({ model, state: "ready" })) });
+
+  test("are counted for each ready model", async () => {
+    const { answer } = await told(ready("a", "b", "c"), {
+      "/upstream/a/slots": working(true, true),
+      "/upstream/b/slots": working(false),
+      "/upstream/c/slots": 501,
+    });
+    expect(answer).toEqual({
+      source: "slots",
+      total: 2,
+      models: [{ model: "a", total: 2, longestMs: undefined, clients: [] }],
+    });
+  });
+
+  test.each([
+    ["no slots", 501],
+    ["an empty list", []],
+    ["slots of another form", [{ id: 0, state: 1 }]],
+    ["no list", { is_processing: true }],
+  ])("are unknown, not none, with %s", async (_, slots) => {
+    expect((await told(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
+  });
+
+  test("are none where nothing is loaded", async () => {
+    expect((await told(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
+  });
+
+  test.each(["starting", "stopping", "sleepy"])(
+    "are not asked while a model is %s: that could load another again",
+    async (state) => {
+      const models = [
+        { model: "m", state: "ready" },
+        { model: "other", state },
+      ];
+      const { answer, requests } = await told({ running: models });
+      expect(answer).toEqual(UNKNOWN);
+      expect(requests).toEqual(["GET /api/events", "GET /running"]);
+    },
+  );
+
+  test("are not asked of an id that an old llama-swap takes for another", async () => {
+    const { answer, requests } = await told(ready("org/m"), {
+      "/v1/models": { data: [{ id: "org" }, { id: "org/m" }] },
+    });
+    expect(answer).toEqual(UNKNOWN);
+    expect(requests.join()).not.toContain("/upstream");
+  });
+
+  test("of a plain llama-server are its own", async () => {
+    const { answer } = await told(404, { "/slots": working(true, false) });
+    expect(answer).toEqual({ source: "slots", total: 1, models: [] });
+  });
+});
+
+describe("a server that does not answer", () => {
+  test("is unknown after two seconds", async () => {
+    const { swap, connections } = await cannedServer(() => {});
+    const began = performance.now();
+    expect(await requestsInFlight(swap, NEVER)).toEqual(UNKNOWN);
+    expect(performance.now() - began).toBeLessThan(2500);
+    await eventually(() => expect(connections()).toBe(0));
+  });
+
+  test("is left at once when the signal is aborted", async () => {
+    const { swap, requests, connections } = await cannedServer(() => {});
+    const abort = new AbortController();
+    const reason = new Error("enough");
+    const asking = requestsInFlight(swap, abort.signal);
+    await eventually(() => expect(requests).toHaveLength(1));
+    abort.abort(reason);
+    await expect(asking).rejects.toBe(reason);
+    await eventually(() => expect(connections()).toBe(0));
+    await expect(requestsInFlight(swap, abort.signal)).rejects.toBe(reason);
+    expect(requests).toHaveLength(1);
+  });
+});

@@ -1,0 +1,274 @@
+/** Loads on the stand-in, over mutual TLS. Time passes faster there and here by the same factor. */
+import { afterEach, describe, expect, test } from "vitest";
+import type { Clock } from "../../server/clock.ts";
+import { LlamaSwap } from "../../server/llama-swap.ts";
+import { type Loaded, type LoadProgress, loadModel } from "../../server/load.ts";
+import { runningNow } from "../../server/running-now.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { FakeClock } from "../fake-clock.ts";
+import { eventually } from "../sim/client.ts";
+import { fastClock } from "./fast-clock.ts";
+import { clientOf, faultOf, kept } from "./wire.ts";
+
+const SPEED = 20;
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const CONFIG = `
+healthCheckTimeout: 15
+models:
+  quick: { cmd: "${CMD}" }
+  slow: { cmd: "${CMD} --load 8" }
+  answers: { cmd: "${CMD} --token-rate 2 --stop-delay 4 --parallel 2" }
+  fails: { cmd: "${CMD} --load 9 --fail-after 1" }
+  missing: { cmd: "/nonexistent/llama-server --port \${PORT}" }
+  hangs: { cmd: "${CMD} --never-healthy" }
+  unchecked: { cmd: "${CMD} --load 4", checkEndpoint: none }
+  dies: { cmd: "${CMD} --load 4 --fail-after 1", checkEndpoint: none }
+  single: { cmd: "${CMD} --token-rate 2", concurrencyLimit: 1 }
+  "org/sp ace:Q4": { cmd: "${CMD} --load 2" }
+`;
+
+interface Run {
+  reports: LoadProgress[];
+  kinds(): string[];
+  loading: Promise<Loaded>;
+  abort: AbortController;
+}
+
+let sim: Sim | undefined;
+afterEach(() => {
+  sim = undefined;
+});
+
+async function begin(
+  id: string,
+  env: Record<string, string> = {},
+  clock: Clock = fastClock(SPEED),
+): Promise<Run & { sim: Sim; swap: LlamaSwap }> {
+  sim ??= await kept(startSim({ config: CONFIG, speed: SPEED }));
+  const on = sim;
+  const swap = await kept(new LlamaSwap(clientOf(on.url, on.certsDir, env)));
+  const reports: LoadProgress[] = [];
+  const abort = new AbortController();
+  const report = (progress: LoadProgress): void => {
+    reports.push(progress);
+  };
+  const loading = loadModel(swap, id, { report, signal: abort.signal, clock });
+  loading.catch(() => {});
+  await kept({ close: async () => [abort.abort(), await loading.catch(() => {})] });
+  const kinds = (): string[] =>
+    reports.map(({ kind }) => kind).filter((kind, at, all) => kind !== all[at - 1]);
+  return { reports, kinds, loading, abort, sim: on, swap };
+}
+
+/** Keeps `answers` at work until the returned function is called. */
+async function chat(id = "answers"): Promise<() => void> {
+  sim ??= await kept(startSim({ config: CONFIG, speed: SPEED }));
+  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const body = JSON.stringify({ model: id, messages: [{ role: "user", content: "hi" }], stream: true });
+  const hangUp = new AbortController();
+  expect((await swap.chat(body, {}, hangUp.signal)).status).toBe(200);
+  return () => hangUp.abort();
+}
+
+const elapsed = (reports: LoadProgress[]): number[] =>
+  reports.flatMap((report) => (report.kind === "loading" ? [report.elapsedMs] : []));
+
+const states = async (swap: LlamaSwap): Promise<unknown> =>
+  (await runningNow(swap, AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
+
+describe("a model is loaded", () => {
+  test("with its progress, and is ready when it is said to be", async () => {
+    const run = await begin("slow");
+    const { wasLoaded, loadMs } = await run.loading;
+    expect(wasLoaded).toBe(false);
+    expect(loadMs).toBeGreaterThan(7000);
+    expect(run.kinds()).toEqual(["loading", "ready"]);
+    const counts = elapsed(run.reports);
+    expect(counts.length).toBeGreaterThan(8);
+    expect(counts).toEqual([...counts].sort((a, b) => a - b));
+    expect(await states(run.swap)).toEqual([["slow", "ready"]]);
+    const looks = run.sim.requests.filter(({ path }) => path === "/running").length;
+    expect(looks).toBeLessThan(9);
+  });
+
+  test("once, and is found loaded the next time", async () => {
+    await (await begin("quick")).loading;
+    // No time passes, so that what is done besides after a while is not done.
+    const run = await begin("quick", {}, new FakeClock());
+    expect(await run.loading).toEqual({ wasLoaded: true, loadMs: undefined });
+    expect(run.reports).toEqual([{ kind: "ready" }]);
+    expect(run.sim.requests.filter(({ path }) => path === "/api/events")).toHaveLength(1);
+    expect(run.sim.starts).toEqual({ quick: 1 });
+  });
+
+  test("whatever characters its id has", async () => {
+    const run = await begin("org/sp ace:Q4");
+    expect((await run.loading).wasLoaded).toBe(false);
+    expect(run.sim.requests.map(({ path }) => path)).toContain("/upstream/org%2Fsp%20ace%3AQ4/health");
+  });
+
+  test("by the path that is configured", async () => {
+    const run = await begin("quick", { AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/v1/models" });
+    await run.loading;
+    expect(run.sim.requests.map(({ path }) => path)).toContain("/upstream/quick/v1/models");
+  });
+
+  test("after another that answers somebody, which is let finish", async () => {
+    const finish = await chat();
+    const run = await begin("quick");
+    await eventually(() =>
+      expect(run.reports.at(-1)).toEqual({ kind: "waiting", for: "answers", requests: 1 }),
+    );
+    finish();
+    const { loadMs } = await run.loading;
+    expect(run.kinds().slice(0, 2)).toEqual(["waiting", "stopping"]);
+    expect(run.reports).toContainEqual({ kind: "stopping", model: "answers" });
+    expect(run.kinds().at(-1)).toBe("ready");
+    // Neither the waiting nor the four seconds of stopping are the load's.
+    expect(loadMs).toBeLessThan(3500);
+    expect(run.sim.starts).toEqual({ answers: 1, quick: 1 });
+  });
+
+  test("though llama-swap says ready before it is (checkEndpoint none)", async () => {
+    const run = await begin("unchecked");
+    const { loadMs } = await run.loading;
+    expect(loadMs).toBeGreaterThan(3500);
+    const asked = run.sim.requests.filter(({ path }) => path === "/upstream/unchecked/health");
+    expect(asked.length).toBeGreaterThan(1);
+    expect([502, 503]).toContain(asked[0]?.status);
+    expect(asked.at(-1)?.status).toBe(200);
+    expect(run.kinds()).toEqual(["loading", "ready"]);
+    expect(run.sim.starts).toEqual({ unchecked: 1 });
+  });
+
+  test("when it has fewer requests than it may have", async () => {
+    const finish = await chat("single");
+    const run = await begin("single");
+    await eventually(() => expect(run.kinds()).toEqual(["busy"]));
+    finish();
+    expect((await run.loading).wasLoaded).toBe(true);
+    const asked = run.sim.requests.filter(({ path }) => path === "/upstream/single/health");
+    expect(asked[0]?.status).toBe(429);
+    expect(asked.at(-1)?.status).toBe(200);
+  });
+
+  test("anew when a reload of the configuration breaks the load off", async () => {
+    const run = await begin("slow");
+    await eventually(() => expect(run.sim.starts).toEqual({ slow: 1 }));
+    await eventually(() => expect(elapsed(run.reports).at(-1)).toBeGreaterThan(2000));
+    await run.sim.reload();
+    const { loadMs } = await run.loading;
+    expect(loadMs).toBeGreaterThan(7000);
+    // Counted from its new beginning.
+    const counts = elapsed(run.reports);
+    expect(counts.some((count, at) => count < (counts[at - 1] ?? 0))).toBe(true);
+    expect(run.sim.starts).toEqual({ slow: 2 });
+  });
+});
+
+describe("a load that fails", () => {
+  test("says why, with the end of the model's log", async () => {
+    const fault = await faultOf((await begin("fails")).loading);
+    expect(fault.message).toMatch(
+      /^fails could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\n/,
+    );
+    expect(fault.message).toContain("cudaMalloc failed: out of memory");
+    expect(fault.message.split("\n").at(-1)).toContain("failed to load model");
+    expect([fault.link, fault.remedy]).toEqual(["model", "none"]);
+  });
+
+  test("without a log says what llama-swap says", async () => {
+    const fault = await faultOf((await begin("missing")).loading);
+    expect(fault.message).toMatch(/^missing could not be loaded: unspecific error: failed to start command/);
+    expect(fault.message).not.toContain("log ends");
+  });
+
+  test("because it never gets healthy", async () => {
+    const fault = await faultOf((await begin("hangs")).loading);
+    expect(fault.message).toContain(
+      "hangs could not be loaded: unspecific error: health check timed out after 15s",
+    );
+  });
+
+  test("because its process ends unwatched (checkEndpoint none), twice", async () => {
+    const run = await begin("dies");
+    const fault = await faultOf(run.loading);
+    expect(fault.message).toMatch(/^dies could not be loaded: its process ended\nIts log ends with:\n/);
+    expect(run.sim.starts).toEqual({ dies: 2 });
+  });
+
+  test("because somebody unloads it, twice", async () => {
+    const run = await begin("slow");
+    for (const starts of [1, 2]) {
+      await eventually(() => expect(run.sim.starts).toEqual({ slow: starts }));
+      const { body } = await run.swap.http.request({ method: "POST", path: "/api/models/unload/slow" });
+      await body.dump();
+    }
+    const fault = await faultOf(run.loading);
+    expect(fault.message).toMatch(/^slow was unloaded while it was loading, twice/);
+    expect(run.sim.starts).toEqual({ slow: 2 });
+  });
+
+  test("because there is no such model", async () => {
+    const run = await begin("nobody");
+    expect((await faultOf(run.loading)).message).toMatch(/^There is no model nobody on the server/);
+    expect(run.sim.starts).toEqual({});
+  });
+});
+
+describe("a load that takes too long", () => {
+  test("ends with what it is doing", async () => {
+    const fault = await faultOf((await begin("slow", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
+    expect(fault.message).toMatch(
+      /^slow was not loaded within 3 s \(timed out\): it has been loading for [34] s, and the server goes on with it\./,
+    );
+    expect(fault.remedy).toBe("retry");
+  });
+
+  test("ends with whom it waits for", async () => {
+    await chat();
+    const fault = await faultOf((await begin("quick", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
+    expect(fault.message).toContain(
+      "quick was not loaded within 3 s (timed out): answers has to go first and still has 1 request, which",
+    );
+  });
+});
+
+describe("a load that is given up", () => {
+  const REASON = new Error("enough");
+
+  test.each(["loading", "waiting", "stopping"] as const)(
+    "while it is %s ends at once, and leaves no connection",
+    async (stage) => {
+      const finish = stage === "loading" ? () => {} : await chat();
+      const run = await begin("slow");
+      if (stage === "stopping") {
+        await eventually(() => expect(run.kinds()).toContain("waiting"));
+        finish();
+      }
+      if (stage === "loading") await eventually(() => expect(run.sim.starts).toEqual({ slow: 1 }));
+      await eventually(() => expect(run.kinds()).toContain(stage));
+      run.abort.abort(REASON);
+      await expect(run.loading).rejects.toBe(REASON);
+      const count = run.reports.length;
+      finish();
+      await eventually(() => expect(run.sim.connections).toBeLessThanOrEqual(1));
+      await run.swap.close();
+      await eventually(() => expect(run.sim.connections).toBe(0));
+      expect(run.reports).toHaveLength(count);
+      // llama-swap goes on with a load that nobody waits for any more.
+      if (stage === "loading") {
+        const other = await kept(new LlamaSwap(clientOf(run.sim.url, run.sim.certsDir)));
+        await eventually(async () => expect(await states(other)).toEqual([["slow", "ready"]]));
+      }
+    },
+  );
+
+  test("before it began asks nothing", async () => {
+    const { swap, sim } = await begin("quick");
+    sim.requests.length = 0;
+    const options = { report: () => {}, signal: AbortSignal.abort(REASON) };
+    await expect(loadModel(swap, "slow", options)).rejects.toBe(REASON);
+    expect(sim.requests.filter(({ path }) => path.includes("slow"))).toEqual([]);
+  });
+});
