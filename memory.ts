@@ -1,0 +1,168 @@
+import { createHash } from "node:crypto";
+import { LockFile } from "./lock-file.ts";
+import {
+  boundedText,
+  isKey,
+  type LastFacts,
+  MAX_ID_LENGTH,
+  MAX_LOADS,
+  MAX_URL_LENGTH,
+  type ModelMemory,
+  readFacts,
+  readServers,
+  readSmallFile,
+  replaceFile,
+  type ServerMemory,
+  type Servers,
+  sweep,
+  targetOf,
+} from "./memory-file.ts";
+
+export type { LastFacts };
+
+const LOADS_THAT_COUNT = 5;
+
+function digest(commandLine: string): string {
+  return createHash("sha256").update(commandLine).digest("hex");
+}
+
+function median(values: readonly number[]): number | undefined {
+  const sorted = [...values].sort((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  const lower = sorted[Math.floor((sorted.length - 1) / 2)];
+  return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2;
+}
+
+/** A change of what is known of one model. */
+interface Change {
+  readonly url: string;
+  readonly id: string;
+  apply(model: ModelMemory): void;
+}
+
+/**
+ * What is remembered on this machine of servers and their models, in one file that several pi may share. To
+ * remember is a convenience: nothing here throws, and what cannot be read or written is not remembered. Servers
+ * are told apart by their URL, models by their id; an id of more than 256 characters is not remembered.
+ */
+export class Memory {
+  readonly #path: string;
+  readonly #now: () => number;
+  #waiting: Change[] = [];
+  #writing: Promise<void> | undefined;
+
+  /**
+   * @param path the file; its folder must be there, it itself comes with the first thing to remember
+   * @param now Unix time in milliseconds
+   */
+  constructor(path: string, now: () => number) {
+    this.#path = path;
+    this.#now = now;
+  }
+
+  /** How long the last loads of a model took, in milliseconds, the latest last: at most 20. */
+  async loadTimes(url: string, id: string): Promise<number[]> {
+    return (await this.#model(url, id))?.loads.map((load) => load.loadMs) ?? [];
+  }
+
+  /**
+   * How long a load will probably take, in milliseconds: the median of the last five.
+   *
+   * @param commandLine where it is known, only loads with the same one count
+   * @returns undefined when there were none
+   */
+  async expectedLoadMs(url: string, id: string, commandLine?: string): Promise<number | undefined> {
+    const command = commandLine === undefined ? undefined : digest(commandLine);
+    const loads = (await this.#model(url, id))?.loads ?? [];
+    const alike = loads.filter((load) => command === undefined || load.command === command);
+    return median(alike.slice(-LOADS_THAT_COUNT).map((load) => load.loadMs));
+  }
+
+  /** What was last known of a model. */
+  async facts(url: string, id: string): Promise<LastFacts | undefined> {
+    return (await this.#model(url, id))?.facts;
+  }
+
+  /**
+   * Remembers a load. Of the command line only its SHA-256 is kept.
+   *
+   * @returns when it is written, or will not be
+   */
+  async rememberLoad(
+    url: string,
+    id: string,
+    load: { commandLine: string | undefined; loadMs: number },
+  ): Promise<void> {
+    const { commandLine, loadMs } = load;
+    if (!Number.isFinite(loadMs) || loadMs < 0) return;
+    const command = commandLine === undefined ? undefined : digest(commandLine);
+    const apply = (model: ModelMemory): void => {
+      model.loads = [...model.loads, { command, loadMs }].slice(-MAX_LOADS);
+    };
+    await this.#change({ url, id, apply });
+  }
+
+  /**
+   * Remembers facts of a model; those that are left out stay, unless what is remembered was seen later.
+   *
+   * @returns when they are written, or will not be
+   */
+  async remember(url: string, id: string, facts: LastFacts): Promise<void> {
+    const read = readFacts(facts);
+    if (!read) return;
+    const apply = (model: ModelMemory): void => {
+      const isNewer = read.seenAt >= (model.facts?.seenAt ?? 0);
+      model.facts = isNewer ? { ...model.facts, ...read } : { ...read, ...model.facts };
+    };
+    await this.#change({ url, id, apply });
+  }
+
+  async #model(url: string, id: string): Promise<ModelMemory | undefined> {
+    return readServers(await readSmallFile(this.#path))
+      .get(url)
+      ?.models.get(id);
+  }
+
+  async #change(change: Change): Promise<void> {
+    if (!isKey(change.url, MAX_URL_LENGTH) || !isKey(change.id, MAX_ID_LENGTH)) return;
+    this.#waiting.push(change);
+    // What comes while a write is under way goes into the next one, together.
+    while (this.#waiting.includes(change)) {
+      this.#writing ??= this.#write().finally(() => {
+        this.#writing = undefined;
+      });
+      await this.#writing;
+    }
+  }
+  async #write(): Promise<void> {
+    const asked = [...this.#waiting];
+    try {
+      const target = await targetOf(this.#path);
+      await new LockFile(`${target}.lock`).hold(async () => {
+        const changes = this.#waiting;
+        this.#waiting = [];
+        await sweep(target);
+        const servers = readServers(await readSmallFile(target));
+        for (const change of changes) this.#apply(servers, change);
+        await replaceFile(target, boundedText(servers));
+      });
+    } catch {
+      // A folder that cannot be written, a full disk, somebody else's link: it is not remembered.
+    }
+    // Without the lock they were not taken; they are not tried again.
+    this.#waiting = this.#waiting.filter((change) => !asked.includes(change));
+  }
+
+  #apply(servers: Servers, change: Change): void {
+    const usedAt = this.#now();
+    const server: ServerMemory = servers.get(change.url) ?? { usedAt, models: new Map() };
+    const model: ModelMemory = server.models.get(change.id) ?? { usedAt, loads: [], facts: undefined };
+    server.usedAt = usedAt;
+    model.usedAt = usedAt;
+    change.apply(model);
+    server.models.delete(change.id);
+    server.models.set(change.id, model);
+    servers.delete(change.url);
+    servers.set(change.url, server);
+  }
+}

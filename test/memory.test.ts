@@ -1,0 +1,270 @@
+import {
+  chmodSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { Memory } from "../memory.ts";
+import { integer, pick, randomJson, seeded } from "./random.ts";
+
+const URL_ONE = "https://one.example";
+const folders: string[] = [];
+let folder = "";
+let file = "";
+let now = 1_800_000_000_000;
+let memory: Memory;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "memory-test-"));
+  folders.push(folder);
+  file = join(folder, "ai-server.json");
+  now = 1_800_000_000_000;
+  memory = new Memory(file, () => now);
+});
+afterAll(() => {
+  for (const path of folders) rmSync(path, { recursive: true, force: true });
+});
+
+const load = (loadMs: number, commandLine?: string) => ({ commandLine, loadMs });
+const modeOf = (path: string): number => statSync(path).mode & 0o777;
+
+describe("loads", () => {
+  test("are expected to take as long as the median of the last five", async () => {
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBeUndefined();
+    await memory.rememberLoad(URL_ONE, "a", load(90_000));
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBe(90_000);
+    for (const loadMs of [10, 40, 20, 30]) await memory.rememberLoad(URL_ONE, "a", load(loadMs));
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBe(30);
+    await memory.rememberLoad(URL_ONE, "a", load(20));
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBe(20);
+    expect(await memory.loadTimes(URL_ONE, "a")).toEqual([90_000, 10, 40, 20, 30, 20]);
+  });
+
+  test("of an even number give the middle", async () => {
+    for (const loadMs of [10, 20]) await memory.rememberLoad(URL_ONE, "a", load(loadMs));
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBe(15);
+  });
+
+  test("of another command line, model or server do not count", async () => {
+    await memory.rememberLoad(URL_ONE, "a", load(10, "llama-server -c 1"));
+    await memory.rememberLoad(URL_ONE, "a", load(100, "llama-server -c 2"));
+    await memory.rememberLoad(URL_ONE, "a", load(1000));
+    expect(await memory.expectedLoadMs(URL_ONE, "a", "llama-server -c 1")).toBe(10);
+    expect(await memory.expectedLoadMs(URL_ONE, "a", "llama-server -c 3")).toBeUndefined();
+    expect(await memory.expectedLoadMs(URL_ONE, "a")).toBe(100);
+    expect(await memory.expectedLoadMs(URL_ONE, "b")).toBeUndefined();
+    expect(await memory.expectedLoadMs("https://two.example", "a")).toBeUndefined();
+  });
+
+  test("leave no trace of the command line", async () => {
+    await memory.rememberLoad(URL_ONE, "a", load(10, "llama-server --api-key open-sesame"));
+    const content = readFileSync(file, "utf8");
+    expect(content).not.toContain("sesame");
+    expect(content).not.toContain("llama-server");
+    expect(content).toMatch(/"command":"[0-9a-f]{64}"/);
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, -1])("of %s ms are none", async (loadMs) => {
+    await memory.rememberLoad(URL_ONE, "a", load(loadMs));
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe("facts", () => {
+  test("come back, and keep what a later look did not tell", async () => {
+    expect(await memory.facts(URL_ONE, "a")).toBeUndefined();
+    await memory.remember(URL_ONE, "a", { trainedContext: 32_768, context: 4096, seenAt: 5 });
+    await memory.remember(URL_ONE, "a", { context: 8192, seenAt: 7 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ trainedContext: 32_768, context: 8192, seenAt: 7 });
+    await memory.rememberLoad(URL_ONE, "a", load(10));
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ trainedContext: 32_768, context: 8192, seenAt: 7 });
+  });
+
+  test("of an earlier moment do not replace later ones", async () => {
+    await memory.remember(URL_ONE, "a", { context: 8192, seenAt: 7 });
+    await memory.remember(URL_ONE, "a", { context: 1, trainedContext: 9, seenAt: 3 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ trainedContext: 9, context: 8192, seenAt: 7 });
+  });
+
+  test.each(["__proto__", "constructor", "toString", "hasOwnProperty", "Größe/模型:1 "])(
+    "of a server and a model called %s are kept like any other",
+    async (name) => {
+      expect(await memory.facts(name, name)).toBeUndefined();
+      expect(await memory.expectedLoadMs(name, name)).toBeUndefined();
+      await memory.remember(name, name, { context: 8192, seenAt: 7 });
+      expect(await new Memory(file, () => now).facts(name, name)).toEqual({ context: 8192, seenAt: 7 });
+      expect(await memory.facts(URL_ONE, name)).toBeUndefined();
+      expect(({} as Record<string, unknown>).context).toBeUndefined();
+    },
+  );
+
+  test("of an id that is too long, or empty, are not kept", async () => {
+    await memory.remember(URL_ONE, "x".repeat(257), { context: 1, seenAt: 1 });
+    await memory.remember(URL_ONE, "", { context: 1, seenAt: 1 });
+    await memory.remember("", "a", { context: 1, seenAt: 1 });
+    expect(readdirSync(folder)).toEqual([]);
+    await memory.remember(URL_ONE, "x".repeat(256), { context: 1, seenAt: 1 });
+    expect(await memory.facts(URL_ONE, "x".repeat(256))).toEqual({ context: 1, seenAt: 1 });
+  });
+});
+
+describe("the bounds", () => {
+  test("the models and servers that were not used for longest go", async () => {
+    for (let at = 0; at < 202; at += 1) {
+      now += 1;
+      await memory.remember(URL_ONE, `m${at}`, { context: at + 1, seenAt: now });
+      if (at === 199) await memory.rememberLoad(URL_ONE, "m0", load(1));
+    }
+    expect(await memory.facts(URL_ONE, "m0")).toBeDefined();
+    expect(await memory.facts(URL_ONE, "m1")).toBeUndefined();
+    expect(await memory.facts(URL_ONE, "m2")).toBeUndefined();
+    expect(await memory.facts(URL_ONE, "m3")).toBeDefined();
+    for (let at = 0; at < 16; at += 1) {
+      now += 1;
+      await memory.remember(`https://${at}.example`, "a", { context: 1, seenAt: now });
+    }
+    expect(await memory.facts(URL_ONE, "m0")).toBeUndefined();
+    expect(await memory.facts("https://0.example", "a")).toBeDefined();
+  });
+
+  test("a file that would be too large loses its oldest models, and can be read again", async () => {
+    const models: Record<string, unknown> = {};
+    const loads = Array.from({ length: 20 }, () => ({ command: "a".repeat(64), loadMs: 123_456.789 }));
+    for (let at = 0; at < 28; at += 1) models[`${"é".repeat(250)}${at}`] = { usedAt: at, loads };
+    const servers = Object.fromEntries(
+      Array.from({ length: 14 }, (_, at) => [`https://${at}`, { usedAt: 5, models }]),
+    );
+    writeFileSync(file, JSON.stringify({ version: 1, servers }));
+    expect(statSync(file).size).toBeLessThan(1_048_576);
+    const fill = Array.from({ length: 199 }, (_, at) => {
+      now += 1;
+      return Promise.all(
+        [1, 2, 3].map((loadMs) => memory.rememberLoad(URL_ONE, `${"é".repeat(250)}${at}`, load(loadMs, "x"))),
+      );
+    });
+    await Promise.all(fill);
+    expect(statSync(file).size).toBeLessThanOrEqual(1_048_576);
+    expect(statSync(file).size).toBeGreaterThan(500_000);
+    for (let at = 0; at < 40; at += 1)
+      for (let model = 0; model < 5; model += 1)
+        void memory.rememberLoad(`https://${at % 14}`, `n${at}-${model}`, load(1, "y"));
+    await memory.rememberLoad(URL_ONE, "newest", load(7));
+    expect(statSync(file).size).toBeLessThanOrEqual(1_048_576);
+    expect(await memory.expectedLoadMs(URL_ONE, "newest")).toBe(7);
+  });
+});
+
+describe("the file", () => {
+  test("is not there before there is something to remember", async () => {
+    await memory.loadTimes(URL_ONE, "a");
+    await memory.facts(URL_ONE, "a");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("is alone in its folder, and for its owner only", async () => {
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(readdirSync(folder)).toEqual(["ai-server.json"]);
+    expect(modeOf(file)).toBe(0o600);
+    chmodSync(file, 0o644);
+    await memory.remember(URL_ONE, "b", { context: 1, seenAt: 1 });
+    expect(modeOf(file)).toBe(0o600);
+    expect(await memory.facts(URL_ONE, "a")).toBeDefined();
+  });
+
+  test("is written where one's own link leads, and the link stays", async () => {
+    const target = join(folder, "dotfiles.json");
+    writeFileSync(target, "");
+    symlinkSync(target, file);
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(lstatSync(file).isSymbolicLink()).toBe(true);
+    expect(readFileSync(target, "utf8")).toContain(URL_ONE);
+    expect(modeOf(target)).toBe(0o600);
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ context: 1, seenAt: 1 });
+  });
+
+  test.each(["missing", "/dev/null", "."])("is not written through a link to %s", async (target) => {
+    symlinkSync(target, file);
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(readdirSync(folder)).toEqual(["ai-server.json"]);
+    expect(lstatSync(file).isSymbolicLink()).toBe(true);
+    expect(await memory.facts(URL_ONE, "a")).toBeUndefined();
+  });
+
+  test.runIf(process.getuid?.() === 0)("is not written through a link of somebody else", async () => {
+    const target = join(folder, "target.json");
+    writeFileSync(target, "mine");
+    symlinkSync(target, file);
+    lchownSync(file, 1234, 1234);
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(readFileSync(target, "utf8")).toBe("mine");
+  });
+
+  test("that is a folder, or lies in no folder, is no error", async () => {
+    mkdirSync(file);
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(readdirSync(folder)).toEqual(["ai-server.json"]);
+    const nowhere = new Memory(join(folder, "gone", "ai-server.json"), () => now);
+    await nowhere.remember(URL_ONE, "a", { context: 1, seenAt: 1 });
+    expect(await nowhere.facts(URL_ONE, "a")).toBeUndefined();
+  });
+
+  const damage = (content: string | Buffer): Promise<void> => {
+    writeFileSync(file, content);
+    return memory.remember(URL_ONE, "new", { context: 3, seenAt: 3 });
+  };
+
+  test.each([
+    "",
+    "null",
+    "[]",
+    "{",
+    '{"version":2,"servers":{"https://one.example":{"models":{"a":{"facts":{"context":1,"seenAt":1}}}}}}',
+    '{"servers":{"https://one.example":{"models":{"a":{"facts":{"context":1,"seenAt":1}}}}}}',
+    '{"version":1,"servers":{"https://one.example":{"models":{"a":{"facts":{"context":"x","seenAt":"y"}}}}}}',
+    '{"version":1,"servers":{"https://one.example":{"models":{"a":{"loads":[{"loadMs":"soon"},7,null]}}}}}',
+    "[".repeat(500_000),
+    " ".repeat(1_048_577),
+  ])("damaged in way %# counts as empty and is replaced", async (content) => {
+    writeFileSync(file, content);
+    expect((await memory.facts(URL_ONE, "a"))?.context).toBeUndefined();
+    expect(await memory.loadTimes(URL_ONE, "a")).toEqual([]);
+    await damage(content);
+    expect(await memory.facts(URL_ONE, "new")).toEqual({ context: 3, seenAt: 3 });
+  });
+
+  test("damaged anywhere is read without an error and written again", async () => {
+    for (let at = 0; at < 3; at += 1) {
+      await memory.rememberLoad(URL_ONE, `m${at}`, load(at + 1, "x"));
+      await memory.remember(URL_ONE, `m${at}`, { context: 9, seenAt: 9 });
+    }
+    const whole = readFileSync(file);
+    for (let seed = 1; seed <= 100; seed += 1) {
+      const random = seeded(seed);
+      const bytes = Buffer.from(whole);
+      if (seed % 3 === 0) await damage(bytes.subarray(0, integer(random, 0, bytes.length)));
+      else if (seed % 3 === 1) {
+        for (let hit = 0; hit < 3; hit += 1)
+          bytes[integer(random, 0, bytes.length - 1)] = integer(random, 0, 255);
+        await damage(bytes);
+      } else {
+        const value = randomJson(random, 4);
+        const server = {
+          [pick(random, [URL_ONE, "__proto__", ""])]: { models: { a: value, new: { loads: value } } },
+        };
+        await damage(JSON.stringify({ version: 1, servers: random() < 0.5 ? server : value }));
+      }
+      expect((await memory.facts(URL_ONE, "new"))?.context, `seed ${seed}`).toBe(3);
+    }
+    expect(readdirSync(folder)).toEqual(["ai-server.json"]);
+  });
+});
