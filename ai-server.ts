@@ -1,4 +1,5 @@
 /** The one object that leads to everything else: configuration, server, and the models last heard of. */
+import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
 import {
   baseUrlOf,
@@ -11,7 +12,8 @@ import {
   toServedModel,
 } from "./catalog.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
-import { sentenceOf } from "./server/errors.ts";
+import type { Memory } from "./memory.ts";
+import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 
@@ -54,6 +56,9 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: readonly ServedModel[] | undefined;
+  #memory: Promise<Memory> | undefined;
+  /** The command that changes the server at this moment. */
+  #changing: string | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
@@ -267,6 +272,36 @@ export class AiServer {
       persist: { models: [...models], checkedAt: this.#options.now() },
       update: () => this.#keep(models, baseUrlOf(config)),
     });
+  }
+
+  /** What is remembered on this machine. */
+  memory(): Promise<Memory> {
+    const { agentDir, now } = this.#options;
+    this.#memory ??= import("./memory.ts").then(
+      ({ Memory }) => new Memory(join(agentDir, "ai-server.json"), now),
+    );
+    return this.#memory;
+  }
+
+  /**
+   * Runs a command that changes the server, one at a time.
+   *
+   * @param what the command, as the user typed it
+   * @throws {ServerError} while another one runs
+   */
+  async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
+    if (this.#changing !== undefined) {
+      throw new ServerError(`${this.#changing} is still at work. Wait for its end; nothing was done.`, {
+        link: "configuration",
+        remedy: "none",
+      });
+    }
+    this.#changing = what;
+    try {
+      return await work();
+    } finally {
+      this.#changing = undefined;
+    }
   }
 
   /** Closes every connection. Idempotent; a later use opens them again. */

@@ -23,6 +23,9 @@ export const DEFAULTS = {
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
+  AI_SERVER_SSH_MODE: "direct",
+  AI_SERVER_SSH_TIMEOUT_MS: 10_000,
+  AI_SERVER_RESTART_TIMEOUT_MS: 60_000,
   AI_SERVER_MODELS_PATH: "/v1/models",
   AI_SERVER_RUNNING_PATH: "/running",
   AI_SERVER_UNLOAD_PATH: "/api/models/unload/<id>",
@@ -62,6 +65,14 @@ export interface Config extends ServerAddress {
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
   serviceUnit: string;
+  /** `wrapper`: the ssh key there runs `ai-server-admin` and nothing else. */
+  sshMode: "direct" | "wrapper";
+  /** For the ssh connection to be made. */
+  sshTimeoutMs: number;
+  /** For a restart, and again for the server to answer after it. */
+  restartTimeoutMs: number;
+  /** Runs on the server in the place of `systemctl --user restart <unit>`. */
+  restartCommand: string | undefined;
   modelsPath: string;
   runningPath: string;
   unloadPath: string;
@@ -181,6 +192,22 @@ function parseUnit(value: string): string {
   return value;
 }
 
+function parseSshMode(value: string): "direct" | "wrapper" {
+  if (value === "direct" || value === "wrapper") return value;
+  throw wrong("AI_SERVER_SSH_MODE", value, "it must be direct or wrapper.");
+}
+
+function parseRestartCommand(value: string | undefined): string | undefined {
+  if (value !== undefined && /\p{Cc}/u.test(value)) {
+    throw wrong(
+      "AI_SERVER_RESTART_COMMAND",
+      value,
+      "it must be one line, such as sudo systemctl restart llama-swap.",
+    );
+  }
+  return value;
+}
+
 /** A header cannot carry line breaks or characters beyond Latin-1; said here rather than by the HTTP client. */
 function parseApiKey(value: string | undefined): string | undefined {
   if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
@@ -224,6 +251,10 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
+    sshMode: parseSshMode(text("AI_SERVER_SSH_MODE")),
+    sshTimeoutMs: duration("AI_SERVER_SSH_TIMEOUT_MS"),
+    restartTimeoutMs: duration("AI_SERVER_RESTART_TIMEOUT_MS"),
+    restartCommand: parseRestartCommand(get("AI_SERVER_RESTART_COMMAND")),
     modelsPath: parseRoute("AI_SERVER_MODELS_PATH", text("AI_SERVER_MODELS_PATH")),
     runningPath: parseRoute("AI_SERVER_RUNNING_PATH", text("AI_SERVER_RUNNING_PATH")),
     unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),

@@ -10,8 +10,15 @@ import { PROVIDER_ID } from "./config.ts";
 import { createProvider } from "./provider.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
-  "ai-server-status": "Show the models of the AI server and their state",
+  "ai-server-status": "Show the models of the AI server and their state: [<id>] [--ssh]",
   "ai-server-refresh": "Read the models of the AI server again",
+  "ai-server-load": "Load a model: <id>",
+  "ai-server-unload": "Unload a model, or all of them: [<id>]",
+  "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",
+  "ai-server-preset": "Show the AI server's config: [<id>]",
+  "ai-server-restart": "Restart the AI server and load again what was loaded",
+  "ai-server-rollback": "Put a backup of the AI server's config back",
+  "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
 };
 
 /** What lives as long as a session of pi. */
@@ -68,10 +75,23 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   for (const [name, description] of Object.entries(COMMANDS)) {
     pi.registerCommand(name, {
       description,
-      handler: async (_args, ctx) =>
-        (await import("./admin.ts")).runCommand(name as CommandName, aiServer, ctx),
+      handler: async (argument, ctx) => {
+        const ended = session?.ended.signal ?? new AbortController().signal;
+        await (await import("./admin.ts")).runCommand(name as CommandName, aiServer, ctx, argument, ended);
+      },
     });
   }
+
+  /** Ids and sizes on Tab; without it the commands work all the same. */
+  const completeArguments = async ({ ctx, ended }: Session): Promise<void> => {
+    const [{ aiServerAutocomplete }, { completer }] = await Promise.all([
+      import("./ui/autocomplete.ts"),
+      import("./commands/live-completion.ts"),
+    ]);
+    if (ended.signal.aborted) return;
+    const complete = completer(aiServer, ctx, ended.signal);
+    ctx.ui.addAutocompleteProvider((current) => aiServerAutocomplete(current, complete));
+  };
 
   const tell = async (current: Session, text: string): Promise<void> => {
     if (current.told.has(text)) return;
@@ -117,6 +137,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       asked: new Set(),
     };
     session = current;
+    if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (!aiServer.isUsed) return;
     const begin = async (): Promise<void> => {
       await tellProblem(current);

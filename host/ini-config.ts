@@ -165,6 +165,13 @@ function requireSection(sections: readonly Section[], id: string): Section {
   throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);
 }
 
+/** From a section's header to the next one. @throws {ServerError} where there is none of this name */
+export function iniBlock(text: string, id: string): Span {
+  const sections = readSections(text);
+  const section = requireSection(sections, id);
+  return { start: section.start, end: sections[sections.indexOf(section) + 1]?.start ?? text.length };
+}
+
 /** The number is replaced, or a line added behind the section's last one. */
 function editFor(text: string, section: Section, tokens: number): Edit {
   const entry = entryOf(section, CONTEXT_KEYS);

@@ -41,6 +41,10 @@ test("without any variable everything has the default of the manual", () => {
     sshHost: "ai-server@192.168.2.3",
     presetPath: "~/.config/llama-swap/config.yaml",
     serviceUnit: "llama-swap.service",
+    sshMode: "direct",
+    sshTimeoutMs: 10_000,
+    restartTimeoutMs: 60_000,
+    restartCommand: undefined,
     modelsPath: "/v1/models",
     runningPath: "/running",
     unloadPath: "/api/models/unload/<id>",
@@ -65,6 +69,9 @@ const VARIABLES: [name: string, field: keyof Config, first: string, second: stri
   ["AI_SERVER_SSH_HOST", "sshHost", "user@one", "local"],
   ["AI_SERVER_PRESET_PATH", "presetPath", "/one.yaml", "~/two.yaml"],
   ["AI_SERVER_SERVICE_UNIT", "serviceUnit", "one.service", "two@x.service"],
+  ["AI_SERVER_SSH_TIMEOUT_MS", "sshTimeoutMs", "1001", "1002"],
+  ["AI_SERVER_RESTART_TIMEOUT_MS", "restartTimeoutMs", "1001", "1002"],
+  ["AI_SERVER_RESTART_COMMAND", "restartCommand", "docker restart one", "docker restart two"],
   ["AI_SERVER_MODELS_PATH", "modelsPath", "/one", "/two"],
   ["AI_SERVER_RUNNING_PATH", "runningPath", "/one", "/two"],
   ["AI_SERVER_UNLOAD_PATH", "unloadPath", "/one/<id>", "/two"],
@@ -219,24 +226,27 @@ describe("AI_SERVER_URL", () => {
   );
 });
 
-describe.each(["AI_SERVER_TIMEOUT_MS", "AI_SERVER_CONNECT_TIMEOUT_MS", "AI_SERVER_LOAD_TIMEOUT_MS"])(
-  "%s",
-  (name) => {
-    test.each(["0", "-1", "1.5", "1e3", "0x10", "10s", "abc", "١", "2147483648", "99999999999999999999"])(
-      "%s is refused",
-      (value) => {
-        expect(refusal({ [name]: value })).toBe(
-          `${name} is "${value}": it must be a whole number of milliseconds from 1 to 2147483647.`,
-        );
-      },
-    );
+describe.each([
+  "AI_SERVER_TIMEOUT_MS",
+  "AI_SERVER_CONNECT_TIMEOUT_MS",
+  "AI_SERVER_LOAD_TIMEOUT_MS",
+  "AI_SERVER_SSH_TIMEOUT_MS",
+  "AI_SERVER_RESTART_TIMEOUT_MS",
+])("%s", (name) => {
+  test.each(["0", "-1", "1.5", "1e3", "0x10", "10s", "abc", "١", "2147483648", "99999999999999999999"])(
+    "%s is refused",
+    (value) => {
+      expect(refusal({ [name]: value })).toBe(
+        `${name} is "${value}": it must be a whole number of milliseconds from 1 to 2147483647.`,
+      );
+    },
+  );
 
-    test("the shortest and the longest that a timer takes are accepted", () => {
-      expect(Object.values(read({ [name]: "1" }))).toContain(1);
-      expect(Object.values(read({ [name]: "2147483647" }))).toContain(2_147_483_647);
-    });
-  },
-);
+  test("the shortest and the longest that a timer takes are accepted", () => {
+    expect(Object.values(read({ [name]: "1" }))).toContain(1);
+    expect(Object.values(read({ [name]: "2147483647" }))).toContain(2_147_483_647);
+  });
+});
 
 describe("what goes to ssh, systemd or into a request line", () => {
   test.each(["-oProxyCommand=id", "user@host id", "user@host\nid", "user@ho\u0000st", "user@host\u001b[31m"])(
@@ -265,6 +275,26 @@ describe("what goes to ssh, systemd or into a request line", () => {
       );
     },
   );
+
+  test("AI_SERVER_SSH_MODE is one of two", () => {
+    expect(read({ AI_SERVER_SSH_MODE: "wrapper" }, { AI_SERVER_SSH_MODE: "direct" }).sshMode).toBe("wrapper");
+    expect(read({}, { AI_SERVER_SSH_MODE: "wrapper" }).sshMode).toBe("wrapper");
+    for (const value of ["Direct", "none", "wrapper;id"]) {
+      expect(refusal({ AI_SERVER_SSH_MODE: value })).toBe(
+        `AI_SERVER_SSH_MODE is "${value}": it must be direct or wrapper.`,
+      );
+    }
+  });
+
+  test("AI_SERVER_RESTART_COMMAND is one line of any kind", () => {
+    const command = "sudo -n systemctl restart 'llama swap' && echo \"$(date)\"";
+    expect(read({ AI_SERVER_RESTART_COMMAND: command }).restartCommand).toBe(command);
+    for (const value of ["one\ntwo", "one\u0007", "one\u009b31m"]) {
+      expect(refusal({ AI_SERVER_RESTART_COMMAND: value })).toMatch(
+        /^AI_SERVER_RESTART_COMMAND is ".*": it must be one line, such as sudo systemctl restart llama-swap\.$/s,
+      );
+    }
+  });
 
   const routes = VARIABLES.map(([name]) => name).filter((name) =>
     /_(MODELS|RUNNING|UNLOAD\w*|HEALTH)_PATH$/.test(name),

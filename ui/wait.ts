@@ -1,44 +1,215 @@
-import { BorderedLoader, type ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { DynamicBorder, type ExtensionContext, keyHint, type Theme } from "@earendil-works/pi-coding-agent";
+import {
+  CancellableLoader,
+  Container,
+  type KeybindingsManager,
+  Spacer,
+  Text,
+  type TUI,
+} from "@earendil-works/pi-tui";
+import { tell } from "./output.ts";
 
 /** A wait is shown only when it lasts: what answers at once does not flicker. */
 const SHOWN_AFTER_MS = 500;
+const TICK_MS = 1000;
+/** The key under which an RPC client gets the status. */
+const STATUS_KEY = "ai-server";
 
-/**
- * Waits for `work`. In the terminal a screen with focus says what for and takes Escape: pi's own input does not work
- * while a command runs.
- *
- * @returns undefined when the user cancelled
- * @throws what `work` throws
- */
-export async function waitFor<T>(
-  ctx: Pick<ExtensionContext, "mode" | "ui">,
-  title: string,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T | undefined> {
-  const cancelled = new AbortController();
-  const result = work(cancelled.signal);
-  if (ctx.mode !== "tui") return result;
-  const settled = result.then(
-    () => true,
-    () => true,
-  );
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), SHOWN_AFTER_MS);
-  });
-  const isDone = await Promise.race([settled, late]);
-  clearTimeout(timer);
-  if (!isDone) {
-    await ctx.ui.custom<void>((tui, theme, _keybindings, done) => {
-      const loader = new BorderedLoader(tui, theme, title);
-      loader.onAbort = () => {
-        cancelled.abort(new Error("Cancelled"));
+/** What a command that takes its time may do with the screen. */
+export interface Waiting {
+  /** Aborted when the user presses Escape, and when the session ends. */
+  readonly signal: AbortSignal;
+  /**
+   * Says what is being waited for; the elapsed time is added.
+   *
+   * @param expectedMs about how long it takes, where that is known
+   * @param elapsedMs how long it has lasted already, where it began earlier
+   */
+  say(text: string, expectedMs?: number, elapsedMs?: number): void;
+  /** Shows a dialog or a view in the place of the waiting screen. */
+  ask<T>(dialog: () => Promise<T>): Promise<T>;
+}
+
+type Screen = Pick<ExtensionContext, "mode" | "ui">;
+
+/** `12 s`, `1 min 5 s`: rounded down, as a clock shows it. */
+export function duration(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  return seconds % 60 === 0 ? `${seconds / 60} min` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+/** The same for a time that is over: with tenths where seconds alone would tell little. */
+export function spent(milliseconds: number): string {
+  return milliseconds < 9950 ? `${(milliseconds / 1000).toFixed(1)} s` : duration(milliseconds);
+}
+
+class Wait implements Waiting {
+  readonly #screen: Screen;
+  readonly #cancelled = new AbortController();
+  readonly #left = Promise.withResolvers<undefined>();
+  readonly signal: AbortSignal;
+  #text = "Asking the server";
+  #expectedMs: number | undefined;
+  #began = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+  #isShown = false;
+  #isOver = false;
+  #loader: CancellableLoader | undefined;
+  #close: (() => void) | undefined;
+
+  constructor(screen: Screen, ended: AbortSignal) {
+    this.#screen = screen;
+    this.signal = AbortSignal.any([this.#cancelled.signal, ended]);
+    this.signal.addEventListener("abort", () => this.#refresh(), { once: true });
+    ended.addEventListener("abort", () => this.#leave(), { once: true });
+    this.#wait();
+  }
+
+  /** Ends when the user would wait no longer: with the second Escape, or when the session ends. */
+  get left(): Promise<undefined> {
+    return this.#left.promise;
+  }
+
+  say(text: string, expectedMs?: number, elapsedMs = 0): void {
+    if (text !== this.#text) this.#began = performance.now() - elapsedMs;
+    const isNew = text !== this.#text;
+    this.#text = text;
+    this.#expectedMs = expectedMs;
+    if (this.#isShown && (isNew || this.#screen.mode === "tui")) this.#refresh();
+  }
+
+  async ask<T>(dialog: () => Promise<T>): Promise<T> {
+    this.#hide();
+    try {
+      return await dialog();
+    } finally {
+      if (!this.#isOver) this.#wait();
+    }
+  }
+
+  end(): void {
+    this.#isOver = true;
+    this.#hide();
+  }
+
+  #wait(): void {
+    this.#timer = setTimeout(() => this.#show(), SHOWN_AFTER_MS);
+  }
+
+  #show(): void {
+    this.#isShown = true;
+    if (this.#screen.mode === "tui") this.#open();
+    this.#refresh();
+    if (this.#screen.mode === "tui") this.#timer = setInterval(() => this.#refresh(), TICK_MS);
+  }
+
+  #hide(): void {
+    clearTimeout(this.#timer);
+    if (!this.#isShown) return;
+    this.#isShown = false;
+    this.#close?.();
+    if (this.#screen.mode === "rpc") this.#quietly(() => this.#screen.ui.setStatus(STATUS_KEY, undefined));
+  }
+
+  #open(): void {
+    const opened = this.#screen.ui.custom<void>((tui, theme, keybindings, done) => {
+      this.#close = () => {
+        this.#loader = undefined;
+        this.#close = undefined;
         done();
       };
-      void settled.then(() => done());
-      return loader;
+      return this.#component(tui, theme, keybindings);
+    });
+    // A session that ends closes its screens; nothing is left to show then.
+    opened.catch(() => this.#leave());
+  }
+
+  #component(
+    tui: TUI,
+    theme: Theme,
+    keybindings: Pick<KeybindingsManager, "matches">,
+  ): Container & { dispose(): void; handleInput(data: string): void } {
+    const border = (): DynamicBorder => new DynamicBorder((text) => theme.fg("border", text));
+    const loader = new CancellableLoader(
+      tui,
+      (text) => theme.fg("accent", text),
+      (text) => theme.fg("muted", text),
+      this.#message(),
+    );
+    this.#loader = loader;
+    const screen = new Container();
+    for (const child of [
+      border(),
+      loader,
+      new Spacer(1),
+      new Text(keyHint("tui.select.cancel", "cancel"), 1, 0),
+      new Spacer(1),
+      border(),
+    ])
+      screen.addChild(child);
+    return Object.assign(screen, {
+      dispose: () => loader.dispose(),
+      handleInput: (data: string) => {
+        if (keybindings.matches(data, "tui.select.cancel")) this.#escape();
+      },
     });
   }
-  if (cancelled.signal.aborted) return undefined;
-  return result;
+
+  /** The first Escape stops the work, which may take a moment or have to be undone; the second one leaves it alone. */
+  #escape(): void {
+    if (this.#cancelled.signal.aborted) this.#leave();
+    else this.#cancelled.abort(new Error("Cancelled"));
+  }
+
+  #leave(): void {
+    this.#isOver = true;
+    this.#hide();
+    this.#left.resolve(undefined);
+  }
+
+  #message(): string {
+    const elapsed = performance.now() - this.#began;
+    const expected = this.#expectedMs === undefined ? "" : ` of about ${duration(this.#expectedMs)}`;
+    const time = elapsed < TICK_MS && expected === "" ? "…" : ` · ${duration(elapsed)}${expected}`;
+    const stopping = this.signal.aborted
+      ? "\nStopping. Once more leaves this screen; how it ended is told then."
+      : "";
+    return `${this.#text}${time}${stopping}`;
+  }
+
+  #refresh(): void {
+    if (!this.#isShown) return;
+    if (this.#screen.mode === "tui") this.#loader?.setMessage(this.#message());
+    else if (this.#screen.mode === "rpc")
+      this.#quietly(() => this.#screen.ui.setStatus(STATUS_KEY, `${this.#text}…`));
+    else tell(this.#screen, `${this.#text}…`, "info");
+  }
+
+  #quietly(act: () => void): void {
+    try {
+      act();
+    } catch {
+      // The session has ended; so has what would be shown.
+    }
+  }
+}
+
+/**
+ * Runs work that may take long. In the terminal a screen with focus says what for and takes Escape, since pi's own
+ * input does not work while a command runs; an RPC client gets a status, print and JSON mode a line on standard error
+ * for each new thing that is waited for.
+ *
+ * @param ended the session's end
+ * @returns what `work` gives; undefined when the user waits no longer: the work then ends in the background
+ * @throws what `work` throws
+ */
+export async function whileWaiting<T>(
+  screen: Screen,
+  ended: AbortSignal,
+  work: (waiting: Waiting) => Promise<T>,
+): Promise<T | undefined> {
+  const wait = new Wait(screen, ended);
+  const result = work(wait).finally(() => wait.end());
+  return Promise.race([result, wait.left]);
 }

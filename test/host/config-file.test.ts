@@ -70,7 +70,7 @@ describe("the configurations in test/fixtures/configs", () => {
 
   test.each(refusals)("$file: refused", (config) => {
     const error = refusalOf(() => plan(config));
-    expect(error).toMatchObject({ link: "configuration", remedy: "none" });
+    expect(error).toMatchObject({ link: "config file", remedy: "none" });
     const expected = config.refusal ?? "";
     if (expected.startsWith("*")) expect(error.message.slice(0, expected.length - 1)).toBe(expected.slice(1));
     else expect(error.message).toBe(expected);

@@ -1,0 +1,93 @@
+/** What every command gets, and what most of them begin with. */
+import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import type { AiServer } from "../ai-server.ts";
+import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
+import type { HostFile, RemoteMachine } from "../host/machine.ts";
+import { ServerError } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { Waiting } from "../ui/wait.ts";
+
+/** One use of a command. */
+export interface Call {
+  readonly aiServer: AiServer;
+  readonly ctx: ExtensionCommandContext;
+  /** What stands behind the command's name. */
+  readonly argument: string;
+  /** The session's end. */
+  readonly ended: AbortSignal;
+  readonly waiting: Waiting;
+}
+
+/** What `/login` stored, as pi resolves it at this moment. */
+export async function storedVariables(
+  ctx: Pick<ExtensionCommandContext, "modelRegistry">,
+): Promise<Variables> {
+  return (await ctx.modelRegistry.getProviderAuth(PROVIDER_ID))?.env ?? {};
+}
+
+/** The server of this moment's configuration. @throws {ServerError} */
+export async function serverFor({
+  aiServer,
+  ctx,
+}: {
+  aiServer: AiServer;
+  ctx: Pick<ExtensionCommandContext, "modelRegistry">;
+}): Promise<LlamaSwap> {
+  return aiServer.server(await storedVariables(ctx));
+}
+
+/**
+ * Asks the user before something is changed.
+ *
+ * @throws {ServerError} where nobody can be asked: then nothing may be changed
+ */
+export async function isConfirmed(call: Call, title: string, lines: readonly string[]): Promise<boolean> {
+  const { ctx, waiting, ended } = call;
+  requireUser(call);
+  return waiting.ask(() => ctx.ui.confirm(title, lines.join("\n"), { signal: ended }));
+}
+
+/** @throws {ServerError} where nobody can be asked */
+export function requireUser({ ctx }: Call): void {
+  if (ctx.mode === "tui" || ctx.mode === "rpc") return;
+  throw new ServerError(
+    `This asks before it changes anything, and in ${ctx.mode} mode there is nobody to ask: nothing was changed. Use it in pi's terminal or over RPC.`,
+    { link: "stream", remedy: "none" },
+  );
+}
+
+/** Uses the server's machine; its connection ends with the work. */
+export async function withMachine<T>(
+  server: Pick<LlamaSwap, "config">,
+  work: (machine: RemoteMachine) => Promise<T>,
+): Promise<T> {
+  const { config } = server;
+  const [{ Shell }, { RemoteMachine }] = await Promise.all([
+    import("../host/shell.ts"),
+    import("../host/machine.ts"),
+  ]);
+  const shell = new Shell({
+    host: config.sshHost,
+    mode: config.sshMode,
+    connectTimeoutMs: config.sshTimeoutMs,
+    keepMs: CONNECTION_KEEP_MS,
+    presetPath: config.presetPath,
+    serviceUnit: config.serviceUnit,
+    restartCommand: config.restartCommand,
+  });
+  try {
+    return await work(new RemoteMachine(shell, config.restartTimeoutMs));
+  } finally {
+    await shell.close();
+  }
+}
+
+/** For the case that pi is killed: the connection must outlast the steps of a change that follow one another. */
+const CONNECTION_KEEP_MS = 60_000;
+
+/** The path of a file that `read` gave, as the user knows it; with a wrapper only its name is known. */
+export function pathOf(file: Pick<HostFile, "name">, { sshHost, sshMode, presetPath }: Config): string {
+  if (sshMode === "wrapper" && sshHost !== "local") return file.name;
+  const path = presetPath.replace(/\/+$/, "");
+  return path.endsWith(`/${file.name}`) ? path : `${path}/${file.name}`;
+}

@@ -1,0 +1,68 @@
+/** What the commands that change the server's configuration share: the safe change with its words on the screen. */
+import type { SafeChange } from "../host/change.ts";
+import type { HostFile, RemoteMachine } from "../host/machine.ts";
+import type { ChangeOutcome } from "../host/outcome.ts";
+import type { Progress } from "../host/service.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import { show } from "../ui/output.ts";
+import { type Call, isConfirmed } from "./call.ts";
+import { loadHooks } from "./loading.ts";
+import { reportOf } from "./outcome.ts";
+
+/** What a step of a change is called on the screen; undefined for one that is too short to be told. */
+export function stepWords({ step, id, isGoingBack }: Progress, unit: string): string | undefined {
+  const name = id ?? "the model";
+  const words: Record<Progress["step"], string | undefined> = {
+    read: "Reading the config on the server",
+    plan: undefined,
+    status: "Asking for the state of the unit",
+    write: "Writing the config",
+    restart: `Restarting ${unit}`,
+    answer: "Waiting for the server to answer again",
+    load: `Loading ${name}`,
+    verify: `Checking the context of ${name}`,
+    "load again": `Loading ${name} again`,
+    restore: "Putting the old config back",
+  };
+  const said = words[step];
+  return said !== undefined && isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
+}
+
+/** The safe change, with its words for the screen. */
+export interface Change {
+  readonly safe: SafeChange;
+  report(progress: Progress): void;
+}
+
+/** Makes a safe change that says each step on the screen and remembers how long models take to load. */
+export async function changeOn(call: Call, server: LlamaSwap, machine: RemoteMachine): Promise<Change> {
+  const { waiting } = call;
+  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = server.config;
+  const [{ SafeChange }, { LlamaSwapProbe }] = await Promise.all([
+    import("../host/change.ts"),
+    import("../host/server-probe.ts"),
+  ]);
+  const probe = new LlamaSwapProbe(server, loadHooks(call, server));
+  const report = (progress: Progress): void => {
+    const words = progress.state === "begun" ? stepWords(progress, serviceUnit) : undefined;
+    if (words !== undefined) waiting.say(words);
+  };
+  return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), report };
+}
+
+/** After a cancelled change that has written its file: offers to put the text of before back. */
+export async function offerWayBack(
+  call: Call,
+  { safe, report }: Change,
+  outcome: ChangeOutcome,
+  file: HostFile,
+  path: string,
+): Promise<void> {
+  if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
+  if (call.ended.aborted) return;
+  const lines = ["The server may not run with the new config yet, and nobody has looked whether it can."];
+  if (!(await isConfirmed(call, "Put the old config back?", lines))) return;
+  const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
+  const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);
+  show(call.ctx, text, level);
+}

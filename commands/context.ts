@@ -1,0 +1,202 @@
+/** `/ai-server-ctx`: shows or changes a model's context size in the server's config. */
+import { shortTokens } from "../catalog.ts";
+import type { ContextChange, ContextSetting } from "../host/config-file.ts";
+import {
+  contextPerSlot,
+  findContext,
+  findContexts,
+  formatOf,
+  planContextChange,
+} from "../host/config-file.ts";
+import type { HostFile } from "../host/machine.ts";
+import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import { contextOfCommand } from "../host/running-command.ts";
+import { ServerError } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelFacts } from "../server/models.ts";
+import { show } from "../ui/output.ts";
+import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
+import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
+import { type Change, changeOn, offerWayBack } from "./change.ts";
+import { diffText, plainDiffOf } from "./diff-text.ts";
+import { modelsNow, refreshModels, trainedContext } from "./models.ts";
+import { reportOf } from "./outcome.ts";
+import { stakesOf } from "./stakes.ts";
+
+interface ContextPlan extends Plan {
+  readonly change: ContextChange;
+}
+
+/** A model's window as it stands: what is written, and what the server shows. */
+interface Subject {
+  readonly id: string;
+  readonly rest: string;
+  readonly file: HostFile;
+  readonly facts: ModelFacts | undefined;
+}
+
+/** Below this a window is of no use, and llama-server works in steps of this size. */
+const LEAST_TOKENS = 512;
+const STEP_TOKENS = 256;
+
+/** What speaks against a size; said, not forbidden. */
+export function adviceFor(tokens: number, trained: number | undefined): string[] {
+  const advice: string[] = [];
+  if (tokens < LEAST_TOKENS)
+    advice.push(`${tokens} tokens hardly hold a question; pi needs some ten thousand.`);
+  if (trained !== undefined && tokens > trained) {
+    advice.push(`The model was trained for ${trained} tokens: it gets no more, or gets worse beyond.`);
+  }
+  if (tokens % STEP_TOKENS !== 0) {
+    advice.push(
+      `llama-server rounds it up to ${Math.ceil(tokens / STEP_TOKENS) * STEP_TOKENS}, a multiple of ${STEP_TOKENS}.`,
+    );
+  }
+  return advice;
+}
+
+/** `131072 tokens (128k)`, also for what is not set. */
+function sizeWords(tokens: number | undefined): string {
+  if (tokens === undefined) return "not told by the file";
+  return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
+}
+
+/** What each request gets of a size, where that is not all of it. */
+function slotWords(tokens: number | undefined, { slots }: ContextSetting): string[] {
+  if (tokens === undefined || tokens === 0) return [];
+  const each = contextPerSlot(tokens, slots);
+  if (slots.parallel === undefined || slots.parallel < 2) return [];
+  return slots.kvUnified === true
+    ? [`Its ${slots.parallel} slots share it (--kv-unified).`]
+    : [`Each of its ${slots.parallel} slots gets ${each} tokens.`];
+}
+
+/** Where a setting stands, as a sentence. */
+export function settingWords(setting: ContextSetting, path: string): string[] {
+  const { tokens, setBy, name, line, sharedWith, problem } = setting;
+  if (problem !== undefined) return [problem];
+  const at = `${path}, line ${line}`;
+  const where =
+    setBy === "nothing"
+      ? `No context size is set in ${path}: llama-server takes the trained size, or what fits.`
+      : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
+  const shared =
+    sharedWith.length === 0 ? [] : [`${sharedWith.join(", ")} have their size from the same place.`];
+  return [where, ...slotWords(tokens, setting), ...shared];
+}
+
+/** The file that defines a model; of a folder's files, the one that has it. */
+function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined {
+  return files.find(({ name, text }) => findContexts(text, formatOf(name)).some(({ model }) => model === id));
+}
+
+async function subjectOf(call: Call, server: LlamaSwap, files: readonly HostFile[]): Promise<Subject> {
+  const written = files.flatMap(({ name, text }) =>
+    findContexts(text, formatOf(name)).map(({ model }) => model),
+  );
+  // A server that is down must not hinder the change that repairs it.
+  const facts = await modelsNow(call, server).catch(() => []);
+  call.waiting.signal.throwIfAborted();
+  const ids = [...new Set([...written, ...facts.map(({ id }) => id)])];
+  const read = readId(call.argument, ids);
+  if (read === undefined) {
+    throw new ServerError(`Give a model's id: ${ids.slice(0, 5).join(", ")}.`, {
+      link: "model",
+      remedy: "none",
+    });
+  }
+  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  const own = facts.find(({ id }) => id === read.id);
+  const id = own?.runsAs ?? read.id;
+  const file = fileWith(id, files);
+  if (file !== undefined) return { id, rest: read.rest, file, facts: own };
+  throw new ServerError(
+    `${id} is not in the config ${files.map((found) => pathOf(found, server.config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
+    { link: "config file", remedy: "none" },
+  );
+}
+
+/** Shows a model's context size, and with a second argument changes it. */
+export async function changeContext(call: Call): Promise<void> {
+  const { waiting, aiServer } = call;
+  const server = await serverFor(call);
+  await withMachine(server, async (machine) => {
+    waiting.say("Reading the config on the server");
+    const subject = await subjectOf(call, server, await machine.read(waiting.signal));
+    if (subject.rest === "") return showSetting(call, server, subject);
+    const tokens = parseSize(subject.rest);
+    if (tokens === undefined) throw wrongSize(subject.rest);
+    requireUser(call);
+    await aiServer.exclusively(`/ai-server-ctx ${subject.id} ${tokens}`, async () =>
+      carryOut(call, server, await changeOn(call, server, machine), subject, tokens),
+    );
+  });
+}
+
+function showSetting({ ctx }: Call, server: LlamaSwap, { id, file, facts }: Subject): void {
+  const setting = findContext(file.text, formatOf(file.name), id);
+  const live =
+    facts?.context.source === "live" ? [`Loaded, a request may use ${facts.context.value} tokens.`] : [];
+  show(ctx, [id, ...settingWords(setting, pathOf(file, server.config)), ...live].join("\n"));
+}
+
+async function carryOut(
+  call: Call,
+  server: LlamaSwap,
+  change: Change,
+  { id, file }: Subject,
+  tokens: number,
+): Promise<void> {
+  const { ctx, waiting } = call;
+  let seen = file;
+  const plan = (text: string, read: HostFile): ContextPlan => {
+    seen = read;
+    const planned = planContextChange(text, formatOf(read.name), id, tokens);
+    const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
+    return { text: planned.text, contextSize: tokens, isNew, change: planned };
+  };
+  const outcome = await change.safe.change<ContextPlan>(
+    { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },
+    {
+      confirm: (preview) => confirm(call, server, preview),
+      report: change.report,
+      signal: waiting.signal,
+    },
+  );
+  const path = pathOf(seen, server.config);
+  const { level, text } = reportOf(outcome, `${id}: the context size is now ${sizeWords(tokens)}.`, path);
+  show(ctx, [text, ...otherEdit(outcome, seen)].join("\n"), level);
+  await offerWayBack(call, change, outcome, seen, path);
+  if (outcome.kind === "changed") await refreshModels(call);
+}
+
+async function confirm(
+  call: Call,
+  server: LlamaSwap,
+  { file, plan, loaded, unit }: Preview<ContextPlan>,
+): Promise<boolean> {
+  const { before, after, warnings } = plan.change;
+  const path = pathOf(file, server.config);
+  const trained = await trainedContext(call, server, after.model, loaded);
+  return isConfirmed(call, `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`, [
+    `It is ${sizeWords(before.tokens)} now. In ${path}:`,
+    diffText(call.ctx, file.text, plan.text, formatOf(file.name)),
+    ...slotWords(after.tokens, after),
+    ...adviceFor(after.tokens ?? 0, trained),
+    ...warnings,
+    unit.watchesConfig
+      ? "llama-swap reloads the config by itself, which unloads every model."
+      : `${unit.hasRestartCommand ? "The server" : server.config.serviceUnit} is restarted, which unloads every model.`,
+    ...(await stakesOf(call, server, loaded, [after.model])),
+  ]);
+}
+
+/** What somebody else wrote meanwhile, where that is why nothing was done. */
+function otherEdit(outcome: ChangeOutcome, file: HostFile): string[] {
+  if (outcome.kind !== "refused" || outcome.current === undefined) return [];
+  return ["Their change:", plainDiffOf(file.text, outcome.current.text, formatOf(file.name))];
+}
+
+function missing(id: string): never {
+  throw new ServerError(`The config no longer has the model ${id}.`, { link: "config file", remedy: "none" });
+}

@@ -1,0 +1,62 @@
+/** Completion against the live server. */
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { AiServer } from "../ai-server.ts";
+import { baseUrlOf, rememberedFacts, shortTokens } from "../catalog.ts";
+import { REAL_CLOCK } from "../server/clock.ts";
+import { readCommandLine } from "../server/command-line.ts";
+import type { ModelFacts } from "../server/models.ts";
+import type { Complete } from "../ui/autocomplete.ts";
+import { serverFor } from "./call.ts";
+import { complete, type Entry, LiveIds } from "./completion.ts";
+
+function contextWords({ context: { value, source } }: ModelFacts): string | undefined {
+  if (source === "default") return undefined;
+  return source === "live" ? shortTokens(value) : `${shortTokens(value)} ${source}`;
+}
+
+async function readEntries(
+  aiServer: AiServer,
+  ctx: Pick<ExtensionContext, "modelRegistry">,
+  signal: AbortSignal,
+): Promise<Entry[]> {
+  const server = await serverFor({ aiServer, ctx });
+  const [models, memory] = await Promise.all([
+    server.discover(rememberedFacts(aiServer.models), { signal }),
+    aiServer.memory(),
+  ]);
+  const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
+  return Promise.all(
+    models.map(async (model): Promise<Entry> => {
+      const { id, runsAs, state } = model;
+      const command = running.get(runsAs ?? id)?.commandLine;
+      const facts = await memory.facts(baseUrlOf(server.config), runsAs ?? id);
+      return {
+        id,
+        state,
+        loaded: state === "ready" || state === "starting" || state === "stopping",
+        context: contextWords(model),
+        contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
+        trainedTokens: facts?.trainedContext,
+      };
+    }),
+  );
+}
+
+/**
+ * What Tab offers, read from the server in the background while somebody completes; nobody waits for it.
+ *
+ * @param ended the session's end
+ */
+export function completer(
+  aiServer: AiServer,
+  ctx: Pick<ExtensionContext, "modelRegistry">,
+  ended: AbortSignal,
+): Complete {
+  const live = new LiveIds((signal) => readEntries(aiServer, ctx, signal), REAL_CLOCK);
+  ended.addEventListener("abort", () => live.close(), { once: true });
+  return async (command, argument, signal) => {
+    // A command without arguments is no reason to ask the server.
+    if (complete([], command, argument) === null) return null;
+    return complete(await live.suggestions(signal), command, argument);
+  };
+}

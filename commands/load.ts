@@ -1,0 +1,162 @@
+/** `/ai-server-load` and `/ai-server-unload`. */
+import { shortTokens } from "../catalog.ts";
+import { ServerError } from "../server/errors.ts";
+import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import { loadModel } from "../server/load.ts";
+import type { RunningModel } from "../server/models.ts";
+import { runningNow } from "../server/running-now.ts";
+import { unloadModel } from "../server/unload.ts";
+import { show } from "../ui/output.ts";
+import { spent } from "../ui/wait.ts";
+import { type Call, isConfirmed, serverFor } from "./call.ts";
+import { loadHooks } from "./loading.ts";
+import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
+import { requestWords, sessionOf, stakesOf } from "./stakes.ts";
+
+/** A load may be stopped after the user's own signal has ended everything else. */
+const UNLOAD_LIMIT_MS = 60_000;
+
+/** Loads a model, and says until it is ready what the server does. */
+export async function load(call: Call): Promise<void> {
+  const { aiServer, waiting, argument } = call;
+  const server = await serverFor(call);
+  const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
+  const chosen = requiredModel(argument, models, running);
+  requireHere(chosen);
+  const { id } = chosen;
+  await aiServer.exclusively(`/ai-server-load ${id}`, () => carryOutLoad(call, server, id, running));
+}
+
+async function carryOutLoad(
+  call: Call,
+  server: LlamaSwap,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<void> {
+  const { ctx, waiting } = call;
+  const { onLoading, onLoaded } = loadHooks(call, server);
+  const others = running.filter((model) => model.id !== id).map((model) => model.id);
+  waiting.say(
+    others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
+  );
+  try {
+    const { wasLoaded, loadMs } = await loadModel(server, id, {
+      report: (progress) => onLoading(id, progress),
+      signal: waiting.signal,
+    });
+    if (loadMs !== undefined) onLoaded(id, loadMs);
+    const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
+    const gone = others.filter((other) => !still.has(other));
+    const { tokens } = await liveContext(call, server, id);
+    show(
+      ctx,
+      [
+        wasLoaded
+          ? `${id} is loaded already.`
+          : `${id} is loaded${loadMs === undefined ? "" : `; it took ${spent(loadMs)}`}.`,
+        tokens === undefined
+          ? "It does not tell its context."
+          : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
+        ...(gone.length === 0 ? [] : [`${gone.join(", ")} was unloaded for it.`]),
+      ].join("\n"),
+    );
+  } catch (error) {
+    if (!waiting.signal.aborted) throw error;
+    await offerStop(call, server, id);
+    return;
+  }
+  await refreshModels(call);
+}
+
+/** Ending the request does not end the load. */
+async function offerStop(call: Call, server: LlamaSwap, id: string): Promise<void> {
+  const { ctx, ended } = call;
+  if (ended.aborted) return;
+  const limit = AbortSignal.any([ended, AbortSignal.timeout(UNLOAD_LIMIT_MS)]);
+  const found = (await runningOf(server, limit)).find((model) => model.id === id);
+  const state =
+    found === undefined
+      ? "The server may still be loading it."
+      : `The server goes on: ${id} is ${found.state}.`;
+  if (
+    !(await isConfirmed(call, `Stop loading ${id}?`, [
+      state,
+      "Yes unloads it; what was unloaded for it does not come back by that.",
+    ]))
+  ) {
+    show(ctx, `The server goes on loading ${id}.`);
+    return;
+  }
+  await unloadModel(server, id, limit);
+  show(ctx, `${id} is not loaded any more.`);
+}
+
+/** Unloads one model, or all of them. */
+export async function unload(call: Call): Promise<void> {
+  const { aiServer, waiting, argument } = call;
+  const server = await serverFor(call);
+  const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
+  const chosen = chosenModel(argument, models, running);
+  if (chosen !== undefined) requireHere(chosen);
+  const what = chosen === undefined ? "/ai-server-unload" : `/ai-server-unload ${chosen.id}`;
+  await aiServer.exclusively(what, () =>
+    chosen === undefined ? unloadAll(call, server, running) : unloadOne(call, server, chosen.id, running),
+  );
+}
+
+async function unloadOne(
+  call: Call,
+  server: LlamaSwap,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<void> {
+  const { ctx, waiting } = call;
+  if (!running.some((model) => model.id === id)) {
+    show(ctx, `${id} is not loaded.`);
+    return;
+  }
+  const requests = await requestsInFlight(server, waiting.signal);
+  if (mayBeAnswering(id, requests)) {
+    const lines = [requestWords(requests, sessionOf(call))];
+    if (!(await isConfirmed(call, `Unload ${id} all the same?`, lines))) {
+      show(ctx, "Nothing was unloaded.");
+      return;
+    }
+  }
+  waiting.say(`Unloading ${id}`);
+  await unloadModel(server, id, waiting.signal);
+  show(ctx, `${id} is unloaded.`);
+}
+
+/** Requests of which the server tells the number alone may be this model's. */
+function mayBeAnswering(id: string, { total = 0, models }: InFlight): boolean {
+  const told = models.reduce((sum, model) => sum + model.total, 0);
+  return total > told || models.some(({ model, total: own }) => model === id && own > 0);
+}
+
+async function unloadAll(call: Call, server: LlamaSwap, running: readonly RunningModel[]): Promise<void> {
+  const { ctx, waiting } = call;
+  if (running.length === 0) {
+    show(ctx, "No model is loaded.");
+    return;
+  }
+  const names = running.map(({ id }) => id).join(", ");
+  if (!(await isConfirmed(call, "Unload every model?", await stakesOf(call, server, running, [])))) {
+    show(ctx, "Nothing was unloaded.");
+    return;
+  }
+  waiting.say(`Unloading ${names}`);
+  await unloadModel(server, undefined, waiting.signal);
+  show(ctx, `Unloaded: ${names}.`);
+}
+
+/** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */
+async function runningOf(server: LlamaSwap, signal: AbortSignal): Promise<RunningModel[]> {
+  const running = await runningNow(server, signal);
+  if (running !== undefined) return running;
+  throw new ServerError(
+    `The server has no ${server.config.runningPath}: it is a single llama-server, which always has its one model loaded, or AI_SERVER_RUNNING_PATH is wrong.`,
+    { link: "llama-swap", remedy: "none" },
+  );
+}

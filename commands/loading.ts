@@ -1,0 +1,77 @@
+/** What a load looks like while it lasts, and how long it took last time. */
+import { baseUrlOf } from "../catalog.ts";
+import type { ProbeHooks } from "../host/server-probe.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { LoadProgress } from "../server/load.ts";
+import { runningNow } from "../server/running-now.ts";
+import type { Call } from "./call.ts";
+
+/** For a look that nobody waits for. */
+const LOOK_MS = 5000;
+
+/** About how long a load takes, by the last ones on this machine, in milliseconds. */
+export async function expectedLoadMs(
+  { aiServer }: Pick<Call, "aiServer">,
+  server: LlamaSwap,
+  id: string,
+): Promise<number | undefined> {
+  const memory = await aiServer.memory();
+  return memory.expectedLoadMs(baseUrlOf(server.config), id);
+}
+
+/** Keeps how long a load took, with the command line that it belongs to. */
+async function rememberLoad(
+  { aiServer }: Pick<Call, "aiServer">,
+  server: LlamaSwap,
+  id: string,
+  loadMs: number,
+): Promise<void> {
+  const [memory, running] = await Promise.all([
+    aiServer.memory(),
+    runningNow(server, AbortSignal.timeout(LOOK_MS)),
+  ]);
+  const commandLine = running?.find((model) => model.id === id)?.commandLine;
+  await memory.rememberLoad(baseUrlOf(server.config), id, { commandLine, loadMs });
+}
+
+/** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
+export function loadWords(id: string, progress: LoadProgress): string | undefined {
+  switch (progress.kind) {
+    case "waiting": {
+      const { requests = 0, for: other } = progress;
+      const until =
+        requests === 0 ? "has gone" : `has answered ${requests === 1 ? "a request" : `${requests} requests`}`;
+      return `${id} waits until ${other} ${until}`;
+    }
+    case "stopping":
+      return `Stopping ${progress.model}`;
+    case "busy":
+      return `${id} has as many requests as it may have; asking again`;
+    case "loading":
+      return `Loading ${id}`;
+    case "ready":
+      return undefined;
+  }
+}
+
+/** Says how loads go on, and remembers how long they took. */
+export function loadHooks(call: Call, server: LlamaSwap): ProbeHooks {
+  const expected = new Map<string, number | undefined>();
+  return {
+    onLoading: (id, progress) => {
+      if (!expected.has(id)) {
+        expected.set(id, undefined);
+        expectedLoadMs(call, server, id).then(
+          (ms) => expected.set(id, ms),
+          () => {},
+        );
+      }
+      const words = loadWords(id, progress);
+      if (words === undefined) return;
+      if (progress.kind === "loading") call.waiting.say(words, expected.get(id), progress.elapsedMs);
+      else call.waiting.say(words);
+    },
+    // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
+    onLoaded: (id, loadMs) => void rememberLoad(call, server, id, loadMs).catch(() => {}),
+  };
+}

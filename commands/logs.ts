@@ -1,0 +1,88 @@
+/** `/ai-server-logs`: a model's log from the server, or the unit's journal. */
+import { setTimeout as wait } from "node:timers/promises";
+import type { RemoteMachine } from "../host/machine.ts";
+import { ServerError } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import { followLog } from "../server/log-stream.ts";
+import { maskLines } from "../server/masking.ts";
+import { runningNow } from "../server/running-now.ts";
+import { showLive } from "../ui/view.ts";
+import { type Call, serverFor, withMachine } from "./call.ts";
+import { chosenModel, modelsNow } from "./models.ts";
+
+const FIRST_LINES = 500;
+/** The journal has no way to be followed through a forced command: it is asked again. */
+const JOURNAL_PAUSE_MS = 2000;
+
+/** Shows the last lines, and in the terminal what comes after them. */
+export async function logs(call: Call): Promise<void> {
+  const server = await serverFor(call);
+  if (call.argument.trim() === "") await showJournal(call, server);
+  else await showModelLog(call, server);
+}
+
+async function showModelLog(call: Call, server: LlamaSwap): Promise<void> {
+  const { ctx, waiting, ended, argument } = call;
+  const [models, running] = await Promise.all([modelsNow(call, server), runningNow(server, waiting.signal)]);
+  const chosen = chosenModel(argument, models, running ?? []);
+  if (chosen === undefined) return;
+  const { id } = chosen;
+  waiting.say(`Reading the log of ${id}`);
+  const first = await server.logTail(id, FIRST_LINES, waiting.signal);
+  const lines =
+    first.length > 0 ? maskLines(first, "log") : [`${id} has logged nothing since the server's start.`];
+  const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
+    followLog(server, id, (more) => append(maskLines(more, "log")), signal);
+  await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));
+}
+
+async function showJournal(call: Call, server: LlamaSwap): Promise<void> {
+  const { ctx, waiting, ended } = call;
+  const { serviceUnit } = server.config;
+  await withMachine(server, async (machine) => {
+    waiting.say(`Reading the journal of ${serviceUnit}`);
+    const first = await machine.logs(FIRST_LINES, waiting.signal);
+    const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
+      followJournal(machine, first, (lines) => append(maskLines(lines, "log")), signal);
+    const view = {
+      title: `Journal of ${serviceUnit}`,
+      lines: maskLines(first, "log"),
+      language: "log",
+    } as const;
+    await waiting.ask(() => showLive(ctx, view, follow, ended));
+  });
+}
+
+async function followJournal(
+  machine: Pick<RemoteMachine, "logs">,
+  first: readonly string[],
+  append: (lines: readonly string[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let seen = first;
+  while (!signal.aborted) {
+    await wait(JOURNAL_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    try {
+      const now = await machine.logs(FIRST_LINES, signal);
+      const added = linesAfter(seen, now);
+      if (added.length > 0) append(added);
+      seen = now;
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error instanceof ServerError
+        ? error
+        : new Error("The journal cannot be followed.", { cause: error });
+    }
+  }
+}
+
+/** What a later reading of a journal's end has that the earlier one had not. Pure. */
+export function linesAfter(before: readonly string[], now: readonly string[]): readonly string[] {
+  for (let start = 0; start < before.length; start++) {
+    const length = before.length - start;
+    if (length <= now.length && before.slice(start).every((line, at) => line === now[at]))
+      return now.slice(length);
+  }
+  return now;
+}

@@ -1,0 +1,114 @@
+/** The models as the server has them at this moment, for the commands. */
+import { baseUrlOf, rememberedFacts } from "../catalog.ts";
+import type { LiveContext } from "../host/probe.ts";
+import { ServerError } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelFacts, RunningModel } from "../server/models.ts";
+import { readId, unknownId } from "./arguments.ts";
+import type { Call } from "./call.ts";
+
+const NOTHING_TOLD: LiveContext = { tokens: undefined, trained: undefined };
+
+/** Reads the models anew. @throws {ServerError} */
+export function modelsNow({ aiServer, waiting }: Call, server: LlamaSwap): Promise<ModelFacts[]> {
+  return server.discover(rememberedFacts(aiServer.models), { signal: waiting.signal });
+}
+
+/** A model that an argument names, and what stands behind the id. */
+export interface Chosen {
+  /** The id under which the server runs it. */
+  readonly id: string;
+  readonly rest: string;
+  readonly facts: ModelFacts | undefined;
+}
+
+/**
+ * Finds the model that an argument names, among those that the server lists or runs.
+ *
+ * @returns undefined without an argument
+ * @throws {ServerError} for an id that nobody knows
+ */
+export function chosenModel(
+  text: string,
+  models: readonly ModelFacts[],
+  running: readonly RunningModel[],
+): Chosen | undefined {
+  const ids = [...new Set([...models, ...running].map(({ id }) => id))];
+  const read = readId(text, ids);
+  if (read === undefined) return undefined;
+  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  const facts = models.find(({ id }) => id === read.id);
+  return { id: facts?.runsAs ?? read.id, rest: read.rest, facts };
+}
+
+/** @throws {ServerError} for a model that this server does not run itself */
+export function requireHere({ facts }: Chosen): void {
+  if (facts === undefined || facts.runsAs !== undefined) return;
+  const what =
+    facts.kind === "peer"
+      ? "runs on another server, to which llama-swap hands its requests"
+      : "chooses among other models for each request";
+  throw new ServerError(`${facts.id} ${what}: it is not loaded or unloaded here.`, {
+    link: "model",
+    remedy: "none",
+  });
+}
+
+/** The same, where an id must be given. @throws {ServerError} */
+export function requiredModel(
+  text: string,
+  models: readonly ModelFacts[],
+  running: readonly RunningModel[],
+): Chosen {
+  const chosen = chosenModel(text, models, running);
+  if (chosen !== undefined) return chosen;
+  const ids = models.slice(0, 5).map(({ id }) => id);
+  const hint =
+    ids.length === 0
+      ? "The server has none."
+      : `The server has ${ids.join(", ")}${models.length > 5 ? ", …" : ""}.`;
+  throw new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+}
+
+/**
+ * The window of a loaded model and the one it was trained for, which is remembered on this machine.
+ *
+ * @param id of a model that `/running` shows as ready
+ */
+export async function liveContext(
+  { aiServer, waiting }: Call,
+  server: LlamaSwap,
+  id: string,
+): Promise<LiveContext> {
+  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
+  const { tokens, trained } = live;
+  const memory = await aiServer.memory();
+  // Nobody waits for what is only a convenience.
+  void memory.remember(baseUrlOf(server.config), id, {
+    ...(tokens === undefined ? {} : { context: tokens }),
+    ...(trained === undefined ? {} : { trainedContext: trained }),
+    seenAt: Date.now(),
+  });
+  return live;
+}
+
+/** The window that a model was trained for: as it tells while it runs, else as it told last. */
+export async function trainedContext(
+  call: Call,
+  server: LlamaSwap,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<number | undefined> {
+  const isReady = running.some((model) => model.id === id && model.state === "ready");
+  const live = isReady ? await liveContext(call, server, id) : NOTHING_TOLD;
+  if (live.trained !== undefined) return live.trained;
+  const memory = await call.aiServer.memory();
+  return (await memory.facts(baseUrlOf(server.config), id))?.trainedContext;
+}
+
+/** Reads the models anew and hands them to pi, whose session follows. @returns what changed, a line each */
+export async function refreshModels({ aiServer, ctx }: Call): Promise<string[]> {
+  const { models, changes } = await aiServer.discover(undefined);
+  await aiServer.publish(models, ctx.modelRegistry);
+  return changes;
+}

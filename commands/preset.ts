@@ -1,0 +1,53 @@
+/** `/ai-server-preset`: shows the server's config file, or one model's part of it. */
+import { findContexts, formatOf } from "../host/config-file.ts";
+import type { HostFile } from "../host/machine.ts";
+import { modelBlock } from "../host/model-block.ts";
+import { maskText } from "../server/masking.ts";
+import { showText } from "../ui/view.ts";
+import { readId, unknownId } from "./arguments.ts";
+import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+
+interface Part {
+  readonly file: HostFile;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A file that is not understood is shown as a whole; only a model's part of it cannot be found. */
+function partOf(argument: string, files: readonly HostFile[]): Part | undefined {
+  if (argument.trim() === "") return undefined;
+  const written = files.flatMap((file) =>
+    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
+  );
+  const read = readId(
+    argument,
+    written.map(({ model }) => model),
+  );
+  if (read === undefined) return undefined;
+  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  const file = written.find(({ model }) => model === read.id)?.file;
+  return file && { file, ...modelBlock(file.text, formatOf(file.name), read.id) };
+}
+
+/** Shows it with secrets masked; nothing of it is kept. */
+export async function preset(call: Call): Promise<void> {
+  const { ctx, waiting, argument } = call;
+  const server = await serverFor(call);
+  waiting.say("Reading the config on the server");
+  const files = await withMachine(server, (machine) => machine.read(waiting.signal));
+  const part = partOf(argument, files);
+  for (const file of part === undefined ? files : [part.file]) {
+    const format = formatOf(file.name);
+    const lines = maskText(file.text, format).split(/\r?\n/);
+    const path = pathOf(file, server.config);
+    const view =
+      part === undefined
+        ? { title: path, lines, language: format }
+        : {
+            title: `${path}, line ${part.first}`,
+            lines: lines.slice(part.first - 1, part.last),
+            language: format,
+          };
+    await waiting.ask(() => showText(ctx, view));
+  }
+}

@@ -1,0 +1,115 @@
+/** `/ai-server-rollback`: lists the backups of the config, and puts one back. */
+import { formatOf } from "../host/config-file.ts";
+import type { Backup, HostFile, RemoteMachine } from "../host/machine.ts";
+import type { Preview } from "../host/outcome.ts";
+import { ServerError } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import { show } from "../ui/output.ts";
+import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
+import { type Change, changeOn, offerWayBack } from "./change.ts";
+import { changeCounts, diffText } from "./diff-text.ts";
+import { refreshModels } from "./models.ts";
+import { reportOf } from "./outcome.ts";
+import { stakesOf } from "./stakes.ts";
+
+/** One backup, with how it differs from the file as it is now. */
+interface Offer {
+  readonly file: HostFile;
+  readonly backup: Backup;
+  /** For the list: date, size, difference. */
+  readonly words: string;
+}
+
+function sizeWords(bytes: number): string {
+  return bytes < 1024 ? `${bytes} B` : `${(bytes / 1024).toFixed(1)} KiB`;
+}
+
+/** Lists the backups; one that is chosen, or named by its time stamp, is put back by the safe way. */
+export async function rollback(call: Call): Promise<void> {
+  const { aiServer, ctx, waiting, argument } = call;
+  const server = await serverFor(call);
+  await withMachine(server, async (machine) => {
+    waiting.say("Reading the backups on the server");
+    const offers = await offersOf(machine, server, waiting.signal);
+    if (offers.length === 0) {
+      show(ctx, "There is no backup yet: each change of the config makes one.");
+      return;
+    }
+    if (argument.trim() === "" && ctx.mode !== "tui" && ctx.mode !== "rpc") {
+      show(ctx, offers.map(({ words }) => words).join("\n"));
+      return;
+    }
+    requireUser(call);
+    const offer = argument.trim() === "" ? await choose(call, offers) : named(argument.trim(), offers);
+    if (offer === undefined) return;
+    await aiServer.exclusively("/ai-server-rollback", async () =>
+      putBack(call, server, await changeOn(call, server, machine), offer),
+    );
+  });
+}
+
+async function offersOf(machine: RemoteMachine, server: LlamaSwap, signal: AbortSignal): Promise<Offer[]> {
+  const offers: Offer[] = [];
+  const files = await machine.read(signal);
+  for (const file of files) {
+    for (const backup of await machine.list(file.name, signal)) {
+      const { text } = await machine.readBackup(backup.stamp, file.name, signal);
+      const { added, removed } = changeCounts(file.text, text);
+      const difference = added + removed === 0 ? "the same as now" : `+${added} −${removed} lines`;
+      const name = files.length > 1 ? [pathOf(file, server.config)] : [];
+      const date = backup.date.toLocaleString("sv-SE");
+      const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
+      offers.push({ file, backup, words });
+    }
+  }
+  return offers.sort((a, b) => b.backup.stamp.localeCompare(a.backup.stamp));
+}
+
+async function choose({ ctx, waiting, ended }: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
+  const words = offers.map((offer) => offer.words);
+  const chosen = await waiting.ask(() =>
+    ctx.ui.select("Which backup of the config shall be put back?", words, { signal: ended }),
+  );
+  return offers[words.indexOf(chosen ?? "")];
+}
+
+function named(stamp: string, offers: readonly Offer[]): Offer {
+  const offer = offers.find(({ backup }) => backup.stamp === stamp);
+  if (offer !== undefined) return offer;
+  const stamps = offers.map(({ backup }) => backup.stamp).join(", ");
+  throw new ServerError(`There is no such backup. There are: ${stamps}.`, {
+    link: "config file",
+    remedy: "none",
+  });
+}
+
+async function putBack(
+  call: Call,
+  server: LlamaSwap,
+  change: Change,
+  { file, backup }: Offer,
+): Promise<void> {
+  const { ctx, waiting } = call;
+  const path = pathOf(file, server.config);
+  const confirm = async ({ plan, loaded, file: current }: Preview): Promise<boolean> =>
+    isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
+      diffText(ctx, current.text, plan.text, formatOf(file.name)),
+      "The text of now becomes a backup itself.",
+      ...(await stakesOf(
+        call,
+        server,
+        loaded,
+        loaded.map(({ id }) => id),
+      )),
+    ]);
+  const hooks = { confirm, report: change.report, signal: waiting.signal };
+  const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
+  const { level, text } = reportOf(
+    outcome,
+    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.`,
+    path,
+  );
+  show(ctx, text, level);
+  await offerWayBack(call, change, outcome, file, path);
+  if (outcome.kind === "changed") await refreshModels(call);
+}

@@ -1,0 +1,74 @@
+/** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
+import type { Client } from "../server/event-reader.ts";
+import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { RunningModel } from "../server/models.ts";
+import { duration } from "../ui/wait.ts";
+import type { Call } from "./call.ts";
+import { expectedLoadMs } from "./loading.ts";
+
+/** Stopping and starting the service itself, without its models. */
+const RESTART_MS = 3000;
+
+function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
+  if (session !== undefined && session === ownSession) return "this session of pi";
+  return [agent?.split(" ")[0], address === undefined ? undefined : `at ${address}`]
+    .filter((word) => word !== undefined)
+    .join(" ");
+}
+
+function modelWords({ model, total, longestMs, clients }: ModelRequests, own: string | undefined): string {
+  const details = [
+    ...(longestMs === undefined ? [] : [`for ${duration(longestMs)}`]),
+    ...clients.map((client) => whose(client, own)).filter((words) => words !== ""),
+  ];
+  return `${total} on ${model}${details.length === 0 ? "" : ` (${details.join(", ")})`}`;
+}
+
+/** Whose requests are in flight and will be cut, as a sentence. */
+export function requestWords({ total, models }: InFlight, ownSession: string | undefined): string {
+  if (total === undefined)
+    return "Whether requests are in flight, which would be cut, the server does not tell.";
+  if (total === 0) return "No request is in flight.";
+  const told = models.map((model) => modelWords(model, ownSession));
+  const untold = total - models.reduce((sum, model) => sum + model.total, 0);
+  if (untold > 0) told.push(told.length === 0 ? String(untold) : `${untold} more`);
+  return `Requests in flight, which will be cut: ${told.join("; ")}.`;
+}
+
+/** How long it should take, from what earlier loads took on this machine. */
+function timeWords(expected: readonly (number | undefined)[]): string {
+  const known = expected.filter((ms) => ms !== undefined);
+  if (known.length < expected.length)
+    return "How long loading takes is not known on this machine yet; often it is a minute.";
+  return `It should take about ${duration(known.reduce((sum, ms) => sum + ms, RESTART_MS))}.`;
+}
+
+/** The session as its requests name it. */
+export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
+  return ctx.sessionManager.getSessionId();
+}
+
+/**
+ * The lines of a question that is asked before models are unloaded.
+ *
+ * @param loaded undefined where the server does not answer
+ * @param toLoad the ids that are loaded afterwards
+ */
+export async function stakesOf(
+  call: Call,
+  server: LlamaSwap,
+  loaded: readonly RunningModel[] | undefined,
+  toLoad: readonly string[],
+): Promise<string[]> {
+  if (loaded === undefined) return ["The server does not answer at this moment."];
+  const lines =
+    loaded.length === 0
+      ? ["No model is loaded."]
+      : [
+          `Loaded now, and unloaded by this: ${loaded.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ")}.`,
+          requestWords(await requestsInFlight(server, call.waiting.signal), sessionOf(call)),
+        ];
+  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call, server, id)));
+  return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)])];
+}

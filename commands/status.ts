@@ -1,0 +1,128 @@
+/** `/ai-server-status` and `/ai-server-refresh`. */
+import { rememberedFacts } from "../catalog.ts";
+import { findContexts, formatOf } from "../host/config-file.ts";
+import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
+import { runningNow } from "../server/running-now.ts";
+import { type ServerVersion, serverVersion } from "../server/version.ts";
+import { show, widthOf } from "../ui/output.ts";
+import { readFlags } from "./arguments.ts";
+import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { expectedLoadMs } from "./loading.ts";
+import { modelDetails, statusTable } from "./model-words.ts";
+import { chosenModel, refreshModels } from "./models.ts";
+
+const WAY: readonly Link[] = [
+  "configuration",
+  "certificates",
+  "DNS",
+  "TCP",
+  "TLS",
+  "Caddy",
+  "llama-swap",
+  "model",
+];
+
+function versionWords({ kind, version }: ServerVersion): string {
+  return version === undefined ? kind : `${kind} ${version}`;
+}
+
+/** Which link of the way to the model fails, and the sentence with what to do. */
+export function faultReport(error: unknown): string {
+  if (!(error instanceof ServerError)) return sentenceOf(error);
+  const failed = WAY.indexOf(error.link);
+  if (failed < 0) return error.message;
+  const way = WAY.slice(0, failed + 1).map((link, at) => (at === failed ? `${link} FAILS` : `${link} ok`));
+  return `${way.join(" · ")}\n${error.message}`;
+}
+
+/** Shows the models, or one of them, and whether the way to the server's machine is open. */
+export async function status(call: Call): Promise<void> {
+  const { ctx, aiServer, waiting } = call;
+  const ids = aiServer.models.map(({ id }) => id);
+  const { given, text } = readFlags(call.argument, ["--ssh"], ids);
+  let failure: string | undefined;
+  const lines = await serverLines(call, text).catch((error: unknown) => {
+    waiting.signal.throwIfAborted();
+    failure = faultReport(error);
+    return [failure];
+  });
+  if (given.has("--ssh")) lines.push("", ...(await machineLines(call)));
+  show(ctx, lines.join("\n"), failure === undefined ? "info" : "error");
+}
+
+async function serverLines(call: Call, text: string): Promise<string[]> {
+  const { ctx, aiServer, waiting } = call;
+  const { signal } = waiting;
+  const server = await serverFor(call);
+  const address = server.config.origin + server.config.basePath;
+  const [models, running, version] = await Promise.all([
+    server.discover(rememberedFacts(aiServer.models), { signal }),
+    runningNow(server, signal),
+    serverVersion(server, signal),
+  ]);
+  const head = `${address} · ${versionWords(version)}`;
+  const chosen = chosenModel(text, models, running ?? []);
+  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx))];
+  const found = running?.find(({ id }) => id === chosen.id);
+  if (chosen.facts === undefined)
+    return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
+  return [head, ...modelDetails(chosen.facts, found, await expectedLoadMs(call, server, chosen.id))];
+}
+
+/** Whether ssh, the config file and the unit are reachable. */
+async function machineLines(call: Call): Promise<string[]> {
+  const { waiting } = call;
+  const server = await serverFor(call);
+  const { config } = server;
+  const where = config.sshHost === "local" ? "this machine" : `ssh ${config.sshHost}`;
+  waiting.say(`Asking ${where}`);
+  return withMachine(server, async (machine) => {
+    const lines: string[] = [];
+    const unit = await machine.status(waiting.signal).catch(sentence(waiting.signal));
+    if (typeof unit === "string") lines.push(`${where}: ${unit}`);
+    else {
+      lines.push(`${where}: reachable`);
+      const states = [unit.activeState, unit.subState].filter((word) => word !== "").join(", ");
+      const extras = [
+        unit.watchesConfig ? "reloads its config by itself" : "",
+        unit.hasRestartCommand ? "restarted by a command of yours" : "",
+      ];
+      const words = [states === "" ? "state unknown" : states, ...extras]
+        .filter((word) => word !== "")
+        .join(" · ");
+      lines.push(`${config.serviceUnit}: ${unit.problem ?? words}`);
+    }
+    if (typeof unit === "string" && !unit.includes(config.serviceUnit)) return lines;
+    const files = await machine.read(waiting.signal).catch(sentence(waiting.signal));
+    if (typeof files === "string") return [...lines, `${config.presetPath}: ${files}`];
+    return [...lines, ...files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`)];
+  });
+}
+
+function sentence(signal: AbortSignal): (error: unknown) => string {
+  return (error) => {
+    signal.throwIfAborted();
+    return sentenceOf(error);
+  };
+}
+
+function fileWords({ name, text }: { name: string; text: string }): string {
+  try {
+    const models = findContexts(text, formatOf(name));
+    const problems = models.flatMap(({ problem }) => (problem === undefined ? [] : [problem]));
+    const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
+    return problems.length === 0 ? count : [`${count}, of which not understood:`, ...problems].join("\n  ");
+  } catch (error) {
+    return sentenceOf(error);
+  }
+}
+
+/** Reads the models again, registers them, and says what changed. */
+export async function refresh(call: Call): Promise<void> {
+  const { ctx, waiting } = call;
+  waiting.say("Asking the server for its models");
+  const changes = await refreshModels(call);
+  const { length } = call.aiServer.models;
+  const noun = length === 1 ? "model" : "models";
+  show(ctx, changes.length === 0 ? `Nothing changed: ${length} ${noun}.` : changes.join("\n"));
+}

@@ -1,0 +1,19 @@
+import type { ModelFacts } from "../../server/models.ts";
+
+/** A loaded model of which everything is known. */
+export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
+  return {
+    id: "a",
+    name: "A",
+    state: "ready",
+    ttlSeconds: 300,
+    kind: "model",
+    runsAs: "a",
+    context: { value: 131_072, source: "live" },
+    outputLimit: { value: 1, source: "default" },
+    vision: { value: true, source: "live" },
+    thinking: { value: { kind: "switch" }, source: "live" },
+    keepsThinking: false,
+    ...more,
+  };
+}

@@ -1,0 +1,253 @@
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../sim/client.ts";
+import { ODD, startPlace } from "./place.ts";
+import { User } from "./user.ts";
+
+beforeAll(() => initTheme());
+
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const SLOW = `
+models:
+  slow: { cmd: "${CMD} --load 20 -c 4096" }
+  endless: { cmd: "${CMD} --load 600" }
+  talker: { cmd: "${CMD} --token-rate 2 -c 4096" }
+  sturdy: { cmd: "${CMD} --stop-delay 60" }
+`;
+
+const saying = (answer: boolean, mode: "rpc" | "tui" = "rpc"): User => {
+  const user = new User(mode);
+  user.confirms = () => answer;
+  return user;
+};
+
+describe("/ai-server-load", () => {
+  test("loads, tells the live context, and gives pi the models again", async () => {
+    const place = await startPlace();
+    const { notices, questions } = await place.type("/ai-server-load small");
+    expect(notices).toEqual([
+      {
+        level: "info",
+        text: expect.stringMatching(
+          /^small is loaded; it took \d s\.\nA request may use 8192 tokens \(8k\)\.$/,
+        ),
+      },
+    ]);
+    expect([questions, await place.loaded()]).toEqual([[], ["small"]]);
+    const served = place.aiServer.models.find(({ id }) => id === "small");
+    expect(served?.aiServer.context).toEqual({ value: 8192, source: "live" });
+  });
+
+  test("of what is loaded says so, and starts nothing", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type("/ai-server-load small")).told[0]).toMatch(/^small is loaded already\.\n/);
+    expect(place.sim.starts).toEqual({ small: 1 });
+  });
+
+  test.each([ODD, `"${ODD}"`, `'${ODD}'`, "groesse"])(
+    "takes the id %s, and says what had to go",
+    async (typed) => {
+      const place = await startPlace();
+      await place.load("small");
+      const [text = ""] = (await place.type(`/ai-server-load ${typed}`)).told;
+      expect(text).toMatch(new RegExp(`^${ODD} is loaded`));
+      expect(text).toContain("A request may use 8192 tokens (8k).");
+      expect(text).toContain("small was unloaded for it.");
+      expect(await place.loaded()).toEqual([ODD]);
+    },
+  );
+
+  test("without an id, or with a wrong one, says which there are", async () => {
+    const place = await startPlace();
+    expect((await place.type("/ai-server-load")).notices).toEqual([
+      { level: "error", text: `Say which model. The server has groesse, ${ODD}, small.` },
+    ]);
+    expect((await place.type("/ai-server-load smoll")).told).toEqual([
+      'There is no model "smoll". Did you mean "small"?',
+    ]);
+    expect(place.sim.starts).toEqual({});
+  });
+
+  test("remembers how long it took, and tells it the next time", async () => {
+    const place = await startPlace();
+    await place.type("/ai-server-load small");
+    expect((await place.type("/ai-server-status small")).told[0]).toMatch(/Loading {3}takes about \d s/);
+  });
+
+  test("says meanwhile what may have to go, whom it waits for, and that it loads", async () => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(20);
+    await place.chat("talker", { "user-agent": "curl/8" });
+    const user = new User("rpc");
+    const loading = place.type("/ai-server-load slow", user);
+    await eventually(() =>
+      expect(user.statuses).toEqual([
+        "Loading slow; talker may have to go for it…",
+        "slow waits until talker has answered a request…",
+      ]),
+    );
+    await (await place.client()).http.request({ method: "POST", path: "/api/models/unload/talker" });
+    await eventually(() => expect(user.statuses.at(-1)).toBe("Loading slow…"));
+    await loading;
+    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\ntalker was unloaded for it\.$/);
+    expect(user.statuses.at(-1)).toBeUndefined();
+  });
+
+  test("says that another one is being stopped", async () => {
+    const place = await startPlace(SLOW);
+    await place.load("sturdy");
+    place.sim.setSpeed(20);
+    const user = new User("rpc");
+    await place.type("/ai-server-load slow", user);
+    expect(user.statuses).toContain("Stopping sturdy…");
+    expect(user.told[0]).toContain("sturdy was unloaded for it.");
+  });
+
+  test("that fails shows the end of the model's log", async () => {
+    const place = await startPlace(`models:\n  bad: { cmd: "${CMD} --load 60 --fail-after 1" }\n`);
+    const { notices } = await place.type("/ai-server-load bad");
+    expect(notices).toHaveLength(1);
+    expect(notices[0]?.level).toBe("error");
+    expect(notices[0]?.text).toMatch(
+      /^bad could not be loaded.*\n(?:.*\n)*.*cudaMalloc failed: out of memory/,
+    );
+  });
+
+  test("that fails shows no secret of the log or the command line", async () => {
+    const flags = "--load 60 --fail-after 1 -m https://u:hunter2@hub/x.gguf?token=hunter3";
+    const place = await startPlace(`
+models:
+  bad: { cmd: "${CMD} ${flags}" }
+  gone: { cmd: "/nonexistent/llama-server --port \${PORT} --api-key hunter4 -m /m.gguf" }
+`);
+    for (const id of ["bad", "gone"]) {
+      const user = await place.type(`/ai-server-load ${id}`);
+      expect(user.notices).toEqual([
+        { level: "error", text: expect.stringContaining(`${id} could not be loaded`) },
+      ]);
+      expect(user.everything).not.toMatch(/hunter/);
+    }
+  });
+
+  test.each(["print", "json"] as const)("in %s mode loads without asking", async (mode) => {
+    const place = await startPlace();
+    const { stdout, stderr } = await place.type("/ai-server-load small", new User(mode).readsOutput());
+    expect([mode === "print" ? stdout : stderr, await place.loaded()]).toEqual([
+      expect.stringMatching(/^small is loaded/),
+      ["small"],
+    ]);
+  });
+
+  test("says over RPC what is being waited for", async () => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(20);
+    const { statuses } = await place.type("/ai-server-load slow");
+    expect(statuses).toEqual(["Loading slow…", undefined]);
+  });
+
+  test.each([
+    [true, "endless is not loaded any more.", []],
+    [false, "The server goes on loading endless.", ["endless starting"]],
+  ])("left by Escape offers to stop the load (%s)", async (answer, told, loaded) => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(1);
+    const user = saying(answer, "tui");
+    user.sees = () => setImmediate(() => user.escape());
+    await place.type("/ai-server-load endless", user);
+    expect(user.questions).toEqual([
+      {
+        title: "Stop loading endless?",
+        text: "The server goes on: endless is starting.\nYes unloads it; what was unloaded for it does not come back by that.",
+      },
+    ]);
+    expect(user.told).toEqual([told]);
+    expect(await place.loaded()).toEqual(loaded);
+  });
+});
+
+describe("/ai-server-unload", () => {
+  test("of an idle model does not ask", async () => {
+    const place = await startPlace();
+    await place.load(ODD);
+    const { told, questions } = await place.type("/ai-server-unload groesse");
+    expect([told, questions, await place.loaded()]).toEqual([[`${ODD} is unloaded.`], [], []]);
+  });
+
+  test("of a model that is not loaded does nothing", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type(`/ai-server-unload ${ODD}`)).told).toEqual([`${ODD} is not loaded.`]);
+    expect(await place.loaded()).toEqual(["small"]);
+  });
+
+  test.each([
+    [false, "Nothing was unloaded.", ["talker"]],
+    [true, "talker is unloaded.", []],
+  ])("of one that answers somebody asks first (%s)", async (answer, told, loaded) => {
+    const place = await startPlace(SLOW);
+    await place.load("talker");
+    place.sim.setSpeed(1);
+    await place.chat("talker", { "user-agent": "curl/8.5 (linux)", "x-session-id": "another" });
+    const user = await place.type("/ai-server-unload talker", saying(answer));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload talker all the same?",
+        text: "Requests in flight, which will be cut: 1 on talker (for 0 s, curl/8.5 at 127.0.0.1).",
+      },
+    ]);
+    expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
+  });
+
+  test.each([
+    [false, "Nothing was unloaded.", ["small"]],
+    [true, "Unloaded: small.", []],
+  ])("of all models asks always (%s)", async (answer, told, loaded) => {
+    const place = await startPlace();
+    await place.load("small");
+    const user = await place.type("/ai-server-unload", saying(answer));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload every model?",
+        text: "Loaded now, and unloaded by this: small.\nNo request is in flight.",
+      },
+    ]);
+    expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
+  });
+
+  test("of all models where none is loaded asks nothing", async () => {
+    expect(await (await startPlace()).type("/ai-server-unload")).toMatchObject({
+      told: ["No model is loaded."],
+      questions: [],
+    });
+  });
+
+  test("of an unknown model names the nearest", async () => {
+    expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
+      'There is no model "smal". Did you mean "small"?',
+    ]);
+  });
+
+  test.each(["print", "json"] as const)("in %s mode refuses what would ask", async (mode) => {
+    const place = await startPlace(SLOW);
+    await place.load("talker");
+    place.sim.setSpeed(1);
+    await place.chat("talker", { "user-agent": "curl/8" });
+    for (const line of ["/ai-server-unload", "/ai-server-unload talker"]) {
+      const { stdout, stderr } = await place.type(line, new User(mode).readsOutput());
+      expect(stdout).toBe("");
+      expect(stderr).toMatch(new RegExp(`in ${mode} mode there is nobody to ask: nothing was changed`));
+    }
+    expect(await place.loaded()).toEqual(["talker"]);
+  });
+});
+
+describe("a server without /running", () => {
+  test.each(["load small", "unload small", "unload"])("cannot be told to %s", async (line) => {
+    const place = await startPlace(undefined, { AI_SERVER_RUNNING_PATH: "/nowhere" });
+    expect((await place.type(`/ai-server-${line}`)).told[0]).toMatch(
+      /^The server has no \/nowhere: it is a single llama-server.* or AI_SERVER_RUNNING_PATH is wrong\.$/,
+    );
+    expect(place.sim.starts).toEqual({});
+  });
+});

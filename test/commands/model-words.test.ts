@@ -1,0 +1,122 @@
+import { visibleWidth } from "@earendil-works/pi-tui";
+import { describe, expect, test } from "vitest";
+import { modelDetails, statusTable } from "../../commands/model-words.ts";
+import type { RunningModel } from "../../server/models.ts";
+import { facts } from "./facts.ts";
+
+describe("the table", () => {
+  test("claims nothing that was not read", () => {
+    const models = [
+      facts(),
+      facts({
+        id: "new",
+        state: "unloaded",
+        ttlSeconds: undefined,
+        context: { value: 32_768, source: "default" },
+        vision: { value: false, source: "default" },
+        thinking: { value: { kind: "none" }, source: "default" },
+      }),
+      facts({
+        id: "p/x",
+        kind: "peer",
+        state: "unknown",
+        ttlSeconds: undefined,
+        vision: { value: false, source: "declared" },
+      }),
+      facts({
+        id: "s",
+        ttlSeconds: 0,
+        thinking: { value: { kind: "effort", levels: ["low", "high"] }, source: "declared" },
+      }),
+      facts({
+        id: "t",
+        state: "stopping",
+        ttlSeconds: 90,
+        thinking: { value: { kind: "none" }, source: "live" },
+      }),
+    ];
+    expect(statusTable(models, 120).split("\n")).toEqual([
+      "Model  State     Context  From  Unloads     Vision   Thinking",
+      "a      ready     128k     live  5 min idle  yes      on/off",
+      "new    unloaded  unknown                    unknown  unknown",
+      "p/x    peer      128k     live              no       on/off",
+      "s      ready     128k     live  never       yes      low/high",
+      "t      stopping  128k     live  90 s idle   yes      no",
+    ]);
+  });
+
+  test("fits every terminal from 20 columns on", () => {
+    const models = [
+      facts({ id: "模型/通义千问-Q4_K_M.gguf" }),
+      facts({ id: "x".repeat(256) }),
+      facts({ id: "👩‍💻" }),
+    ];
+    for (let width = 20; width <= 200; width++) {
+      const lines = statusTable(models, width).split("\n");
+      expect(lines).toHaveLength(4);
+      for (const line of lines) expect(visibleWidth(line)).toBeLessThanOrEqual(width);
+    }
+  });
+
+  test("without models says so", () => {
+    expect(statusTable([], 80)).toBe("The server offers no model that can be chatted with.");
+  });
+});
+
+describe("what is known of one model", () => {
+  const running = (commandLine: string | undefined): RunningModel => ({
+    id: "a",
+    state: "ready",
+    commandLine,
+    ttlSeconds: 300,
+  });
+
+  test("is told line by line, with where it is from", () => {
+    expect(modelDetails(facts(), running("llama-server -m x \\\n  -c 8192"), 83_000)).toEqual([
+      "a",
+      "  Name      A",
+      "  State     ready",
+      "  Context   131072 tokens a request (live)",
+      "  Output    1 tokens (default)",
+      "  Vision    yes (live)",
+      "  Thinking  on/off (live)",
+      "  Unloads   5 min idle",
+      "  Loading   takes about 1 min 23 s",
+      "  Command   llama-server -m x \\\n              -c 8192",
+    ]);
+  });
+
+  test("leaves out what is not known", () => {
+    const unread = facts({
+      name: "a",
+      state: "unloaded",
+      ttlSeconds: undefined,
+      context: { value: 32_768, source: "default" },
+      vision: { value: false, source: "default" },
+      thinking: { value: { kind: "none" }, source: "default" },
+    });
+    expect(modelDetails(unread, undefined, undefined)).toEqual([
+      "a",
+      "  State     unloaded",
+      "  Context   unknown",
+      "  Output    1 tokens (default)",
+      "  Vision    unknown",
+      "  Thinking  unknown",
+    ]);
+  });
+
+  test("says of an alias what it stands for, and of a peer what it is", () => {
+    const alias = facts({ id: "b", name: "b", kind: "alias", runsAs: "a" });
+    expect(modelDetails(alias, undefined, undefined).slice(0, 2)).toEqual(["b", "  Alias of  a"]);
+    const peer = facts({ name: "a", kind: "peer", runsAs: undefined, state: "unknown" });
+    expect(modelDetails(peer, undefined, undefined)[1]).toBe("  State     peer");
+  });
+
+  test("shows no secret and no terminal sequence of a command line, and not all of an endless one", () => {
+    const evil = `llama-server --api-key hunter2 -e HF_TOKEN=hunter3 \u001b[2J${" --verbose".repeat(1000)}`;
+    const text = modelDetails(facts(), running(evil), undefined).join("\n");
+    expect(text).toContain("--api-key •");
+    expect(text).not.toMatch(/hunter|\[2J/);
+    expect(text.length).toBeLessThan(5000);
+  });
+});

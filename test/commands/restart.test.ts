@@ -1,0 +1,130 @@
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { beforeAll, describe, expect, test } from "vitest";
+import { CONFIG, startPlace } from "./place.ts";
+import { User } from "./user.ts";
+
+beforeAll(() => initTheme());
+
+const saying = (answer: boolean, mode: "rpc" | "tui" = "rpc"): User => {
+  const user = new User(mode);
+  user.confirms = () => answer;
+  return user;
+};
+
+describe("/ai-server-restart", () => {
+  test("asks, restarts, and loads again what was loaded", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions).toEqual([
+      {
+        title: "Restart llama-swap.service?",
+        text: [
+          "Loaded now, and unloaded by this: small.",
+          "No request is in flight.",
+          "How long loading takes is not known on this machine yet; often it is a minute.",
+        ].join("\n"),
+      },
+    ]);
+    expect(user.notices).toEqual([{ level: "info", text: "The server was restarted and answers." }]);
+    expect([place.restarts, await place.loaded(), place.text]).toEqual([1, ["small"], CONFIG]);
+    expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
+  });
+
+  test("does nothing without a yes", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type("/ai-server-restart", saying(false))).told).toEqual(["Nothing was restarted."]);
+    expect([place.restarts, await place.loaded()]).toEqual([0, ["small"]]);
+  });
+
+  test.each(["print", "json"] as const)(
+    "is refused in %s mode, and nobody is asked for anything",
+    async (mode) => {
+      const place = await startPlace();
+      const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
+      expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
+      expect(stderr).toContain("nobody to ask: nothing was changed");
+    },
+  );
+
+  test("that fails tells the reason of systemd", async () => {
+    const place = await startPlace();
+    const failing = "case $2 in restart) echo 'Job for llama-swap.service failed.' >&2; exit 1 ;;";
+    place.tool("systemctl", `${failing} *) echo LoadState=loaded ;; esac`);
+    expect((await place.type("/ai-server-restart", saying(true))).notices).toEqual([
+      {
+        level: "error",
+        text: "The restart on this machine failed: Job for llama-swap.service failed.",
+      },
+    ]);
+  });
+
+  test("of a unit that is missing says so, and that nothing was changed", async () => {
+    const place = await startPlace();
+    place.tool("systemctl", "echo LoadState=not-found");
+    const { notices } = await place.type("/ai-server-restart", saying(true));
+    expect(notices).toEqual([
+      {
+        level: "error",
+        text: expect.stringMatching(
+          /^The unit llama-swap\.service does not exist on this machine\..*Nothing was changed\.$/,
+        ),
+      },
+    ]);
+  });
+
+  test("after which nothing answers says so", async () => {
+    const place = await startPlace(CONFIG, { AI_SERVER_RESTART_TIMEOUT_MS: "1000" });
+    place.spoils = () => "models: [}";
+    const { notices } = await place.type("/ai-server-restart", saying(true));
+    expect(notices).toEqual([{ level: "error", text: "The server did not answer again within 1 s." }]);
+  });
+
+  test("of a server that is down asks all the same, and starts it", async () => {
+    const place = await startPlace();
+    await place.close();
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions[0]?.text).toBe("The server does not answer at this moment.");
+    expect(user.told).toEqual(["The server was restarted and answers."]);
+  });
+
+  test("tells what could not be loaded again, without secrets", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    place.spoils = (text) =>
+      text
+        .replace("--load 0.2", "--load 60 --fail-after 1")
+        .replace("/models/small.gguf", "https://u:hunter2@hub/x");
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.notices[0]?.level).toBe("warning");
+    expect(user.told[0]).toMatch(
+      /^The server was restarted and answers\.\nsmall was loaded before and could not be loaded again: small could not/,
+    );
+    expect(user.everything).not.toContain("hunter");
+  });
+
+  test("by a command of the user's names it", async () => {
+    const place = await startPlace(CONFIG, { AI_SERVER_RESTART_COMMAND: "true" });
+    const user = await place.type("/ai-server-restart", saying(false));
+    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+  });
+
+  test("left by Escape says what may still happen", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    place.spoils = (text) => text.replace("--load 0.2", "--load 600");
+    place.speed = 1;
+    const user = saying(true, "tui");
+    user.sees = (screen) => {
+      if (screen.render(80).join("\n").includes("Loading small again")) setImmediate(() => user.escape());
+    };
+    await place.type("/ai-server-restart", user);
+    expect(user.notices).toEqual([
+      {
+        level: "warning",
+        text: "Cancelled. The server may be restarting all the same; /ai-server-status tells.",
+      },
+    ]);
+  });
+});

@@ -1,0 +1,125 @@
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { onTestFinished } from "vitest";
+import type { Level } from "../../ui/output.ts";
+
+export type Mode = "tui" | "rpc" | "print" | "json";
+
+/** A component that pi shows in the place of its editor. */
+export interface Screen {
+  render(width: number): string[];
+  handleInput(data: string): void;
+}
+
+/** What was asked, as pi shows it. */
+export interface Question {
+  title: string;
+  text: string;
+}
+
+const ESCAPE = "\u001b";
+const coloured = (_colour: string, text: string): string => text;
+const styled = (text: string): string => text;
+const THEME = {
+  fg: coloured,
+  bg: coloured,
+  bold: styled,
+  italic: styled,
+  underline: styled,
+  inverse: styled,
+};
+
+/** Somebody who uses a command, with everything that was shown to him. */
+export class User {
+  readonly mode: Mode;
+  readonly notices: { level: Level; text: string }[] = [];
+  readonly questions: Question[] = [];
+  readonly choices: { title: string; offered: readonly string[] }[] = [];
+  /** What an RPC client shows beside the input; undefined when it goes. */
+  readonly statuses: (string | undefined)[] = [];
+  stdout = "";
+  stderr = "";
+  /** Whether he says yes. */
+  confirms: (question: Question) => boolean | Promise<boolean> = () => {
+    throw new Error("Nobody should have been asked");
+  };
+  /** What he takes from a list. */
+  selects: (offered: readonly string[]) => string | undefined = () => undefined;
+  /** What he does at a screen of ours. */
+  sees: (screen: Screen) => void = () => {};
+  #screen: Screen | undefined;
+
+  constructor(mode: Mode) {
+    this.mode = mode;
+  }
+
+  /** The texts of the notices. */
+  get told(): string[] {
+    return this.notices.map(({ text }) => text);
+  }
+
+  /** Everything that was shown in any way. */
+  get everything(): string {
+    const { notices, questions, choices, statuses, stdout, stderr } = this;
+    return JSON.stringify({ notices, questions, choices, statuses, stdout, stderr });
+  }
+
+  /** Presses Escape at the screen that is open. */
+  escape(): void {
+    if (this.#screen === undefined) throw new Error("No screen is open");
+    this.#screen.handleInput(ESCAPE);
+  }
+
+  /** What the open screen shows; empty while there is none. */
+  get screen(): string {
+    return this.#screen?.render(100).join("\n") ?? "";
+  }
+
+  /** As much of pi's own `ctx.ui` as the commands use. */
+  readonly ui = {
+    theme: THEME,
+    notify: (text: string, level: Level = "info") => this.notices.push({ level, text }),
+    setStatus: (_key: string, text: string | undefined) => this.statuses.push(text),
+    confirm: async (title: string, text: string) => {
+      this.questions.push({ title, text });
+      return this.confirms({ title, text });
+    },
+    select: async (title: string, offered: string[]) => {
+      this.choices.push({ title, offered });
+      return this.selects(offered);
+    },
+    custom: (make: (...parts: unknown[]) => Screen) =>
+      new Promise((resolve) => {
+        const done = (result: unknown): void => {
+          this.#screen = undefined;
+          resolve(result);
+        };
+        const tui = { requestRender: () => {}, terminal: { rows: 24, columns: 80 } };
+        const keys = {
+          matches: (data: string, key: string) => data === ESCAPE && key === "tui.select.cancel",
+          getKeys: () => [],
+        };
+        this.#screen = make(tui, this.ui.theme, keys, done);
+        this.sees(this.#screen);
+      }),
+  };
+
+  /** Keeps what is written to standard output and error, until the test ends. */
+  readsOutput(): this {
+    const { writeSync } = fs;
+    const write = (descriptor: number, ...rest: unknown[]): number => {
+      const [text] = rest;
+      if (descriptor === 1) this.stdout += String(text);
+      else if (descriptor === 2) this.stderr += String(text);
+      else return Reflect.apply(writeSync, fs, [descriptor, ...rest]);
+      return String(text).length;
+    };
+    const put = (value: unknown): void => {
+      Object.assign(fs, { writeSync: value });
+      syncBuiltinESMExports();
+    };
+    put(write);
+    onTestFinished(() => put(writeSync));
+    return this;
+  }
+}

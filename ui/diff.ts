@@ -1,0 +1,127 @@
+import type { Theme } from "@earendil-works/pi-coding-agent";
+import { structuredPatch } from "diff";
+import { cleanLine } from "./clean-line.ts";
+
+/** One line of a unified diff without its prefix; a `hunk` line is about the others and shown as it is. */
+export interface DiffLine {
+  kind: "hunk" | "context" | "removed" | "added";
+  text: string;
+}
+
+const CONTEXT_LINES = 3;
+
+/** Bounds of the comparison, whose time grows with the square of the edits; beyond it, one block is shown. */
+const MOST_EDITS = 2000;
+const LONGEST_MS = 1000;
+
+const PREFIXES = { hunk: "", context: " ", removed: "-", added: "+" } as const;
+
+/** One stretch of differing lines; each of `lines` begins with the prefix of its kind. */
+interface Hunk {
+  oldStart: number;
+  oldLines: number;
+  newStart: number;
+  newLines: number;
+  lines: string[];
+}
+
+/**
+ * The unified diff of two texts with three lines of context. What changed is decided on the texts themselves and shown
+ * as `mask` gives it: a changed secret is seen to have changed, without being seen.
+ *
+ * @param mask gets all lines of one text, without line ends, and gives as many back
+ * @returns no lines when the texts are equal; when they differ too much to be compared within a second, a sentence
+ *   and one block of everything between the first and the last difference
+ */
+export function diffOf(
+  before: string,
+  after: string,
+  mask: (lines: readonly string[]) => string[],
+): DiffLine[] {
+  if (before === after) return [];
+  const options = { context: CONTEXT_LINES, maxEditLength: MOST_EDITS, timeout: LONGEST_MS };
+  const patch = structuredPatch("", "", before, after, undefined, undefined, options);
+  const texts = { old: mask(linesOf(before)), new: mask(linesOf(after)) };
+  if (patch) return patch.hunks.flatMap((hunk) => shownHunk(hunk, texts));
+  const sentence =
+    "The two differ too much to be compared line by line: all between the first and last change.";
+  return [{ kind: "hunk", text: sentence }, ...shownHunk(blockHunk(before, after), texts)];
+}
+
+function shownHunk(hunk: Hunk, texts: { old: readonly string[]; new: readonly string[] }): DiffLine[] {
+  const range = (start: number, count: number): string => `${count === 0 ? start - 1 : start},${count}`;
+  const ranges = `-${range(hunk.oldStart, hunk.oldLines)} +${range(hunk.newStart, hunk.newLines)}`;
+  let oldAt = hunk.oldStart - 1;
+  let newAt = hunk.newStart - 1;
+  const lines = hunk.lines.map((line): DiffLine => {
+    switch (line[0]) {
+      case "-":
+        return { kind: "removed", text: cleanLine(texts.old[oldAt++] ?? "") };
+      case "+":
+        return { kind: "added", text: cleanLine(texts.new[newAt++] ?? "") };
+      case " ":
+        oldAt++;
+        return { kind: "context", text: cleanLine(texts.new[newAt++] ?? "") };
+      default:
+        return { kind: "hunk", text: line };
+    }
+  });
+  return [{ kind: "hunk", text: `@@ ${ranges} @@` }, ...lines];
+}
+
+/** Everything between the common beginning and the common end of two texts, as removed and added. */
+function blockHunk(before: string, after: string): Hunk {
+  const [old, now] = [linesOf(before), linesOf(after)];
+  const shorter = Math.min(old.length, now.length);
+  let head = 0;
+  while (head < shorter && old[head] === now[head]) head++;
+  let tail = 0;
+  while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail++;
+  const from = Math.max(0, head - CONTEXT_LINES);
+  const behind = Math.min(tail, CONTEXT_LINES);
+  const lines = [
+    ...Array<string>(head - from).fill(" "),
+    ...Array<string>(old.length - head - tail).fill("-"),
+    ...Array<string>(now.length - head - tail).fill("+"),
+    ...Array<string>(behind).fill(" "),
+  ];
+  const [oldLines, newLines] = [old, now].map((text) => text.length - tail + behind - from) as [
+    number,
+    number,
+  ];
+  return { oldStart: from + 1, oldLines, newStart: from + 1, newLines, lines };
+}
+
+/** Lines without their ends; what follows the last line end counts only when there is something. */
+function linesOf(text: string): string[] {
+  const lines = text.split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines;
+}
+
+export function countChanges(lines: readonly DiffLine[]): { added: number; removed: number } {
+  const count = (kind: DiffLine["kind"]): number => lines.filter((line) => line.kind === kind).length;
+  return { added: count("added"), removed: count("removed") };
+}
+
+/** The diff as text, for where there are no colours. @param limit the most lines; how many more is said in one more */
+export function plainDiff(lines: readonly DiffLine[], limit: number): string {
+  const shown = lines.slice(0, limit).map(({ kind, text }) => PREFIXES[kind] + text);
+  const more = lines.length - shown.length;
+  if (more > 0) shown.push(`… ${more} more ${more === 1 ? "line" : "lines"}`);
+  return shown.join("\n");
+}
+
+/** As `plainDiff`, in the colours of the theme. */
+export function colouredDiff(lines: readonly DiffLine[], theme: Pick<Theme, "fg">, limit: number): string {
+  return diffStyled(plainDiff(lines, limit).split("\n"), theme).join("\n");
+}
+
+/** Colours the lines of a unified diff by their first character. */
+export function diffStyled(lines: readonly string[], theme: Pick<Theme, "fg">): string[] {
+  return lines.map((line) => {
+    if (line.startsWith("+")) return theme.fg("toolDiffAdded", line);
+    if (line.startsWith("-")) return theme.fg("toolDiffRemoved", line);
+    return theme.fg(line.startsWith(" ") ? "toolDiffContext" : "muted", line);
+  });
+}

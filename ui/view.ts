@@ -1,0 +1,127 @@
+import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import { sentenceOf } from "../server/errors.ts";
+import { cleanLine } from "./clean-line.ts";
+import { diffStyled } from "./diff.ts";
+import { highlighted } from "./highlight.ts";
+import { show } from "./output.ts";
+import { ScrollView } from "./scroll-view.ts";
+
+export interface View {
+  title: string;
+  /** One text per line, secrets already masked. */
+  lines: readonly string[];
+  language: "yaml" | "ini" | "log" | "diff" | "plain";
+}
+
+type Screen = Pick<ExtensionContext, "mode" | "ui">;
+
+/** What a notice at an RPC client holds, in bytes. */
+const MOST_NOTICE_BYTES = 200_000;
+
+/** The whole terminal: only an overlay gets the keys for paging in pi's fullscreen mode. */
+const WHOLE_TERMINAL = {
+  overlay: true,
+  overlayOptions: { width: "100%", maxHeight: "100%", anchor: "top-left" },
+} as const;
+
+/**
+ * Shows a text, of which nothing is kept in the session: in the terminal as a view until Escape, at the RPC client as
+ * one notice of at most 200 kB, in print mode its lines alone on standard output, in JSON mode on standard error.
+ */
+export async function showText(ctx: Screen, view: View): Promise<void> {
+  const shown = cleaned(view);
+  if (ctx.mode !== "tui") return show(ctx, textFor(ctx.mode, shown));
+  await ctx.ui.custom<void>((tui, theme, keys, done) => {
+    return new ScrollView(
+      { tui, theme, keys, title: shown.title, ...styleOf(shown, theme, done) },
+      shown.lines,
+    );
+  }, WHOLE_TERMINAL);
+}
+
+/**
+ * Shows a text that grows. In the terminal `follow` runs while the view is open and appends lines; its signal aborts
+ * on Escape and with `ended`, and it is awaited before this returns. Its failure is the last line of the view. Other
+ * modes show the first lines, and nothing is followed.
+ *
+ * @param ended aborts when the session ends
+ */
+export async function showLive(
+  ctx: Screen,
+  view: View,
+  follow: (append: (lines: readonly string[]) => void, signal: AbortSignal) => Promise<void>,
+  ended: AbortSignal,
+): Promise<void> {
+  if (ctx.mode !== "tui") return showText(ctx, view);
+  if (ended.aborted) return;
+  const shown = cleaned(view);
+  const closed = new AbortController();
+  const signal = AbortSignal.any([closed.signal, ended]);
+  let following: Promise<void> | undefined;
+  try {
+    await ctx.ui.custom<void>((tui, theme, keys, done) => {
+      const screen = new ScrollView(
+        { tui, theme, keys, title: shown.title, ...styleOf(shown, theme, done) },
+        shown.lines,
+      );
+      ended.addEventListener("abort", () => done(), { once: true, signal: closed.signal });
+      screen.follow();
+      following = followOn(screen, follow, signal);
+      return screen;
+    }, WHOLE_TERMINAL);
+  } finally {
+    closed.abort(new Error("The view was closed."));
+    await following;
+  }
+}
+
+/** Never rejects: a failure is told in the view. */
+async function followOn(
+  screen: ScrollView,
+  follow: Parameters<typeof showLive>[2],
+  signal: AbortSignal,
+): Promise<void> {
+  const append = (lines: readonly string[]): void => {
+    if (!signal.aborted) screen.append(lines.map(cleanLine));
+  };
+  try {
+    await follow(append, signal);
+  } catch (error) {
+    append(sentenceOf(error).split("\n"));
+  }
+  if (!signal.aborted) screen.end();
+}
+
+function cleaned(view: View): View {
+  return { ...view, title: cleanLine(view.title), lines: view.lines.map(cleanLine) };
+}
+
+function styleOf(
+  { language }: View,
+  theme: Theme,
+  close: () => void,
+): { style: (lines: readonly string[]) => string[]; close: () => void } {
+  const style = (lines: readonly string[]): string[] => {
+    if (language === "plain") return [...lines];
+    return language === "diff" ? diffStyled(lines, theme) : highlighted(lines, language, theme);
+  };
+  return { style, close };
+}
+
+function textFor(mode: Screen["mode"], { title, lines }: View): string {
+  if (lines.length === 0) return `${title}: empty`;
+  if (mode === "print") return lines.join("\n");
+  return `${title}\n\n${(mode === "rpc" ? cut(lines, Buffer.byteLength(title)) : lines).join("\n")}`;
+}
+
+/** The lines that fit a notice which already holds `bytes`, and how many did not. */
+function cut(lines: readonly string[], bytes: number): string[] {
+  // Room for the line that says how many are left out.
+  let used = bytes + 100;
+  const fits = lines.findIndex((line) => {
+    used += Buffer.byteLength(line) + 1;
+    return used > MOST_NOTICE_BYTES;
+  });
+  if (fits < 0) return [...lines];
+  return [...lines.slice(0, fits), `… ${lines.length - fits} more lines, too many for a notice`];
+}
