@@ -1,5 +1,6 @@
 import { writeSync } from "node:fs";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { codeOf } from "../server/errors.ts";
 
 export type Level = "info" | "warning" | "error";
 
@@ -9,11 +10,24 @@ type Screen = Pick<ExtensionContext, "mode" | "ui">;
 const STDOUT = 1;
 const STDERR = 2;
 
+/** How long a reader may take between two pieces: ten seconds. */
+const PAUSE_MS = 5;
+const MOST_PAUSES = 2000;
+
+/** pi makes its outputs non-blocking: a pipe then takes only a part at a time, and the rest when its reader is ready. */
 function writeLine(descriptor: number, text: string): void {
-  try {
-    writeSync(descriptor, `${text}\n`);
-  } catch {
-    // Nobody reads there any more.
+  const bytes = Buffer.from(`${text}\n`);
+  let patience = MOST_PAUSES;
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(descriptor, bytes, at);
+      patience = MOST_PAUSES;
+    } catch (error) {
+      // Nobody reads there any more, or somebody who does not read holds pi up.
+      if (codeOf(error) !== "EAGAIN" || patience === 0) return;
+      patience -= 1;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { show, tell, widthOf } from "../../ui/output.ts";
 
@@ -47,6 +47,18 @@ describe("the answer of a command", () => {
       ["unasked", "warning"],
     ]);
   });
+});
+
+test("a long text arrives whole at a reader that is slow, though the pipe does not block", async () => {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const script = `process.stdout._handle.setBlocking(false); const { show } = await import(${module}); show({ mode: "print", ui: {} }, "x".repeat(500_000));`;
+  const writer = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", script]);
+  let size = 0;
+  for await (const piece of writer.stdout) {
+    size += piece.length;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(size).toBe(500_001);
 });
 
 test.each(["print", "json"])("what nobody asked for never goes to standard output in %s mode", (mode) => {

@@ -113,6 +113,7 @@ describe("a text that grows, in the terminal", () => {
     append(["  b:\u001b[31m 2", "  c: 3"]);
     expect(terminal.screen.slice(1, 6)).toEqual(["models:", "  a: 1", "  b: 2", "  c: 3", ""]);
     const screen = terminal.opened;
+    expect(screen?.render(80).join()).not.toContain("\u001b[31m");
     terminal.press(ESCAPE);
     await shown;
     expect(events).toEqual(["aborted", "followed to its end", "returned"]);
