@@ -42,7 +42,14 @@ export async function runCommand(
       await run({ aiServer, ctx, argument, ended, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.
-      if (!waiting.signal.aborted) show(ctx, sentenceOf(error), "error");
+      if (!waiting.signal.aborted) await showFault(ctx, error);
     }
+    if (ctx.mode === "print" || ctx.mode === "json") await aiServer.remembered();
   });
+}
+
+/** What a program of the server's wrote may stand in it. */
+async function showFault(ctx: ExtensionCommandContext, error: unknown): Promise<void> {
+  const { maskText } = await import("./server/masking.ts");
+  show(ctx, maskText(sentenceOf(error), "log"), "error");
 }

@@ -283,6 +283,11 @@ export class AiServer {
     return this.#memory;
   }
 
+  /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
+  async remembered(): Promise<void> {
+    await (await this.#memory)?.written();
+  }
+
   /**
    * Runs a command that changes the server, one at a time.
    *

@@ -117,6 +117,11 @@ export class Memory {
     await this.#change({ url, id, apply });
   }
 
+  /** Resolves when everything so far is written, or will not be: before a process ends. */
+  async written(): Promise<void> {
+    while (this.#writing !== undefined) await this.#writing;
+  }
+
   async #model(url: string, id: string): Promise<ModelMemory | undefined> {
     return readServers(await readSmallFile(this.#path))
       .get(url)
@@ -134,6 +139,7 @@ export class Memory {
       await this.#writing;
     }
   }
+
   async #write(): Promise<void> {
     const asked = [...this.#waiting];
     try {

@@ -11,9 +11,10 @@ import {
 import type { HostFile } from "../host/machine.ts";
 import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
 import { contextOfCommand } from "../host/running-command.ts";
-import { ServerError } from "../server/errors.ts";
+import { cleanText, ServerError } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { ModelFacts } from "../server/models.ts";
+import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
@@ -81,7 +82,9 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
       ? `No context size is set in ${path}: llama-server takes the trained size, or what fits.`
       : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
   const shared =
-    sharedWith.length === 0 ? [] : [`${sharedWith.join(", ")} have their size from the same place.`];
+    sharedWith.length === 0
+      ? []
+      : [`${sharedWith.map((id) => cleanText(id)).join(", ")} have their size from the same place.`];
   return [where, ...slotWords(tokens, setting), ...shared];
 }
 
@@ -91,9 +94,10 @@ function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined 
 }
 
 async function subjectOf(call: Call, server: LlamaSwap, files: readonly HostFile[]): Promise<Subject> {
-  const written = files.flatMap(({ name, text }) =>
-    findContexts(text, formatOf(name)).map(({ model }) => model),
-  );
+  // An id that would steer a terminal is none, as where the server lists it.
+  const written = files
+    .flatMap(({ name, text }) => findContexts(text, formatOf(name)).map(({ model }) => idOf(model)))
+    .filter((id) => id !== undefined);
   // A server that is down must not hinder the change that repairs it.
   const facts = await modelsNow(call, server).catch(() => []);
   call.waiting.signal.throwIfAborted();

@@ -124,9 +124,24 @@ async function unloadOne(
       return;
     }
   }
-  waiting.say(`Unloading ${id}`);
-  await unloadModel(server, id, waiting.signal);
-  show(ctx, `${id} is unloaded.`);
+  await carryOutUnload(call, server, id, `${id} is unloaded.`);
+}
+
+/** The server goes on with it when nobody waits any more. */
+async function carryOutUnload(
+  { ctx, waiting, ended }: Call,
+  server: LlamaSwap,
+  id: string | undefined,
+  done: string,
+): Promise<void> {
+  waiting.say(id === undefined ? "Unloading every model" : `Unloading ${id}`);
+  try {
+    await unloadModel(server, id, waiting.signal);
+    show(ctx, done);
+  } catch (error) {
+    if (!waiting.signal.aborted || ended.aborted) throw error;
+    show(ctx, "The server goes on unloading; /ai-server-status tells when it is done.");
+  }
 }
 
 /** Requests of which the server tells the number alone may be this model's. */
@@ -136,7 +151,7 @@ function mayBeAnswering(id: string, { total = 0, models }: InFlight): boolean {
 }
 
 async function unloadAll(call: Call, server: LlamaSwap, running: readonly RunningModel[]): Promise<void> {
-  const { ctx, waiting } = call;
+  const { ctx } = call;
   if (running.length === 0) {
     show(ctx, "No model is loaded.");
     return;
@@ -146,9 +161,7 @@ async function unloadAll(call: Call, server: LlamaSwap, running: readonly Runnin
     show(ctx, "Nothing was unloaded.");
     return;
   }
-  waiting.say(`Unloading ${names}`);
-  await unloadModel(server, undefined, waiting.signal);
-  show(ctx, `Unloaded: ${names}.`);
+  await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 
 /** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */

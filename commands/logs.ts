@@ -8,7 +8,7 @@ import { maskLines } from "../server/masking.ts";
 import { runningNow } from "../server/running-now.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor, withMachine } from "./call.ts";
-import { chosenModel, modelsNow } from "./models.ts";
+import { chosenModel, modelsNow, requireHere } from "./models.ts";
 
 const FIRST_LINES = 500;
 /** The journal has no way to be followed through a forced command: it is asked again. */
@@ -26,11 +26,14 @@ async function showModelLog(call: Call, server: LlamaSwap): Promise<void> {
   const [models, running] = await Promise.all([modelsNow(call, server), runningNow(server, waiting.signal)]);
   const chosen = chosenModel(argument, models, running ?? []);
   if (chosen === undefined) return;
+  requireHere(chosen);
   const { id } = chosen;
   waiting.say(`Reading the log of ${id}`);
   const first = await server.logTail(id, FIRST_LINES, waiting.signal);
   const lines =
-    first.length > 0 ? maskLines(first, "log") : [`${id} has logged nothing since the server's start.`];
+    first.length > 0
+      ? maskLines(first, "log")
+      : [`${id} has logged nothing, or the server keeps no log of each model (llama-swap does since v178).`];
   const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
     followLog(server, id, (more) => append(maskLines(more, "log")), signal);
   await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));

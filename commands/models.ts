@@ -48,7 +48,7 @@ export function requireHere({ facts }: Chosen): void {
     facts.kind === "peer"
       ? "runs on another server, to which llama-swap hands its requests"
       : "chooses among other models for each request";
-  throw new ServerError(`${facts.id} ${what}: it is not loaded or unloaded here.`, {
+  throw new ServerError(`${facts.id} ${what}: it is neither loaded, unloaded nor logged here.`, {
     link: "model",
     remedy: "none",
   });
@@ -107,8 +107,8 @@ export async function trainedContext(
 }
 
 /** Reads the models anew and hands them to pi, whose session follows. @returns what changed, a line each */
-export async function refreshModels({ aiServer, ctx }: Call): Promise<string[]> {
-  const { models, changes } = await aiServer.discover(undefined);
+export async function refreshModels({ aiServer, ctx, waiting }: Call): Promise<string[]> {
+  const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
   await aiServer.publish(models, ctx.modelRegistry);
   return changes;
 }

@@ -38,8 +38,10 @@ export async function preset(call: Call): Promise<void> {
   const part = partOf(argument, files);
   for (const file of part === undefined ? files : [part.file]) {
     const format = formatOf(file.name);
-    const lines = maskText(file.text, format).split(/\r?\n/);
     const path = pathOf(file, server.config);
+    // In a pipe nothing else tells one file from the next.
+    const head = files.length > 1 && part === undefined && ctx.mode === "print" ? [`# ${path}`] : [];
+    const lines = [...head, ...maskText(file.text, format).split(/\r?\n/)];
     const view =
       part === undefined
         ? { title: path, lines, language: format }

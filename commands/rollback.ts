@@ -2,6 +2,7 @@
 import { formatOf } from "../host/config-file.ts";
 import type { Backup, HostFile, RemoteMachine } from "../host/machine.ts";
 import type { Preview } from "../host/outcome.ts";
+import { HostError } from "../host/ssh-faults.ts";
 import { ServerError } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import { show } from "../ui/output.ts";
@@ -53,9 +54,7 @@ async function offersOf(machine: RemoteMachine, server: LlamaSwap, signal: Abort
   const files = await machine.read(signal);
   for (const file of files) {
     for (const backup of await machine.list(file.name, signal)) {
-      const { text } = await machine.readBackup(backup.stamp, file.name, signal);
-      const { added, removed } = changeCounts(file.text, text);
-      const difference = added + removed === 0 ? "the same as now" : `+${added} −${removed} lines`;
+      const difference = await differenceOf(machine, file, backup, signal);
       const name = files.length > 1 ? [pathOf(file, server.config)] : [];
       const date = backup.date.toLocaleString("sv-SE");
       const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
@@ -63,6 +62,23 @@ async function offersOf(machine: RemoteMachine, server: LlamaSwap, signal: Abort
     }
   }
   return offers.sort((a, b) => b.backup.stamp.localeCompare(a.backup.stamp));
+}
+
+/** One backup that cannot be read must not keep the others from being put back. */
+async function differenceOf(
+  machine: RemoteMachine,
+  file: HostFile,
+  { stamp }: Backup,
+  signal: AbortSignal,
+): Promise<string> {
+  try {
+    const { text } = await machine.readBackup(stamp, file.name, signal);
+    const { added, removed } = changeCounts(file.text, text);
+    return added + removed === 0 ? "the same as now" : `+${added} −${removed} lines`;
+  } catch (error) {
+    if (!(error instanceof HostError) || error.link !== "config file") throw error;
+    return "cannot be read";
+  }
 }
 
 async function choose({ ctx, waiting, ended }: Call, offers: readonly Offer[]): Promise<Offer | undefined> {

@@ -2,7 +2,8 @@ import type { Config } from "../config.ts";
 import { routeFor } from "../config.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
-import { count, flag, type JsonRecord, list, record } from "./json.ts";
+import { count, flag, list, record } from "./json.ts";
+import { mistakenFor, mistakenIn } from "./meant-model.ts";
 import {
   type LiveFacts,
   type ModelFacts,
@@ -31,7 +32,7 @@ export class LlamaSwap {
   readonly #now: () => number;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
   /** The list of models as last read. */
-  #listed: readonly JsonRecord[] | undefined;
+  #listed: readonly unknown[] | undefined;
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
@@ -91,10 +92,8 @@ export class LlamaSwap {
         { link: "llama-swap", remedy: "none" },
       );
     }
-    this.#listed = list(record(models)?.data)
-      .map(record)
-      .filter((entry) => entry !== undefined);
     const ready = running?.filter((model) => model.state === "ready") ?? [];
+    this.#listed = list(record(models)?.data);
     const limits = { signal, timeoutMs: Math.max(1, end - this.#now()) };
     const live = await Promise.all(
       ready.map(
@@ -110,25 +109,13 @@ export class LlamaSwap {
   }
 
   /** Only for ids that `/running` shows as ready: any other would be loaded by it. */
-  #upstream(
+  async #upstream(
     id: string,
     route: "props" | "slots" | "v1/models",
     limits: { signal?: AbortSignal | undefined; timeoutMs: number },
   ): Promise<unknown> {
-    if (this.#mayMeanAnother(id)) return Promise.resolve(undefined);
-    return this.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
-  }
-
-  /**
-   * Whether `/upstream/<id>/…` may be taken for another model: llama-swap before v228 takes the shortest id with
-   * which the path begins, also of an encoded path, and would load that one. From v236 on, models have a `status`.
-   */
-  #mayMeanAnother(id: string): boolean {
-    if (!id.includes("/")) return false;
-    if (this.#listed === undefined) return true;
-    return this.#listed.some(
-      (entry) => entry.status === undefined && typeof entry.id === "string" && id.startsWith(`${entry.id}/`),
-    );
+    const other = this.#listed ? mistakenIn(this.#listed, id) : await mistakenFor(this, id, limits.signal);
+    return other === undefined ? this.http.json(routeFor(`/upstream/<id>/${route}`, id), limits) : undefined;
   }
 
   /**

@@ -21,7 +21,10 @@ export interface ServerVersion {
  *
  * @throws {ServerError} where the server cannot be reached; the signal's reason
  */
-export async function serverVersion(server: LlamaSwap, signal: AbortSignal): Promise<ServerVersion> {
+export async function serverVersion(
+  server: LlamaSwap,
+  signal: AbortSignal | undefined,
+): Promise<ServerVersion> {
   const { runningPath, modelsPath } = server.config;
   const told = record(await answerOf(server, "/api/version", signal));
   // Ollama has the same route, without these.
@@ -49,7 +52,7 @@ export function releaseOf(version: string | undefined): number | undefined {
 }
 
 /** A JSON answer, where there is one. */
-async function answerOf(server: LlamaSwap, path: string, signal: AbortSignal): Promise<unknown> {
+async function answerOf(server: LlamaSwap, path: string, signal: AbortSignal | undefined): Promise<unknown> {
   try {
     return await server.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   } catch (error) {

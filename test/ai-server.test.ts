@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Credential, ModelsStoreEntry, RefreshModelsContext } from "@earendil-works/pi-ai";
@@ -343,5 +343,46 @@ describe("the connection", () => {
     expect((await aiServer.discover(undefined)).changes).toEqual(["a: added", "b: added"]);
     await refresh();
     expect((await aiServer.discover(undefined)).changes).toEqual([]);
+  });
+});
+
+describe("what is remembered", () => {
+  test("is in one file of the agent folder, which comes with the first thing", async () => {
+    const { aiServer } = fake({});
+    const path = join(agentDir, "ai-server.json");
+    const memory = await aiServer.memory();
+    expect([await aiServer.memory(), existsSync(path)]).toEqual([memory, false]);
+    await memory.rememberLoad("https://one", "a", { commandLine: undefined, loadMs: 5 });
+    expect(existsSync(path)).toBe(true);
+    expect(await (await fake({}).aiServer.memory()).expectedLoadMs("https://one", "a")).toBe(5);
+  });
+});
+
+describe("a command that changes the server", () => {
+  test("runs alone, and another one is told which", async () => {
+    const { aiServer } = fake({});
+    const end = Promise.withResolvers<string>();
+    const first = aiServer.exclusively("/ai-server-ctx a 4096", () => end.promise);
+    let hasRun = false;
+    const second = aiServer.exclusively("/ai-server-restart", async () => {
+      hasRun = true;
+    });
+    await expect(second).rejects.toThrow(
+      "/ai-server-ctx a 4096 is still at work. Wait for its end; nothing was done.",
+    );
+    expect(hasRun).toBe(false);
+    end.resolve("done");
+    expect(await first).toBe("done");
+    expect(await aiServer.exclusively("/ai-server-restart", async () => "next")).toBe("next");
+  });
+
+  test("that fails leaves the way free", async () => {
+    const { aiServer } = fake({});
+    await expect(aiServer.exclusively("one", () => Promise.reject(new Error("no")))).rejects.toThrow("no");
+    const thrown = aiServer.exclusively("two", () => {
+      throw new Error("at once");
+    });
+    await expect(thrown).rejects.toThrow("at once");
+    expect(await aiServer.exclusively("three", async () => 3)).toBe(3);
   });
 });

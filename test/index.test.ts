@@ -2,6 +2,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { AutocompleteProvider } from "@earendil-works/pi-tui";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
 import { type Sim, startSim } from "../sim/server.ts";
@@ -64,7 +66,17 @@ describe("the factory", () => {
     const server = await sim();
     const pi = load();
     expect(pi.registered.map(({ id, name }) => [id, name])).toEqual([["ai-server", "AI Server"]]);
-    expect([...pi.commands.keys()].sort()).toEqual(["ai-server-refresh", "ai-server-status"]);
+    expect([...pi.commands.keys()]).toEqual([
+      "ai-server-status",
+      "ai-server-refresh",
+      "ai-server-load",
+      "ai-server-unload",
+      "ai-server-ctx",
+      "ai-server-preset",
+      "ai-server-restart",
+      "ai-server-rollback",
+      "ai-server-logs",
+    ]);
     expect(pi.provider.getModels()).toEqual([]);
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect([server.requests, server.handshakes.total]).toEqual([[], 0]);
@@ -212,6 +224,89 @@ describe("a session", () => {
     await pi.emit("agent_end", pi.context("rpc", { provider: "other", id: "x" }));
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
+  });
+});
+
+describe("a command", () => {
+  test("gets what is typed behind it, and the context it is used in", async () => {
+    const server = await sim();
+    const pi = load();
+    await pi.emit("session_start");
+    await pi.commands.get("ai-server-load")?.handler("a", pi.context("rpc"));
+    expect(pi.notices[0]).toMatch(/^a is loaded/);
+    await pi.commands.get("ai-server-unload")?.handler("nobody", pi.context("rpc"));
+    expect(pi.notices[1]).toContain('There is no model "nobody".');
+    expect(server.starts).toEqual({ a: 1 });
+  });
+
+  test("runs before a session has begun too", async () => {
+    await sim();
+    const pi = load();
+    await pi.commands.get("ai-server-refresh")?.handler("", pi.context("rpc"));
+    expect(pi.notices).toEqual(["a: added"]);
+  });
+
+  test("ends with the session", async () => {
+    const server = await sim();
+    server.setSpeed(0.01);
+    const pi = load();
+    await pi.emit("session_start");
+    const ctx = pi.context("rpc");
+    const loading = pi.commands.get("ai-server-load")?.handler("a", ctx);
+    await expect.poll(() => server.starts).toEqual({ a: 1 });
+    pi.end();
+    await pi.emit("session_shutdown", undefined);
+    await loading;
+    await expect.poll(() => server.connections).toBe(0);
+    expect(pi.notices).toEqual([]);
+  });
+});
+
+describe("completion in the terminal", () => {
+  type Wrap = (current: AutocompleteProvider) => AutocompleteProvider;
+
+  /** A context that takes completions of ours around pi's own, which has none. */
+  function completing(pi: FakePi, mode: ExtensionContext["mode"]): { ctx: ExtensionContext; added: Wrap[] } {
+    const added: Wrap[] = [];
+    const ctx = pi.context(mode);
+    const ui = { ...ctx.ui, addAutocompleteProvider: (wrap: Wrap) => added.push(wrap) };
+    const get = (_: object, name: keyof ExtensionContext): unknown => (name === "ui" ? ui : ctx[name]);
+    return { ctx: new Proxy({}, { get: get as never }) as unknown as ExtensionContext, added };
+  }
+  const OWN = { getSuggestions: async () => null } as unknown as AutocompleteProvider;
+
+  test("offers the server's models behind a command", async () => {
+    await sim();
+    const pi = load();
+    const { ctx, added } = completing(pi, "tui");
+    await pi.emit("session_start", ctx);
+    await expect.poll(() => added.length).toBe(1);
+    const provider = added[0]?.(OWN);
+    const line = "/ai-server-load ";
+    const { signal } = new AbortController();
+    await expect
+      .poll(async () => (await provider?.getSuggestions([line], 0, line.length, { signal }))?.items)
+      .toEqual([expect.objectContaining({ value: "a", description: "unloaded · 64k declared" })]);
+  });
+
+  test.each(["rpc", "print", "json"] as const)("is none in %s mode", async (mode) => {
+    const server = await sim();
+    const pi = load();
+    const { ctx, added } = completing(pi, mode);
+    await pi.emit("session_start", ctx);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect([added, server.requests]).toEqual([[], []]);
+  });
+
+  test("is not set up for a session that has ended meanwhile", async () => {
+    await sim();
+    const pi = load();
+    const { ctx, added } = completing(pi, "tui");
+    const begun = pi.emit("session_start", ctx);
+    await pi.emit("session_shutdown", undefined);
+    await begun;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(added).toEqual([]);
   });
 });
 

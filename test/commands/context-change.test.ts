@@ -3,17 +3,11 @@ import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CONFIG, ODD, startPlace } from "./place.ts";
-import { User } from "./user.ts";
+import { saying, User } from "./user.ts";
 
 beforeAll(() => initTheme());
 
 const CHANGED = CONFIG.replace("--ctx-size 8192", "--ctx-size 4096");
-
-const saying = (answer: boolean, mode: "rpc" | "tui" = "rpc"): User => {
-  const user = new User(mode);
-  user.confirms = () => answer;
-  return user;
-};
 
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 
@@ -122,6 +116,8 @@ describe("a change that nobody confirms", () => {
   test.each(["print", "json"] as const)("is refused in %s mode before anything is done", async (mode) => {
     const place = await startPlace();
     await place.load("small");
+    // Not even the unit is asked.
+    place.tool("systemctl", "echo LoadState=not-found");
     const { stdout, stderr } = await place.type("/ai-server-ctx small 4096", new User(mode).readsOutput());
     expect([stdout, stderr]).toEqual([
       "",
@@ -253,6 +249,9 @@ describe("a change that is cancelled after the write", () => {
       if (screen.render(80).join("\n").includes("Loading small")) setImmediate(() => place.ended.abort());
     };
     await place.type("/ai-server-ctx small 4k", user);
+    await expect
+      .poll(() => place.aiServer.exclusively("the next one", async () => "free").catch(String))
+      .toBe("free");
     expect(user.questions).toHaveLength(1);
     expect([slow, slow.replace("8192", "4096")]).toContain(place.text);
   });

@@ -2,8 +2,8 @@ import { writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { adviceFor, settingWords } from "../../commands/context.ts";
 import { findContext, findContexts } from "../../host/config-file.ts";
-import { ODD, startPlace } from "./place.ts";
-import { User } from "./user.ts";
+import { CONFIG, ODD, startPlace } from "./place.ts";
+import { saying, User } from "./user.ts";
 
 describe("what speaks against a size", () => {
   test.each<[number, number | undefined, string[]]>([
@@ -118,8 +118,7 @@ describe("/ai-server-ctx", () => {
     const place = await startPlace();
     await place.close();
     expect((await place.type("/ai-server-ctx small")).told[0]).toContain("Context size: 8192 tokens");
-    const user = new User("rpc");
-    user.confirms = () => false;
+    const user = saying(false);
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.questions[0]?.text).toContain("No model is loaded.");
   });
@@ -146,8 +145,7 @@ describe("/ai-server-ctx", () => {
       AI_SERVER_PRESET_PATH: "/not/known/here.yaml",
     });
     place.installsWrapper();
-    const user = new User("rpc");
-    user.confirms = () => true;
+    const user = saying(true);
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.questions[0]?.text).toContain("now. In config.yaml:\n");
     expect(user.told[0]).toMatch(/The text of before is in config\.yaml\.bak-\d{8}T\d{6}Z\.$/);
@@ -159,8 +157,8 @@ describe("the question", () => {
   test("tells the difference, what it means, what it costs and how long it takes", async () => {
     const place = await startPlace();
     await place.type(`/ai-server-load ${ODD}`);
-    const user = new User("rpc");
-    user.confirms = () => false;
+    await expect.poll(() => place.rememberedText).toContain("loadMs");
+    const user = saying(false);
     await place.type(`/ai-server-ctx ${ODD} 200001`, user);
     expect(user.questions).toEqual([
       {
@@ -190,14 +188,22 @@ describe("the question", () => {
   test("remembers the trained size of a model that is not loaded any more", async () => {
     const place = await startPlace();
     await place.load("small");
-    const user = new User("rpc");
-    user.confirms = () => false;
+    const user = saying(false);
     await place.type("/ai-server-ctx small 1m", user);
+    await expect.poll(() => place.rememberedText).toContain("131072");
     await place.type("/ai-server-unload small");
     await place.type("/ai-server-ctx small 1m", user);
     const advice = "The model was trained for 131072 tokens";
     expect(user.questions.map(({ text }) => text.includes(advice))).toEqual([true, true]);
     expect(user.questions[1]?.text).toContain("No model is loaded.\nHow long loading takes is not known");
+  });
+
+  test("warns of what llama-swap would ignore", async () => {
+    const place = await startPlace();
+    place.text = CONFIG.replace("    ttl: 300", "    ttls: 300");
+    const user = saying(false);
+    await place.type(`/ai-server-ctx ${ODD} 8k`, user);
+    expect(user.questions[0]?.text).toMatch(/"ttls"/);
   });
 
   test("shows no secret around the change", async () => {
@@ -211,10 +217,32 @@ models:
 `,
       { AI_SERVER_API_KEY: "hunter1" },
     );
-    const user = new User("rpc");
-    user.confirms = () => false;
+    const user = saying(false);
     await place.type("/ai-server-ctx m 4096", user);
     expect(user.questions[0]?.text).toMatch(/\+ {4}cmd: .* -c 4096/);
     expect(user.everything).not.toContain("hunter");
   });
+});
+
+describe("ids in the config that would steer a terminal", () => {
+  const EVIL = "evil\u001b[2J\u202e";
+  const config = `models:
+  "evil\\e[2J\\u202e": &a
+    cmd: llama-server -c 8192
+  other: *a
+`;
+
+  test.each(["", EVIL, "other", "othr", `${EVIL} 4096`, "other 4096"])(
+    "reach none with %j",
+    async (argument) => {
+      const place = await startPlace();
+      place.text = config;
+      const user = new User("rpc");
+      user.confirms = () => false;
+      await place.type(`/ai-server-ctx ${argument}`, user);
+      const shown = [...user.told, ...user.questions.flatMap(({ title, text }) => [title, text])];
+      expect(shown.join("\n").length).toBeGreaterThan(10);
+      expect(shown.join("\n")).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}]/u);
+    },
+  );
 });

@@ -1,8 +1,9 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
+import { byPath, cannedServer } from "../server/canned.ts";
 import { eventually } from "../sim/client.ts";
 import { ODD, startPlace } from "./place.ts";
-import { User } from "./user.ts";
+import { saying, User } from "./user.ts";
 
 beforeAll(() => initTheme());
 
@@ -15,12 +16,6 @@ models:
   sturdy: { cmd: "${CMD} --stop-delay 60" }
 `;
 
-const saying = (answer: boolean, mode: "rpc" | "tui" = "rpc"): User => {
-  const user = new User(mode);
-  user.confirms = () => answer;
-  return user;
-};
-
 describe("/ai-server-load", () => {
   test("loads, tells the live context, and gives pi the models again", async () => {
     const place = await startPlace();
@@ -29,7 +24,7 @@ describe("/ai-server-load", () => {
       {
         level: "info",
         text: expect.stringMatching(
-          /^small is loaded; it took \d s\.\nA request may use 8192 tokens \(8k\)\.$/,
+          /^small is loaded; it took \d\.\d s\.\nA request may use 8192 tokens \(8k\)\.$/,
         ),
       },
     ]);
@@ -72,7 +67,9 @@ describe("/ai-server-load", () => {
   test("remembers how long it took, and tells it the next time", async () => {
     const place = await startPlace();
     await place.type("/ai-server-load small");
-    expect((await place.type("/ai-server-status small")).told[0]).toMatch(/Loading {3}takes about \d s/);
+    await expect
+      .poll(async () => (await place.type("/ai-server-status small")).told[0])
+      .toMatch(/Loading {3}takes about \d\.\d s/);
   });
 
   test("says meanwhile what may have to go, whom it waits for, and that it loads", async () => {
@@ -249,5 +246,32 @@ describe("a server without /running", () => {
       /^The server has no \/nowhere: it is a single llama-server.* or AI_SERVER_RUNNING_PATH is wrong\.$/,
     );
     expect(place.sim.starts).toEqual({});
+  });
+});
+
+describe("what runs elsewhere", () => {
+  const listed = (id: string, type: string): unknown => ({ id, meta: { llamaswap: { type } } });
+
+  test.each([
+    [
+      "far",
+      "far runs on another server, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+    ],
+    [
+      "any",
+      "any chooses among other models for each request: it is neither loaded, unloaded nor logged here.",
+    ],
+  ])("is neither loaded nor unloaded: %s", async (id, sentence) => {
+    const { swap, requests } = await cannedServer(
+      byPath({
+        "/v1/models": { data: [listed("far", "peer"), listed("any", "selector")] },
+        "/running": { running: [] },
+      }),
+    );
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    for (const line of [`/ai-server-load ${id}`, `/ai-server-unload ${id}`]) {
+      expect((await place.type(line)).notices).toEqual([{ level: "error", text: sentence }]);
+    }
+    expect(new Set(requests)).toEqual(new Set(["GET /v1/models", "GET /running"]));
   });
 });

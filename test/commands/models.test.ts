@@ -57,9 +57,12 @@ describe("the model that an argument names", () => {
   test.each([
     [
       "far",
-      "far runs on another server, to which llama-swap hands its requests: it is not loaded or unloaded here.",
+      "far runs on another server, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
     ],
-    ["any", "any chooses among other models for each request: it is not loaded or unloaded here."],
+    [
+      "any",
+      "any chooses among other models for each request: it is neither loaded, unloaded nor logged here.",
+    ],
   ])("may not run here: %s", (id, sentence) => {
     const chosen = requiredModel(id, MODELS, RUNNING);
     expect(() => requireHere(chosen)).toThrow(sentence);
@@ -79,7 +82,7 @@ describe("the trained window", () => {
     const running = (await runningNow(server, call.waiting.signal)) ?? [];
     expect(await trainedContext(call, server, "small", [])).toBeUndefined();
     expect(await trainedContext(call, server, "small", running)).toBe(131_072);
-    expect(await trainedContext(call, server, "small", [])).toBe(131_072);
+    await expect.poll(() => trainedContext(call, server, "small", [])).toBe(131_072);
     expect(await trainedContext(call, server, "other", running)).toBeUndefined();
     expect(place.sim.starts).toEqual({ small: 1 });
   });

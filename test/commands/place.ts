@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { onTestFinished } from "vitest";
+import { afterAll, onTestFinished } from "vitest";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../ai-server.ts";
 import { LlamaSwap } from "../../server/llama-swap.ts";
@@ -43,12 +43,14 @@ export const ODD = "org/Größe:Q4 x";
 const SESSION = "session-of-this-pi";
 
 let certificates: Promise<string> | undefined;
+afterAll(async () => {
+  if (certificates !== undefined) rmSync(await certificates, { recursive: true, force: true });
+});
 
 /** Made once for a test file: making keys takes a while. */
 async function certificatesFolder(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "place-certs-"));
   await writeCertificateSet(folder);
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -120,9 +122,10 @@ export class Place {
     return names.map((name) => name.slice("config.yaml.bak-".length)).sort();
   }
 
-  /** The file of what is remembered on this machine. */
+  /** The file of what is remembered on this machine; empty while there is none. */
   get rememberedText(): string {
-    return readFileSync(join(this.#root, "agent", "ai-server.json"), "utf8");
+    const path = join(this.#root, "agent", "ai-server.json");
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
   /** What the commands see in the environment from now on. */

@@ -1,15 +1,9 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CONFIG, startPlace } from "./place.ts";
-import { User } from "./user.ts";
+import { saying, User } from "./user.ts";
 
 beforeAll(() => initTheme());
-
-const saying = (answer: boolean, mode: "rpc" | "tui" = "rpc"): User => {
-  const user = new User(mode);
-  user.confirms = () => answer;
-  return user;
-};
 
 describe("/ai-server-restart", () => {
   test("asks, restarts, and loads again what was loaded", async () => {

@@ -106,6 +106,8 @@ describe("/ai-server-rollback", () => {
     const place = await withBackups();
     const listed = await place.type("/ai-server-rollback", new User(mode).readsOutput());
     expect(mode === "print" ? listed.stdout : listed.stderr).toBe(`${ROWS.join("\n")}\n`);
+    // Not even the unit is asked.
+    place.tool("systemctl", "echo LoadState=not-found");
     const refused = await place.type(`/ai-server-rollback ${OLD}`, new User(mode).readsOutput());
     expect([refused.stdout, refused.stderr]).toEqual(["", expect.stringContaining("nobody to ask")]);
     expect([place.text, place.restarts]).toEqual([CONFIG, 0]);

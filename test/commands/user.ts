@@ -107,12 +107,14 @@ export class User {
   /** Keeps what is written to standard output and error, until the test ends. */
   readsOutput(): this {
     const { writeSync } = fs;
-    const write = (descriptor: number, ...rest: unknown[]): number => {
-      const [text] = rest;
-      if (descriptor === 1) this.stdout += String(text);
-      else if (descriptor === 2) this.stderr += String(text);
-      else return Reflect.apply(writeSync, fs, [descriptor, ...rest]);
-      return String(text).length;
+    const write = (descriptor: number, data: string | Uint8Array, ...rest: unknown[]): number => {
+      if (descriptor !== 1 && descriptor !== 2)
+        return Reflect.apply(writeSync, fs, [descriptor, data, ...rest]);
+      const from = typeof data === "string" || typeof rest[0] !== "number" ? 0 : rest[0];
+      const bytes = Buffer.from(data).subarray(from);
+      if (descriptor === 1) this.stdout += bytes.toString("utf8");
+      else this.stderr += bytes.toString("utf8");
+      return bytes.length;
     };
     const put = (value: unknown): void => {
       Object.assign(fs, { writeSync: value });
@@ -122,4 +124,11 @@ export class User {
     onTestFinished(() => put(writeSync));
     return this;
   }
+}
+
+/** Somebody who answers every question in the same way. */
+export function saying(answer: boolean, mode: Mode = "rpc"): User {
+  const user = new User(mode);
+  user.confirms = () => answer;
+  return user;
 }

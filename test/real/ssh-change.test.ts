@@ -3,12 +3,14 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { readConfig } from "../../config.ts";
 import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/machine.ts";
 import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
+import { LlamaSwapProbe } from "../../host/server-probe.ts";
 import type { StepName } from "../../host/service.ts";
+import { LlamaSwap } from "../../server/llama-swap.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
-import { HttpProbe } from "../support/http-probe.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
@@ -47,7 +49,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   describe.each(["shell", "wrapper"] as const)("with the stand-in, by %s", (login) => {
     let host: SshHost;
     let supervisor: Supervisor;
-    let probe: HttpProbe;
+    let server: LlamaSwap;
+    let probe: LlamaSwapProbe;
     let requests: string;
 
     beforeEach(async () => {
@@ -57,10 +60,11 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       supervisor = new Supervisor(host.folder, await freePort(), requests);
       for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
       await supervisor.start();
-      probe = new HttpProbe(supervisor.url);
+      server = new LlamaSwap(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
+      probe = new LlamaSwapProbe(server, { onLoading: () => {}, onLoaded: () => {} });
     });
     afterEach(async () => {
-      await probe.close();
+      await server.close();
       await supervisor.stop();
       await host.remove();
       rmSync(requests, { recursive: true, force: true });

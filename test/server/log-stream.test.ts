@@ -40,11 +40,13 @@ describe("a log that is followed", () => {
     const lines: string[] = [];
     const over = followLog(swap, "m", (more) => lines.push(...more), end.signal);
     await expect.poll(() => streams.length).toBe(1);
+    streams[0]?.write("the beginning of a line");
     for (let at = 0; at < 100; at++) streams[0]?.write("x".repeat(10_000));
     streams[0]?.write("\nnext\n");
     await expect.poll(() => lines.length).toBe(2);
     expect([lines[0]?.length, lines[1]]).toEqual([expect.any(Number), "next"]);
     expect(lines[0]?.length).toBeLessThan(20_000);
+    expect(lines[0]).not.toContain("beginning");
     end.abort();
     await over;
   });
