@@ -38,6 +38,14 @@ afterAll(() => {
 const load = (loadMs: number, commandLine?: string) => ({ commandLine, loadMs });
 const modeOf = (path: string): number => statSync(path).mode & 0o777;
 
+test("what is being written is waited for", async () => {
+  void memory.rememberLoad(URL_ONE, "a", load(20));
+  void memory.rememberLoad(URL_ONE, "b", load(30));
+  await memory.written();
+  const again = new Memory(file, () => now);
+  expect([await again.loadTimes(URL_ONE, "a"), await again.loadTimes(URL_ONE, "b")]).toEqual([[20], [30]]);
+});
+
 describe("loads", () => {
   test("are expected to take as long as the median of the last five", async () => {
     expect(await memory.expectedLoadMs(URL_ONE, "a")).toBeUndefined();

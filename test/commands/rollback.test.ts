@@ -45,6 +45,14 @@ describe("/ai-server-rollback", () => {
     expect([user.notices, place.text, place.restarts]).toEqual([[], CONFIG, 0]);
   });
 
+  test("one that cannot be read does not hide the others", async () => {
+    const place = await withBackups();
+    writeFileSync(`${place.path}.bak-${NEWER}`, Buffer.from([0xff, 0xfe, 0x80]));
+    const user = await place.type("/ai-server-rollback", saying(true));
+    const offered = [`${NEWER} · ${local(NEWER)} · 3 B · cannot be read`, ROWS[1]];
+    expect(user.choices.map((choice) => choice.offered)).toEqual([offered]);
+  });
+
   test.each([
     ["chosen", "/ai-server-rollback"],
     ["named by its stamp", `/ai-server-rollback ${OLD}`],
