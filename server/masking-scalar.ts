@@ -1,5 +1,6 @@
 import type { Scalar } from "yaml";
 import type { Span } from "./masking-spans.ts";
+import { ESCAPES } from "./yaml-escapes.ts";
 
 /** The characters of a scalar without YAML's own quotes and escapes, each with its place in the file. */
 export interface ScalarText {
@@ -7,23 +8,6 @@ export interface ScalarText {
   /** The stretch of the file that spells these characters; the quotes are left out. */
   place(start: number, end: number): Span;
 }
-
-/** YAML's escapes in double quotes that stand for something other than themselves. */
-const ESCAPES: Readonly<Record<string, string>> = {
-  "0": "\0",
-  a: "\x07",
-  b: "\b",
-  t: "\t",
-  n: "\n",
-  v: "\v",
-  f: "\f",
-  r: "\r",
-  e: "\x1b",
-  N: "\u0085",
-  _: "\u00a0",
-  L: "\u2028",
-  P: "\u2029",
-};
 
 function readEscape(source: string, at: number): { text: string; length: number } {
   const kind = source.charAt(at + 1);

@@ -1,9 +1,8 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "./network.ts";
-import { eventually, killGroup, spawnGroup } from "./processes.ts";
+import { type Daemon, startDaemon } from "./daemon.ts";
+import { freePort, listens } from "./network.ts";
 
 export interface CaddyOptions {
   /** PEM files: the certificate and key that Caddy shows, valid for `localhost`, and the CA of its clients. */
@@ -14,13 +13,10 @@ export interface CaddyOptions {
   upstream: string;
 }
 
-export interface Caddy {
+export interface Caddy extends Daemon {
   /** `https://localhost:<port>` */
   url: string;
   port: number;
-  /** What Caddy has logged so far. */
-  log(): string;
-  stop(): Promise<void>;
 }
 
 // A name, not an address: for a site with client certificates Caddy refuses (421) a request whose Host is not
@@ -59,50 +55,13 @@ export async function startCaddy(options: CaddyOptions): Promise<Caddy> {
   const config = join(folder, "Caddyfile");
   await writeFile(config, caddyfile(port, options));
   const env = { PATH: process.env.PATH ?? "", HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
-  const child = spawnGroup("caddy", ["run", "--config", config, "--adapter", "caddyfile"], {
-    cwd: folder,
+  const daemon = await startDaemon({
+    name: "Caddy",
+    program: "caddy",
+    args: ["run", "--config", config, "--adapter", "caddyfile"],
+    folder,
     env,
-    stdio: ["ignore", "ignore", "pipe"],
+    isUp: () => listens(port),
   });
-  let log = "";
-  let over = false;
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    log += text;
-  });
-  const ended = new Promise<void>((resolve) => {
-    const end = () => {
-      over = true;
-      resolve();
-    };
-    child.once("close", end);
-    child.once("error", end);
-  });
-  const stop = async () => {
-    killGroup(child, "SIGTERM");
-    const limit = setTimeout(() => killGroup(child), 5_000);
-    await ended;
-    clearTimeout(limit);
-    await rm(folder, { recursive: true, force: true });
-  };
-  try {
-    await eventually("Caddy listens", async () => {
-      if (over) throw new Error(`Caddy ended at once: ${log}`);
-      return (await answers(port)) || undefined;
-    });
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { url: `https://localhost:${port}`, port, log: () => log, stop };
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port });
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
+  return { url: `https://localhost:${port}`, port, ...daemon };
 }

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually, killGroup, spawnGroup } from "./processes.ts";
+import { type Daemon, startDaemon } from "./daemon.ts";
+import { listens } from "./network.ts";
 
 /** What keeps a Caddy of the tests to itself: no admin port, no port 80, this machine alone. */
 const KEPT_IN = `{
@@ -35,56 +35,8 @@ export function caddyPlace(text: string): CaddyPlace {
  * @param program name or path of the Caddy
  * @param port on which the text lets it listen
  */
-export async function runCaddy(
-  program: string,
-  text: string,
-  port: number,
-): Promise<{ stop(): Promise<void> }> {
+export function runCaddy(program: string, text: string, port: number): Promise<Daemon> {
   const { folder, file, env } = caddyPlace(text);
-  const child = spawnGroup(program, ["run", "--config", file, "--adapter", "caddyfile"], {
-    cwd: folder,
-    env,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let log = "";
-  let isOver = false;
-  child.stderr?.setEncoding("utf8").on("data", (piece: string) => {
-    log += piece;
-  });
-  const ended = new Promise<void>((resolve) => {
-    for (const event of ["close", "error"]) {
-      child.once(event, () => {
-        isOver = true;
-        resolve();
-      });
-    }
-  });
-  const stop = async (): Promise<void> => {
-    killGroup(child, "SIGTERM");
-    const limit = setTimeout(() => killGroup(child), 5000);
-    await ended;
-    clearTimeout(limit);
-    rmSync(folder, { recursive: true, force: true });
-  };
-  try {
-    await eventually("Caddy listens", async () => {
-      if (isOver) throw new Error(`Caddy ended at once: ${log}`);
-      return (await listens(port)) || undefined;
-    });
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { stop };
-}
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port });
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
+  const args = ["run", "--config", file, "--adapter", "caddyfile"];
+  return startDaemon({ name: "Caddy", program, args, folder, env, isUp: () => listens(port) });
 }

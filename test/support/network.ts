@@ -61,3 +61,15 @@ export function countingProxy(target: number): Promise<TcpServer> {
 export function silentServer(port?: number): Promise<TcpServer> {
   return serve((socket) => socket.resume(), port);
 }
+
+/** Whether something takes connections on a port of 127.0.0.1. */
+export function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
