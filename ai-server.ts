@@ -288,6 +288,15 @@ export class AiServer {
     await (await this.#memory)?.written();
   }
 
+  /** @throws {ServerError} while a command changes the server, so that a second one need not begin */
+  refuseWhileChanging(): void {
+    if (this.#changing === undefined) return;
+    throw new ServerError(`${this.#changing} is still at work. Wait for its end; nothing was done.`, {
+      link: "configuration",
+      remedy: "none",
+    });
+  }
+
   /**
    * Runs a command that changes the server, one at a time.
    *
@@ -295,12 +304,7 @@ export class AiServer {
    * @throws {ServerError} while another one runs
    */
   async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
-    if (this.#changing !== undefined) {
-      throw new ServerError(`${this.#changing} is still at work. Wait for its end; nothing was done.`, {
-        link: "configuration",
-        remedy: "none",
-      });
-    }
+    this.refuseWhileChanging();
     this.#changing = what;
     try {
       return await work();

@@ -103,7 +103,7 @@ function rank(typed: string, ids: readonly string[]): number | undefined {
 
 function about({ state, context, loaded }: Entry, command: string): string {
   const shown = command === "ai-server-load" && loaded && state === "ready" ? "already loaded" : state;
-  return context === undefined ? shown : `${shown} · ${context}`;
+  return [shown === "unknown" ? "" : shown, context ?? ""].filter((words) => words !== "").join(" · ");
 }
 
 function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: string): AutocompleteItem[] {
@@ -151,7 +151,7 @@ function sizeWord(tokens: number): string {
 
 const FRESH_MS = 5000;
 const READ_LIMIT_MS = 5000;
-const FIRST_WAIT_MS = 150;
+const FIRST_WAIT_MS = 1000;
 
 /** The models for completion, read again in the background while somebody completes. */
 export class LiveIds {
@@ -162,10 +162,18 @@ export class LiveIds {
   #askedAt = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
 
-  /** @param read asks the server; given up after 5 s, and the list of before stays when it fails */
-  constructor(read: (signal: AbortSignal) => Promise<readonly Entry[]>, clock: Clock) {
+  /**
+   * @param read asks the server; given up after 5 s, and the list of before stays when it fails
+   * @param known what is known without asking; empty for nothing
+   */
+  constructor(
+    read: (signal: AbortSignal) => Promise<readonly Entry[]>,
+    clock: Clock,
+    known: readonly Entry[],
+  ) {
     this.#read = read;
     this.#clock = clock;
+    this.#known = known.length === 0 ? undefined : known;
   }
 
   /** What is known, at once; when that is older than 5 s, it is read again meanwhile. */
@@ -181,7 +189,7 @@ export class LiveIds {
   }
 
   /**
-   * The same, but the very first list is waited for: 150 ms at most, and no longer than until `signal` is aborted.
+   * The same, but the very first list is waited for: a second at most, and no longer than until `signal` is aborted.
    *
    * pi inserts a key before it asks for suggestions, so this delays no key, only the list below the editor. But
    * it asks one after another: what does not end when aborted would delay the suggestions for all later keys.

@@ -122,7 +122,12 @@ async function subjectOf(call: Call, server: LlamaSwap, files: readonly HostFile
 
 /** Shows a model's context size, and with a second argument changes it. */
 export async function changeContext(call: Call): Promise<void> {
-  const { waiting, aiServer } = call;
+  const { waiting, aiServer, argument } = call;
+  const known = readId(
+    argument,
+    aiServer.models.map(({ id }) => id),
+  );
+  if (known !== undefined && known.rest !== "") aiServer.refuseWhileChanging();
   const server = await serverFor(call);
   await withMachine(server, async (machine) => {
     waiting.say("Reading the config on the server");
@@ -169,9 +174,10 @@ async function carryOut(
   );
   const path = pathOf(seen, server.config);
   const { level, text } = reportOf(outcome, `${id}: the context size is now ${sizeWords(tokens)}.`, path);
+  // Before the end is told: until then pi takes no keys.
+  if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, [text, ...otherEdit(outcome, seen)].join("\n"), level);
   await offerWayBack(call, change, outcome, seen, path);
-  if (outcome.kind === "changed") await refreshModels(call);
 }
 
 async function confirm(

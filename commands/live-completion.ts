@@ -1,7 +1,7 @@
 /** Completion against the live server. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "../ai-server.ts";
-import { baseUrlOf, rememberedFacts, shortTokens } from "../catalog.ts";
+import { baseUrlOf, rememberedFacts, type ServedModel, shortTokens } from "../catalog.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { readCommandLine } from "../server/command-line.ts";
 import type { ModelFacts } from "../server/models.ts";
@@ -9,9 +9,14 @@ import type { Complete } from "../ui/autocomplete.ts";
 import { serverFor } from "./call.ts";
 import { complete, type Entry, LiveIds } from "./completion.ts";
 
-function contextWords({ context: { value, source } }: ModelFacts): string | undefined {
+function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
   if (source === "default") return undefined;
   return source === "live" ? shortTokens(value) : `${shortTokens(value)} ${source}`;
+}
+
+/** A model of the catalogue; how it is at this moment, only the server knows. */
+function knownEntry({ id, aiServer: { context } }: ServedModel): Entry {
+  return { id, state: "unknown", loaded: false, context: contextWords({ context }) };
 }
 
 async function readEntries(
@@ -52,7 +57,11 @@ export function completer(
   ctx: Pick<ExtensionContext, "modelRegistry">,
   ended: AbortSignal,
 ): Complete {
-  const live = new LiveIds((signal) => readEntries(aiServer, ctx, signal), REAL_CLOCK);
+  const live = new LiveIds(
+    (signal) => readEntries(aiServer, ctx, signal),
+    REAL_CLOCK,
+    aiServer.models.map(knownEntry),
+  );
   ended.addEventListener("abort", () => live.close(), { once: true });
   return async (command, argument, signal) => {
     // A command without arguments is no reason to ask the server.

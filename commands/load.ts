@@ -3,7 +3,7 @@ import { shortTokens } from "../catalog.ts";
 import { ServerError } from "../server/errors.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
-import { loadModel } from "../server/load.ts";
+import { type Loaded, loadModel } from "../server/load.ts";
 import type { RunningModel } from "../server/models.ts";
 import { runningNow } from "../server/running-now.ts";
 import { unloadModel } from "../server/unload.ts";
@@ -40,33 +40,33 @@ async function carryOutLoad(
   waiting.say(
     others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
   );
+  let loaded: Loaded;
   try {
-    const { wasLoaded, loadMs } = await loadModel(server, id, {
+    loaded = await loadModel(server, id, {
       report: (progress) => onLoading(id, progress),
       signal: waiting.signal,
     });
-    if (loadMs !== undefined) onLoaded(id, loadMs);
-    const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
-    const gone = others.filter((other) => !still.has(other));
-    const { tokens } = await liveContext(call, server, id);
-    show(
-      ctx,
-      [
-        wasLoaded
-          ? `${id} is loaded already.`
-          : `${id} is loaded${loadMs === undefined ? "" : `; it took ${spent(loadMs)}`}.`,
-        tokens === undefined
-          ? "It does not tell its context."
-          : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
-        ...(gone.length === 0 ? [] : [`${gone.join(", ")} was unloaded for it.`]),
-      ].join("\n"),
-    );
   } catch (error) {
     if (!waiting.signal.aborted) throw error;
     await offerStop(call, server, id);
     return;
   }
-  await refreshModels(call);
+  const { wasLoaded, loadMs } = loaded;
+  if (loadMs !== undefined) onLoaded(id, loadMs);
+  const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
+  const gone = others.filter((other) => !still.has(other));
+  const { tokens } = await liveContext(call, server, id);
+  // Before the end is told: until then pi takes no keys.
+  await refreshModels(call).catch(() => undefined);
+  const took = loadMs === undefined ? "" : `; it took ${spent(loadMs)}`;
+  const lines = [
+    wasLoaded ? `${id} is loaded already.` : `${id} is loaded${took}.`,
+    tokens === undefined
+      ? "It does not tell its context."
+      : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
+  ];
+  if (gone.length > 0) lines.push(`Unloaded for it: ${gone.join(", ")}.`);
+  show(ctx, lines.join("\n"));
 }
 
 /** Ending the request does not end the load. */

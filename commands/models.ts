@@ -1,6 +1,7 @@
 /** The models as the server has them at this moment, for the commands. */
 import { baseUrlOf, rememberedFacts } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
+import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { ModelFacts, RunningModel } from "../server/models.ts";
@@ -14,12 +15,20 @@ export function modelsNow({ aiServer, waiting }: Call, server: LlamaSwap): Promi
   return server.discover(rememberedFacts(aiServer.models), { signal: waiting.signal });
 }
 
-/** A model that an argument names, and what stands behind the id. */
+/** A model that an argument names. */
 export interface Chosen {
   /** The id under which the server runs it. */
   readonly id: string;
-  readonly rest: string;
   readonly facts: ModelFacts | undefined;
+}
+
+/** @throws {ServerError} for text behind an id that takes none */
+export function requireEnd(rest: string): void {
+  if (rest === "") return;
+  throw new ServerError(`This command takes one model, and ${shown(rest)} behind it is not understood.`, {
+    link: "model",
+    remedy: "none",
+  });
 }
 
 /**
@@ -37,8 +46,9 @@ export function chosenModel(
   const read = readId(text, ids);
   if (read === undefined) return undefined;
   if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
-  return { id: facts?.runsAs ?? read.id, rest: read.rest, facts };
+  return { id: facts?.runsAs ?? read.id, facts };
 }
 
 /** @throws {ServerError} for a model that this server does not run itself */

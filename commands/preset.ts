@@ -6,6 +6,7 @@ import { maskText } from "../server/masking.ts";
 import { showText } from "../ui/view.ts";
 import { readId, unknownId } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { requireEnd } from "./models.ts";
 
 interface Part {
   readonly file: HostFile;
@@ -25,6 +26,7 @@ function partOf(argument: string, files: readonly HostFile[]): Part | undefined 
   );
   if (read === undefined) return undefined;
   if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  requireEnd(read.rest);
   const file = written.find(({ model }) => model === read.id)?.file;
   return file && { file, ...modelBlock(file.text, formatOf(file.name), read.id) };
 }

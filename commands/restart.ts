@@ -35,12 +35,9 @@ export async function restart(call: Call): Promise<void> {
         );
         return;
       }
-      show(
-        ctx,
-        ["The server was restarted and answers.", ...notes].join("\n"),
-        notes.length > 0 ? "warning" : "info",
-      );
-      await refreshModels(call);
+      await refreshModels(call).catch(() => undefined);
+      const text = ["The server was restarted and answers.", ...notes].join("\n");
+      show(ctx, text, notes.length > 0 ? "warning" : "info");
     }),
   );
 }

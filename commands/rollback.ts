@@ -28,6 +28,7 @@ function sizeWords(bytes: number): string {
 /** Lists the backups; one that is chosen, or named by its time stamp, is put back by the safe way. */
 export async function rollback(call: Call): Promise<void> {
   const { aiServer, ctx, waiting, argument } = call;
+  if (ctx.mode === "tui" || ctx.mode === "rpc") aiServer.refuseWhileChanging();
   const server = await serverFor(call);
   await withMachine(server, async (machine) => {
     waiting.say("Reading the backups on the server");
@@ -125,7 +126,7 @@ async function putBack(
     `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.`,
     path,
   );
+  if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, text, level);
   await offerWayBack(call, change, outcome, file, path);
-  if (outcome.kind === "changed") await refreshModels(call);
 }

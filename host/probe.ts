@@ -69,9 +69,12 @@ function lastValue(args: readonly string[], names: readonly string[]): string | 
 export function judgeContext(asked: number, commandLine: string, live: LiveContext): ContextVerdict {
   const args = words(commandLine);
   const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? 1);
+  const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? 0);
   const isShared = args.includes("--kv-unified") || args.includes("-kvu");
   const total = asked === 0 ? (live.trained ?? 0) : roundUp(asked);
-  const expected = isShared || !(slots > 1) ? total : roundUp(total / slots);
+  // Given so, it is taken as it is.
+  const share = perSlot > 0 ? perSlot : roundUp(total / slots);
+  const expected = perSlot > 0 || (!isShared && slots > 1) ? share : total;
   const { tokens, trained } = live;
   const verdict = (kind: ContextVerdict["kind"], why: string, isFault = false): ContextVerdict => ({
     kind,

@@ -9,6 +9,8 @@ export interface Column {
 
 const GAP = "  ";
 const LEAST_FIRST_COLUMN = 12;
+/** Columns of a higher priority go before the first one is cut. */
+const DISPENSABLE = 1;
 
 /**
  * Lays out rows for a terminal of `width` columns. The first column gives way by being cut, then whole columns are
@@ -27,11 +29,14 @@ export function table(
   const shown = columns.map((_, at) => at);
   const rest = (): number => shown.slice(1).reduce((sum, at) => sum + GAP.length + (widths[at] ?? 0), 0);
   const first = (): number => Math.min(widths[0] ?? 0, width - rest());
-  while (shown.length > 1 && first() < Math.min(widths[0] ?? 0, LEAST_FIRST_COLUMN)) {
+  while (shown.length > 1) {
     const least = shown.reduce((a, b) =>
       (columns[b]?.priority ?? 0) >= (columns[a]?.priority ?? 0) ? b : a,
     );
-    if ((columns[least]?.priority ?? 0) === 0) break;
+    const priority = columns[least]?.priority ?? 0;
+    // The first column is what has to be typed: others go before it is cut, the more important ones only for its least.
+    const needed = priority > DISPENSABLE ? (widths[0] ?? 0) : Math.min(widths[0] ?? 0, LEAST_FIRST_COLUMN);
+    if (priority === 0 || first() >= needed) break;
     shown.splice(shown.indexOf(least), 1);
   }
   widths[0] = Math.max(1, first());

@@ -206,13 +206,17 @@ describe("the list of models", () => {
   afterEach(() => live?.close());
 
   /** Reads that are answered by hand. */
-  function server() {
+  function server(known: readonly Entry[] = []) {
     const reads: Array<PromiseWithResolvers<readonly Entry[]> & { signal: AbortSignal }> = [];
-    live = new LiveIds((signal) => {
-      const read = { ...Promise.withResolvers<readonly Entry[]>(), signal };
-      reads.push(read);
-      return read.promise;
-    }, clock);
+    live = new LiveIds(
+      (signal) => {
+        const read = { ...Promise.withResolvers<readonly Entry[]>(), signal };
+        reads.push(read);
+        return read.promise;
+      },
+      clock,
+      known,
+    );
     return { live, reads, idle: new AbortController().signal };
   }
 
@@ -250,9 +254,13 @@ describe("the list of models", () => {
   });
 
   test("survives a read that throws before it waits", async () => {
-    const broken = new LiveIds(() => {
-      throw new Error("no configuration");
-    }, clock);
+    const broken = new LiveIds(
+      () => {
+        throw new Error("no configuration");
+      },
+      clock,
+      [],
+    );
     expect(broken.entries()).toEqual([]);
     expect(await broken.suggestions(new AbortController().signal)).toEqual([]);
     broken.close();
@@ -274,10 +282,14 @@ describe("the list of models", () => {
   test("is read once at a time, though timers are late", async () => {
     let reads = 0;
     const late = { now: clock.now, sleep: () => new Promise<void>(() => {}) };
-    const slow = new LiveIds(() => {
-      reads++;
-      return new Promise(() => {});
-    }, late);
+    const slow = new LiveIds(
+      () => {
+        reads++;
+        return new Promise(() => {});
+      },
+      late,
+      [],
+    );
     slow.entries();
     await clock.advance(20_000);
     slow.entries();
@@ -285,13 +297,21 @@ describe("the list of models", () => {
     slow.close();
   });
 
-  test("is waited for the first time only, 150 ms at most", async () => {
+  test("begins with what is known without asking, which is not waited for", async () => {
+    const { live, reads, idle } = server([UNLOADED]);
+    expect(await live.suggestions(idle)).toEqual([UNLOADED]);
+    reads[0]?.resolve([READY]);
+    await settled();
+    expect(live.entries()).toEqual([READY]);
+  });
+
+  test("is waited for the first time only, a second at most", async () => {
     const { live, reads, idle } = server();
     let first: readonly Entry[] | undefined;
     void live.suggestions(idle).then((entries) => {
       first = entries;
     });
-    await clock.advance(149);
+    await clock.advance(999);
     expect(first).toBeUndefined();
     await clock.advance(1);
     expect(first).toEqual([]);

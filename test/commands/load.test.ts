@@ -48,7 +48,7 @@ describe("/ai-server-load", () => {
       const [text = ""] = (await place.type(`/ai-server-load ${typed}`)).told;
       expect(text).toMatch(new RegExp(`^${ODD} is loaded`));
       expect(text).toContain("A request may use 8192 tokens (8k).");
-      expect(text).toContain("small was unloaded for it.");
+      expect(text).toContain("Unloaded for it: small.");
       expect(await place.loaded()).toEqual([ODD]);
     },
   );
@@ -87,7 +87,7 @@ describe("/ai-server-load", () => {
     await (await place.client()).http.request({ method: "POST", path: "/api/models/unload/talker" });
     await eventually(() => expect(user.statuses.at(-1)).toBe("Loading slow…"));
     await loading;
-    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\ntalker was unloaded for it\.$/);
+    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\nUnloaded for it: talker\.$/);
     expect(user.statuses.at(-1)).toBeUndefined();
   });
 
@@ -98,7 +98,7 @@ describe("/ai-server-load", () => {
     const user = new User("rpc");
     await place.type("/ai-server-load slow", user);
     expect(user.statuses).toContain("Stopping sturdy…");
-    expect(user.told[0]).toContain("sturdy was unloaded for it.");
+    expect(user.told[0]).toContain("Unloaded for it: sturdy.");
   });
 
   test("that fails shows the end of the model's log", async () => {

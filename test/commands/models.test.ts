@@ -27,12 +27,18 @@ const RUNNING: RunningModel[] = [
 
 describe("the model that an argument names", () => {
   test.each([
-    ["my model", "my model", ""],
-    ["'my model' rest", "my model", "rest"],
-    ["short 64k", "my model", "64k"],
-    ["unlisted", "unlisted", ""],
-  ])("%s runs as %s", (text, id, rest) => {
-    expect(chosenModel(text, MODELS, RUNNING)).toMatchObject({ id, rest });
+    ["my model", "my model"],
+    ["'my model'", "my model"],
+    ["short ", "my model"],
+    ["unlisted", "unlisted"],
+  ])("%s runs as %s", (text, id) => {
+    expect(chosenModel(text, MODELS, RUNNING)?.id).toBe(id);
+  });
+
+  test.each(["short 64k", "'my model' short", "my model my model"])("%s is one too many", (text) => {
+    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(
+      /^This command takes one model, and ".*" behind it/,
+    );
   });
 
   test("is none without an argument, which may have to be", () => {

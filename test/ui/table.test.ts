@@ -35,7 +35,7 @@ test("columns go by their priority when there is no room, then the first is cut"
   const shown = [60, 42, 34, 24, 20].map((width) => table(COLUMNS, rows, width));
   expect(shown).toEqual([
     ["Model                State     Context  Vision", "a-model-with-a-name  unloaded  128k     yes"],
-    ["Model            State     Context  Vision", "a-model-with-a…  unloaded  128k     yes"],
+    ["Model                State     Context", "a-model-with-a-name  unloaded  128k"],
     ["Model            State     Context", "a-model-with-a…  unloaded  128k"],
     ["Model           State", "a-model-with-…  unloaded"],
     ["Model       State", "a-model-w…  unloaded"],

@@ -1,0 +1,94 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Dialogs, noticesIn, yes } from "../support/admin-rpc.ts";
+import { type AdminPlace, AdminServer, CONFIG, makeAdminPlace } from "../support/admin-server.ts";
+import { piProblem } from "../support/pi.ts";
+import { eventually } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { at, RpcPi } from "../support/rpc.ts";
+import { Sshd, SshHost } from "../support/sshd.ts";
+import { processesWith } from "../support/terminal.ts";
+
+/** One version of pi for each way: what differs between the versions is not here. */
+const LOGINS = [
+  ["0.87.1", "shell"],
+  ["1.5.2", "wrapper"],
+] as const;
+
+for (const [version, login] of LOGINS) {
+  const problem = (await piProblem(version)) ?? missingProgram("ssh", "sshd");
+  realSuite(problem, `administration over a real sshd, pi ${version}`, () => {
+    let sshd: Sshd;
+    /** Holds an `ssh` for pi's PATH that keeps to the suite's ssh_config. */
+    let bin: string;
+
+    beforeAll(async () => {
+      sshd = await Sshd.start();
+      bin = mkdtempSync(join(tmpdir(), "ssh-of-pi-"));
+    });
+    afterAll(async () => {
+      await sshd.stop();
+      rmSync(bin, { recursive: true, force: true });
+    });
+
+    function setUp(host: SshHost): Record<string, string> {
+      const { mode, host: address } = host.settings();
+      sshd.installWrapper(host.settings());
+      const script = `#!/bin/sh\nPATH=${process.env.PATH} exec ssh -F '${sshd.clientConfig(host.login)}' "$@"\n`;
+      writeFileSync(join(bin, "ssh"), script, { mode: 0o755 });
+      return {
+        AI_SERVER_SSH_HOST: address,
+        AI_SERVER_SSH_MODE: mode,
+        PATH: `${bin}:${process.env.PATH}`,
+      };
+    }
+
+    test(`a context size by ${login}: one or two logins, and nothing is left of them`, async () => {
+      const host = new SshHost(sshd, login, CONFIG);
+      const server = await AdminServer.start(host);
+      let place: AdminPlace | undefined;
+      try {
+        place = await makeAdminPlace(version, server);
+        const dialogs = new Dialogs();
+        const pi = await RpcPi.start(place.options([], setUp(host)), dialogs.answer);
+        await server.load("steady");
+        const before = sshd.logins;
+        dialogs.expect(yes);
+        const seen = await pi.command("/ai-server-ctx org/Größe:Q4 48k");
+        expect(noticesIn(seen).at(-1)).toMatch(
+          /^org\/Größe:Q4: the context size is now 49152 tokens \(48k\)\.\nIt is loaded, and a request may use 49152 tokens\./,
+        );
+        expect(dialogs.question()).toMatch(/^\+ +--ctx-size 49152$/m);
+        expect(sshd.logins - before).toBeGreaterThan(0);
+        expect(sshd.logins - before).toBeLessThanOrEqual(2);
+        expect(host.text).toBe(CONFIG.replace("32768", "49152"));
+        expect(host.backups).toHaveLength(1);
+        expect(host.leftovers).toEqual([]);
+        expect(server.restarts).toBe(1);
+        expect([...(await server.running())]).toEqual([["steady", "ready"]]);
+        expect(sshLeftIn(place)).toEqual([]);
+
+        dialogs.expect((request) => ({ value: at(request.options, 0) }), yes);
+        await pi.command("/ai-server-rollback");
+        expect(host.text).toBe(CONFIG);
+        expect(noticesIn(await pi.command("/ai-server-status --ssh")).join()).toMatch(
+          /: reachable\nstand-in\.service: active, running\n.*config\.yaml: -rw-r-----, 5 models$/,
+        );
+        expect(noticesIn(await pi.command("/ai-server-logs")).join()).toMatch(/started again/);
+        expect(await pi.close()).toBe(0);
+        const { agentDir } = place;
+        await eventually("no ssh is left", () => (processesWith(agentDir).length === 0 ? true : undefined));
+        expect(sshLeftIn(place)).toEqual([]);
+      } finally {
+        await server.stop();
+        await place?.remove();
+      }
+    });
+  });
+}
+
+function sshLeftIn({ tmp }: AdminPlace): string[] {
+  return readdirSync(tmp).filter((name) => name.startsWith("pi-ssh-"));
+}

@@ -1,0 +1,144 @@
+import { existsSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { withLoader } from "./elf.ts";
+import { freePort } from "./network.ts";
+import { REPOSITORY } from "./pi.ts";
+import { eventually, killGroup, spawnGroup } from "./processes.ts";
+import { tinyModel } from "./tiny-model.ts";
+
+export interface LlamaServer {
+  /** `http://127.0.0.1:<port>` */
+  url: string;
+  port: number;
+  /** What it has logged so far, and in router mode its children too. */
+  log(): string;
+  stop(): Promise<void>;
+}
+
+/** Where `.ci/llama-server` unpacks Debian's packages. */
+const ROOT = join(REPOSITORY, "node_modules/.cache/llama-server");
+
+/** The file of the model in `tiny-model.ts`, for presets and `-m`; there once a server has been started. */
+export const TINY_MODEL = join(ROOT, "made", "tiny.gguf");
+
+/** Listed under this id by `startLlamaServer`. */
+export const TINY_ID = "tiny";
+
+const PROGRAM = join(ROOT, "usr/bin/llama-server");
+/** A copy that the packages' own loader starts: the program starts itself again for each model of a router. */
+const STARTED = join(ROOT, "made", "llama-server");
+
+/** How to get a real llama-server when there is none here, or undefined when there is one. */
+export function llamaServerProblem(): string | undefined {
+  return existsSync(PROGRAM) ? undefined : "there is no llama-server here; on Debian: .ci/llama-server";
+}
+
+/**
+ * Starts a llama-server with the tiny model on a free port of 127.0.0.1 and waits until the model is loaded.
+ *
+ * @param options.args further arguments, as `["-c", "4096"]`
+ * @throws when it ends before it answers, with its log
+ */
+export async function startLlamaServer(options: { args: readonly string[] }): Promise<LlamaServer> {
+  return start(["-m", TINY_MODEL, "-a", TINY_ID, ...options.args], {});
+}
+
+/**
+ * Starts a llama-server in router mode, which holds one model at a time unless `args` say otherwise. Nothing is loaded yet.
+ *
+ * @param options.preset the text of its `--models-preset` file; `model = ${TINY_MODEL}` is a model that loads
+ */
+export async function startRouter(options: {
+  preset: string;
+  args: readonly string[];
+}): Promise<LlamaServer> {
+  return start(["--models-max", "1", ...options.args], { "--models-preset": options.preset });
+}
+
+/** @param files arguments whose value is a file with this text */
+async function start(args: readonly string[], files: Readonly<Record<string, string>>): Promise<LlamaServer> {
+  const library = libraries();
+  await keep(STARTED, withLoader(await readFile(PROGRAM), library.loader), 0o755);
+  await keep(TINY_MODEL, tinyModel(), 0o644);
+  const folder = await mkdtemp(join(tmpdir(), "llama-server-test-"));
+  const named: string[] = [];
+  for (const [flag, text] of Object.entries(files)) {
+    const path = join(folder, flag.replaceAll("-", ""));
+    await writeFile(path, text);
+    named.push(flag, path);
+  }
+  const port = await freePort();
+  // One thread: several wait for each other by spinning, which on a busy machine takes many times as long.
+  const own = ["--host", "127.0.0.1", "--port", String(port), "--offline", "--threads", "1"];
+  const child = spawnGroup(STARTED, [...own, ...named, ...args], {
+    // Where its variants for the kinds of processor are: it looks for them in its own folder and in this one.
+    cwd: library.backends,
+    env: { PATH: process.env.PATH ?? "", HOME: folder, LD_LIBRARY_PATH: library.path },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let log = "";
+  let over = false;
+  for (const output of [child.stdout, child.stderr]) {
+    output?.setEncoding("utf8").on("data", (text: string) => {
+      log += text;
+    });
+  }
+  const ended = new Promise<void>((resolve) => {
+    const end = () => {
+      over = true;
+      resolve();
+    };
+    child.once("close", end);
+    child.once("error", end);
+  });
+  const stop = async () => {
+    killGroup(child, "SIGTERM");
+    const limit = setTimeout(() => killGroup(child), 5_000);
+    await ended;
+    clearTimeout(limit);
+    await rm(folder, { recursive: true, force: true });
+  };
+  const url = `http://127.0.0.1:${port}`;
+  try {
+    await eventually("llama-server answers", async () => {
+      if (over) throw new Error(`llama-server ended at once: ${log}`);
+      return (await isHealthy(url)) || undefined;
+    });
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { url, port, log: () => log, stop };
+}
+
+/** What the program needs of the unpacked packages, under the name that Debian gives this kind of machine. */
+function libraries(): { path: string; backends: string; loader: string } {
+  const all = join(ROOT, "usr/lib");
+  const machine = join(all, readdirSync(all).find((name) => name.endsWith("-linux-gnu")) ?? "");
+  const loader = readdirSync(machine).find((name) => /^ld-linux.*\.so/.test(name));
+  const backends = join(machine, "ggml", readdirSync(join(machine, "ggml"))[0] ?? "");
+  if (loader === undefined)
+    throw new Error(`${machine} holds no dynamic loader; remove ${ROOT} and fetch it again`);
+  return { path: [machine, join(machine, "llama")].join(delimiter), backends, loader: join(machine, loader) };
+}
+
+/** Makes the file hold these bytes; other processes see the old file or the new one, whole. */
+async function keep(path: string, bytes: Buffer, mode: number): Promise<void> {
+  if ((await readFile(path).catch(() => undefined))?.equals(bytes)) return;
+  await mkdir(join(path, ".."), { recursive: true });
+  const temporary = `${path}.${process.pid}`;
+  await writeFile(temporary, bytes, { mode });
+  await rename(temporary, path);
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    const answer = await fetch(`${url}/health`);
+    await answer.text();
+    return answer.ok;
+  } catch {
+    return false;
+  }
+}
