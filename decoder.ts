@@ -2,6 +2,7 @@
 import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
 import { createParser, type EventSourceParser } from "eventsource-parser";
 import { Blocks } from "./blocks.ts";
+import { ChunkReader } from "./chunk-reader.ts";
 import { ServerError } from "./server/errors.ts";
 import { streamFault } from "./server/faults.ts";
 import type { JsonRecord } from "./server/json.ts";
@@ -45,6 +46,7 @@ export class Decoder {
   readonly #onProgress: (progress: Progress) => void;
   readonly #utf8 = new TextDecoder();
   readonly #parser: EventSourceParser;
+  readonly #chunks = new ChunkReader();
   #tail: string[] = [];
   #tailLength = 0;
   /** Whether the tail has lost its beginning. */
@@ -190,7 +192,7 @@ export class Decoder {
     }
     let chunk: unknown;
     try {
-      chunk = JSON.parse(data);
+      chunk = this.#chunks.read(data);
     } catch (error) {
       // The end of a cut stream is not a message of its own.
       if (this.#isFlushing) return;
