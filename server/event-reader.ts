@@ -63,6 +63,8 @@ export interface EventTargets {
   /** Never called before llama-swap v192. */
   onRequests?: ((requests: RequestsInFlight) => void) | undefined;
   onLog?: ((piece: LogPiece) => void) | undefined;
+  /** A request was answered, and `/api/metrics/activity` has it. Never called before llama-swap v236. */
+  onActivity?: (() => void) | undefined;
 }
 
 interface Tracked extends Omit<RequestInFlight, "elapsedMs"> {
@@ -110,6 +112,7 @@ export class EventReader {
     if (frame?.type === "modelStatus") this.#onModels(payload());
     else if (frame?.type === "inflight") this.#onInFlight(record(payload()));
     else if (frame?.type === "logData") this.#onLog(record(payload()));
+    else if (frame?.type === "activity") this.#targets.onActivity?.();
   }
 
   #onModels(payload: unknown): void {

@@ -38,6 +38,7 @@ export async function followEvents(
     onModels: quiet(hooks.onModels),
     onRequests: quiet(hooks.onRequests),
     onLog: quiet(hooks.onLog),
+    onActivity: quiet(hooks.onActivity),
   };
   let pause = FIRST_PAUSE_MS;
   while (!signal.aborted) {

@@ -4,6 +4,7 @@ import { cleanText, ServerError } from "./errors.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { count, flag, list, record } from "./json.ts";
 import { mistakenFor, mistakenIn } from "./meant-model.ts";
+import { descriptionsOf, type ModelDescription } from "./model-description.ts";
 import {
   type LiveFacts,
   type ModelFacts,
@@ -106,6 +107,11 @@ export class LlamaSwap {
     );
     signal?.throwIfAborted();
     return modelsOf({ models, running, live: new Map(live) }, lastSeen);
+  }
+
+  /** What the list, as last read, says of each model beside its facts. */
+  get descriptions(): ReadonlyMap<string, ModelDescription> {
+    return descriptionsOf(this.#listed ?? []);
   }
 
   /** Only for ids that `/running` shows as ready: any other would be loaded by it. */

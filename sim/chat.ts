@@ -99,6 +99,7 @@ class Answer {
       const call = step.type === "arguments" ? calls[step.index] : undefined;
       if (step.type === "arguments" && call) call.function.arguments += step.text;
       if (step.type !== "end") continue;
+      this.#exchange.record.timings = step.timings;
       const message = {
         role: "assistant",
         content: texts.content,
@@ -143,6 +144,7 @@ class Answer {
 
   async #end(step: Extract<Step, { type: "end" }>): Promise<void> {
     const { usage, timings } = step;
+    this.#exchange.record.timings = timings;
     const withUsage = this.#request.includeUsage;
     if (!this.#plan.noFinish) await this.#chunk({}, step.finish, withUsage ? {} : { timings });
     if (withUsage) {

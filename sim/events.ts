@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { ActivityLog } from "./activity.ts";
 import { type Exchange, goJson } from "./http.ts";
 
 const SECRET_HEADERS = ["authorization", "x-api-key", "cookie"];
@@ -6,10 +7,10 @@ const UPDATE_MS = 250;
 
 /** llama-swap's `/api/events`: frames whose data is JSON inside a JSON string, without heartbeats or ids. */
 export class EventHub {
+  readonly activity = new ActivityLog();
   readonly #subscribers = new Set<(frame: string) => void>();
   readonly #inFlight = new Map<string, Tracked>();
   #lastRequest = 0;
-  #lastActivity = 0;
 
   emit(type: string, payload: unknown): void {
     const frame = eventFrame(type, payload);
@@ -38,7 +39,7 @@ export class EventHub {
     exchange.response.once("close", () => {
       tracked.stop();
       this.#inFlight.delete(id);
-      this.emit("activity", { id: ++this.#lastActivity });
+      this.emit("activity", { id: this.activity.add(exchange, path, model) });
       this.emit("inflight", { operation: "remove", id });
     });
   }

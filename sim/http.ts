@@ -15,6 +15,8 @@ export interface RequestRecord {
   /** Tokens written in all, and those written after the client had gone. */
   tokens: number;
   tokensAfterDisconnect: number;
+  /** llama-server's `timings`, at the end of a complete answer. */
+  timings: Readonly<Record<string, number>> | undefined;
 }
 
 /** One request on its way through the stand-in. */

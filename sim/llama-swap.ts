@@ -6,6 +6,7 @@ import { type Exchange, redirect, reply, replyError, replyJson, replyText, SwapE
 import { listModels, listRunning, modelStatus } from "./listing.ts";
 import type { Log } from "./log.ts";
 import { Model } from "./model.ts";
+import type { Monitor } from "./performance.ts";
 import { decode, isStreaming, modelInBody, rawRest, renameModel } from "./request-parts.ts";
 import { Scheduler } from "./scheduler.ts";
 import { streamEvents, streamLog } from "./streams.ts";
@@ -15,6 +16,7 @@ import { ProcessGone } from "./upstream.ts";
 export interface Surroundings {
   clock: Clock;
   hub: EventHub;
+  monitor: Monitor;
   /** llama-swap's own log, all models' output, and the one that `/logs` shows. */
   proxyLog: Log;
   upstreamLog: Log;
@@ -45,7 +47,12 @@ export class LlamaSwap {
   constructor(config: Config, around: Surroundings) {
     this.#config = config;
     this.#around = around;
-    const events = { stateChanged: () => this.tellStates(), started: around.started };
+    const stateChanged = () => {
+      const loaded = [...this.#models.values()].filter(({ state }) => state !== "stopped");
+      around.monitor.note(loaded.length);
+      this.tellStates();
+    };
+    const events = { stateChanged, started: around.started };
     for (const model of config.models.values()) {
       const timeout = config.healthCheckTimeout;
       this.#models.set(model.id, new Model(model, timeout, around.clock, around.upstreamLog, events));
@@ -109,6 +116,10 @@ export class LlamaSwap {
         return { GET: (x) => replyJson(x, 200, VERSION) };
       case "/api/events":
         return { GET: (x) => streamEvents(x, this.#around, modelStatus(this.#models), this.#closing.signal) };
+      case "/api/metrics/activity":
+        return { GET: (x) => replyJson(x, 200, this.#around.hub.activity.page(queryOf(x))) };
+      case "/api/performance":
+        return { GET: (x) => this.#showPerformance(x) };
       case "/logs":
         return { GET: (x) => this.#showLog(x) };
       case "/logs/stream":
@@ -119,9 +130,7 @@ export class LlamaSwap {
       case "/v/chat/completions":
         return { POST: (x) => this.#dispatch(x, modelInBody(x)) };
       case "/props":
-        return {
-          GET: (x) => this.#dispatch(x, new URLSearchParams(x.path.split("?")[1]).get("model") ?? ""),
-        };
+        return { GET: (x) => this.#dispatch(x, queryOf(x).get("model") ?? "") };
     }
     if (path.startsWith("/upstream/")) return { any: (x) => this.#passThrough(x, path) };
     if (path.startsWith("/api/models/unload/")) return { POST: (x) => this.#unloadOne(x, path) };
@@ -129,6 +138,13 @@ export class LlamaSwap {
       return { GET: (x) => streamLog(x, this.#findLog(path), this.#closing.signal) };
     }
     return undefined;
+  }
+
+  #showPerformance(exchange: Exchange): void {
+    const asked = queryOf(exchange).get("after");
+    const after = asked === null ? Number.NEGATIVE_INFINITY : Date.parse(asked);
+    if (Number.isNaN(after)) throw new SwapError(400, "invalid 'after' timestamp, use RFC3339 format");
+    replyJson(exchange, 200, this.#around.monitor.since(after));
   }
 
   #showLog(exchange: Exchange): void {
@@ -255,6 +271,10 @@ export class LlamaSwap {
       ticket.release();
     }
   }
+}
+
+function queryOf({ path }: Exchange): URLSearchParams {
+  return new URLSearchParams(path.split("?")[1]);
 }
 
 const PLAIN = { "Content-Type": "text/plain; charset=utf-8" };

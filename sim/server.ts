@@ -17,6 +17,7 @@ import { EventHub } from "./events.ts";
 import type { Exchange, RequestRecord } from "./http.ts";
 import { LlamaSwap } from "./llama-swap.ts";
 import { Log } from "./log.ts";
+import { Monitor } from "./performance.ts";
 
 export type { RequestRecord } from "./http.ts";
 
@@ -114,6 +115,7 @@ class RunningSim implements Sim {
   readonly #sockets = new Set<Socket>();
   readonly #failures: Failure[] = [];
   readonly #hub = new EventHub();
+  readonly #monitor = new Monitor(Date.now);
   readonly #muxLog = new Log();
   readonly #proxyLog: Log;
   readonly #upstreamLog: Log;
@@ -215,6 +217,7 @@ class RunningSim implements Sim {
     return new LlamaSwap(config, {
       clock: this.#clock,
       hub: this.#hub,
+      monitor: this.#monitor,
       proxyLog: this.#proxyLog,
       upstreamLog: this.#upstreamLog,
       muxLog: this.#muxLog,
@@ -277,6 +280,7 @@ class RunningSim implements Sim {
       disconnectedAt: undefined,
       tokens: 0,
       tokensAfterDisconnect: 0,
+      timings: undefined,
     };
     this.requests.push(record);
     if (!this.#options.keepAliveHint) response.removeHeader("Connection");

@@ -233,6 +233,15 @@ describe("logs", () => {
   });
 });
 
+test("that a request was answered is told, whatever else the event says", () => {
+  let answered = 0;
+  const reader = new EventReader({ onActivity: () => (answered += 1) }, () => NOW, 0);
+  for (const piece of [frame("activity", { id: 7 }), frame("activity", null), frame("metrics", [])]) {
+    reader.push(Buffer.from(piece));
+  }
+  expect(answered).toBe(2);
+});
+
 describe("damage", () => {
   test.each([
     "data:no json\n\n",

@@ -5,9 +5,9 @@ import { type Answer, type Recording, readFixture, readRecordings } from "./reco
 
 /** Recordings that are not replayed, and why. */
 const LEFT_OUT: Record<string, string> = {
-  "015": "activity records are not simulated: nothing here reads them",
+  "015": "the recorded server had answered nothing yet; see activity.test.ts",
   "016": "activity statistics are not simulated",
-  "017": "performance figures are not simulated",
+  "017": "the figures are of that machine; see performance.test.ts",
   "018": "the hardware report is not simulated",
   "019": "profiles are not simulated",
   "020": "Prometheus metrics are not simulated",
@@ -15,7 +15,7 @@ const LEFT_OUT: Record<string, string> = {
   "117": "only the request was recorded, the log's text being of that day",
   "119": "only the request was recorded, the log's text being of that day",
   "120": "nothing was answered within the recorded second",
-  "190": "activity records are not simulated",
+  "190": "a list of everything before it; see activity.test.ts",
   "191": "activity statistics are not simulated",
   "192": "captures are not simulated",
   "193": "cancelling by request id is not simulated",

@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+import { LlamaSwap } from "../../server/llama-swap.ts";
+import { descriptionsOf } from "../../server/model-description.ts";
+import { startSim } from "../../sim/server.ts";
+import { clientOf, kept } from "./wire.ts";
+
+const told = (type: string, more: object = {}): object => ({ llamaswap: { type, ...more } });
+
+test("a model's own words, its other ids, and where it runs", () => {
+  const entries = [
+    { id: "a", description: " Fast\u001b[31m\nand small ", meta: told("model", { aliases: ["b", 5, "c"] }) },
+    { id: "d", meta: told("alias", { modelID: "a" }) },
+    { id: "b", meta: told("alias", { modelID: "a" }) },
+    { id: "p/x", meta: told("peer", { peerID: "the other" }) },
+  ];
+  const found = descriptionsOf(entries);
+  expect(found.get("a")).toEqual({
+    text: "Fast\nand small",
+    aliases: ["b", "c", "d"],
+    peer: undefined,
+  });
+  expect(found.get("p/x")).toEqual({ text: undefined, aliases: [], peer: "the other" });
+});
+
+test.each([
+  ["one of which nothing is told", [{ id: "a" }]],
+  ["one of other shape", [{ id: "a", description: 5, meta: "x" }]],
+  ["metadata of the owner's before v241", [{ id: "a", meta: { llamaswap: { aliases: ["b"] } } }]],
+])("%s has no description", (_, entries) => {
+  const found = descriptionsOf(entries);
+  expect(found.get("a")).toEqual({ text: undefined, aliases: [], peer: undefined });
+});
+
+test("what has no id has none", () => {
+  const alias = { id: "d", meta: told("alias", { modelID: "gone" }) };
+  expect([...descriptionsOf([null, 5, {}, { id: "" }, alias]).keys()]).toEqual(["d"]);
+});
+
+test("are known after the models were read", async () => {
+  const config = `models:\n  a: { cmd: "llama-server --port \${PORT}", description: For all, aliases: [b] }\n`;
+  const sim = await kept(startSim({ config }));
+  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  expect(swap.descriptions.size).toBe(0);
+  await swap.discover(new Map());
+  expect(swap.descriptions.get("a")).toEqual({ text: "For all", aliases: ["b"], peer: undefined });
+});
