@@ -1,0 +1,252 @@
+/** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
+import type { Client, RequestsInFlight } from "./event-reader.ts";
+import type { ModelDescription } from "./model-description.ts";
+import type { Fact, ModelFacts, ModelState, RunningModel } from "./models.ts";
+import { joinPerformance, type Performance } from "./performance.ts";
+import type { AnsweredRequest } from "./recent-activity.ts";
+import type { ServerVersion } from "./version.ts";
+
+/** `still`: what was read changes only when it is read again. */
+export type Following = "reading" | "live" | "polling" | "still" | "lost";
+
+/** Tokens per second of a model's last answer, as far as it was measured. */
+export interface Rates {
+  readonly prompt: number | undefined;
+  readonly generation: number | undefined;
+}
+
+export interface PanelModel {
+  readonly id: string;
+  /** The id under which the server runs it; undefined where it runs elsewhere. */
+  readonly runsAs: string | undefined;
+  /** Undefined for what runs without being listed for chatting. */
+  readonly facts: ModelFacts | undefined;
+  readonly running: RunningModel | undefined;
+  readonly state: ModelState;
+  readonly description: ModelDescription;
+  /** While it loads. `isWhole`: its beginning was seen, so that its length is known. Unix milliseconds. */
+  readonly loading: { readonly since: number; readonly isWhole: boolean } | undefined;
+  readonly expectedLoadMs: number | undefined;
+  readonly isInUse: boolean;
+  /** When it is unloaded if nobody asks for it, in Unix milliseconds. */
+  readonly unloadsAt: number | undefined;
+  readonly rates: Rates;
+}
+
+export interface PanelRequest {
+  readonly id: string;
+  readonly model: string;
+  /** Unix milliseconds. */
+  readonly since: number | undefined;
+  readonly client: Client;
+}
+
+export interface PanelState {
+  readonly following: Following;
+  /** Why the models could not be read, where they could not. */
+  readonly problem: unknown;
+  readonly version: ServerVersion | undefined;
+  /** The last day of the client certificate. */
+  readonly certificateEnds: Date | undefined;
+  readonly models: readonly PanelModel[];
+  /** Undefined where the server does not tell; `listed` where it tells the number alone. */
+  readonly requests: { total: number; listed: readonly PanelRequest[] | undefined } | undefined;
+  readonly performance: Performance | undefined;
+  /** The last requests, the oldest first; undefined where the server does not tell. */
+  readonly answered: readonly AnsweredRequest[] | undefined;
+}
+
+/** One reading of the models. */
+export interface ModelsRead {
+  readonly models: readonly ModelFacts[];
+  readonly running: readonly RunningModel[] | undefined;
+  /** By the id of each model. */
+  readonly descriptions: ReadonlyMap<string, ModelDescription>;
+  /** Milliseconds, by the id under which the server runs it. */
+  readonly expectedLoads: ReadonlyMap<string, number>;
+}
+
+const NO_DESCRIPTION: ModelDescription = { text: undefined, aliases: [], peer: undefined };
+const NOTHING_READ: ModelsRead = {
+  models: [],
+  running: undefined,
+  descriptions: new Map(),
+  expectedLoads: new Map(),
+};
+
+/** Takes in what comes, and gives it as one state. Times are Unix milliseconds by our clock. */
+export class PanelStore {
+  following: Following = "reading";
+  problem: unknown;
+  version: ServerVersion | undefined;
+  certificateEnds: Date | undefined;
+  answered: readonly AnsweredRequest[] | undefined;
+  #read = NOTHING_READ;
+  #performance: Performance | undefined;
+  #requests: PanelState["requests"];
+  /** By the id under which the server runs a model. */
+  #states: ReadonlyMap<string, ModelState> = new Map();
+  readonly #loading = new Map<string, { since: number; isWhole: boolean }>();
+  /** When each model was last used, as far as that was seen. */
+  readonly #usedAt = new Map<string, number>();
+  /** How often the states were told, so that an older answer does not overwrite them. */
+  #told = 0;
+
+  /** To be handed to `sawModels` with what is asked for from now on. */
+  get told(): number {
+    return this.#told;
+  }
+
+  get performance(): Performance | undefined {
+    return this.#performance;
+  }
+
+  /**
+   * @param told as it was when this was asked for
+   * @param now when the models were asked, which each of those that are ready takes for a use
+   * @returns whether one has become ready meanwhile, so that there is news of it to be read
+   */
+  sawModels(read: ModelsRead, told: number, now: number): boolean {
+    this.problem = undefined;
+    this.#read = read;
+    const { models, running } = read;
+    for (const { id, state } of running ?? []) if (state === "ready") this.#usedAt.set(id, now);
+    if (running === undefined) return false;
+    const ready = new Set(running.filter(({ state }) => state === "ready").map(({ id }) => id));
+    if (told !== this.#told)
+      return [...this.#states].some(([id, state]) => state === "ready" && !ready.has(id));
+    const states = new Map(models.flatMap(({ runsAs, state }) => (runsAs ? [[runsAs, state]] : [])));
+    for (const { id, state } of running) states.set(id, state);
+    this.#take(states, now);
+    return false;
+  }
+
+  /**
+   * Takes in what each model is doing now.
+   *
+   * @returns whether one has become ready before our eyes, so that there is news of it to be read
+   */
+  sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+    this.#told += 1;
+    return this.#take(states, now);
+  }
+
+  /** @param running everything that runs, where the server tells that alone */
+  sawRunning(running: readonly RunningModel[], now: number): boolean {
+    const states = new Map([...this.#states.keys()].map((id): [string, ModelState] => [id, "unloaded"]));
+    for (const { id, state } of running) states.set(id, state);
+    return this.sawStates(states, now);
+  }
+
+  #take(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+    const before = this.#states;
+    const isFirst = before.size === 0;
+    this.#states = states;
+    for (const [id, state] of states) {
+      if (state !== "starting") this.#loading.delete(id);
+      else if (!this.#loading.has(id)) {
+        // Up to v217 a model that starts is not told as such at first.
+        this.#loading.set(id, { since: now, isWhole: !isFirst && before.get(id) !== "starting" });
+      }
+      if (state === "unloaded") this.#usedAt.delete(id);
+    }
+    for (const id of this.#loading.keys()) if (!states.has(id)) this.#loading.delete(id);
+    return !isFirst && [...states].some(([id, state]) => state === "ready" && before.get(id) !== "ready");
+  }
+
+  /** @returns whether anything is to be seen of it: the server tells of each piece of an answer */
+  sawRequests({ total, listed }: RequestsInFlight, now: number): boolean {
+    const before = this.#requests;
+    const busy = new Set(listed?.map(({ model }) => model));
+    for (const { model } of before?.listed ?? []) if (!busy.has(model)) this.#usedAt.set(model, now);
+    // Whose a request was is not told: it may have been anybody's.
+    if (listed === undefined && total !== before?.total) this.#usedAt.clear();
+    const known = new Map(before?.listed?.map((request) => [request.id, request]));
+    this.#requests = {
+      total,
+      listed: listed?.map(({ id, model, elapsedMs, client }) => {
+        const since = elapsedMs === undefined ? undefined : now - elapsedMs;
+        return known.get(id) ?? { id, model, client, since };
+      }),
+    };
+    const ids = (requests: PanelState["requests"]): string =>
+      JSON.stringify(requests?.listed?.map(({ id }) => id));
+    return total !== before?.total || ids(before) !== ids(this.#requests);
+  }
+
+  sawPerformance(performance: Performance): void {
+    this.#performance = joinPerformance(this.#performance, performance);
+  }
+
+  /** What was told of requests no longer holds. */
+  lostEvents(): void {
+    this.following = "lost";
+    this.#requests = undefined;
+    this.#usedAt.clear();
+  }
+
+  get state(): PanelState {
+    const { following, problem, version, certificateEnds, answered } = this;
+    const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
+    const shown = new Set(listed.map(({ runsAs }) => runsAs));
+    const unlisted = [...this.#states].filter(
+      ([id, state]) => !shown.has(id) && state !== "unloaded" && state !== "unknown",
+    );
+    return {
+      following,
+      problem,
+      version,
+      certificateEnds,
+      answered,
+      models: [...listed, ...unlisted.map(([id]) => this.#model(id, id, undefined))],
+      requests: this.#requests,
+      performance: this.#performance,
+    };
+  }
+
+  #model(id: string, runsAs: string | undefined, facts: ModelFacts | undefined): PanelModel {
+    const process = runsAs ?? "";
+    const state = this.#states.get(process) ?? facts?.state ?? "unknown";
+    const running = this.#read.running?.find((model) => model.id === process);
+    const isInUse = this.#requests?.listed?.some(({ model }) => model === process) === true;
+    const loading = this.#loading.get(process);
+    return {
+      id,
+      runsAs,
+      facts: facts && asOf(facts, state),
+      running,
+      state,
+      description: this.#read.descriptions.get(id) ?? NO_DESCRIPTION,
+      loading: state === "starting" ? loading : undefined,
+      expectedLoadMs: this.#read.expectedLoads.get(process),
+      isInUse,
+      unloadsAt: isInUse || state !== "ready" ? undefined : this.#unloadsAt(process, running?.ttlSeconds),
+      rates: this.#ratesOf(process),
+    };
+  }
+
+  #unloadsAt(id: string, ttlSeconds: number | undefined): number | undefined {
+    const usedAt = this.#usedAt.get(id);
+    // Without the list of requests somebody may be using it unseen.
+    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests?.listed === undefined)
+      return undefined;
+    return usedAt + 1000 * ttlSeconds;
+  }
+
+  #ratesOf(id: string): Rates {
+    const own = this.answered?.filter(({ model }) => model === id) ?? [];
+    return {
+      prompt: own.findLast(({ promptRate }) => promptRate !== undefined)?.promptRate,
+      generation: own.findLast(({ generationRate }) => generationRate !== undefined)?.generationRate,
+    };
+  }
+}
+
+/** Facts as they stand when the model has come to another state than that in which they were read. */
+function asOf(facts: ModelFacts, state: ModelState): ModelFacts {
+  if (facts.state === state) return facts;
+  const seen = <T>(fact: Fact<T>): Fact<T> =>
+    fact.source === "live" && state !== "ready" ? { ...fact, source: "last seen" } : fact;
+  const { context, vision, thinking } = facts;
+  return { ...facts, state, context: seen(context), vision: seen(vision), thinking: seen(thinking) };
+}
