@@ -1,5 +1,5 @@
 import { writeSync } from "node:fs";
-import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { codeOf } from "../server/errors.ts";
 
 export type Level = "info" | "warning" | "error";
@@ -60,4 +60,14 @@ export function widthOf(screen: Screen): number {
   const margin = screen.mode === "tui" ? 2 : 0;
   const columns = process.stdout.columns ?? (screen.mode === "rpc" ? 100 : 120);
   return Math.max(20, columns - margin);
+}
+
+/** A context whose notices go elsewhere; everything else is asked of pi's own at each touch. */
+export function withNotices(
+  ctx: ExtensionCommandContext,
+  tell: (text: string, level: Level) => void,
+): ExtensionCommandContext {
+  const notify = (text: string, level: Level = "info"): void => tell(text, level);
+  const uiOf = (): unknown => Object.create(ctx.ui, { notify: { value: notify } });
+  return Object.create(ctx, { ui: { get: uiOf } }) as ExtensionCommandContext;
 }

@@ -19,7 +19,7 @@ type Screen = Pick<ExtensionContext, "mode" | "ui">;
 const MOST_NOTICE_BYTES = 200_000;
 
 /** The whole terminal: only an overlay gets the keys for paging in pi's fullscreen mode. */
-const WHOLE_TERMINAL = {
+export const WHOLE_TERMINAL = {
   overlay: true,
   overlayOptions: { width: "100%", maxHeight: "100%", anchor: "top-left" },
 } as const;
