@@ -2,6 +2,7 @@
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "./ai-server.ts";
 import type { Call } from "./commands/call.ts";
+import type { SelectModel } from "./commands/panel.ts";
 import { sentenceOf } from "./server/errors.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
@@ -36,9 +37,35 @@ export async function runCommand(
   argument: string,
   ended: AbortSignal,
 ): Promise<void> {
+  await guarded(aiServer, ctx, argument, ended, async (call) => (await COMMANDS[name]())(call));
+}
+
+/**
+ * Runs `/ai-server`, the panel.
+ *
+ * @param selectModel makes a model pi's own
+ */
+export async function runPanel(
+  aiServer: AiServer,
+  ctx: ExtensionCommandContext,
+  argument: string,
+  ended: AbortSignal,
+  selectModel: SelectModel,
+): Promise<void> {
+  await guarded(aiServer, ctx, argument, ended, async (call) =>
+    (await import("./commands/panel.ts")).panel(call, selectModel),
+  );
+}
+
+async function guarded(
+  aiServer: AiServer,
+  ctx: ExtensionCommandContext,
+  argument: string,
+  ended: AbortSignal,
+  run: Run,
+): Promise<void> {
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
-      const run = await COMMANDS[name]();
       await run({ aiServer, ctx, argument, ended, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.

@@ -82,6 +82,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     });
   }
 
+  pi.registerCommand("ai-server", {
+    description: "Show the AI server live",
+    handler: async (argument, ctx) => {
+      const ended = session?.ended.signal ?? new AbortController().signal;
+      const { runPanel } = await import("./admin.ts");
+      await runPanel(aiServer, ctx, argument, ended, (model) => pi.setModel(model));
+    },
+  });
+
   /** Ids and sizes on Tab; without it the commands work all the same. */
   const completeArguments = async ({ ctx, ended }: Session): Promise<void> => {
     const [{ aiServerAutocomplete }, { completer }] = await Promise.all([

@@ -34,27 +34,54 @@ async function carryOutLoad(
   id: string,
   running: readonly RunningModel[],
 ): Promise<void> {
-  const { ctx, waiting } = call;
+  let loaded: Loaded;
+  try {
+    loaded = await loadNow(call, server, id, running);
+  } catch (error) {
+    if (!call.waiting.signal.aborted) throw error;
+    await offerStop(call, server, id);
+    return;
+  }
+  await tellLoaded(call, server, id, running, loaded);
+}
+
+/**
+ * Loads a model, says until it is ready what the server does, and remembers how long it took.
+ *
+ * @param running what runs before
+ * @throws {ServerError}; the reason of the waiting's signal: the server goes on with the load then
+ */
+export async function loadNow(
+  call: Call,
+  server: LlamaSwap,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<Loaded> {
+  const { waiting } = call;
   const { onLoading, onLoaded } = loadHooks(call, server);
   const others = running.filter((model) => model.id !== id).map((model) => model.id);
   waiting.say(
     others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
   );
-  let loaded: Loaded;
-  try {
-    loaded = await loadModel(server, id, {
-      report: (progress) => onLoading(id, progress),
-      signal: waiting.signal,
-    });
-  } catch (error) {
-    if (!waiting.signal.aborted) throw error;
-    await offerStop(call, server, id);
-    return;
-  }
-  const { wasLoaded, loadMs } = loaded;
-  if (loadMs !== undefined) onLoaded(id, loadMs);
+  const loaded = await loadModel(server, id, {
+    report: (progress) => onLoading(id, progress),
+    signal: waiting.signal,
+  });
+  if (loaded.loadMs !== undefined) onLoaded(id, loaded.loadMs);
+  return loaded;
+}
+
+/** Tells how a load went, and pi what is known of the model now. */
+export async function tellLoaded(
+  call: Call,
+  server: LlamaSwap,
+  id: string,
+  running: readonly RunningModel[],
+  { wasLoaded, loadMs }: Loaded,
+): Promise<void> {
+  const { ctx, waiting } = call;
   const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
-  const gone = others.filter((other) => !still.has(other));
+  const gone = running.filter((model) => model.id !== id && !still.has(model.id)).map((model) => model.id);
   const { tokens } = await liveContext(call, server, id);
   // Before the end is told: until then pi takes no keys.
   await refreshModels(call).catch(() => undefined);
@@ -165,7 +192,7 @@ async function unloadAll(call: Call, server: LlamaSwap, running: readonly Runnin
 }
 
 /** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */
-async function runningOf(server: LlamaSwap, signal: AbortSignal): Promise<RunningModel[]> {
+export async function runningOf(server: LlamaSwap, signal: AbortSignal): Promise<RunningModel[]> {
   const running = await runningNow(server, signal);
   if (running !== undefined) return running;
   throw new ServerError(

@@ -19,13 +19,15 @@ const COLUMNS: readonly Column[] = [
 /** Characters of a command line that are shown. */
 const COMMAND_LENGTH = 4000;
 
-function idleTime(ttlSeconds: number | undefined): string {
+/** After how long without a request a model is unloaded. */
+export function idleTime(ttlSeconds: number | undefined): string {
   if (ttlSeconds === undefined) return "";
   if (ttlSeconds <= 0) return "never";
   return ttlSeconds % 60 === 0 ? `${ttlSeconds / 60} min idle` : `${ttlSeconds} s idle`;
 }
 
-function stateWords({ kind, state }: ModelFacts): string {
+/** The state, or why there is none. */
+export function stateWords({ kind, state }: ModelFacts): string {
   return kind === "peer" || kind === "selector" ? kind : state;
 }
 
@@ -67,12 +69,12 @@ export function statusTable(models: readonly ModelFacts[], width: number): strin
   return table(COLUMNS, models.map(row), width).join("\n");
 }
 
-/** All that is known of one model, a line each, with where it is from. */
-export function modelDetails(
+/** All that is known of one model, with where it is from: what, and what of it. */
+export function detailRows(
   model: ModelFacts,
   running: RunningModel | undefined,
   lastLoadMs: number | undefined,
-): string[] {
+): [string, string][] {
   const { id, name, kind, runsAs, context, outputLimit, vision, thinking, ttlSeconds } = model;
   const from = <T>(fact: Fact<T>, words: (value: T) => string): string =>
     fact.source === "default" ? "unknown" : `${words(fact.value)} (${fact.source})`;
@@ -87,12 +89,25 @@ export function modelDetails(
   if (kind === "alias" && runsAs !== undefined) rows.unshift(["Alias of", runsAs]);
   if (ttlSeconds !== undefined) rows.push(["Unloads", idleTime(ttlSeconds)]);
   if (lastLoadMs !== undefined) rows.push(["Loading", `takes about ${spent(lastLoadMs)}`]);
-  if (running?.commandLine !== undefined) {
-    rows.push(["Command", maskText(cleanText(running.commandLine, COMMAND_LENGTH), "command")]);
-  }
+  return [...rows, ...commandRow(running)];
+}
+
+/** The command line with which a model runs, its secrets masked. */
+export function commandRow(running: RunningModel | undefined): [string, string][] {
+  if (running?.commandLine === undefined) return [];
+  return [["Command", maskText(cleanText(running.commandLine, COMMAND_LENGTH), "command")]];
+}
+
+/** The same as lines. */
+export function modelDetails(
+  model: ModelFacts,
+  running: RunningModel | undefined,
+  lastLoadMs: number | undefined,
+): string[] {
+  const rows = detailRows(model, running, lastLoadMs);
   const width = Math.max(...rows.map(([title]) => title.length));
   return [
-    id,
+    model.id,
     ...rows.map(
       ([title, words]) => `  ${title.padEnd(width)}  ${words.replaceAll("\n", `\n  ${" ".repeat(width)}  `)}`,
     ),

@@ -10,7 +10,8 @@ import { expectedLoadMs } from "./loading.ts";
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
 
-function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
+/** Whose a request is, as far as that is told; may be empty. */
+export function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
   if (session !== undefined && session === ownSession) return "this session of pi";
   return [agent?.split(" ")[0], address === undefined ? undefined : `at ${address}`]
     .filter((word) => word !== undefined)

@@ -22,7 +22,7 @@ const WAY: readonly Link[] = [
   "model",
 ];
 
-function versionWords({ kind, version }: ServerVersion): string {
+export function versionWords({ kind, version }: ServerVersion): string {
   return version === undefined ? kind : `${kind} ${version}`;
 }
 

@@ -71,6 +71,7 @@ describe("the factory", () => {
       "ai-server-refresh",
       "ai-server-load",
       "ai-server-unload",
+      "ai-server",
       "ai-server-ctx",
       "ai-server-preset",
       "ai-server-restart",

@@ -1,0 +1,63 @@
+/** A load that goes on while the panel is open. */
+import { REAL_CLOCK } from "../server/clock.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { Call } from "./call.ts";
+import { loadNow, runningOf, tellLoaded } from "./load.ts";
+import type { OwnLoad } from "./panel-words.ts";
+
+export class PanelLoad implements OwnLoad {
+  readonly id: string;
+  words: string;
+  since = REAL_CLOCK.now();
+  expectedMs: number | undefined;
+  /** Whether the model is loaded; false also when it was given up. */
+  readonly over: Promise<boolean>;
+  readonly #stopped = new AbortController();
+  /** What ran when it began. */
+  #before: readonly string[] = [];
+
+  /**
+   * @param id under which the server runs the model
+   * @param call whose notices tell how it goes; its own wait is not used
+   * @param failed hears why it could not be loaded; not called when it was given up
+   */
+  constructor(call: Call, server: LlamaSwap, id: string, failed: (error: unknown) => void) {
+    this.id = id;
+    this.words = `Loading ${id}`;
+    const signal = AbortSignal.any([this.#stopped.signal, call.ended]);
+    this.over = this.#run(call, server, signal).then(
+      () => true,
+      (error: unknown) => {
+        if (!signal.aborted) failed(error);
+        return false;
+      },
+    );
+  }
+
+  /** Waits for it no longer; the server goes on. */
+  giveUp(): void {
+    this.#stopped.abort(new Error("Cancelled"));
+  }
+
+  /** Of what ran before, what does not run any more. @throws {ServerError} */
+  async gone(server: LlamaSwap, signal: AbortSignal): Promise<string[]> {
+    const still = new Set((await runningOf(server, signal)).map(({ id }) => id));
+    return this.#before.filter((id) => id !== this.id && !still.has(id));
+  }
+
+  async #run(call: Call, server: LlamaSwap, signal: AbortSignal): Promise<void> {
+    const say = (words: string, expectedMs?: number, elapsedMs = 0): void => {
+      if (words !== this.words) this.since = REAL_CLOCK.now() - elapsedMs;
+      this.words = words;
+      this.expectedMs = expectedMs;
+    };
+    const waiting = { signal, say, ask: <T>(dialog: () => Promise<T>): Promise<T> => dialog() };
+    const own: Call = { ...call, waiting };
+    await call.aiServer.exclusively(`/ai-server-load ${this.id}`, async () => {
+      const running = await runningOf(server, signal);
+      this.#before = running.map(({ id }) => id);
+      const loaded = await loadNow(own, server, this.id, running);
+      await tellLoaded(own, server, this.id, running, loaded);
+    });
+  }
+}

@@ -1,0 +1,259 @@
+/** The server's state as the words and figures of the panel. Pure. */
+import { shortTokens } from "../catalog.ts";
+import type { PanelModel, PanelState } from "../server/panel-state.ts";
+import type { MemoryHistory, Performance } from "../server/performance.ts";
+import type { AnsweredRequest } from "../server/recent-activity.ts";
+import type { PanelBar, PanelContent, PanelPlot, PanelRow } from "../ui/panel-content.ts";
+import type { Column } from "../ui/table.ts";
+import { duration } from "../ui/wait.ts";
+import { commandRow, detailRows, idleTime, stateWords } from "./model-words.ts";
+import { whose } from "./stakes.ts";
+import { faultReport, versionWords } from "./status.ts";
+
+const COLUMNS: readonly Column[] = [
+  { title: "Model", priority: 0 },
+  { title: "State", priority: 0 },
+  { title: "Context", priority: 1 },
+  { title: "From", priority: 4 },
+  { title: "tok/s", priority: 2 },
+  { title: "Unloads", priority: 3 },
+];
+
+/** How often a bar that only moves takes its next step. */
+export const STEP_MS = 250;
+
+const MOST_REQUESTS = 4;
+const MEGABYTES_OF_A_GIGABYTE = 1024;
+
+/** A load that the panel itself has begun. */
+export interface OwnLoad {
+  readonly id: string;
+  /** What the server does for it: `Loading a`, `a waits until b has gone`. */
+  readonly words: string;
+  /** When that began, in Unix milliseconds. */
+  readonly since: number;
+  readonly expectedMs: number | undefined;
+}
+
+/** What stands beside the server's own state. */
+export interface PanelExtras {
+  readonly address: string;
+  readonly ownLoad: OwnLoad | undefined;
+  readonly message: PanelContent["message"];
+  /** The session as its requests name it. */
+  readonly session: string | undefined;
+  /** The id of pi's model, where it is one of this server. */
+  readonly modelInPi: string | undefined;
+}
+
+/**
+ * @param selected the id of the model whose details are wanted
+ * @param now Unix milliseconds
+ */
+export function panelContent(
+  state: PanelState,
+  extras: PanelExtras,
+  selected: string | undefined,
+  now: number,
+): PanelContent {
+  const { models, performance, answered } = state;
+  const model = models.find(({ id }) => id === selected);
+  return {
+    heading: heading(state, extras),
+    columns: COLUMNS,
+    rows: models.map((found) => row(found, extras, now)),
+    trouble: troubleWords(state),
+    bars: bars(state, extras, now),
+    message: extras.message,
+    details: model === undefined ? [] : details(model, extras),
+    inFlight: inFlight(state, extras, now),
+    plots: [...memoryPlots(performance), ...ratePlots(answered)],
+  };
+}
+
+/** Whether time alone changes what is to be seen. */
+export function isTicking({ models, requests }: PanelState): boolean {
+  return (
+    (requests?.listed?.length ?? 0) > 0 ||
+    models.some(({ loading, unloadsAt }) => loading !== undefined || unloadsAt !== undefined)
+  );
+}
+
+const FOLLOWING = {
+  reading: "reading",
+  live: "live",
+  polling: "asked every 10 s",
+  still: "r reads it again",
+  lost: "connection lost, trying again",
+} as const;
+
+function heading({ version, following, certificateEnds }: PanelState, { address }: PanelExtras): string[] {
+  const day = certificateEnds?.toISOString().slice(0, 10);
+  return [
+    "AI server",
+    FOLLOWING[following],
+    ...(version === undefined ? [] : [versionWords(version)]),
+    address,
+    ...(day === undefined ? [] : [`certificate until ${day}`]),
+  ];
+}
+
+function troubleWords({ problem, following, models }: PanelState): string | undefined {
+  if (problem !== undefined) return faultReport(problem);
+  if (models.length > 0) return undefined;
+  if (following === "reading" || following === "lost") return "Asking the server for its models…";
+  return "The server offers no model that can be chatted with.";
+}
+
+function isLoaded({ state }: PanelModel): boolean {
+  return state === "ready" || state === "starting" || state === "stopping";
+}
+
+function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number): PanelRow {
+  const { id, facts, state, rates, runsAs } = model;
+  const isKnown = facts !== undefined && facts.context.source !== "default";
+  const name = id === modelInPi ? `${id} (in pi)` : id;
+  const isOwn = ownLoad !== undefined && runsAs === ownLoad.id;
+  const toggles = runsAs === undefined ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
+  const words = facts === undefined ? state : stateWords(facts);
+  return {
+    id,
+    cells: [
+      name,
+      isOwn && state === "unloaded" ? "waiting" : words,
+      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : "unknown",
+      isKnown ? facts.context.source : "",
+      rates.generation === undefined ? "" : rateWords(rates.generation),
+      unloadWords(model, now),
+    ],
+    tone:
+      state === "ready"
+        ? "ready"
+        : state === "starting" || state === "stopping" || isOwn
+          ? "changing"
+          : "still",
+    toggles,
+  };
+}
+
+function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: number): string {
+  if (state !== "ready") return "";
+  const ttl = running?.ttlSeconds;
+  if (isInUse && ttl !== 0) return "in use";
+  if (unloadsAt === undefined || unloadsAt <= now) return idleTime(ttl);
+  const left = unloadsAt - now;
+  // Others may ask a model in ways that the server does not tell of.
+  return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
+}
+
+function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
+  const { id, facts, running, description, expectedLoadMs, runsAs } = model;
+  const place = description.peer ?? (runsAs === undefined ? undefined : address);
+  const own: [string, string][] = [
+    ["Model", id],
+    ...(description.text === undefined ? [] : [["About", description.text] as [string, string]]),
+    ...(description.aliases.length === 0
+      ? []
+      : [["Aliases", description.aliases.join(", ")] as [string, string]]),
+  ];
+  const where: [string, string][] = place === undefined ? [] : [["Runs on", place]];
+  if (facts === undefined) {
+    return [...own, ["State", `${model.state}, not listed for chatting`], ...where, ...commandRow(running)];
+  }
+  const rows = detailRows(facts, undefined, expectedLoadMs);
+  return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
+}
+
+function ratesRow({ rates: { prompt, generation } }: PanelModel): [string, string][] {
+  const words = [
+    ...(prompt === undefined ? [] : [`prompt ${rateWords(prompt)} tok/s`]),
+    ...(generation === undefined ? [] : [`answer ${rateWords(generation)} tok/s`]),
+  ];
+  return words.length === 0 ? [] : [["Last", words.join(", ")]];
+}
+
+function bars({ models }: PanelState, { ownLoad }: PanelExtras, now: number): PanelBar[] {
+  const own =
+    ownLoad === undefined ? [] : [barOf(ownLoad.words, now - ownLoad.since, ownLoad.expectedMs, true)];
+  const seen = new Set([ownLoad?.id]);
+  const others = models.flatMap(({ runsAs, loading, expectedLoadMs }) => {
+    // An alias loads with its model, of which one bar is enough.
+    if (loading === undefined || seen.has(runsAs)) return [];
+    seen.add(runsAs);
+    const { since, isWhole } = loading;
+    return [barOf(`Loading ${runsAs}`, now - since, isWhole ? expectedLoadMs : undefined, isWhole)];
+  });
+  return [...own, ...others];
+}
+
+/** @param isWhole whether `elapsedMs` is since the beginning */
+function barOf(title: string, elapsedMs: number, expectedMs: number | undefined, isWhole: boolean): PanelBar {
+  const elapsed = Math.max(0, elapsedMs);
+  const words = isWhole ? duration(elapsed) : `more than ${duration(elapsed)}`;
+  const step = Math.floor(elapsed / STEP_MS);
+  if (expectedMs === undefined || expectedMs <= 0) return { title, words, fraction: undefined, step };
+  const fraction = Math.min(1, (step * STEP_MS) / expectedMs);
+  return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
+}
+
+function inFlight({ requests, following }: PanelState, { session }: PanelExtras, now: number): string[] {
+  if (requests === undefined) {
+    const isTold = following === "reading" || following === "lost";
+    return isTold ? [] : ["In flight: the server does not tell"];
+  }
+  const { total, listed = [] } = requests;
+  if (total === 0) return ["In flight: nothing"];
+  const lines = listed.slice(0, MOST_REQUESTS).map(({ model, since, client }) => {
+    const time = since === undefined ? [] : [duration(now - since)];
+    return `  ${[model, ...time, whose(client, session)].filter((word) => word !== "").join(" · ")}`;
+  });
+  const more = listed.length - lines.length;
+  return [`In flight: ${total}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+}
+
+function memoryPlots(performance: Performance | undefined): PanelPlot[] {
+  if (performance === undefined) return [];
+  const { host, gpus } = performance;
+  const plots = gpus.map((gpu, at) =>
+    memoryPlot(gpu, `${gpus.length > 1 ? `GPU ${at + 1}` : "GPU"} ${gpu.name}`),
+  );
+  return [...plots, ...(host === undefined ? [] : [memoryPlot(host, "Host memory")])];
+}
+
+function memoryPlot({ readings }: MemoryHistory, name: string): PanelPlot {
+  const last = readings.at(-1);
+  const values = readings.map(({ usedMb, totalMb }) => usedMb / totalMb);
+  if (last === undefined) return { name, words: "", values, most: 1 };
+  const { usedMb, totalMb, busyPercent } = last;
+  const busy = busyPercent === undefined ? "" : ` · ${Math.round(busyPercent)} % busy`;
+  return { name, words: `${gigabytes(usedMb)} of ${gigabytes(totalMb)} GB${busy}`, values, most: 1 };
+}
+
+function gigabytes(megabytes: number): string {
+  const value = megabytes / MEGABYTES_OF_A_GIGABYTE;
+  return value < 100 && !Number.isInteger(value) ? value.toFixed(1) : String(Math.round(value));
+}
+
+function ratePlots(answered: readonly AnsweredRequest[] | undefined): PanelPlot[] {
+  const plot = (name: string, rates: readonly (number | undefined)[]): PanelPlot[] => {
+    const values = rates.filter((rate) => rate !== undefined);
+    const last = values.at(-1);
+    if (last === undefined) return [];
+    return [{ name, words: `${rateWords(last)} tok/s`, values, most: Math.max(...values) }];
+  };
+  if (answered === undefined) return [];
+  return [
+    ...plot(
+      "Prompts",
+      answered.map(({ promptRate }) => promptRate),
+    ),
+    ...plot(
+      "Answers",
+      answered.map(({ generationRate }) => generationRate),
+    ),
+  ];
+}
+
+function rateWords(rate: number): string {
+  return rate < 10 ? rate.toFixed(1) : String(Math.round(rate));
+}

@@ -1,0 +1,302 @@
+/** `/ai-server`: the server on one screen, live, with the other commands on its keys. */
+import type { Api, Model } from "@earendil-works/pi-ai";
+import { baseUrlOf, rememberedFacts, toServedModel } from "../catalog.ts";
+import { PROVIDER_ID } from "../config.ts";
+import { REAL_CLOCK } from "../server/clock.ts";
+import { sentenceOf } from "../server/errors.ts";
+import type { LlamaSwap } from "../server/llama-swap.ts";
+import { PanelSource } from "../server/panel-source.ts";
+import type { PanelModel } from "../server/panel-state.ts";
+import { unloadModel } from "../server/unload.ts";
+import { type Level, show, withNotices } from "../ui/output.ts";
+import { PanelView } from "../ui/panel.ts";
+import type { PanelAction, PanelContent, PanelPlace } from "../ui/panel-content.ts";
+import { WHOLE_TERMINAL } from "../ui/view.ts";
+import { whileWaiting } from "../ui/wait.ts";
+import { typedId } from "./arguments.ts";
+import { type Call, isConfirmed, serverFor } from "./call.ts";
+import { changeContext } from "./context.ts";
+import { unload } from "./load.ts";
+import { expectedLoadMs } from "./loading.ts";
+import { logs } from "./logs.ts";
+import { refreshModels } from "./models.ts";
+import { PanelLoad } from "./panel-load.ts";
+import { isTicking, panelContent, STEP_MS } from "./panel-words.ts";
+import { sessionOf } from "./stakes.ts";
+import { status } from "./status.ts";
+
+/** Makes a model pi's own. @returns false where pi has no credentials for it */
+export type SelectModel = (model: Model<Api>) => Promise<boolean>;
+
+const TICK_MS = 1000;
+
+/** Shows the panel in the terminal until it is left; elsewhere what `/ai-server-status` shows. */
+export async function panel(call: Call, selectModel: SelectModel): Promise<void> {
+  if (call.ctx.mode !== "tui") return status(call);
+  const server = await serverFor(call);
+  await call.waiting.ask(() => new Panel(call, server, selectModel).run());
+}
+
+/** The panel from when it is opened until it is left: its screen is closed for each question and view. */
+class Panel {
+  /** Pi's own. */
+  readonly #ctx: Call["ctx"];
+  /** Its notices are shown in the panel. */
+  readonly #call: Call;
+  readonly #server: LlamaSwap;
+  readonly #selectModel: SelectModel;
+  readonly #source: PanelSource;
+  readonly #place: PanelPlace;
+  readonly #closed = new AbortController();
+  readonly #signal: AbortSignal;
+  #view: PanelView | undefined;
+  #message: PanelContent["message"];
+  #load: PanelLoad | undefined;
+
+  constructor(call: Call, server: LlamaSwap, selectModel: SelectModel) {
+    const tell = (text: string, level: Level): void => {
+      this.#message = { level, text };
+      // Longer than the panel has room for, and worth reading after it.
+      if (level !== "info") show(call.ctx, text, level);
+      this.#view?.update();
+    };
+    this.#ctx = call.ctx;
+    this.#call = { ...call, ctx: withNotices(call.ctx, tell) };
+    this.#server = server;
+    this.#selectModel = selectModel;
+    this.#place = { selected: undefined, filter: call.argument.trim() };
+    this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
+    this.#source = new PanelSource({
+      server,
+      lastSeen: () => rememberedFacts(call.aiServer.models),
+      expectedLoadMs: (id) => expectedLoadMs(call, server, id),
+      onChange: () => this.#view?.update(),
+    });
+  }
+
+  /** Returns when the user leaves it or the session ends: then nothing of it is under way any more. */
+  async run(): Promise<void> {
+    const { ended } = this.#call;
+    const under = [this.#source.follow(this.#signal), this.#tick()];
+    try {
+      while (!ended.aborted) {
+        const action = await this.#show();
+        if (ended.aborted || action === undefined || (await this.#isLeft(action))) return;
+      }
+    } finally {
+      this.#closed.abort(new Error("The panel was closed."));
+      this.#load?.giveUp();
+      await Promise.all([...under, this.#load?.over]);
+    }
+  }
+
+  async #show(): Promise<PanelAction | undefined> {
+    const { ctx, ended } = this.#call;
+    const hidden = new AbortController();
+    try {
+      return await ctx.ui.custom<PanelAction | undefined>((tui, theme, keys, done) => {
+        ended.addEventListener("abort", () => done(undefined), { once: true, signal: hidden.signal });
+        const act = (action: PanelAction): void => {
+          if (this.#needsScreen(action)) done(action);
+          else void this.#inPlace(action);
+        };
+        const content = this.#content.bind(this);
+        this.#view = new PanelView({ tui, theme, keys, content, place: this.#place, act });
+        return this.#view;
+      }, WHOLE_TERMINAL);
+    } finally {
+      this.#view = undefined;
+      hidden.abort();
+    }
+  }
+
+  #content(selected: string | undefined): PanelContent {
+    const { ctx } = this.#call;
+    const extras = {
+      address: baseUrlOf(this.#server.config),
+      ownLoad: this.#load,
+      message: this.#message,
+      session: sessionOf(this.#call),
+      modelInPi: ctx.model?.provider === PROVIDER_ID ? ctx.model.id : undefined,
+    };
+    return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
+  }
+
+  /** Time is to be seen only while something lasts; what looks the same is not drawn again. */
+  async #tick(): Promise<void> {
+    try {
+      for (;;) {
+        const { state } = this.#source;
+        const isLoading =
+          this.#load !== undefined || state.models.some(({ loading }) => loading !== undefined);
+        await REAL_CLOCK.sleep(isLoading ? STEP_MS : TICK_MS, this.#signal);
+        if (this.#load !== undefined || isTicking(this.#source.state)) this.#view?.update();
+      }
+    } catch {
+      // The panel was closed.
+    }
+  }
+
+  #modelOf(id: string): PanelModel | undefined {
+    return this.#source.state.models.find((model) => model.id === id);
+  }
+
+  #isOwnLoad(id: string): boolean {
+    return this.#load !== undefined && this.#modelOf(id)?.runsAs === this.#load.id;
+  }
+
+  /** Whether the panel has to give way: to a question, a view, or a wait. */
+  #needsScreen(action: PanelAction): boolean {
+    if (action.kind === "leave" || action.kind === "context" || action.kind === "log") return true;
+    if (action.kind !== "toggle") return false;
+    const model = this.#modelOf(action.id);
+    return this.#isOwnLoad(action.id) || (model !== undefined && isThere(model));
+  }
+
+  async #inPlace(action: PanelAction): Promise<void> {
+    const { ctx } = this.#call;
+    this.#message = undefined;
+    try {
+      if (action.kind === "refresh") await this.#refresh();
+      else if (action.kind === "use") await this.#use(action.id);
+      else if (action.kind === "toggle") this.#begin(action.id);
+    } catch (error) {
+      if (!this.#signal.aborted) show(ctx, sentenceOf(error), "error");
+    }
+    this.#view?.update();
+  }
+
+  async #refresh(): Promise<void> {
+    const { aiServer, ctx } = this.#call;
+    const found = await this.#source.refresh(this.#signal);
+    const models = found.map((facts) => toServedModel(facts, this.#server.config));
+    await aiServer.publish(models, ctx.modelRegistry);
+    show(ctx, "Read again.");
+  }
+
+  async #use(id: string): Promise<void> {
+    const { ctx } = this.#call;
+    const model = ctx.modelRegistry.find(PROVIDER_ID, id);
+    if (model === undefined) return show(ctx, `pi does not offer ${id} for chatting.`, "warning");
+    const isDone = await this.#selectModel(model);
+    if (isDone) show(ctx, `${id} is pi's model now.`);
+    else show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
+  }
+
+  #begin(id: string): void {
+    const { ctx } = this.#call;
+    const runsAs = this.#modelOf(id)?.runsAs;
+    if (runsAs === undefined)
+      show(ctx, `${id} is not loaded or unloaded here: it runs elsewhere.`, "warning");
+    else void this.#loadNow(runsAs);
+  }
+
+  async #loadNow(id: string): Promise<void> {
+    const { ctx } = this.#call;
+    if (this.#load !== undefined) {
+      show(ctx, `${this.#load.id} is still being loaded. Wait for its end, or stop it.`, "warning");
+      return;
+    }
+    const failed = (error: unknown): void => show(ctx, sentenceOf(error), "error");
+    const load = new PanelLoad(this.#call, this.#server, id, failed);
+    this.#load = load;
+    this.#view?.update();
+    const isLoaded = await load.over;
+    if (this.#load === load) this.#load = undefined;
+    this.#view?.update();
+    // Pi's own list, which may wait; what is wrong with the server is seen here anyway.
+    if (isLoaded && !this.#signal.aborted) await refreshModels(this.#call).catch(() => []);
+  }
+
+  /** Does what needs the screen. @returns whether the panel is left with it */
+  async #isLeft(action: PanelAction): Promise<boolean> {
+    this.#message = undefined;
+    switch (action.kind) {
+      case "leave":
+        return this.#load === undefined || (await this.#askAboutLoad(this.#load)) === "leave";
+      case "toggle":
+        if (this.#load !== undefined && this.#isOwnLoad(action.id)) {
+          return (await this.#askAboutLoad(this.#load)) === "leave";
+        }
+        await this.#command(unload, action.id, "");
+        break;
+      case "log":
+        await this.#command(logs, action.id, "");
+        break;
+      case "context":
+        await this.#changeContext(action.id);
+        break;
+    }
+    return false;
+  }
+
+  async #changeContext(id: string): Promise<void> {
+    const { ctx, ended } = this.#call;
+    const size = await ctx.ui.input(`Context size of ${id}`, "65536, 64k or 128K", { signal: ended });
+    if (size?.trim()) await this.#command(changeContext, id, ` ${size.trim()}`);
+  }
+
+  /** Runs one of the commands as if it had been typed, with its own wait. */
+  async #command(run: (call: Call) => Promise<void>, id: string, rest: string): Promise<void> {
+    const ids = this.#source.state.models.map((model) => model.id);
+    const typed = typedId(id, ids);
+    if (typed === undefined) {
+      return show(this.#call.ctx, `${id} cannot be given to a command, by whatever quotes.`, "warning");
+    }
+    await this.#wait((call) => run({ ...call, argument: typed + rest }));
+    // Without events nobody tells what became of it.
+    if (this.#source.state.following !== "live") await this.#source.refresh(this.#signal).catch(() => []);
+  }
+
+  async #wait(work: (call: Call) => Promise<void>): Promise<void> {
+    const { ctx, ended } = this.#call;
+    await whileWaiting(ctx, ended, async (waiting) => {
+      try {
+        await work({ ...this.#call, waiting });
+      } catch (error) {
+        if (!waiting.signal.aborted) show(ctx, sentenceOf(error), "error");
+      }
+    });
+  }
+
+  async #askAboutLoad(load: PanelLoad): Promise<"stay" | "leave"> {
+    const { ctx, ended } = this.#call;
+    const STOP = "Stop the load";
+    const LEAVE = "Let it go on, and leave the panel";
+    const choices = [STOP, "Let it go on", LEAVE];
+    const chosen = await ctx.ui.select(`${load.id} is being loaded.`, choices, { signal: ended });
+    if (chosen === LEAVE) {
+      if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
+      return "leave";
+    }
+    if (chosen === STOP && this.#load === load) await this.#stop(load);
+    return "stay";
+  }
+
+  /** Unloads what is being loaded, and offers to load again what had to go for it. */
+  async #stop(load: PanelLoad): Promise<void> {
+    load.giveUp();
+    await load.over;
+    let gone: string[] = [];
+    await this.#wait(async ({ ctx, waiting }) => {
+      waiting.say(`Stopping ${load.id}`);
+      await unloadModel(this.#server, load.id, waiting.signal);
+      show(ctx, `${load.id} is not loaded any more.`);
+      gone = await load.gone(this.#server, waiting.signal);
+    });
+    if (gone.length === 0 || this.#signal.aborted) return;
+    const them = gone.join(", ");
+    await this.#wait(async (call) => {
+      const isWanted = await isConfirmed(call, `Load ${them} again?`, [`Unloaded for ${load.id}: ${them}.`]);
+      if (isWanted) void this.#loadEach(gone);
+    });
+  }
+
+  async #loadEach(ids: readonly string[]): Promise<void> {
+    for (const id of ids) if (!this.#signal.aborted) await this.#loadNow(id);
+  }
+}
+
+function isThere({ state }: PanelModel): boolean {
+  return state === "ready" || state === "starting" || state === "stopping";
+}
