@@ -189,7 +189,9 @@ export class PanelStore {
     const { following, problem, version, certificateEnds, answered } = this;
     const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
     const shown = new Set(listed.map(({ runsAs }) => runsAs));
-    const unlisted = [...this.#states].filter(
+    // Before the first reading nobody can say what is listed.
+    const told = this.#read === NOTHING_READ ? [] : [...this.#states];
+    const unlisted = told.filter(
       ([id, state]) => !shown.has(id) && state !== "unloaded" && state !== "unknown",
     );
     return {

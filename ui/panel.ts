@@ -7,6 +7,7 @@ import {
   type KeybindingsManager,
   matchesKey,
   type TUI,
+  visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
 import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "./panel-content.ts";
@@ -17,6 +18,8 @@ import { table } from "./table.ts";
 
 /** Columns of the mark in front of each row. */
 const MARK = 2;
+/** Columns up to this priority stay even where they cost an id its end. */
+const NEEDED = 1;
 
 export interface PanelParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
@@ -88,15 +91,19 @@ export class PanelView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
+  /** What passes the filter, with the details of the one that is selected among that. */
   #content(): PanelContent {
     const { place, content } = this.#parts;
     const found = content(place.selected);
     const rows = filtered(found.rows, place.filter);
     const selected = rows[selectedAt(rows, place)]?.id;
-    // The details are the selected one's, which a changed list or filter may have made another.
-    if (selected === place.selected) return { ...found, rows };
-    place.selected = selected;
-    return { ...content(selected), rows };
+    return selected === place.selected ? { ...found, rows } : { ...content(selected), rows };
+  }
+
+  /** The id of the selected model: the first one as long as nobody has moved, or while the other is not there. */
+  #selected(): string | undefined {
+    const { rows } = this.#content();
+    return rows[selectedAt(rows, this.#parts.place)]?.id;
   }
 
   #does(data: string, binding: Keybinding): boolean {
@@ -145,13 +152,18 @@ export class PanelView implements Component, Focusable {
       if (place.filter !== "") this.#input.handleInput(place.filter);
       return;
     }
-    this.#content();
-    const { selected: id } = place;
+    const id = this.#selected();
     if (matchesKey(data, "home")) this.#move(Number.NEGATIVE_INFINITY);
     else if (matchesKey(data, "end")) this.#move(Number.POSITIVE_INFINITY);
     else if (matchesKey(data, "r")) act({ kind: "refresh" });
-    else if (id === undefined) return;
-    else if (this.#does(data, "tui.select.confirm")) act({ kind: "toggle", id });
+    else if (id !== undefined) this.#commandFor(id, data);
+  }
+
+  #commandFor(id: string, data: string): void {
+    const { place, act } = this.#parts;
+    // Whoever does something with the first one stays with it, whatever comes before it.
+    place.selected = id;
+    if (this.#does(data, "tui.select.confirm")) act({ kind: "toggle", id });
     else if (matchesKey(data, "m")) act({ kind: "use", id });
     else if (matchesKey(data, "c")) act({ kind: "context", id });
     else if (matchesKey(data, "l")) act({ kind: "log", id });
@@ -212,7 +224,7 @@ export class PanelView implements Component, Focusable {
         ...hint.map((line) => theme.fg("dim", line)),
       ];
     }
-    const row = content.rows.find(({ id }) => id === place.selected);
+    const row = content.rows[selectedAt(content.rows, place)];
     const filter = place.filter === "" ? [] : [fitted(`filter: ${place.filter}`, width)];
     return [...filter, ...flow(this.#hints(row), SEPARATOR, width)].map((line) => theme.fg("dim", line));
   }
@@ -236,10 +248,20 @@ export class PanelView implements Component, Focusable {
   }
 }
 
+/** Columns that can be spared go before an id is cut; beyond that the table itself decides. */
 function tableOf(columns: PanelContent["columns"], rows: readonly PanelRow[], width: number): string[] {
+  const widths = columns.map(({ title }, at) =>
+    Math.max(visibleWidth(title), ...rows.map(({ cells }) => visibleWidth(cells[at] ?? ""))),
+  );
+  let shown = columns.map((column, at) => ({ column, at, width: widths[at] ?? 0 }));
+  for (const priority of columns.map((column) => column.priority).sort((a, b) => b - a)) {
+    const total = shown.reduce((sum, column) => sum + column.width + 2, -2);
+    if (total <= width || priority <= NEEDED) break;
+    shown = shown.filter(({ column }) => column.priority !== priority);
+  }
   return table(
-    columns,
-    rows.map(({ cells }) => cells),
+    shown.map(({ column }) => column),
+    rows.map(({ cells }) => shown.map(({ at }) => cells[at] ?? "")),
     width,
   );
 }

@@ -68,6 +68,7 @@ function looked(): PanelStore {
 describe("states", () => {
   test("are as read until they are told", () => {
     const store = new PanelStore();
+    store.sawStates(states({ a: "ready" }), NOW);
     expect(store.state).toMatchObject({ following: "reading", models: [], requests: undefined });
     store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.told, NOW);
     expect(store.state.models.map(({ id, state }) => [id, state])).toEqual([

@@ -59,6 +59,11 @@ export class Terminal {
     await this.tmux("send-keys", ...keys);
   }
 
+  /** Gives the terminal another size, as when its window is dragged. */
+  async resize(columns: number, rows: number): Promise<void> {
+    await this.tmux("resize-window", "-x", `${columns}`, "-y", `${rows}`);
+  }
+
   /**
    * Types a line into pi's editor and presses Enter until it is gone for good: one Enter may only close a
    * completion, and pi gives a line back that comes before its start is over.

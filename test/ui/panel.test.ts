@@ -126,12 +126,13 @@ describe("the screen", () => {
   });
 
   test("at 40 columns keeps id, state and every key", () => {
-    const shown = new Shown();
+    const rows = ["alpha-with-a-name-o", "beta"].map((id) => row(id));
+    const shown = new Shown({ rows });
     shown.columns = 40;
     expect(shown.lines().slice(4, 7)).toEqual([
-      "  Model  State     Context  tok/s",
-      "→ alpha  unloaded  64k      38",
-      "  beta   unloaded  64k      38",
+      "  Model                State     Context",
+      "→ alpha-with-a-name-o  unloaded  64k",
+      "  beta                 unloaded  64k",
     ]);
     expect(shown.lines().slice(-3)).toEqual([
       "escape leave · enter load · up/down move",
@@ -229,6 +230,19 @@ describe("drawing", () => {
     expect(shown.renders).toBe(2);
   });
 
+  test("stays with the model that something was done with, and else with the first", () => {
+    const shown = new Shown();
+    shown.content = { ...shown.content, rows: [row("new"), row("alpha")] };
+    expect(shown.screen).toContain("→ new");
+    shown.press("/", "a", "l", ENTER, "m", ESCAPE);
+    shown.content = { ...shown.content, rows: [row("newer"), row("new"), row("alpha")] };
+    expect(shown.screen).toContain("→ alpha");
+    shown.content = { ...shown.content, rows: [row("newer")] };
+    expect(shown.screen).toContain("→ newer");
+    shown.content = { ...shown.content, rows: [row("newer"), row("alpha")] };
+    expect(shown.screen).toContain("→ alpha");
+  });
+
   test("asks for the details of what is selected", () => {
     const shown = new Shown().press(DOWN);
     expect(shown.asked.at(-1)).toBe("beta");
@@ -264,7 +278,7 @@ describe("keys", () => {
 
   test("other letters do nothing", () => {
     const shown = new Shown().press("x", "q", "M", "1");
-    expect([shown.actions, shown.place]).toEqual([[], { selected: "alpha", filter: "" }]);
+    expect([shown.actions, shown.screen.includes("→ alpha")]).toEqual([[], true]);
   });
 
   test("without a model only those work that need none", () => {
@@ -279,7 +293,7 @@ describe("keys", () => {
     );
     shown.columns = 200;
     expect(shown.lines().at(-1)).toMatch(/^ctrl\+g leave · enter load · ctrl\+n move · /);
-    expect(shown.press(DOWN, ESCAPE).place.selected).toBe("alpha");
+    expect(shown.press(DOWN, ESCAPE).screen).toContain("→ alpha");
     shown.press("\u000e", "\u0007");
     expect([shown.place.selected, shown.actions]).toEqual(["beta", [{ kind: "leave" }]]);
   });
@@ -324,7 +338,8 @@ describe("the filter", () => {
 
   test("is dropped by Escape, while it is typed and afterwards; the next one leaves", () => {
     const shown = new Shown().press("/", "g", ESCAPE);
-    expect(shown.place).toEqual({ selected: "gamma", filter: "" });
+    expect(shown.place.filter).toBe("");
+    expect(shown.screen).toContain("→ alpha");
     shown.press("/", "g", ENTER);
     expect(shown.screen).toContain("escape all models");
     shown.press(ESCAPE);

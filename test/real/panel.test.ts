@@ -1,0 +1,208 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { visibleWidth } from "@earendil-works/pi-tui";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readConfig } from "../../config.ts";
+import { Http } from "../../server/http.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { writeCertificates } from "../support/certificates.ts";
+import {
+  EXTENSION,
+  makeWorkplace,
+  PI_VERSIONS,
+  piCommand,
+  piProblem,
+  runPi,
+  type Workplace,
+} from "../support/pi.ts";
+import { eventually } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { processesWith, Terminal } from "../support/terminal.ts";
+
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const CONFIG = `
+models:
+  big: { cmd: "${CMD} --load 8 -c 65536 -m /m/big.gguf", metadata: { context_length: 65536 } }
+  quick: { cmd: "${CMD} --load 0.2 -c 16384 --api-key hunter2", ttl: 300, metadata: { context_length: 16384 } }
+  "模型/Größe:Q4": { cmd: "${CMD} --load 0.2 -c 32768", metadata: { context_length: 32768 } }
+`;
+
+/** Another extension, by which the session is loaded anew while the panel has the keys. */
+const RELOADER = `export default (pi) => {
+  pi.registerCommand("reload-soon", {
+    description: "Reload in three seconds",
+    handler: async (_, ctx) => void setTimeout(() => ctx.reload().catch(() => {}), 3000),
+  });
+};
+`;
+
+for (const version of PI_VERSIONS) {
+  for (const columns of [200, 60, 40]) {
+    const problem = (await piProblem(version)) ?? missingProgram("tmux");
+    realSuite(problem, `the panel of pi ${version} in ${columns} columns`, () => {
+      let folder = "";
+      let sim: Sim;
+      let place: Workplace;
+      let terminal: Terminal;
+      let opened: Terminal | undefined;
+      let env: Record<string, string>;
+
+      beforeEach(async () => {
+        folder = await mkdtemp(join(tmpdir(), "panel-test-"));
+        await writeCertificates(join(folder, "certs"));
+        sim = await startSim({ dir: folder, config: CONFIG });
+        env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
+        place = await makeWorkplace();
+        const reloader = join(place.folder, "reloader.js");
+        await writeFile(reloader, RELOADER);
+        opened = undefined;
+        const options = { version, agentDir: place.agentDir, env };
+        const listed = await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"], offline: false });
+        expect(listed.stdout).toContain("quick");
+        const args = ["-e", EXTENSION, "-e", reloader, "--model", "ai-server/quick"];
+        terminal = opened = await Terminal.start({ ...(await piCommand({ ...options, args })), columns });
+        await terminal.waitFor(/ quick\b/);
+      });
+      afterEach(async () => {
+        await opened?.close();
+        await place.remove();
+        await sim.close();
+        await rm(folder, { recursive: true, force: true });
+      });
+
+      /** As another client of the same server. */
+      async function load(id: string): Promise<void> {
+        const http = new Http(readConfig(env, {}, folder));
+        try {
+          const path = `/upstream/${encodeURIComponent(id)}/health`;
+          const { body } = await http.request({ method: "GET", path });
+          await body.dump();
+        } finally {
+          await http.close();
+        }
+      }
+
+      /** No line of the panel was wrapped: it has its heading on top and its keys at the bottom. */
+      function expectWhole(screen: string): void {
+        const lines = screen.split("\n");
+        expect(lines[0]).toMatch(/^AI server/);
+        expect(lines.at(-1)).toMatch(/refresh$/);
+        expect(lines).toHaveLength(50);
+        expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(columns);
+      }
+
+      const underWay = (): string[] =>
+        sim.requests
+          .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
+          .map(({ path }) => path);
+
+      async function open(): Promise<void> {
+        await terminal.submit("/ai-server");
+        await terminal.waitFor(/→ big +unloaded/);
+        await terminal.waitFor(/In flight: nothing/);
+        await terminal.waitFor(/Host memory/);
+      }
+
+      async function leave(): Promise<void> {
+        await terminal.press("Escape");
+        await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+        await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
+      }
+
+      test("follows another client, filters, is resized, and gives the input back", async () => {
+        await open();
+        const screen = await terminal.screen();
+        expectWhole(screen);
+        expect(screen).toMatch(/模型\/Größe:Q4 +unloaded/);
+        expect(sim.starts).toEqual({});
+        const loading = load("big");
+        await terminal.waitFor(/big +starting/);
+        await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+        sim.setSpeed(50);
+        await loading;
+        expectWhole(await terminal.waitFor(/big +ready +64k/));
+        await load("模型/Größe:Q4");
+        await terminal.waitFor(/模型\/Größe:Q4 +ready/);
+        await terminal.type("/größe");
+        await terminal.waitUntil("one model is left", (now) => /→ 模型/.test(now) && !/big +/.test(now));
+        await terminal.press("Enter");
+        await terminal.waitFor(/filter: größe/);
+        await terminal.press("Escape");
+        await terminal.waitFor(/big +unloaded/);
+        await terminal.resize(columns === 40 ? 100 : 40, 24);
+        const isWhole = (rows: number) => (now: string) =>
+          now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
+        await terminal.waitUntil("it fits", isWhole(24));
+        await terminal.resize(columns, 50);
+        await terminal.waitUntil("it fits again", isWhole(50));
+        expectWhole(await terminal.screen());
+        await leave();
+        await terminal.submit("sim: say Still here.");
+        await terminal.waitFor(/^ *Still here\./m);
+      });
+
+      test("loads with a bar; Escape stops it and offers what had to go", async () => {
+        await load("quick");
+        await terminal.submit("/ai-server");
+        await terminal.waitFor(/quick.* ready/);
+        await terminal.press("Home", "Enter");
+        await terminal.waitFor(/big +starting/);
+        await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+        await terminal.press("Escape");
+        await terminal.waitFor(/→ Stop the load/);
+        await terminal.press("Enter");
+        await terminal.waitFor(/Load quick again\?[\s\S]*→ Yes/);
+        await terminal.press("Enter");
+        await terminal.waitFor(/quick is loaded; it took/);
+        await terminal.waitFor(/big +unloaded/);
+        sim.setSpeed(20);
+        await terminal.press("Enter");
+        const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*quick was unloaded for it/);
+        expectWhole(screen);
+        expect(screen).toMatch(/big +ready +64k/);
+        expect(screen).not.toContain("hunter2");
+        await leave();
+      });
+
+      test("opens the log, makes a model pi's, and quits without a trace", async () => {
+        await load("模型/Größe:Q4");
+        await terminal.submit("/ai-server");
+        await terminal.waitFor(/模型\/Größe:Q4 +ready/);
+        await terminal.press("End", "l");
+        await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
+        await terminal.press("q");
+        await terminal.waitFor(/→ 模型\/Größe:Q4/);
+        await terminal.press("m");
+        await terminal.waitFor(/模型\/Größe:Q4 is pi's model now/);
+        await leave();
+        await terminal.waitUntil("the footer names it", (now) =>
+          now.split("\n").slice(-3).join().includes("模型"),
+        );
+        await terminal.press("C-d");
+        expect(await terminal.exitCode()).toBe(0);
+        await eventually("every process of pi has ended", () =>
+          processesWith(place.agentDir).length === 0 ? true : undefined,
+        );
+        await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
+      });
+
+      if (columns === 60) {
+        test("is closed by a reload, and opens again", async () => {
+          await terminal.submit("/reload-soon");
+          await terminal.submit("/ai-server");
+          await terminal.waitFor(/→ big +unloaded/);
+          // Before that pi takes no input.
+          const screen = await terminal.waitFor(/Reloaded keybindings/);
+          expect(screen).not.toContain("In flight");
+          await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
+          await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
+          await open();
+          await leave();
+          await terminal.submit("sim: say Still here.");
+          await terminal.waitFor(/^ *Still here\./m);
+        });
+      }
+    });
+  }
+}
