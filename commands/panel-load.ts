@@ -10,8 +10,8 @@ export class PanelLoad implements OwnLoad {
   words: string;
   since = REAL_CLOCK.now();
   expectedMs: number | undefined;
-  /** Whether the model is loaded; false also when it was given up. */
-  readonly over: Promise<boolean>;
+  /** Ends when it is over, however it went. */
+  readonly over: Promise<void>;
   readonly #stopped = new AbortController();
   /** What ran when it began. */
   #before: readonly string[] = [];
@@ -25,13 +25,9 @@ export class PanelLoad implements OwnLoad {
     this.id = id;
     this.words = `Loading ${id}`;
     const signal = AbortSignal.any([this.#stopped.signal, call.ended]);
-    this.over = this.#run(call, server, signal).then(
-      () => true,
-      (error: unknown) => {
-        if (!signal.aborted) failed(error);
-        return false;
-      },
-    );
+    this.over = this.#run(call, server, signal).catch((error: unknown) => {
+      if (!signal.aborted) failed(error);
+    });
   }
 
   /** Waits for it no longer; the server goes on. */

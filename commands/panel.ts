@@ -19,7 +19,6 @@ import { changeContext } from "./context.ts";
 import { unload } from "./load.ts";
 import { expectedLoadMs } from "./loading.ts";
 import { logs } from "./logs.ts";
-import { refreshModels } from "./models.ts";
 import { PanelLoad } from "./panel-load.ts";
 import { isTicking, panelContent, STEP_MS } from "./panel-words.ts";
 import { sessionOf } from "./stakes.ts";
@@ -201,11 +200,9 @@ class Panel {
     const load = new PanelLoad(this.#call, this.#server, id, failed);
     this.#load = load;
     this.#view?.update();
-    const isLoaded = await load.over;
+    await load.over;
     if (this.#load === load) this.#load = undefined;
     this.#view?.update();
-    // Pi's own list, which may wait; what is wrong with the server is seen here anyway.
-    if (isLoaded && !this.#signal.aborted) await refreshModels(this.#call).catch(() => []);
   }
 
   /** Does what needs the screen. @returns whether the panel is left with it */

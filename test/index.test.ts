@@ -71,12 +71,12 @@ describe("the factory", () => {
       "ai-server-refresh",
       "ai-server-load",
       "ai-server-unload",
-      "ai-server",
       "ai-server-ctx",
       "ai-server-preset",
       "ai-server-restart",
       "ai-server-rollback",
       "ai-server-logs",
+      "ai-server",
     ]);
     expect(pi.provider.getModels()).toEqual([]);
     await new Promise((resolve) => setTimeout(resolve, 50));

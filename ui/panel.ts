@@ -7,7 +7,6 @@ import {
   type KeybindingsManager,
   matchesKey,
   type TUI,
-  visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
 import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "./panel-content.ts";
@@ -18,8 +17,6 @@ import { table } from "./table.ts";
 
 /** Columns of the mark in front of each row. */
 const MARK = 2;
-/** Columns up to this priority stay even where they cost an id its end. */
-const NEEDED = 1;
 
 export interface PanelParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
@@ -183,7 +180,14 @@ export class PanelView implements Component, Focusable {
       .filter((line) => line !== undefined)
       .flatMap((text) => wrapTextWithAnsi(text, width))
       .map((line) => theme.fg("warning", line));
-    const [title = "", ...lines] = rows.length === 0 ? [] : tableOf(columns, rows, width - MARK);
+    const [title = "", ...lines] =
+      rows.length === 0
+        ? []
+        : table(
+            columns,
+            rows.map(({ cells }) => cells),
+            width - MARK,
+          );
     const count = said.length + (rows.length === 0 ? 0 : rows.length + 1);
     const draw = (height: number): string[] => {
       if (rows.length === 0) return said.slice(0, height);
@@ -246,22 +250,4 @@ export class PanelView implements Component, Focusable {
       "r refresh",
     ];
   }
-}
-
-/** Columns that can be spared go before an id is cut; beyond that the table itself decides. */
-function tableOf(columns: PanelContent["columns"], rows: readonly PanelRow[], width: number): string[] {
-  const widths = columns.map(({ title }, at) =>
-    Math.max(visibleWidth(title), ...rows.map(({ cells }) => visibleWidth(cells[at] ?? ""))),
-  );
-  let shown = columns.map((column, at) => ({ column, at, width: widths[at] ?? 0 }));
-  for (const priority of columns.map((column) => column.priority).sort((a, b) => b - a)) {
-    const total = shown.reduce((sum, column) => sum + column.width + 2, -2);
-    if (total <= width || priority <= NEEDED) break;
-    shown = shown.filter(({ column }) => column.priority !== priority);
-  }
-  return table(
-    shown.map(({ column }) => column),
-    rows.map(({ cells }) => shown.map(({ at }) => cells[at] ?? "")),
-    width,
-  );
 }

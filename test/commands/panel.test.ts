@@ -233,7 +233,7 @@ describe("Escape while a model loads", () => {
     await eventually(() => expect(sitter.asked).toEqual(["slow is being loaded."]));
     await sitter.sees(/slow +starting[\s\S]*Loading slow/);
     place.sim.setSpeed(100);
-    await sitter.sees(/slow is loaded; .*\n.*\nquick was unloaded for it\./);
+    await sitter.sees(/slow is loaded; .*\n.*\nUnloaded for it: quick\./);
     await leaves({ place, sitter, over });
   });
 

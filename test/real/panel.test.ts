@@ -158,7 +158,7 @@ for (const version of PI_VERSIONS) {
         await terminal.waitFor(/big +unloaded/);
         sim.setSpeed(20);
         await terminal.press("Enter");
-        const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*quick was unloaded for it/);
+        const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded for it: quick/);
         expectWhole(screen);
         expect(screen).toMatch(/big +ready +64k/);
         expect(screen).not.toContain("hunter2");
