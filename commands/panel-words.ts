@@ -105,7 +105,8 @@ function troubleWords({ problem, following, models }: PanelState): string | unde
   return "The server offers no model that can be chatted with.";
 }
 
-function isLoaded({ state }: PanelModel): boolean {
+/** Whether its process runs, though it may still be starting or already be stopping. */
+export function isLoaded({ state }: PanelModel): boolean {
   return state === "ready" || state === "starting" || state === "stopping";
 }
 

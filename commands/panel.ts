@@ -20,7 +20,7 @@ import { unload } from "./load.ts";
 import { expectedLoadMs } from "./loading.ts";
 import { logs } from "./logs.ts";
 import { PanelLoad } from "./panel-load.ts";
-import { isTicking, panelContent, STEP_MS } from "./panel-words.ts";
+import { isLoaded, isTicking, panelContent, STEP_MS } from "./panel-words.ts";
 import { sessionOf } from "./stakes.ts";
 import { status } from "./status.ts";
 
@@ -57,7 +57,7 @@ class Panel {
       this.#message = { level, text };
       // Longer than the panel has room for, and worth reading after it.
       if (level !== "info") show(call.ctx, text, level);
-      this.#view?.update();
+      this.#redraw();
     };
     this.#ctx = call.ctx;
     this.#call = { ...call, ctx: withNotices(call.ctx, tell) };
@@ -69,11 +69,11 @@ class Panel {
       server,
       lastSeen: () => rememberedFacts(call.aiServer.models),
       expectedLoadMs: (id) => expectedLoadMs(call, server, id),
-      onChange: () => this.#view?.update(),
+      onChange: () => this.#redraw(),
     });
   }
 
-  /** Returns when the user leaves it or the session ends: then nothing of it is under way any more. */
+  /** Returns when the user leaves it or the session ends; nothing of it is under way then. */
   async run(): Promise<void> {
     const { ended } = this.#call;
     const under = [this.#source.follow(this.#signal), this.#tick()];
@@ -121,6 +121,14 @@ class Panel {
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
 
+  #redraw(): void {
+    try {
+      this.#view?.update();
+    } catch {
+      // The session has just ended, and its context with it; the screen goes the same moment.
+    }
+  }
+
   /** Time is to be seen only while something lasts; what looks the same is not drawn again. */
   async #tick(): Promise<void> {
     try {
@@ -129,7 +137,7 @@ class Panel {
         const isLoading =
           this.#load !== undefined || state.models.some(({ loading }) => loading !== undefined);
         await REAL_CLOCK.sleep(isLoading ? STEP_MS : TICK_MS, this.#signal);
-        if (this.#load !== undefined || isTicking(this.#source.state)) this.#view?.update();
+        if (this.#load !== undefined || isTicking(this.#source.state)) this.#redraw();
       }
     } catch {
       // The panel was closed.
@@ -149,7 +157,7 @@ class Panel {
     if (action.kind === "leave" || action.kind === "context" || action.kind === "log") return true;
     if (action.kind !== "toggle") return false;
     const model = this.#modelOf(action.id);
-    return this.#isOwnLoad(action.id) || (model !== undefined && isThere(model));
+    return this.#isOwnLoad(action.id) || (model !== undefined && isLoaded(model));
   }
 
   async #inPlace(action: PanelAction): Promise<void> {
@@ -162,7 +170,7 @@ class Panel {
     } catch (error) {
       if (!this.#signal.aborted) show(ctx, sentenceOf(error), "error");
     }
-    this.#view?.update();
+    this.#redraw();
   }
 
   async #refresh(): Promise<void> {
@@ -178,8 +186,8 @@ class Panel {
     const model = ctx.modelRegistry.find(PROVIDER_ID, id);
     if (model === undefined) return show(ctx, `pi does not offer ${id} for chatting.`, "warning");
     const isDone = await this.#selectModel(model);
-    if (isDone) show(ctx, `${id} is pi's model now.`);
-    else show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
+    if (isDone) return show(ctx, `${id} is pi's model now.`);
+    show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
   }
 
   #begin(id: string): void {
@@ -190,19 +198,22 @@ class Panel {
     else void this.#loadNow(runsAs);
   }
 
-  async #loadNow(id: string): Promise<void> {
+  /** Loads models one after the other, while the panel stays. */
+  async #loadNow(...ids: readonly string[]): Promise<void> {
     const { ctx } = this.#call;
     if (this.#load !== undefined) {
       show(ctx, `${this.#load.id} is still being loaded. Wait for its end, or stop it.`, "warning");
       return;
     }
     const failed = (error: unknown): void => show(ctx, sentenceOf(error), "error");
-    const load = new PanelLoad(this.#call, this.#server, id, failed);
-    this.#load = load;
-    this.#view?.update();
-    await load.over;
-    if (this.#load === load) this.#load = undefined;
-    this.#view?.update();
+    for (const id of ids) {
+      if (this.#signal.aborted) return;
+      this.#load = new PanelLoad(this.#call, this.#server, id, failed);
+      this.#redraw();
+      await this.#load.over;
+      this.#load = undefined;
+      this.#redraw();
+    }
   }
 
   /** Does what needs the screen. @returns whether the panel is left with it */
@@ -285,15 +296,7 @@ class Panel {
     const them = gone.join(", ");
     await this.#wait(async (call) => {
       const isWanted = await isConfirmed(call, `Load ${them} again?`, [`Unloaded for ${load.id}: ${them}.`]);
-      if (isWanted) void this.#loadEach(gone);
+      if (isWanted) void this.#loadNow(...gone);
     });
   }
-
-  async #loadEach(ids: readonly string[]): Promise<void> {
-    for (const id of ids) if (!this.#signal.aborted) await this.#loadNow(id);
-  }
-}
-
-function isThere({ state }: PanelModel): boolean {
-  return state === "ready" || state === "starting" || state === "stopping";
 }

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
-import { show, tell, widthOf } from "../../ui/output.ts";
+import { show, tell, widthOf, withNotices } from "../../ui/output.ts";
 
 type Screen = Parameters<typeof show>[0];
 type Mode = Screen["mode"];
@@ -93,4 +93,30 @@ test.each([
     if (before) Object.defineProperty(process.stdout, "columns", before);
     else Reflect.deleteProperty(process.stdout, "columns");
   }
+});
+
+test("notices can be taken elsewhere, and all else stays pi's own", () => {
+  const heard: unknown[] = [];
+  const notices: string[] = [];
+  let model = "a";
+  const ui = { notify: (text: string) => notices.push(text), theme: "dark" };
+  const ctx = {
+    mode: "tui",
+    ui,
+    get model() {
+      return model;
+    },
+  } as unknown as Parameters<typeof withNotices>[0];
+  const other = withNotices(ctx, (text, level) => heard.push([level, text]));
+  show(other, "one");
+  show(other, "two", "error");
+  model = "b";
+  expect([heard, notices]).toEqual([
+    [
+      ["info", "one"],
+      ["error", "two"],
+    ],
+    [],
+  ]);
+  expect([other.mode, other.model, other.ui.theme]).toEqual(["tui", "b", "dark"]);
 });
