@@ -1,6 +1,4 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `commands/`. */
-import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import type { AiServer } from "./ai-server.ts";
 import type { Call } from "./commands/call.ts";
 import { sentenceOf } from "./server/errors.ts";
 import { show } from "./ui/output.ts";
@@ -19,27 +17,18 @@ const COMMANDS = {
   "ai-server-restart": async () => (await import("./commands/restart.ts")).restart,
   "ai-server-rollback": async () => (await import("./commands/rollback.ts")).rollback,
   "ai-server-logs": async () => (await import("./commands/logs.ts")).logs,
+  "ai-server-last": async () => (await import("./commands/last.ts")).last,
 } as const satisfies Record<string, () => Promise<Run>>;
 
 export type CommandName = keyof typeof COMMANDS;
 
-/**
- * Runs a command. Its faults are shown as sentences and never thrown.
- *
- * @param argument what stands behind the command's name
- * @param ended the session's end
- */
-export async function runCommand(
-  name: CommandName,
-  aiServer: AiServer,
-  ctx: ExtensionCommandContext,
-  argument: string,
-  ended: AbortSignal,
-): Promise<void> {
+/** Runs a command. Its faults are shown as sentences and never thrown. */
+export async function runCommand(name: CommandName, use: Omit<Call, "waiting">): Promise<void> {
+  const { ctx, ended } = use;
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
       const run = await COMMANDS[name]();
-      await run({ aiServer, ctx, argument, ended, waiting });
+      await run({ ...use, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.
       if (!waiting.signal.aborted) show(ctx, sentenceOf(error), "error");

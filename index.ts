@@ -3,10 +3,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { Activities } from "./activity.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown } from "./catalog.ts";
 import { PROVIDER_ID } from "./config.ts";
+import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
@@ -19,6 +21,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-restart": "Restart the AI server and load again what was loaded",
   "ai-server-rollback": "Put a backup of the AI server's config back",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
+  "ai-server-last": "Show what the last turns on the AI server took",
 };
 
 /** What lives as long as a session of pi. */
@@ -31,6 +34,8 @@ interface Session {
   knowsProblem: boolean;
   /** Models whose live facts were asked for after a turn. */
   asked: Set<string>;
+  /** What it shows besides answers; in the terminal alone, and only once it is loaded. */
+  display: Display | undefined;
 }
 
 function agentDir(): string {
@@ -51,18 +56,8 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       if (current) setImmediate(() => current === session && registerAgain());
     },
   });
-  const provider = createProvider(aiServer, {
-    onActivity: (activity, model) => {
-      const current = session;
-      if (current?.ctx.mode !== "tui") return;
-      import("./ui/activity.ts")
-        .then(({ activityLine }) => {
-          if (current === session) current.ctx.ui.setWorkingMessage(activityLine(activity, model.name));
-        })
-        // A context whose session has ended throws; the line is not worth pi's end.
-        .catch(() => {});
-    },
-  });
+  const activities = new Activities();
+  const provider = createProvider(aiServer, activities);
   const registerAgain = (): void => {
     try {
       pi.registerProvider(provider);
@@ -77,7 +72,8 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       description,
       handler: async (argument, ctx) => {
         const ended = session?.ended.signal ?? new AbortController().signal;
-        await (await import("./admin.ts")).runCommand(name as CommandName, aiServer, ctx, argument, ended);
+        const { runCommand } = await import("./admin.ts");
+        await runCommand(name as CommandName, { aiServer, activities, ctx, argument, ended });
       },
     });
   }
@@ -91,6 +87,20 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (ended.signal.aborted) return;
     const complete = completer(aiServer, ctx, ended.signal);
     ctx.ui.addAutocompleteProvider((current) => aiServerAutocomplete(current, complete));
+  };
+
+  const showWork = async (current: Session): Promise<void> => {
+    const { openDisplay } = await import("./display.ts");
+    const { ctx } = current;
+    const onReadyChanged = (): void => {
+      if (current === session) refreshInBackground(current).catch(() => {});
+    };
+    const parts = { ctx, aiServer, activities, env: process.env, agentDir: agentDir(), onReadyChanged };
+    const display = await openDisplay(parts);
+    if (current !== session) return display.close();
+    current.display = display;
+    display.agentRuns(!ctx.isIdle());
+    display.select(ctx.model);
   };
 
   const tell = async (current: Session, text: string): Promise<void> => {
@@ -135,10 +145,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
+      display: undefined,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (!aiServer.isUsed) return;
+    if (ctx.mode === "tui") showWork(current).catch(() => {});
     const begin = async (): Promise<void> => {
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
@@ -151,19 +163,33 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   });
 
   pi.on("model_select", (event) => {
-    if (session) tellOfModel(session, event.model).catch(() => {});
+    const current = session;
+    if (current === undefined) return;
+    const { model } = event;
+    current.display?.select(model);
+    const tellAll = async (): Promise<void> => {
+      await tellOfModel(current, model);
+      if (model.provider !== PROVIDER_ID) return;
+      const notice = await current.display?.loadNotice(model);
+      if (notice !== undefined && current === session)
+        (await import("./ui/output.ts")).tell(current.ctx, notice, "info");
+    };
+    tellAll().catch(() => {});
   });
+
+  pi.on("agent_start", () => session?.display?.agentRuns(true));
+  pi.on("turn_start", () => session?.display?.turnStarts());
 
   pi.on("agent_end", (event, ctx) => {
     const current = session;
     const { model } = ctx;
+    current?.display?.agentRuns(false);
     if (current === undefined || model?.provider !== PROVIDER_ID) return;
     const { id } = model;
     const last = event.messages.at(-1);
     // A turn that failed has said why, and pi may be about to ask again.
     const hasFailed =
       last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
-    if (ctx.mode === "tui") ctx.ui.setWorkingMessage();
     const finish = async (): Promise<void> => {
       // A model that was loaded by this turn tells its real window only now.
       const served = aiServer.models.find((model) => model.id === id);
@@ -179,6 +205,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   pi.on("session_shutdown", async () => {
     session?.ended.abort();
+    session?.display?.close();
     session = undefined;
     await aiServer.close();
   });

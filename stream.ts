@@ -7,6 +7,7 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
+import type { AnswerFigures, TurnReport } from "./activity.ts";
 import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
@@ -14,23 +15,12 @@ import { emptyMessage } from "./empty-message.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
-import { record } from "./server/json.ts";
+import { number, record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { processFault } from "./server/load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
 import { wordedFor } from "./wording.ts";
-
-/** What a turn is doing, as plain data for the terminal. */
-export type Activity =
-  | { kind: "connecting" }
-  /** The request waits behind others, or for another model to leave. */
-  | { kind: "waiting"; for: string }
-  | { kind: "loading"; elapsedMs: number }
-  /** Tokens of the prompt; `cached` of them need no work. */
-  | { kind: "prompt"; total: number; cached: number; processed: number }
-  | { kind: "generating" }
-  | { kind: "retrying"; why: string; delayMs: number };
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -39,7 +29,8 @@ export interface TurnParts {
   traits(model: Model<Api>): ModelTraits;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs(model: Model<Api>): string | undefined;
-  onActivity?(activity: Activity, model: Model<Api>): void;
+  /** Hears what the turn does. */
+  report?: TurnReport;
   /** The model's real context window, told by an overflow error. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
   now(): number;
@@ -58,6 +49,8 @@ const MAX_RETRY_DELAY_MS = 60_000;
 /**
  * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
  * sentence for the user.
+ *
+ * @returns the figures of an answer that came whole, once it is over; never rejects
  */
 export function streamTurn(
   parts: TurnParts,
@@ -65,15 +58,16 @@ export function streamTurn(
   model: Model<Api>,
   context: TranscriptContext,
   options: SimpleStreamOptions,
-): void {
+): Promise<AnswerFigures | undefined> {
   const message = emptyMessage(model, parts.now());
   const turn = new Turn(parts, model, options, message, stream);
-  void turn.run(context).then(
+  return turn.run(context).then(
     () => {
       const reason = message.stopReason;
       if (reason === "stop" || reason === "length" || reason === "toolUse")
         stream.push({ type: "done", reason, message });
       stream.end();
+      return turn.figures();
     },
     (error: unknown) => {
       turn.abandon();
@@ -88,6 +82,7 @@ export function streamTurn(
       }
       stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
       stream.end();
+      return undefined;
     },
   );
 }
@@ -122,10 +117,23 @@ class Turn {
     this.#attempt?.abandon();
   }
 
+  /** What the answer took. */
+  figures(): AnswerFigures {
+    const { input, cacheRead, output } = this.#message.usage;
+    const timings = this.#attempt?.timings;
+    return {
+      promptTokens: input + cacheRead,
+      cachedTokens: cacheRead,
+      promptPerSecond: number(timings?.prompt_per_second),
+      tokens: output,
+      perSecond: number(timings?.predicted_per_second),
+    };
+  }
+
   /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
   async run(context: TranscriptContext): Promise<void> {
     this.#signal.throwIfAborted();
-    this.#tell({ kind: "connecting" });
+    this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
     let body = await this.#body(context, server);
     const until = this.#parts.now() + server.config.loadTimeoutMs;
@@ -244,7 +252,7 @@ class Turn {
   }
 
   #pause(delayMs: number, why: string): Promise<void> {
-    this.#tell({ kind: "retrying", why, delayMs });
+    this.#tell((report) => report.retrying(why, delayMs));
     return this.#parts.sleep(delayMs, this.#signal);
   }
 
@@ -259,26 +267,32 @@ class Turn {
     return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 
-  #tell(activity: Activity): void {
+  #tell(say: (report: TurnReport) => void): void {
     try {
-      this.#parts.onActivity?.(activity, this.#model);
+      if (this.#parts.report) say(this.#parts.report);
     } catch {
       // What cannot be shown must not end the turn, nor the watch over its silence.
     }
   }
 
   #tellProgress(progress: Progress): void {
-    if (progress.kind === "banner") {
+    if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
+    else if (progress.kind === "generating")
+      this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
+    else {
       const place = /Queue position: #?(\d+)/i.exec(progress.text.slice(-200))?.[1];
-      if (place !== undefined) this.#tell({ kind: "waiting", for: `place ${place} in the queue` });
-    } else this.#tell(progress);
+      if (place !== undefined)
+        this.#tell((report) => report.waiting({ for: undefined, position: Number(place) }));
+    }
   }
 
-  #tellState(state: SilentState, elapsedMs: number): void {
+  #tellState({ own, busy }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
-    if (state.own === "ready" || state.own === "unknown" || state.own === "unreachable") return;
-    if (state.busy !== undefined && state.own !== "starting")
-      this.#tell({ kind: "waiting", for: state.busy });
-    else this.#tell({ kind: "loading", elapsedMs });
+    if (own === "ready" || own === "unknown" || own === "unreachable") return;
+    this.#tell((report) =>
+      busy !== undefined && own !== "starting"
+        ? report.waiting({ for: busy, position: undefined })
+        : report.loading(elapsedMs, busy),
+    );
   }
 }

@@ -1,5 +1,6 @@
 /** What every command gets, and what most of them begin with. */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import type { Activities } from "../activity.ts";
 import type { AiServer } from "../ai-server.ts";
 import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
@@ -10,6 +11,7 @@ import type { Waiting } from "../ui/wait.ts";
 /** One use of a command. */
 export interface Call {
   readonly aiServer: AiServer;
+  readonly activities: Activities;
   readonly ctx: ExtensionCommandContext;
   /** What stands behind the command's name. */
   readonly argument: string;

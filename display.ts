@@ -1,0 +1,111 @@
+/** What a session in the terminal shows of the server besides answers: the working line and the footer. */
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { Activities } from "./activity.ts";
+import { type AiServer, isOffline } from "./ai-server.ts";
+import { runsAs } from "./catalog.ts";
+import { PROVIDER_ID, readIndicator, type Variables } from "./config.ts";
+import { expectedLoadMs } from "./load-times.ts";
+import { sentenceOf } from "./server/errors.ts";
+import { runningNow } from "./server/running-now.ts";
+import { duration } from "./ui/duration.ts";
+import { Footer } from "./ui/footer.ts";
+import { Indicator } from "./ui/indicator.ts";
+import { QUOTES, readQuotes } from "./ui/quotes.ts";
+
+/** For a look that nobody asked for. */
+const LOOK_MS = 5000;
+
+export interface DisplayParts {
+  ctx: ExtensionContext;
+  aiServer: AiServer;
+  activities: Activities;
+  env: Variables;
+  agentDir: string;
+  /** Other models are ready than before. */
+  onReadyChanged(): void;
+}
+
+export class Display {
+  readonly #parts: DisplayParts;
+  readonly #indicator: Indicator | undefined;
+  readonly #footer: Footer;
+  #own: string | undefined;
+
+  constructor(parts: DisplayParts, indicator: Indicator | undefined) {
+    this.#parts = parts;
+    this.#indicator = indicator;
+    const { ctx, aiServer, onReadyChanged } = parts;
+    this.#footer = new Footer({
+      ui: ctx.ui,
+      running: () => this.#running(),
+      onReadyChanged,
+      windowOf: (id) => aiServer.models.find((model) => model.aiServer.runsAs === id)?.contextWindow,
+    });
+  }
+
+  /** pi's model at this moment. */
+  select(model: Model<Api> | undefined): void {
+    const isOurs = model?.provider === PROVIDER_ID;
+    if (this.#indicator) this.#indicator.isOurs = isOurs;
+    this.#own = isOurs ? (runsAs(model) ?? model.id) : undefined;
+    this.#footer.select(isOffline(this.#parts.env) ? undefined : this.#own);
+  }
+
+  turnStarts(): void {
+    this.#indicator?.turnStarts();
+  }
+
+  agentRuns(isRunning: boolean): void {
+    if (this.#indicator) this.#indicator.isAgentRunning = isRunning;
+    if (!isRunning && !isOffline(this.#parts.env)) void this.#footer.look();
+  }
+
+  /**
+   * What the first turn with a model will cost that is not loaded.
+   *
+   * @returns a sentence; undefined where it is loaded, or nothing is known
+   */
+  async loadNotice(model: Model<Api>): Promise<string | undefined> {
+    const { aiServer, env } = this.#parts;
+    const id = runsAs(model);
+    if (id === undefined || isOffline(env)) return undefined;
+    const running = await this.#running();
+    if (running === undefined || running.some((one) => one.id === id)) return undefined;
+    const expected = await expectedLoadMs(aiServer, await aiServer.server(), id);
+    const time = expected === undefined ? "" : `, which takes about ${duration(expected)}`;
+    const others = running.map((one) => one.id).join(", ");
+    const cost = others === "" ? "" : `; ${others} may have to go for it`;
+    return `${model.name} is not loaded: the first turn loads it${time}${cost}.`;
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#indicator?.close();
+    this.#footer.close();
+  }
+
+  async #running() {
+    return runningNow(await this.#parts.aiServer.server(), AbortSignal.timeout(LOOK_MS));
+  }
+}
+
+/** Opens what a session in the terminal shows. */
+export async function openDisplay(parts: DisplayParts): Promise<Display> {
+  const { ctx, activities, env, agentDir } = parts;
+  const { mode, quotesFile } = readSettings(parts, env, agentDir);
+  if (mode === "off") return new Display(parts, undefined);
+  const own = mode === "quotes" && quotesFile !== undefined ? await readQuotes(quotesFile) : [];
+  const quotes = own.length > 0 ? own : QUOTES;
+  const sessionId = ctx.sessionManager.getSessionId();
+  return new Display(parts, new Indicator(ctx.ui, activities, { mode, quotes }, sessionId, Date.now));
+}
+
+function readSettings({ ctx }: DisplayParts, env: Variables, agentDir: string) {
+  try {
+    return readIndicator(env, agentDir);
+  } catch (error) {
+    ctx.ui.notify(sentenceOf(error), "warning");
+    return { mode: "activity", quotesFile: undefined } as const;
+  }
+}

@@ -1,0 +1,91 @@
+/** The server in pi's footer while nothing runs: one short status. */
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { shortTokens } from "../catalog.ts";
+import type { RunningModel } from "../server/models.ts";
+
+/** An idle session asks no more often. */
+const INTERVAL_MS = 30_000;
+
+const KEY = "ai-server";
+
+/** What is known of a model's window. */
+export type WindowOf = (id: string) => number | undefined;
+
+/** `Qwen3.6-35B ready · 128k`; of several loaded models pi's own first. */
+export function footerLine(
+  running: readonly RunningModel[] | undefined,
+  own: string | undefined,
+  windowOf: WindowOf,
+): string | undefined {
+  if (running === undefined) return undefined;
+  const [first, ...others] = [...running].sort((a, b) => Number(b.id === own) - Number(a.id === own));
+  if (first === undefined) return "no model loaded";
+  const window = windowOf(first.id);
+  const words = [`${first.id} ${first.state}`];
+  if (first.state === "ready" && window !== undefined) words.push(shortTokens(window));
+  if (others.length > 0) words.push(`and ${others.length} more`);
+  return words.join(" · ");
+}
+
+export interface FooterParts {
+  ui: Pick<ExtensionContext["ui"], "setStatus">;
+  /** What runs; undefined where the server does not tell. */
+  running(): Promise<readonly RunningModel[] | undefined>;
+  /** Called when other models are ready than at the last look. */
+  onReadyChanged(): void;
+  windowOf: WindowOf;
+}
+
+/** Looks now and then, as long as pi's model is one of the server's. */
+export class Footer {
+  readonly #parts: FooterParts;
+  #own: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #ready: string | undefined;
+
+  constructor(parts: FooterParts) {
+    this.#parts = parts;
+  }
+
+  /** @param own the id under which the server runs pi's model; undefined while another provider's is selected */
+  select(own: string | undefined): void {
+    this.#own = own;
+    clearTimeout(this.#timer);
+    if (own === undefined) this.#show(undefined);
+    else void this.look();
+  }
+
+  /** Looks at once. Never rejects. */
+  async look(): Promise<void> {
+    clearTimeout(this.#timer);
+    if (this.#isClosed || this.#own === undefined) return;
+    const running = await this.#parts.running().catch(() => undefined);
+    if (this.#isClosed || this.#own === undefined) return;
+    this.#show(footerLine(running, this.#own, this.#parts.windowOf));
+    const ready = (running ?? [])
+      .filter(({ state }) => state === "ready")
+      .map(({ id }) => id)
+      .sort()
+      .join("\n");
+    if (this.#ready !== undefined && ready !== this.#ready) this.#parts.onReadyChanged();
+    this.#ready = ready;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.look(), INTERVAL_MS).unref();
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#show(undefined);
+  }
+
+  #show(text: string | undefined): void {
+    try {
+      this.#parts.ui.setStatus(KEY, text);
+    } catch {
+      // The session has ended.
+    }
+  }
+}

@@ -1,0 +1,140 @@
+/** pi's working line while a turn of this provider runs. */
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { Activities, TurnActivity } from "../activity.ts";
+import { turnLine } from "./activity.ts";
+import { duration } from "./duration.ts";
+
+/** Four times a second is as often as figures can be read. */
+const TICK_MS = 250;
+
+const KEY = "ai-server";
+
+export interface IndicatorSettings {
+  /** `quotes`: a quote a turn, with the activity behind it. */
+  mode: "activity" | "quotes";
+  /** For `quotes`; not empty. */
+  quotes: readonly string[];
+}
+
+/** Shows what the turn in front of the user does. Lives as long as a session in the terminal. */
+export class Indicator {
+  readonly #ui: Pick<ExtensionContext["ui"], "setWorkingMessage" | "setWidget">;
+  readonly #activities: Activities;
+  readonly #settings: IndicatorSettings;
+  readonly #sessionId: string | undefined;
+  readonly #now: () => number;
+  readonly #stopListening: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #isOurs = false;
+  #isAgentRunning = false;
+  #shown: string | undefined;
+  #isWidgetShown = false;
+  #quoted: { turn: TurnActivity; quote: string; since: number } | undefined;
+
+  constructor(
+    ui: Pick<ExtensionContext["ui"], "setWorkingMessage" | "setWidget">,
+    activities: Activities,
+    settings: IndicatorSettings,
+    sessionId: string | undefined,
+    now: () => number,
+  ) {
+    this.#ui = ui;
+    this.#activities = activities;
+    this.#settings = settings;
+    this.#sessionId = sessionId;
+    this.#now = now;
+    this.#stopListening = activities.onChange(() => this.#follow());
+    this.#follow();
+  }
+
+  /** Whether pi's model is one of ours: only then the working line is. */
+  set isOurs(isOurs: boolean) {
+    if (isOurs === this.#isOurs) return;
+    this.#isOurs = isOurs;
+    this.#shown = undefined;
+    // Without a message of ours pi would put its own behind the spinner.
+    this.#quietly(() => (isOurs ? this.#ui.setWorkingMessage("") : this.#ui.setWorkingMessage()));
+  }
+
+  /** pi shows the working line while its agent runs, and not while it compacts. */
+  set isAgentRunning(isRunning: boolean) {
+    this.#isAgentRunning = isRunning;
+    this.#tick();
+  }
+
+  /** pi sets its own message anew with each turn of its agent. */
+  turnStarts(): void {
+    if (!this.#isOurs) return;
+    this.#shown = undefined;
+    this.#quietly(() => this.#ui.setWorkingMessage(""));
+    this.#tick();
+  }
+
+  /** Gives pi its own line back. Idempotent. */
+  close(): void {
+    this.#stopListening();
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#hideWidget();
+    if (this.#isOurs) this.#quietly(() => this.#ui.setWorkingMessage());
+    this.#isOurs = false;
+  }
+
+  #follow(): void {
+    const isBusy = this.#activities.front(this.#sessionId) !== undefined;
+    if (isBusy && this.#timer === undefined) this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    if (!isBusy) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      this.#hideWidget();
+      if (this.#isOurs && this.#shown !== undefined) this.#quietly(() => this.#ui.setWorkingMessage(""));
+      this.#shown = undefined;
+    }
+    this.#tick();
+  }
+
+  #tick(): void {
+    const front = this.#activities.front(this.#sessionId);
+    if (front === undefined) return;
+    const { turn, others } = front;
+    const line = this.#quotedLine(turn, turnLine(turn.look(), turn.subject.name, others));
+    // pi's working line is not shown outside of its agent's run, as while it compacts.
+    const isWidget = !this.#isAgentRunning || !this.#isOurs;
+    if (line === this.#shown && isWidget === this.#isWidgetShown) return;
+    this.#shown = line;
+    if (isWidget) {
+      this.#isWidgetShown = true;
+      this.#quietly(() => this.#ui.setWidget(KEY, [line]));
+    } else {
+      this.#hideWidget();
+      this.#quietly(() => this.#ui.setWorkingMessage(line));
+    }
+  }
+
+  #quotedLine(turn: TurnActivity, line: string): string {
+    const { mode, quotes } = this.#settings;
+    if (mode !== "quotes") return line;
+    if (this.#quoted?.turn !== turn) {
+      const quote = quotes[Math.floor(Math.random() * quotes.length)] ?? "";
+      this.#quoted = { turn, quote, since: this.#now() };
+    }
+    const { quote, since } = this.#quoted;
+    return `⚙ ${quote} · ${duration(this.#now() - since)} · ${line}`;
+  }
+
+  #hideWidget(): void {
+    if (!this.#isWidgetShown) return;
+    this.#isWidgetShown = false;
+    this.#quietly(() => this.#ui.setWidget(KEY, undefined));
+  }
+
+  /** A context whose session has ended throws; a line is not worth pi's end. */
+  #quietly(act: () => void): void {
+    try {
+      act();
+    } catch {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+  }
+}
