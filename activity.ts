@@ -1,9 +1,12 @@
 /** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
+import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
+import { RateMeter } from "./rate-meter.ts";
 import type { ModelRequests } from "./server/in-flight.ts";
 
 /** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
 export type Activity =
-  | { kind: "connecting" }
+  /** Asked, and nothing is known of the answer. */
+  | { kind: "connecting"; elapsedMs: number }
   /** The request waits behind others, or for another model to leave. */
   | {
       kind: "waiting";
@@ -22,55 +25,12 @@ export type Activity =
       /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
       again: { instead: string | undefined } | undefined;
     }
-  /** Tokens of the prompt: `cached` of them need no work; `processed` includes them. */
-  | {
-      kind: "prompt";
-      total: number;
-      cached: number;
-      processed: number;
-      perSecond: number | undefined;
-      leftMs: number | undefined;
-    }
+  | ({ kind: "prompt" } & PromptFigures)
   | { kind: "generating"; tokens: number; perSecond: number | undefined }
   | { kind: "retrying"; why: string; leftMs: number };
 
 /** Between two questions for whom a model still works: each is a line in the server's log. */
 const ASK_AGAIN_MS = 5000;
-
-/** A rate is that of the last seconds. */
-const WINDOW_MS = 4000;
-/** Below this there is nothing to estimate from. */
-const LEAST_SPAN_MS = 800;
-
-/** The rate of a growing count over the last seconds. */
-export class RateMeter {
-  #samples: { at: number; count: number }[] = [];
-
-  /** @param at in milliseconds, of any clock that runs evenly */
-  add(at: number, count: number): void {
-    const last = this.#samples.at(-1);
-    if (last !== undefined && (at <= last.at || count < last.count)) return;
-    this.#samples.push({ at, count });
-    // One sample at or before the window's beginning stays, so that the window is whole.
-    while ((this.#samples[1]?.at ?? at) <= at - WINDOW_MS) this.#samples.shift();
-  }
-
-  /** Per second; undefined until there is something to tell it from. */
-  get perSecond(): number | undefined {
-    const [first, last] = [this.#samples[0], this.#samples.at(-1)];
-    if (first === undefined || last === undefined || last.at - first.at < LEAST_SPAN_MS) return undefined;
-    return (1000 * (last.count - first.count)) / (last.at - first.at);
-  }
-}
-
-/** What the server tells of a prompt that it reads. */
-export interface PromptProgress {
-  total: number;
-  cached: number;
-  processed: number;
-  /** Milliseconds that the server has spent on it; its own clock knows best. */
-  timeMs: number | undefined;
-}
 
 /** Why a turn waits, as far as the server shows it. */
 export interface Waiting {
@@ -113,10 +73,10 @@ export interface TurnReport {
 }
 
 type State =
-  | { kind: "connecting" }
+  | { kind: "connecting"; since: number }
   | ({ kind: "waiting"; since: number } & Waiting)
   | { kind: "loading"; since: number }
-  | { kind: "prompt" }
+  | { kind: "prompt"; reading: PromptReading }
   | { kind: "generating"; tokens: () => number }
   | { kind: "retrying"; why: string; until: number };
 
@@ -129,22 +89,21 @@ export interface TurnSubject {
   readonly hasAnswered: boolean;
 }
 
-/** What a turn asks others while it waits. None of them rejects. */
+/** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
 export interface TurnQuestions {
   expectedLoadMs(): Promise<number | undefined>;
   requestsOf(model: string): Promise<ModelRequests | undefined>;
 }
 
-/** What one turn does. Written by the turn, read by whoever shows it. */
+/** What one turn does. Written by the turn, read by whoever shows it; nothing is asked while nobody looks. */
 export class TurnActivity implements TurnReport {
   readonly subject: TurnSubject;
   readonly #questions: TurnQuestions;
   readonly #now: () => number;
-  #state: State = { kind: "connecting" };
-  #prompt: PromptProgress | undefined;
-  #promptAt = 0;
-  #promptRate = new RateMeter();
+  #state: State;
   #tokenRate = new RateMeter();
+  /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
+  #loadingSince: number | undefined;
   #loadMs: number | undefined;
   #expectedLoadMs: number | undefined;
   #hasAskedForLoad = false;
@@ -156,6 +115,7 @@ export class TurnActivity implements TurnReport {
     this.subject = subject;
     this.#questions = questions;
     this.#now = now;
+    this.#state = { kind: "connecting", since: now() };
   }
 
   /** How long the load took that this turn has seen from its beginning to its end. */
@@ -164,48 +124,31 @@ export class TurnActivity implements TurnReport {
   }
 
   connecting(): void {
-    this.#state = { kind: "connecting" };
+    this.#noteLoad();
+    if (this.#state.kind !== "connecting") this.#state = { kind: "connecting", since: this.#now() };
   }
 
   waiting(waiting: Waiting): void {
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
-    if (waiting.for === undefined) return;
-    this.#instead = waiting.for;
-    this.#askWho(waiting.for);
+    this.#instead = waiting.for ?? this.#instead;
   }
 
   loading(elapsedMs: number, instead: string | undefined): void {
     this.#instead = instead ?? this.#instead;
-    const { kind } = this.#state;
     // What was waited before the load does not belong to it.
-    const begun = this.#now() - (kind === "waiting" ? 0 : elapsedMs);
-    this.#state = { kind: "loading", since: kind === "loading" ? this.#state.since : begun };
-    if (this.#hasAskedForLoad) return;
-    this.#hasAskedForLoad = true;
-    void this.#questions.expectedLoadMs().then((ms) => {
-      this.#expectedLoadMs = ms;
-    });
+    this.#loadingSince ??= this.#now() - (this.#state.kind === "waiting" ? 0 : elapsedMs);
+    this.#state = { kind: "loading", since: this.#loadingSince };
   }
 
   prompt(progress: PromptProgress): void {
-    const now = this.#now();
     this.#noteLoad();
-    const last = this.#prompt;
-    // A server that begins again, after a retry, counts anew; within one prompt nothing goes backwards.
-    const isSame = last?.total === progress.total && last.cached === progress.cached;
-    if (!isSame) this.#promptRate = new RateMeter();
-    const processed = Math.min(
-      progress.total,
-      Math.max(progress.processed, progress.cached, isSame ? last.processed : 0),
-    );
-    this.#prompt = { ...progress, processed };
-    this.#promptAt = now;
-    this.#promptRate.add(progress.timeMs ?? now, processed - progress.cached);
-    this.#state = { kind: "prompt" };
+    const now = this.#now();
+    const reading = this.#state.kind === "prompt" ? this.#state.reading : undefined;
+    if (reading?.isOf(progress)) reading.add(progress, now);
+    else this.#state = { kind: "prompt", reading: new PromptReading(progress, now) };
   }
 
-  /** @param tokens gives how many came so far */
   generating(tokens: () => number): void {
     this.#noteLoad();
     this.#tokenRate = new RateMeter();
@@ -217,53 +160,56 @@ export class TurnActivity implements TurnReport {
     this.#state = { kind: "retrying", why, until: this.#now() + delayMs };
   }
 
-  /** What the turn does at this moment. */
+  /** What the turn does at this moment. Where it waits, this asks how long and for whom; a later look knows. */
   look(): Activity {
     const now = this.#now();
     const state = this.#state;
     switch (state.kind) {
       case "connecting":
-        return state;
+        return { kind: "connecting", elapsedMs: now - state.since };
       case "waiting": {
         const { since, ...waiting } = state;
+        if (waiting.for !== undefined) this.#askWho(waiting.for, now);
         const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
         return { ...waiting, requests, elapsedMs: now - since };
       }
-      case "loading":
-        return {
-          kind: "loading",
-          elapsedMs: now - state.since,
-          expectedMs: this.#expectedLoadMs,
-          again: this.subject.hasAnswered ? { instead: this.#instead } : undefined,
-        };
+      case "loading": {
+        this.#askForLoad();
+        const again = this.subject.hasAnswered ? { instead: this.#instead } : undefined;
+        return { kind: "loading", elapsedMs: now - state.since, expectedMs: this.#expectedLoadMs, again };
+      }
       case "prompt":
-        return this.#lookAtPrompt(now);
+        return { kind: "prompt", ...state.reading.look(now) };
       case "generating": {
         const tokens = state.tokens();
         this.#tokenRate.add(now, tokens);
-        return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond };
+        return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
       }
       case "retrying":
-        return { kind: "retrying", why: state.why, leftMs: Math.max(0, state.until - now) };
+        // Asked again, and nothing has come since.
+        return now >= state.until
+          ? { kind: "connecting", elapsedMs: now - state.until }
+          : { kind: "retrying", why: state.why, leftMs: state.until - now };
     }
   }
 
-  #lookAtPrompt(now: number): Activity {
-    const { total, cached, processed } = this.#prompt ?? { total: 0, cached: 0, processed: 0 };
-    const perSecond = this.#promptRate.perSecond;
-    const left =
-      perSecond === undefined || perSecond <= 0 ? undefined : (1000 * (total - processed)) / perSecond;
-    const leftMs = left === undefined ? undefined : Math.max(0, left - (now - this.#promptAt));
-    return { kind: "prompt", total, cached, processed, perSecond, leftMs };
-  }
-
   #noteLoad(): void {
-    if (this.#state.kind === "loading") this.#loadMs = this.#now() - this.#state.since;
+    if (this.#loadingSince === undefined) return;
+    this.#loadMs = this.#now() - this.#loadingSince;
+    this.#loadingSince = undefined;
   }
 
-  #askWho(model: string): void {
-    if (this.#now() - this.#askedForRequestsAt < ASK_AGAIN_MS) return;
-    this.#askedForRequestsAt = this.#now();
+  #askForLoad(): void {
+    if (this.#hasAskedForLoad) return;
+    this.#hasAskedForLoad = true;
+    void this.#questions.expectedLoadMs().then((ms) => {
+      this.#expectedLoadMs = ms;
+    });
+  }
+
+  #askWho(model: string, now: number): void {
+    if (now - this.#askedForRequestsAt < ASK_AGAIN_MS) return;
+    this.#askedForRequestsAt = now;
     void this.#questions.requestsOf(model).then((requests) => {
       this.#requests = requests;
     });
@@ -320,6 +266,12 @@ export class Activities {
   }
 
   #tell(): void {
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch {
+        // What cannot be shown must not end a turn.
+      }
+    }
   }
 }

@@ -16,6 +16,12 @@ import { QUOTES, readQuotes } from "./ui/quotes.ts";
 /** For a look that nobody asked for. */
 const LOOK_MS = 5000;
 
+/** A window that was not read from the model itself may be another one than it was loaded with. */
+function liveWindow({ models }: Pick<AiServer, "models">, id: string): number | undefined {
+  const served = models.find(({ aiServer }) => aiServer.runsAs === id);
+  return served?.aiServer.context.source === "live" ? served.contextWindow : undefined;
+}
+
 export interface DisplayParts {
   ctx: ExtensionContext;
   aiServer: AiServer;
@@ -40,7 +46,7 @@ export class Display {
       ui: ctx.ui,
       running: () => this.#running(),
       onReadyChanged,
-      windowOf: (id) => aiServer.models.find((model) => model.aiServer.runsAs === id)?.contextWindow,
+      windowOf: (id) => liveWindow(aiServer, id),
     });
   }
 
@@ -59,6 +65,15 @@ export class Display {
   agentRuns(isRunning: boolean): void {
     if (this.#indicator) this.#indicator.isAgentRunning = isRunning;
     if (!isRunning && !isOffline(this.#parts.env)) void this.#footer.look();
+  }
+
+  compacts(isCompacting: boolean): void {
+    if (this.#indicator) this.#indicator.isCompacting = isCompacting;
+  }
+
+  /** Something else is known of the models than before. */
+  modelsChanged(): void {
+    this.#footer.showAgain();
   }
 
   /**

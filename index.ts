@@ -53,6 +53,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     onChanged: () => {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
+      current?.display?.modelsChanged();
       if (current) setImmediate(() => current === session && registerAgain());
     },
   });
@@ -176,6 +177,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     };
     tellAll().catch(() => {});
   });
+
+  pi.on("session_before_compact", () => session?.display?.compacts(true));
+  pi.on("session_compact", () => session?.display?.compacts(false));
+  pi.on("session_compact_failed", () => session?.display?.compacts(false));
 
   pi.on("agent_start", () => session?.display?.agentRuns(true));
   pi.on("turn_start", () => session?.display?.turnStarts());

@@ -14,6 +14,7 @@ import { runsAs, traitsOf } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "./config.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
+import type { ModelRequests } from "./server/in-flight.ts";
 
 /** For a question about others; nobody waits for it. */
 const QUESTION_MS = 5000;
@@ -47,27 +48,34 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason
 /** What a turn's activity asks while the turn waits; a question that fails has no answer. */
 function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
   const id = runsAs(model);
+  const expectedLoadMs = async (): Promise<number | undefined> => {
+    if (id === undefined) return undefined;
+    const loadTimes = await import("./load-times.ts");
+    return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
+  };
+  const requestsOf = async (busy: string): Promise<ModelRequests | undefined> => {
+    const { requestsInFlight } = await import("./server/in-flight.ts");
+    const limit = AbortSignal.timeout(QUESTION_MS);
+    const { models } = await requestsInFlight(await aiServer.server(stored), limit);
+    return models.find(({ model: name }) => name === busy);
+  };
   return {
-    expectedLoadMs: async () => {
-      if (id === undefined) return undefined;
-      const { expectedLoadMs } = await import("./load-times.ts");
-      return expectedLoadMs(aiServer, await aiServer.server(stored), id).catch(() => undefined);
-    },
-    requestsOf: async (busy) => {
-      const { requestsInFlight } = await import("./server/in-flight.ts");
-      const limit = AbortSignal.timeout(QUESTION_MS);
-      const told = await requestsInFlight(await aiServer.server(stored), limit).catch(() => undefined);
-      return told?.models.find(({ model: name }) => name === busy);
-    },
+    expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
+    requestsOf: (busy) => requestsOf(busy).catch(() => undefined),
   };
 }
 
 /** Keeps how long a load took that a turn has seen. */
-async function noteLoad(aiServer: AiServer, model: Model<Api>, loadMs: number | undefined): Promise<void> {
+async function noteLoad(
+  aiServer: AiServer,
+  model: Model<Api>,
+  stored: Variables | undefined,
+  loadMs: number | undefined,
+): Promise<void> {
   const id = runsAs(model);
   if (loadMs === undefined || id === undefined) return;
   const { rememberLoad } = await import("./load-times.ts");
-  await rememberLoad(aiServer, await aiServer.server(), id, loadMs);
+  await rememberLoad(aiServer, await aiServer.server(stored), id, loadMs);
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
@@ -101,7 +109,7 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
       .then((figures) => {
         const { loadMs } = activity;
         activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
-        return noteLoad(aiServer, model, loadMs);
+        return noteLoad(aiServer, model, options.env, loadMs);
       })
       // To remember is a convenience.
       .catch(() => {});

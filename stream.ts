@@ -15,11 +15,12 @@ import { emptyMessage } from "./empty-message.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
-import { number, record } from "./server/json.ts";
+import { record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { processFault } from "./server/load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
+import { answerFigures } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
@@ -36,6 +37,9 @@ export interface TurnParts {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
+
+/** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
+const BANNER_TAIL = 8192;
 
 const CHAT_PATH = "/v1/chat/completions";
 
@@ -96,6 +100,9 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
+  #askedAt = 0;
+  /** Whether the last that was told is that the model is not ready. */
+  #isHeldUp = false;
 
   constructor(
     parts: TurnParts,
@@ -119,15 +126,7 @@ class Turn {
 
   /** What the answer took. */
   figures(): AnswerFigures {
-    const { input, cacheRead, output } = this.#message.usage;
-    const timings = this.#attempt?.timings;
-    return {
-      promptTokens: input + cacheRead,
-      cachedTokens: cacheRead,
-      promptPerSecond: number(timings?.prompt_per_second),
-      tokens: output,
-      perSecond: number(timings?.predicted_per_second),
-    };
+    return answerFigures(this.#message.usage, this.#attempt?.timings);
   }
 
   /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
@@ -176,6 +175,7 @@ class Turn {
   /** One request. Gives nothing when the message is whole, or the refusal. */
   #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
     const { now, sleep } = this.#parts;
+    this.#askedAt = now();
     this.#attempt = new Attempt({
       server,
       model: this.#model,
@@ -280,19 +280,37 @@ class Turn {
     else if (progress.kind === "generating")
       this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
     else {
-      const place = /Queue position: #?(\d+)/i.exec(progress.text.slice(-200))?.[1];
-      if (place !== undefined)
-        this.#tell((report) => report.waiting({ for: undefined, position: Number(place) }));
+      const position = queuePosition(progress.text);
+      const elapsedMs = this.#parts.now() - this.#askedAt;
+      this.#tell((report) =>
+        position === undefined
+          ? report.loading(elapsedMs, undefined)
+          : report.waiting({ for: undefined, position }),
+      );
     }
   }
 
   #tellState({ own, busy }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
-    if (own === "ready" || own === "unknown" || own === "unreachable") return;
+    if (own === "unknown" || own === "unreachable") return;
+    const wasHeldUp = this.#isHeldUp;
+    this.#isHeldUp = own !== "ready";
+    if (own === "ready") {
+      // It may read the prompt without a word, or be busy with others.
+      if (wasHeldUp) this.#tell((report) => report.connecting());
+      return;
+    }
     this.#tell((report) =>
       busy !== undefined && own !== "starting"
         ? report.waiting({ for: busy, position: undefined })
         : report.loading(elapsedMs, busy),
     );
   }
+}
+
+/** The last place in the queue that llama-swap's banner tells; a number at its very end may not be whole. */
+function queuePosition(banner: string): number | undefined {
+  const places = [...banner.slice(-BANNER_TAIL).matchAll(/Queue position: #?(\d+)\D/gi)];
+  const place = places.at(-1)?.[1];
+  return place === undefined ? undefined : Number(place);
 }

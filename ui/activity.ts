@@ -12,6 +12,10 @@ function rate(perSecond: number): string {
   return `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)} tok/s`;
 }
 
+function timed(what: string, elapsedMs: number): string {
+  return elapsedMs < 1000 ? what : `${what} · ${duration(elapsedMs)}`;
+}
+
 function waitingWords({
   for: model,
   requests,
@@ -26,7 +30,7 @@ function waitingWords({
         : requests === undefined || requests.total === 0
           ? `Waiting for ${model} to go`
           : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
-  return elapsedMs < 1000 ? whom : `${whom} · ${duration(elapsedMs)}`;
+  return timed(whom, elapsedMs);
 }
 
 function loadingWords(
@@ -57,7 +61,7 @@ function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {
 export function activityLine(activity: Activity, modelName: string): string {
   switch (activity.kind) {
     case "connecting":
-      return "Waiting for the server";
+      return timed("Waiting for the server", activity.elapsedMs);
     case "waiting":
       return waitingWords(activity);
     case "loading":

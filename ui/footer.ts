@@ -8,7 +8,7 @@ const INTERVAL_MS = 30_000;
 
 const KEY = "ai-server";
 
-/** What is known of a model's window. */
+/** A model's context as it was read from the running model itself. */
 export type WindowOf = (id: string) => number | undefined;
 
 /** `Qwen3.6-35B ready · 128k`; of several loaded models pi's own first. */
@@ -42,6 +42,7 @@ export class Footer {
   #own: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  #running: readonly RunningModel[] | undefined;
   #ready: string | undefined;
 
   constructor(parts: FooterParts) {
@@ -62,7 +63,8 @@ export class Footer {
     if (this.#isClosed || this.#own === undefined) return;
     const running = await this.#parts.running().catch(() => undefined);
     if (this.#isClosed || this.#own === undefined) return;
-    this.#show(footerLine(running, this.#own, this.#parts.windowOf));
+    this.#running = running;
+    this.showAgain();
     const ready = (running ?? [])
       .filter(({ state }) => state === "ready")
       .map(({ id }) => id)
@@ -72,6 +74,12 @@ export class Footer {
     this.#ready = ready;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.look(), INTERVAL_MS).unref();
+  }
+
+  /** Shows what the last look found, with what is known of the models by now. */
+  showAgain(): void {
+    if (this.#isClosed || this.#own === undefined) return;
+    this.#show(footerLine(this.#running, this.#own, this.#parts.windowOf));
   }
 
   /** Idempotent. */

@@ -7,6 +7,9 @@ import { duration } from "./duration.ts";
 /** Four times a second is as often as figures can be read. */
 const TICK_MS = 250;
 
+/** However many turns begin and end. */
+const LEAST_MS = 100;
+
 const KEY = "ai-server";
 
 export interface IndicatorSettings {
@@ -27,7 +30,9 @@ export class Indicator {
   #timer: NodeJS.Timeout | undefined;
   #isOurs = false;
   #isAgentRunning = false;
+  #isCompacting = false;
   #shown: string | undefined;
+  #shownAt = Number.NEGATIVE_INFINITY;
   #isWidgetShown = false;
   #quoted: { turn: TurnActivity; quote: string; since: number } | undefined;
 
@@ -56,14 +61,21 @@ export class Indicator {
     this.#quietly(() => (isOurs ? this.#ui.setWorkingMessage("") : this.#ui.setWorkingMessage()));
   }
 
-  /** pi shows the working line while its agent runs, and not while it compacts. */
+  /** pi shows the working line while its agent runs. */
   set isAgentRunning(isRunning: boolean) {
     this.#isAgentRunning = isRunning;
     this.#tick();
   }
 
+  /** While it compacts, pi shows a line of its own in the working line's place, also within its agent's run. */
+  set isCompacting(isCompacting: boolean) {
+    this.#isCompacting = isCompacting;
+    this.#tick();
+  }
+
   /** pi sets its own message anew with each turn of its agent. */
   turnStarts(): void {
+    this.#isCompacting = false;
     if (!this.#isOurs) return;
     this.#shown = undefined;
     this.#quietly(() => this.#ui.setWorkingMessage(""));
@@ -81,16 +93,17 @@ export class Indicator {
   }
 
   #follow(): void {
-    const isBusy = this.#activities.front(this.#sessionId) !== undefined;
-    if (isBusy && this.#timer === undefined) this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    if (!isBusy) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
-      this.#hideWidget();
-      if (this.#isOurs && this.#shown !== undefined) this.#quietly(() => this.#ui.setWorkingMessage(""));
-      this.#shown = undefined;
-    }
-    this.#tick();
+    if (this.#activities.front(this.#sessionId) === undefined) return this.#rest();
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS).unref();
+    if (this.#now() - this.#shownAt >= LEAST_MS) this.#tick();
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#hideWidget();
+    if (this.#isOurs && this.#shown !== undefined) this.#quietly(() => this.#ui.setWorkingMessage(""));
+    this.#shown = undefined;
   }
 
   #tick(): void {
@@ -98,10 +111,10 @@ export class Indicator {
     if (front === undefined) return;
     const { turn, others } = front;
     const line = this.#quotedLine(turn, turnLine(turn.look(), turn.subject.name, others));
-    // pi's working line is not shown outside of its agent's run, as while it compacts.
-    const isWidget = !this.#isAgentRunning || !this.#isOurs;
+    const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
     if (line === this.#shown && isWidget === this.#isWidgetShown) return;
     this.#shown = line;
+    this.#shownAt = this.#now();
     if (isWidget) {
       this.#isWidgetShown = true;
       this.#quietly(() => this.#ui.setWidget(KEY, [line]));
