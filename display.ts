@@ -12,6 +12,7 @@ import { duration } from "./ui/duration.ts";
 import { Footer } from "./ui/footer.ts";
 import { Indicator } from "./ui/indicator.ts";
 import { QUOTES, readQuotes } from "./ui/quotes.ts";
+import type { Timer } from "./ui/timer.ts";
 
 /** For a look that nobody asked for. */
 const LOOK_MS = 5000;
@@ -30,6 +31,7 @@ export interface DisplayParts {
   agentDir: string;
   /** Other models are ready than before. */
   onReadyChanged(): void;
+  timer: Timer;
 }
 
 export class Display {
@@ -41,12 +43,13 @@ export class Display {
   constructor(parts: DisplayParts, indicator: Indicator | undefined) {
     this.#parts = parts;
     this.#indicator = indicator;
-    const { ctx, aiServer, onReadyChanged } = parts;
+    const { ctx, aiServer, onReadyChanged, timer } = parts;
     this.#footer = new Footer({
       ui: ctx.ui,
       running: () => this.#running(),
       onReadyChanged,
       windowOf: (id) => liveWindow(aiServer, id),
+      timer,
     });
   }
 
@@ -113,7 +116,7 @@ export async function openDisplay(parts: DisplayParts): Promise<Display> {
   const own = mode === "quotes" && quotesFile !== undefined ? await readQuotes(quotesFile) : [];
   const quotes = own.length > 0 ? own : QUOTES;
   const sessionId = ctx.sessionManager.getSessionId();
-  return new Display(parts, new Indicator(ctx.ui, activities, { mode, quotes }, sessionId, Date.now));
+  return new Display(parts, new Indicator(ctx.ui, activities, { mode, quotes }, sessionId, parts.timer));
 }
 
 function readSettings({ ctx }: DisplayParts, env: Variables, agentDir: string) {

@@ -91,12 +91,16 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
 
   const showWork = async (current: Session): Promise<void> => {
-    const { openDisplay } = await import("./display.ts");
     const { ctx } = current;
+    // At once: a first turn may begin before the rest is loaded.
+    if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
+      ctx.ui.setWorkingMessage("");
+    const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
     };
-    const parts = { ctx, aiServer, activities, env: process.env, agentDir: agentDir(), onReadyChanged };
+    const env = process.env;
+    const parts = { ctx, aiServer, activities, env, agentDir: agentDir(), onReadyChanged, timer: TIMER };
     const display = await openDisplay(parts);
     if (current !== session) return display.close();
     current.display = display;

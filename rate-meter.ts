@@ -21,7 +21,7 @@ export class RateMeter {
     if (last !== undefined && (at <= last.at || count < last.count)) return;
     this.#samples.push({ at, count });
     // One sample at or before the window's beginning stays, so that the window is whole.
-    while ((this.#samples[1]?.at ?? at) <= at - WINDOW_MS) this.#samples.shift();
+    while (this.#samples[1] !== undefined && this.#samples[1].at <= at - WINDOW_MS) this.#samples.shift();
   }
 
   /**

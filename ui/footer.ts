@@ -2,6 +2,7 @@
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { shortTokens } from "../catalog.ts";
 import type { RunningModel } from "../server/models.ts";
+import type { Timer } from "./timer.ts";
 
 /** An idle session asks no more often. */
 const INTERVAL_MS = 30_000;
@@ -34,13 +35,14 @@ export interface FooterParts {
   /** Called when other models are ready than at the last look. */
   onReadyChanged(): void;
   windowOf: WindowOf;
+  timer: Timer;
 }
 
 /** Looks now and then, as long as pi's model is one of the server's. */
 export class Footer {
   readonly #parts: FooterParts;
   #own: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #stopLooking: (() => void) | undefined;
   #isClosed = false;
   #running: readonly RunningModel[] | undefined;
   #ready: string | undefined;
@@ -52,14 +54,14 @@ export class Footer {
   /** @param own the id under which the server runs pi's model; undefined while another provider's is selected */
   select(own: string | undefined): void {
     this.#own = own;
-    clearTimeout(this.#timer);
+    this.#stopLooking?.();
     if (own === undefined) this.#show(undefined);
     else void this.look();
   }
 
   /** Looks at once. Never rejects. */
   async look(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#stopLooking?.();
     if (this.#isClosed || this.#own === undefined) return;
     const running = await this.#parts.running().catch(() => undefined);
     if (this.#isClosed || this.#own === undefined) return;
@@ -72,8 +74,8 @@ export class Footer {
       .join("\n");
     if (this.#ready !== undefined && ready !== this.#ready) this.#parts.onReadyChanged();
     this.#ready = ready;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.look(), INTERVAL_MS).unref();
+    this.#stopLooking?.();
+    this.#stopLooking = this.#parts.timer.every(INTERVAL_MS, () => void this.look());
   }
 
   /** Shows what the last look found, with what is known of the models by now. */
@@ -85,7 +87,7 @@ export class Footer {
   /** Idempotent. */
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#stopLooking?.();
     this.#show(undefined);
   }
 

@@ -3,6 +3,7 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities, TurnActivity } from "../activity.ts";
 import { turnLine } from "./activity.ts";
 import { duration } from "./duration.ts";
+import type { Timer } from "./timer.ts";
 
 /** Four times a second is as often as figures can be read. */
 const TICK_MS = 250;
@@ -25,9 +26,9 @@ export class Indicator {
   readonly #activities: Activities;
   readonly #settings: IndicatorSettings;
   readonly #sessionId: string | undefined;
-  readonly #now: () => number;
+  readonly #timer: Timer;
   readonly #stopListening: () => void;
-  #timer: NodeJS.Timeout | undefined;
+  #stopTicking: (() => void) | undefined;
   #isOurs = false;
   #isAgentRunning = false;
   #isCompacting = false;
@@ -41,13 +42,13 @@ export class Indicator {
     activities: Activities,
     settings: IndicatorSettings,
     sessionId: string | undefined,
-    now: () => number,
+    timer: Timer,
   ) {
     this.#ui = ui;
     this.#activities = activities;
     this.#settings = settings;
     this.#sessionId = sessionId;
-    this.#now = now;
+    this.#timer = timer;
     this.#stopListening = activities.onChange(() => this.#follow());
     this.#follow();
   }
@@ -85,25 +86,31 @@ export class Indicator {
   /** Gives pi its own line back. Idempotent. */
   close(): void {
     this.#stopListening();
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#endTicks();
     this.#hideWidget();
     if (this.#isOurs) this.#quietly(() => this.#ui.setWorkingMessage());
     this.#isOurs = false;
   }
 
   #follow(): void {
-    if (this.#activities.front(this.#sessionId) === undefined) return this.#rest();
-    this.#timer ??= setInterval(() => this.#tick(), TICK_MS).unref();
-    if (this.#now() - this.#shownAt >= LEAST_MS) this.#tick();
+    if (this.#activities.front(this.#sessionId) === undefined) {
+      this.#rest();
+      return;
+    }
+    this.#stopTicking ??= this.#timer.every(TICK_MS, () => this.#tick());
+    if (this.#timer.now() - this.#shownAt >= LEAST_MS) this.#tick();
   }
 
   #rest(): void {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
+    this.#endTicks();
     this.#hideWidget();
     if (this.#isOurs && this.#shown !== undefined) this.#quietly(() => this.#ui.setWorkingMessage(""));
     this.#shown = undefined;
+  }
+
+  #endTicks(): void {
+    this.#stopTicking?.();
+    this.#stopTicking = undefined;
   }
 
   #tick(): void {
@@ -114,7 +121,7 @@ export class Indicator {
     const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
     if (line === this.#shown && isWidget === this.#isWidgetShown) return;
     this.#shown = line;
-    this.#shownAt = this.#now();
+    this.#shownAt = this.#timer.now();
     if (isWidget) {
       this.#isWidgetShown = true;
       this.#quietly(() => this.#ui.setWidget(KEY, [line]));
@@ -129,10 +136,10 @@ export class Indicator {
     if (mode !== "quotes") return line;
     if (this.#quoted?.turn !== turn) {
       const quote = quotes[Math.floor(Math.random() * quotes.length)] ?? "";
-      this.#quoted = { turn, quote, since: this.#now() };
+      this.#quoted = { turn, quote, since: this.#timer.now() };
     }
     const { quote, since } = this.#quoted;
-    return `⚙ ${quote} · ${duration(this.#now() - since)} · ${line}`;
+    return `⚙ ${quote} · ${duration(this.#timer.now() - since)} · ${line}`;
   }
 
   #hideWidget(): void {
@@ -146,8 +153,7 @@ export class Indicator {
     try {
       act();
     } catch {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
+      this.#endTicks();
     }
   }
 }

@@ -1,3 +1,4 @@
+import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { cleanText } from "../server/errors.ts";
 
@@ -17,8 +18,10 @@ export const QUOTES: readonly string[] = [
 /** The lines of a file that are quotes: neither empty nor comments. None where it cannot be read. */
 export async function readQuotes(path: string): Promise<string[]> {
   try {
-    const file = await open(path, "r");
+    // A pipe that nobody writes to would be opened for ever.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
+      if (!(await file.stat()).isFile()) return [];
       const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0);
       return buffer
         .toString("utf8", 0, bytesRead)

@@ -32,7 +32,8 @@ const loading = (more: Partial<Loading>): Loading => ({
 });
 
 test.each<[Activity, string]>([
-  [{ kind: "connecting" }, "Waiting for the server"],
+  [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
+  [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
   [waiting({ for: "other" }), "Waiting for other to go"],
   [waiting({ for: "other", requests: requests(0) }), "Waiting for other to go"],
   [waiting({ for: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
@@ -64,6 +65,8 @@ test.each<[Activity, string]>([
 });
 
 test("other turns are counted", () => {
-  expect(turnLine({ kind: "connecting" }, "Qwen", 0)).toBe("Waiting for the server");
-  expect(turnLine({ kind: "connecting" }, "Qwen", 2)).toBe("Waiting for the server · and 2 more");
+  expect(turnLine({ kind: "connecting", elapsedMs: 0 }, "Qwen", 0)).toBe("Waiting for the server");
+  expect(turnLine({ kind: "connecting", elapsedMs: 0 }, "Qwen", 2)).toBe(
+    "Waiting for the server · and 2 more",
+  );
 });
