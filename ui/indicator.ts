@@ -79,6 +79,7 @@ export class Indicator {
     this.#isCompacting = false;
     if (!this.#isOurs) return;
     this.#shown = undefined;
+    this.#shownAt = Number.NEGATIVE_INFINITY;
     this.#quietly(() => this.#ui.setWorkingMessage(""));
     this.#tick();
   }
@@ -98,7 +99,7 @@ export class Indicator {
       return;
     }
     this.#stopTicking ??= this.#timer.every(TICK_MS, () => this.#tick());
-    if (this.#timer.now() - this.#shownAt >= LEAST_MS) this.#tick();
+    this.#tick();
   }
 
   #rest(): void {
@@ -115,7 +116,7 @@ export class Indicator {
 
   #tick(): void {
     const front = this.#activities.front(this.#sessionId);
-    if (front === undefined) return;
+    if (front === undefined || this.#timer.now() - this.#shownAt < LEAST_MS) return;
     const { turn, others } = front;
     const line = this.#quotedLine(turn, turnLine(turn.look(), turn.subject.name, others));
     const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
