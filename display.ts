@@ -10,7 +10,7 @@ import { sentenceOf } from "./server/errors.ts";
 import { runningNow } from "./server/running-now.ts";
 import { duration } from "./ui/duration.ts";
 import { Footer } from "./ui/footer.ts";
-import { Indicator } from "./ui/indicator.ts";
+import { Indicator, type IndicatorSettings } from "./ui/indicator.ts";
 import { QUOTES, readQuotes } from "./ui/quotes.ts";
 import type { Timer } from "./ui/timer.ts";
 
@@ -40,10 +40,10 @@ export class Display {
   readonly #footer: Footer;
   #own: string | undefined;
 
-  constructor(parts: DisplayParts, indicator: Indicator | undefined) {
+  /** @param looks undefined where the working line is left to pi */
+  constructor(parts: DisplayParts, looks: Pick<IndicatorSettings, "mode" | "quotes"> | undefined) {
     this.#parts = parts;
-    this.#indicator = indicator;
-    const { ctx, aiServer, onReadyChanged, timer } = parts;
+    const { ctx, aiServer, activities, onReadyChanged, timer } = parts;
     this.#footer = new Footer({
       ui: ctx.ui,
       running: () => this.#running(),
@@ -51,6 +51,10 @@ export class Display {
       windowOf: (id) => liveWindow(aiServer, id),
       timer,
     });
+    if (looks === undefined) return;
+    const settings = { ...looks, onHeldUp: () => this.#footer.forget() };
+    const sessionId = ctx.sessionManager.getSessionId();
+    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, timer);
   }
 
   /** pi's model at this moment. */
@@ -67,7 +71,8 @@ export class Display {
 
   agentRuns(isRunning: boolean): void {
     if (this.#indicator) this.#indicator.isAgentRunning = isRunning;
-    if (!isRunning && !isOffline(this.#parts.env)) void this.#footer.look();
+    if (isRunning) this.#footer.turnBegins();
+    else if (!isOffline(this.#parts.env)) void this.#footer.look();
   }
 
   compacts(isCompacting: boolean): void {
@@ -110,16 +115,13 @@ export class Display {
 
 /** Opens what a session in the terminal shows. */
 export async function openDisplay(parts: DisplayParts): Promise<Display> {
-  const { ctx, activities, env, agentDir } = parts;
-  const { mode, quotesFile } = readSettings(parts, env, agentDir);
+  const { mode, quotesFile } = readSettings(parts);
   if (mode === "off") return new Display(parts, undefined);
   const own = mode === "quotes" && quotesFile !== undefined ? await readQuotes(quotesFile) : [];
-  const quotes = own.length > 0 ? own : QUOTES;
-  const sessionId = ctx.sessionManager.getSessionId();
-  return new Display(parts, new Indicator(ctx.ui, activities, { mode, quotes }, sessionId, parts.timer));
+  return new Display(parts, { mode, quotes: own.length > 0 ? own : QUOTES });
 }
 
-function readSettings({ ctx }: DisplayParts, env: Variables, agentDir: string) {
+function readSettings({ ctx, env, agentDir }: DisplayParts) {
   try {
     return readIndicator(env, agentDir);
   } catch (error) {

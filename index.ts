@@ -34,7 +34,9 @@ interface Session {
   knowsProblem: boolean;
   /** Models whose live facts were asked for after a turn. */
   asked: Set<string>;
-  /** What it shows besides answers; in the terminal alone, and only once it is loaded. */
+  /** Whether what it shows besides answers is, or is going to be, open. */
+  isShowing: boolean;
+  /** In the terminal alone, and only once it is loaded. */
   display: Display | undefined;
 }
 
@@ -92,9 +94,13 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const showWork = async (current: Session): Promise<void> => {
     const { ctx } = current;
+    if (current.isShowing || ctx.mode !== "tui") return;
+    current.isShowing = true;
     // At once: a first turn may begin before the rest is loaded.
     if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
       ctx.ui.setWorkingMessage("");
+    // After a reload pi hands over what /login stored only when the session has started.
+    if (!aiServer.isUsed) await aiServer.started();
     const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
@@ -150,12 +156,13 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
+      isShowing: false,
       display: undefined,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
+    if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
     if (!aiServer.isUsed) return;
-    if (ctx.mode === "tui") showWork(current).catch(() => {});
     const begin = async (): Promise<void> => {
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
@@ -171,6 +178,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
+    if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {
       await tellOfModel(current, model);

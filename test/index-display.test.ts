@@ -44,19 +44,33 @@ interface Place {
 }
 
 /** A session that has started on the model `a`, or on another provider's. */
-async function session(mode: ExtensionContext["mode"], provider = "ai-server"): Promise<Place> {
+async function session(
+  mode: ExtensionContext["mode"],
+  provider = "ai-server",
+  isReload = false,
+): Promise<Place> {
   const sim = await kept(startSim({ config: CONFIG }));
   setEnv({ AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir });
   const pi = new FakePi();
   extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   await pi.refresh({ allowNetwork: true });
+  const store = pi.store;
   const [model] = pi.provider.getModels() as Model<Api>[];
   if (model === undefined) throw new Error("no model");
   const terminal = new FakeTerminal();
   terminal.model = { ...model, provider };
   const ctx = terminal.context(mode);
   await pi.emit("session_start", ctx);
+  if (isReload) {
+    await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
+    await pi.emit("session_shutdown", ctx);
+    extension(pi.api);
+    pi.store = store;
+    // pi refreshes in the background of its reload.
+    await pi.emit("session_start", ctx);
+    await pi.refresh();
+  }
   const turn = (text: string): Promise<unknown> => {
     const context = { messages: [{ role: "user", content: text, timestamp: 0 }] };
     const options = { sessionId: "session" };
@@ -84,6 +98,25 @@ describe("in the terminal", () => {
     await expect.poll(() => terminal.statuses.at(-1)).toMatch(/^a ready/);
     await pi.emit("session_shutdown", ctx);
     expect([terminal.messages.at(-1), terminal.statuses.at(-1)]).toEqual([undefined, undefined]);
+  });
+
+  test("after a reload it is all there again, though the session starts before the models are handed over", async () => {
+    const { pi, terminal, ctx, turn } = await session("tui", "ai-server", true);
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    expect(terminal.messages.slice(-3)).toEqual([undefined, "", ""]);
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await turn("sim: tokens 60");
+    expect(terminal.messages.filter(Boolean).at(-1)).toMatch(/^\d+ tokens?$/);
+  });
+
+  test("a session that begins on another provider's model shows it once one of ours is selected", async () => {
+    const { pi, terminal, ctx } = await session("tui", "other");
+    terminal.statuses.length = 0;
+    terminal.model = { ...terminal.model, provider: "ai-server" };
+    await pi.emit("model_select", ctx, { model: terminal.model });
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    expect(terminal.messages.at(-1)).toBe("");
   });
 
   test("compaction is told in a widget", async () => {

@@ -78,6 +78,19 @@ export class Footer {
     this.#stopLooking = this.#parts.timer.every(INTERVAL_MS, () => void this.look());
   }
 
+  /** A turn begins: it loads what was not ready at the last look, so that this is no longer shown. */
+  turnBegins(): void {
+    if (this.#running?.some(({ id, state }) => id === this.#own && state === "ready")) return;
+    this.forget();
+  }
+
+  /** What the last look found does not hold any more. */
+  forget(): void {
+    if (this.#isClosed || this.#own === undefined || this.#running === undefined) return;
+    this.#running = undefined;
+    this.#show(undefined);
+  }
+
   /** Shows what the last look found, with what is known of the models by now. */
   showAgain(): void {
     if (this.#isClosed || this.#own === undefined) return;

@@ -18,6 +18,8 @@ export interface IndicatorSettings {
   mode: "activity" | "quotes";
   /** For `quotes`; not empty. */
   quotes: readonly string[];
+  /** Called, maybe often, while the turn in front waits for its model. */
+  onHeldUp(): void;
 }
 
 /** Shows what the turn in front of the user does. Lives as long as a session in the terminal. */
@@ -118,7 +120,9 @@ export class Indicator {
     const front = this.#activities.front(this.#sessionId);
     if (front === undefined || this.#timer.now() - this.#shownAt < LEAST_MS) return;
     const { turn, others } = front;
-    const line = this.#quotedLine(turn, turnLine(turn.look(), turn.subject.name, others));
+    const activity = turn.look();
+    if (activity.kind === "waiting" || activity.kind === "loading") this.#settings.onHeldUp();
+    const line = this.#quotedLine(turn, turnLine(activity, turn.subject.name, others));
     const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
     if (line === this.#shown && isWidget === this.#isWidgetShown) return;
     this.#shown = line;

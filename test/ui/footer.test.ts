@@ -106,6 +106,24 @@ describe("the footer", () => {
     expect(terminal.statuses.at(-1)).toBe("own ready · 8k");
   });
 
+  test("does not keep up, while a turn loads the model, that it is not loaded", async () => {
+    const { terminal, server, footer } = open([]);
+    footer.turnBegins();
+    footer.select("own");
+    await settled();
+    footer.turnBegins();
+    footer.showAgain();
+    expect(terminal.statuses).toEqual(["no model loaded", undefined, undefined]);
+    footer.forget();
+    expect(terminal.statuses).toHaveLength(3);
+    server.running = [runs("own")];
+    await footer.look();
+    footer.turnBegins();
+    expect(terminal.statuses.at(-1)).toBe("own ready · 4k");
+    footer.forget();
+    expect(terminal.statuses.at(-1)).toBeUndefined();
+  });
+
   test("shows nothing where the server does not answer, and looks again", async () => {
     const { terminal, server, footer, timer } = open(new Error("down"));
     footer.select("own");

@@ -4,7 +4,7 @@ import { Indicator, type IndicatorSettings } from "../../ui/indicator.ts";
 import { FakeTerminal } from "../fake-terminal.ts";
 import { FakeTimer } from "./fake-timer.ts";
 
-const ACTIVITY: IndicatorSettings = { mode: "activity", quotes: [] };
+const ACTIVITY: IndicatorSettings = { mode: "activity", quotes: [], onHeldUp: () => {} };
 
 /** A session whose agent runs on a model of ours. */
 function open(settings: IndicatorSettings = ACTIVITY) {
@@ -102,6 +102,27 @@ describe("the working line", () => {
   });
 });
 
+test("it is told while the turn in front waits for its model, and only then", () => {
+  let told = 0;
+  const { begin, timer } = open({
+    ...ACTIVITY,
+    onHeldUp: () => {
+      told += 1;
+    },
+  });
+  const turn = begin();
+  timer.advance(2000);
+  expect(told).toBe(0);
+  turn.waiting({ for: "other", position: undefined });
+  timer.advance(500);
+  turn.loading(0, undefined);
+  timer.advance(500);
+  expect(told).toBe(4);
+  turn.generating(() => 1);
+  timer.advance(2000);
+  expect(told).toBe(4);
+});
+
 describe("the widget", () => {
   test("says it while pi compacts, outside of its agent's run and within", () => {
     const { terminal, indicator, begin, activities, timer } = open();
@@ -144,7 +165,11 @@ describe("the widget", () => {
 });
 
 test("a quote stays for a turn, with its time and the activity behind it", () => {
-  const { terminal, begin, timer, activities } = open({ mode: "quotes", quotes: ["Panta rhei"] });
+  const { terminal, begin, timer, activities } = open({
+    ...ACTIVITY,
+    mode: "quotes",
+    quotes: ["Panta rhei"],
+  });
   const turn = begin();
   turn.generating(() => 4);
   timer.advance(2000);
