@@ -87,6 +87,8 @@ export interface TurnSubject {
   readonly sessionId: string | undefined;
   /** Whether it has answered before, so that it was loaded then. */
   readonly hasAnswered: boolean;
+  /** The model that was seen in its place since then. */
+  readonly instead?: string | undefined;
 }
 
 /** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
@@ -175,7 +177,8 @@ export class TurnActivity implements TurnReport {
       }
       case "loading": {
         this.#askForLoad();
-        const again = this.subject.hasAnswered ? { instead: this.#instead } : undefined;
+        const { hasAnswered, instead } = this.subject;
+        const again = hasAnswered ? { instead: this.#instead ?? instead } : undefined;
         return { kind: "loading", elapsedMs: now - state.since, expectedMs: this.#expectedLoadMs, again };
       }
       case "prompt":
@@ -224,6 +227,7 @@ export class Activities {
   readonly #ended: TurnFigures[] = [];
   readonly #answered = new Set<string>();
   readonly #listeners = new Set<() => void>();
+  #ready: readonly string[] = [];
 
   /** Called when a turn begins or ends. @returns takes the listener away */
   onChange(listener: () => void): () => void {
@@ -242,6 +246,7 @@ export class Activities {
     if (figures !== undefined) {
       this.#ended.push(figures);
       this.#answered.add(turn.subject.id);
+      this.#ready = [];
     }
     if (this.#ended.length > KEPT_FIGURES) this.#ended.shift();
     this.#tell();
@@ -258,6 +263,16 @@ export class Activities {
   /** Whether a model has answered since pi's start. */
   hasAnswered(id: string): boolean {
     return this.#answered.has(id);
+  }
+
+  /** @param ids of the models that were seen ready between turns */
+  seeReady(ids: readonly string[]): void {
+    this.#ready = ids;
+  }
+
+  /** A model that was seen ready since the last answer, where the one with this id was not. */
+  seenInsteadOf(id: string): string | undefined {
+    return this.#ready.includes(id) ? undefined : this.#ready[0];
   }
 
   /** The figures of the last turns, the latest last. */

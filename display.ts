@@ -47,6 +47,7 @@ export class Display {
     this.#footer = new Footer({
       ui: ctx.ui,
       running: () => this.#running(),
+      onLook: (ready) => activities.seeReady(ready),
       onReadyChanged,
       windowOf: (id) => liveWindow(aiServer, id),
       timer,

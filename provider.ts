@@ -88,7 +88,9 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
     const stream = createAssistantMessageEventStream();
     const { id, name } = model;
     const questions = questionsOf(aiServer, model, options.env);
-    const subject = { id, name, sessionId: options.sessionId, hasAnswered: activities.hasAnswered(id) };
+    const instead = activities.seenInsteadOf(runsAs(model) ?? id);
+    const hasAnswered = activities.hasAnswered(id);
+    const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead };
     const activity = new TurnActivity(subject, questions, Date.now);
     activities.begin(activity);
     const parts = {

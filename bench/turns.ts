@@ -70,6 +70,7 @@ export function checkCharacters(characters: number, modelId: string): void {
 
 /** The extension's provider without pi's registry around it. */
 export class ExtensionTurns {
+  readonly activities = new Activities();
   readonly #aiServer: AiServer;
   readonly #provider: Provider;
   readonly #url: string;
@@ -83,7 +84,7 @@ export class ExtensionTurns {
       now: Date.now,
       onChanged: () => {},
     });
-    this.#provider = createProvider(this.#aiServer, new Activities());
+    this.#provider = createProvider(this.#aiServer, this.activities);
   }
 
   async turn(

@@ -5,6 +5,7 @@ import {
   TurnActivity,
   type TurnFigures,
   type TurnQuestions,
+  type TurnSubject,
 } from "../activity.ts";
 import { turnLine } from "../ui/activity.ts";
 import { integer, pick, type Random, seeded } from "./random.ts";
@@ -12,7 +13,7 @@ import { integer, pick, type Random, seeded } from "./random.ts";
 const requests = (model: string, total: number) => ({ model, total, longestMs: undefined, clients: [] });
 
 /** A turn on a clock that stands still until it is moved. */
-function begun(subject: { hasAnswered?: boolean; id?: string; sessionId?: string } = {}) {
+function begun(subject: Partial<TurnSubject> = {}) {
   const clock = { at: 1_800_000_000_000 };
   const asked: string[] = [];
   const questions: TurnQuestions = {
@@ -25,8 +26,8 @@ function begun(subject: { hasAnswered?: boolean; id?: string; sessionId?: string
       return requests(model, asked.length);
     },
   };
-  const { id = "m", sessionId, hasAnswered = false } = subject;
-  const turn = new TurnActivity({ id, name: "M", sessionId, hasAnswered }, questions, () => clock.at);
+  const whole = { id: "m", name: "M", sessionId: undefined, hasAnswered: false, ...subject };
+  const turn = new TurnActivity(whole, questions, () => clock.at);
   /** What is seen after this time, once what was asked has been answered. */
   const lookAfter = async (ms: number): Promise<Activity> => {
     clock.at += ms;
@@ -268,6 +269,19 @@ describe("the turns under way", () => {
     }
     expect(activities.figures).toHaveLength(20);
     expect(activities.figures[0]?.model).toBe("m7");
+  });
+
+  test("begin with what was seen in a model's place since the last answer", async () => {
+    const activities = new Activities();
+    expect(activities.seenInsteadOf("m")).toBeUndefined();
+    activities.seeReady(["other", "third"]);
+    expect([activities.seenInsteadOf("m"), activities.seenInsteadOf("third")]).toEqual(["other", undefined]);
+    const { turn, lookAfter } = begun({ hasAnswered: true, instead: activities.seenInsteadOf("m") });
+    activities.begin(turn);
+    turn.loading(1000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+    activities.end(turn, figures("m"));
+    expect(activities.seenInsteadOf("m")).toBeUndefined();
   });
 
   test("are told of until the listener is taken away, and one that throws harms nobody", () => {

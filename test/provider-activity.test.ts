@@ -88,6 +88,13 @@ test("a turn that waits for another model says for whom, and is loaded again aft
   await other;
   expect(await seen("a", "loading")).toMatchObject({ again: { instead: "b" } });
   await again;
+  // What is seen between two turns counts as well.
+  activities.seeReady(["banner"]);
+  await turn("b", "sim: tokens 3");
+  activities.seeReady(["b"]);
+  const third = turn("a", "sim: tokens 3");
+  expect(await seen("a", "loading")).toMatchObject({ again: { instead: "b" } });
+  await third;
 });
 
 test("behind llama-swap's banner the load is told as one", async () => {

@@ -32,6 +32,8 @@ export interface FooterParts {
   ui: Pick<ExtensionContext["ui"], "setStatus">;
   /** What runs; undefined where the server does not tell. */
   running(): Promise<readonly RunningModel[] | undefined>;
+  /** Called after a look, with the ids of the models that are ready. */
+  onLook(ready: readonly string[]): void;
   /** Called when other models are ready than at the last look. */
   onReadyChanged(): void;
   windowOf: WindowOf;
@@ -67,11 +69,9 @@ export class Footer {
     if (this.#isClosed || this.#own === undefined) return;
     this.#running = running;
     this.showAgain();
-    const ready = (running ?? [])
-      .filter(({ state }) => state === "ready")
-      .map(({ id }) => id)
-      .sort()
-      .join("\n");
+    const ids = (running ?? []).filter(({ state }) => state === "ready").map(({ id }) => id);
+    this.#parts.onLook(ids);
+    const ready = ids.toSorted().join("\n");
     if (this.#ready !== undefined && ready !== this.#ready) this.#parts.onReadyChanged();
     this.#ready = ready;
     this.#stopLooking?.();

@@ -27,7 +27,7 @@ test.each<[string, RunningModel[] | undefined, string | undefined]>([
 function open(running: RunningModel[] | Error = [runs("own")]) {
   const terminal = new FakeTerminal();
   const timer = new FakeTimer();
-  const server = { running, looks: 0, changes: 0, window: 4096 };
+  const server = { running, looks: 0, changes: 0, window: 4096, seen: [] as (readonly string[])[] };
   const footer = new Footer({
     ui: terminal.ui,
     running: async () => {
@@ -35,6 +35,7 @@ function open(running: RunningModel[] | Error = [runs("own")]) {
       if (server.running instanceof Error) throw server.running;
       return server.running;
     },
+    onLook: (ready) => server.seen.push(ready),
     onReadyChanged: () => {
       server.changes += 1;
     },
@@ -101,6 +102,7 @@ describe("the footer", () => {
     expect(server.changes).toBe(1);
     await footer.look();
     expect(server.changes).toBe(1);
+    expect(server.seen).toEqual([[], [], ["own"], ["own"]]);
     server.window = 8192;
     footer.showAgain();
     expect(terminal.statuses.at(-1)).toBe("own ready · 8k");
