@@ -1,8 +1,5 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `commands/`. */
-import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import type { AiServer } from "./ai-server.ts";
 import type { Call } from "./commands/call.ts";
-import type { SelectModel } from "./commands/panel.ts";
 import { sentenceOf } from "./server/errors.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
@@ -11,6 +8,7 @@ type Run = (call: Call) => Promise<void>;
 
 /** Each is read when it is first used. */
 const COMMANDS = {
+  "ai-server": async () => (await import("./commands/panel.ts")).panel,
   "ai-server-status": async () => (await import("./commands/status.ts")).status,
   "ai-server-refresh": async () => (await import("./commands/status.ts")).refresh,
   "ai-server-load": async () => (await import("./commands/load.ts")).load,
@@ -20,53 +18,18 @@ const COMMANDS = {
   "ai-server-restart": async () => (await import("./commands/restart.ts")).restart,
   "ai-server-rollback": async () => (await import("./commands/rollback.ts")).rollback,
   "ai-server-logs": async () => (await import("./commands/logs.ts")).logs,
+  "ai-server-last": async () => (await import("./commands/last.ts")).last,
 } as const satisfies Record<string, () => Promise<Run>>;
 
 export type CommandName = keyof typeof COMMANDS;
 
-/**
- * Runs a command. Its faults are shown as sentences and never thrown.
- *
- * @param argument what stands behind the command's name
- * @param ended the session's end
- */
-export async function runCommand(
-  name: CommandName,
-  aiServer: AiServer,
-  ctx: ExtensionCommandContext,
-  argument: string,
-  ended: AbortSignal,
-): Promise<void> {
-  await guarded(aiServer, ctx, argument, ended, async (call) => (await COMMANDS[name]())(call));
-}
-
-/**
- * Runs `/ai-server`, the panel.
- *
- * @param selectModel makes a model pi's own
- */
-export async function runPanel(
-  aiServer: AiServer,
-  ctx: ExtensionCommandContext,
-  argument: string,
-  ended: AbortSignal,
-  selectModel: SelectModel,
-): Promise<void> {
-  await guarded(aiServer, ctx, argument, ended, async (call) =>
-    (await import("./commands/panel.ts")).panel(call, selectModel),
-  );
-}
-
-async function guarded(
-  aiServer: AiServer,
-  ctx: ExtensionCommandContext,
-  argument: string,
-  ended: AbortSignal,
-  run: Run,
-): Promise<void> {
+/** Runs a command. Its faults are shown as sentences and never thrown. */
+export async function runCommand(name: CommandName, use: Omit<Call, "waiting">): Promise<void> {
+  const { ctx, ended, aiServer } = use;
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
-      await run({ aiServer, ctx, argument, ended, waiting });
+      const run = await COMMANDS[name]();
+      await run({ ...use, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.
       if (!waiting.signal.aborted) await showFault(ctx, error);
@@ -76,7 +39,7 @@ async function guarded(
 }
 
 /** What a program of the server's wrote may stand in it. */
-async function showFault(ctx: ExtensionCommandContext, error: unknown): Promise<void> {
+async function showFault(ctx: Call["ctx"], error: unknown): Promise<void> {
   const { maskText } = await import("./server/masking.ts");
   show(ctx, maskText(sentenceOf(error), "log"), "error");
 }

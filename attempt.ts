@@ -10,7 +10,7 @@ import { brokenStream, Decoder, type Progress } from "./decoder.ts";
 import { codeOf, ServerError } from "./server/errors.ts";
 import { streamFault } from "./server/faults.ts";
 import { type HttpResponse, readText } from "./server/http.ts";
-import { record } from "./server/json.ts";
+import { type JsonRecord, record } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
 import { isAboutLoading, type Refusal } from "./server/refusal.ts";
 import { type SilentState, watchSilence } from "./server/silence.ts";
@@ -80,6 +80,16 @@ export class Attempt {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#decoder?.hasContent ?? false;
+  }
+
+  /** Pieces of content that came: about one token each. */
+  get deltas(): number {
+    return this.#decoder?.deltas ?? 0;
+  }
+
+  /** llama-server's own measurements, once they came. */
+  get timings(): JsonRecord | undefined {
+    return this.#decoder?.timings;
   }
 
   /** Closes the blocks of an answer that failed. */

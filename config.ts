@@ -26,6 +26,7 @@ export const DEFAULTS = {
   AI_SERVER_SSH_MODE: "direct",
   AI_SERVER_SSH_TIMEOUT_MS: 10_000,
   AI_SERVER_RESTART_TIMEOUT_MS: 60_000,
+  AI_SERVER_INDICATOR: "activity",
   AI_SERVER_MODELS_PATH: "/v1/models",
   AI_SERVER_RUNNING_PATH: "/running",
   AI_SERVER_UNLOAD_PATH: "/api/models/unload/<id>",
@@ -262,6 +263,22 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
     isDefaultUrl: address.origin + address.basePath === DEFAULTS.AI_SERVER_URL,
   };
+}
+
+/** How the working line looks, and from which file quotes come. */
+export interface IndicatorConfig {
+  mode: "activity" | "quotes" | "off";
+  quotesFile: string | undefined;
+}
+
+/** Reads what only the terminal's looks depend on: a wrong value there must not keep a turn from running. */
+export function readIndicator(env: Variables, agentDir: string, home = homedir()): IndicatorConfig {
+  const mode = lookUp(env, {}, "AI_SERVER_INDICATOR") ?? DEFAULTS.AI_SERVER_INDICATOR;
+  const file = lookUp(env, {}, "AI_SERVER_QUOTES_FILE");
+  if (mode === "activity" || mode === "quotes" || mode === "off") {
+    return { mode, quotesFile: file && localPath(file, agentDir, home) };
+  }
+  throw wrong("AI_SERVER_INDICATOR", mode, "it must be activity, quotes or off.");
 }
 
 /**

@@ -22,7 +22,8 @@ const SWAP_FAILED = /Unable to swap model err: (.+)/;
 
 /** What the server says of its work besides content. */
 export type Progress =
-  | { kind: "prompt"; total: number; cached: number; processed: number }
+  /** `timeMs`: what the server has spent on the prompt. */
+  | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
   | { kind: "banner"; text: string }
   | { kind: "generating" };
 
@@ -80,6 +81,16 @@ export class Decoder {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#message.content.length > 0;
+  }
+
+  /** Pieces of content, thinking and arguments that came. */
+  get deltas(): number {
+    return this.#deltas;
+  }
+
+  /** The last `timings` of llama-server's. */
+  get timings(): JsonRecord | undefined {
+    return this.#timings;
   }
 
   /** Whether `[DONE]` came: nothing behind it counts. */
@@ -275,7 +286,7 @@ export class Decoder {
     const processed = number(progress?.processed);
     if (total === undefined || processed === undefined) return;
     this.#promptTotal = { total, cached };
-    this.#onProgress({ kind: "prompt", total, cached, processed });
+    this.#onProgress({ kind: "prompt", total, cached, processed, timeMs: number(progress?.time_ms) });
   }
 
   #count(): void {

@@ -3,13 +3,16 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { Activities } from "./activity.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown } from "./catalog.ts";
 import { PROVIDER_ID } from "./config.ts";
+import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
+  "ai-server": "Show the AI server live",
   "ai-server-status": "Show the models of the AI server and their state: [<id>] [--ssh]",
   "ai-server-refresh": "Read the models of the AI server again",
   "ai-server-load": "Load a model: <id>",
@@ -19,6 +22,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-restart": "Restart the AI server and load again what was loaded",
   "ai-server-rollback": "Put a backup of the AI server's config back",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
+  "ai-server-last": "Show what the last turns on the AI server took",
 };
 
 /** What lives as long as a session of pi. */
@@ -31,6 +35,10 @@ interface Session {
   knowsProblem: boolean;
   /** Models whose live facts were asked for after a turn. */
   asked: Set<string>;
+  /** Whether what it shows besides answers is, or is going to be, open. */
+  isShowing: boolean;
+  /** In the terminal alone, and only once it is loaded. */
+  display: Display | undefined;
 }
 
 function agentDir(): string {
@@ -48,21 +56,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     onChanged: () => {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
+      current?.display?.modelsChanged();
       if (current) setImmediate(() => current === session && registerAgain());
     },
   });
-  const provider = createProvider(aiServer, {
-    onActivity: (activity, model) => {
-      const current = session;
-      if (current?.ctx.mode !== "tui") return;
-      import("./ui/activity.ts")
-        .then(({ activityLine }) => {
-          if (current === session) current.ctx.ui.setWorkingMessage(activityLine(activity, model.name));
-        })
-        // A context whose session has ended throws; the line is not worth pi's end.
-        .catch(() => {});
-    },
-  });
+  const activities = new Activities();
+  const provider = createProvider(aiServer, activities);
   const registerAgain = (): void => {
     try {
       pi.registerProvider(provider);
@@ -77,19 +76,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       description,
       handler: async (argument, ctx) => {
         const ended = session?.ended.signal ?? new AbortController().signal;
-        await (await import("./admin.ts")).runCommand(name as CommandName, aiServer, ctx, argument, ended);
+        const { runCommand } = await import("./admin.ts");
+        const selectModel = (model: Model<Api>): Promise<boolean> => pi.setModel(model);
+        await runCommand(name as CommandName, { aiServer, activities, selectModel, ctx, argument, ended });
       },
     });
   }
-
-  pi.registerCommand("ai-server", {
-    description: "Show the AI server live",
-    handler: async (argument, ctx) => {
-      const ended = session?.ended.signal ?? new AbortController().signal;
-      const { runPanel } = await import("./admin.ts");
-      await runPanel(aiServer, ctx, argument, ended, (model) => pi.setModel(model));
-    },
-  });
 
   /** Ids and sizes on Tab; without it the commands work all the same. */
   const completeArguments = async ({ ctx, ended }: Session): Promise<void> => {
@@ -100,6 +92,28 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (ended.signal.aborted) return;
     const complete = completer(aiServer, ctx, ended.signal);
     ctx.ui.addAutocompleteProvider((current) => aiServerAutocomplete(current, complete));
+  };
+
+  const showWork = async (current: Session): Promise<void> => {
+    const { ctx } = current;
+    if (current.isShowing || ctx.mode !== "tui") return;
+    current.isShowing = true;
+    // At once: a first turn may begin before the rest is loaded.
+    if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
+      ctx.ui.setWorkingMessage("");
+    // After a reload pi hands over what /login stored only when the session has started.
+    if (!aiServer.isUsed) await aiServer.started();
+    const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
+    const onReadyChanged = (): void => {
+      if (current === session) refreshInBackground(current).catch(() => {});
+    };
+    const env = process.env;
+    const parts = { ctx, aiServer, activities, env, agentDir: agentDir(), onReadyChanged, timer: TIMER };
+    const display = await openDisplay(parts);
+    if (current !== session) return display.close();
+    current.display = display;
+    display.agentRuns(!ctx.isIdle());
+    display.select(ctx.model);
   };
 
   const tell = async (current: Session, text: string): Promise<void> => {
@@ -144,9 +158,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
+      isShowing: false,
+      display: undefined,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
+    if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
     if (!aiServer.isUsed) return;
     const begin = async (): Promise<void> => {
       await tellProblem(current);
@@ -160,19 +177,38 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   });
 
   pi.on("model_select", (event) => {
-    if (session) tellOfModel(session, event.model).catch(() => {});
+    const current = session;
+    if (current === undefined) return;
+    const { model } = event;
+    if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
+    current.display?.select(model);
+    const tellAll = async (): Promise<void> => {
+      await tellOfModel(current, model);
+      if (model.provider !== PROVIDER_ID) return;
+      const notice = await current.display?.loadNotice(model);
+      if (notice !== undefined && current === session)
+        (await import("./ui/output.ts")).tell(current.ctx, notice, "info");
+    };
+    tellAll().catch(() => {});
   });
+
+  pi.on("session_before_compact", () => session?.display?.compacts(true));
+  pi.on("session_compact", () => session?.display?.compacts(false));
+  pi.on("session_compact_failed", () => session?.display?.compacts(false));
+
+  pi.on("agent_start", () => session?.display?.agentRuns(true));
+  pi.on("turn_start", () => session?.display?.turnStarts());
 
   pi.on("agent_end", (event, ctx) => {
     const current = session;
     const { model } = ctx;
+    current?.display?.agentRuns(false);
     if (current === undefined || model?.provider !== PROVIDER_ID) return;
     const { id } = model;
     const last = event.messages.at(-1);
     // A turn that failed has said why, and pi may be about to ask again.
     const hasFailed =
       last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
-    if (ctx.mode === "tui") ctx.ui.setWorkingMessage();
     const finish = async (): Promise<void> => {
       // A model that was loaded by this turn tells its real window only now.
       const served = aiServer.models.find((model) => model.id === id);
@@ -188,6 +224,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   pi.on("session_shutdown", async () => {
     session?.ended.abort();
+    session?.display?.close();
     session = undefined;
     await aiServer.close();
   });

@@ -8,16 +8,16 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
+import { type Activities, TurnActivity, type TurnQuestions } from "./activity.ts";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "./config.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
-import type { Activity } from "./stream.ts";
+import type { ModelRequests } from "./server/in-flight.ts";
 
-export interface ProviderHooks {
-  onActivity(activity: Activity, model: Model<Api>): void;
-}
+/** For a question about others; nobody waits for it. */
+const QUESTION_MS = 5000;
 
 /** Waits, and rejects with the signal's reason when it is aborted meanwhile. */
 function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
@@ -36,36 +36,85 @@ function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Ends a turn whose code could not be loaded, as after an update under a running pi. */
-function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): void {
+function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): undefined {
   const error = emptyMessage(model, Date.now());
   error.stopReason = "error";
   error.errorMessage = `The extension could not be loaded: ${reason} Run /reload, or install it again.`;
   stream.push({ type: "error", reason: "error", error });
   stream.end();
+  return undefined;
+}
+
+/** What a turn's activity asks while the turn waits; a question that fails has no answer. */
+function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
+  const id = runsAs(model);
+  const expectedLoadMs = async (): Promise<number | undefined> => {
+    if (id === undefined) return undefined;
+    const loadTimes = await import("./load-times.ts");
+    return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
+  };
+  const requestsOf = async (busy: string): Promise<ModelRequests | undefined> => {
+    const { requestsInFlight } = await import("./server/in-flight.ts");
+    const limit = AbortSignal.timeout(QUESTION_MS);
+    const { models } = await requestsInFlight(await aiServer.server(stored), limit);
+    return models.find(({ model: name }) => name === busy);
+  };
+  return {
+    expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
+    requestsOf: (busy) => requestsOf(busy).catch(() => undefined),
+  };
+}
+
+/** Keeps how long a load took that a turn has seen. */
+async function noteLoad(
+  aiServer: AiServer,
+  model: Model<Api>,
+  stored: Variables | undefined,
+  loadMs: number | undefined,
+): Promise<void> {
+  const id = runsAs(model);
+  if (loadMs === undefined || id === undefined) return;
+  const { rememberLoad } = await import("./load-times.ts");
+  await rememberLoad(aiServer, await aiServer.server(stored), id, loadMs);
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
-export function createProvider(aiServer: AiServer, hooks: ProviderHooks): Provider {
+export function createProvider(aiServer: AiServer, activities: Activities): Provider {
   const streamSimple = (
     model: Model<Api>,
     context: TranscriptContext,
     options: SimpleStreamOptions = {},
   ): AssistantMessageEventStream => {
     const stream = createAssistantMessageEventStream();
+    const { id, name } = model;
+    const questions = questionsOf(aiServer, model, options.env);
+    const instead = activities.seenInsteadOf(runsAs(model) ?? id);
+    const hasAnswered = activities.hasAnswered(id);
+    const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead };
+    const activity = new TurnActivity(subject, questions, Date.now);
+    activities.begin(activity);
     const parts = {
       server: (stored: Variables | undefined) => aiServer.server(stored),
       traits: traitsOf,
       runsAs,
-      onActivity: hooks.onActivity,
+      report: activity,
       onContextWindow: (served: Model<Api>, tokens: number) =>
         aiServer.correctContextWindow(served.id, tokens),
       now: Date.now,
       sleep,
     };
-    import("./stream.ts").then(
-      ({ streamTurn }) => streamTurn(parts, stream, model, context, options),
-      (error: unknown) => failTurn(stream, model, sentenceOf(error)),
-    );
+    import("./stream.ts")
+      .then(
+        ({ streamTurn }) => streamTurn(parts, stream, model, context, options),
+        (error: unknown) => failTurn(stream, model, sentenceOf(error)),
+      )
+      .then((figures) => {
+        const { loadMs } = activity;
+        activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
+        return noteLoad(aiServer, model, options.env, loadMs);
+      })
+      // To remember is a convenience.
+      .catch(() => {});
     return stream;
   };
 

@@ -7,6 +7,7 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
+import type { AnswerFigures, TurnReport } from "./activity.ts";
 import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
@@ -19,18 +20,8 @@ import type { LlamaSwap } from "./server/llama-swap.ts";
 import { processFault } from "./server/load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
+import { answerFigures } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
-
-/** What a turn is doing, as plain data for the terminal. */
-export type Activity =
-  | { kind: "connecting" }
-  /** The request waits behind others, or for another model to leave. */
-  | { kind: "waiting"; for: string }
-  | { kind: "loading"; elapsedMs: number }
-  /** Tokens of the prompt; `cached` of them need no work. */
-  | { kind: "prompt"; total: number; cached: number; processed: number }
-  | { kind: "generating" }
-  | { kind: "retrying"; why: string; delayMs: number };
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -39,12 +30,16 @@ export interface TurnParts {
   traits(model: Model<Api>): ModelTraits;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs(model: Model<Api>): string | undefined;
-  onActivity?(activity: Activity, model: Model<Api>): void;
+  /** Hears what the turn does. */
+  report?: TurnReport;
   /** The model's real context window, told by an overflow error. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
+
+/** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
+const BANNER_TAIL = 8192;
 
 const CHAT_PATH = "/v1/chat/completions";
 
@@ -58,6 +53,8 @@ const MAX_RETRY_DELAY_MS = 60_000;
 /**
  * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
  * sentence for the user.
+ *
+ * @returns the figures of an answer that came whole, once it is over; never rejects
  */
 export function streamTurn(
   parts: TurnParts,
@@ -65,15 +62,16 @@ export function streamTurn(
   model: Model<Api>,
   context: TranscriptContext,
   options: SimpleStreamOptions,
-): void {
+): Promise<AnswerFigures | undefined> {
   const message = emptyMessage(model, parts.now());
   const turn = new Turn(parts, model, options, message, stream);
-  void turn.run(context).then(
+  return turn.run(context).then(
     () => {
       const reason = message.stopReason;
       if (reason === "stop" || reason === "length" || reason === "toolUse")
         stream.push({ type: "done", reason, message });
       stream.end();
+      return turn.figures();
     },
     (error: unknown) => {
       turn.abandon();
@@ -88,6 +86,7 @@ export function streamTurn(
       }
       stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
       stream.end();
+      return undefined;
     },
   );
 }
@@ -101,6 +100,9 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
+  #askedAt = 0;
+  /** Whether the last that was told is that the model is not ready. */
+  #isHeldUp = false;
 
   constructor(
     parts: TurnParts,
@@ -122,10 +124,15 @@ class Turn {
     this.#attempt?.abandon();
   }
 
+  /** What the answer took. */
+  figures(): AnswerFigures {
+    return answerFigures(this.#message.usage, this.#attempt?.timings);
+  }
+
   /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
   async run(context: TranscriptContext): Promise<void> {
     this.#signal.throwIfAborted();
-    this.#tell({ kind: "connecting" });
+    this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
     let body = await this.#body(context, server);
     const until = this.#parts.now() + server.config.loadTimeoutMs;
@@ -168,6 +175,7 @@ class Turn {
   /** One request. Gives nothing when the message is whole, or the refusal. */
   #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
     const { now, sleep } = this.#parts;
+    this.#askedAt = now();
     this.#attempt = new Attempt({
       server,
       model: this.#model,
@@ -244,7 +252,7 @@ class Turn {
   }
 
   #pause(delayMs: number, why: string): Promise<void> {
-    this.#tell({ kind: "retrying", why, delayMs });
+    this.#tell((report) => report.retrying(why, delayMs));
     return this.#parts.sleep(delayMs, this.#signal);
   }
 
@@ -259,26 +267,50 @@ class Turn {
     return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 
-  #tell(activity: Activity): void {
+  #tell(say: (report: TurnReport) => void): void {
     try {
-      this.#parts.onActivity?.(activity, this.#model);
+      if (this.#parts.report) say(this.#parts.report);
     } catch {
       // What cannot be shown must not end the turn, nor the watch over its silence.
     }
   }
 
   #tellProgress(progress: Progress): void {
-    if (progress.kind === "banner") {
-      const place = /Queue position: #?(\d+)/i.exec(progress.text.slice(-200))?.[1];
-      if (place !== undefined) this.#tell({ kind: "waiting", for: `place ${place} in the queue` });
-    } else this.#tell(progress);
+    if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
+    else if (progress.kind === "generating")
+      this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
+    else {
+      const position = queuePosition(progress.text);
+      const elapsedMs = this.#parts.now() - this.#askedAt;
+      this.#tell((report) =>
+        position === undefined
+          ? report.loading(elapsedMs, undefined)
+          : report.waiting({ for: undefined, position }),
+      );
+    }
   }
 
-  #tellState(state: SilentState, elapsedMs: number): void {
+  #tellState({ own, busy }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
-    if (state.own === "ready" || state.own === "unknown" || state.own === "unreachable") return;
-    if (state.busy !== undefined && state.own !== "starting")
-      this.#tell({ kind: "waiting", for: state.busy });
-    else this.#tell({ kind: "loading", elapsedMs });
+    if (own === "unknown" || own === "unreachable") return;
+    const wasHeldUp = this.#isHeldUp;
+    this.#isHeldUp = own !== "ready";
+    if (own === "ready") {
+      // It may read the prompt without a word, or be busy with others.
+      if (wasHeldUp) this.#tell((report) => report.connecting());
+      return;
+    }
+    this.#tell((report) =>
+      busy !== undefined && own !== "starting"
+        ? report.waiting({ for: busy, position: undefined })
+        : report.loading(elapsedMs, busy),
+    );
   }
+}
+
+/** The last place in the queue that llama-swap's banner tells; a number at its very end may not be whole. */
+function queuePosition(banner: string): number | undefined {
+  const places = [...banner.slice(-BANNER_TAIL).matchAll(/Queue position: #?(\d+)\D/gi)];
+  const place = places.at(-1)?.[1];
+  return place === undefined ? undefined : Number(place);
 }

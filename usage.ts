@@ -1,5 +1,6 @@
 import type { Usage } from "@earendil-works/pi-ai";
-import { count, type JsonRecord, record } from "./server/json.ts";
+import type { AnswerFigures } from "./activity.ts";
+import { count, type JsonRecord, number, record } from "./server/json.ts";
 
 /**
  * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,
@@ -29,5 +30,30 @@ export function usageOf(
     cacheRead: cached,
     totalTokens: total + output,
     ...(reasoning === undefined ? {} : { reasoning }),
+  };
+}
+
+/** A rate that can be shown. */
+function rate(value: unknown): number | undefined {
+  const perSecond = number(value);
+  return perSecond !== undefined && perSecond >= 0 && Number.isFinite(perSecond) ? perSecond : undefined;
+}
+
+/**
+ * What an answer took.
+ *
+ * @param usage of the finished message
+ * @param timings llama-server's, the last that came
+ */
+export function answerFigures(
+  { input, cacheRead, output }: Pick<Usage, "input" | "cacheRead" | "output">,
+  timings: JsonRecord | undefined,
+): AnswerFigures {
+  return {
+    promptTokens: input + cacheRead,
+    cachedTokens: cacheRead,
+    promptPerSecond: rate(timings?.prompt_per_second),
+    tokens: output,
+    perSecond: rate(timings?.predicted_per_second),
   };
 }

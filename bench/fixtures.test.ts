@@ -12,7 +12,8 @@ function eventsOf(text: string): unknown[] {
 describe("the prepared answers", () => {
   it("are named by a model id and found by it", () => {
     const fixture = { kind: "tool", deltas: 500, eventsPerWrite: 8 } as const;
-    expect(fixtureOf(modelIdOf(fixture))).toEqual(fixture);
+    for (const each of [fixture, { ...fixture, pauseMs: 5 }])
+      expect(fixtureOf(modelIdOf(each))).toEqual(each);
     expect(() => fixtureOf("another")).toThrow("names no prepared answer");
   });
 

@@ -9,19 +9,26 @@ export interface Fixture {
   deltas: number;
   /** How many of them the server writes at a time. */
   eventsPerWrite: number;
+  /** Milliseconds that the server lets pass before each write; absent: as fast as it can. */
+  pauseMs?: number;
 }
 
-const NAME = /^bench-(text|tool)-(\d+)-by-(\d+)$/;
+const NAME = /^bench-(text|tool)-(\d+)-by-(\d+)(?:-every-(\d+))?$/;
 
-export function modelIdOf({ kind, deltas, eventsPerWrite }: Fixture): string {
-  return `bench-${kind}-${deltas}-by-${eventsPerWrite}`;
+export function modelIdOf({ kind, deltas, eventsPerWrite, pauseMs }: Fixture): string {
+  return `bench-${kind}-${deltas}-by-${eventsPerWrite}${pauseMs === undefined ? "" : `-every-${pauseMs}`}`;
 }
 
 /** @throws {Error} for an id that `modelIdOf` did not make */
 export function fixtureOf(modelId: string): Fixture {
-  const [, kind, deltas, eventsPerWrite] = NAME.exec(modelId) ?? [];
+  const [, kind, deltas, eventsPerWrite, pauseMs] = NAME.exec(modelId) ?? [];
   if (kind === undefined) throw new Error(`"${modelId}" names no prepared answer`);
-  return { kind: kind as Kind, deltas: Number(deltas), eventsPerWrite: Number(eventsPerWrite) };
+  return {
+    kind: kind as Kind,
+    deltas: Number(deltas),
+    eventsPerWrite: Number(eventsPerWrite),
+    ...(pauseMs === undefined ? {} : { pauseMs: Number(pauseMs) }),
+  };
 }
 
 /** Distinct deltas of an answer; a longer one repeats them, so that a million tokens need not lie in memory. */

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { writeCertificateSet } from "../sim/certificates.ts";
+import { ACTIVITY_CPU, measureActivity } from "./activity.ts";
 import { HANDSHAKES, HANDSHAKES_QUICK, measureConnections, RESUMED } from "./connections.ts";
 import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from "./figure.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
@@ -29,6 +30,7 @@ const GROUPS: readonly Group[] = [
     measure: (bench: Bench) => measureRace(race, bench),
   })),
   { figures: [TOOL_ARGS_GROWTH], measure: measureToolArgsGrowth },
+  { figures: [ACTIVITY_CPU], measure: measureActivity },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },

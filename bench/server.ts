@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { fixtureOf, writesOf } from "./fixtures.ts";
 import type { Answer, Question } from "./server-process.ts";
@@ -43,8 +44,10 @@ function write(response: ServerResponse, bytes: Buffer | string): Promise<void> 
 async function answerChat(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { model } = await bodyOf(request);
   const writes = prepare(model);
+  const { pauseMs } = fixtureOf(model);
   response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-cache" });
   for (const bytes of writes) {
+    if (pauseMs !== undefined) await setTimeout(pauseMs);
     if (response.destroyed) return;
     await write(response, bytes);
   }

@@ -1,6 +1,7 @@
 /** One turn through this extension, as pi asks for it. */
 import type { Api, AssistantMessage, AssistantMessageEvent, Model, Provider } from "@earendil-works/pi-ai";
 import { normalizeContext, type SimpleStreamOptions, type TranscriptContext } from "@earendil-works/pi-ai";
+import { Activities } from "../activity.ts";
 import { AiServer } from "../ai-server.ts";
 import { createProvider } from "../provider.ts";
 import { charactersOf, fixtureOf } from "./fixtures.ts";
@@ -69,6 +70,7 @@ export function checkCharacters(characters: number, modelId: string): void {
 
 /** The extension's provider without pi's registry around it. */
 export class ExtensionTurns {
+  readonly activities = new Activities();
   readonly #aiServer: AiServer;
   readonly #provider: Provider;
   readonly #url: string;
@@ -82,7 +84,7 @@ export class ExtensionTurns {
       now: Date.now,
       onChanged: () => {},
     });
-    this.#provider = createProvider(this.#aiServer, { onActivity: () => {} });
+    this.#provider = createProvider(this.#aiServer, this.activities);
   }
 
   async turn(

@@ -1,5 +1,7 @@
 /** What every command gets, and what most of them begin with. */
+import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import type { Activities } from "../activity.ts";
 import type { AiServer } from "../ai-server.ts";
 import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
@@ -7,9 +9,14 @@ import { ServerError } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { Waiting } from "../ui/wait.ts";
 
+/** Makes a model pi's own. @returns false where pi has no credentials for it */
+export type SelectModel = (model: Model<Api>) => Promise<boolean>;
+
 /** One use of a command. */
 export interface Call {
   readonly aiServer: AiServer;
+  readonly activities: Activities;
+  readonly selectModel: SelectModel;
   readonly ctx: ExtensionCommandContext;
   /** What stands behind the command's name. */
   readonly argument: string;

@@ -1,38 +1,9 @@
-/** What a load looks like while it lasts, and how long it took last time. */
-import { baseUrlOf } from "../catalog.ts";
+/** What a load looks like while it lasts. */
 import type { ProbeHooks } from "../host/server-probe.ts";
+import { expectedLoadMs, rememberLoad } from "../load-times.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { LoadProgress } from "../server/load.ts";
-import { runningNow } from "../server/running-now.ts";
 import type { Call } from "./call.ts";
-
-/** For a look that nobody waits for. */
-const LOOK_MS = 5000;
-
-/** About how long a load takes, by the last ones on this machine, in milliseconds. */
-export async function expectedLoadMs(
-  { aiServer }: Pick<Call, "aiServer">,
-  server: LlamaSwap,
-  id: string,
-): Promise<number | undefined> {
-  const memory = await aiServer.memory();
-  return memory.expectedLoadMs(baseUrlOf(server.config), id);
-}
-
-/** Keeps how long a load took, with the command line that it belongs to. */
-async function rememberLoad(
-  { aiServer }: Pick<Call, "aiServer">,
-  server: LlamaSwap,
-  id: string,
-  loadMs: number,
-): Promise<void> {
-  const [memory, running] = await Promise.all([
-    aiServer.memory(),
-    runningNow(server, AbortSignal.timeout(LOOK_MS)),
-  ]);
-  const commandLine = running?.find((model) => model.id === id)?.commandLine;
-  await memory.rememberLoad(baseUrlOf(server.config), id, { commandLine, loadMs });
-}
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
 export function loadWords(id: string, progress: LoadProgress): string | undefined {
@@ -61,7 +32,7 @@ export function loadHooks(call: Call, server: LlamaSwap): ProbeHooks {
     onLoading: (id, progress) => {
       if (!expected.has(id)) {
         expected.set(id, undefined);
-        expectedLoadMs(call, server, id).then(
+        expectedLoadMs(call.aiServer, server, id).then(
           (ms) => expected.set(id, ms),
           () => {},
         );
@@ -72,6 +43,6 @@ export function loadHooks(call: Call, server: LlamaSwap): ProbeHooks {
       else call.waiting.say(words);
     },
     // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
-    onLoaded: (id, loadMs) => void rememberLoad(call, server, id, loadMs).catch(() => {}),
+    onLoaded: (id, loadMs) => void rememberLoad(call.aiServer, server, id, loadMs).catch(() => {}),
   };
 }

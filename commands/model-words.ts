@@ -3,8 +3,8 @@ import { shortTokens } from "../catalog.ts";
 import { cleanText } from "../server/errors.ts";
 import { maskText } from "../server/masking.ts";
 import type { Fact, ModelFacts, RunningModel } from "../server/models.ts";
+import { spent } from "../ui/duration.ts";
 import { type Column, table } from "../ui/table.ts";
-import { spent } from "../ui/wait.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Model", priority: 0 },

@@ -1,7 +1,7 @@
 /** `/ai-server`: the server on one screen, live, with the other commands on its keys. */
-import type { Api, Model } from "@earendil-works/pi-ai";
 import { baseUrlOf, rememberedFacts, toServedModel } from "../catalog.ts";
 import { PROVIDER_ID } from "../config.ts";
+import { expectedLoadMs } from "../load-times.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { sentenceOf } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
@@ -17,23 +17,19 @@ import { typedId } from "./arguments.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { changeContext } from "./context.ts";
 import { unload } from "./load.ts";
-import { expectedLoadMs } from "./loading.ts";
 import { logs } from "./logs.ts";
 import { PanelLoad } from "./panel-load.ts";
 import { isLoaded, isTicking, panelContent, STEP_MS } from "./panel-words.ts";
 import { sessionOf } from "./stakes.ts";
 import { status } from "./status.ts";
 
-/** Makes a model pi's own. @returns false where pi has no credentials for it */
-export type SelectModel = (model: Model<Api>) => Promise<boolean>;
-
 const TICK_MS = 1000;
 
 /** Shows the panel in the terminal until it is left; elsewhere what `/ai-server-status` shows. */
-export async function panel(call: Call, selectModel: SelectModel): Promise<void> {
+export async function panel(call: Call): Promise<void> {
   if (call.ctx.mode !== "tui") return status(call);
   const server = await serverFor(call);
-  await call.waiting.ask(() => new Panel(call, server, selectModel).run());
+  await call.waiting.ask(() => new Panel(call, server).run());
 }
 
 /** The panel from when it is opened until it is left: its screen is closed for each question and view. */
@@ -43,7 +39,6 @@ class Panel {
   /** Its notices are shown in the panel. */
   readonly #call: Call;
   readonly #server: LlamaSwap;
-  readonly #selectModel: SelectModel;
   readonly #source: PanelSource;
   readonly #place: PanelPlace;
   readonly #closed = new AbortController();
@@ -52,7 +47,7 @@ class Panel {
   #message: PanelContent["message"];
   #load: PanelLoad | undefined;
 
-  constructor(call: Call, server: LlamaSwap, selectModel: SelectModel) {
+  constructor(call: Call, server: LlamaSwap) {
     const tell = (text: string, level: Level): void => {
       this.#message = { level, text };
       // Longer than the panel has room for, and worth reading after it.
@@ -62,13 +57,12 @@ class Panel {
     this.#ctx = call.ctx;
     this.#call = { ...call, ctx: withNotices(call.ctx, tell) };
     this.#server = server;
-    this.#selectModel = selectModel;
     this.#place = { selected: undefined, filter: call.argument.trim() };
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
     this.#source = new PanelSource({
       server,
       lastSeen: () => rememberedFacts(call.aiServer.models),
-      expectedLoadMs: (id) => expectedLoadMs(call, server, id),
+      expectedLoadMs: (id) => expectedLoadMs(call.aiServer, server, id),
       onChange: () => this.#redraw(),
     });
   }
@@ -185,7 +179,7 @@ class Panel {
     const { ctx } = this.#call;
     const model = ctx.modelRegistry.find(PROVIDER_ID, id);
     if (model === undefined) return show(ctx, `pi does not offer ${id} for chatting.`, "warning");
-    const isDone = await this.#selectModel(model);
+    const isDone = await this.#call.selectModel(model);
     if (isDone) return show(ctx, `${id} is pi's model now.`);
     show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
   }

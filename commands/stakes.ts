@@ -1,11 +1,12 @@
 /** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
+
+import { expectedLoadMs } from "../load-times.ts";
 import type { Client } from "../server/event-reader.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { RunningModel } from "../server/models.ts";
-import { duration } from "../ui/wait.ts";
+import { duration } from "../ui/duration.ts";
 import type { Call } from "./call.ts";
-import { expectedLoadMs } from "./loading.ts";
 
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
@@ -70,6 +71,6 @@ export async function stakesOf(
           `Loaded now, and unloaded by this: ${loaded.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ")}.`,
           requestWords(await requestsInFlight(server, call.waiting.signal), sessionOf(call)),
         ];
-  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call, server, id)));
+  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
   return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)])];
 }

@@ -1,13 +1,14 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
+
 import { rememberedFacts } from "../catalog.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
+import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import { runningNow } from "../server/running-now.ts";
 import { type ServerVersion, serverVersion } from "../server/version.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
-import { expectedLoadMs } from "./loading.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, refreshModels } from "./models.ts";
 
@@ -66,7 +67,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
     return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
-  return [head, ...modelDetails(chosen.facts, found, await expectedLoadMs(call, server, chosen.id))];
+  return [head, ...modelDetails(chosen.facts, found, await expectedLoadMs(call.aiServer, server, chosen.id))];
 }
 
 /** Whether ssh, the config file and the unit are reachable. */

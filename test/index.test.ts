@@ -67,6 +67,7 @@ describe("the factory", () => {
     const pi = load();
     expect(pi.registered.map(({ id, name }) => [id, name])).toEqual([["ai-server", "AI Server"]]);
     expect([...pi.commands.keys()]).toEqual([
+      "ai-server",
       "ai-server-status",
       "ai-server-refresh",
       "ai-server-load",
@@ -76,7 +77,7 @@ describe("the factory", () => {
       "ai-server-restart",
       "ai-server-rollback",
       "ai-server-logs",
-      "ai-server",
+      "ai-server-last",
     ]);
     expect(pi.provider.getModels()).toEqual([]);
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiKeyCredential, AuthContext, Provider, TranscriptContext } from "@earendil-works/pi-ai";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { Activities } from "../activity.ts";
 import { AiServer } from "../ai-server.ts";
 import { PLACEHOLDER_API_KEY, type Variables } from "../config.ts";
 import { createProvider } from "../provider.ts";
@@ -19,7 +20,7 @@ beforeEach(() => {
 function provider(env: Variables): { provider: Provider; aiServer: AiServer } {
   const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
   onTestFinished(() => aiServer.close());
-  return { aiServer, provider: createProvider(aiServer, { onActivity: () => {} }) };
+  return { aiServer, provider: createProvider(aiServer, new Activities()) };
 }
 
 const ask = async (env: Variables, credential?: ApiKeyCredential) => {

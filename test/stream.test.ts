@@ -35,7 +35,7 @@ describe("a turn", () => {
     const banner = (text: string) => events({ choices: [{ delta: { reasoning_content: text } }] });
     const pieces = [banner("llama-swap loading model: x\n"), banner("Queue pos"), banner("ition: #2\n"), HI];
     const { activities, message } = await turnWith([{ pieces }]);
-    expect(activities).toContainEqual({ kind: "waiting", for: "place 2 in the queue" });
+    expect(activities).toContainEqual({ kind: "waiting", for: undefined, position: 2 });
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
   });
 
@@ -103,7 +103,15 @@ describe("a turn", () => {
     const bad = (): never => {
       throw new Error("The terminal is gone.");
     };
-    const parts = { onActivity: bad, onContextWindow: bad };
+    const report = {
+      connecting: bad,
+      waiting: bad,
+      loading: bad,
+      prompt: bad,
+      generating: bad,
+      retrying: bad,
+    };
+    const parts = { report, onContextWindow: bad };
     expect((await turnWith([OK], { parts })).message.stopReason).toBe("stop");
     const said = { error: { message: "x", type: "exceed_context_size_error", n_ctx: 4096 } };
     const { message } = await turnWith([{ status: 400, pieces: [JSON.stringify(said)] }], { parts });

@@ -13,12 +13,13 @@ import type {
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import { expect } from "vitest";
+import type { TurnReport } from "../activity.ts";
 import { readConfig, type Variables } from "../config.ts";
 import { ServerError } from "../server/errors.ts";
 import type { HttpResponse } from "../server/http.ts";
 import { LlamaSwap } from "../server/llama-swap.ts";
 import type { RunningModel } from "../server/models.ts";
-import { type Activity, streamTurn, type TurnParts } from "../stream.ts";
+import { streamTurn, type TurnParts } from "../stream.ts";
 import { expectBalanced, type Seen } from "./decoding.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { model, PLAIN, transcript, user } from "./samples.ts";
@@ -119,10 +120,29 @@ async function play(
   }
 }
 
+/** What a turn said of itself. */
+export type Said =
+  | { kind: "connecting" | "generating" }
+  | { kind: "waiting"; for: string | undefined; position: number | undefined }
+  | { kind: "loading"; elapsedMs: number }
+  | { kind: "prompt"; total: number; cached: number; processed: number }
+  | { kind: "retrying"; why: string; delayMs: number };
+
+function hearing(said: Said[]): TurnReport {
+  return {
+    connecting: () => said.push({ kind: "connecting" }),
+    waiting: (waiting) => said.push({ kind: "waiting", ...waiting }),
+    loading: (elapsedMs) => said.push({ kind: "loading", elapsedMs }),
+    prompt: ({ total, cached, processed }) => said.push({ kind: "prompt", total, cached, processed }),
+    generating: () => said.push({ kind: "generating" }),
+    retrying: (why, delayMs) => said.push({ kind: "retrying", why, delayMs }),
+  };
+}
+
 export interface TurnResult {
   events: string[];
   seen: Seen[];
-  activities: Activity[];
+  activities: Said[];
   message: AssistantMessage;
   windows: number[];
 }
@@ -137,7 +157,7 @@ export interface TurnOptions {
 
 export interface RunningTurn {
   ended: Promise<TurnResult>;
-  activities: Activity[];
+  activities: Said[];
   events: string[];
 }
 
@@ -151,7 +171,7 @@ export function beginTurn(
   const stream = createAssistantMessageEventStream();
   const seen: Seen[] = [];
   const events: string[] = [];
-  const activities: Activity[] = [];
+  const activities: Said[] = [];
   const windows: number[] = [];
   let message: AssistantMessage | undefined;
   const push = stream.push.bind(stream);
@@ -176,7 +196,7 @@ export function beginTurn(
     server: () => Promise.resolve(server),
     traits: () => PLAIN,
     runsAs: (served) => served.id,
-    onActivity: (activity) => activities.push(activity),
+    report: hearing(activities),
     onContextWindow: (_model, tokens) => windows.push(tokens),
     now: turn.clock.now,
     sleep: turn.clock.sleep,

@@ -1,28 +1,85 @@
-import type { Activity } from "../stream.ts";
+import type { Activity } from "../activity.ts";
+import { shortTokens } from "../catalog.ts";
+import { duration } from "./duration.ts";
 
-function seconds(milliseconds: number): string {
-  return `${Math.round(milliseconds / 1000)} s`;
+/** A time that is still to come: in steps that do not flicker. */
+function remaining(milliseconds: number): string {
+  const seconds = Math.ceil(milliseconds / 1000);
+  return duration(1000 * (seconds < 20 ? seconds : Math.ceil(seconds / 5) * 5));
 }
 
-/** What pi's working line says of a turn; undefined where pi's own words are right. */
-export function activityLine(activity: Activity, modelName: string): string | undefined {
+function rate(perSecond: number): string {
+  return `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)} tok/s`;
+}
+
+function timed(what: string, elapsedMs: number): string {
+  return elapsedMs < 1000 ? what : `${what} · ${duration(elapsedMs)}`;
+}
+
+function waitingWords({
+  for: model,
+  requests,
+  position,
+  elapsedMs,
+}: Extract<Activity, { kind: "waiting" }>): string {
+  const whom =
+    position !== undefined
+      ? `Place ${position} in the queue`
+      : model === undefined
+        ? "Waiting for the server"
+        : requests === undefined || requests.total === 0
+          ? `Waiting for ${model} to go`
+          : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
+  return timed(whom, elapsedMs);
+}
+
+function loadingWords(
+  { elapsedMs, expectedMs, again }: Extract<Activity, { kind: "loading" }>,
+  modelName: string,
+): string {
+  const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
+  const why =
+    again?.instead === undefined ? "it was unloaded meanwhile" : `${again.instead} was loaded meanwhile`;
+  const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
+  return `${what} · ${duration(elapsedMs)}${about}`;
+}
+
+function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {
+  const { total, cached, processed, perSecond, leftMs } = activity;
+  const toRead = total - cached;
+  if (toRead <= 0) return "Reading prompt";
+  const percent = Math.max(0, Math.min(100, Math.floor((100 * (processed - cached)) / toRead)));
+  const size = cached > 0 ? `${shortTokens(total)} (${shortTokens(cached)} cached)` : shortTokens(total);
+  return [
+    `Reading prompt · ${percent} % of ${size}`,
+    ...(perSecond === undefined ? [] : [rate(perSecond)]),
+    ...(leftMs === undefined || percent === 100 ? [] : [`${remaining(leftMs)} left`]),
+  ].join(" · ");
+}
+
+/** What a turn does, on one line. */
+export function activityLine(activity: Activity, modelName: string): string {
   switch (activity.kind) {
     case "connecting":
-      return "Waiting for the server";
+      return timed("Waiting for the server", activity.elapsedMs);
     case "waiting":
-      return `Waiting for ${activity.for}`;
+      return waitingWords(activity);
     case "loading":
-      return `Loading ${modelName} · ${seconds(activity.elapsedMs)}`;
-    case "prompt": {
-      const total = activity.total - activity.cached;
-      const done = activity.processed - activity.cached;
-      return total <= 0
-        ? "Reading prompt"
-        : `Reading prompt · ${Math.max(0, Math.min(100, Math.floor((100 * done) / total)))} %`;
-    }
+      return loadingWords(activity, modelName);
+    case "prompt":
+      return promptWords(activity);
     case "retrying":
-      return `Asking again in ${seconds(activity.delayMs)}: ${activity.why}`;
-    case "generating":
-      return undefined;
+      return `Asking again in ${remaining(activity.leftMs)}: ${activity.why}`;
+    case "generating": {
+      const { tokens, perSecond } = activity;
+      const count = `${tokens} ${tokens === 1 ? "token" : "tokens"}`;
+      return perSecond === undefined ? count : `${rate(perSecond)} · ${count}`;
+    }
   }
+}
+
+/** The line of the turn in front of the user, with how many others there are. */
+export function turnLine(activity: Activity, modelName: string, others: number): string {
+  const line = activityLine(activity, modelName);
+  return others === 0 ? line : `${line} · and ${others} more`;
 }

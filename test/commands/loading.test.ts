@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { serverFor } from "../../commands/call.ts";
-import { expectedLoadMs, loadHooks, loadWords } from "../../commands/loading.ts";
+import { loadHooks, loadWords } from "../../commands/loading.ts";
+import { expectedLoadMs } from "../../load-times.ts";
 import type { LoadProgress } from "../../server/load.ts";
 import { callOf } from "./calls.ts";
 import { startPlace } from "./place.ts";
@@ -47,7 +48,7 @@ describe("the hooks of a load", () => {
     const server = await serverFor(call);
     const { onLoaded } = loadHooks(call, server);
     onLoaded("small", 12_000);
-    await expect.poll(() => expectedLoadMs(call, server, "small")).toBe(12_000);
+    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBe(12_000);
     expect(place.rememberedText).toContain("12000");
     expect(place.rememberedText).not.toContain("llama-server");
   });
@@ -59,6 +60,6 @@ describe("the hooks of a load", () => {
     await place.close();
     loadHooks(call, server).onLoaded("small", 12_000);
     // A rejection that nobody hears fails the run.
-    await expect.poll(() => expectedLoadMs(call, server, "small")).toBeUndefined();
+    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBeUndefined();
   });
 });

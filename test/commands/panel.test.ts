@@ -1,6 +1,5 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
-import { runPanel } from "../../admin.ts";
 import { eventually } from "../sim/client.ts";
 import { ODD, type Place, startPlace } from "./place.ts";
 import { Sitter } from "./sitter.ts";
@@ -103,8 +102,7 @@ describe("the panel", () => {
   test.each<Mode>(["rpc", "print", "json"])("in %s mode is the status", async (mode) => {
     const place = await startPlace();
     const user = new User(mode).readsOutput();
-    const never = new AbortController().signal;
-    await runPanel(place.aiServer, place.contextOf(user), "", never, async () => true);
+    await place.type("/ai-server", user);
     expect(user.everything).toMatch(/llama-swap .*Model .*small +unloaded/);
   });
 });

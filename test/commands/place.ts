@@ -13,8 +13,10 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { afterAll, onTestFinished } from "vitest";
+import { Activities } from "../../activity.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../ai-server.ts";
+import type { SelectModel } from "../../commands/call.ts";
 import { LlamaSwap } from "../../server/llama-swap.ts";
 import { writeCertificateSet } from "../../sim/certificates.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
@@ -62,6 +64,7 @@ export class Place {
   /** Holds the config and nothing else. */
   readonly folder: string;
   readonly aiServer: AiServer;
+  readonly activities = new Activities();
   /** How often the unit was restarted. */
   restarts = 0;
   /** How much faster than real time the server goes from its next start on. */
@@ -213,10 +216,21 @@ export class Place {
     response.body.on("error", () => {}).resume();
   }
 
+  /** Runs a command as pi does. */
+  run(
+    name: CommandName,
+    argument: string,
+    ctx: ExtensionCommandContext,
+    selectModel: SelectModel = async () => false,
+  ): Promise<void> {
+    const { aiServer, activities, ended } = this;
+    return runCommand(name, { aiServer, activities, selectModel, ctx, argument, ended: ended.signal });
+  }
+
   /** Types a command, and gives back who did when it is over. */
   async type(line: string, user = new User("rpc")): Promise<User> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
-    await runCommand(name as CommandName, this.aiServer, this.contextOf(user), argument, this.ended.signal);
+    await this.run(name as CommandName, argument, this.contextOf(user));
     return user;
   }
 

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
-import { runPanel } from "../../admin.ts";
 import { eventually } from "../sim/client.ts";
 import type { Place } from "./place.ts";
 import { type Screen, User } from "./user.ts";
@@ -55,7 +54,7 @@ export class Sitter {
       if (this.mayUse) this.selected.push(id);
       return this.mayUse;
     };
-    return runPanel(this.#place.aiServer, this.ctx, argument, this.#place.ended.signal, select);
+    return this.#place.run("ai-server", argument, this.ctx, select);
   }
 
   get isOpen(): boolean {

@@ -1,6 +1,7 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
-import { duration, spent, type Waiting, whileWaiting } from "../../ui/wait.ts";
+import { duration, spent } from "../../ui/duration.ts";
+import { type Waiting, whileWaiting } from "../../ui/wait.ts";
 import { type Mode, User } from "../commands/user.ts";
 
 beforeAll(() => initTheme());

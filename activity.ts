@@ -1,0 +1,292 @@
+/** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
+import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
+import { RateMeter } from "./rate-meter.ts";
+import type { ModelRequests } from "./server/in-flight.ts";
+
+/** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
+export type Activity =
+  /** Asked, and nothing is known of the answer. */
+  | { kind: "connecting"; elapsedMs: number }
+  /** The request waits behind others, or for another model to leave. */
+  | {
+      kind: "waiting";
+      /** The model that has to leave, or the server itself. */
+      for: string | undefined;
+      /** What that model still answers, where the server tells. */
+      requests: ModelRequests | undefined;
+      /** Place in llama-swap's queue, from 1. */
+      position: number | undefined;
+      elapsedMs: number;
+    }
+  | {
+      kind: "loading";
+      elapsedMs: number;
+      expectedMs: number | undefined;
+      /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
+      again: { instead: string | undefined } | undefined;
+    }
+  | ({ kind: "prompt" } & PromptFigures)
+  | { kind: "generating"; tokens: number; perSecond: number | undefined }
+  | { kind: "retrying"; why: string; leftMs: number };
+
+/** Between two questions for whom a model still works: each is a line in the server's log. */
+const ASK_AGAIN_MS = 5000;
+
+/** Why a turn waits, as far as the server shows it. */
+export interface Waiting {
+  for: string | undefined;
+  position: number | undefined;
+}
+
+/** What an answer took, in the server's own figures. */
+export interface AnswerFigures {
+  promptTokens: number;
+  cachedTokens: number;
+  /** Of the tokens that were not cached. */
+  promptPerSecond: number | undefined;
+  tokens: number;
+  perSecond: number | undefined;
+}
+
+/** One turn's figures, when it is over. */
+export interface TurnFigures extends AnswerFigures {
+  model: string;
+  /** Unix time in milliseconds. */
+  endedAt: number;
+  /** How long the load took that the turn caused or waited for. */
+  loadMs: number | undefined;
+}
+
+/** What a turn says of itself while it runs. */
+export interface TurnReport {
+  connecting(): void;
+  waiting(waiting: Waiting): void;
+  /**
+   * @param elapsedMs how long it has lasted already, as far as that is known
+   * @param instead the model that is or was loaded in its place
+   */
+  loading(elapsedMs: number, instead: string | undefined): void;
+  prompt(progress: PromptProgress): void;
+  /** @param tokens gives how many came so far */
+  generating(tokens: () => number): void;
+  retrying(why: string, delayMs: number): void;
+}
+
+type State =
+  | { kind: "connecting"; since: number }
+  | ({ kind: "waiting"; since: number } & Waiting)
+  | { kind: "loading"; since: number }
+  | { kind: "prompt"; reading: PromptReading }
+  | { kind: "generating"; tokens: () => number }
+  | { kind: "retrying"; why: string; until: number };
+
+export interface TurnSubject {
+  readonly id: string;
+  readonly name: string;
+  /** The session of pi that the turn belongs to, where pi tells it. */
+  readonly sessionId: string | undefined;
+  /** Whether it has answered before, so that it was loaded then. */
+  readonly hasAnswered: boolean;
+  /** The model that was seen in its place since then. */
+  readonly instead?: string | undefined;
+}
+
+/** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
+export interface TurnQuestions {
+  expectedLoadMs(): Promise<number | undefined>;
+  requestsOf(model: string): Promise<ModelRequests | undefined>;
+}
+
+/** What one turn does. Written by the turn, read by whoever shows it; nothing is asked while nobody looks. */
+export class TurnActivity implements TurnReport {
+  readonly subject: TurnSubject;
+  readonly #questions: TurnQuestions;
+  readonly #now: () => number;
+  #state: State;
+  #tokenRate = new RateMeter();
+  /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
+  #loadingSince: number | undefined;
+  #loadMs: number | undefined;
+  #expectedLoadMs: number | undefined;
+  #hasAskedForLoad = false;
+  #instead: string | undefined;
+  #requests: ModelRequests | undefined;
+  #askedForRequestsAt = Number.NEGATIVE_INFINITY;
+
+  constructor(subject: TurnSubject, questions: TurnQuestions, now: () => number) {
+    this.subject = subject;
+    this.#questions = questions;
+    this.#now = now;
+    this.#state = { kind: "connecting", since: now() };
+  }
+
+  /** How long the load took that this turn has seen from its beginning to its end. */
+  get loadMs(): number | undefined {
+    return this.#loadMs;
+  }
+
+  connecting(): void {
+    this.#noteLoad();
+    if (this.#state.kind !== "connecting") this.#state = { kind: "connecting", since: this.#now() };
+  }
+
+  waiting(waiting: Waiting): void {
+    const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
+    this.#state = { kind: "waiting", since, ...waiting };
+    this.#instead = waiting.for ?? this.#instead;
+  }
+
+  loading(elapsedMs: number, instead: string | undefined): void {
+    this.#instead = instead ?? this.#instead;
+    // What was waited before the load does not belong to it.
+    this.#loadingSince ??= this.#now() - (this.#state.kind === "waiting" ? 0 : elapsedMs);
+    this.#state = { kind: "loading", since: this.#loadingSince };
+  }
+
+  prompt(progress: PromptProgress): void {
+    this.#noteLoad();
+    const now = this.#now();
+    const reading = this.#state.kind === "prompt" ? this.#state.reading : undefined;
+    if (reading?.isOf(progress)) reading.add(progress, now);
+    else this.#state = { kind: "prompt", reading: new PromptReading(progress, now) };
+  }
+
+  generating(tokens: () => number): void {
+    this.#noteLoad();
+    this.#tokenRate = new RateMeter();
+    this.#tokenRate.add(this.#now(), tokens());
+    this.#state = { kind: "generating", tokens };
+  }
+
+  retrying(why: string, delayMs: number): void {
+    this.#state = { kind: "retrying", why, until: this.#now() + delayMs };
+  }
+
+  /** What the turn does at this moment. Where it waits, this asks how long and for whom; a later look knows. */
+  look(): Activity {
+    const now = this.#now();
+    const state = this.#state;
+    switch (state.kind) {
+      case "connecting":
+        return { kind: "connecting", elapsedMs: now - state.since };
+      case "waiting": {
+        const { since, ...waiting } = state;
+        if (waiting.for !== undefined) this.#askWho(waiting.for, now);
+        const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
+        return { ...waiting, requests, elapsedMs: now - since };
+      }
+      case "loading": {
+        this.#askForLoad();
+        const { hasAnswered, instead } = this.subject;
+        const again = hasAnswered ? { instead: this.#instead ?? instead } : undefined;
+        return { kind: "loading", elapsedMs: now - state.since, expectedMs: this.#expectedLoadMs, again };
+      }
+      case "prompt":
+        return { kind: "prompt", ...state.reading.look(now) };
+      case "generating": {
+        const tokens = state.tokens();
+        this.#tokenRate.add(now, tokens);
+        return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
+      }
+      case "retrying":
+        // Asked again, and nothing has come since.
+        return now >= state.until
+          ? { kind: "connecting", elapsedMs: now - state.until }
+          : { kind: "retrying", why: state.why, leftMs: state.until - now };
+    }
+  }
+
+  #noteLoad(): void {
+    if (this.#loadingSince === undefined) return;
+    this.#loadMs = this.#now() - this.#loadingSince;
+    this.#loadingSince = undefined;
+  }
+
+  #askForLoad(): void {
+    if (this.#hasAskedForLoad) return;
+    this.#hasAskedForLoad = true;
+    void this.#questions.expectedLoadMs().then((ms) => {
+      this.#expectedLoadMs = ms;
+    });
+  }
+
+  #askWho(model: string, now: number): void {
+    if (now - this.#askedForRequestsAt < ASK_AGAIN_MS) return;
+    this.#askedForRequestsAt = now;
+    void this.#questions.requestsOf(model).then((requests) => {
+      this.#requests = requests;
+    });
+  }
+}
+
+const KEPT_FIGURES = 20;
+
+/** The turns under way, and the figures of the last ones. */
+export class Activities {
+  readonly #running = new Set<TurnActivity>();
+  readonly #ended: TurnFigures[] = [];
+  readonly #answered = new Set<string>();
+  readonly #listeners = new Set<() => void>();
+  #ready: readonly string[] = [];
+
+  /** Called when a turn begins or ends. @returns takes the listener away */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  begin(turn: TurnActivity): void {
+    this.#running.add(turn);
+    this.#tell();
+  }
+
+  /** @param figures undefined for a turn that failed */
+  end(turn: TurnActivity, figures: TurnFigures | undefined): void {
+    if (!this.#running.delete(turn)) return;
+    if (figures !== undefined) {
+      this.#ended.push(figures);
+      this.#answered.add(turn.subject.id);
+      this.#ready = [];
+    }
+    if (this.#ended.length > KEPT_FIGURES) this.#ended.shift();
+    this.#tell();
+  }
+
+  /** The turn in front of the user: the session's own, else the one that began first; and how many others there are. */
+  front(sessionId: string | undefined): { turn: TurnActivity; others: number } | undefined {
+    const turns = [...this.#running];
+    const turn =
+      turns.find(({ subject }) => sessionId !== undefined && subject.sessionId === sessionId) ?? turns[0];
+    return turn && { turn, others: turns.length - 1 };
+  }
+
+  /** Whether a model has answered since pi's start. */
+  hasAnswered(id: string): boolean {
+    return this.#answered.has(id);
+  }
+
+  /** @param ids of the models that were seen ready between turns */
+  seeReady(ids: readonly string[]): void {
+    this.#ready = ids;
+  }
+
+  /** A model that was seen ready since the last answer, where the one with this id was not. */
+  seenInsteadOf(id: string): string | undefined {
+    return this.#ready.includes(id) ? undefined : this.#ready[0];
+  }
+
+  /** The figures of the last turns, the latest last. */
+  get figures(): readonly TurnFigures[] {
+    return this.#ended;
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch {
+        // What cannot be shown must not end a turn.
+      }
+    }
+  }
+}

@@ -1,0 +1,78 @@
+/** What it costs to show what a turn does: its CPU with the working line's ticks against without them. */
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { Loader, type TUI } from "@earendil-works/pi-tui";
+import { Indicator } from "../ui/indicator.ts";
+import { TIMER } from "../ui/timer.ts";
+import { makeCollector } from "./collector.ts";
+import type { Bench, Figure, Measured } from "./figure.ts";
+import { modelIdOf } from "./fixtures.ts";
+import { cpuOf, median, medianRatio } from "./statistics.ts";
+import { ExtensionTurns, expectedCharacters } from "./turns.ts";
+
+/** Four seconds at 200 tokens a second: most of it is waiting, as it is in life. */
+const MODEL = modelIdOf({ kind: "text", deltas: 800, eventsPerWrite: 1, pauseMs: 5 });
+const WIDTH = 100;
+const SESSION = "bench";
+
+export const ACTIVITY_CPU: Figure = {
+  name: "activityCpuRatio",
+  what: "CPU of a turn with the activity shown / without; 800 tokens, 200 a second, pi-tui's spinner in both",
+  limit: { most: 1.15 },
+  margin: 0.05,
+};
+
+/** pi's working line, drawn at each change as pi draws it. */
+function workingLine(): Loader {
+  let loader: Loader | undefined;
+  const ui = { requestRender: () => loader?.render(WIDTH) } as unknown as TUI;
+  const plain = (text: string): string => text;
+  loader = new Loader(ui, plain, plain, "Working");
+  return loader;
+}
+
+async function oneTurn(turns: ExtensionTurns, isShown: boolean): Promise<number> {
+  const loader = workingLine();
+  const messages: string[] = [];
+  const setWorkingMessage = (message = ""): void => {
+    messages.push(message);
+    loader.setMessage(message);
+  };
+  const ui = { setWorkingMessage, setWidget: () => {} } as unknown as ExtensionContext["ui"];
+  const settings = { mode: "activity" as const, quotes: [], onHeldUp: () => {} };
+  const cpu = await cpuOf(async () => {
+    const indicator = isShown ? new Indicator(ui, turns.activities, settings, SESSION, TIMER) : undefined;
+    if (indicator) {
+      indicator.isOurs = true;
+      indicator.isAgentRunning = true;
+    }
+    await turns.turn(MODEL, { sessionId: SESSION });
+    indicator?.close();
+  });
+  loader.stop();
+  const rates = messages.filter((message) => / tok\/s · /.test(message)).length;
+  if (isShown !== rates > 5) throw new Error(`The working line showed ${rates} rates`);
+  return cpu;
+}
+
+/** @throws {Error} when a turn failed, or the working line did not show it */
+export async function measureActivity({ server, isQuick }: Bench): Promise<Measured[]> {
+  const turns = new ExtensionTurns(server.env);
+  const collector = makeCollector();
+  const [shown, bare]: [number[], number[]] = [[], []];
+  expectedCharacters(MODEL);
+  try {
+    for (let round = -1; round < (isQuick ? 5 : 11); round += 1) {
+      // In turn, so that neither is always the first.
+      for (const isShown of round % 2 === 0 ? [true, false] : [false, true]) {
+        collector.young();
+        const cpu = await oneTurn(turns, isShown);
+        if (round >= 0) (isShown ? shown : bare).push(cpu);
+      }
+    }
+  } finally {
+    await turns.close();
+  }
+  const ms = (values: readonly number[]): string => (median(values) / 1000).toFixed(0);
+  const detail = `${ms(shown)} ms / ${ms(bare)} ms, ${shown.length} pairs`;
+  return [{ figure: ACTIVITY_CPU, value: medianRatio(shown, bare), detail }];
+}

@@ -1,0 +1,301 @@
+import { describe, expect, test } from "vitest";
+import {
+  Activities,
+  type Activity,
+  TurnActivity,
+  type TurnFigures,
+  type TurnQuestions,
+  type TurnSubject,
+} from "../activity.ts";
+import { turnLine } from "../ui/activity.ts";
+import { integer, pick, type Random, seeded } from "./random.ts";
+
+const requests = (model: string, total: number) => ({ model, total, longestMs: undefined, clients: [] });
+
+/** A turn on a clock that stands still until it is moved. */
+function begun(subject: Partial<TurnSubject> = {}) {
+  const clock = { at: 1_800_000_000_000 };
+  const asked: string[] = [];
+  const questions: TurnQuestions = {
+    expectedLoadMs: async () => {
+      asked.push("load");
+      return 20_000;
+    },
+    requestsOf: async (model) => {
+      asked.push(model);
+      return requests(model, asked.length);
+    },
+  };
+  const whole = { id: "m", name: "M", sessionId: undefined, hasAnswered: false, ...subject };
+  const turn = new TurnActivity(whole, questions, () => clock.at);
+  /** What is seen after this time, once what was asked has been answered. */
+  const lookAfter = async (ms: number): Promise<Activity> => {
+    clock.at += ms;
+    turn.look();
+    await Promise.resolve();
+    return turn.look();
+  };
+  return { clock, turn, asked, lookAfter };
+}
+
+const prompt = (processed: number, timeMs: number, cached = 0) => ({
+  total: 1000,
+  cached,
+  processed,
+  timeMs,
+});
+
+describe("a turn", () => {
+  test("begins with nothing but its time", async () => {
+    const { lookAfter, asked } = begun();
+    expect(await lookAfter(1500)).toEqual({ kind: "connecting", elapsedMs: 1500 });
+    expect(asked).toEqual([]);
+  });
+
+  test("that loads has its time from the request on, and what earlier loads took", async () => {
+    const { turn, lookAfter, asked } = begun();
+    turn.loading(1000, undefined);
+    turn.loading(2000, undefined);
+    expect(asked).toEqual([]);
+    expect(await lookAfter(3000)).toEqual({
+      kind: "loading",
+      elapsedMs: 4000,
+      expectedMs: 20_000,
+      again: undefined,
+    });
+    expect(asked).toEqual(["load"]);
+  });
+
+  test("does not take a refusal in the midst of a load for its end", async () => {
+    const { turn, lookAfter } = begun();
+    turn.loading(1000, undefined);
+    expect(await lookAfter(4000)).toMatchObject({ elapsedMs: 5000 });
+    turn.retrying("the model loads", 1000);
+    expect(await lookAfter(1000)).toEqual({ kind: "connecting", elapsedMs: 0 });
+    turn.loading(1000, undefined);
+    expect(await lookAfter(1000)).toMatchObject({ kind: "loading", elapsedMs: 7000 });
+    turn.prompt(prompt(0, 0));
+    expect(turn.loadMs).toBe(7000);
+  });
+
+  test("counts no load that it has not seen to its end, and no waiting as one", async () => {
+    const { turn, clock } = begun();
+    turn.waiting({ for: "other", position: undefined });
+    clock.at += 9000;
+    turn.loading(9000, undefined);
+    clock.at += 3000;
+    expect(turn.loadMs).toBeUndefined();
+    turn.connecting();
+    clock.at += 5000;
+    turn.generating(() => 1);
+    expect(turn.loadMs).toBe(3000);
+  });
+
+  test("that waits asks for whom, every five seconds, and only while somebody looks", async () => {
+    const { turn, lookAfter, asked, clock } = begun();
+    turn.waiting({ for: "other", position: undefined });
+    clock.at += 60_000;
+    expect(asked).toEqual([]);
+    expect(await lookAfter(0)).toEqual({
+      kind: "waiting",
+      for: "other",
+      position: undefined,
+      requests: requests("other", 1),
+      elapsedMs: 60_000,
+    });
+    await lookAfter(4999);
+    expect(asked).toHaveLength(1);
+    expect(await lookAfter(1)).toMatchObject({ requests: { total: 2 } });
+    turn.waiting({ for: "third", position: undefined });
+    expect(turn.look()).toMatchObject({ for: "third", requests: undefined, elapsedMs: 65_000 });
+  });
+
+  test("says what took the model's place, where it has answered before", async () => {
+    const { turn, lookAfter } = begun({ hasAnswered: true });
+    turn.loading(1000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: undefined } });
+    turn.waiting({ for: "other", position: undefined });
+    turn.loading(2000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+  });
+
+  test("that is refused counts down, and then waits for an answer", async () => {
+    const { turn, lookAfter } = begun();
+    turn.retrying("the server has too many requests", 3000);
+    expect(await lookAfter(1000)).toEqual({
+      kind: "retrying",
+      why: "the server has too many requests",
+      leftMs: 2000,
+    });
+    expect(await lookAfter(2500)).toEqual({ kind: "connecting", elapsedMs: 500 });
+  });
+
+  test("reads a prompt anew after a retry", async () => {
+    const { turn, lookAfter } = begun();
+    turn.prompt(prompt(800, 1000));
+    turn.prompt(prompt(100, 2000));
+    expect(await lookAfter(0)).toMatchObject({ kind: "prompt", processed: 800 });
+    turn.retrying("the model's process ended", 1000);
+    turn.prompt(prompt(100, 500));
+    expect(await lookAfter(0)).toMatchObject({ kind: "prompt", processed: 100 });
+  });
+
+  test("generates at the rate of the last seconds, down to nothing when no token comes", async () => {
+    const { turn, clock } = begun();
+    let tokens = 1;
+    turn.generating(() => tokens);
+    const look = (ms: number, more: number): Activity => {
+      clock.at += ms;
+      tokens += more;
+      return turn.look();
+    };
+    expect(look(0, 0)).toEqual({ kind: "generating", tokens: 1, perSecond: undefined });
+    for (let tick = 0; tick < 40; tick += 1) look(250, 10);
+    expect(look(250, 10)).toEqual({ kind: "generating", tokens: 411, perSecond: 40 });
+    for (let tick = 0; tick < 20; tick += 1) look(250, 0);
+    expect(look(250, 0)).toEqual({ kind: "generating", tokens: 411, perSecond: 0 });
+  });
+});
+
+/** What a server might tell at any moment, and what is looked at in between. */
+function randomReport(random: Random, turn: TurnActivity, tokens: { count: number }): void {
+  const wild = [0, -1, 0.5, 1e9, Number.MAX_VALUE, Number.POSITIVE_INFINITY] as const;
+  const figure = (): number => (random() < 0.1 ? pick(random, wild) : integer(random, 0, 5000));
+  // The decoder lets only whole numbers through for these two.
+  const tokenCount = (): number => (random() < 0.1 ? Number.MAX_SAFE_INTEGER : integer(random, 0, 5000));
+  const name = (): string | undefined => pick(random, [undefined, "other", "third"]);
+  const reports = [
+    () => turn.connecting(),
+    () => turn.waiting({ for: name(), position: pick(random, [undefined, 1, 12]) }),
+    () => turn.loading(integer(random, 0, 5000), name()),
+    () => turn.retrying("because", integer(random, 0, 5000)),
+    () => {
+      tokens.count = 0;
+      turn.generating(() => tokens.count);
+    },
+    ...Array.from({ length: 8 }, () => () => {
+      const timeMs = random() < 0.2 ? undefined : figure();
+      turn.prompt({ total: tokenCount(), cached: tokenCount(), processed: figure(), timeMs });
+    }),
+    ...Array.from({ length: 8 }, () => () => {
+      const [total, cached] = pick(random, [[4000, 0] as const, [4000, 900] as const]);
+      turn.prompt({ total, cached, processed: integer(random, 0, 4500), timeMs: integer(random, 0, 60_000) });
+    }),
+  ] as const;
+  pick(random, reports)();
+}
+
+/** What must hold for anything that is shown. */
+function expectShowable(activity: Activity): void {
+  for (const [name, value] of Object.entries(activity)) {
+    if (typeof value !== "number") continue;
+    expect(value, `${name} of ${JSON.stringify(activity)}`).toBeGreaterThanOrEqual(0);
+    expect(value, `${name} of ${JSON.stringify(activity)}`).toBeLessThan(Number.POSITIVE_INFINITY);
+  }
+  const line = turnLine(activity, "M", 0);
+  expect(line).not.toMatch(/NaN|Infinity|undefined|null|-\d|e\+/);
+  const percent = /(\d+) %/.exec(line)?.[1];
+  if (percent !== undefined) expect(Number(percent)).toBeLessThanOrEqual(100);
+}
+
+test.each(Array.from({ length: 60 }, (_, seed) => seed))(
+  "whatever comes in whatever order, what is shown makes sense (seed %i)",
+  async (seed) => {
+    const random = seeded(seed);
+    const { turn, clock } = begun({ hasAnswered: random() < 0.5 });
+    const tokens = { count: 0 };
+    let last: Extract<Activity, { kind: "prompt" }> | undefined;
+    for (let step = 0; step < 300; step += 1) {
+      if (random() < 0.5) randomReport(random, turn, tokens);
+      clock.at += integer(random, 0, random() < 0.1 ? 30_000 : 400);
+      tokens.count += integer(random, 0, 50);
+      const activity = turn.look();
+      expectShowable(activity);
+      if (random() < 0.1) await Promise.resolve();
+      if (activity.kind !== "prompt") {
+        last = undefined;
+        continue;
+      }
+      if (last?.total === activity.total && last.cached === activity.cached)
+        expect(activity.processed).toBeGreaterThanOrEqual(last.processed);
+      last = activity;
+    }
+  },
+);
+
+describe("the turns under way", () => {
+  const figures = (model: string): TurnFigures => ({
+    model,
+    endedAt: 0,
+    loadMs: undefined,
+    promptTokens: 10,
+    cachedTokens: 0,
+    promptPerSecond: undefined,
+    tokens: 5,
+    perSecond: undefined,
+  });
+
+  test("show the session's own in front, else the first, and count the others", () => {
+    const activities = new Activities();
+    const [one, two, own] = [begun().turn, begun().turn, begun({ sessionId: "s" }).turn];
+    expect(activities.front("s")).toBeUndefined();
+    activities.begin(one);
+    activities.begin(two);
+    expect(activities.front("s")).toEqual({ turn: one, others: 1 });
+    activities.begin(own);
+    expect(activities.front("s")).toEqual({ turn: own, others: 2 });
+    expect(activities.front(undefined)).toEqual({ turn: one, others: 2 });
+    activities.end(own, undefined);
+    activities.end(one, undefined);
+    expect(activities.front("s")).toEqual({ turn: two, others: 0 });
+  });
+
+  test("leave their figures, at most twenty, and none of a turn that failed", () => {
+    const activities = new Activities();
+    for (let number = 1; number <= 25; number += 1) {
+      const { turn } = begun({ id: `m${number}` });
+      activities.begin(turn);
+      activities.end(turn, number % 5 === 0 ? undefined : figures(`m${number}`));
+      // A second end is none.
+      activities.end(turn, figures("twice"));
+    }
+    expect(activities.figures).toHaveLength(20);
+    expect(activities.figures.at(-1)?.model).toBe("m24");
+    expect([activities.hasAnswered("m24"), activities.hasAnswered("m25")]).toEqual([true, false]);
+    for (let number = 0; number < 5; number += 1) {
+      const { turn } = begun();
+      activities.begin(turn);
+      activities.end(turn, figures(`later${number}`));
+    }
+    expect(activities.figures).toHaveLength(20);
+    expect(activities.figures[0]?.model).toBe("m7");
+  });
+
+  test("begin with what was seen in a model's place since the last answer", async () => {
+    const activities = new Activities();
+    expect(activities.seenInsteadOf("m")).toBeUndefined();
+    activities.seeReady(["other", "third"]);
+    expect([activities.seenInsteadOf("m"), activities.seenInsteadOf("third")]).toEqual(["other", undefined]);
+    const { turn, lookAfter } = begun({ hasAnswered: true, instead: activities.seenInsteadOf("m") });
+    activities.begin(turn);
+    turn.loading(1000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+    activities.end(turn, figures("m"));
+    expect(activities.seenInsteadOf("m")).toBeUndefined();
+  });
+
+  test("are told of until the listener is taken away, and one that throws harms nobody", () => {
+    const activities = new Activities();
+    const heard: string[] = [];
+    activities.onChange(() => {
+      throw new Error("stale");
+    });
+    const stop = activities.onChange(() => heard.push("changed"));
+    const { turn } = begun();
+    activities.begin(turn);
+    activities.end(turn, undefined);
+    stop();
+    activities.begin(turn);
+    expect(heard).toEqual(["changed", "changed"]);
+  });
+});

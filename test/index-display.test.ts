@@ -1,0 +1,204 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Api, Model, TranscriptContext } from "@earendil-works/pi-ai";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import extension from "../index.ts";
+import { type Sim, startSim } from "../sim/server.ts";
+import { FakePi } from "./fake-pi.ts";
+import { FakeTerminal } from "./fake-terminal.ts";
+import { kept } from "./server/wire.ts";
+
+const CONFIG = `
+models:
+  a:
+    cmd: llama-server --port \${PORT} -c 65536 --no-reasoning --load 0.1 --token-rate 100
+`;
+
+beforeEach(() => {
+  const dir = mkdtempSync(join(tmpdir(), "index-display-"));
+  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+});
+
+function setEnv(variables: Record<string, string | undefined>): void {
+  for (const [name, value] of Object.entries(variables)) {
+    const before = process.env[name];
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+    onTestFinished(() => {
+      if (before === undefined) delete process.env[name];
+      else process.env[name] = before;
+    });
+  }
+}
+
+interface Place {
+  sim: Sim;
+  pi: FakePi;
+  terminal: FakeTerminal;
+  ctx: ExtensionContext;
+  /** A turn as pi's agent asks for one. */
+  turn(text: string): Promise<unknown>;
+}
+
+/** A session that has started on the model `a`, or on another provider's. */
+async function session(
+  mode: ExtensionContext["mode"],
+  provider = "ai-server",
+  isReload = false,
+): Promise<Place> {
+  const sim = await kept(startSim({ config: CONFIG }));
+  setEnv({ AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir });
+  const pi = new FakePi();
+  extension(pi.api);
+  onTestFinished(() => pi.emit("session_shutdown", undefined));
+  await pi.refresh({ allowNetwork: true });
+  const store = pi.store;
+  const [model] = pi.provider.getModels() as Model<Api>[];
+  if (model === undefined) throw new Error("no model");
+  const terminal = new FakeTerminal();
+  terminal.model = { ...model, provider };
+  const ctx = terminal.context(mode);
+  await pi.emit("session_start", ctx);
+  if (isReload) {
+    await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
+    await pi.emit("session_shutdown", ctx);
+    extension(pi.api);
+    pi.store = store;
+    // pi refreshes in the background of its reload.
+    await pi.emit("session_start", ctx);
+    await pi.refresh();
+  }
+  const turn = (text: string): Promise<unknown> => {
+    const context = { messages: [{ role: "user", content: text, timestamp: 0 }] };
+    const options = { sessionId: "session" };
+    return pi.provider.streamSimple(model, context as unknown as TranscriptContext, options).result();
+  };
+  return { sim, pi, terminal, ctx, turn };
+}
+
+const later = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+describe("in the terminal", () => {
+  test("pi's suffix is gone from the session's start, a turn says what it does, and the end gives it back", async () => {
+    const { pi, terminal, ctx, turn } = await session("tui");
+    expect(terminal.messages).toEqual([""]);
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await turn("sim: tokens 60");
+    expect(terminal.messages.filter(Boolean)[0]).toBe("Waiting for the server");
+    expect(terminal.messages.filter(Boolean).at(-1)).toMatch(/^\d+ tokens?$/);
+    await expect.poll(() => terminal.messages.at(-1)).toBe("");
+    const asked = { messages: [{ role: "assistant", stopReason: "stop" }] };
+    await pi.emit("agent_end", ctx, asked);
+    await expect.poll(() => terminal.statuses.at(-1)).toMatch(/^a ready/);
+    await pi.emit("session_shutdown", ctx);
+    expect([terminal.messages.at(-1), terminal.statuses.at(-1)]).toEqual([undefined, undefined]);
+  });
+
+  test("after a reload it is all there again, though the session starts before the models are handed over", async () => {
+    const { pi, terminal, ctx, turn } = await session("tui", "ai-server", true);
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    expect(terminal.messages.slice(-3)).toEqual([undefined, "", ""]);
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await turn("sim: tokens 60");
+    expect(terminal.messages.filter(Boolean).at(-1)).toMatch(/^\d+ tokens?$/);
+  });
+
+  test("a session that begins on another provider's model shows it once one of ours is selected", async () => {
+    const { pi, terminal, ctx } = await session("tui", "other");
+    terminal.statuses.length = 0;
+    terminal.model = { ...terminal.model, provider: "ai-server" };
+    await pi.emit("model_select", ctx, { model: terminal.model });
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    expect(terminal.messages.at(-1)).toBe("");
+  });
+
+  test("compaction is told in a widget", async () => {
+    const { pi, terminal, ctx, turn } = await session("tui");
+    await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
+    await pi.emit("agent_start", ctx);
+    await pi.emit("session_before_compact", ctx);
+    await turn("sim: tokens 30");
+    expect(terminal.widgets[0]).toEqual(["Waiting for the server"]);
+    await expect.poll(() => terminal.widgets.at(-1)).toBeUndefined();
+    await pi.emit("session_compact", ctx);
+    terminal.widgets.length = 0;
+    await turn("sim: tokens 30");
+    expect(terminal.widgets).toEqual([]);
+    await pi.emit("session_before_compact", ctx);
+    await pi.emit("session_compact_failed", ctx);
+    await turn("sim: tokens 30");
+    expect(terminal.widgets).toEqual([]);
+  });
+
+  test("another provider's model brings pi's own line back, and asks nobody", async () => {
+    const { pi, sim, terminal, ctx } = await session("tui");
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    terminal.model = { ...terminal.model, provider: "other" };
+    await pi.emit("model_select", ctx, { model: terminal.model });
+    expect([terminal.messages.at(-1), terminal.statuses.at(-1)]).toEqual([undefined, undefined]);
+    const asked = sim.requests.length;
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await pi.emit("agent_end", ctx);
+    await later(100);
+    expect([sim.requests.length, terminal.messages.at(-1)]).toEqual([asked, undefined]);
+  });
+
+  test("a session on another provider's model shows nothing at all", async () => {
+    const { pi, terminal, ctx } = await session("tui", "other");
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await pi.emit("agent_end", ctx);
+    await later(100);
+    expect(terminal.messages).toEqual([]);
+    expect(terminal.statuses.filter(Boolean)).toEqual([]);
+  });
+
+  test("pi's own line stays with AI_SERVER_INDICATOR=off", async () => {
+    setEnv({ AI_SERVER_INDICATOR: "off" });
+    const { pi, terminal, ctx, turn } = await session("tui");
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    await turn("sim: tokens 5");
+    expect([terminal.messages, terminal.widgets]).toEqual([[], []]);
+  });
+
+  test("a model that is not loaded is told of when it is selected", async () => {
+    const { pi, terminal, ctx } = await session("tui");
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+    await pi.emit("model_select", ctx, { model: terminal.model });
+    await expect.poll(() => terminal.notices).toContain("a is not loaded: the first turn loads it.");
+  });
+
+  test("a session that ends amid a turn, and its context with it, harms nobody", async () => {
+    const { pi, sim, terminal, ctx, turn } = await session("tui");
+    await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
+    await pi.emit("agent_start", ctx);
+    await pi.emit("turn_start", ctx);
+    const running = turn("sim: tokens 5000");
+    await expect.poll(() => terminal.messages.at(-1)).toMatch(/tokens/);
+    const ended = pi.emit("session_shutdown", ctx);
+    terminal.end();
+    await ended;
+    await running;
+    await expect.poll(() => sim.connections, { timeout: 5000 }).toBe(0);
+  });
+});
+
+test.each(["print", "json", "rpc"] as const)("nothing is shown in %s mode", async (mode) => {
+  const { pi, terminal, ctx, turn } = await session(mode);
+  await pi.emit("agent_start", ctx);
+  await pi.emit("turn_start", ctx);
+  await turn("sim: tokens 20");
+  await pi.emit("agent_end", ctx);
+  await later(50);
+  expect([terminal.messages, terminal.widgets, terminal.statuses]).toEqual([[], [], []]);
+});

@@ -1,0 +1,174 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { ActivityPlace, screenText } from "../support/activity-place.ts";
+import { PI_VERSIONS, piProblem } from "../support/pi.ts";
+import { eventually } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import type { Terminal } from "../support/terminal.ts";
+
+const LOADING = /Loading slow · \d+ s/;
+const READING = /Reading prompt · [1-9]\d? % of [\d.]+k/;
+const GENERATING = /\d+ tok\/s · \d+ tokens/;
+
+/** What must be on no screen in any phase. */
+const TROUBLE = /Working|NaN|Infinity|undefined|[Ss]tale|Exception|Error:|at file:/;
+
+for (const version of PI_VERSIONS) {
+  const problem = (await piProblem(version)) ?? missingProgram("tmux");
+  realSuite(problem, `what pi ${version} shows of a turn`, () => {
+    let place: ActivityPlace;
+    beforeAll(async () => {
+      place = await ActivityPlace.open(version);
+    });
+    afterAll(() => place.close());
+    afterEach(async () => {
+      await place.closeTerminals();
+      await place.unloadByAnother();
+    });
+
+    /** Waits for a phase, and compares its screen with the one that is kept. */
+    const phase = async (terminal: Terminal, name: string, wanted: RegExp): Promise<string> => {
+      const screen = await terminal.waitFor(wanted);
+      const shown = screenText(screen);
+      expect(shown).not.toMatch(TROUBLE);
+      await expect(shown).toMatchFileSnapshot(`../screens/${version}/${name}.txt`);
+      return screen;
+    };
+
+    test("each phase of a turn, and the server at rest before and after", async () => {
+      const terminal = await place.terminal("slow");
+      await phase(terminal, "rest-nothing-loaded", /^no model loaded/m);
+      await terminal.submit("sim: tokens 200");
+      const loading = await phase(terminal, "loading", LOADING);
+      expect(loading).not.toContain("no model loaded");
+      await phase(terminal, "prompt", /Reading prompt · [1-9]\d? % of [\d.]+k · \d+ tok\/s · \d+ s left/);
+      await phase(terminal, "generating", /[34]\d tok\/s · \d{2} tokens/);
+      await phase(terminal, "rest-loaded", /^slow ready · 64k/m);
+    });
+
+    test("the next turn expects its load to take as long, and says that it loads again, and why", async () => {
+      const terminal = await place.terminal("slow");
+      await terminal.submit("sim: say One.");
+      await terminal.waitFor(/^ *One\./m);
+      await place.loadByAnother("other");
+      await terminal.submit("sim: tokens 60");
+      await phase(terminal, "loading-again", /Loading slow again \(.+\) · \d+ s of about \d+ s/);
+      await terminal.waitFor(GENERATING);
+      await terminal.waitFor(/^slow ready/m);
+      await place.sim.reload();
+      await terminal.submit("sim: tokens 60");
+      await terminal.waitFor(/Loading slow again \(it was unloaded meanwhile\)/);
+      await terminal.waitFor(GENERATING);
+    });
+
+    test("a turn that waits says for whom, also where the server tells no events", async () => {
+      for (const hasEvents of [true, false]) {
+        const terminal = await place.terminal("slow");
+        const chat = place.chatByAnother("other", 200);
+        await terminal.waitFor(/./);
+        await eventually(
+          "the other client's chat runs",
+          () => place.sim.requests.at(-1)?.path.endsWith("/chat/completions") || undefined,
+        );
+        if (!hasEvents)
+          for (let asked = 0; asked < 9; asked += 1) place.sim.failNext({ path: "/api/events", status: 404 });
+        await terminal.submit("sim: say Done.");
+        await phase(terminal, "waiting", /Waiting for other, which answers a request · \d+ s/);
+        await terminal.waitFor(LOADING);
+        await chat;
+        await terminal.waitFor(/^ *Done\./m);
+        await place.closeTerminals();
+        await place.unloadByAnother();
+      }
+    });
+
+    test("llama-swap's banner tells the place in its queue, and the load", async () => {
+      const terminal = await place.terminal("queued");
+      const chat = place.chatByAnother("other", 250);
+      await eventually(
+        "the other client's chat runs",
+        () => place.sim.requests.at(-1)?.path.endsWith("/chat/completions") || undefined,
+      );
+      await terminal.submit("sim: say Done.");
+      await phase(terminal, "queue", /Place 1 in the queue/);
+      await chat;
+      await terminal.waitFor(/^ *Done\./m, 30_000);
+      await place.unloadByAnother();
+      await terminal.submit("sim: say Again.");
+      await phase(terminal, "banner-loading", /Loading queued again \(.+\) · \d+ s/);
+      await terminal.waitFor(/^ *Again\./m, 30_000);
+    });
+
+    test("a turn beside the session's own is counted", async () => {
+      const terminal = await place.terminal("other");
+      await terminal.submit("sim: tokens 300");
+      await terminal.waitFor(GENERATING);
+      await terminal.submit("/side");
+      await phase(terminal, "parallel", /tok\/s · \d+ tokens · and 1 more/);
+      await terminal.press("Escape");
+      await terminal.waitFor(/aborted/i);
+      await phase(terminal, "beside", /^ *(Waiting for the server|\d+ tok\/s|\d+ tokens)/m);
+    });
+
+    test("compaction is told in a widget", async () => {
+      const terminal = await place.terminal("slow");
+      await terminal.submit("sim: tokens 150");
+      await terminal.waitFor(/^slow ready · 64k/m, 30_000);
+      await terminal.submit("sim: say Enough.");
+      await terminal.waitFor(/^ *Enough\./m);
+      await terminal.waitFor(/^slow ready · 64k/m);
+      await place.unloadByAnother();
+      await terminal.submit("/compact");
+      await phase(terminal, "compaction-loading", /^ *Loading slow again \(.+\) · \d+ s/m);
+      await terminal.waitFor(/^ *(\d+ tok\/s · )?\d+ tokens/m);
+      const after = await terminal.waitFor(/Compacted/i);
+      expect(after).not.toMatch(/tok\/s/);
+    });
+
+    test("another provider's model has neither line nor footer, and no request is made", async () => {
+      const terminal = await place.terminal("other", ["--models", "ai-server/other,openai/gpt-4o"]);
+      await terminal.press("C-p");
+      const screen = await terminal.waitUntil(
+        "gpt-4o is selected",
+        (screen) => /gpt-4o/.test(screen.split("\n").slice(-3).join("\n")) && !/no model loaded/.test(screen),
+      );
+      await expect(screenText(screen)).toMatchFileSnapshot(`../screens/${version}/other-provider.txt`);
+      const asked = place.sim.requests.length;
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      expect(place.sim.requests.length).toBe(asked);
+      await terminal.press("C-p");
+      await terminal.waitFor(/^no model loaded/m);
+    });
+
+    test.each([
+      ["loading", LOADING],
+      ["reading the prompt", READING],
+      ["generating", GENERATING],
+    ])(
+      "while %s, /new, /reload and the end leave neither a word of trouble nor a connection",
+      async (_what, wanted) => {
+        const terminal = await place.terminal("slow");
+        const busy = async (): Promise<void> => {
+          await terminal.submit("sim: tokens 400");
+          await terminal.waitFor(wanted);
+        };
+        await busy();
+        await terminal.submit("/new");
+        await terminal.waitFor(/New session started/i);
+        await place.unloadByAnother();
+        await busy();
+        await terminal.press("Escape");
+        await terminal.waitFor(/aborted/i);
+        await terminal.submit("/reload");
+        await terminal.waitFor(/Reloaded/i);
+        await place.unloadByAnother();
+        await busy();
+        expect(await terminal.history()).not.toMatch(TROUBLE);
+        await terminal.press("C-c");
+        await terminal.press("C-c");
+        expect(await terminal.exitCode()).toBe(0);
+        expect(await terminal.history()).not.toMatch(TROUBLE);
+        await eventually("no connection is left", () => (place.sim.connections === 0 ? true : undefined));
+      },
+    );
+  });
+}

@@ -1,0 +1,163 @@
+/** Real pi before a stand-in that takes its time, and what its screen shows of that. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readConfig } from "../../config.ts";
+import { Http, readText } from "../../server/http.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { EXTENSION, makeWorkplace, type PiVersion, piCommand, runPi, type Workplace } from "./pi.ts";
+import { Terminal } from "./terminal.ts";
+
+const COMMAND = `llama-server --port \${PORT} --no-reasoning --ctx-size 65536`;
+
+/** `slow` takes seconds for each of its phases; `queued` lets llama-swap pass the time with its banner. */
+const CONFIG = `
+models:
+  slow:
+    cmd: ${COMMAND} --load 3 --prompt-rate 1000 --token-rate 40
+    metadata: { context_length: 65536 }
+  other:
+    cmd: ${COMMAND} --load 0.1 --token-rate 40
+    metadata: { context_length: 65536 }
+  queued:
+    cmd: ${COMMAND} --load 3 --token-rate 40
+    metadata: { context_length: 65536 }
+    sendLoadingState: true
+`;
+
+/** Starts a turn beside the session's own, as a subagent does. */
+const SIDE_EXTENSION = `
+export default (pi) => pi.registerCommand("side", {
+  description: "A turn beside the others",
+  handler: async (_argument, ctx) => {
+    const messages = [{ role: "user", content: "sim: tokens 150", timestamp: 0 }];
+    const auth = await ctx.modelRegistry.getApiKeyAndHeaders(ctx.model);
+    const options = auth.ok === false ? {} : { apiKey: auth.apiKey, env: auth.env };
+    void ctx.modelRegistry.streamSimple(ctx.model, { messages }, options).result?.();
+  },
+});
+`;
+
+/** Long enough for several batches, each of which llama-server tells of. */
+const SYSTEM_PROMPT = "word ".repeat(3000);
+
+export class ActivityPlace {
+  readonly sim: Sim;
+  readonly version: PiVersion;
+  readonly #workplace: Workplace;
+  readonly #terminals: Terminal[] = [];
+
+  private constructor(sim: Sim, version: PiVersion, workplace: Workplace) {
+    this.sim = sim;
+    this.version = version;
+    this.#workplace = workplace;
+  }
+
+  static async open(version: PiVersion): Promise<ActivityPlace> {
+    const [sim, workplace] = await Promise.all([startSim({ config: CONFIG }), makeWorkplace()]);
+    const place = new ActivityPlace(sim, version, workplace);
+    await writeFile(join(workplace.folder, "side.ts"), SIDE_EXTENSION);
+    await mkdir(place.#bin);
+    // pi would fetch these two from the internet.
+    for (const name of ["fd", "rg"]) await writeFile(join(place.#bin, name), "#!/bin/sh\n", { mode: 0o755 });
+    // So that a short conversation can be compacted.
+    const settings = { compaction: { enabled: false, reserveTokens: 1000, keepRecentTokens: 50 } };
+    await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify(settings));
+    await runPi({ ...place.#options, args: ["-e", EXTENSION, "--list-models"] });
+    return place;
+  }
+
+  get #bin(): string {
+    return join(this.#workplace.folder, "bin");
+  }
+
+  get #options() {
+    const { sim, version } = this;
+    const { agentDir } = this.#workplace;
+    const env = {
+      AI_SERVER_URL: sim.url,
+      AI_SERVER_CERTS_DIR: sim.certsDir,
+      PATH: `${this.#bin}:${process.env.PATH}`,
+      // A model of another provider's, which is never asked.
+      OPENAI_API_KEY: "sk-none",
+    };
+    // Offline nothing would be asked at rest, and the footer would stay empty.
+    return { version, agentDir, env, offline: false };
+  }
+
+  async terminal(model: string, more: readonly string[] = []): Promise<Terminal> {
+    const side = join(this.#workplace.folder, "side.ts");
+    const prompt = ["--append-system-prompt", SYSTEM_PROMPT];
+    const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...prompt, ...more];
+    const command = await piCommand({ ...this.#options, args });
+    const terminal = await Terminal.start({ ...command, columns: 100, rows: 40 });
+    this.#terminals.push(terminal);
+    await terminal.waitFor(/no model loaded|(slow|other|queued) ready/);
+    return terminal;
+  }
+
+  /** What another client of the server does. */
+  async byAnother(ask: (http: Http) => Promise<unknown>): Promise<void> {
+    const env = { AI_SERVER_URL: this.sim.url, AI_SERVER_CERTS_DIR: this.sim.certsDir };
+    const http = new Http(readConfig(env, {}, this.#workplace.folder));
+    try {
+      await ask(http);
+    } finally {
+      await http.close();
+    }
+  }
+
+  /** Loads a model, and unloads the one that is in its place. */
+  loadByAnother(id: string): Promise<void> {
+    return this.byAnother((http) => http.json(`/upstream/${id}/health`, { timeoutMs: 20_000 }));
+  }
+
+  unloadByAnother(): Promise<void> {
+    return this.byAnother(async (http) => {
+      const { body } = await http.request({ method: "POST", path: "/api/models/unload" });
+      await readText(body, 1000);
+    });
+  }
+
+  /** A chat of this many tokens. */
+  chatByAnother(model: string, tokens: number): Promise<void> {
+    return this.byAnother(async (http) => {
+      const messages = [{ role: "user", content: `sim: tokens ${tokens}` }];
+      const { body } = await http.request({
+        method: "POST",
+        path: "/v1/chat/completions",
+        body: JSON.stringify({ model, messages, stream: true }),
+        headers: { "content-type": "application/json" },
+      });
+      await readText(body, 1_000_000);
+    });
+  }
+
+  /** Ends the terminals that are open. */
+  async closeTerminals(): Promise<void> {
+    for (const terminal of this.#terminals.splice(0)) await terminal.close();
+  }
+
+  async close(): Promise<void> {
+    await this.closeTerminals();
+    await this.sim.close();
+    await this.#workplace.remove();
+  }
+}
+
+const SHOWN_LINES = 9;
+
+/** The lower end of a screen, without what differs from run to run. */
+export function screenText(screen: string): string {
+  const lines = screen
+    .replace(/\/tmp\/pi-ai-server-test-\w+/g, "/tmp/place")
+    .replace(/[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/g, "⠋")
+    .replace(/\bok(?: +ok)*\b/g, "ok ok ok")
+    .replace(/\d+(?:\.\d+)?/g, "N")
+    .replace(/─{4,}/g, "────")
+    .replace(/ {3,}/g, "   ")
+    .split("\n")
+    .map((line) => line.trimEnd())
+    // A narrow answer takes one line or two.
+    .filter((line, index, all) => line !== "" && line !== all[index - 1]);
+  return `${lines.slice(-SHOWN_LINES).join("\n")}\n`;
+}
