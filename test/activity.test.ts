@@ -130,11 +130,13 @@ describe("a turn", () => {
     expect(await lookAfter(2500)).toEqual({ kind: "connecting", elapsedMs: 500 });
   });
 
-  test("reads a prompt anew after a retry", async () => {
+  test("reads a prompt anew after a retry, and where the server begins another", async () => {
     const { turn, lookAfter } = begun();
     turn.prompt(prompt(800, 1000));
     turn.prompt(prompt(100, 2000));
     expect(await lookAfter(0)).toMatchObject({ kind: "prompt", processed: 800 });
+    turn.prompt({ ...prompt(50, 3000), total: 2000 });
+    expect(await lookAfter(0)).toMatchObject({ kind: "prompt", total: 2000, processed: 50 });
     turn.retrying("the model's process ended", 1000);
     turn.prompt(prompt(100, 500));
     expect(await lookAfter(0)).toMatchObject({ kind: "prompt", processed: 100 });

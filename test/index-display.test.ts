@@ -111,7 +111,7 @@ describe("in the terminal", () => {
   });
 
   test("a session that begins on another provider's model shows it once one of ours is selected", async () => {
-    const { pi, terminal, ctx } = await session("tui", "other");
+    const { pi, terminal, ctx } = await session("tui", "other", true);
     terminal.statuses.length = 0;
     terminal.model = { ...terminal.model, provider: "ai-server" };
     await pi.emit("model_select", ctx, { model: terminal.model });

@@ -21,7 +21,6 @@ export async function readQuotes(path: string): Promise<string[]> {
     // A pipe that nobody writes to would be opened for ever.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      if (!(await file.stat()).isFile()) return [];
       const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0);
       return buffer
         .toString("utf8", 0, bytesRead)

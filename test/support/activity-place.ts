@@ -159,5 +159,8 @@ export function screenText(screen: string): string {
     .map((line) => line.trimEnd())
     // A narrow answer takes one line or two.
     .filter((line, index, all) => line !== "" && line !== all[index - 1]);
-  return `${lines.slice(-SHOWN_LINES).join("\n")}\n`;
+  // What pi says at its start names the folder of this extension.
+  const start = lines.indexOf("[Extensions]");
+  const body = start < 0 ? lines : lines.slice(start + 2);
+  return `${body.slice(-SHOWN_LINES).join("\n")}\n`;
 }
