@@ -40,6 +40,6 @@ export async function runCommand(name: CommandName, use: Omit<Call, "waiting">):
 
 /** What a program of the server's wrote may stand in it. */
 async function showFault(ctx: Call["ctx"], error: unknown): Promise<void> {
-  const { maskText } = await import("./server/masking.ts");
+  const { maskText } = await import("./masking/masking.ts");
   show(ctx, maskText(sentenceOf(error), "log"), "error");
 }

@@ -12,7 +12,7 @@ import {
   toServedModel,
 } from "./catalog.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
-import type { Memory } from "./memory.ts";
+import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
 import type { LlamaSwap } from "./server/llama-swap.ts";
@@ -277,7 +277,7 @@ export class AiServer {
   /** What is remembered on this machine. */
   memory(): Promise<Memory> {
     const { agentDir, now } = this.#options;
-    this.#memory ??= import("./memory.ts").then(
+    this.#memory ??= import("./memory/memory.ts").then(
       ({ Memory }) => new Memory(join(agentDir, "ai-server.json"), now),
     );
     return this.#memory;

@@ -1,7 +1,7 @@
 /** Differences of config files as the commands show them: with secrets masked. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { ConfigFormat } from "../host/config-file.ts";
-import { maskLines } from "../server/masking.ts";
+import { maskLines } from "../masking/masking.ts";
 import { colouredDiff, countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
 
 /** A question must fit on the screen. */

@@ -1,10 +1,10 @@
 /** `/ai-server-logs`: a model's log from the server, or the unit's journal. */
 import { setTimeout as wait } from "node:timers/promises";
 import type { RemoteMachine } from "../host/machine.ts";
+import { maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 import { followLog } from "../server/log-stream.ts";
-import { maskLines } from "../server/masking.ts";
 import { runningNow } from "../server/running-now.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor, withMachine } from "./call.ts";

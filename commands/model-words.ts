@@ -1,7 +1,7 @@
 /** What is known of models, as a table and line by line. Pure. */
 import { shortTokens } from "../catalog.ts";
+import { maskText } from "../masking/masking.ts";
 import { cleanText } from "../server/errors.ts";
-import { maskText } from "../server/masking.ts";
 import type { Fact, ModelFacts, RunningModel } from "../server/models.ts";
 import { spent } from "../ui/duration.ts";
 import { type Column, table } from "../ui/table.ts";

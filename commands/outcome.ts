@@ -2,7 +2,7 @@
 import type { ChangeOutcome, FileState } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
 import type { StepName } from "../host/service.ts";
-import { maskText } from "../server/masking.ts";
+import { maskText } from "../masking/masking.ts";
 import type { Level } from "../ui/output.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {

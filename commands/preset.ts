@@ -2,7 +2,7 @@
 import { findContexts, formatOf } from "../host/config-file.ts";
 import type { HostFile } from "../host/machine.ts";
 import { modelBlock } from "../host/model-block.ts";
-import { maskText } from "../server/masking.ts";
+import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";
 import { readId, unknownId } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";

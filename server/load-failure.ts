@@ -24,7 +24,7 @@ export async function processFault(
   const [log, { maskLines, maskText }] = await Promise.all([
     server.logTail(model.id, LOG_LINES, signal),
     // Only failures need it, and it reads YAML.
-    import("./masking.ts"),
+    import("../masking/masking.ts"),
   ]);
   const lines = maskLines(log, "log").map((line) => cleanText(line, LOG_LINE_CHARACTERS));
   // llama-swap repeats the whole command line of a process that it cannot start.

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { expectedLoadMs, rememberLoad } from "../load-times.ts";
-import { Memory } from "../memory.ts";
+import { Memory } from "../memory/memory.ts";
 import type { LlamaSwap } from "../server/llama-swap.ts";
 
 const CONFIG = { origin: "https://ai.example", basePath: "/x", runningPath: "/running" };

@@ -1,6 +1,6 @@
 /** Drives turns against a server that a test scripts, without a network. */
 // Loaded late by a turn that fails: on a clock that only the test moves, nothing may take real time.
-import "../server/masking.ts";
+import "../masking/masking.ts";
 import { getEventListeners } from "node:events";
 import { PassThrough } from "node:stream";
 import type {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { maskText, type TextKind } from "../../server/masking.ts";
+import { maskText, type TextKind } from "../../masking/masking.ts";
 import { integer, pick, type Random, seeded, shuffled } from "../random.ts";
 
 const UNITS = [

@@ -1,6 +1,6 @@
 // One pi that remembers, as a process of its own: node memory-writer.ts FILE NAME COUNT
 import { writeSync } from "node:fs";
-import { Memory } from "../memory.ts";
+import { Memory } from "../../memory/memory.ts";
 
 const [file = "", name = "", rounds = "0"] = process.argv.slice(2);
 const memory = new Memory(file, Date.now);

@@ -15,8 +15,8 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { Memory } from "../memory.ts";
-import { integer, seeded } from "./random.ts";
+import { Memory } from "../../memory/memory.ts";
+import { integer, seeded } from "../random.ts";
 
 const URL_ONE = "https://one.example";
 const WRITER = fileURLToPath(new URL("memory-writer.ts", import.meta.url));

@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir, realpath, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { count, type JsonRecord, list, number, record, text } from "./server/json.ts";
+import { count, type JsonRecord, list, number, record, text } from "../server/json.ts";
 
 const VERSION = 1;
 const MAX_BYTES = 1_048_576;

@@ -1,6 +1,6 @@
 import type { Scalar } from "yaml";
+import { ESCAPES } from "../server/yaml-escapes.ts";
 import type { Span } from "./masking-spans.ts";
-import { ESCAPES } from "./yaml-escapes.ts";
 
 /** The characters of a scalar without YAML's own quotes and escapes, each with its place in the file. */
 export interface ScalarText {
