@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { isSecretName, maskLines, maskText, type TextKind } from "../../masking/masking.ts";
 
-const CONFIGS = new URL("../fixtures/configs", import.meta.url);
+const CONFIGS = new URL("../fixtures/configs/", import.meta.url);
 
 /** What is hidden stands between « and » in the source of a row. */
 const plain = (row: string): string => row.replaceAll(/[«»]/g, "");
