@@ -19,7 +19,7 @@ export function text(value: unknown): string | undefined {
 
 /** A finite number; a text of digits counts, since metadata in YAML may be quoted. */
 export function number(value: unknown): number | undefined {
-  if (typeof value === "string" && /^\d+$/.test(value)) return Number(value);
+  if (typeof value === "string" && /^\d{1,15}$/.test(value)) return Number(value);
   return typeof value === "number" && Number.isFinite(value) ? value : undefined;
 }
 
