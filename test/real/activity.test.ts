@@ -129,7 +129,10 @@ for (const version of PI_VERSIONS) {
       await terminal.press("C-p");
       const screen = await terminal.waitUntil(
         "gpt-4o is selected",
-        (screen) => /gpt-4o/.test(screen.split("\n").slice(-3).join("\n")) && !/no model loaded/.test(screen),
+        (screen) =>
+          /Switched to/.test(screen) &&
+          /gpt-4o/.test(screen.split("\n").slice(-3).join("\n")) &&
+          !/no model loaded/.test(screen),
       );
       await expect(screenText(screen)).toMatchFileSnapshot(`../screens/${version}/other-provider.txt`);
       const asked = place.sim.requests.length;
