@@ -98,10 +98,12 @@ function heading({ version, following, certificateEnds }: PanelState, { address 
   ];
 }
 
-function troubleWords({ problem, following, models }: PanelState): string | undefined {
+function troubleWords({ problem, following, models, version }: PanelState): string | undefined {
   if (problem !== undefined) return faultReport(problem);
   if (models.length > 0) return undefined;
-  if (following === "reading" || following === "lost") return "Asking the server for its models…";
+  // The events may come before the first reading.
+  const isRead = version !== undefined && following !== "reading" && following !== "lost";
+  if (!isRead) return "Asking the server for its models…";
   return "The server offers no model that can be chatted with.";
 }
 
