@@ -92,8 +92,17 @@ export class ExtensionTurns {
     options: SimpleStreamOptions = {},
     onEvent?: () => void,
   ): Promise<AssistantMessage> {
+    return readTurn(this.stream(modelId, CONTEXT, options), modelId, onEvent);
+  }
+
+  /** A turn whose answer is none of the fixtures. */
+  stream(
+    modelId: string,
+    context: TranscriptContext,
+    options: SimpleStreamOptions,
+  ): AsyncIterable<AssistantMessageEvent> {
     const model = modelOf(modelId, "ai-server", "ai-server", this.#url);
-    return readTurn(this.#provider.streamSimple(model, CONTEXT, options), modelId, onEvent);
+    return this.#provider.streamSimple(model, context, options);
   }
 
   close(): Promise<void> {
