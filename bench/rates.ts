@@ -27,7 +27,7 @@ const SERVER_ARGS = ["-np", "1", "--batch-size", "128", "--ubatch-size", "16"];
 
 export const RATE_ERROR: Figure = {
   name: "rateError",
-  what: "largest relative error of the shown rates, and of the shown part of the prompt, against llama-server's own",
+  what: "largest relative error of the shown rates, and of the shown part of the prompt, against llama-server's own; phases under 4 s",
   limit: { most: 0.1 },
   margin: 0.5,
 };
