@@ -109,6 +109,16 @@ describe("names", () => {
   });
 });
 
+test("the README's pictures are there, whole and small", () => {
+  const pictures = [...README.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
+  expect(pictures).toEqual(["docs/images/panel.svg", "docs/images/working-line.svg"]);
+  for (const path of pictures) {
+    const svg = readFileSync(join(ROOT, path), "utf8");
+    expect(svg).toMatch(/^<svg [\s\S]*<text [\s\S]*<\/svg>\n$/);
+    expect(svg.length).toBeLessThan(60_000);
+  }
+});
+
 test("the README's certificate lines are the ones that are explained", () => {
   const blocks = [...README.matchAll(/<!-- certificates: (\w+) -->\n```sh\n([\s\S]*?)```/g)];
   for (const [, name = "", lines] of blocks) expect(docsBlock("certificates.md", name)).toBe(lines);

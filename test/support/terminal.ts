@@ -44,6 +44,11 @@ export class Terminal {
     return (await this.tmux("capture-pane", "-p")).trimEnd();
   }
 
+  /** The screen with its colours, as ANSI sequences. */
+  async colors(): Promise<string> {
+    return (await this.tmux("capture-pane", "-e", "-p")).trimEnd();
+  }
+
   /** The screen and all that scrolled off its top. */
   async history(): Promise<string> {
     return (await this.tmux("capture-pane", "-p", "-S", "-")).trimEnd();

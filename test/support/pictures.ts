@@ -1,0 +1,114 @@
+// `npm run pictures`: the README's pictures, of real pi on the stand-in.
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readConfig } from "../../config.ts";
+import { Http, readText } from "../../server/http.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { EXTENSION, makeWorkplace, piCommand, REPOSITORY, runPi, type Workplace } from "./pi.ts";
+import { screenSvg } from "./screen-svg.ts";
+import { Terminal } from "./terminal.ts";
+
+const COLUMNS = 100;
+const ROWS = 36;
+const IMAGES = join(REPOSITORY, "docs/images");
+const MODEL = "Qwen3.6-35B";
+
+const COMMAND = `llama-server --port \${PORT} --no-reasoning --token-rate 38 --prompt-rate 1200`;
+const CONFIG = `
+models:
+  ${MODEL}:
+    cmd: ${COMMAND} --load 5 -m /models/qwen.gguf --ctx-size 131072
+    ttl: 1800
+    metadata: { context_length: 131072 }
+  MiniMax-M2.7:
+    cmd: ${COMMAND} --load 5 -m /models/minimax.gguf --ctx-size 65536
+    metadata: { context_length: 65536 }
+  gemma-4-31B:
+    cmd: ${COMMAND} --load 5 -m /models/gemma.gguf --ctx-size 32768
+    metadata: { context_length: 32768 }
+`;
+
+/** Long enough that reading it can be seen. */
+const SYSTEM_PROMPT = "word ".repeat(6000);
+
+async function openPi(sim: Sim, workplace: Workplace): Promise<Terminal> {
+  const bin = join(workplace.folder, "bin");
+  await mkdir(bin);
+  // pi would fetch these two from the internet.
+  for (const name of ["fd", "rg"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
+  const env = { ...clientEnv(sim), PATH: `${bin}:${process.env.PATH}` };
+  // Offline nothing would be asked at rest, and the footer would stay empty.
+  const options = {
+    version: "0.87.1" as const,
+    agentDir: workplace.agentDir,
+    env,
+    offline: false,
+  };
+  await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"] });
+  // As a file: tmux takes no command of this length.
+  await writeFile(join(workplace.agentDir, "APPEND_SYSTEM.md"), SYSTEM_PROMPT);
+  const args = ["-e", EXTENSION, "--model", `ai-server/${MODEL}`];
+  const terminal = await Terminal.start({
+    ...(await piCommand({ ...options, args })),
+    columns: COLUMNS,
+    rows: ROWS,
+  });
+  await terminal.waitFor(/no model loaded/);
+  return terminal;
+}
+
+function clientEnv(sim: Sim): { AI_SERVER_URL: string; AI_SERVER_CERTS_DIR: string } {
+  return { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
+}
+
+/** The line of the screen that matches, once there is one, with its colours. */
+async function lineOf(terminal: Terminal, wanted: RegExp): Promise<string> {
+  await terminal.waitFor(wanted);
+  const [plain, colored] = [(await terminal.screen()).split("\n"), (await terminal.colors()).split("\n")];
+  return colored[plain.findIndex((line) => wanted.test(line))] ?? "";
+}
+
+/** Two turns, of whose phases the second one's load knows how long the first one's was. */
+async function workingLine(sim: Sim, terminal: Terminal): Promise<string> {
+  await terminal.submit("sim: tokens 20");
+  await terminal.waitFor(new RegExp(`^${MODEL} ready`, "m"), 60_000);
+  const http = new Http(readConfig(clientEnv(sim), {}, "/nowhere"));
+  try {
+    const { body } = await http.request({ method: "POST", path: "/api/models/unload" });
+    await readText(body, 1000);
+  } finally {
+    await http.close();
+  }
+  await terminal.submit("sim: tokens 200");
+  const lines = [
+    await lineOf(terminal, /Loading .* [34] s of about \d+ s/),
+    await lineOf(terminal, /Reading prompt · [3-7]\d % .* left/),
+    await lineOf(terminal, /3\d tok\/s · \d{3} tokens/),
+  ];
+  const rest = await lineOf(terminal, new RegExp(`^${MODEL} ready`, "m"));
+  return [...lines, rest].join("\x1b[0m\n\n");
+}
+
+async function panel(terminal: Terminal): Promise<string> {
+  await terminal.submit("/ai-server");
+  await terminal.waitFor(/In flight: nothing/);
+  await terminal.waitFor(/Host memory/);
+  return terminal.colors();
+}
+
+async function draw(name: string, screen: string): Promise<void> {
+  await writeFile(join(IMAGES, name), screenSvg(screen, COLUMNS));
+}
+
+const [sim, workplace] = await Promise.all([startSim({ config: CONFIG }), makeWorkplace()]);
+let terminal: Terminal | undefined;
+try {
+  await mkdir(IMAGES, { recursive: true });
+  terminal = await openPi(sim, workplace);
+  await draw("working-line.svg", await workingLine(sim, terminal));
+  await draw("panel.svg", await panel(terminal));
+} finally {
+  await terminal?.close();
+  await sim.close();
+  await workplace.remove();
+}
