@@ -67,6 +67,7 @@ export function screenSvg(screen: string, columns: number): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`,
     ` font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="${FONT_SIZE}">\n`,
+    "<title>pi in a terminal</title>\n",
     `<rect width="100%" height="100%" rx="8" fill="${BACKGROUND}"/>\n`,
     ...drawn.filter((line) => line !== "").map((line) => `${line}\n`),
     "</svg>\n",
