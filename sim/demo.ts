@@ -9,6 +9,8 @@ import { type Sim, startSim } from "./server.ts";
 
 const FIRST_MODEL = "Qwen3.6-35B-A3B-Q8_0";
 const KILL_AFTER_MS = 3000;
+/** As `kill` names it: what takes the place of a restart here. */
+const RELOAD_SIGNAL = "USR2";
 const LIST_TRIES = 3;
 
 const repository = fileURLToPath(new URL("..", import.meta.url));
@@ -35,6 +37,7 @@ process.exit(await runDemo(process.argv.slice(2)));
 async function runDemo(args: string[]): Promise<number> {
   const dirs = makeFolders();
   const sim = await startSim({ dir: dirs.server });
+  process.on(`SIG${RELOAD_SIGNAL}`, () => void sim.reload());
   const env = environment(sim, dirs.agent, dirs.temporary);
   const extension = ["-e", join(repository, "index.ts")];
   try {
@@ -102,6 +105,9 @@ function environment(sim: Sim, agentDir: string, temporary: string): NodeJS.Proc
     AI_SERVER_CERTS_DIR: sim.certsDir,
     AI_SERVER_SSH_HOST: "local",
     AI_SERVER_PRESET_PATH: join(sim.dir, "config.yaml"),
+    // Never the user's own unit: the stand-in reads its config again, which unloads every model as a restart does.
+    AI_SERVER_SERVICE_UNIT: "ai-server-demo.service",
+    AI_SERVER_RESTART_COMMAND: `kill -${RELOAD_SIGNAL} ${process.pid}`,
   };
 }
 
@@ -144,6 +150,6 @@ function restoreTerminal(): void {
 
 function welcome(sim: Sim): string {
   return `A stand-in for llama-swap listens on ${sim.url}; pi talks to it with a throwaway client certificate.
-Try: What files are in this folder?    /model    /ai-server-status    (Ctrl+D ends it and removes everything)
+Try: What files are in this folder?    /model    /ai-server    /ai-server-ctx    (Ctrl+D ends it and removes everything)
 `;
 }

@@ -112,6 +112,16 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
     expect(room.leftovers()).toEqual([]);
   });
 
+  test("administers its own stand-in, and no service of the user's", async ({ expect, onTestFinished }) => {
+    const room = new Room(onTestFinished);
+    const { stdout } = await room.demo("-p", "/ai-server-status --ssh").ended;
+    expect(stdout).toMatch(/^this machine: reachable$/m);
+    expect(stdout).toMatch(/^ai-server-demo\.service: .*restarted by a command of yours$/m);
+    expect(stdout).toMatch(
+      new RegExp(`^${join(room.temporary, PREFIX)}[^:]*config\\.yaml: .*\\d models$`, "m"),
+    );
+  });
+
   test.for([
     ["SIGTERM", 143],
     ["SIGINT", 130],
