@@ -21,6 +21,8 @@ export default defineConfig({
           exclude: [...everyProject.exclude, "test/real/**"],
           testTimeout: 20_000,
           hookTimeout: 20_000,
+          // These mostly wait for timers and processes: one worker would leave a machine of two cores idle.
+          maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },
       },
