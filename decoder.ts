@@ -7,6 +7,7 @@ import { ServerError } from "./server/errors.ts";
 import { streamFault } from "./server/faults.ts";
 import type { JsonRecord } from "./server/json.ts";
 import * as json from "./server/json.ts";
+import { StreamTail } from "./stream-tail.ts";
 import { usageOf } from "./usage.ts";
 
 // pi's loader hands imported names out through a proxy, at a price for each use: copied once for what runs per token.
@@ -14,9 +15,6 @@ const { count, list, number, record, text } = json;
 
 /** Characters of one event: a whole answer in one event stays below, an endless line does not. */
 const MAX_EVENT_CHARACTERS = 64 * 1024 * 1024;
-
-/** Characters of the stream's end that are kept, for errors which the server writes there without `data:`. */
-const TAIL_CHARACTERS = 32 * 1024;
 
 const SWAP_FAILED = /Unable to swap model err: (.+)/;
 
@@ -48,10 +46,7 @@ export class Decoder {
   readonly #utf8 = new TextDecoder();
   readonly #parser: EventSourceParser;
   readonly #chunks = new ChunkReader();
-  #tail: string[] = [];
-  #tailLength = 0;
-  /** Whether the tail has lost its beginning. */
-  #isTailCut = false;
+  readonly #tail = new StreamTail();
   #banner = "";
   #said: string | undefined;
   #deltas = 0;
@@ -151,12 +146,7 @@ export class Decoder {
 
   #feed(piece: string): void {
     if (piece === "") return;
-    this.#tail.push(piece);
-    this.#tailLength += piece.length;
-    while (this.#tailLength > TAIL_CHARACTERS && this.#tail.length > 1) {
-      this.#tailLength -= this.#tail.shift()?.length ?? 0;
-      this.#isTailCut = true;
-    }
+    this.#tail.add(piece);
     this.#parser.feed(piece);
   }
 
@@ -174,7 +164,7 @@ export class Decoder {
     }
     if (!this.#isDone && this.#finishReason === undefined) {
       // llama-swap up to v217 tells a failed load in its banner and ends.
-      const bare = this.#bareText() || (SWAP_FAILED.exec(this.#banner)?.[1] ?? "");
+      const bare = this.#tail.bareText() || (SWAP_FAILED.exec(this.#banner)?.[1] ?? "");
       if (bare !== "") throw this.#saidFault(bare);
       throw brokenStream("the stream ended without its last event");
     }
@@ -307,22 +297,6 @@ export class Decoder {
     if (this.#blocks.hasCalls) return "toolUse";
     if (raw === undefined && !this.hasContent) throw brokenStream("the stream ended without content");
     return "stop";
-  }
-
-  /** Lines at the end of the stream that are no SSE: llama-swap and llama.cpp's router write errors so. */
-  #bareText(): string {
-    const lines = this.#tail.join("").split(/\r\n|\n|\r/);
-    // The rest of a line is not a line of its own.
-    if (this.#isTailCut) lines.shift();
-    return lines
-      .filter(
-        (line) =>
-          line.trim() !== "" &&
-          !/^\uFEFF?(data|event|id|retry)?:/.test(line) &&
-          !/^(d|da|dat|data)$/.test(line),
-      )
-      .join("\n")
-      .trim();
   }
 }
 
