@@ -1,8 +1,8 @@
 /** What a load looks like while it lasts. */
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { expectedLoadMs, rememberLoad } from "../load-times.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
 import type { LoadProgress } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { Call } from "./call.ts";
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
@@ -26,7 +26,7 @@ export function loadWords(id: string, progress: LoadProgress): string | undefine
 }
 
 /** Says how loads go on, and remembers how long they took. */
-export function loadHooks(call: Call, server: LlamaSwap): ProbeHooks {
+export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
   const expected = new Map<string, number | undefined>();
   return {
     onLoading: (id, progress) => {

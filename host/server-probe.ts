@@ -1,6 +1,6 @@
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
 import { type LoadProgress, loadModel } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { runningNow } from "../server/running-now.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
@@ -14,11 +14,11 @@ export interface ProbeHooks {
 }
 
 /** A change's view of llama-swap. */
-export class LlamaSwapProbe implements ServerProbe {
-  readonly #server: LlamaSwap;
+export class HttpProbe implements ServerProbe {
+  readonly #server: ModelServer;
   readonly #hooks: ProbeHooks;
 
-  constructor(server: LlamaSwap, hooks: ProbeHooks) {
+  constructor(server: ModelServer, hooks: ProbeHooks) {
     this.#server = server;
     this.#hooks = hooks;
   }

@@ -3,7 +3,7 @@ import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { EventReader, type EventTargets } from "./event-reader.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 
 const EVENTS_PATH = "/api/events";
 
@@ -29,7 +29,7 @@ export interface EventHooks extends EventTargets {
  * or a failure. Never throws.
  */
 export async function followEvents(
-  server: LlamaSwap,
+  server: ModelServer,
   hooks: EventHooks,
   signal: AbortSignal,
   clock: Clock = REAL_CLOCK,
@@ -65,7 +65,7 @@ export async function followEvents(
  * @throws {ServerError} for a fault of the way or an answer that is none; the signal's reason
  */
 export async function readEvents(
-  server: LlamaSwap,
+  server: ModelServer,
   targets: EventTargets,
   signal: AbortSignal,
   now: () => number = REAL_CLOCK.now,

@@ -4,8 +4,8 @@ import { routeFor } from "../config.ts";
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import { flag, record } from "./json.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
 import { mistakenFor } from "./meant-model.ts";
+import type { ModelServer } from "./model-server.ts";
 import { runningNow } from "./running-now.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
@@ -38,7 +38,7 @@ const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
  *
  * @throws the signal's reason, and nothing else
  */
-export async function requestsInFlight(server: LlamaSwap, signal: AbortSignal): Promise<InFlight> {
+export async function requestsInFlight(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
   signal.throwIfAborted();
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
@@ -52,7 +52,7 @@ export async function requestsInFlight(server: LlamaSwap, signal: AbortSignal): 
 }
 
 /** What the events tell first, where they tell it in time. */
-async function toldRequests(server: LlamaSwap, signal: AbortSignal): Promise<RequestsInFlight | undefined> {
+async function toldRequests(server: ModelServer, signal: AbortSignal): Promise<RequestsInFlight | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(EVENTS_MS)]);
   let told: RequestsInFlight | undefined;
@@ -79,7 +79,7 @@ function byModel(listed: readonly RequestInFlight[]): ModelRequests[] {
   });
 }
 
-async function busyModels(server: LlamaSwap, signal: AbortSignal): Promise<InFlight> {
+async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
   const running = await runningNow(server, signal);
   if (running === undefined) {
     const total = await busySlots(server, "/slots", signal);
@@ -98,7 +98,7 @@ async function busyModels(server: LlamaSwap, signal: AbortSignal): Promise<InFli
 }
 
 /** Only for a model that is ready: any other would be loaded by it. */
-async function slotsOf(server: LlamaSwap, id: string, signal: AbortSignal): Promise<number | undefined> {
+async function slotsOf(server: ModelServer, id: string, signal: AbortSignal): Promise<number | undefined> {
   try {
     if ((await mistakenFor(server, id, signal)) !== undefined) return undefined;
   } catch {
@@ -108,7 +108,11 @@ async function slotsOf(server: LlamaSwap, id: string, signal: AbortSignal): Prom
 }
 
 /** How many slots work; undefined where the server does not tell (`--no-slots`, or not a llama-server). */
-async function busySlots(server: LlamaSwap, path: string, signal: AbortSignal): Promise<number | undefined> {
+async function busySlots(
+  server: ModelServer,
+  path: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const answer = await server.http.json(path, { signal, timeoutMs: LIMIT_MS }).catch(() => undefined);
   if (!Array.isArray(answer) || answer.length === 0) return undefined;
   const states = answer.map((slot) => flag(record(slot)?.is_processing));

@@ -1,7 +1,7 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
 import { cleanText, ServerError } from "./errors.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
 import type { LoadProgress } from "./load-progress.ts";
+import type { ModelServer } from "./model-server.ts";
 
 const LOG_LINES = 6;
 const LOG_LINE_CHARACTERS = 300;
@@ -15,7 +15,7 @@ const LOG_LINE_CHARACTERS = 300;
  * @param reason llama-swap's own words, where there are any
  */
 export async function processFault(
-  server: Pick<LlamaSwap, "logTail">,
+  server: Pick<ModelServer, "logTail">,
   model: { id: string; name: string },
   what: string,
   reason: string | undefined,

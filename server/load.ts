@@ -5,10 +5,10 @@ import { ServerError } from "./errors.ts";
 import { type EventHooks, followEvents } from "./events.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
 import { ambiguousModel, loadTimedOut, processFault, unknownModel } from "./load-failure.ts";
 import { type LoadProgress, LoadWatch } from "./load-progress.ts";
 import { mistakenFor } from "./meant-model.ts";
+import type { ModelServer } from "./model-server.ts";
 import { isAboutLoading, isLoadFailure, judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
 import { runningNow } from "./running-now.ts";
 import { transportFault } from "./transport-faults.ts";
@@ -55,7 +55,7 @@ export interface Loaded {
  * @throws {ServerError} of link `model` when it cannot be loaded, with the end of its log; when it takes longer than
  *   `loadTimeoutMs`; the signal's reason
  */
-export async function loadModel(server: LlamaSwap, id: string, options: LoadOptions): Promise<Loaded> {
+export async function loadModel(server: ModelServer, id: string, options: LoadOptions): Promise<Loaded> {
   const { signal, report, clock = REAL_CLOCK } = options;
   const { loadTimeoutMs } = server.config;
   signal.throwIfAborted();
@@ -87,7 +87,7 @@ export async function loadModel(server: LlamaSwap, id: string, options: LoadOpti
  * @param delayMs before the events are asked for: their beginning is large, and a loaded model answers at once
  */
 function watchers(
-  server: LlamaSwap,
+  server: ModelServer,
   watch: LoadWatch,
   report: LoadOptions["report"],
   delayMs: number,
@@ -131,7 +131,7 @@ function watchers(
 
 /** The request that loads, asked as often as the server wants it. Used once. */
 class Loading {
-  readonly #server: LlamaSwap;
+  readonly #server: ModelServer;
   readonly #id: string;
   readonly #watch: LoadWatch;
   readonly #report: LoadOptions["report"];
@@ -141,7 +141,7 @@ class Loading {
   #losses = 0;
 
   constructor(
-    server: LlamaSwap,
+    server: ModelServer,
     id: string,
     watch: LoadWatch,
     report: LoadOptions["report"],

@@ -4,7 +4,7 @@ import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 
 const LINE_LENGTH = 2000;
 const ERROR_BYTES = 16 * 1024;
@@ -20,7 +20,7 @@ const PAUSE_MS = 2000;
  * @throws {ServerError} where the server has no such log; never for the signal
  */
 export async function followLog(
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   onLines: (lines: string[]) => void,
   signal: AbortSignal,
@@ -37,7 +37,7 @@ export async function followLog(
 }
 
 async function followOnce(
-  server: LlamaSwap,
+  server: ModelServer,
   path: string,
   onLines: (lines: string[]) => void,
   signal: AbortSignal,

@@ -1,6 +1,6 @@
 /** Which model llama-swap takes `/upstream/<id>/…` for. */
 import { list, record, text } from "./json.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import { releaseOf, serverVersion } from "./version.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -28,7 +28,7 @@ export function mistakenIn(models: readonly unknown[], id: string): string | und
  * @throws {ServerError} where the list of models cannot be had; the signal's reason
  */
 export async function mistakenFor(
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {

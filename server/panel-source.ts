@@ -1,7 +1,7 @@
 /** Keeps the state of the server up to date for as long as somebody looks at it. Loads nothing. */
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { type EventHooks, followEvents } from "./events.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import type { ModelFacts, RememberedFacts } from "./models.ts";
 import { type PanelState, PanelStore } from "./panel-state.ts";
 import { lastReadingAt, MOST_READINGS, readPerformance } from "./performance.ts";
@@ -21,7 +21,7 @@ const ACTIVITY_MS = 5000;
 const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
 
 export interface PanelSourceParts {
-  readonly server: LlamaSwap;
+  readonly server: ModelServer;
   /** Facts of earlier readings by id. */
   lastSeen(): ReadonlyMap<string, RememberedFacts>;
   /** About how long a load of this model takes, in milliseconds. */

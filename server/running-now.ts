@@ -1,6 +1,6 @@
 /** `/running` as it is at this moment, for those who must not act on what was true a second ago. */
 import { ServerError } from "./errors.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import { parseRunning, type RunningModel } from "./models.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -12,7 +12,7 @@ const ANSWER_TIMEOUT_MS = 10_000;
  * @throws {ServerError}; the signal's reason
  */
 export async function runningNow(
-  server: LlamaSwap,
+  server: ModelServer,
   signal: AbortSignal,
 ): Promise<RunningModel[] | undefined> {
   try {

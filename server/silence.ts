@@ -1,6 +1,6 @@
 /** Watches one request for silence, and tells a server that works from one that hangs. */
 import { ServerError } from "./errors.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import type { RunningModel } from "./models.ts";
 import type { StateNow } from "./refusal.ts";
 
@@ -36,7 +36,7 @@ const LONGEST_PAUSE_MS = 5000;
  *
  * @param id under which `/running` lists the model; undefined where it runs elsewhere
  */
-export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: SilenceHooks): Silence {
+export function watchSilence(server: ModelServer, id: string | undefined, hooks: SilenceHooks): Silence {
   const { timeoutMs, loadTimeoutMs } = server.config;
   const ended = new AbortController();
   const began = hooks.now();

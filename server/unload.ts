@@ -4,7 +4,7 @@ import { type Clock, REAL_CLOCK, within } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import { answerFault, parseErrorBody } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import { runningNow } from "./running-now.ts";
 
 /** llama-swap waits for a process 10 s by default (`unloadTimeout`) before it kills it. */
@@ -20,7 +20,7 @@ const ERROR_BYTES = 16 * 1024;
  * @throws {ServerError} also when it is not gone after 60 s, or was loaded again meanwhile; the signal's reason
  */
 export function unloadModel(
-  server: LlamaSwap,
+  server: ModelServer,
   id: string | undefined,
   signal: AbortSignal,
   clock: Clock = REAL_CLOCK,
@@ -36,7 +36,7 @@ export function unloadModel(
   });
 }
 
-async function askToUnload(server: LlamaSwap, id: string | undefined, signal: AbortSignal): Promise<void> {
+async function askToUnload(server: ModelServer, id: string | undefined, signal: AbortSignal): Promise<void> {
   const { unloadPath, unloadAllPath } = server.config;
   const path = id === undefined ? unloadAllPath : routeFor(unloadPath, id);
   signal.throwIfAborted();
@@ -58,7 +58,7 @@ function notUnloadable(id: string, text: string): ServerError {
 }
 
 async function untilGone(
-  server: LlamaSwap,
+  server: ModelServer,
   id: string | undefined,
   signal: AbortSignal,
   clock: Clock,

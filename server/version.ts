@@ -1,7 +1,7 @@
 /** Which server this is, and of which version. */
 import { cleanText, ServerError } from "./errors.ts";
 import { list, record, text } from "./json.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
+import type { ModelServer } from "./model-server.ts";
 import { nameOf } from "./names.ts";
 
 const ANSWER_TIMEOUT_MS = 5000;
@@ -22,7 +22,7 @@ export interface ServerVersion {
  * @throws {ServerError} where the server cannot be reached; the signal's reason
  */
 export async function serverVersion(
-  server: LlamaSwap,
+  server: ModelServer,
   signal: AbortSignal | undefined,
 ): Promise<ServerVersion> {
   const { runningPath, modelsPath } = server.config;
@@ -52,7 +52,11 @@ export function releaseOf(version: string | undefined): number | undefined {
 }
 
 /** A JSON answer, where there is one. */
-async function answerOf(server: LlamaSwap, path: string, signal: AbortSignal | undefined): Promise<unknown> {
+async function answerOf(
+  server: ModelServer,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
   try {
     return await server.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   } catch (error) {

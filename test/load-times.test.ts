@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { expectedLoadMs, rememberLoad } from "../load-times.ts";
 import { Memory } from "../memory/memory.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 
 const CONFIG = { origin: "https://ai.example", basePath: "/x", runningPath: "/running" };
 
@@ -19,7 +19,7 @@ function place(running: unknown) {
       return running;
     },
   };
-  const server = { config: CONFIG, http } as unknown as LlamaSwap;
+  const server = { config: CONFIG, http } as unknown as ModelServer;
   return { aiServer: { memory: async () => memory }, server, file };
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { requestsInFlight } from "../../server/in-flight.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { eventually } from "../sim/client.ts";
 import { byPath, cannedServer, frame } from "./canned.ts";
@@ -28,7 +28,7 @@ const working = (...states: boolean[]): unknown => states.map((is_processing) =>
 describe("told by the events", () => {
   test("are whose, of which model and since when, and nothing is loaded", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
-    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+    const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
     const hangUp = new AbortController();
     const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
 import { loadModel } from "../../server/load.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { runningNow } from "../../server/running-now.ts";
 import { unloadModel } from "../../server/unload.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
@@ -20,12 +20,13 @@ models:
 const NEVER = new AbortController().signal;
 const clock = fastClock(SPEED);
 
-async function place(): Promise<{ sim: Sim; swap: LlamaSwap }> {
+async function place(): Promise<{ sim: Sim; swap: ModelServer }> {
   const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
-  return { sim, swap: await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir))) };
+  return { sim, swap: await kept(new ModelServer(clientOf(sim.url, sim.certsDir))) };
 }
 
-const load = (swap: LlamaSwap, id: string) => loadModel(swap, id, { report: () => {}, signal: NEVER, clock });
+const load = (swap: ModelServer, id: string) =>
+  loadModel(swap, id, { report: () => {}, signal: NEVER, clock });
 
 describe("unloading", () => {
   test.each(["org/m:Q4", "short", undefined])("%j is over when it is gone", async (id) => {

@@ -27,7 +27,7 @@ const LOG_BYTES = 128 * 1024;
 const LOG_LINE_LENGTH = 400;
 
 /** One llama-swap (or a single llama-server) behind one address. Reading never loads a model. */
-export class LlamaSwap {
+export class ModelServer {
   readonly config: Config;
   readonly http: Http;
   readonly #now: () => number;

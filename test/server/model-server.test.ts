@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts } from "../../server/models.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { recordedBody } from "../recorded.ts";
@@ -37,8 +37,8 @@ interface Clock {
   now: number;
 }
 
-async function swapFor(sim: Sim, clock?: Clock): Promise<LlamaSwap> {
-  return kept(new LlamaSwap(clientOf(sim.url, sim.certsDir), () => clock?.now ?? Date.now()));
+async function swapFor(sim: Sim, clock?: Clock): Promise<ModelServer> {
+  return kept(new ModelServer(clientOf(sim.url, sim.certsDir), () => clock?.now ?? Date.now()));
 }
 
 const startedSim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 100 }));
@@ -47,7 +47,7 @@ const startedSim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 10
 async function scripted(
   answers: Record<string, unknown>,
   more: (request: IncomingMessage, response: ServerResponse) => void = () => {},
-): Promise<{ swap: LlamaSwap; paths: string[] }> {
+): Promise<{ swap: ModelServer; paths: string[] }> {
   const paths: string[] = [];
   const server = await kept(
     httpsServer(pair(folder), (request, response) => {
@@ -59,7 +59,7 @@ async function scripted(
       else more(request, response);
     }),
   );
-  const swap = await kept(new LlamaSwap(clientOf(server.url, folder)));
+  const swap = await kept(new ModelServer(clientOf(server.url, folder)));
   return { swap, paths };
 }
 
@@ -206,7 +206,7 @@ describe("discovery", () => {
   test("keeps the paths that were configured", async () => {
     const sim = await startedSim();
     const more = { AI_SERVER_MODELS_PATH: "/models", AI_SERVER_RUNNING_PATH: "/running?x=1" };
-    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir, more)));
+    const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir, more)));
     expect(await swap.discover(new Map())).toHaveLength(4);
     expect(paths(sim).sort()).toEqual(["/models", "/running?x=1"]);
   });
