@@ -2,7 +2,7 @@
 import type { SafeChange } from "../host/change.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
 import type { ChangeOutcome } from "../host/outcome.ts";
-import type { Progress } from "../host/service.ts";
+import type { Progress } from "../host/steps.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
@@ -17,6 +17,7 @@ export function stepWords({ step, id, isGoingBack }: Progress, unit: string): st
     plan: undefined,
     status: "Asking for the state of the unit",
     write: "Writing the config",
+    reload: "Letting the router read the config again",
     restart: `Restarting ${unit}`,
     answer: "Waiting for the server to answer again",
     load: `Loading ${name}`,

@@ -4,12 +4,15 @@
  */
 import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
+import { formatOf } from "./config-file.ts";
 import type { HostFile, Machine, UnitStatus, Written } from "./machine.ts";
 import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
 import { sha256 } from "./protocol.ts";
-import { type Clock, type Limits, type Report, Service, StepFailed, type StepName } from "./service.ts";
+import { reloadEffect } from "./reload-effect.ts";
+import { Service } from "./service.ts";
 import { HostError } from "./ssh-faults.ts";
+import { type Clock, type Expected, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
 
 /** What was found out about the file after a write whose answer was lost. */
 interface Found {
@@ -22,6 +25,8 @@ interface Job {
   newHash: string;
   unit: UnitStatus;
   write(signal: AbortSignal | undefined): Promise<Written>;
+  /** By what it shows that the server has read the new text. */
+  expected: readonly Expected[];
   /** Absent where no single model is changed, as when a backup is put back. */
   model?: { id: string; plan: Plan };
 }
@@ -60,12 +65,16 @@ export class SafeChange {
       if (plan.text === file.text) return { kind: "unchanged" };
       const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
       const loaded = await service.runningOrNone(signal);
-      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
+      const reloads = this.#reloads(unit);
+      const isUnloaded = (id: string): boolean => !reloads || id === request.modelId;
+      if (!(await hooks.confirm({ file, plan, loaded, isUnloaded, unit, reloads })))
+        return { kind: "declined" };
       signal?.throwIfAborted();
       return this.#carryOut(service, {
         file,
         newHash: sha256(plan.text),
         unit,
+        expected: [{ id: request.modelId, isNew: plan.isNew }],
         write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
         model: { id: request.modelId, plan },
       });
@@ -87,12 +96,17 @@ export class SafeChange {
       const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
       const plan: Plan = { text: backup.text, isNew: () => true };
       const loaded = await service.runningOrNone(signal);
-      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
+      const reloads = this.#reloads(unit);
+      const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
+      const isUnloaded = (id: string): boolean => !reloads || changed?.includes(id) !== false;
+      if (!(await hooks.confirm({ file, plan, loaded, isUnloaded, unit, reloads })))
+        return { kind: "declined" };
       signal?.throwIfAborted();
       return this.#carryOut(service, {
         file,
         newHash: backup.hash,
         unit,
+        expected,
         write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
       });
     });
@@ -108,7 +122,7 @@ export class SafeChange {
     const service = this.#service(hooks.report);
     const { signal } = hooks;
     try {
-      await service.step("status", undefined, () => this.#usableUnit(signal));
+      await service.step("status", undefined, () => this.#usableUnit(signal, true));
       const before = await service.runningOrNone(signal);
       await service.restart(signal);
       await service.untilAnswers(signal);
@@ -123,12 +137,17 @@ export class SafeChange {
   }
 
   /** Said before anything is written: a change that cannot be put into effect would only have to be undone. */
-  async #usableUnit(signal: AbortSignal | undefined): Promise<UnitStatus> {
+  async #usableUnit(signal: AbortSignal | undefined, mustRestart = false): Promise<UnitStatus> {
     const unit = await this.#machine.status(signal);
-    if (unit.problem !== undefined && !unit.watchesConfig) {
+    const isNeeded = mustRestart || !(unit.watchesConfig || this.#reloads(unit));
+    if (unit.problem !== undefined && isNeeded) {
       throw new ServerError(`${unit.problem} Nothing was changed.`, { link: "unit", remedy: "none" });
     }
     return unit;
+  }
+
+  #reloads(unit: UnitStatus): boolean {
+    return !unit.watchesConfig && this.#probe.reload !== undefined;
   }
 
   async #untilWritten(
@@ -156,8 +175,7 @@ export class SafeChange {
       return this.#afterFailedWrite(service, job, before, causeOf(error));
     }
     try {
-      if (job.unit.watchesConfig) await service.untilReloaded(before, signal);
-      else await service.restart(signal);
+      await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
       const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
       const notes = await service.loadAgain(before, signal, job.model?.id);
@@ -168,6 +186,16 @@ export class SafeChange {
       const log = await this.#ownWords(error.step, job.model?.id);
       return this.#goBack(service, job, before, { state: "new", backup }, { error, log });
     }
+  }
+
+  /** Makes the server read the file: by itself, asked to, or restarted. */
+  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<void> {
+    const { signal, isGoingBack } = service;
+    if (job.unit.watchesConfig) return service.untilReloaded(before, signal);
+    const reloading = service.reload(isGoingBack ? [] : job.expected, signal);
+    // On the way back nothing is left to be saved by giving up: a server that is down is helped by a restart.
+    const isReloaded = isGoingBack ? await reloading.catch(() => false) : await reloading;
+    if (!isReloaded) await service.restart(signal);
   }
 
   /** Loads the changed model and compares what the server then shows with what was wanted. */
@@ -233,8 +261,7 @@ export class SafeChange {
     }
     let trouble = "";
     try {
-      if (job.unit.watchesConfig) await service.untilReloaded(before, undefined);
-      else if (mayHaveRestarted) await service.restart(undefined);
+      if (job.unit.watchesConfig || mayHaveRestarted) await this.#takeEffect(service, job, before);
     } catch (error) {
       // A restart that failed twice may never have stopped the server: what counts is whether it answers.
       trouble = sentenceOf(causeOf(error));
@@ -267,7 +294,9 @@ export class SafeChange {
     const limit = AbortSignal.timeout(5000);
     try {
       if (step === "restart" || step === "answer") return await this.#machine.logs(20, limit);
-      return (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
+      const own = (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
+      // A router hands its models' words to its own output.
+      return own.length === 0 && this.#probe.reload !== undefined ? await this.#machine.logs(20, limit) : own;
     } catch {
       return [];
     }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { stepWords } from "../../commands/change.ts";
-import type { Progress, StepName } from "../../host/service.ts";
+import type { Progress, StepName } from "../../host/steps.ts";
 
 const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   step,
