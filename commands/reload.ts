@@ -5,7 +5,6 @@ import { sentenceOf } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { heldPresets } from "../server/router-presets.ts";
-import { runningNow } from "../server/running-now.ts";
 import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
 import { stakesOf } from "./stakes.ts";
 
@@ -31,7 +30,7 @@ export async function reloadPreset(call: Call): Promise<string | undefined> {
   const server = await serverFor(call);
   const backend = await server.backend(signal);
   if (backend.reloadConfig === undefined) return undefined;
-  const running = (await runningNow(server, signal)) ?? [];
+  const running = (await server.runningNow(signal)) ?? [];
   if (ctx.mode !== "tui" && ctx.mode !== "rpc") {
     if (running.length === 0) return undefined;
     return `The router was not asked to read its preset again: that may unload ${namesOf(running)}, and in ${ctx.mode} mode there is nobody to ask.`;

@@ -1,7 +1,6 @@
 /** `/ai-server-restart`. */
 import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/machine.ts";
-import { runningNow } from "../server/running-now.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
 import { changeOn } from "./change.ts";
@@ -15,7 +14,7 @@ export async function restart(call: Call): Promise<void> {
   const server = await serverFor(call);
   const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
     const { serviceUnit, restartCommand } = config;
-    const running = await runningNow(server, waiting.signal).catch(() => undefined);
+    const running = await server.runningNow(waiting.signal).catch(() => undefined);
     waiting.signal.throwIfAborted();
     const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
     const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);
