@@ -192,10 +192,13 @@ export class SafeChange {
   async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<void> {
     const { signal, isGoingBack } = service;
     if (job.unit.watchesConfig) return service.untilReloaded(before, signal);
-    const reloading = service.reload(isGoingBack ? [] : job.expected, signal);
-    // On the way back nothing is left to be saved by giving up: a server that is down is helped by a restart.
-    const isReloaded = isGoingBack ? await reloading.catch(() => false) : await reloading;
-    if (!isReloaded) await service.restart(signal);
+    try {
+      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return;
+    } catch (error) {
+      // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
+      if (!isGoingBack || (await service.answersNow())) throw error;
+    }
+    await service.restart(signal);
   }
 
   /** Loads the changed model and compares what the server then shows with what was wanted. */

@@ -111,6 +111,10 @@ export class Service {
     return this.step("restart", undefined, () => this.#machine.restart(signal));
   }
 
+  answersNow(): Promise<boolean> {
+    return this.#probe.answers(this.#limited(undefined, 10_000)).catch(() => false);
+  }
+
   untilAnswers(signal: AbortSignal | undefined): Promise<void> {
     const { restartTimeoutMs, pollMs = 500 } = this.#limits;
     return this.step("answer", undefined, async () => {

@@ -121,19 +121,19 @@ test.each(["not understood", "ignored"] as const)(
   },
 );
 
-test("is restarted on the way back where it does not even answer the question", async () => {
-  const { reload = untilAborted } = server;
+test.each([
+  ["that is gone is restarted on the way back", "broken", 1, ""],
+  ["that refuses the old text too is never restarted: it would not start with it", "", 0, "It refuses."],
+])("a server %s", async (_what, isGone, restarts, trouble) => {
+  const { reload = untilAborted, answers } = server;
   server.reload = async (signal) => {
-    if (server.reloads > 0) throw new ServerError("It is gone.", { link: "llama-swap", remedy: "retry" });
+    if (server.reloads > 0) throw new ServerError("It refuses.", { link: "llama-swap", remedy: "none" });
     return reload(signal);
   };
-  expect(await change(2048, "unloadable")).toMatchObject({
-    kind: "rolled back",
-    file: "old",
-    isHealthy: true,
-    trouble: "",
-  });
-  expect(server.restarts).toBe(1);
+  server.answers = async () =>
+    isGone === "" || server.restarts > 0 ? answers.call(server) : server.reloads < 1;
+  expect(await change(2048, "unloadable")).toMatchObject({ kind: "rolled back", file: "old", trouble });
+  expect(server.restarts).toBe(restarts);
 });
 
 test.each(["reload", "load"] as const)("cancelled during %s leaves the new file", async (during) => {
