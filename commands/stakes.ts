@@ -99,12 +99,11 @@ async function lossesOf(
   if (left.length > 0) lines.push(`Loaded now, and left alone as far as there is room: ${words(left)}.`);
   if (gone.length === 0) return lines;
   const requests = await requestsInFlight(server, call.waiting.signal);
-  const cut =
-    left.length === 0
-      ? requests
-      : requestsOn(
-          requests,
-          gone.map(({ id }) => id),
-        );
+  if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call))];
+  const cut = requestsOn(
+    requests,
+    gone.map(({ id }) => id),
+  );
+  if (cut.total === 0) return [...lines, "No request on what is unloaded is in flight."];
   return [...lines, requestWords(cut, sessionOf(call))];
 }
