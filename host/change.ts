@@ -5,36 +5,14 @@
 import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
 import { formatOf } from "./config-file.ts";
-import type { HostFile, Machine, UnitStatus, Written } from "./machine.ts";
+import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
+import type { HostFile, Machine, UnitStatus } from "./machine.ts";
 import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
 import { sha256 } from "./protocol.ts";
 import { reloadEffect } from "./reload-effect.ts";
 import { Service } from "./service.ts";
-import { HostError } from "./ssh-faults.ts";
-import { type Clock, type Expected, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
-
-/** What was found out about the file after a write whose answer was lost. */
-interface Found {
-  state: FileState;
-  backup: string | undefined;
-}
-
-interface Job {
-  file: HostFile;
-  newHash: string;
-  unit: UnitStatus;
-  write(signal: AbortSignal | undefined): Promise<Written>;
-  /** By what it shows that the server has read the new text. */
-  expected: readonly Expected[];
-  /** Absent where no single model is changed, as when a backup is put back. */
-  model?: { id: string; plan: Plan };
-}
-
-/** The errors that say for sure that the file is still the old one, or somebody else's: the script answered. */
-function isAnswered(error: unknown): error is HostError {
-  return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
-}
+import { type Clock, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
 
 /** Changes, restores and restarts, each proven by the server itself. */
 export class SafeChange {
@@ -63,19 +41,13 @@ export class SafeChange {
       const file = request.pick?.(files) ?? onlyFile(files);
       const plan = await service.step("plan", undefined, async () => request.plan(file.text, file));
       if (plan.text === file.text) return { kind: "unchanged" };
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-      const loaded = await service.runningOrNone(signal);
-      const reloads = this.#reloads(unit);
-      const isUnloaded = (id: string): boolean => !reloads || id === request.modelId;
-      if (!(await hooks.confirm({ file, plan, loaded, isUnloaded, unit, reloads })))
-        return { kind: "declined" };
-      signal?.throwIfAborted();
-      return this.#carryOut(service, {
+      return this.#askAndCarryOut(service, hooks, {
         file,
+        plan,
         newHash: sha256(plan.text),
-        unit,
-        expected: [{ id: request.modelId, isNew: plan.isNew }],
         write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
+        isChanged: (id) => id === request.modelId,
+        expected: [{ id: request.modelId, isNew: plan.isNew }],
         model: { id: request.modelId, plan },
       });
     });
@@ -93,21 +65,14 @@ export class SafeChange {
       const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
       const backup = await this.#machine.readBackup(stamp, file.name, signal);
       if (backup.text === file.text) return { kind: "unchanged" };
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-      const plan: Plan = { text: backup.text, isNew: () => true };
-      const loaded = await service.runningOrNone(signal);
-      const reloads = this.#reloads(unit);
       const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
-      const isUnloaded = (id: string): boolean => !reloads || changed?.includes(id) !== false;
-      if (!(await hooks.confirm({ file, plan, loaded, isUnloaded, unit, reloads })))
-        return { kind: "declined" };
-      signal?.throwIfAborted();
-      return this.#carryOut(service, {
+      return this.#askAndCarryOut(service, hooks, {
         file,
+        plan: { text: backup.text, isNew: () => true },
         newHash: backup.hash,
-        unit,
-        expected,
         write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
+        isChanged: (id) => changed?.includes(id) ?? true,
+        expected,
       });
     });
   }
@@ -163,6 +128,21 @@ export class SafeChange {
         return { kind: "cancelled", during: service.current, file: "old", backup: undefined };
       throw error instanceof StepFailed ? error.cause : error;
     }
+  }
+
+  async #askAndCarryOut<P extends Plan>(
+    service: Service,
+    { confirm, signal }: ChangeHooks<P>,
+    draft: Draft<P>,
+  ): Promise<ChangeOutcome> {
+    const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
+    const loaded = await service.runningOrNone(signal);
+    const reloads = this.#reloads(unit);
+    const isUnloaded = (id: string): boolean => !reloads || draft.isChanged(id);
+    const { file, plan } = draft;
+    if (!(await confirm({ file, plan, loaded, isUnloaded, unit, reloads }))) return { kind: "declined" };
+    signal?.throwIfAborted();
+    return this.#carryOut(service, { ...draft, unit });
   }
 
   async #carryOut(service: Service, job: Job): Promise<ChangeOutcome> {
@@ -304,36 +284,4 @@ export class SafeChange {
       return [];
     }
   }
-}
-
-function rolledBack(
-  error: StepFailed,
-  log: readonly string[],
-  found: Found,
-  end: { isHealthy: boolean; trouble: string; notes: string[] },
-): ChangeOutcome {
-  const reason = sentenceOf(error.cause);
-  return {
-    kind: "rolled back",
-    failed: error.step,
-    reason,
-    log,
-    file: found.state,
-    backup: found.backup,
-    ...end,
-  };
-}
-
-function causeOf(error: unknown): unknown {
-  return error instanceof StepFailed ? error.cause : error;
-}
-
-function onlyFile(files: readonly HostFile[]): HostFile {
-  const [file, ...others] = files;
-  if (file !== undefined && others.length === 0) return file;
-  const how = file === undefined ? "holds no .yaml file" : "holds several files";
-  throw new ServerError(`AI_SERVER_PRESET_PATH is a folder that ${how}. Set it to the file itself.`, {
-    link: "config file",
-    remedy: "none",
-  });
 }
