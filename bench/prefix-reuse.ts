@@ -17,7 +17,7 @@ const WORDS_OF_OTHERS = 200;
 
 export const PREFIX_REUSE: Figure = {
   name: "prefixReuse",
-  what: "least part of the last request's prompt that comes from a real llama-server's cache: 12 turns in real pi with thinking and tool calls on one slot, across /reload, /resume and a new process; on two slots another session in between",
+  what: "least part of the last request's prompt that comes from a real llama-server's cache: 12 turns in real pi with thinking and tool calls on one slot, across /reload, /resume and a new process; on two slots with another session, of the same beginning, in between",
   limit: { least: 0.95 },
   margin: 0,
 };
@@ -38,9 +38,6 @@ export function prefixShares(answers: Conversation): number[] {
 function words(count: number): string {
   return Array.from({ length: count }, (_, at) => (at % 2 === 0 ? " read" : " the")).join("");
 }
-
-/** Arguments of a pi whose prompts share nothing with those of another one from their beginning on. */
-export const OTHER_BEGINNING = ["--system-prompt", `You review code.${words(WORDS_OF_OTHERS)}`] as const;
 
 /** What is asked: two turns of three run a tool. */
 function question(turn: number): string {
@@ -70,19 +67,15 @@ export async function talkOnOneSlot(version: PiVersion): Promise<Conversation> {
 }
 
 /**
- * Twelve turns on two slots, and before each but the first a new session of another process, as a subagent's.
- *
- * @param args of the other pi
+ * Six turns on two slots, and before each but the first a new session of another process, as a subagent's: with the
+ * same tools and the same first words.
  */
-export async function talkBesideOthers(
-  version: PiVersion,
-  ...args: readonly string[]
-): Promise<Conversation> {
+export async function talkBesideOthers(version: PiVersion): Promise<Conversation> {
   const place = await LlamaPlace.start(["-np", "2"]);
   try {
     const session = await place.session(version);
     const answers = await session.turn(question(1));
-    const other: LlamaSession = await place.session(version, "--no-session", ...args);
+    const other: LlamaSession = await place.session(version, "--no-session");
     for (let turn = 2; turn <= TURNS_BESIDE; turn += 1) {
       await other.startAnew();
       await other.turn(`Review number ${turn}:${words(WORDS_OF_OTHERS)}`);
@@ -106,11 +99,7 @@ export async function measurePrefixReuse(): Promise<Measured[]> {
   const alone = await talkOnOneSlot(VERSION);
   for (const kind of ["thinking", "toolCall", "text"])
     if (!alone.some(({ blocks }) => blocks.includes(kind))) throw new Error(`No answer has a ${kind} block`);
-  const beside = await talkBesideOthers(
-    VERSION,
-    "--system-prompt",
-    `You review code.${words(WORDS_OF_OTHERS)}`,
-  );
+  const beside = await talkBesideOthers(VERSION);
   const [least = Number.NaN, leastBeside = Number.NaN] = [alone, beside].map((answers) =>
     Math.min(...prefixShares(answers)),
   );

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import {
   type Conversation,
-  OTHER_BEGINNING,
   prefixShares,
   talkBesideOthers,
   talkOnOneSlot,
@@ -32,8 +31,8 @@ for (const version of PI_VERSIONS) {
     });
 
     if (version === PI_VERSIONS.at(-1)) {
-      test("holds on two slots with a session of another beginning before each turn", async () => {
-        expectReuse(await talkBesideOthers(version, ...OTHER_BEGINNING));
+      test("holds on two slots with another session, of the same beginning, before each turn", async () => {
+        expectReuse(await talkBesideOthers(version));
       });
     }
   });

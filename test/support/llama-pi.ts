@@ -1,10 +1,9 @@
 /** Real pi with this extension on a real llama-server, turn after turn. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { startLlamaServer, TINY_ID } from "./llama-server.ts";
+import { type LlamaServer, startLlamaServer, TINY_ID } from "./llama-server.ts";
 import { EXTENSION, makeWorkplace, type PiVersion, type Workplace } from "./pi.ts";
 import { at, type Json, RpcPi } from "./rpc.ts";
-import { type SwapFront, startSwapFront } from "./swap-front.ts";
 
 /** One answer of the model, as pi has it: the server's own counts of its prompt, in tokens. */
 export interface Answer {
@@ -22,28 +21,25 @@ const RELOADER = `export default (pi) => {
 
 /** A llama-server with a folder for the pi processes that talk to it. */
 export class LlamaPlace {
-  readonly #server: { stop(): Promise<void> };
-  readonly #front: SwapFront;
+  readonly #server: LlamaServer;
   readonly #workplace: Workplace;
   readonly #sessions: LlamaSession[] = [];
 
-  private constructor(server: { stop(): Promise<void> }, front: SwapFront, workplace: Workplace) {
+  private constructor(server: LlamaServer, workplace: Workplace) {
     this.#server = server;
-    this.#front = front;
     this.#workplace = workplace;
   }
 
   /** @param args of the llama-server */
   static async start(args: readonly string[]): Promise<LlamaPlace> {
     const server = await startLlamaServer({ args });
-    const front = await startSwapFront(server.url, TINY_ID);
     const workplace = await makeWorkplace();
     // As the extension advises for a window of this size.
     const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
     const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
     await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
-    return new LlamaPlace(server, front, workplace);
+    return new LlamaPlace(server, workplace);
   }
 
   /** A pi that thinks, with its session in this place's folder; `args` choose which. */
@@ -52,7 +48,7 @@ export class LlamaPlace {
     const pi = await RpcPi.start({
       version,
       agentDir: this.#workplace.agentDir,
-      env: { AI_SERVER_URL: this.#front.url },
+      env: { AI_SERVER_URL: this.#server.url },
       args: [
         ...["-e", EXTENSION, "-e", reloader],
         ...["--model", `ai-server/${TINY_ID}`, "--thinking", "medium", ...args],
@@ -66,7 +62,6 @@ export class LlamaPlace {
 
   async stop(): Promise<void> {
     await Promise.all(this.#sessions.map((session) => session.close()));
-    await this.#front.stop();
     await this.#server.stop();
     await this.#workplace.remove();
   }
