@@ -47,7 +47,7 @@ describe("a conversation that begins", () => {
     ["does not take one that begins to work for emptied", [used(0, 0, true), used(1, 900), fresh(2)], 2],
     [
       "leaves the choice where it is not told what they hold",
-      [{ id: 0, is_processing: false, id_task: 3 }, fresh(1)],
+      [{ id: 0, is_processing: false, id_task: 3 }, used(1, 900)],
       undefined,
     ],
   ])("%s", (_, answer, slot) => {
