@@ -120,6 +120,20 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect([place.text, place.takeDeeds()]).toEqual([PRESET, []]);
   });
 
+  test("file and unit are found, and shown as the router's own", async () => {
+    const status = await place.type("/ai-server-status --ssh");
+    expect(status.told[0]).toMatch(
+      /\nthis machine: reachable\nllama-server\.service: active, running · restarted by a command of yours\n~\/\.llama-models\.ini: -rw\S+, 3 models$/,
+    );
+    const preset = await place.type("/ai-server-preset other");
+    expect(preset.told[0]).toBe(`~/.llama-models.ini, line 11\n\n[other]\nmodel = ${TINY_MODEL}\nc = 1024`);
+    const setting = await place.type("/ai-server-ctx other");
+    expect(setting.told[0]).toMatch(
+      /^other\nContext size: 1024 tokens \(1k\), set by c \(section\) in ~\/\.llama/,
+    );
+    for (const { everything } of [status, preset, setting]) expect(everything).not.toContain("llama-swap");
+  });
+
   test("a refresh reads it again after saying whom that unloads", async () => {
     place.text = `${LARGER}\n[new]\nmodel = ${TINY_MODEL}\n`;
     const print = await place.type("/ai-server-refresh", new User("print").readsOutput());
