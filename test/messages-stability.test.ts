@@ -1,10 +1,22 @@
 import type { JsonObject, Message, TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { chatRequest } from "../messages.ts";
+import { chatRequest, type ModelTraits } from "../messages.ts";
 import { integer, pick, type Random, randomObject, randomText, seeded, shuffled } from "./random.ts";
-import { assistant, call, image, model, result, system, text, tool, transcript, user } from "./samples.ts";
+import {
+  assistant,
+  call,
+  image,
+  model,
+  PLAIN,
+  result,
+  system,
+  text,
+  tool,
+  transcript,
+  user,
+} from "./samples.ts";
 
-const TRAITS = { thinking: { kind: "switch" }, keepsThinking: true } as const;
+const TRAITS: ModelTraits = { ...PLAIN, thinking: { kind: "switch" }, keepsThinking: true };
 const CASES = 400;
 
 function body(context: TranscriptContext): string {

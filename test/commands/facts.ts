@@ -14,6 +14,9 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: false,
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
     ...more,
   };
 }

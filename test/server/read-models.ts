@@ -12,6 +12,9 @@ export const NO_LIVE: LiveFacts = {
   vision: undefined,
   thinking: undefined,
   keepsThinking: undefined,
+  tools: undefined,
+  needsAlternation: undefined,
+  needsShortCallIds: undefined,
 };
 
 interface Known {
