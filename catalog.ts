@@ -5,7 +5,7 @@ import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
 import type { Fact, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
 import { idOf, nameOf } from "./server/names.ts";
-import { restoredThinking, type Thinking } from "./server/thinking.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";
@@ -61,7 +61,7 @@ export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" 
 
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
   const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
-  const { needsAlternation, needsShortCallIds } = facts;
+  const { keptBy, needsAlternation, needsShortCallIds } = facts;
   const levels = levelsOf(thinking.value);
   return {
     id,
@@ -82,6 +82,7 @@ function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
       vision,
       thinking,
       keepsThinking,
+      keptBy,
       tools,
       needsAlternation,
       needsShortCallIds,
@@ -104,6 +105,7 @@ export function fallbackModels(config: Config): ServedModel[] {
         vision: { value: false, ...unread },
         thinking: { value: { kind: "none" }, ...unread },
         keepsThinking: false,
+        keptBy: undefined,
         tools: { value: true, ...unread },
         needsAlternation: false,
         needsShortCallIds: false,
@@ -147,6 +149,7 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
     vision,
     thinking,
     keepsThinking: flag(known?.keepsThinking) ?? false,
+    keptBy: isKeepingVariable(known?.keptBy) ? known.keptBy : undefined,
     tools: restoredFact(known?.tools, flag) ?? { value: true, source: "default" },
     needsAlternation: flag(known?.needsAlternation) ?? false,
     needsShortCallIds: flag(known?.needsShortCallIds) ?? false,
@@ -169,10 +172,11 @@ function factsOf(model: Model<Api>): Partial<RememberedFacts> {
 
 /** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
-  const { thinking, keepsThinking, tools, needsAlternation, needsShortCallIds } = factsOf(model);
+  const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {
     thinking: restoredThinking(thinking?.value) ?? { kind: "none" },
     keepsThinking: flag(keepsThinking) ?? false,
+    keptBy: isKeepingVariable(keptBy) ? keptBy : undefined,
     takesTools: flag(tools?.value) ?? true,
     needsAlternation: flag(needsAlternation) ?? false,
     needsShortCallIds: flag(needsShortCallIds) ?? false,

@@ -15,15 +15,11 @@ import type {
 import { collapseSystemMessages, getCurrentTools, getSystemMessageText } from "@earendil-works/pi-ai";
 import type { AssistantChatMessage, ChatMessage, ImagePart, TextPart, ToolCallPart } from "./chat-message.ts";
 import { type JsonRecord, record } from "./server/json.ts";
-import type { Thinking } from "./server/thinking.ts";
 import { alternating, withoutTools } from "./template-limits.ts";
-import { thinkingFields } from "./thinking-fields.ts";
+import { type ThinkingTraits, thinkingFields } from "./thinking-fields.ts";
 
 /** What the request needs to know of the model beyond what pi registers. */
-export interface ModelTraits {
-  thinking: Thinking;
-  /** Whether the thinking of earlier answers is sent back. */
-  keepsThinking: boolean;
+export interface ModelTraits extends ThinkingTraits {
   takesTools: boolean;
   /** Whether the user may speak only after an answer. */
   needsAlternation: boolean;
@@ -302,7 +298,7 @@ export function chatRequest(
     ...(tools === undefined ? {} : { tools }),
     ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
-    ...thinkingFields(traits.thinking, options),
+    ...thinkingFields(traits, options),
     ...sorted({ ...model.samplingParams, ...options.samplingParams }),
   };
   for (const name of refused) delete body[name];

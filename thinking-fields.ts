@@ -1,7 +1,16 @@
 /** pi's thinking level as fields of a request. Pure. */
 import type { SimpleStreamOptions, ThinkingBudgets, ThinkingLevel } from "@earendil-works/pi-ai";
-import type { JsonRecord } from "./server/json.ts";
-import type { Thinking } from "./server/thinking.ts";
+import { type JsonRecord, record } from "./server/json.ts";
+import { KEEPING, type KeepingVariable, type Thinking } from "./server/thinking.ts";
+
+/** How a model thinks, as far as a request depends on it. */
+export interface ThinkingTraits {
+  thinking: Thinking;
+  /** Whether the thinking of earlier answers is sent back. */
+  keepsThinking: boolean;
+  /** The variable of the template that has it keep that of all earlier turns. */
+  keptBy: KeepingVariable | undefined;
+}
 
 type ThinkingOptions = Pick<SimpleStreamOptions, "reasoning" | "thinkingBudgets">;
 
@@ -15,7 +24,15 @@ const BUDGETS = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 } as cons
  * ends the thinking at once, without it there is no limit. `reasoning_effort` is for servers that know the field;
  * older llama-servers know only the variable.
  */
-export function thinkingFields(thinking: Thinking, options: ThinkingOptions): JsonRecord {
+export function thinkingFields(traits: ThinkingTraits, options: ThinkingOptions): JsonRecord {
+  const fields = levelFields(traits.thinking, options);
+  const { keptBy } = traits;
+  if (!traits.keepsThinking || keptBy === undefined) return fields;
+  const variables = { ...record(fields.chat_template_kwargs), [keptBy]: KEEPING[keptBy] };
+  return { ...fields, chat_template_kwargs: variables };
+}
+
+function levelFields(thinking: Thinking, options: ThinkingOptions): JsonRecord {
   const level = options.reasoning;
   switch (thinking.kind) {
     case "switch":

@@ -9,13 +9,15 @@ import {
   textsIn,
 } from "./jinja.ts";
 import { flag, type JsonRecord, list, record, text } from "./json.ts";
-import { EFFORTS, type Thinking } from "./thinking.ts";
+import { EFFORTS, isKeepingVariable, KEEPING, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** What a chat template tells of its model; undefined where there is no template. */
 export interface TemplateFacts {
   thinking: Thinking | undefined;
   /** Whether it reads the thinking of earlier answers, if only of those since the user last spoke. */
   keepsThinking: boolean | undefined;
+  /** The variable by which it keeps that of earlier turns too; undefined where it has none. */
+  keptBy: KeepingVariable | undefined;
   /** Whether it shows the model its tools; told by llama-server alone. */
   tools: boolean | undefined;
   /** Whether it refuses two messages of the user with no answer between them. */
@@ -49,6 +51,11 @@ export function templateFacts(props: JsonRecord | undefined): TemplateFacts {
   return {
     thinking: template && thinkingOf(template, caps),
     keepsThinking: template && (caps?.supports_preserve_reasoning === true || readsEarlierThinking(template)),
+    keptBy:
+      template &&
+      Object.keys(KEEPING)
+        .filter(isKeepingVariable)
+        .find((name) => takesVariable(template, name)),
     tools: withTools === undefined ? flag(caps?.supports_tools) : true,
     needsAlternation: template && refuses(template, /alternat/i),
     needsShortCallIds: template && refuses(template, /length 9/),

@@ -3,7 +3,7 @@ import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { readCommandLine } from "./command-line.ts";
 import { count, flag, type JsonRecord, list, number, record, text, texts } from "./json.ts";
 import { idOf, nameOf } from "./names.ts";
-import { declaredThinking, type Thinking } from "./thinking.ts";
+import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "last seen" | "default";
@@ -50,6 +50,8 @@ export interface ModelFacts {
   thinking: Fact<Thinking>;
   /** Whether earlier thinking is sent back, because the chat template reads it. */
   keepsThinking: boolean;
+  /** The variable of the chat template that keeps the thinking of all earlier turns. */
+  keptBy: KeepingVariable | undefined;
   /** Whether the model is shown the tools that a request brings. */
   tools: Fact<boolean>;
   /** Whether its chat template refuses two messages of the user with no answer between them. */
@@ -67,6 +69,7 @@ export type RememberedFacts = Pick<
   | "vision"
   | "thinking"
   | "keepsThinking"
+  | "keptBy"
   | "tools"
   | "needsAlternation"
   | "needsShortCallIds"
@@ -231,6 +234,7 @@ function factsOf(
       remembered(last?.thinking),
     ),
     keepsThinking: flag(metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+    keptBy: live === undefined ? last?.keptBy : live.keptBy,
     // What the server lists a model for is less than what its template was seen to do, its owner's word is more.
     tools: best(
       true,

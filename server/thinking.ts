@@ -20,6 +20,25 @@ export type Thinking =
 /** The levels of a template that prints any word it is given. */
 export const EFFORTS = ["low", "medium", "high"] as const;
 
+/**
+ * The variables by which public templates keep the thinking of turns before the user's last words, each with the value
+ * that does: else the prompt changes where it was already read. llama-server sets them itself since `--reasoning-preserve`
+ * is its default.
+ */
+export const KEEPING = {
+  preserve_thinking: true,
+  clear_thinking: false,
+  truncate_history_thinking: false,
+  drop_thinking: false,
+  keep_past_thinking: true,
+} as const;
+
+export type KeepingVariable = keyof typeof KEEPING;
+
+export function isKeepingVariable(value: unknown): value is KeepingVariable {
+  return typeof value === "string" && Object.hasOwn(KEEPING, value);
+}
+
 const LEVEL = /^[\w-]{1,20}$/;
 const VARIABLE = /^[A-Za-z_]\w{0,40}$/;
 

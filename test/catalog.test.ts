@@ -34,6 +34,7 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "declared" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    keptBy: "preserve_thinking",
     tools: { value: true, source: "live" },
     needsAlternation: false,
     needsShortCallIds: false,
@@ -63,6 +64,7 @@ test("a model of pi's has the server's spelling, its address, no cost, and what 
       vision: { value: true, source: "declared" },
       thinking: { value: { kind: "switch" }, source: "live" },
       keepsThinking: true,
+      keptBy: "preserve_thinking",
       tools: { value: true, source: "live" },
       needsAlternation: false,
       needsShortCallIds: false,
@@ -161,6 +163,7 @@ describe("a stored catalogue", () => {
     "vision",
     "thinking",
     "keepsThinking",
+    "keptBy",
     "tools",
     "needsAlternation",
     "needsShortCallIds",
@@ -219,7 +222,12 @@ describe("a stored catalogue", () => {
 
 describe("what a request depends on", () => {
   test("is read from the model that pi hands back", () => {
-    expect(traitsOf(served())).toEqual({ ...PLAIN, thinking: { kind: "switch" }, keepsThinking: true });
+    expect(traitsOf(served())).toEqual({
+      ...PLAIN,
+      thinking: { kind: "switch" },
+      keepsThinking: true,
+      keptBy: "preserve_thinking",
+    });
     const strict = served({
       tools: { value: false, source: "live" },
       needsAlternation: true,

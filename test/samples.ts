@@ -37,6 +37,7 @@ export function model(changes: Partial<Model<Api>> = {}): Model<Api> {
 export const PLAIN: ModelTraits = {
   thinking: { kind: "none" },
   keepsThinking: false,
+  keptBy: undefined,
   takesTools: true,
   needsAlternation: false,
   needsShortCallIds: false,

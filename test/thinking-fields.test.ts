@@ -2,9 +2,10 @@ import type { ThinkingLevel } from "@earendil-works/pi-ai";
 import { describe, expect, it, test } from "vitest";
 import type { Thinking } from "../server/thinking.ts";
 import { effortFor, thinkingFields } from "../thinking-fields.ts";
+import { PLAIN } from "./samples.ts";
 
 function fields(thinking: Thinking, reasoning: ThinkingLevel | undefined): unknown {
-  return thinkingFields(thinking, reasoning === undefined ? {} : { reasoning });
+  return thinkingFields({ ...PLAIN, thinking }, reasoning === undefined ? {} : { reasoning });
 }
 const kwargs = (variables: object, more: object = {}) => ({ chat_template_kwargs: variables, ...more });
 
@@ -53,7 +54,9 @@ describe("a level of pi's", () => {
 
   it("takes pi's own budgets before the defaults", () => {
     const options = { reasoning: "xhigh", thinkingBudgets: { high: 99 } } as const;
-    expect(thinkingFields({ kind: "budget" }, options)).toEqual({ thinking_budget_tokens: 99 });
+    expect(thinkingFields({ ...PLAIN, thinking: { kind: "budget" } }, options)).toEqual({
+      thinking_budget_tokens: 99,
+    });
   });
 });
 
@@ -69,4 +72,23 @@ test.each([
   expect(fields({ kind: "effort", levels }, level)).toEqual(
     expected === undefined ? {} : kwargs({ reasoning_effort: expected }, { reasoning_effort: expected }),
   );
+});
+
+describe("a variable that keeps earlier thinking", () => {
+  const keeps = { ...PLAIN, keepsThinking: true };
+
+  it("is set beside the level, to what keeps it", () => {
+    const thinking: Thinking = { kind: "switch" };
+    expect(thinkingFields({ ...keeps, thinking, keptBy: "preserve_thinking" }, {})).toEqual(
+      kwargs({ enable_thinking: false, preserve_thinking: true }),
+    );
+    expect(thinkingFields({ ...keeps, keptBy: "clear_thinking" }, {})).toEqual(
+      kwargs({ clear_thinking: false }),
+    );
+  });
+
+  it("is not set where thinking is not sent back, or where there is none", () => {
+    expect(thinkingFields({ ...PLAIN, keptBy: "clear_thinking" }, {})).toEqual({});
+    expect(thinkingFields(keeps, {})).toEqual({});
+  });
 });

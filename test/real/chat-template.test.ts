@@ -48,6 +48,19 @@ const STRICT = `{%- set ns = namespace(turns=0) %}
 {%- endfor %}
 ${PROMPT}{% endif %}`;
 
+/** Drops the thinking of earlier turns, unless it is told not to. */
+const FORGETS = `{%- set ns = namespace(last=0) %}
+{%- for message in messages %}{% if message.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}
+{%- for message in messages %}
+  {%- if message.role == 'assistant' and message.reasoning_content and (keep_past_thinking or loop.index0 > ns.last) %}
+    {{- '<|im_start|>assistant\\n<think>\\n' + message.reasoning_content.strip('\\n') + '\\n</think>\\n\\n' }}
+    {{- message.content + '<|im_end|>\\n' }}
+  {%- else %}
+    ${TURN}
+  {%- endif %}
+{%- endfor %}
+${PROMPT}{% endif %}`;
+
 interface Place {
   /** What the server tells of the template. */
   traits: ModelTraits;
@@ -72,6 +85,7 @@ async function serving(template: string): Promise<Place> {
   const told: ModelTraits = {
     thinking: facts.thinking ?? PLAIN.thinking,
     keepsThinking: facts.keepsThinking ?? false,
+    keptBy: facts.keptBy,
     takesTools: facts.tools ?? true,
     needsAlternation: facts.needsAlternation ?? false,
     needsShortCallIds: facts.needsShortCallIds ?? false,
@@ -142,5 +156,23 @@ realSuite(llamaServerProblem(), "a template on a real llama-server", () => {
       const { message } = await ask(history, {}, { ...traits, [need]: false });
       expect([need, message.stopReason]).toEqual([need, "error"]);
     }
+  });
+
+  test("that can keep earlier thinking does, so that the next turn finds all of the last in the cache", async () => {
+    const { traits, ask } = await serving(FORGETS);
+    expect(traits).toMatchObject({ keepsThinking: true, keptBy: "keep_past_thinking" });
+    const question = user("Hello");
+    const first = await ask([question], { reasoning: "max" });
+    expect(blocks(first)).toEqual(["thinking", "text"]);
+    const said = { ...first.message, model: TINY.id };
+    const { input, cacheRead, output } = first.message.usage;
+    const kept = await ask([question, said, user("And that?")], { reasoning: "max" });
+    expect(kept.message.usage.cacheRead).toBeGreaterThanOrEqual(input + cacheRead + output - 1);
+    const forgot = await ask(
+      [question, said, user("And this?")],
+      { reasoning: "max" },
+      { ...traits, keptBy: undefined },
+    );
+    expect(forgot.message.usage.cacheRead).toBeLessThan(input + cacheRead + output - 1);
   });
 });

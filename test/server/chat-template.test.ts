@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
-import { templateFacts } from "../../server/chat-template.ts";
+import { type TemplateFacts, templateFacts } from "../../server/chat-template.ts";
 import type { Thinking } from "../../server/thinking.ts";
 
 /** The lines of a public template that a rule reads, and the caps that a real llama-server gave for the whole. */
@@ -39,16 +39,16 @@ const EXPECTED: readonly [string, Thinking, string][] = [
   ["Qwen3-Coder", NONE, "tools"],
   ["Qwen3-VL", NONE, "tools"],
   ["Qwen3.5", SWITCH, "keeps, tools"],
-  ["Qwen3.6", SWITCH, "keeps, tools"],
+  ["Qwen3.6", SWITCH, "keeps, preserve_thinking, tools"],
   ["DeepSeek R1", BUDGET, ""],
   ["DeepSeek R1 Distill", BUDGET, ""],
   ["DeepSeek V3.1", { kind: "switch", variable: "thinking" }, ""],
   ["DeepSeek V3.2", SWITCH, "keeps, tools"],
-  ["DeepSeek V4", effort("high max", SWITCHED), "keeps, tools"],
+  ["DeepSeek V4", effort("high max", SWITCHED), "keeps, drop_thinking, tools"],
   ["gpt-oss", effort("low medium high", REASONING_EFFORT), "keeps, tools"],
   ["GLM-4.6", SWITCH, "keeps, tools"],
-  ["GLM-4.7 Flash", SWITCH, "keeps, tools"],
-  ["GLM-5.2", effort("high max", SWITCHED), "keeps, tools"],
+  ["GLM-4.7 Flash", SWITCH, "keeps, clear_thinking, tools"],
+  ["GLM-5.2", effort("high max", SWITCHED), "keeps, clear_thinking, tools"],
   ["Kimi K2", NONE, "tools"],
   ["Kimi K2 Thinking", BUDGET, "keeps, tools"],
   ["MiniMax M2", BUDGET, "keeps, tools"],
@@ -67,8 +67,8 @@ const EXPECTED: readonly [string, Thinking, string][] = [
   ["Phi-4", NONE, ""],
   ["Phi-4 reasoning", BUDGET, ""],
   ["Nemotron Nano v2", BUDGET, "tools"],
-  ["Nemotron 3 Nano", SWITCH, "keeps, tools"],
-  ["Nemotron 3 Super", SWITCH, "keeps, tools"],
+  ["Nemotron 3 Nano", SWITCH, "keeps, truncate_history_thinking, tools"],
+  ["Nemotron 3 Super", SWITCH, "keeps, truncate_history_thinking, tools"],
   ["Hermes 3", NONE, "tools"],
   ["Command R7B", SWITCH, "keeps, tools"],
   ["Command A", NONE, "alternates"],
@@ -77,7 +77,7 @@ const EXPECTED: readonly [string, Thinking, string][] = [
   ["Seed-OSS", { kind: "budget", variable: "thinking_budget" }, "keeps, tools"],
   ["Apertus", SWITCH, "tools"],
   ["LFM2", NONE, "tools"],
-  ["LFM2.5 Thinking", BUDGET, "keeps, tools"],
+  ["LFM2.5 Thinking", BUDGET, "keeps, preserve_thinking, tools"],
   ["EXAONE 3.5", NONE, ""],
   ["EXAONE Deep", BUDGET, ""],
   ["OLMo 2", NONE, ""],
@@ -94,21 +94,17 @@ const EXPECTED: readonly [string, Thinking, string][] = [
   ["RWKV World", SWITCH, ""],
   ["Kimi K3", effort("low medium high max", { variable: "thinking_effort", switch: "thinking" }), "keeps"],
   ["Hunyuan A13B", SWITCH, ""],
-  ["Step 3.7 Flash", effort("low medium high", REASONING_EFFORT), "keeps"],
+  ["Step 3.7 Flash", effort("low medium high", REASONING_EFFORT), "keeps, preserve_thinking"],
   ["Llama Nemotron Super 1.5", ALWAYS, ""],
-  ["LFM2.5 8B", ALWAYS, "keeps"],
+  ["LFM2.5 8B", ALWAYS, "keeps, preserve_thinking"],
   ["MiniMax M3", ALWAYS, "keeps"],
 ];
 
 /** What is known besides thinking, in words. */
-function words({
-  keepsThinking,
-  tools,
-  needsAlternation,
-  needsShortCallIds,
-}: ReturnType<typeof templateFacts>) {
+function words({ keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds }: TemplateFacts) {
   const said = [
     keepsThinking && "keeps",
+    keptBy,
     tools && "tools",
     needsAlternation && "alternates",
     needsShortCallIds && "short ids",
@@ -194,6 +190,7 @@ test.each([undefined, {}, { chat_template: 5 }, { chat_template: "" }, { chat_te
     expect(templateFacts(props)).toEqual({
       thinking: undefined,
       keepsThinking: undefined,
+      keptBy: undefined,
       tools: undefined,
       needsAlternation: undefined,
       needsShortCallIds: undefined,

@@ -71,6 +71,7 @@ describe("the context window", () => {
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    keptBy: undefined,
     tools: { value: true, source: "live" },
     needsAlternation: false,
     needsShortCallIds: false,
@@ -171,6 +172,7 @@ const REMEMBERED: RememberedFacts = {
   vision: { value: true, source: "live" },
   thinking: { value: { kind: "none" }, source: "live" },
   keepsThinking: false,
+  keptBy: undefined,
   tools: { value: true, source: "live" },
   needsAlternation: false,
   needsShortCallIds: false,
@@ -244,9 +246,9 @@ describe("tools", () => {
   });
 });
 
-test("what a template refuses is known from it, now and later", () => {
-  const strict = { needsAlternation: true, needsShortCallIds: true };
+test("what a template refuses and keeps is known from it, now and later", () => {
+  const strict = { needsAlternation: true, needsShortCallIds: true, keptBy: "drop_thinking" as const };
   expect(one({}, { live: { m: strict } })).toMatchObject(strict);
   expect(one({}, { last: { m: { ...REMEMBERED, ...strict } } })).toMatchObject(strict);
-  expect(one({})).toMatchObject({ needsAlternation: false, needsShortCallIds: false });
+  expect(one({})).toMatchObject({ needsAlternation: false, needsShortCallIds: false, keptBy: undefined });
 });

@@ -100,6 +100,7 @@ describe("shapes of other versions", () => {
       vision: { value: false, source: "default" },
       thinking: { value: { kind: "none" }, source: "default" },
       keepsThinking: false,
+      keptBy: undefined,
       tools: { value: true, source: "default" },
       needsAlternation: false,
       needsShortCallIds: false,
