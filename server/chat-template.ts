@@ -26,6 +26,15 @@ export interface TemplateFacts {
   needsShortCallIds: boolean | undefined;
 }
 
+export const NO_TEMPLATE: TemplateFacts = {
+  thinking: undefined,
+  keepsThinking: undefined,
+  keptBy: undefined,
+  tools: undefined,
+  needsAlternation: undefined,
+  needsShortCallIds: undefined,
+};
+
 /** The boolean variables that public templates switch thinking by: Qwen and most others, DeepSeek and Granite, Cohere. */
 const SWITCHES = ["enable_thinking", "thinking", "reasoning"] as const;
 /** Most; Kimi K3; others. */
@@ -47,18 +56,17 @@ export function templateFacts(props: JsonRecord | undefined): TemplateFacts {
   const withTools = text(props?.chat_template_tool_use) ?? named(props?.chat_template, "tool_use");
   const source = withTools ?? text(props?.chat_template) ?? named(props?.chat_template, "default");
   const caps = record(props?.chat_template_caps);
-  const template = source === undefined ? undefined : readJinja(source);
+  const tools = withTools === undefined ? flag(caps?.supports_tools) : true;
+  if (source === undefined) return { ...NO_TEMPLATE, tools };
+  const template = readJinja(source);
+  const keeping = Object.keys(KEEPING).filter(isKeepingVariable);
   return {
-    thinking: template && thinkingOf(template, caps),
-    keepsThinking: template && (caps?.supports_preserve_reasoning === true || readsEarlierThinking(template)),
-    keptBy:
-      template &&
-      Object.keys(KEEPING)
-        .filter(isKeepingVariable)
-        .find((name) => takesVariable(template, name)),
-    tools: withTools === undefined ? flag(caps?.supports_tools) : true,
-    needsAlternation: template && refuses(template, /alternat/i),
-    needsShortCallIds: template && refuses(template, /length 9/),
+    thinking: thinkingOf(template, caps),
+    keepsThinking: caps?.supports_preserve_reasoning === true || readsEarlierThinking(template),
+    keptBy: keeping.find((name) => takesVariable(template, name)),
+    tools,
+    needsAlternation: refuses(template, /alternat/i),
+    needsShortCallIds: refuses(template, /length 9/),
   };
 }
 

@@ -5,7 +5,7 @@ import type { Message } from "@earendil-works/pi-ai";
 import { expect, onTestFinished, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import type { ModelTraits } from "../../messages.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { parseProps } from "../../server/models.ts";
 import { assistant, call, model, PLAIN, result, system, text, tool, transcript, user } from "../samples.ts";
 import { llamaServerProblem, startLlamaServer, TINY_ID } from "../support/llama-server.ts";
@@ -79,7 +79,7 @@ async function serving(template: string): Promise<Place> {
   await writeFile(file, template);
   const server = await startLlamaServer({ args: ["-np", "1", "--jinja", "--chat-template-file", file] });
   onTestFinished(() => server.stop());
-  const client = new LlamaSwap(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"));
+  const client = new ModelServer(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"));
   onTestFinished(() => client.close());
   const facts = parseProps(await client.http.json("/props", { timeoutMs: 5_000 }));
   const told: ModelTraits = {
