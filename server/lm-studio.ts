@@ -66,7 +66,7 @@ class EarlierLmStudio implements Backend {
     return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared.trainedContext;
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(): Promise<ServerVersion> {
     return { name: this.name, version: undefined };

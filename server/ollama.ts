@@ -98,7 +98,7 @@ class Ollama implements Backend {
     return known?.declared.trainedContext;
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
