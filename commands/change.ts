@@ -64,11 +64,10 @@ export async function changeOn(
 
 /** How a change of the config takes effect, as a sentence. */
 export function effectWords({ unit, reloads }: Preview<Plan>, { serviceUnit }: Config): string {
-  const restarted = unit.hasRestartCommand ? "the server" : serviceUnit;
+  const restarted = `${unit.hasRestartCommand ? "the server" : serviceUnit} is restarted, which unloads every model.`;
   if (unit.watchesConfig) return "llama-swap reloads the config by itself, which unloads every model.";
-  if (reloads)
-    return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted} is restarted, which unloads every model.`;
-  return `${restarted === "the server" ? "The server" : serviceUnit} is restarted, which unloads every model.`;
+  if (!reloads) return restarted.replace(/^the/, "The");
+  return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted}`;
 }
 
 /** After a cancelled change that has written its file: offers to put the text of before back. */

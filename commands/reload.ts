@@ -1,6 +1,7 @@
 /** The part of `/ai-server-refresh` that llama.cpp's router has: its preset is read again, without a restart. */
 import { formatOf } from "../host/config-file.ts";
 import { isAsHeld } from "../host/ini-presets.ts";
+import { maskText } from "../masking/masking.ts";
 import { sentenceOf } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
@@ -48,7 +49,7 @@ export async function reloadPreset(call: Call): Promise<string | undefined> {
     });
   } catch (error) {
     signal.throwIfAborted();
-    return `The router has not read its preset again: ${sentenceOf(error)}`;
+    return `The router has not read its preset again: ${maskText(sentenceOf(error), "log")}`;
   }
 }
 
@@ -57,7 +58,7 @@ async function costsOf(call: Call, server: ModelServer, running: readonly Runnin
   const { signal } = call.waiting;
   const compared = await compare(call, server, running).catch((error: unknown) => {
     signal.throwIfAborted();
-    return sentenceOf(error);
+    return maskText(sentenceOf(error), "log");
   });
   if (typeof compared === "string") {
     return [

@@ -1,10 +1,8 @@
 /** Where the server's configuration is and what restarts it, by the kind of server. Pure. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
+import type { BackendKind } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import { formatOf } from "./config-file.ts";
-
-/** A server's kind, as far as it decides what its configuration is. */
-type Kind = "llama-swap" | "router" | "llama-server" | "other";
 
 /**
  * The configuration with path and unit of this kind of server, where the user has set none.
@@ -12,7 +10,7 @@ type Kind = "llama-swap" | "router" | "llama-server" | "other";
  * @param kind undefined where the server does not answer: then the path that was set tells by its ending
  * @throws {ServerError} where the path that was set is of the other kind
  */
-export function placedConfig(config: Config, kind: Kind | undefined): Config {
+export function placedConfig(config: Config, kind: BackendKind | undefined): Config {
   const { isPresetPathSet, isServiceUnitSet, presetPath, serviceUnit, sshHost, sshMode } = config;
   const isIni = isPresetPathSet && formatOf(presetPath) === "ini";
   // With a wrapper its own path counts.
@@ -27,7 +25,7 @@ export function placedConfig(config: Config, kind: Kind | undefined): Config {
 }
 
 /** A folder may hold either; what says nothing by its ending is let through. */
-function requireFormat(path: string, kind: Kind | undefined): void {
+function requireFormat(path: string, kind: BackendKind | undefined): void {
   if (kind === "llama-swap" && /\.ini$/i.test(path)) {
     throw wrongKind(
       `${path}, a preset of llama.cpp's router, but the server is llama-swap`,

@@ -94,17 +94,29 @@ export class Service {
    */
   async reload(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
     if (this.#probe.reload === undefined || this.#isReloadUnknown) return false;
-    const isReloaded = await this.step("reload", undefined, async () => {
-      const limit = this.#limited(signal, this.#limits.restartTimeoutMs);
+    const isReloaded = await this.step("reload", undefined, () => this.#reloadOnce(expected, signal));
+    this.#isReloadUnknown = !isReloaded;
+    return isReloaded;
+  }
+
+  async #reloadOnce(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
+    const { restartTimeoutMs } = this.#limits;
+    const limit = this.#limited(signal, restartTimeoutMs);
+    try {
       if ((await this.#probe.reload?.(limit)) !== "reloaded") return false;
       for (const { id, isNew } of expected) {
         const line = await this.#probe.startLine?.(id, limit);
         if (line !== undefined && !isNew(line)) return false;
       }
       return true;
-    });
-    this.#isReloadUnknown = !isReloaded;
-    return isReloaded;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isTimeout(error)) throw error;
+      throw new ServerError(
+        `The server did not read its config again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
+        { link: "llama-swap", remedy: "none", cause: error },
+      );
+    }
   }
 
   restart(signal: AbortSignal | undefined): Promise<void> {

@@ -100,6 +100,19 @@ test("and that refuses the new one: its words are the reason, and nothing was un
   expect([server.restarts, server.loads]).toEqual([0, []]);
 });
 
+test("and that does not end with it in time is given up", async () => {
+  const { reload = untilAborted } = server;
+  server.reload = (signal) => (server.reloads++ === 0 ? untilAborted(signal) : reload(signal));
+  expect(await change(2048)).toMatchObject({
+    kind: "rolled back",
+    failed: "reload",
+    reason: "The server did not read its config again within 1 s.",
+    file: "old",
+    isHealthy: true,
+  });
+  expect(server.restarts).toBe(0);
+});
+
 test("where nothing is in its own log, the unit's journal tells why a model does not load", async () => {
   server.log = async () => [];
   expect(await change(2048, "unloadable")).toMatchObject({
