@@ -112,11 +112,15 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect([await window("small"), await window("other")]).toEqual([4096, 1024]);
   });
 
-  test("a section without a model is refused before anything is written", async () => {
-    const { notices } = await place.type("/ai-server-ctx bare 4k", saying(true));
-    expect(notices).toEqual([
+  test("what cannot take effect is refused before anything is written", async () => {
+    const bare = await place.type("/ai-server-ctx bare 4k", saying(true));
+    expect(bare.notices).toEqual([
       { level: "error", text: expect.stringMatching(/^The section "bare" \(line \d+\) names no model/) },
     ]);
+    place.unitRuns("-c", "4096");
+    const small = await place.type("/ai-server-ctx small 4k", saying(true));
+    expect(small.told[0]).toMatch(/^llama-server\.service starts the router with "-c", which wins over/);
+    expect([bare.questions, small.questions]).toEqual([[], []]);
     expect([place.text, place.takeDeeds()]).toEqual([PRESET, []]);
   });
 

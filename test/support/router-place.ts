@@ -75,11 +75,8 @@ export class RouterPlace {
     const agentDir = join(home, "agent");
     this.#aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
     process.env.HOME = home;
-    // What the unit runs is what `routerOn` starts.
-    const unit = UNIT(`llama-server --offline --threads 1 --models-preset ${join(home, PRESET)}`);
     mkdirSync(join(home, "tools"));
-    const systemctl = `#!/bin/sh\n[ "$2" != show ] || cat <<'END'\n${unit}\nEND\n`;
-    writeFileSync(join(home, "tools", "systemctl"), systemctl, { mode: 0o755 });
+    this.unitRuns("--offline", "--threads", "1");
     process.env.PATH = `${join(home, "tools")}${delimiter}${process.env.PATH}`;
     this.#watcher = watch(home, () => {
       if (existsSync(asked))
@@ -95,6 +92,13 @@ export class RouterPlace {
     writeFileSync(join(home, PRESET), preset);
     const door = createServer();
     return new RouterPlace(home, door, await listen(door), await routerOn(home));
+  }
+
+  /** The command line of the unit, as systemd shows it. */
+  unitRuns(...args: readonly string[]): void {
+    const unit = UNIT(`llama-server ${args.join(" ")} --models-preset ${join(this.home, PRESET)}`);
+    const systemctl = `#!/bin/sh\n[ "$2" != show ] || cat <<'END'\n${unit}\nEND\n`;
+    writeFileSync(join(this.home, "tools", "systemctl"), systemctl, { mode: 0o755 });
   }
 
   get text(): string {
