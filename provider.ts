@@ -59,7 +59,14 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     const { models } = await requestsInFlight(await aiServer.server(stored), limit);
     return models.find(({ model: name }) => name === busy);
   };
+  const lastUsed = async (): Promise<string | undefined> => {
+    const { readRecentActivity } = await import("./server/recent-activity.ts");
+    const limit = AbortSignal.timeout(QUESTION_MS);
+    const last = (await readRecentActivity(await aiServer.server(stored), limit))?.at(-1)?.model;
+    return last === id ? undefined : last;
+  };
   return {
+    lastUsed: () => lastUsed().catch(() => undefined),
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
     requestsOf: (busy) => requestsOf(busy).catch(() => undefined),
   };

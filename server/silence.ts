@@ -14,7 +14,7 @@ export interface SilentState {
 export interface SilenceHooks {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  /** Called while nothing came yet, at most once a second. */
+  /** Called while nothing of the answer came yet, at most once a second. */
   onState(state: SilentState, elapsedMs: number): void;
   /** Called once, with the error that ends the request. */
   onTimeout(error: ServerError): void;
@@ -23,6 +23,8 @@ export interface SilenceHooks {
 export interface Silence {
   /** A byte came: comments count as much as content. */
   heard(): void;
+  /** The answer has begun: from now on the server is asked only after a silence. */
+  answered(): void;
   stop(): void;
 }
 
@@ -41,7 +43,7 @@ export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: S
   const ended = new AbortController();
   const began = hooks.now();
   let lastByte = began;
-  let isFirst = true;
+  let isAnswered = false;
 
   const look = async (): Promise<SilentState> => {
     try {
@@ -61,13 +63,13 @@ export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: S
     while (!ended.signal.aborted) {
       const untilLimit = lastByte + timeoutMs - hooks.now();
       // Past the limit the server was found at work: look again now and then.
-      const untilLook = isFirst || untilLimit <= 0 ? pause : untilLimit;
+      const untilLook = !isAnswered || untilLimit <= 0 ? pause : untilLimit;
       await hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, ended.signal);
-      if (!isFirst && hooks.now() - lastByte < timeoutMs) continue;
+      if (isAnswered && hooks.now() - lastByte < timeoutMs) continue;
       pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
       const state = await look();
       if (ended.signal.aborted) return;
-      if (isFirst) hooks.onState(state, hooks.now() - began);
+      if (!isAnswered) hooks.onState(state, hooks.now() - began);
       if (hooks.now() - lastByte < timeoutMs) continue;
       if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {
         if (!ended.signal.aborted) hooks.onTimeout(timedOut(hooks.now() - lastByte, state));
@@ -81,7 +83,9 @@ export function watchSilence(server: LlamaSwap, id: string | undefined, hooks: S
   return {
     heard: () => {
       lastByte = hooks.now();
-      isFirst = false;
+    },
+    answered: () => {
+      isAnswered = true;
     },
     stop: () => ended.abort(),
   };
