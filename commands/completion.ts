@@ -29,6 +29,7 @@ interface Offer {
 }
 
 const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
+  ["ai-server", { first: "as listed", second: "nothing" }],
   ["ai-server-status", { first: "as listed", second: "ssh" }],
   ["ai-server-load", { first: "unloaded", second: "nothing" }],
   ["ai-server-unload", { first: "loaded", second: "nothing" }],

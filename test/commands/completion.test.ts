@@ -50,7 +50,7 @@ describe("what is offered", () => {
     ]);
   });
 
-  test.each(["ai-server", "ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
+  test.each(["ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
     "is nothing of ours for %j",
     (command) => {
       expect(complete(ENTRIES, command, "")).toBeNull();
