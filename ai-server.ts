@@ -139,6 +139,11 @@ export class AiServer {
     return this.#server.server;
   }
 
+  /** The same as long as it is in use: nothing is opened for it. */
+  async openServer(stored?: Variables): Promise<LlamaSwap | undefined> {
+    return this.#server?.key === keyOf(this.config(stored)) ? this.#server.server : undefined;
+  }
+
   /**
    * Reads the models from the server and keeps them.
    *

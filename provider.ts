@@ -72,7 +72,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   };
 }
 
-/** Keeps how long a load took that a turn has seen. */
+/** Keeps how long a load took that a turn has seen; a turn that ended with its session opens no connection for it. */
 async function noteLoad(
   aiServer: AiServer,
   model: Model<Api>,
@@ -82,7 +82,8 @@ async function noteLoad(
   const id = runsAs(model);
   if (loadMs === undefined || id === undefined) return;
   const { rememberLoad } = await import("./load-times.ts");
-  await rememberLoad(aiServer, await aiServer.server(stored), id, loadMs);
+  const server = await aiServer.openServer(stored);
+  if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
