@@ -1,4 +1,4 @@
-import { describe, type TestContext, test } from "vitest";
+import { type TestContext, test } from "vitest";
 import { ActivityPlace, screenText } from "../support/activity-place.ts";
 import { PI_VERSIONS, piProblem } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
@@ -12,31 +12,34 @@ const GENERATING = /\d+ tok\/s · \d+ tokens/;
 /** What must be on no screen in any phase. */
 const TROUBLE = /Working|NaN|Infinity|undefined|[Ss]tale|Exception|Error:|at file:/;
 
+// Each is mostly waiting, and none sees anything of another.
 for (const version of PI_VERSIONS) {
   const problem = (await piProblem(version)) ?? missingProgram("tmux");
-  realSuite(problem, `what pi ${version} shows of a turn`, () => {
-    /** A server of the test's own: several of them wait for their phases at a time. */
-    const opened = async ({ onTestFinished }: TestContext): Promise<ActivityPlace> => {
-      const place = await ActivityPlace.open(version);
-      onTestFinished(() => place.close());
-      return place;
-    };
+  realSuite(
+    problem,
+    `what pi ${version} shows of a turn`,
+    () => {
+      /** A server of the test's own: several of them wait for their phases at a time. */
+      const opened = async ({ onTestFinished }: TestContext): Promise<ActivityPlace> => {
+        const place = await ActivityPlace.open(version);
+        onTestFinished(() => place.close());
+        return place;
+      };
 
-    /** Waits for a phase, and compares its screen with the one that is kept. */
-    const phase = async (
-      { expect }: TestContext,
-      terminal: Terminal,
-      name: string,
-      wanted: RegExp,
-    ): Promise<string> => {
-      const screen = await terminal.waitFor(wanted);
-      const shown = screenText(screen);
-      expect(shown).not.toMatch(TROUBLE);
-      await expect(shown).toMatchFileSnapshot(`../screens/${version}/${name}.txt`);
-      return screen;
-    };
+      /** Waits for a phase, and compares its screen with the one that is kept. */
+      const phase = async (
+        { expect }: TestContext,
+        terminal: Terminal,
+        name: string,
+        wanted: RegExp,
+      ): Promise<string> => {
+        const screen = await terminal.waitFor(wanted);
+        const shown = screenText(screen);
+        expect(shown).not.toMatch(TROUBLE);
+        await expect(shown).toMatchFileSnapshot(`../screens/${version}/${name}.txt`);
+        return screen;
+      };
 
-    describe.concurrent("phase by phase", () => {
       test("each phase of a turn, and the server at rest before and after", async (t) => {
         const place = await opened(t);
         const terminal = await place.terminal("slow");
@@ -213,6 +216,7 @@ for (const version of PI_VERSIONS) {
         await eventually("nothing is asked any more", () => place.underWay.length === 0 || undefined);
         await quits(t, place, terminal);
       });
-    });
-  });
+    },
+    "at once",
+  );
 }
