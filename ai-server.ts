@@ -15,7 +15,7 @@ import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from ".
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
-import type { LlamaSwap } from "./server/llama-swap.ts";
+import type { ModelServer } from "./server/model-server.ts";
 
 /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
 const START_TIMEOUT_MS = 3000;
@@ -44,7 +44,7 @@ export interface AiServerOptions {
 export class AiServer {
   readonly #options: AiServerOptions;
   #stored: Variables = {};
-  #server: { key: string; server: Promise<LlamaSwap> } | undefined;
+  #server: { key: string; server: Promise<ModelServer> } | undefined;
   #models: readonly ServedModel[] = [];
   /** The server from which the models came in this process; undefined where they come from a store. */
   #liveUrl: string | undefined;
@@ -57,6 +57,7 @@ export class AiServer {
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: readonly ServedModel[] | undefined;
   #memory: Promise<Memory> | undefined;
+  #closing = new AbortController();
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
@@ -120,13 +121,13 @@ export class AiServer {
   }
 
   /** The server of this moment's configuration. */
-  async server(stored?: Variables): Promise<LlamaSwap> {
+  async server(stored?: Variables): Promise<ModelServer> {
     const config = this.config(stored);
     const key = keyOf(config);
     if (this.#server?.key !== key) {
       const previous = this.#server;
-      const server = import("./server/llama-swap.ts").then(
-        ({ LlamaSwap }) => new LlamaSwap(config, this.#options.now),
+      const server = import("./server/model-server.ts").then(
+        ({ ModelServer }) => new ModelServer(config, this.#options.now),
       );
       const made = { key, server };
       this.#server = made;
@@ -140,8 +141,13 @@ export class AiServer {
   }
 
   /** The same as long as it is in use: nothing is opened for it. */
-  async openServer(stored?: Variables): Promise<LlamaSwap | undefined> {
+  async openServer(stored?: Variables): Promise<ModelServer | undefined> {
     return this.#server?.key === keyOf(this.config(stored)) ? this.#server.server : undefined;
+  }
+
+  /** Aborted when the connections of now are closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /**
@@ -322,6 +328,8 @@ export class AiServer {
   async close(): Promise<void> {
     const open = this.#server;
     this.#server = undefined;
+    this.#closing.abort();
+    this.#closing = new AbortController();
     const server = await open?.server.catch(() => undefined);
     await server?.close();
   }

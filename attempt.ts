@@ -11,13 +11,13 @@ import { codeOf, ServerError } from "./server/errors.ts";
 import { streamFault } from "./server/faults.ts";
 import { type HttpResponse, readText } from "./server/http.ts";
 import { type JsonRecord, record } from "./server/json.ts";
-import type { LlamaSwap } from "./server/llama-swap.ts";
+import type { ModelServer } from "./server/model-server.ts";
 import { isAboutLoading, type Refusal } from "./server/refusal.ts";
 import { type Silence, type SilentState, watchSilence } from "./server/silence.ts";
 import { transportFault } from "./server/transport-faults.ts";
 
 export interface AttemptParts {
-  server: LlamaSwap;
+  server: ModelServer;
   model: Model<Api>;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs: string | undefined;

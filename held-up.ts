@@ -1,5 +1,6 @@
 /** Why a turn's model does not answer yet, put together from llama-swap's banner and from `/running`. */
 import type { TurnReport, Waiting } from "./activity.ts";
+import type { LoadStage } from "./server/load-progress.ts";
 import type { SilentState } from "./server/silence.ts";
 
 /** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
@@ -38,7 +39,7 @@ export class HeldUp {
   }
 
   /** @param elapsedMs since the request */
-  sawState({ own, busy }: SilentState, elapsedMs: number): void {
+  sawState({ own, busy, stage }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
     if (own === "unknown" || own === "unreachable") return;
     const wasHeldUp = this.#isHeldUp;
@@ -50,13 +51,15 @@ export class HeldUp {
       if (wasHeldUp && !this.#hasBanner) this.#tell((report) => report.connecting());
       return;
     }
-    this.#say(elapsedMs);
+    this.#say(elapsedMs, stage);
   }
 
-  #say(elapsedMs: number): void {
+  #say(elapsedMs: number, stage?: LoadStage): void {
     const waiting = this.#waiting;
     const isWaiting = !this.#isItsTurn && (waiting.for ?? waiting.position) !== undefined;
-    this.#tell((report) => (isWaiting ? report.waiting(waiting) : report.loading(elapsedMs, waiting.for)));
+    this.#tell((report) =>
+      isWaiting ? report.waiting(waiting) : report.loading(elapsedMs, waiting.for, stage),
+    );
   }
 }
 

@@ -1,8 +1,7 @@
 /** How long models take to load, by the loads that this machine has seen. */
 import type { AiServer } from "./ai-server.ts";
 import { baseUrlOf } from "./catalog.ts";
-import type { LlamaSwap } from "./server/llama-swap.ts";
-import { runningNow } from "./server/running-now.ts";
+import type { ModelServer } from "./server/model-server.ts";
 
 /** For a look that nobody waits for. */
 const LOOK_MS = 5000;
@@ -10,7 +9,7 @@ const LOOK_MS = 5000;
 /** About how long a load takes, by the last ones, in milliseconds. */
 export async function expectedLoadMs(
   aiServer: Pick<AiServer, "memory">,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
 ): Promise<number | undefined> {
   const memory = await aiServer.memory();
@@ -20,13 +19,13 @@ export async function expectedLoadMs(
 /** Keeps how long a load took, with the command line that it belongs to. */
 export async function rememberLoad(
   aiServer: Pick<AiServer, "memory">,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   loadMs: number,
 ): Promise<void> {
   const [memory, running] = await Promise.all([
     aiServer.memory(),
-    runningNow(server, AbortSignal.timeout(LOOK_MS)),
+    server.runningNow(AbortSignal.timeout(LOOK_MS)),
   ]);
   const commandLine = running?.find((model) => model.id === id)?.commandLine;
   await memory.rememberLoad(baseUrlOf(server.config), id, { commandLine, loadMs });

@@ -17,8 +17,8 @@ import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
-import type { LlamaSwap } from "./server/llama-swap.ts";
 import { processFault } from "./server/load-failure.ts";
+import type { ModelServer } from "./server/model-server.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
@@ -26,7 +26,7 @@ import { wordedFor } from "./wording.ts";
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
   /** The server for what `/login` stored, as far as the caller of the turn has it; throws the sentence of a wrong configuration. */
-  server(stored: Variables | undefined): Promise<LlamaSwap>;
+  server(stored: Variables | undefined): Promise<ModelServer>;
   traits(model: Model<Api>): ModelTraits;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs(model: Model<Api>): string | undefined;
@@ -162,14 +162,14 @@ class Turn {
     }
   }
 
-  async #body(context: TranscriptContext, server: LlamaSwap): Promise<unknown> {
+  async #body(context: TranscriptContext, server: ModelServer): Promise<unknown> {
     const traits = this.#parts.traits(this.#model);
     const body = chatRequest(context, this.#model, traits, this.#options, server.refusedFields);
     return (await this.#options.onPayload?.(body, this.#model)) ?? body;
   }
 
   /** One request. Gives nothing when the message is whole, or the refusal. */
-  #ask(server: LlamaSwap, body: unknown): Promise<Refusal | undefined> {
+  #ask(server: ModelServer, body: unknown): Promise<Refusal | undefined> {
     const { now, sleep } = this.#parts;
     this.#askedAt = now();
     this.#heldUp.asks();
@@ -212,7 +212,7 @@ class Turn {
     return limit > 0 ? Math.min(delay, limit) : delay;
   }
 
-  async #judge(server: LlamaSwap, refusal: Refusal, body: unknown): Promise<Verdict> {
+  async #judge(server: ModelServer, refusal: Refusal, body: unknown): Promise<Verdict> {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
@@ -222,7 +222,7 @@ class Turn {
     return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
   }
 
-  async #stateNow(server: LlamaSwap): Promise<StateNow> {
+  async #stateNow(server: ModelServer): Promise<StateNow> {
     const id = this.#parts.runsAs(this.#model);
     try {
       const running = await server.running(this.#signal);
@@ -255,7 +255,7 @@ class Turn {
 
   /** The error of a verdict that ends the turn, with the model's own last words where its process failed. */
   async #ended(
-    server: LlamaSwap,
+    server: ModelServer,
     verdict: Exclude<Verdict, { kind: "wait" | "unknown field" }>,
   ): Promise<ServerError> {
     if (verdict.kind === "failed") return verdict.error;

@@ -6,7 +6,7 @@ import type { AiServer } from "../ai-server.ts";
 import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { Waiting } from "../ui/wait.ts";
 
 /** Makes a model pi's own. @returns false where pi has no credentials for it */
@@ -39,7 +39,7 @@ export async function serverFor({
 }: {
   aiServer: AiServer;
   ctx: Pick<ExtensionCommandContext, "modelRegistry">;
-}): Promise<LlamaSwap> {
+}): Promise<ModelServer> {
   return aiServer.server(await storedVariables(ctx));
 }
 
@@ -65,7 +65,7 @@ export function requireUser({ ctx }: Call): void {
 
 /** Uses the server's machine; its connection ends with the work. */
 export async function withMachine<T>(
-  server: Pick<LlamaSwap, "config">,
+  server: Pick<ModelServer, "config">,
   work: (machine: RemoteMachine) => Promise<T>,
 ): Promise<T> {
   const { config } = server;

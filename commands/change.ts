@@ -3,7 +3,7 @@ import type { SafeChange } from "../host/change.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
 import type { ChangeOutcome } from "../host/outcome.ts";
 import type { Progress } from "../host/service.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { loadHooks } from "./loading.ts";
@@ -35,14 +35,14 @@ export interface Change {
 }
 
 /** Makes a safe change that says each step on the screen and remembers how long models take to load. */
-export async function changeOn(call: Call, server: LlamaSwap, machine: RemoteMachine): Promise<Change> {
+export async function changeOn(call: Call, server: ModelServer, machine: RemoteMachine): Promise<Change> {
   const { waiting } = call;
   const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = server.config;
-  const [{ SafeChange }, { LlamaSwapProbe }] = await Promise.all([
+  const [{ SafeChange }, { HttpProbe }] = await Promise.all([
     import("../host/change.ts"),
     import("../host/server-probe.ts"),
   ]);
-  const probe = new LlamaSwapProbe(server, loadHooks(call, server));
+  const probe = new HttpProbe(server, loadHooks(call, server));
   const report = (progress: Progress): void => {
     const words = progress.state === "begun" ? stepWords(progress, serviceUnit) : undefined;
     if (words !== undefined) waiting.say(words);

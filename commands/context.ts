@@ -12,7 +12,7 @@ import type { HostFile } from "../host/machine.ts";
 import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
 import { contextOfCommand } from "../host/running-command.ts";
 import { cleanText, ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models.ts";
 import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
@@ -93,7 +93,7 @@ function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined 
   return files.find(({ name, text }) => findContexts(text, formatOf(name)).some(({ model }) => model === id));
 }
 
-async function subjectOf(call: Call, server: LlamaSwap, files: readonly HostFile[]): Promise<Subject> {
+async function subjectOf(call: Call, server: ModelServer, files: readonly HostFile[]): Promise<Subject> {
   // An id that would steer a terminal is none, as where the server lists it.
   const written = files
     .flatMap(({ name, text }) => findContexts(text, formatOf(name)).map(({ model }) => idOf(model)))
@@ -142,7 +142,7 @@ export async function changeContext(call: Call): Promise<void> {
   });
 }
 
-function showSetting({ ctx }: Call, server: LlamaSwap, { id, file, facts }: Subject): void {
+function showSetting({ ctx }: Call, server: ModelServer, { id, file, facts }: Subject): void {
   const setting = findContext(file.text, formatOf(file.name), id);
   const live =
     facts?.context.source === "live" ? [`Loaded, a request may use ${facts.context.value} tokens.`] : [];
@@ -151,7 +151,7 @@ function showSetting({ ctx }: Call, server: LlamaSwap, { id, file, facts }: Subj
 
 async function carryOut(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   change: Change,
   { id, file }: Subject,
   tokens: number,
@@ -182,7 +182,7 @@ async function carryOut(
 
 async function confirm(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   { file, plan, loaded, unit }: Preview<ContextPlan>,
 ): Promise<boolean> {
   const { before, after, warnings } = plan.change;

@@ -1,11 +1,11 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 import { shortTokens } from "../catalog.ts";
+import { cannotLoad } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { runningNow } from "../server/running-now.ts";
 import { unloadModel } from "../server/unload.ts";
 import { spent } from "../ui/duration.ts";
 import { show } from "../ui/output.ts";
@@ -30,7 +30,7 @@ export async function load(call: Call): Promise<void> {
 
 async function carryOutLoad(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   running: readonly RunningModel[],
 ): Promise<void> {
@@ -53,7 +53,7 @@ async function carryOutLoad(
  */
 export async function loadNow(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   running: readonly RunningModel[],
 ): Promise<Loaded> {
@@ -74,7 +74,7 @@ export async function loadNow(
 /** Tells how a load went, and pi what is known of the model now. */
 export async function tellLoaded(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   running: readonly RunningModel[],
   { wasLoaded, loadMs }: Loaded,
@@ -97,7 +97,7 @@ export async function tellLoaded(
 }
 
 /** Ending the request does not end the load. */
-async function offerStop(call: Call, server: LlamaSwap, id: string): Promise<void> {
+async function offerStop(call: Call, server: ModelServer, id: string): Promise<void> {
   const { ctx, ended } = call;
   if (ended.aborted) return;
   const limit = AbortSignal.any([ended, AbortSignal.timeout(UNLOAD_LIMIT_MS)]);
@@ -134,7 +134,7 @@ export async function unload(call: Call): Promise<void> {
 
 async function unloadOne(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   running: readonly RunningModel[],
 ): Promise<void> {
@@ -157,7 +157,7 @@ async function unloadOne(
 /** The server goes on with it when nobody waits any more. */
 async function carryOutUnload(
   { ctx, waiting, ended }: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string | undefined,
   done: string,
 ): Promise<void> {
@@ -177,7 +177,7 @@ function mayBeAnswering(id: string, { total = 0, models }: InFlight): boolean {
   return total > told || models.some(({ model, total: own }) => model === id && own > 0);
 }
 
-async function unloadAll(call: Call, server: LlamaSwap, running: readonly RunningModel[]): Promise<void> {
+async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {
   const { ctx } = call;
   if (running.length === 0) {
     show(ctx, "No model is loaded.");
@@ -192,11 +192,13 @@ async function unloadAll(call: Call, server: LlamaSwap, running: readonly Runnin
 }
 
 /** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */
-export async function runningOf(server: LlamaSwap, signal: AbortSignal): Promise<RunningModel[]> {
-  const running = await runningNow(server, signal);
+export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
+  const running = await server.runningNow(signal);
   if (running !== undefined) return running;
+  const backend = await server.backend(signal);
+  if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
-    `The server has no ${server.config.runningPath}: it is a single llama-server, which always has its one model loaded, or AI_SERVER_RUNNING_PATH is wrong.`,
+    `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
     { link: "llama-swap", remedy: "none" },
   );
 }

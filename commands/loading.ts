@@ -1,8 +1,9 @@
 /** What a load looks like while it lasts. */
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { expectedLoadMs, rememberLoad } from "../load-times.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
-import type { LoadProgress } from "../server/load.ts";
+import type { LoadProgress } from "../server/load-progress.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import { stageWords } from "../ui/activity.ts";
 import type { Call } from "./call.ts";
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
@@ -19,14 +20,14 @@ export function loadWords(id: string, progress: LoadProgress): string | undefine
     case "busy":
       return `${id} has as many requests as it may have; asking again`;
     case "loading":
-      return `Loading ${id}`;
+      return `Loading ${id}${stageWords(progress.stage)}`;
     case "ready":
       return undefined;
   }
 }
 
 /** Says how loads go on, and remembers how long they took. */
-export function loadHooks(call: Call, server: LlamaSwap): ProbeHooks {
+export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
   const expected = new Map<string, number | undefined>();
   return {
     onLoading: (id, progress) => {

@@ -3,9 +3,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { RemoteMachine } from "../host/machine.ts";
 import { maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
 import { followLog } from "../server/log-stream.ts";
-import { runningNow } from "../server/running-now.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor, withMachine } from "./call.ts";
 import { chosenModel, modelsNow, requireHere } from "./models.ts";
@@ -21,9 +20,9 @@ export async function logs(call: Call): Promise<void> {
   else await showModelLog(call, server);
 }
 
-async function showModelLog(call: Call, server: LlamaSwap): Promise<void> {
+async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   const { ctx, waiting, ended, argument } = call;
-  const [models, running] = await Promise.all([modelsNow(call, server), runningNow(server, waiting.signal)]);
+  const [models, running] = await Promise.all([modelsNow(call, server), server.runningNow(waiting.signal)]);
   const chosen = chosenModel(argument, models, running ?? []);
   if (chosen === undefined) return;
   requireHere(chosen);
@@ -39,7 +38,7 @@ async function showModelLog(call: Call, server: LlamaSwap): Promise<void> {
   await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));
 }
 
-async function showJournal(call: Call, server: LlamaSwap): Promise<void> {
+async function showJournal(call: Call, server: ModelServer): Promise<void> {
   const { ctx, waiting, ended } = call;
   const { serviceUnit } = server.config;
   await withMachine(server, async (machine) => {

@@ -3,7 +3,7 @@ import { baseUrlOf, rememberedFacts } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts, RunningModel } from "../server/models.ts";
 import { readId, unknownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
@@ -11,7 +11,7 @@ import type { Call } from "./call.ts";
 const NOTHING_TOLD: LiveContext = { tokens: undefined, trained: undefined };
 
 /** Reads the models anew. @throws {ServerError} */
-export function modelsNow({ aiServer, waiting }: Call, server: LlamaSwap): Promise<ModelFacts[]> {
+export function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(rememberedFacts(aiServer.models), { signal: waiting.signal });
 }
 
@@ -87,7 +87,7 @@ export function requiredModel(
  */
 export async function liveContext(
   { aiServer, waiting }: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
 ): Promise<LiveContext> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
@@ -105,7 +105,7 @@ export async function liveContext(
 /** The window that a model was trained for: as it tells while it runs, else as it told last. */
 export async function trainedContext(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   id: string,
   running: readonly RunningModel[],
 ): Promise<number | undefined> {

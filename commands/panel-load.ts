@@ -1,6 +1,6 @@
 /** A load that goes on while the panel is open. */
 import { REAL_CLOCK } from "../server/clock.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { Call } from "./call.ts";
 import { loadNow, runningOf, tellLoaded } from "./load.ts";
 import type { OwnLoad } from "./panel-words.ts";
@@ -21,7 +21,7 @@ export class PanelLoad implements OwnLoad {
    * @param call whose notices tell how it goes; its own wait is not used
    * @param failed hears why it could not be loaded; not called when it was given up
    */
-  constructor(call: Call, server: LlamaSwap, id: string, failed: (error: unknown) => void) {
+  constructor(call: Call, server: ModelServer, id: string, failed: (error: unknown) => void) {
     this.id = id;
     this.words = `Loading ${id}`;
     const signal = AbortSignal.any([this.#stopped.signal, call.ended]);
@@ -36,12 +36,12 @@ export class PanelLoad implements OwnLoad {
   }
 
   /** Of what ran before, what does not run any more. @throws {ServerError} */
-  async gone(server: LlamaSwap, signal: AbortSignal): Promise<string[]> {
+  async gone(server: ModelServer, signal: AbortSignal): Promise<string[]> {
     const still = new Set((await runningOf(server, signal)).map(({ id }) => id));
     return this.#before.filter((id) => id !== this.id && !still.has(id));
   }
 
-  async #run(call: Call, server: LlamaSwap, signal: AbortSignal): Promise<void> {
+  async #run(call: Call, server: ModelServer, signal: AbortSignal): Promise<void> {
     const say = (words: string, expectedMs?: number, elapsedMs = 0): void => {
       if (words !== this.words) this.since = REAL_CLOCK.now() - elapsedMs;
       this.words = words;

@@ -4,7 +4,7 @@ import { PROVIDER_ID } from "../config.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { sentenceOf } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { PanelSource } from "../server/panel-source.ts";
 import type { PanelModel } from "../server/panel-state.ts";
 import { unloadModel } from "../server/unload.ts";
@@ -38,7 +38,7 @@ class Panel {
   readonly #ctx: Call["ctx"];
   /** Its notices are shown in the panel. */
   readonly #call: Call;
-  readonly #server: LlamaSwap;
+  readonly #server: ModelServer;
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
   /** What stands behind the command, until the models are known. */
@@ -49,7 +49,7 @@ class Panel {
   #message: PanelContent["message"];
   #load: PanelLoad | undefined;
 
-  constructor(call: Call, server: LlamaSwap) {
+  constructor(call: Call, server: ModelServer) {
     const tell = (text: string, level: Level): void => {
       this.#message = { level, text };
       // Longer than the panel has room for, and worth reading after it.

@@ -4,7 +4,7 @@ import type { Backup, HostFile, RemoteMachine } from "../host/machine.ts";
 import type { Preview } from "../host/outcome.ts";
 import { HostError } from "../host/ssh-faults.ts";
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
 import { type Change, changeOn, offerWayBack } from "./change.ts";
@@ -50,7 +50,7 @@ export async function rollback(call: Call): Promise<void> {
   });
 }
 
-async function offersOf(machine: RemoteMachine, server: LlamaSwap, signal: AbortSignal): Promise<Offer[]> {
+async function offersOf(machine: RemoteMachine, server: ModelServer, signal: AbortSignal): Promise<Offer[]> {
   const offers: Offer[] = [];
   const files = await machine.read(signal);
   for (const file of files) {
@@ -102,7 +102,7 @@ function named(stamp: string, offers: readonly Offer[]): Offer {
 
 async function putBack(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   change: Change,
   { file, backup }: Offer,
 ): Promise<void> {

@@ -3,7 +3,7 @@
 import { expectedLoadMs } from "../load-times.ts";
 import type { Client } from "../server/event-reader.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { duration } from "../ui/duration.ts";
 import type { Call } from "./call.ts";
@@ -59,7 +59,7 @@ export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
  */
 export async function stakesOf(
   call: Call,
-  server: LlamaSwap,
+  server: ModelServer,
   loaded: readonly RunningModel[] | undefined,
   toLoad: readonly string[],
 ): Promise<string[]> {

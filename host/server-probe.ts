@@ -1,8 +1,7 @@
 import { ServerError } from "../server/errors.ts";
-import type { LlamaSwap } from "../server/llama-swap.ts";
 import { type LoadProgress, loadModel } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { runningNow } from "../server/running-now.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
 
 const LOG_LINES = 20;
@@ -14,18 +13,18 @@ export interface ProbeHooks {
 }
 
 /** A change's view of llama-swap. */
-export class LlamaSwapProbe implements ServerProbe {
-  readonly #server: LlamaSwap;
+export class HttpProbe implements ServerProbe {
+  readonly #server: ModelServer;
   readonly #hooks: ProbeHooks;
 
-  constructor(server: LlamaSwap, hooks: ProbeHooks) {
+  constructor(server: ModelServer, hooks: ProbeHooks) {
     this.#server = server;
     this.#hooks = hooks;
   }
 
   async answers(signal: AbortSignal): Promise<boolean> {
     try {
-      await runningNow(this.#server, signal);
+      await this.#server.runningNow(signal);
       return true;
     } catch (error) {
       if (error instanceof ServerError) return false;
@@ -34,7 +33,7 @@ export class LlamaSwapProbe implements ServerProbe {
   }
 
   async running(signal: AbortSignal): Promise<RunningModel[]> {
-    return (await runningNow(this.#server, signal)) ?? [];
+    return (await this.#server.runningNow(signal)) ?? [];
   }
 
   async load(id: string, signal: AbortSignal): Promise<void> {

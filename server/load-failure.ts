@@ -1,6 +1,6 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
+import type { Backend } from "./backend.ts";
 import { cleanText, ServerError } from "./errors.ts";
-import type { LlamaSwap } from "./llama-swap.ts";
 import type { LoadProgress } from "./load-progress.ts";
 
 const LOG_LINES = 6;
@@ -15,14 +15,14 @@ const LOG_LINE_CHARACTERS = 300;
  * @param reason llama-swap's own words, where there are any
  */
 export async function processFault(
-  server: Pick<LlamaSwap, "logTail">,
+  server: Pick<Backend, "logTail">,
   model: { id: string; name: string },
   what: string,
   reason: string | undefined,
   signal: AbortSignal,
 ): Promise<ServerError> {
   const [log, { maskLines, maskText }] = await Promise.all([
-    server.logTail(model.id, LOG_LINES, signal),
+    server.logTail?.(model.id, LOG_LINES, signal) ?? [],
     // Only failures need it, and it reads YAML.
     import("../masking/masking.ts"),
   ]);

@@ -1,6 +1,6 @@
 /** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
 import type { Client, RequestsInFlight } from "./event-reader.ts";
-import type { ModelDescription } from "./model-description.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "./models.ts";
 import { joinPerformance, type Performance } from "./performance.ts";
 import type { AnsweredRequest } from "./recent-activity.ts";
@@ -28,6 +28,8 @@ export interface PanelModel {
   readonly loading: { readonly since: number; readonly isWhole: boolean } | undefined;
   readonly expectedLoadMs: number | undefined;
   readonly isInUse: boolean;
+  /** Whether the server loads and unloads it when asked. */
+  readonly canLoad: boolean;
   /** When it is unloaded if nobody asks for it, in Unix milliseconds. */
   readonly unloadsAt: number | undefined;
   readonly rates: Rates;
@@ -66,7 +68,6 @@ export interface ModelsRead {
   readonly expectedLoads: ReadonlyMap<string, number>;
 }
 
-const NO_DESCRIPTION: ModelDescription = { text: undefined, aliases: [], peer: undefined };
 const NOTHING_READ: ModelsRead = {
   models: [],
   running: undefined,
@@ -80,6 +81,8 @@ export class PanelStore {
   problem: unknown;
   version: ServerVersion | undefined;
   certificateEnds: Date | undefined;
+  /** Whether such a server loads and unloads when asked. */
+  canLoad = true;
   answered: readonly AnsweredRequest[] | undefined;
   #read = NOTHING_READ;
   #performance: Performance | undefined;
@@ -218,6 +221,7 @@ export class PanelStore {
       facts: facts && asOf(facts, state),
       running,
       state,
+      canLoad: this.canLoad && runsAs !== undefined && facts?.problem === undefined,
       description: this.#read.descriptions.get(id) ?? NO_DESCRIPTION,
       loading: state === "starting" ? loading : undefined,
       expectedLoadMs: this.#read.expectedLoads.get(process),

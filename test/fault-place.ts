@@ -5,7 +5,7 @@ import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig, type ServerAddress, type Variables } from "../config.ts";
-import { LlamaSwap } from "../server/llama-swap.ts";
+import { ModelServer } from "../server/model-server.ts";
 import {
   type Authority,
   type Certificate,
@@ -152,9 +152,9 @@ export class FaultPlace {
 
   async #turn(env: Variables, dir: string): Promise<string> {
     const clock = { now: Date.now, sleep: () => Promise.resolve() };
-    const open: LlamaSwap[] = [];
-    const server = async (): Promise<LlamaSwap> => {
-      const made = new LlamaSwap(readConfig(env, {}, this.#folder));
+    const open: ModelServer[] = [];
+    const server = async (): Promise<ModelServer> => {
+      const made = new ModelServer(readConfig(env, {}, this.#folder));
       open.push(made);
       return made;
     };

@@ -8,7 +8,7 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import extension from "../index.ts";
-import { LlamaSwap } from "../server/llama-swap.ts";
+import { ModelServer } from "../server/model-server.ts";
 import { type Sim, startSim } from "../sim/server.ts";
 import { FakePi } from "./fake-pi.ts";
 import { FakeTerminal } from "./fake-terminal.ts";
@@ -174,7 +174,7 @@ class Session {
 
 /** A chat of another client's. @returns ends it */
 async function chatOfAnother(id: string): Promise<() => Promise<void>> {
-  const other = new LlamaSwap(clientOf(sim.url, sim.certsDir));
+  const other = new ModelServer(clientOf(sim.url, sim.certsDir));
   const messages = [{ role: "user", content: "sim: tokens 5000" }];
   const body = JSON.stringify({ model: id, stream: true, messages });
   const answer = await other.chat(body, {}, new AbortController().signal);

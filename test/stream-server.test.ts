@@ -3,7 +3,7 @@
 import type { SimpleStreamOptions } from "@earendil-works/pi-ai";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readConfig } from "../config.ts";
-import { LlamaSwap } from "../server/llama-swap.ts";
+import { ModelServer } from "../server/model-server.ts";
 import { type Sim, startSim } from "../sim/server.ts";
 import { assistant, call, model, result, system, tool, transcript, user } from "./samples.ts";
 import { eventually } from "./sim/client.ts";
@@ -29,7 +29,7 @@ models:
 `;
 
 let sim: Sim;
-let server: LlamaSwap;
+let server: ModelServer;
 const origin = { real: performance.now(), date: Date.now() };
 const clock = {
   now: (): number => Math.round(origin.date + (performance.now() - origin.real) * SPEED),
@@ -47,16 +47,16 @@ const clock = {
     }),
 };
 
-function connect(env: Record<string, string> = {}): LlamaSwap {
+function connect(env: Record<string, string> = {}): ModelServer {
   const address = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
-  return new LlamaSwap(readConfig({ ...address, ...env }, {}, sim.dir), clock.now);
+  return new ModelServer(readConfig({ ...address, ...env }, {}, sim.dir), clock.now);
 }
 
 function begin(
   id: string,
   text: string,
   options: SimpleStreamOptions = {},
-  on: LlamaSwap = server,
+  on: ModelServer = server,
 ): RunningTurn {
   const tools = [tool("bash", { command: { type: "string" } })];
   const context = transcript(system("Be short.", { toolsAdded: tools }), user(text));

@@ -17,7 +17,7 @@ import type { TurnReport } from "../activity.ts";
 import { readConfig, type Variables } from "../config.ts";
 import { ServerError } from "../server/errors.ts";
 import type { HttpResponse } from "../server/http.ts";
-import { LlamaSwap } from "../server/llama-swap.ts";
+import { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { streamTurn, type TurnParts } from "../stream.ts";
 import { expectBalanced, type Seen } from "./decoding.ts";
@@ -45,7 +45,7 @@ export interface Chat {
 }
 
 /** A llama-swap whose answers a test writes down beforehand. */
-export class FakeServer extends LlamaSwap {
+export class FakeServer extends ModelServer {
   readonly chats: Chat[] = [];
   readonly answers: Answer[] = [];
   /** What `/running` says from now on; an error where it does not answer. */
@@ -165,7 +165,7 @@ const HELLO = transcript(user("Hello"));
 
 /** Begins a turn; `ended` resolves with its terminal event and fails where an event comes after it. */
 export function beginTurn(
-  server: LlamaSwap,
+  server: ModelServer,
   turn: Omit<TurnOptions, "clock"> & { clock: Pick<FakeClock, "now" | "sleep"> },
 ): RunningTurn {
   const stream = createAssistantMessageEventStream();

@@ -17,7 +17,7 @@ import { Activities } from "../../activity.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../ai-server.ts";
 import type { SelectModel } from "../../commands/call.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { writeCertificateSet } from "../../sim/certificates.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { clientOf, kept } from "../server/wire.ts";
@@ -186,9 +186,9 @@ export class Place {
   }
 
   /** Somebody else's client. */
-  client(): Promise<LlamaSwap> {
+  client(): Promise<ModelServer> {
     const { url, certsDir } = this.#sim;
-    return kept(new LlamaSwap(clientOf(url, certsDir, this.#env)));
+    return kept(new ModelServer(clientOf(url, certsDir, this.#env)));
   }
 
   /** Loads a model, as anybody may. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { LlamaSwapProbe } from "../../host/server-probe.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { HttpProbe } from "../../host/server-probe.ts";
 import type { LoadProgress } from "../../server/load.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { byPath, cannedServer } from "../server/canned.ts";
 import { clientOf, kept } from "../server/wire.ts";
@@ -16,16 +16,16 @@ models:
 const NEVER = new AbortController().signal;
 
 interface Probed {
-  probe: LlamaSwapProbe;
+  probe: HttpProbe;
   sim: Sim;
   progress: [string, LoadProgress["kind"]][];
   loads: [string, number][];
 }
 
-function probeOf(swap: LlamaSwap): Omit<Probed, "sim"> {
+function probeOf(swap: ModelServer): Omit<Probed, "sim"> {
   const progress: Probed["progress"] = [];
   const loads: Probed["loads"] = [];
-  const probe = new LlamaSwapProbe(swap, {
+  const probe = new HttpProbe(swap, {
     onLoading: (id, { kind }) => progress.push([id, kind]),
     onLoaded: (id, loadMs) => loads.push([id, loadMs]),
   });
@@ -34,7 +34,7 @@ function probeOf(swap: LlamaSwap): Omit<Probed, "sim"> {
 
 async function started(): Promise<Probed> {
   const sim = await kept(startSim({ config: CONFIG, speed: 100 }));
-  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   return { sim, ...probeOf(swap) };
 }
 
@@ -107,7 +107,7 @@ describe("whether the server answers", () => {
       expect(await probeOf(swap).probe.answers(NEVER)).toBe(false);
       return;
     }
-    const swap = await kept(new LlamaSwap(clientOf(await url(), "/nowhere")));
+    const swap = await kept(new ModelServer(clientOf(await url(), "/nowhere")));
     expect(await probeOf(swap).probe.answers(NEVER)).toBe(false);
   });
 

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { readConfig } from "../../config.ts";
 import { judgeContext } from "../../host/probe.ts";
 import { record } from "../../server/json.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { parseProps } from "../../server/models.ts";
 import { assistant, model, result, system, tool, transcript, user } from "../samples.ts";
 import {
@@ -36,8 +36,8 @@ function words(count: number): string {
 }
 
 /** Lends this extension's own client of a server to `use`. */
-async function withClient<T>(server: LlamaServer, use: (client: LlamaSwap) => Promise<T>): Promise<T> {
-  const client = new LlamaSwap(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"));
+async function withClient<T>(server: LlamaServer, use: (client: ModelServer) => Promise<T>): Promise<T> {
+  const client = new ModelServer(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"));
   try {
     return await use(client);
   } finally {

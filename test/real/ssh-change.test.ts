@@ -7,9 +7,9 @@ import { readConfig } from "../../config.ts";
 import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/machine.ts";
 import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
-import { LlamaSwapProbe } from "../../host/server-probe.ts";
+import { HttpProbe } from "../../host/server-probe.ts";
 import type { StepName } from "../../host/service.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
@@ -49,8 +49,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   describe.each(["shell", "wrapper"] as const)("with the stand-in, by %s", (login) => {
     let host: SshHost;
     let supervisor: Supervisor;
-    let server: LlamaSwap;
-    let probe: LlamaSwapProbe;
+    let server: ModelServer;
+    let probe: HttpProbe;
     let requests: string;
 
     beforeEach(async () => {
@@ -60,8 +60,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       supervisor = new Supervisor(host.folder, await freePort(), requests);
       for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
       await supervisor.start();
-      server = new LlamaSwap(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
-      probe = new LlamaSwapProbe(server, { onLoading: () => {}, onLoaded: () => {} });
+      server = new ModelServer(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
+      probe = new HttpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
     });
     afterEach(async () => {
       await server.close();

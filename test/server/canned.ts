@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Variables } from "../../config.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { listen } from "../support/network.ts";
 import { clientOf, kept } from "./wire.ts";
 
@@ -10,7 +10,7 @@ export type Answer = { status: number; headers: Record<string, string>; body: st
 
 /** A server on 127.0.0.1 that a test wrote, and a client of it. */
 export interface Canned {
-  swap: LlamaSwap;
+  swap: ModelServer;
   /** `GET /running` and the like, in the order of arrival. */
   requests: string[];
   /** Connections open now, idle ones too. */
@@ -45,14 +45,14 @@ export async function cannedServer(answer: Answering, env: Variables = {}): Prom
       for (const socket of sockets) socket.destroy();
     });
   await kept({ close });
-  const swap = await kept(new LlamaSwap(clientOf(`http://127.0.0.1:${port}`, "/nowhere", env)));
+  const swap = await kept(new ModelServer(clientOf(`http://127.0.0.1:${port}`, "/nowhere", env)));
   return { swap, requests, connections: () => sockets.size, underWay: () => underWay };
 }
 
-/** Answers by path: a status, an answer, or a value as JSON; 404 for what is not in the table. */
+/** Answers by path: a status, an answer, or a value as JSON; what is not in the table is 404, and nothing runs. */
 export function byPath(answers: Record<string, unknown>): Answering {
   return (request, response) => {
-    const answer = answers[request.url ?? ""] ?? 404;
+    const answer = answers[request.url ?? ""] ?? (request.url === "/running" ? { running: [] } : 404);
     if (typeof answer === "number") response.writeHead(answer).end();
     else if (isAnswer(answer)) give(response, answer);
     else response.end(JSON.stringify(answer));

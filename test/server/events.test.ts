@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { RequestsInFlight } from "../../server/event-reader.ts";
 import { type EventHooks, followEvents, readEvents } from "../../server/events.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import type { ModelState } from "../../server/models.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { FakeClock } from "../fake-clock.ts";
@@ -22,7 +22,7 @@ models:
 const STREAM = { "content-type": "text/event-stream" };
 
 async function follow(sim: Sim, hooks: EventHooks, speed: number): Promise<AbortController> {
-  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   const abort = new AbortController();
   const following = followEvents(swap, hooks, abort.signal, fastClock(speed));
   await kept({ close: async () => [abort.abort(), await following] });
@@ -43,7 +43,7 @@ describe("following a llama-swap", () => {
       20,
     );
     await eventually(() => expect(told).toEqual([{ total: 0, listed: [] }]));
-    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+    const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });
     const hangUp = new AbortController();
     const chat = await swap.chat(body, { "user-agent": "pi/1", "x-session-id": "s-7" }, hangUp.signal);
@@ -138,7 +138,7 @@ describe("a server without events", () => {
   });
 
   test("that is gone is asked again", async () => {
-    const swap = await kept(new LlamaSwap(clientOf("http://127.0.0.1:9", "/nowhere")));
+    const swap = await kept(new ModelServer(clientOf("http://127.0.0.1:9", "/nowhere")));
     const clock = new FakeClock();
     const abort = new AbortController();
     const following = followEvents(swap, {}, abort.signal, clock);

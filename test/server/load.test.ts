@@ -1,9 +1,8 @@
 /** Loads on the stand-in, over mutual TLS. Time passes faster there and here by the same factor. */
 import { afterEach, describe, expect, test } from "vitest";
 import type { Clock } from "../../server/clock.ts";
-import { LlamaSwap } from "../../server/llama-swap.ts";
 import { type Loaded, type LoadProgress, loadModel } from "../../server/load.ts";
-import { runningNow } from "../../server/running-now.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { FakeClock } from "../fake-clock.ts";
 import { eventually } from "../sim/client.ts";
@@ -43,10 +42,10 @@ async function begin(
   id: string,
   env: Record<string, string> = {},
   clock: Clock = fastClock(SPEED),
-): Promise<Run & { sim: Sim; swap: LlamaSwap }> {
+): Promise<Run & { sim: Sim; swap: ModelServer }> {
   sim ??= await kept(startSim({ config: CONFIG, speed: SPEED }));
   const on = sim;
-  const swap = await kept(new LlamaSwap(clientOf(on.url, on.certsDir, env)));
+  const swap = await kept(new ModelServer(clientOf(on.url, on.certsDir, env)));
   const reports: LoadProgress[] = [];
   const abort = new AbortController();
   const report = (progress: LoadProgress): void => {
@@ -63,7 +62,7 @@ async function begin(
 /** Keeps `answers` at work until the returned function is called. */
 async function chat(id = "answers"): Promise<() => void> {
   sim ??= await kept(startSim({ config: CONFIG, speed: SPEED }));
-  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   const body = JSON.stringify({ model: id, messages: [{ role: "user", content: "hi" }], stream: true });
   const hangUp = new AbortController();
   expect((await swap.chat(body, {}, hangUp.signal)).status).toBe(200);
@@ -73,8 +72,8 @@ async function chat(id = "answers"): Promise<() => void> {
 const elapsed = (reports: LoadProgress[]): number[] =>
   reports.flatMap((report) => (report.kind === "loading" ? [report.elapsedMs] : []));
 
-const states = async (swap: LlamaSwap): Promise<unknown> =>
-  (await runningNow(swap, AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
+const states = async (swap: ModelServer): Promise<unknown> =>
+  (await swap.runningNow(AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
 
 describe("a model is loaded", () => {
   test("with its progress, and is ready when it is said to be", async () => {
@@ -258,7 +257,7 @@ describe("a load that is given up", () => {
       expect(run.reports).toHaveLength(count);
       // llama-swap goes on with a load that nobody waits for any more.
       if (stage === "loading") {
-        const other = await kept(new LlamaSwap(clientOf(run.sim.url, run.sim.certsDir)));
+        const other = await kept(new ModelServer(clientOf(run.sim.url, run.sim.certsDir)));
         await eventually(async () => expect(await states(other)).toEqual([["slow", "ready"]]));
       }
     },

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
 import { descriptionsOf } from "../../server/model-description.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { clientOf, kept } from "./wire.ts";
 
@@ -39,7 +39,7 @@ test("what has no id has none", () => {
 test("are known after the models were read", async () => {
   const config = `models:\n  a: { cmd: "llama-server --port \${PORT}", description: For all, aliases: [b] }\n`;
   const sim = await kept(startSim({ config }));
-  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   expect(swap.descriptions.size).toBe(0);
   await swap.discover(new Map());
   expect(swap.descriptions.get("a")).toEqual({ text: "For all", aliases: ["b"], peer: undefined });

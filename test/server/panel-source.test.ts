@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { PanelSource } from "../../server/panel-source.ts";
 import type { PanelModel, PanelState } from "../../server/panel-state.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
@@ -25,7 +25,7 @@ interface Followed {
   following: Promise<void>;
 }
 
-async function follow(server: LlamaSwap, clock = fastClock(SPEED)): Promise<Followed> {
+async function follow(server: ModelServer, clock = fastClock(SPEED)): Promise<Followed> {
   let changes = 0;
   const abort = new AbortController();
   const source = new PanelSource({
@@ -42,7 +42,7 @@ async function follow(server: LlamaSwap, clock = fastClock(SPEED)): Promise<Foll
   return { source, changes: () => changes, abort, following };
 }
 
-const clientFor = (sim: Sim): Promise<LlamaSwap> => kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+const clientFor = (sim: Sim): Promise<ModelServer> => kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
 
 function modelIn({ models }: PanelState, id: string): PanelModel {
   const model = models.find((found) => found.id === id);
@@ -70,7 +70,7 @@ describe("following a llama-swap", () => {
       expect(state).toMatchObject({
         following: "live",
         problem: undefined,
-        version: { kind: "llama-swap" },
+        version: { name: "llama-swap" },
         requests: { total: 0, listed: [] },
         answered: [],
       });

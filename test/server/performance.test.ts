@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import {
   joinPerformance,
   lastReadingAt,
@@ -114,13 +114,13 @@ describe("asking", () => {
   });
 
   test("a server that is gone is a fault", async () => {
-    const swap = await kept(new LlamaSwap(clientOf("http://127.0.0.1:9", "/nowhere")));
+    const swap = await kept(new ModelServer(clientOf("http://127.0.0.1:9", "/nowhere")));
     expect((await faultOf(readPerformance(swap, undefined, never))).link).toBe("TCP");
   });
 
   test("for what is later alone", async () => {
     const sim = await kept(startSim({ config: `models:\n  a: { cmd: "llama-server --port \${PORT}" }\n` }));
-    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+    const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const all = await readPerformance(swap, undefined, never);
     expect(all?.gpus[0]).toMatchObject({
       name: "Stand-in GPU",

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { parseActivity, readRecentActivity } from "../../server/recent-activity.ts";
 import { startSim } from "../../sim/server.ts";
 import { byPath, cannedServer, recordedAnswer } from "./canned.ts";
@@ -63,7 +63,7 @@ test("rows that are none are passed over, and no more than 50 are read", () => {
 test("the stand-in tells what its models have measured", async () => {
   const config = `models:\n  a: { cmd: "llama-server --port \${PORT} --no-reasoning --token-rate 1000" }\n`;
   const sim = await kept(startSim({ config, speed: 50 }));
-  const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir)));
+  const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   const body = JSON.stringify({
     model: "a",
     messages: [{ role: "user", content: "sim: tokens 20" }],

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { LlamaSwap } from "../../server/llama-swap.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts } from "../../server/models.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { recordedBody } from "../recorded.ts";
@@ -37,8 +37,8 @@ interface Clock {
   now: number;
 }
 
-async function swapFor(sim: Sim, clock?: Clock): Promise<LlamaSwap> {
-  return kept(new LlamaSwap(clientOf(sim.url, sim.certsDir), () => clock?.now ?? Date.now()));
+async function swapFor(sim: Sim, clock?: Clock): Promise<ModelServer> {
+  return kept(new ModelServer(clientOf(sim.url, sim.certsDir), () => clock?.now ?? Date.now()));
 }
 
 const startedSim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 100 }));
@@ -47,7 +47,7 @@ const startedSim = (): Promise<Sim> => kept(startSim({ config: CONFIG, speed: 10
 async function scripted(
   answers: Record<string, unknown>,
   more: (request: IncomingMessage, response: ServerResponse) => void = () => {},
-): Promise<{ swap: LlamaSwap; paths: string[] }> {
+): Promise<{ swap: ModelServer; paths: string[] }> {
   const paths: string[] = [];
   const server = await kept(
     httpsServer(pair(folder), (request, response) => {
@@ -59,7 +59,7 @@ async function scripted(
       else more(request, response);
     }),
   );
-  const swap = await kept(new LlamaSwap(clientOf(server.url, folder)));
+  const swap = await kept(new ModelServer(clientOf(server.url, folder)));
   return { swap, paths };
 }
 
@@ -184,11 +184,11 @@ describe("discovery", () => {
     const { swap, paths } = await scripted({
       "/v1/models": { data: [{ id: "/models/x.gguf", meta: { n_ctx: 4096 } }] },
       "/running": 404,
+      "/props": { default_generation_settings: { n_ctx: 2048 } },
     });
-    expect(contexts(await swap.discover(new Map()))).toEqual([
-      ["/models/x.gguf", "unknown", 4096, "declared"],
-    ]);
-    expect(paths).toHaveLength(2);
+    expect(contexts(await swap.discover(new Map()))).toEqual([["/models/x.gguf", "ready", 2048, "live"]]);
+    // Once to tell the kind, once for what runs, once for the facts.
+    expect(paths.toSorted()).toEqual(["/props", "/props", "/props", "/running", "/v1/models"]);
   });
 
   test.each([{}, [], null, { data: {} }, "text", { error: "no" }])(
@@ -206,7 +206,7 @@ describe("discovery", () => {
   test("keeps the paths that were configured", async () => {
     const sim = await startedSim();
     const more = { AI_SERVER_MODELS_PATH: "/models", AI_SERVER_RUNNING_PATH: "/running?x=1" };
-    const swap = await kept(new LlamaSwap(clientOf(sim.url, sim.certsDir, more)));
+    const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir, more)));
     expect(await swap.discover(new Map())).toHaveLength(4);
     expect(paths(sim).sort()).toEqual(["/models", "/running?x=1"]);
   });
@@ -279,7 +279,7 @@ describe("the end of a log", () => {
   test("that never ends is cut in time and size, and the last lines are what is kept", async () => {
     let count = 0;
     let isOpen = true;
-    const { swap } = await scripted({}, (_, response) => {
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) => {
       response.on("close", () => {
         isOpen = false;
       });
@@ -300,7 +300,7 @@ describe("the end of a log", () => {
   });
 
   test("has no terminal control, no endless line and no empty one", async () => {
-    const { swap } = await scripted({}, (_, response) => {
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) => {
       response.write(`\u001b[31mred\u001b[0m\n\r\n\u001b]0;t\u0007title\r\n${"x".repeat(100_000)}\n`);
     });
     const lines = await swap.logTail("m", 10);
@@ -310,7 +310,9 @@ describe("the end of a log", () => {
   });
 
   test("ends with the turn that asked", async () => {
-    const { swap } = await scripted({}, (_, response) => response.write("first\n"));
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) =>
+      response.write("first\n"),
+    );
     const abort = new AbortController();
     const tail = swap.logTail("m", 3, abort.signal);
     abort.abort();
@@ -327,7 +329,11 @@ describe("whether a model works", () => {
     [[null, 5, { is_processing: "yes" }], false],
     [501, false],
   ])("%j is %s", async (slots, works) => {
-    const { swap } = await scripted({ "/upstream/m/slots": slots });
+    const { swap } = await scripted({
+      "/running": { running: [] },
+      "/v1/models": { data: [] },
+      "/upstream/m/slots": slots,
+    });
     expect(await swap.isWorking("m", AbortSignal.timeout(5000))).toBe(works);
   });
 });
