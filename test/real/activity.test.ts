@@ -103,9 +103,11 @@ for (const version of PI_VERSIONS) {
           // Before the banner's own end.
           await terminal.waitFor(/Loading queued · \d+ s/);
           await terminal.waitFor(/^ *Done\./m, 30_000);
+          // What the load took is kept by then.
+          await terminal.waitFor(/^queued ready/m);
           await place.unloadByAnother();
           await terminal.submit("sim: say Again.");
-          await phase(t, terminal, "banner-loading", /Loading queued again \(.+\) · \d+ s/);
+          await phase(t, terminal, "banner-loading", /Loading queued again \(.+\) · \d+ s of about \d+ s/);
           await terminal.waitFor(/^ *Again\./m, 30_000);
         });
 
@@ -118,7 +120,12 @@ for (const version of PI_VERSIONS) {
           await phase(t, terminal, "parallel", /tok\/s · \d+ tokens · and 1 more/);
           await terminal.press("Escape");
           await terminal.waitFor(/aborted/i);
-          await phase(t, terminal, "beside", /^ *(Waiting for the server|\d+ tok\/s|\d+ tokens)/m);
+          await phase(
+            t,
+            terminal,
+            "beside",
+            /^ *(Waiting for the server|\d+ tok\/s|\d+ tokens)[\s\S]*^other ready · /m,
+          );
         });
       }
 

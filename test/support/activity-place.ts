@@ -31,7 +31,7 @@ const SIDE_EXTENSION = `
 export default (pi) => pi.registerCommand("side", {
   description: "A turn beside the others",
   handler: async (_argument, ctx) => {
-    const messages = [{ role: "user", content: "sim: tokens 150", timestamp: 0 }];
+    const messages = [{ role: "user", content: "sim: tokens 400", timestamp: 0 }];
     const auth = await ctx.modelRegistry.getApiKeyAndHeaders(ctx.model);
     const options = auth.ok === false ? {} : { apiKey: auth.apiKey, env: auth.env };
     void ctx.modelRegistry.streamSimple(ctx.model, { messages }, options).result?.();
