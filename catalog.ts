@@ -3,7 +3,7 @@ import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, list, record, text } from "./server/json.ts";
-import type { Fact, ModelFacts, RememberedFacts, Source, Thinking } from "./server/models.ts";
+import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source, Thinking } from "./server/models.ts";
 import { idOf, nameOf } from "./server/names.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
@@ -51,7 +51,7 @@ export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" 
 }
 
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
-  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking } = facts;
+  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, command, refuted } = facts;
   const levels = levelsOf(thinking.value);
   return {
     id,
@@ -65,7 +65,16 @@ function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
     cost: FREE,
     contextWindow: context.value,
     maxTokens: outputLimit.value,
-    aiServer: { runsAs, context, outputLimit, vision, thinking, keepsThinking },
+    aiServer: {
+      runsAs,
+      context,
+      outputLimit,
+      vision,
+      thinking,
+      keepsThinking,
+      ...(command === undefined ? {} : { command }),
+      ...(refuted === undefined ? {} : { refuted }),
+    },
   };
 }
 
@@ -108,28 +117,60 @@ export function restoredModels(stored: readonly unknown[], baseUrl: string | und
 }
 
 function restoredFacts(model: JsonRecord): ServedFacts | undefined {
-  const known = record(model.aiServer);
+  const known = record(model.aiServer) ?? {};
   const id = idOf(model.id);
-  const context = restoredFact(known?.context, count);
-  const outputLimit = restoredFact(known?.outputLimit, count);
-  const vision = restoredFact(known?.vision, flag);
-  const thinking = restoredFact(known?.thinking, (value) => (isThinking(value) ? value : undefined));
+  const { context, vision, thinking, keepsThinking = false, ...rest } = readLearnt(known);
+  const outputLimit = restoredFact(known.outputLimit, count);
   if (!(id && context && outputLimit && vision && thinking)) return undefined;
-  const runsAs = idOf(known?.runsAs);
-  const keepsThinking = flag(known?.keepsThinking) ?? false;
+  const runsAs = idOf(known.runsAs);
+  const name = nameOf(model.name) ?? id;
+  return { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, ...rest };
+}
+
+/** Facts out of a file, as far as they are understood. */
+export function readLearnt(stored: JsonRecord): LearntFacts {
+  const refuted = record(stored.refuted);
+  const read = {
+    context: restoredFact(stored.context, count),
+    vision: restoredFact(stored.vision, flag),
+    thinking: restoredFact(stored.thinking, (value) => (isThinking(value) ? value : undefined)),
+    keepsThinking: flag(stored.keepsThinking),
+    trainedContext: restoredFact(stored.trainedContext, count),
+    command: text(stored.command),
+    refuted: refuted && { declared: count(refuted.declared), commandLine: count(refuted.commandLine) },
+  };
+  return Object.fromEntries(Object.entries(read).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
+ * command line or the config file told. What is declared is declared each time.
+ */
+export function learntFrom({
+  context,
+  vision,
+  thinking,
+  keepsThinking,
+  command,
+  refuted,
+}: RememberedFacts): LearntFacts {
+  const isLive = (fact: Fact<unknown>): boolean => fact.source === "live";
   return {
-    id,
-    name: nameOf(model.name) ?? id,
-    runsAs,
-    context,
-    outputLimit,
-    vision,
-    thinking,
-    keepsThinking,
+    ...(isLive(context) || context.source === "command line" ? { context, refuted: refuted ?? {} } : {}),
+    ...(isLive(vision) ? { vision } : {}),
+    ...(isLive(thinking) ? { thinking, keepsThinking } : {}),
+    ...(command === undefined ? {} : { command }),
   };
 }
 
-const SOURCES: readonly Source[] = ["live", "declared", "command line", "last seen", "default"];
+const SOURCES: readonly Source[] = [
+  "live",
+  "declared",
+  "command line",
+  "config file",
+  "last seen",
+  "default",
+];
 
 function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefined): Fact<T> | undefined {
   const fact = record(stored);
@@ -169,9 +210,14 @@ export function isContextKnown(model: Model<Api>): boolean {
   return source !== undefined && source !== "default";
 }
 
-/** Facts by id, for the next discovery. */
-export function rememberedFacts(models: readonly ServedModel[]): Map<string, RememberedFacts> {
-  return new Map(models.map((model) => [model.id, model.aiServer]));
+/** Facts by the id under which a model runs, for the next discovery. */
+export function rememberedFacts(models: readonly ServedModel[]): Map<string, LearntFacts> {
+  return new Map(models.map((model) => [processOf(model), model.aiServer]));
+}
+
+/** The id of the process that answers for a model; an alias shares it with its model. */
+export function processOf({ id, aiServer }: ServedModel): string {
+  return aiServer.runsAs ?? id;
 }
 
 /** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
@@ -189,19 +235,71 @@ function round(value: number): string {
 /** What a refresh changed, one line each: added, gone, another context window. */
 export function changesBetween(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
   const old = new Map(before.map((model) => [model.id, model]));
-  const lines: string[] = [];
-  for (const model of after) {
+  const lines = after.flatMap((model) => {
     const was = old.get(model.id);
-    if (was === undefined) lines.push(`${model.id}: added`);
-    else if (was.contextWindow !== model.contextWindow) {
-      const short = [was.contextWindow, model.contextWindow].map(shortTokens);
-      const [from, to] = short[0] === short[1] ? [was.contextWindow, model.contextWindow] : short;
-      lines.push(`${model.id}: context ${from} → ${to}`);
-    }
-  }
+    return was === undefined ? [`${model.id}: added`] : windowChange(was, model);
+  });
   const ids = new Set(after.map((model) => model.id));
   for (const model of before) if (!ids.has(model.id)) lines.push(`${model.id}: gone`);
   return lines;
+}
+
+function windowChange(was: ServedModel, model: ServedModel): string[] {
+  const [before, after] = [was.contextWindow, model.contextWindow];
+  if (before === after) return [];
+  const short = [before, after].map(shortTokens);
+  const [from, to] = short[0] === short[1] ? [before, after] : short;
+  return [`${model.id}: context ${from} → ${to}`];
+}
+
+/** Models that have another window than before, a line each: `Qwen: context 32k → 128k`. */
+export function windowChanges(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
+  const old = new Map(before.map((model) => [model.id, model]));
+  return after.flatMap((model) => {
+    const was = old.get(model.id);
+    return was === undefined ? [] : windowChange(was, model);
+  });
+}
+
+/**
+ * The models with the window that a running one told of itself.
+ *
+ * @param id of the model that was asked
+ * @returns all of them, and those that are others now: it, and what shares its process
+ */
+export function withWindow(
+  models: readonly ServedModel[],
+  id: string,
+  tokens: number,
+): { models: readonly ServedModel[]; corrected: readonly ServedModel[] } {
+  const asked = models.find((model) => model.id === id);
+  const corrected = new Map<string, ServedModel>();
+  if (asked === undefined || count(tokens) === undefined) return { models, corrected: [] };
+  for (const model of models) {
+    const { context, refuted } = model.aiServer;
+    const isKnown = context.source === "live" && context.value === tokens;
+    if (processOf(model) !== processOf(asked) || isKnown) continue;
+    const wrong =
+      context.source === "declared"
+        ? { declared: context.value }
+        : context.source === "command line"
+          ? { commandLine: context.value }
+          : {};
+    corrected.set(model.id, {
+      ...model,
+      contextWindow: tokens,
+      maxTokens: Math.min(model.maxTokens, Math.ceil(tokens / 2)),
+      aiServer: {
+        ...model.aiServer,
+        context: { value: tokens, source: "live" },
+        refuted: context.value === tokens ? (refuted ?? {}) : { ...refuted, ...wrong },
+      },
+    });
+  }
+  return {
+    models: models.map((model) => corrected.get(model.id) ?? model),
+    corrected: [...corrected.values()],
+  };
 }
 
 /** Whether pi must be told again, because something that it copied into the session is another now. */

@@ -25,6 +25,9 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-last": "Show what the last turns on the AI server took",
 };
 
+/** Models of which one notice tells that their window changed. */
+const MAX_WINDOWS = 5;
+
 /** What lives as long as a session of pi. */
 interface Session {
   ctx: ExtensionContext;
@@ -53,11 +56,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     env: process.env,
     agentDir: agentDir(),
     now: Date.now,
-    onChanged: () => {
+    onChanged: (windows) => {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
       current?.display?.modelsChanged();
       if (current) setImmediate(() => current === session && registerAgain());
+      if (current && windows.length > 0) tellWindows(current, windows).catch(() => {});
     },
   });
   const activities = new Activities();
@@ -121,6 +125,14 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     current.told.add(text);
     const output = await import("./ui/output.ts");
     if (current === session) output.tell(current.ctx, text, "warning");
+  };
+
+  /** Each change comes here once, whoever has found it. */
+  const tellWindows = async (current: Session, windows: readonly string[]): Promise<void> => {
+    const more = windows.length - MAX_WINDOWS;
+    const lines = [...windows.slice(0, MAX_WINDOWS), ...(more > 0 ? [`and ${more} more`] : [])];
+    const output = await import("./ui/output.ts");
+    if (current === session) output.tell(current.ctx, lines.join("\n"), "info");
   };
 
   /** Asks the server without anybody waiting for it; what is wrong is told once. */
@@ -210,11 +222,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const hasFailed =
       last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
     const finish = async (): Promise<void> => {
-      // A model that was loaded by this turn tells its real window only now.
-      const served = aiServer.models.find((model) => model.id === id);
-      const isNews = served?.aiServer.context.source !== "live" && !current.asked.has(id);
-      current.asked.add(id);
       if (hasFailed) return;
+      // A model that was loaded by this turn tells its real window only now, be it another than last time.
+      const served = aiServer.models.find((model) => model.id === id);
+      const isUnread = served?.aiServer.context.source !== "live" && !current.asked.has(id);
+      const isNews = activities.takeLoad(id) || isUnread;
+      current.asked.add(id);
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);

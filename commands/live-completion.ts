@@ -1,7 +1,7 @@
 /** Completion against the live server. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "../ai-server.ts";
-import { baseUrlOf, rememberedFacts, type ServedModel, shortTokens } from "../catalog.ts";
+import { baseUrlOf, readLearnt, type ServedModel, shortTokens } from "../catalog.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { readCommandLine } from "../server/command-line.ts";
 import type { ModelFacts } from "../server/models.ts";
@@ -26,7 +26,7 @@ async function readEntries(
 ): Promise<Entry[]> {
   const server = await serverFor({ aiServer, ctx });
   const [models, memory] = await Promise.all([
-    server.discover(rememberedFacts(aiServer.models), { signal }),
+    aiServer.learnt(server.config).then((learnt) => server.discover(learnt, { signal })),
     aiServer.memory(),
   ]);
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
@@ -34,14 +34,14 @@ async function readEntries(
     models.map(async (model): Promise<Entry> => {
       const { id, runsAs, state } = model;
       const command = running.get(runsAs ?? id)?.commandLine;
-      const facts = await memory.facts(baseUrlOf(server.config), runsAs ?? id);
+      const facts = (await memory.facts(baseUrlOf(server.config), runsAs ?? id)) ?? {};
       return {
         id,
         state,
         loaded: state === "ready" || state === "starting" || state === "stopping",
         context: contextWords(model),
         contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
-        trainedTokens: facts?.trainedContext,
+        trainedTokens: readLearnt(facts).trainedContext?.value,
       };
     }),
   );

@@ -1,5 +1,5 @@
 /** The models as the server has them at this moment, for the commands. */
-import { baseUrlOf, rememberedFacts } from "../catalog.ts";
+import { baseUrlOf, readLearnt } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
@@ -11,8 +11,8 @@ import type { Call } from "./call.ts";
 const NOTHING_TOLD: LiveContext = { tokens: undefined, trained: undefined };
 
 /** Reads the models anew. @throws {ServerError} */
-export function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
-  return server.discover(rememberedFacts(aiServer.models), { signal: waiting.signal });
+export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
+  return server.discover(await aiServer.learnt(server.config), { signal: waiting.signal });
 }
 
 /** A model that an argument names. */
@@ -91,12 +91,11 @@ export async function liveContext(
   id: string,
 ): Promise<LiveContext> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
-  const { tokens, trained } = live;
+  const { trained } = live;
   const memory = await aiServer.memory();
   // Nobody waits for what is only a convenience.
   void memory.remember(baseUrlOf(server.config), id, {
-    ...(tokens === undefined ? {} : { context: tokens }),
-    ...(trained === undefined ? {} : { trainedContext: trained }),
+    ...(trained === undefined ? {} : { trainedContext: { value: trained, source: "live" } }),
     seenAt: Date.now(),
   });
   return live;
@@ -113,12 +112,17 @@ export async function trainedContext(
   const live = isReady ? await liveContext(call, server, id) : NOTHING_TOLD;
   if (live.trained !== undefined) return live.trained;
   const memory = await call.aiServer.memory();
-  return (await memory.facts(baseUrlOf(server.config), id))?.trainedContext;
+  return readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {}).trainedContext?.value;
 }
 
-/** Reads the models anew and hands them to pi, whose session follows. @returns what changed, a line each */
-export async function refreshModels({ aiServer, ctx, waiting }: Call): Promise<string[]> {
+/**
+ * Reads the models anew and hands them to pi, whose session follows.
+ *
+ * @param isTold whether the caller shows what changed; otherwise the session is told which windows did
+ * @returns what changed, a line each
+ */
+export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {
   const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
-  await aiServer.publish(models, ctx.modelRegistry);
+  await aiServer.publish(models, ctx.modelRegistry, isTold);
   return changes;
 }

@@ -1,6 +1,5 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
 
-import { rememberedFacts } from "../catalog.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
@@ -10,7 +9,7 @@ import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { chosenModel, refreshModels } from "./models.ts";
+import { chosenModel, modelsNow, refreshModels } from "./models.ts";
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -52,12 +51,12 @@ export async function status(call: Call): Promise<void> {
 }
 
 async function serverLines(call: Call, text: string): Promise<string[]> {
-  const { ctx, aiServer, waiting } = call;
+  const { ctx, waiting } = call;
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
   const [models, running, version] = await Promise.all([
-    server.discover(rememberedFacts(aiServer.models), { signal }),
+    modelsNow(call, server),
     runningNow(server, signal),
     serverVersion(server, signal),
   ]);
@@ -122,7 +121,7 @@ function fileWords({ name, text }: { name: string; text: string }): string {
 export async function refresh(call: Call): Promise<void> {
   const { ctx, waiting } = call;
   waiting.say("Asking the server for its models");
-  const changes = await refreshModels(call);
+  const changes = await refreshModels(call, true);
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
   show(ctx, changes.length === 0 ? `Nothing changed: ${length} ${noun}.` : changes.join("\n"));

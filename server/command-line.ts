@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { split } from "shlex";
 
 /** What the flags of a llama-server's command line tell. */
@@ -8,6 +9,15 @@ export interface CommandLine {
   context: number | undefined;
   /** Embedding or reranking: not a chat model. */
   isChat: boolean;
+}
+
+/**
+ * SHA-256 of a command line, by which a later one is known to be the same: it may hold secrets, and so is not kept
+ * itself. Its port is another one at each start of llama.cpp's router, and whenever llama-swap counts its models anew.
+ */
+export function commandDigest(commandLine: string): string {
+  const lasting = commandLine.replace(/(?<=^|\s)(["']?--port["']?)(=|\s+)\S+/g, "$1");
+  return createHash("sha256").update(lasting).digest("hex");
 }
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;

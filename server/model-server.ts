@@ -6,12 +6,12 @@ import { count, flag, list, record } from "./json.ts";
 import { mistakenFor, mistakenIn } from "./meant-model.ts";
 import { descriptionsOf, type ModelDescription } from "./model-description.ts";
 import {
+  type LearntFacts,
   type LiveFacts,
   type ModelFacts,
   modelsOf,
   parseProps,
   parseRunning,
-  type RememberedFacts,
   type RunningModel,
 } from "./models.ts";
 
@@ -77,7 +77,7 @@ export class ModelServer {
    * @throws {ServerError} where list or `/running` cannot be had; a model's own failure loses only its live facts
    */
   async discover(
-    lastSeen: ReadonlyMap<string, RememberedFacts>,
+    learnt: ReadonlyMap<string, LearntFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
@@ -106,7 +106,7 @@ export class ModelServer {
       ),
     );
     signal?.throwIfAborted();
-    return modelsOf({ models, running, live: new Map(live) }, lastSeen);
+    return modelsOf({ models, running, live: new Map(live) }, learnt);
   }
 
   /** What the list, as last read, says of each model beside its facts. */

@@ -1,10 +1,10 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
-import { readCommandLine } from "./command-line.ts";
+import { commandDigest, readCommandLine } from "./command-line.ts";
 import { count, flag, type JsonRecord, list, number, record, text, texts } from "./json.ts";
 import { idOf, nameOf } from "./names.ts";
 
 /** Where a fact was read, the most trusted first. */
-export type Source = "live" | "declared" | "command line" | "last seen" | "default";
+export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
 
 export interface Fact<T> {
   value: T;
@@ -61,13 +61,34 @@ export interface ModelFacts {
   thinking: Fact<Thinking>;
   /** Whether earlier thinking is sent back, because the chat template reads it. */
   keepsThinking: boolean;
+  /** SHA-256 of the command line that it has, or had when these facts were learnt; undefined where none was seen. */
+  command: string | undefined;
+  /** Windows that the running model itself has shown to be wrong. */
+  refuted: RefutedWindows;
+}
+
+/**
+ * What other sources said of a window when the running model told another one: as long as they say the same, they
+ * are wrong. A declared window is often that of all slots together, and `--ctx-size` more than the model or the
+ * memory gives.
+ */
+export interface RefutedWindows {
+  readonly declared?: number | undefined;
+  readonly commandLine?: number | undefined;
 }
 
 /** Facts of an earlier start, as far as they are worth keeping. */
 export type RememberedFacts = Pick<
   ModelFacts,
   "runsAs" | "context" | "outputLimit" | "vision" | "thinking" | "keepsThinking"
->;
+> &
+  Partial<Pick<ModelFacts, "command" | "refuted">>;
+
+/** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
+export interface LearntFacts extends Partial<RememberedFacts> {
+  /** Tokens that it was trained for: never the window itself. */
+  trainedContext?: Fact<number>;
+}
 
 export const UNKNOWN_CONTEXT = 32_768;
 const MAX_OUTPUT = 65_536;
@@ -169,7 +190,30 @@ function best<T>(fallback: T, ...candidates: [T | undefined, Source][]): Fact<T>
 }
 
 function remembered<T>(fact: Fact<T> | undefined): [T | undefined, Source] {
-  return [fact?.source === "default" ? undefined : fact?.value, "last seen"];
+  if (fact === undefined || fact.source === "default") return [undefined, "default"];
+  return [fact.value, fact.source === "config file" ? "config file" : "last seen"];
+}
+
+/** What was learnt, as far as it holds for the command line that the model has now. */
+function stillValid(learnt: LearntFacts | undefined, command: string | undefined): LearntFacts | undefined {
+  const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
+  return isOther ? undefined : learnt;
+}
+
+/** The windows that the running model contradicts. */
+function refutedBy(
+  live: number,
+  declared: number | undefined,
+  commandLine: number | undefined,
+): RefutedWindows {
+  return {
+    ...(declared === undefined || declared === live ? {} : { declared }),
+    ...(commandLine === undefined || commandLine === live ? {} : { commandLine }),
+  };
+}
+
+function unless(refuted: number | undefined, told: number | undefined): number | undefined {
+  return told === refuted ? undefined : told;
 }
 
 /** Everything that discovery read, not yet put together. */
@@ -186,16 +230,16 @@ export interface Discovery {
  * Puts the answers together into one entry for each chat model, in the server's order. An entry without an id, or
  * with an id seen before, is left out.
  *
- * @param lastSeen facts of an earlier discovery by id, for what is not told now
+ * @param learnt facts of earlier discoveries by the id under which a model runs, for what is not told now
  */
-export function modelsOf(discovery: Discovery, lastSeen: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
+export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, LearntFacts>): ModelFacts[] {
   const running = new Map(discovery.running?.map((model) => [model.id, model]));
   const found = new Map<string, ModelFacts>();
   for (const value of list(record(discovery.models)?.data)) {
     const entry = record(value);
     const id = idOf(entry?.id);
     if (entry === undefined || id === undefined || found.has(id)) continue;
-    const facts = factsOf(id, entry, running, discovery, lastSeen.get(id));
+    const facts = factsOf(id, entry, running, discovery, learnt);
     if (facts) found.set(id, facts);
   }
   return [...found.values()];
@@ -206,7 +250,7 @@ function factsOf(
   entry: JsonRecord,
   running: ReadonlyMap<string, RunningModel>,
   discovery: Discovery,
-  last: RememberedFacts | undefined,
+  learnt: ReadonlyMap<string, LearntFacts>,
 ): ModelFacts | undefined {
   const meta = record(entry.meta);
   const metadata = record(meta?.llamaswap);
@@ -219,11 +263,16 @@ function factsOf(
   if (command?.isChat === false) return undefined;
   const live = runsAs === undefined ? undefined : discovery.live.get(runsAs);
 
+  const digest = runs?.commandLine === undefined ? undefined : commandDigest(runs.commandLine);
+  const last = stillValid(learnt.get(runsAs ?? id), digest);
+  const declared = count(entry.context_length) ?? count(meta?.n_ctx) ?? count(metadata?.context_length);
+  const refuted =
+    live?.context === undefined ? (last?.refuted ?? {}) : refutedBy(live.context, declared, command?.context);
   const context = best<number>(
     UNKNOWN_CONTEXT,
     [live?.context, "live"],
-    [count(entry.context_length) ?? count(meta?.n_ctx) ?? count(metadata?.context_length), "declared"],
-    [command?.context, "command line"],
+    [unless(refuted.declared, declared), "declared"],
+    [unless(refuted.commandLine, command?.context), "command line"],
     remembered(last?.context),
   );
   const declaredLimit = count(metadata?.max_output_tokens) ?? count(metadata?.max_tokens);
@@ -249,5 +298,7 @@ function factsOf(
       remembered(last?.thinking),
     ),
     keepsThinking: flag(metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+    command: digest ?? last?.command,
+    refuted,
   };
 }

@@ -5,6 +5,8 @@ import {
   fallbackModels,
   isChanged,
   isContextKnown,
+  learntFrom,
+  readLearnt,
   rememberedFacts,
   restoredModels,
   runsAs,
@@ -12,6 +14,8 @@ import {
   shortTokens,
   toServedModel,
   traitsOf,
+  windowChanges,
+  withWindow,
 } from "../catalog.ts";
 import { MODELS, readConfig } from "../config.ts";
 import type { ModelFacts, Thinking } from "../server/models.ts";
@@ -31,6 +35,8 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "declared" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }
@@ -57,6 +63,7 @@ test("a model of pi's has the server's spelling, its address, no cost, and what 
       vision: { value: true, source: "declared" },
       thinking: { value: { kind: "switch" }, source: "live" },
       keepsThinking: true,
+      refuted: {},
     },
   });
   expect(served({ vision: { value: false, source: "default" } }).input).toEqual(["text"]);
@@ -229,8 +236,85 @@ describe("what a request depends on", () => {
   });
 });
 
-test("facts are remembered by id", () => {
-  expect(rememberedFacts([served(), served({ id: "b" })]).get("b")).toEqual(served().aiServer);
+test("facts are remembered by the id under which a model runs", () => {
+  const peer = served({ id: "c", runsAs: undefined });
+  const facts = rememberedFacts([served(), served({ id: "b", runsAs: "a" }), peer]);
+  expect([...facts.keys()]).toEqual(["org/x:Q4 ü", "a", "c"]);
+  expect(facts.get("c")).toEqual(peer.aiServer);
+});
+
+describe("what is worth keeping for the time when nobody tells it", () => {
+  test("is what the model itself or its command line told", () => {
+    const { vision: _, ...live } = learntFrom(served({ command: "d", refuted: { declared: 5 } }).aiServer);
+    expect(live).toEqual({
+      context: { value: 65_536, source: "live" },
+      refuted: { declared: 5 },
+      thinking: { value: { kind: "switch" }, source: "live" },
+      keepsThinking: true,
+      command: "d",
+    });
+    const context = { value: 1, source: "command line" } as const;
+    expect(learntFrom(served({ context }).aiServer).context).toEqual(context);
+  });
+
+  test.each(["declared", "config file", "last seen", "default"] as const)(
+    "is nothing that is %s",
+    (source) => {
+      const facts = served({
+        context: { value: 1, source },
+        vision: { value: true, source },
+        thinking: { value: { kind: "none" }, source },
+      });
+      expect(learntFrom(facts.aiServer)).toEqual({});
+    },
+  );
+
+  test("comes back out of a file as far as it is understood", () => {
+    const known = learntFrom(served({ command: "d", refuted: { commandLine: 7 } }).aiServer);
+    const trainedContext = { value: 9, source: "live" };
+    expect(readLearnt({ ...known, trainedContext, seenAt: 1 })).toEqual({ ...known, trainedContext });
+    for (const wrong of [null, 5, "x", [], { value: "x", source: "live" }, { value: 5, source: "guess" }])
+      expect(
+        readLearnt({
+          context: wrong,
+          vision: wrong,
+          thinking: wrong,
+          trainedContext: wrong,
+          command: [wrong],
+        }),
+      ).toEqual({});
+  });
+});
+
+describe("a window that the running model told", () => {
+  const models = [
+    served({ id: "a", runsAs: "a", context: { value: 8192, source: "declared" } }),
+    served({ id: "alias", runsAs: "a", context: { value: 8192, source: "command line" } }),
+    served({ id: "b", runsAs: "b" }),
+  ];
+
+  test("is that of all that share its process, and refutes what was told before", () => {
+    const { models: after, corrected } = withWindow(models, "alias", 4096);
+    expect(after.map(({ id, contextWindow, maxTokens }) => [id, contextWindow, maxTokens])).toEqual([
+      ["a", 4096, 1000],
+      ["alias", 4096, 1000],
+      ["b", 65_536, 1000],
+    ]);
+    expect(corrected.map(({ aiServer: { context, refuted } }) => [context, refuted])).toEqual([
+      [{ value: 4096, source: "live" }, { declared: 8192 }],
+      [{ value: 4096, source: "live" }, { commandLine: 8192 }],
+    ]);
+  });
+
+  test("that is the registered one is known from now on, and refutes nothing", () => {
+    const { corrected } = withWindow(models, "a", 8192);
+    expect(corrected.map(({ aiServer }) => aiServer.refuted)).toEqual([{}, {}]);
+    expect(withWindow(withWindow(models, "a", 8192).models, "a", 8192).corrected).toEqual([]);
+  });
+
+  test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", (tokens) => {
+    expect(withWindow(models, "a", tokens)).toEqual({ models, corrected: [] });
+  });
 });
 
 test.each([
@@ -261,6 +345,7 @@ describe("changes", () => {
     expect(changesBetween(before, after)).toEqual(["new: added", "a: context 32k → 128k", "gone: gone"]);
     expect(changesBetween(before, before)).toEqual([]);
     expect(changesBetween([sized("a", 32_000)], [sized("a", 32_768)])).toEqual(["a: context 32000 → 32768"]);
+    expect(windowChanges(before, after)).toEqual(["a: context 32k → 128k"]);
   });
 
   test("that pi must hear of are any", () => {

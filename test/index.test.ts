@@ -114,7 +114,7 @@ describe("a session", () => {
     await expect.poll(() => windows(pi)).toEqual([131_072]);
     await expect.poll(() => pi.registered.length).toBe(2);
     expect(pi.registered[1]).toBe(pi.registered[0]);
-    expect(pi.notices).toEqual([]);
+    await expect.poll(() => pi.notices).toEqual(["a: context 64k → 128k"]);
   });
 
   test("whose models stayed the same registers nothing again", async () => {

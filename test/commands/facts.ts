@@ -14,6 +14,8 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: false,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }

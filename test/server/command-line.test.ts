@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { readCommandLine } from "../../server/command-line.ts";
+import { commandDigest, readCommandLine } from "../../server/command-line.ts";
 
 const contextOf = (command: string): number | undefined => readCommandLine(command).context;
 
@@ -108,5 +108,19 @@ test("tells the size for all slots beside the share of one", () => {
   expect(readCommandLine("llama-server -c 8192 --parallel 4")).toMatchObject({
     contextSize: 8192,
     context: 2048,
+  });
+});
+
+describe("the digest", () => {
+  const COMMAND = "llama-server --port 5801 -c 4096 --api-key open-sesame";
+
+  test("is the same whatever the port, and another for everything else", () => {
+    expect(commandDigest(COMMAND)).toMatch(/^[0-9a-f]{64}$/);
+    const alike = ["--port 0", "--port 60123", '--port "5999"', "--port\n5999"];
+    for (const port of alike)
+      expect(commandDigest(COMMAND.replace("--port 5801", port))).toBe(commandDigest(COMMAND));
+    expect(commandDigest(COMMAND.replace("4096", "8192"))).not.toBe(commandDigest(COMMAND));
+    expect(commandDigest("x --rpc-port 1")).not.toBe(commandDigest("x --rpc-port 2"));
+    expect(commandDigest("x --port=1")).toBe(commandDigest("x --port=2"));
   });
 });

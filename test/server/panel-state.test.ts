@@ -19,6 +19,8 @@ function facts(id: string, state: ModelState = "unloaded", more: Partial<ModelFa
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "none" }, source: "live" },
     keepsThinking: false,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }

@@ -1,10 +1,10 @@
 import {
   type Discovery,
+  type LearntFacts,
   type LiveFacts,
   type ModelFacts,
   modelsOf,
   parseRunning,
-  type RememberedFacts,
 } from "../../server/models.ts";
 
 export const NO_LIVE: LiveFacts = {
@@ -17,7 +17,7 @@ export const NO_LIVE: LiveFacts = {
 interface Known {
   running?: unknown;
   live?: Record<string, Partial<LiveFacts>>;
-  last?: Record<string, RememberedFacts>;
+  last?: Record<string, LearntFacts>;
 }
 
 /** What is known of the models in an answer of `/v1/models`, beside what `/running` and `/props` said. */
