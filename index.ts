@@ -14,7 +14,7 @@ import { createProvider } from "./provider.ts";
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live",
   "ai-server-status": "Show the models of the AI server and their state: [<id>] [--ssh]",
-  "ai-server-refresh": "Read the models of the AI server again",
+  "ai-server-refresh": "Read the models of the AI server again: [--config]",
   "ai-server-load": "Load a model: <id>",
   "ai-server-unload": "Unload a model, or all of them: [<id>]",
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",

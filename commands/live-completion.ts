@@ -7,7 +7,7 @@ import { readCommandLine } from "../server/command-line.ts";
 import type { ModelFacts } from "../server/models.ts";
 import type { Complete } from "../ui/autocomplete.ts";
 import { serverFor } from "./call.ts";
-import { complete, type Entry, LiveIds } from "./completion.ts";
+import { complete, type Entry, LiveIds, takesId } from "./completion.ts";
 
 function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
   if (source === "default") return undefined;
@@ -64,8 +64,8 @@ export function completer(
   );
   ended.addEventListener("abort", () => live.close(), { once: true });
   return async (command, argument, signal) => {
-    // A command without arguments is no reason to ask the server.
-    if (complete([], command, argument) === null) return null;
+    // A command without a model is no reason to ask the server.
+    if (!takesId(command)) return complete([], command, argument);
     return complete(await live.suggestions(signal), command, argument);
   };
 }

@@ -1,6 +1,7 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
 
 import { findContexts, formatOf } from "../host/config-file.ts";
+import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import { runningNow } from "../server/running-now.ts";
@@ -8,6 +9,7 @@ import { type ServerVersion, serverVersion } from "../server/version.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { readConfigFacts } from "./config-facts.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, modelsNow, refreshModels } from "./models.ts";
 
@@ -117,12 +119,20 @@ function fileWords({ name, text }: { name: string; text: string }): string {
   }
 }
 
-/** Reads the models again, registers them, and says what changed. */
+/** Reads the models again, registers them, and says what changed; asked to, with what the config says of them. */
 export async function refresh(call: Call): Promise<void> {
   const { ctx, waiting } = call;
+  const { given, text } = readFlags(call.argument, ["--config"], []);
+  if (text !== "")
+    throw new ServerError(`/ai-server-refresh takes nothing but --config, and not ${shown(text)}.`, {
+      link: "configuration",
+      remedy: "none",
+    });
+  const { read, problems } = given.has("--config") ? await readConfigFacts(call) : { read: [], problems: [] };
   waiting.say("Asking the server for its models");
   const changes = await refreshModels(call, true);
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
-  show(ctx, changes.length === 0 ? `Nothing changed: ${length} ${noun}.` : changes.join("\n"));
+  const lines = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
+  show(ctx, [...read, ...lines, ...problems].join("\n"), problems.length > 0 ? "warning" : "info");
 }

@@ -68,6 +68,8 @@ describe("completion", () => {
 
   test("is none behind commands that take nothing", async () => {
     const place = await startPlace();
-    expect(await completing(place)("ai-server-refresh", "")).toBeNull();
+    expect(await completing(place)("ai-server-restart", "")).toBeNull();
+    expect(await completing(place)("ai-server-refresh", "")).toHaveLength(1);
+    expect(place.sim.requests).toEqual([]);
   });
 });

@@ -207,4 +207,13 @@ describe("/ai-server-refresh", () => {
     const { notices } = await place.type("/ai-server-refresh");
     expect([notices[0]?.level, place.aiServer.models.length]).toEqual(["error", 3]);
   });
+
+  test("takes nothing but --config", async () => {
+    const place = await startPlace();
+    const { notices } = await place.type("/ai-server-refresh small");
+    expect(notices).toEqual([
+      { level: "error", text: '/ai-server-refresh takes nothing but --config, and not "small".' },
+    ]);
+    expect(place.sim.requests).toEqual([]);
+  });
 });
