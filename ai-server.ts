@@ -8,7 +8,7 @@ import {
   isChanged,
   restoredModels,
   type ServedModel,
-  toServedModel,
+  toServedModels,
   windowChanges,
   withWindow,
 } from "./catalog.ts";
@@ -159,7 +159,7 @@ export class AiServer {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
     const found = await server.discover(await this.learnt(server.config), options);
-    const models = found.map((facts) => toServedModel(facts, server.config));
+    const models = toServedModels(found, server.config);
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };
   }

@@ -50,6 +50,14 @@ export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" 
   return servedAt(baseUrlOf(config), facts);
 }
 
+/** The models of a discovery that pi is offered: all that can be used. */
+export function toServedModels(
+  found: readonly ModelFacts[],
+  config: Pick<Config, "origin" | "basePath">,
+): ServedModel[] {
+  return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, config)] : []));
+}
+
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
   const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, command, refuted } = facts;
   const levels = levelsOf(thinking.value);
@@ -136,6 +144,8 @@ export function readLearnt(stored: JsonRecord): LearntFacts {
     thinking: restoredFact(stored.thinking, (value) => (isThinking(value) ? value : undefined)),
     keepsThinking: flag(stored.keepsThinking),
     trainedContext: restoredFact(stored.trainedContext, count),
+    sizeBytes: restoredFact(stored.sizeBytes, count),
+    quantization: restoredFact(stored.quantization, nameOf),
     command: text(stored.command),
     refuted: refuted && { declared: count(refuted.declared), commandLine: count(refuted.commandLine) },
   };

@@ -1,7 +1,7 @@
 /** Completion against the live server. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "../ai-server.ts";
-import { baseUrlOf, readLearnt, type ServedModel, shortTokens } from "../catalog.ts";
+import { type ServedModel, shortTokens } from "../catalog.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { readCommandLine } from "../server/command-line.ts";
 import type { ModelFacts } from "../server/models.ts";
@@ -25,26 +25,20 @@ async function readEntries(
   signal: AbortSignal,
 ): Promise<Entry[]> {
   const server = await serverFor({ aiServer, ctx });
-  const [models, memory] = await Promise.all([
-    aiServer.learnt(server.config).then((learnt) => server.discover(learnt, { signal })),
-    aiServer.memory(),
-  ]);
+  const models = await server.discover(await aiServer.learnt(server.config), { signal });
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
-  return Promise.all(
-    models.map(async (model): Promise<Entry> => {
-      const { id, runsAs, state } = model;
-      const command = running.get(runsAs ?? id)?.commandLine;
-      const facts = (await memory.facts(baseUrlOf(server.config), runsAs ?? id)) ?? {};
-      return {
-        id,
-        state,
-        loaded: state === "ready" || state === "starting" || state === "stopping",
-        context: contextWords(model),
-        contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
-        trainedTokens: readLearnt(facts).trainedContext?.value,
-      };
-    }),
-  );
+  return models.map((model) => {
+    const { id, runsAs, state, problem } = model;
+    const command = running.get(runsAs ?? id)?.commandLine;
+    return {
+      id,
+      state,
+      loaded: state === "ready" || state === "starting" || state === "stopping",
+      context: problem === undefined ? contextWords(model) : `[${problem}]`,
+      contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
+      trainedTokens: model.trainedContext?.value,
+    };
+  });
 }
 
 /**

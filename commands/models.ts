@@ -3,12 +3,13 @@ import { baseUrlOf, readLearnt } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
+import type { FileFacts } from "../server/listed-model.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { ModelFacts, RunningModel } from "../server/models.ts";
+import type { LearntFacts, ModelFacts, RunningModel } from "../server/models.ts";
 import { readId, unknownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
-const NOTHING_TOLD: LiveContext = { tokens: undefined, trained: undefined };
+const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
 /** Reads the models anew. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
@@ -80,8 +81,25 @@ export function requiredModel(
   throw new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
 }
 
+/** What a file tells, as facts. */
+function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, keyof FileFacts>> {
+  const { trainedContext, sizeBytes, quantization } = file ?? {};
+  return {
+    ...(trainedContext === undefined ? {} : { trainedContext: { value: trainedContext, source: "live" } }),
+    ...(sizeBytes === undefined ? {} : { sizeBytes: { value: sizeBytes, source: "live" } }),
+    ...(quantization === undefined ? {} : { quantization: { value: quantization, source: "live" } }),
+  };
+}
+
+/** What is known of a model, with what a ready one tells of its file. */
+export async function withFileFacts(call: Call, server: ModelServer, facts: ModelFacts): Promise<ModelFacts> {
+  if (facts.state !== "ready" || facts.runsAs === undefined) return facts;
+  const { file } = await liveContext(call, server, facts.runsAs);
+  return { ...facts, ...factsOfFile(file) };
+}
+
 /**
- * The window of a loaded model and the one it was trained for, which is remembered on this machine.
+ * The window of a loaded model and what its file tells, which is remembered on this machine.
  *
  * @param id of a model that `/running` shows as ready
  */
@@ -89,13 +107,12 @@ export async function liveContext(
   { aiServer, waiting }: Call,
   server: ModelServer,
   id: string,
-): Promise<LiveContext> {
+): Promise<LiveContext & { file: FileFacts | undefined }> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
-  const { trained } = live;
   const memory = await aiServer.memory();
   // Nobody waits for what is only a convenience.
   void memory.remember(baseUrlOf(server.config), id, {
-    ...(trained === undefined ? {} : { trainedContext: { value: trained, source: "live" } }),
+    ...factsOfFile(live.file),
     seenAt: Date.now(),
   });
   return live;

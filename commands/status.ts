@@ -4,13 +4,14 @@ import { findContexts, formatOf } from "../host/config-file.ts";
 import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
+import { NO_DESCRIPTION } from "../server/model-description.ts";
 import type { ServerVersion } from "../server/version.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { chosenModel, modelsNow, refreshModels } from "./models.ts";
+import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -67,7 +68,12 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
     return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
-  return [head, ...modelDetails(chosen.facts, found, await expectedLoadMs(call.aiServer, server, chosen.id))];
+  const [facts, lastLoadMs] = await Promise.all([
+    withFileFacts(call, server, chosen.facts),
+    expectedLoadMs(call.aiServer, server, chosen.id),
+  ]);
+  const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
+  return [head, ...modelDetails(facts, { running: found, lastLoadMs, description, address })];
 }
 
 /** Whether ssh, the config file and the unit are reachable. */

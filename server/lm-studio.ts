@@ -3,7 +3,7 @@ import { type Access, type Backend, type Limits, type LoadSteps, optionalJson } 
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { count, flag, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type FileFacts, type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -60,8 +60,8 @@ class EarlierLmStudio implements Backend {
     return { context, vision: undefined, thinking: undefined, keepsThinking: undefined };
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
-    return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared.trainedContext;
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
+    return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared;
   }
 
   async busySlots(): Promise<undefined> {}

@@ -5,7 +5,7 @@ import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { LlamaServer } from "./llama-server.ts";
 import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
@@ -169,7 +169,7 @@ export class ModelServer {
   }
 
   /**
-   * The window of a loaded model, and the one that it was trained for.
+   * The window of a loaded model, the one that it was trained for, and what else its file tells.
    *
    * @param id of a model that is ready
    * @throws {ServerError}
@@ -177,14 +177,14 @@ export class ModelServer {
   async liveContext(
     id: string,
     signal?: AbortSignal,
-  ): Promise<{ tokens: number | undefined; trained: number | undefined }> {
+  ): Promise<{ tokens: number | undefined; trained: number | undefined; file: FileFacts | undefined }> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
     const backend = await this.backend(signal);
-    const [live, trained] = await Promise.all([
+    const [live, file] = await Promise.all([
       backend.live(id, limits),
-      backend.trainedContext(id, limits).catch(() => undefined),
+      backend.fileFacts(id, limits).catch(() => undefined),
     ]);
-    return { tokens: live?.context, trained };
+    return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
   /** What the server is, and of which version. @throws {ServerError} */

@@ -2,6 +2,7 @@
 import { commandDigest, readCommandLine } from "./command-line.ts";
 import { count, flag, type JsonRecord, record, text, texts } from "./json.ts";
 import type { ListedModel } from "./listed-model.ts";
+import { nameOf } from "./names.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
@@ -42,6 +43,8 @@ export interface LiveFacts {
   vision: boolean | undefined;
   thinking: Thinking | undefined;
   keepsThinking: boolean | undefined;
+  /** In the server's words: `Q8_0`, `all F32`. */
+  quantization?: string | undefined;
 }
 
 /** One model that can be chatted with. */
@@ -65,6 +68,10 @@ export interface ModelFacts {
   thinking: Fact<Thinking>;
   /** Whether earlier thinking is sent back, because the chat template reads it. */
   keepsThinking: boolean;
+  /** Tokens that it was trained for: never the window itself. */
+  trainedContext: Fact<number> | undefined;
+  sizeBytes: Fact<number> | undefined;
+  quantization: Fact<string> | undefined;
   /** SHA-256 of the command line that it has, or had when these facts were learnt; undefined where none was seen. */
   command: string | undefined;
   /** Windows that the running model itself has shown to be wrong. */
@@ -89,10 +96,9 @@ export type RememberedFacts = Pick<
   Partial<Pick<ModelFacts, "command" | "refuted">>;
 
 /** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
-export interface LearntFacts extends Partial<RememberedFacts> {
-  /** Tokens that it was trained for: never the window itself. */
-  trainedContext?: Fact<number>;
-}
+export type LearntFacts = Partial<
+  RememberedFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
+>;
 
 export const UNKNOWN_CONTEXT = 32_768;
 const MAX_OUTPUT = 65_536;
@@ -118,6 +124,7 @@ export function parseProps(answer: unknown): LiveFacts {
     vision: flag(record(props?.modalities)?.vision),
     thinking: template === undefined ? undefined : thinkingOf(template),
     keepsThinking: template === undefined ? undefined : template.includes("reasoning_content"),
+    quantization: nameOf(props?.model_ftype),
   };
 }
 
@@ -128,13 +135,19 @@ function thinkingOf(template: string): Thinking {
   return { kind: "none" };
 }
 
+type Candidate<T> = [T | undefined, Source];
+
 /** The first value that is known, with its source. */
-function best<T>(fallback: T, ...candidates: [T | undefined, Source][]): Fact<T> {
+function firstKnown<T>(...candidates: Candidate<T>[]): Fact<T> | undefined {
   for (const [value, source] of candidates) if (value !== undefined) return { value, source };
-  return { value: fallback, source: "default" };
+  return undefined;
 }
 
-function remembered<T>(fact: Fact<T> | undefined): [T | undefined, Source] {
+function best<T>(fallback: T, ...candidates: Candidate<T>[]): Fact<T> {
+  return firstKnown(...candidates) ?? { value: fallback, source: "default" };
+}
+
+function remembered<T>(fact: Fact<T> | undefined): Candidate<T> {
   if (fact === undefined || fact.source === "default") return [undefined, "default"];
   return [fact.value, fact.source === "config file" ? "config file" : "last seen"];
 }
@@ -220,7 +233,13 @@ function factsOf(
     problem,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),
-    vision: best(false, [live?.vision, "live"], [declared.vision, "declared"], remembered(last?.vision)),
+    vision: best(
+      false,
+      [live?.vision, "live"],
+      [declared.vision, "declared"],
+      [command?.vision, "command line"],
+      remembered(last?.vision),
+    ),
     thinking: best<Thinking>(
       { kind: "none" },
       [parseThinking(declared.metadata), "declared"],
@@ -229,6 +248,14 @@ function factsOf(
     ),
     keepsThinking:
       flag(declared.metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+    trainedContext: firstKnown([declared.trainedContext, "declared"], remembered(last?.trainedContext)),
+    sizeBytes: firstKnown([declared.sizeBytes, "declared"], remembered(last?.sizeBytes)),
+    quantization: firstKnown(
+      [live?.quantization, "live"],
+      [declared.quantization, "declared"],
+      [command?.quantization, "command line"],
+      remembered(last?.quantization),
+    ),
     command: digest ?? last?.command,
     refuted,
   };

@@ -13,6 +13,7 @@ import {
   type ServedModel,
   shortTokens,
   toServedModel,
+  toServedModels,
   traitsOf,
   windowChanges,
   withWindow,
@@ -36,6 +37,9 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "declared" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    trainedContext: undefined,
+    sizeBytes: undefined,
+    quantization: undefined,
     command: undefined,
     refuted: {},
     ...more,
@@ -242,6 +246,11 @@ test("facts are remembered by the id under which a model runs", () => {
   const facts = rememberedFacts([served(), served({ id: "b", runsAs: "a" }), peer]);
   expect([...facts.keys()]).toEqual(["org/x:Q4 ü", "a", "c"]);
   expect(facts.get("c")).toEqual(peer.aiServer);
+});
+
+test("a model that cannot be used is not offered", () => {
+  const found = [facts(), facts({ id: "b", problem: "no model path" })];
+  expect(toServedModels(found, AT).map(({ id }) => id)).toEqual(["org/x:Q4 ü"]);
 });
 
 describe("what is worth keeping for the time when nobody tells it", () => {

@@ -66,11 +66,17 @@ describe("/ai-server-status", () => {
     await place.load(ODD);
     for (const typed of [ODD, `"${ODD}"`, "groesse"]) {
       const [text = ""] = (await place.type(`/ai-server-status ${typed}`)).told;
-      expect(text).toContain("State     ready");
-      expect(text).toContain("Context   8192 tokens a request (live)");
+      expect(text).toContain("State      ready");
+      expect(text).toContain("Context    8192 tokens a request (live)");
+      expect(text).toContain("Trained    for 131072 tokens (live)");
       expect(text).toContain("-m /models/g.gguf -c 16384");
     }
-    expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of  ${ODD}`);
+    expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of   ${ODD}`);
+    await place.type(`/ai-server-unload ${ODD}`);
+    await place.aiServer.remembered();
+    const [text = ""] = (await place.type(`/ai-server-status ${ODD}`)).told;
+    expect(text).toContain("State      unloaded");
+    expect(text).toContain("Trained    for 131072 tokens (last seen)");
     expect(place.sim.starts).toEqual({ [ODD]: 1 });
   });
 

@@ -111,6 +111,34 @@ test("tells the size for all slots beside the share of one", () => {
   });
 });
 
+describe("beside the window", () => {
+  test.each([
+    ["-m /models/Qwen3-30B-A3B-Q4_K_M.gguf", "Q4_K_M"],
+    ["--model=/models/gemma-3-27b-it-q8_0.gguf", "Q8_0"],
+    ["-m /m/GLM-4.6-UD-Q2_K_XL-00001-of-00003.gguf", "UD-Q2_K_XL"],
+    ["-m /m/model.IQ3_XXS.gguf", "IQ3_XXS"],
+    ["-m /m/gpt-oss-20b-mxfp4.gguf", "MXFP4"],
+    ["-m /m/Q4_0/model-BF16.gguf", "BF16"],
+    ["-hf unsloth/Qwen3-GGUF:Q6_K", "Q6_K"],
+    ["-m /models/tiny.gguf", undefined],
+    ["-m /models/Q8000-story.gguf", undefined],
+    ["--alias x-Q4_0", undefined],
+  ])("the quantisation is that of the file's name: %s", (flags, quantization) => {
+    expect(readCommandLine(`llama-server ${flags}`).quantization).toBe(quantization);
+  });
+
+  test.each([
+    ["--mmproj /m/x.gguf", true],
+    ["-mm=/m/x.gguf", true],
+    ["--mmproj-url http://x", true],
+    ["--mmproj /m/x.gguf --no-mmproj", false],
+    ["--mmproj-offload", undefined],
+    ["-c 512", undefined],
+  ])("images are told by the projector: %s", (flags, vision) => {
+    expect(readCommandLine(`llama-server ${flags}`).vision).toBe(vision);
+  });
+});
+
 describe("the digest", () => {
   const COMMAND = "llama-server --port 5801 -c 4096 --api-key open-sesame";
 

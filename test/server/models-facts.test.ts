@@ -63,6 +63,35 @@ describe("what cannot chat is left out", () => {
   });
 });
 
+describe("what the file of a model tells", () => {
+  const learnt = {
+    trainedContext: { value: 9, source: "live" },
+    sizeBytes: { value: 7, source: "live" },
+    quantization: { value: "Q6_K", source: "live" },
+  } as const;
+
+  test("is what the list says, else what it told last; the running model itself tells its quantisation", () => {
+    const last = { m: learnt };
+    expect(one({}, { last })).toMatchObject({
+      trainedContext: { value: 9, source: "last seen" },
+      sizeBytes: { value: 7, source: "last seen" },
+      quantization: { value: "Q6_K", source: "last seen" },
+    });
+    const running = {
+      running: [{ model: "m", state: "ready", cmd: "llama-server -m x-Q4_0.gguf --mmproj y" }],
+    };
+    const { quantization, vision } = one({}, { last, running });
+    expect(quantization).toEqual({ value: "Q4_0", source: "command line" });
+    expect(vision).toEqual({ value: true, source: "command line" });
+    const live = { m: parseProps({ model_ftype: "Q8_0\u001b[2J", modalities: { vision: false } }) };
+    expect(one({}, { last, running, live })).toMatchObject({
+      quantization: { value: expect.stringMatching(/^Q8_0/), source: "live" },
+      vision: { value: false, source: "live" },
+    });
+    expect(one({}).sizeBytes).toBeUndefined();
+  });
+});
+
 describe("what was learnt", () => {
   const CMD = "llama-server --port 5801 -c 8192";
   const state = (cmd: string) => ({ running: { running: [{ model: "m", state: "starting", cmd }] } });
