@@ -27,6 +27,7 @@ async function readEntries(
   const server = await serverFor({ aiServer, ctx });
   const models = await server.discover(await aiServer.learnt(server.config), { signal });
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
+  const loads = (await server.backend(signal)).load !== undefined;
   return models.map((model) => {
     const { id, runsAs, state, problem } = model;
     const command = running.get(runsAs ?? id)?.commandLine;
@@ -34,6 +35,7 @@ async function readEntries(
       id,
       state,
       loaded: state === "ready" || state === "starting" || state === "stopping",
+      isFixed: !loads || runsAs === undefined || problem !== undefined,
       context: problem === undefined ? contextWords(model) : `[${problem}]`,
       contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
       trainedTokens: model.trainedContext?.value,
