@@ -40,7 +40,10 @@ export interface ModelTraits {
 type RequestOptions = Pick<
   SimpleStreamOptions,
   "maxTokens" | "reasoning" | "samplingParams" | "temperature" | "thinkingBudgets" | "toolChoice"
->;
+> & {
+  /** The slot of llama-server that is to answer; its own choice when not given. */
+  slot?: number | undefined;
+};
 
 const NO_IMAGE = "(An image stood here; this model does not take images.)";
 const NO_RESULT = "No result: the call was interrupted.";
@@ -310,6 +313,7 @@ export const OPTIONAL_FIELDS = [
   "reasoning_effort",
   "thinking_budget_tokens",
   "tool_choice",
+  "id_slot",
 ] as const;
 
 /**
@@ -340,6 +344,7 @@ export function chatRequest(
     ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...thinkingFields(traits.thinking, options),
+    ...(options.slot === undefined ? {} : { id_slot: options.slot }),
     ...sorted({ ...model.samplingParams, ...options.samplingParams }),
   };
   for (const name of refused) delete body[name];

@@ -64,7 +64,7 @@ class EarlierLmStudio implements Backend {
     return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared;
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(): Promise<ServerVersion> {
     return { name: this.name, version: undefined };

@@ -96,7 +96,7 @@ class Ollama implements Backend {
     return known && { ...NOTHING_DECLARED, ...known.declared };
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
