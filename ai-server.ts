@@ -1,17 +1,8 @@
 /** The one object that leads to everything else: configuration, server, and the models last heard of. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
-import {
-  baseUrlOf,
-  changesBetween,
-  fallbackModels,
-  isChanged,
-  restoredModels,
-  type ServedModel,
-  toServedModels,
-  windowChanges,
-  withWindow,
-} from "./catalog.ts";
+import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedModels } from "./catalog.ts";
+import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";

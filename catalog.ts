@@ -2,9 +2,10 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
-import { count, flag, type JsonRecord, list, record, text } from "./server/json.ts";
-import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source, Thinking } from "./server/models.ts";
+import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
+import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
 import { idOf, nameOf } from "./server/names.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";
@@ -18,7 +19,10 @@ const FREE = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
 const NO_LEVELS: ThinkingLevelMap = { minimal: null, low: null, high: null, xhigh: null, max: null };
 const LEVELS = ["minimal", "low", "medium", "high", "xhigh", "max"] as const;
 
-/** Which of pi's thinking levels a model has: null leaves one out of `/thinking`. */
+/**
+ * Which of pi's thinking levels a model has: null leaves one out of `/thinking`, and of the two above high pi offers
+ * only those that have a name here.
+ */
 function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
   switch (thinking.kind) {
     case "none":
@@ -28,10 +32,15 @@ function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
     case "always":
       return { ...NO_LEVELS, off: null };
     case "budget":
-      return { xhigh: null, max: null };
+      return { xhigh: null, max: "max" };
     case "effort": {
-      const map: ThinkingLevelMap = thinking.levels.includes("none") ? {} : { off: null };
-      for (const level of LEVELS) if (!thinking.levels.includes(level)) map[level] = null;
+      const { levels } = thinking;
+      const map: ThinkingLevelMap =
+        levels.includes("none") || thinking.switch !== undefined ? {} : { off: null };
+      for (const level of LEVELS) {
+        if (!levels.includes(level)) map[level] = null;
+        else if (level === "xhigh" || level === "max") map[level] = level;
+      }
       return map;
     }
   }
@@ -59,7 +68,8 @@ export function toServedModels(
 }
 
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
-  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, command, refuted } = facts;
+  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
+  const { keptBy, needsAlternation, needsShortCallIds, command, refuted } = facts;
   const levels = levelsOf(thinking.value);
   return {
     id,
@@ -80,6 +90,10 @@ function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
       vision,
       thinking,
       keepsThinking,
+      keptBy,
+      tools,
+      needsAlternation,
+      needsShortCallIds,
       ...(command === undefined ? {} : { command }),
       ...(refuted === undefined ? {} : { refuted }),
     },
@@ -101,6 +115,10 @@ export function fallbackModels(config: Config): ServedModel[] {
         vision: { value: false, ...unread },
         thinking: { value: { kind: "none" }, ...unread },
         keepsThinking: false,
+        keptBy: undefined,
+        tools: { value: true, ...unread },
+        needsAlternation: false,
+        needsShortCallIds: false,
       },
       config,
     ),
@@ -127,12 +145,24 @@ export function restoredModels(stored: readonly unknown[], baseUrl: string | und
 function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   const known = record(model.aiServer) ?? {};
   const id = idOf(model.id);
-  const { context, vision, thinking, keepsThinking = false, ...rest } = readLearnt(known);
+  const { context, vision, thinking, ...rest } = readLearnt(known);
   const outputLimit = restoredFact(known.outputLimit, count);
   if (!(id && context && outputLimit && vision && thinking)) return undefined;
-  const runsAs = idOf(known.runsAs);
-  const name = nameOf(model.name) ?? id;
-  return { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, ...rest };
+  return {
+    id,
+    name: nameOf(model.name) ?? id,
+    runsAs: idOf(known.runsAs),
+    context,
+    outputLimit,
+    vision,
+    thinking,
+    keepsThinking: false,
+    keptBy: undefined,
+    tools: { value: true, source: "default" },
+    needsAlternation: false,
+    needsShortCallIds: false,
+    ...rest,
+  };
 }
 
 /** Facts out of a file, as far as they are understood. */
@@ -141,8 +171,12 @@ export function readLearnt(stored: JsonRecord): LearntFacts {
   const read = {
     context: restoredFact(stored.context, count),
     vision: restoredFact(stored.vision, flag),
-    thinking: restoredFact(stored.thinking, (value) => (isThinking(value) ? value : undefined)),
+    thinking: restoredFact(stored.thinking, restoredThinking),
     keepsThinking: flag(stored.keepsThinking),
+    keptBy: isKeepingVariable(stored.keptBy) ? stored.keptBy : undefined,
+    tools: restoredFact(stored.tools, flag),
+    needsAlternation: flag(stored.needsAlternation),
+    needsShortCallIds: flag(stored.needsShortCallIds),
     trainedContext: restoredFact(stored.trainedContext, count),
     sizeBytes: restoredFact(stored.sizeBytes, count),
     quantization: restoredFact(stored.quantization, nameOf),
@@ -154,21 +188,19 @@ export function readLearnt(stored: JsonRecord): LearntFacts {
 
 /**
  * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
- * command line or the config file told. What is declared is declared each time.
+ * command line told. What is declared is declared each time.
  */
-export function learntFrom({
-  context,
-  vision,
-  thinking,
-  keepsThinking,
-  command,
-  refuted,
-}: RememberedFacts): LearntFacts {
+export function learntFrom(facts: RememberedFacts): LearntFacts {
+  const { context, vision, thinking, tools, command, refuted } = facts;
+  const { keepsThinking, keptBy, needsAlternation, needsShortCallIds } = facts;
   const isLive = (fact: Fact<unknown>): boolean => fact.source === "live";
+  const isRead = [context, vision, thinking, tools].some(isLive);
   return {
     ...(isLive(context) || context.source === "command line" ? { context, refuted: refuted ?? {} } : {}),
     ...(isLive(vision) ? { vision } : {}),
-    ...(isLive(thinking) ? { thinking, keepsThinking } : {}),
+    ...(isLive(thinking) ? { thinking } : {}),
+    ...(isLive(tools) ? { tools } : {}),
+    ...(isRead ? { keepsThinking, keptBy, needsAlternation, needsShortCallIds } : {}),
     ...(command === undefined ? {} : { command }),
   };
 }
@@ -194,19 +226,26 @@ function factsOf(model: Model<Api>): Partial<RememberedFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<RememberedFacts>) : {};
 }
 
-function isThinking(value: unknown): value is Thinking {
-  const thinking = record(value);
-  if (thinking?.kind === "effort") return list(thinking.levels).length > 0;
-  return ["none", "switch", "budget", "always"].includes(text(thinking?.kind) ?? "");
-}
-
 /** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
-  const { thinking, keepsThinking } = factsOf(model);
+  const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {
-    thinking: isThinking(thinking?.value) ? thinking.value : { kind: "none" },
+    thinking: restoredThinking(thinking?.value) ?? { kind: "none" },
     keepsThinking: flag(keepsThinking) ?? false,
+    keptBy: isKeepingVariable(keptBy) ? keptBy : undefined,
+    takesTools: flag(tools?.value) ?? true,
+    needsAlternation: flag(needsAlternation) ?? false,
+    needsShortCallIds: flag(needsShortCallIds) ?? false,
   };
+}
+
+/** What to tell the user of a model that is not shown the tools; undefined for every other. */
+export function noToolsNotice(model: Model<Api>): string | undefined {
+  const { tools } = factsOf(model);
+  if (flag(tools?.value) !== false) return undefined;
+  return tools?.source === "declared"
+    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
+    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
 }
 
 /** The id under which the server lists the running model; undefined where it runs elsewhere. */
@@ -240,79 +279,4 @@ export function shortTokens(tokens: number): string {
 
 function round(value: number): string {
   return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
-}
-
-/** What a refresh changed, one line each: added, gone, another context window. */
-export function changesBetween(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
-  const old = new Map(before.map((model) => [model.id, model]));
-  const lines = after.flatMap((model) => {
-    const was = old.get(model.id);
-    return was === undefined ? [`${model.id}: added`] : windowChange(was, model);
-  });
-  const ids = new Set(after.map((model) => model.id));
-  for (const model of before) if (!ids.has(model.id)) lines.push(`${model.id}: gone`);
-  return lines;
-}
-
-function windowChange(was: ServedModel, model: ServedModel): string[] {
-  const [before, after] = [was.contextWindow, model.contextWindow];
-  if (before === after) return [];
-  const short = [before, after].map(shortTokens);
-  const [from, to] = short[0] === short[1] ? [before, after] : short;
-  return [`${model.id}: context ${from} → ${to}`];
-}
-
-/** Models that have another window than before, a line each: `Qwen: context 32k → 128k`. */
-export function windowChanges(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
-  const old = new Map(before.map((model) => [model.id, model]));
-  return after.flatMap((model) => {
-    const was = old.get(model.id);
-    return was === undefined ? [] : windowChange(was, model);
-  });
-}
-
-/**
- * The models with the window that a running one told of itself.
- *
- * @param id of the model that was asked
- * @returns all of them, and those that are others now: it, and what shares its process
- */
-export function withWindow(
-  models: readonly ServedModel[],
-  id: string,
-  tokens: number,
-): { models: readonly ServedModel[]; corrected: readonly ServedModel[] } {
-  const asked = models.find((model) => model.id === id);
-  const corrected = new Map<string, ServedModel>();
-  if (asked === undefined || count(tokens) === undefined) return { models, corrected: [] };
-  for (const model of models) {
-    const { context, refuted } = model.aiServer;
-    const isKnown = context.source === "live" && context.value === tokens;
-    if (processOf(model) !== processOf(asked) || isKnown) continue;
-    const wrong =
-      context.source === "declared"
-        ? { declared: context.value }
-        : context.source === "command line"
-          ? { commandLine: context.value }
-          : {};
-    corrected.set(model.id, {
-      ...model,
-      contextWindow: tokens,
-      maxTokens: Math.min(model.maxTokens, Math.ceil(tokens / 2)),
-      aiServer: {
-        ...model.aiServer,
-        context: { value: tokens, source: "live" },
-        refuted: context.value === tokens ? (refuted ?? {}) : { ...refuted, ...wrong },
-      },
-    });
-  }
-  return {
-    models: models.map((model) => corrected.get(model.id) ?? model),
-    corrected: [...corrected.values()],
-  };
-}
-
-/** Whether pi must be told again, because something that it copied into the session is another now. */
-export function isChanged(before: readonly ServedModel[], after: readonly ServedModel[]): boolean {
-  return JSON.stringify(before) !== JSON.stringify(after);
 }

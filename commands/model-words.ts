@@ -50,8 +50,10 @@ function thinkingWords({ thinking: { value } }: ModelFacts): string {
       return "no";
     case "switch":
       return "on/off";
-    case "effort":
-      return value.levels.join("/");
+    case "effort": {
+      const isOptional = value.switch !== undefined && !value.levels.includes("none");
+      return (isOptional ? ["off", ...value.levels] : value.levels).join("/");
+    }
     case "budget":
       return "budget";
     case "always":
@@ -127,13 +129,14 @@ export function placeRow(
 
 /** What is known of how one model answers, with where it is from: what, and what of it. */
 export function detailRows(model: ModelFacts, lastLoadMs: number | undefined): [string, string][] {
-  const { id, name, kind, runsAs, context, outputLimit, vision, thinking } = model;
+  const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools } = model;
   const rows: [string, string][] = [
     ["State", stateWords(model)],
     ["Context", from(context, (value) => `${value} tokens a request`)],
     ["Output", `${outputLimit.value} tokens (${outputLimit.source})`],
     ["Vision", from(vision, (value) => (value ? "yes" : "no"))],
     ["Thinking", from(thinking, () => thinkingWords(model))],
+    ["Tools", from(tools, (value) => (value ? "yes" : "no"))],
   ];
   if (name !== id) rows.unshift(["Name", name]);
   if (kind === "alias" && runsAs !== undefined) rows.unshift(["Alias of", runsAs]);

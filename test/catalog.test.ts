@@ -1,11 +1,10 @@
 import { describe, expect, test } from "vitest";
 import {
   baseUrlOf,
-  changesBetween,
   fallbackModels,
-  isChanged,
   isContextKnown,
   learntFrom,
+  noToolsNotice,
   readLearnt,
   rememberedFacts,
   restoredModels,
@@ -15,11 +14,11 @@ import {
   toServedModel,
   toServedModels,
   traitsOf,
-  windowChanges,
-  withWindow,
 } from "../catalog.ts";
 import { MODELS, readConfig } from "../config.ts";
-import type { ModelFacts, Thinking } from "../server/models.ts";
+import type { ModelFacts, Source } from "../server/models.ts";
+import type { Thinking } from "../server/thinking.ts";
+import { PLAIN } from "./samples.ts";
 
 const AT = { origin: "https://ai.example", basePath: "/llm" };
 
@@ -37,6 +36,10 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "declared" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    keptBy: "preserve_thinking",
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
     trainedContext: undefined,
     sizeBytes: undefined,
     quantization: undefined,
@@ -68,6 +71,10 @@ test("a model of pi's has the server's spelling, its address, no cost, and what 
       vision: { value: true, source: "declared" },
       thinking: { value: { kind: "switch" }, source: "live" },
       keepsThinking: true,
+      keptBy: "preserve_thinking",
+      tools: { value: true, source: "live" },
+      needsAlternation: false,
+      needsShortCallIds: false,
       refuted: {},
     },
   });
@@ -78,7 +85,7 @@ test.each<[Thinking, boolean, unknown]>([
   [{ kind: "none" }, false, undefined],
   [{ kind: "switch" }, true, { minimal: null, low: null, high: null, xhigh: null, max: null }],
   [{ kind: "always" }, true, { off: null, minimal: null, low: null, high: null, xhigh: null, max: null }],
-  [{ kind: "budget" }, true, { xhigh: null, max: null }],
+  [{ kind: "budget" }, true, { xhigh: null, max: "max" }],
   [
     { kind: "effort", levels: ["low", "medium", "high"] },
     true,
@@ -87,7 +94,12 @@ test.each<[Thinking, boolean, unknown]>([
   [
     { kind: "effort", levels: ["none", "max"] },
     true,
-    { minimal: null, low: null, medium: null, high: null, xhigh: null },
+    { minimal: null, low: null, medium: null, high: null, xhigh: null, max: "max" },
+  ],
+  [
+    { kind: "effort", levels: ["high", "max"], variable: "reasoning_effort", switch: "enable_thinking" },
+    true,
+    { minimal: null, low: null, medium: null, xhigh: null, max: "max" },
   ],
 ])("thinking %j: reasoning %s, levels %j", (value, reasoning, levels) => {
   const model = served({ thinking: { value, source: "declared" } });
@@ -152,7 +164,18 @@ describe("a stored catalogue", () => {
     "provider",
     "aiServer",
   ];
-  const FACTS = ["runsAs", "context", "outputLimit", "vision", "thinking", "keepsThinking"];
+  const FACTS = [
+    "runsAs",
+    "context",
+    "outputLimit",
+    "vision",
+    "thinking",
+    "keepsThinking",
+    "keptBy",
+    "tools",
+    "needsAlternation",
+    "needsShortCallIds",
+  ];
   const damages: [string, (model: Record<string, unknown>, wrong: unknown) => void][] = [
     ...KEYS.map((key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
       key,
@@ -162,7 +185,7 @@ describe("a stored catalogue", () => {
       `aiServer.${key}`,
       (model, wrong) => Object.assign(model.aiServer as object, { [key]: wrong }),
     ]),
-    ...["context", "outputLimit", "vision", "thinking"].map(
+    ...["context", "outputLimit", "vision", "thinking", "tools"].map(
       (key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
         `aiServer.${key}.value`,
         (model, wrong) =>
@@ -207,14 +230,29 @@ describe("a stored catalogue", () => {
 
 describe("what a request depends on", () => {
   test("is read from the model that pi hands back", () => {
-    expect(traitsOf(served())).toEqual({ thinking: { kind: "switch" }, keepsThinking: true });
+    expect(traitsOf(served())).toEqual({
+      ...PLAIN,
+      thinking: { kind: "switch" },
+      keepsThinking: true,
+      keptBy: "preserve_thinking",
+    });
+    const strict = served({
+      tools: { value: false, source: "live" },
+      needsAlternation: true,
+      needsShortCallIds: true,
+    });
+    expect(traitsOf(strict)).toMatchObject({
+      takesTools: false,
+      needsAlternation: true,
+      needsShortCallIds: true,
+    });
     expect(runsAs(served({ runsAs: "qwen" }))).toBe("qwen");
     expect(runsAs(served({ runsAs: undefined }))).toBeUndefined();
   });
 
   test("a model that somebody else configured thinks nothing and runs under its own id", () => {
     const { aiServer: _, ...foreign } = served();
-    expect(traitsOf(foreign)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(traitsOf(foreign)).toEqual(PLAIN);
     expect(runsAs(foreign)).toBe("org/x:Q4 ü");
     expect(isContextKnown(foreign)).toBe(false);
   });
@@ -229,7 +267,7 @@ describe("what a request depends on", () => {
     { thinking: { value: { kind: "odd" } } },
   ])("damaged facts %j are none", (aiServer) => {
     const model = Object.assign(served(), { aiServer }) as ServedModel;
-    expect(traitsOf(model)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(traitsOf(model)).toEqual(PLAIN);
     expect(isContextKnown(model)).toBe(false);
   });
 
@@ -261,6 +299,10 @@ describe("what is worth keeping for the time when nobody tells it", () => {
       refuted: { declared: 5 },
       thinking: { value: { kind: "switch" }, source: "live" },
       keepsThinking: true,
+      keptBy: "preserve_thinking",
+      tools: { value: true, source: "live" },
+      needsAlternation: false,
+      needsShortCallIds: false,
       command: "d",
     });
     const context = { value: 1, source: "command line" } as const;
@@ -274,6 +316,7 @@ describe("what is worth keeping for the time when nobody tells it", () => {
         context: { value: 1, source },
         vision: { value: true, source },
         thinking: { value: { kind: "none" }, source },
+        tools: { value: true, source },
       });
       expect(learntFrom(facts.aiServer)).toEqual({});
     },
@@ -296,37 +339,6 @@ describe("what is worth keeping for the time when nobody tells it", () => {
   });
 });
 
-describe("a window that the running model told", () => {
-  const models = [
-    served({ id: "a", runsAs: "a", context: { value: 8192, source: "declared" } }),
-    served({ id: "alias", runsAs: "a", context: { value: 8192, source: "command line" } }),
-    served({ id: "b", runsAs: "b" }),
-  ];
-
-  test("is that of all that share its process, and refutes what was told before", () => {
-    const { models: after, corrected } = withWindow(models, "alias", 4096);
-    expect(after.map(({ id, contextWindow, maxTokens }) => [id, contextWindow, maxTokens])).toEqual([
-      ["a", 4096, 1000],
-      ["alias", 4096, 1000],
-      ["b", 65_536, 1000],
-    ]);
-    expect(corrected.map(({ aiServer: { context, refuted } }) => [context, refuted])).toEqual([
-      [{ value: 4096, source: "live" }, { declared: 8192 }],
-      [{ value: 4096, source: "live" }, { commandLine: 8192 }],
-    ]);
-  });
-
-  test("that is the registered one is known from now on, and refutes nothing", () => {
-    const { corrected } = withWindow(models, "a", 8192);
-    expect(corrected.map(({ aiServer }) => aiServer.refuted)).toEqual([{}, {}]);
-    expect(withWindow(withWindow(models, "a", 8192).models, "a", 8192).corrected).toEqual([]);
-  });
-
-  test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", (tokens) => {
-    expect(withWindow(models, "a", tokens)).toEqual({ models, corrected: [] });
-  });
-});
-
 test.each([
   [0, "0"],
   [999, "999"],
@@ -345,22 +357,13 @@ test.each([
   expect(shortTokens(tokens)).toBe(short);
 });
 
-describe("changes", () => {
-  const sized = (id: string, value: number): ServedModel =>
-    served({ id, context: { value, source: "live" } });
-
-  test("are said a line each", () => {
-    const before = [sized("a", 32_768), sized("b", 4096), sized("gone", 1)];
-    const after = [sized("new", 1), sized("b", 4096), sized("a", 131_072)];
-    expect(changesBetween(before, after)).toEqual(["new: added", "a: context 32k → 128k", "gone: gone"]);
-    expect(changesBetween(before, before)).toEqual([]);
-    expect(changesBetween([sized("a", 32_000)], [sized("a", 32_768)])).toEqual(["a: context 32000 → 32768"]);
-    expect(windowChanges(before, after)).toEqual(["a: context 32k → 128k"]);
-  });
-
-  test("that pi must hear of are any", () => {
-    expect(isChanged([sized("a", 1)], [sized("a", 1)])).toBe(false);
-    expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);
-    expect(isChanged([], [sized("a", 2)])).toBe(true);
-  });
+test("a user is told of a model without tools, and of no other", () => {
+  const notice = (value: boolean, source: Source) => noToolsNotice(served({ tools: { value, source } }));
+  expect(notice(false, "live")).toMatch(/^X takes no tools: its chat template/);
+  expect(notice(false, "last seen")).toBe(notice(false, "live"));
+  expect(notice(false, "declared")).toMatch(/^X takes no tools, as the server's configuration declares/);
+  expect(notice(true, "live")).toBeUndefined();
+  expect(notice(true, "default")).toBeUndefined();
+  const { aiServer: _, ...foreign } = served();
+  expect(noToolsNotice(foreign)).toBeUndefined();
 });

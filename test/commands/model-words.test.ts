@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../commands/model-words.ts";
 import { NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models.ts";
+import type { Thinking } from "../../server/thinking.ts";
 import { facts } from "./facts.ts";
 
 describe("the table", () => {
@@ -92,6 +93,7 @@ describe("what is known of one model", () => {
       "  Output     1 tokens (default)",
       "  Vision     yes (live)",
       "  Thinking   on/off (live)",
+      "  Tools      yes (live)",
       "  Loading    takes about 1 min 23 s",
       "  Trained    unknown",
       "  Size       unknown",
@@ -110,6 +112,7 @@ describe("what is known of one model", () => {
       context: { value: 32_768, source: "default" },
       vision: { value: false, source: "default" },
       thinking: { value: { kind: "none" }, source: "default" },
+      tools: { value: true, source: "default" },
     });
     expect(details(unread)).toEqual([
       "a",
@@ -118,6 +121,7 @@ describe("what is known of one model", () => {
       "  Output     1 tokens (default)",
       "  Vision     unknown",
       "  Thinking   unknown",
+      "  Tools      unknown",
       "  Trained    unknown",
       "  Size       unknown",
       "  Quantised  unknown",
@@ -155,6 +159,18 @@ describe("what is known of one model", () => {
     const broken = facts({ problem: "no model path", state: "unloaded" });
     expect(statusTable([broken], 80)).toContain("[no model path]");
     expect(details(broken)).toContain("  State      [no model path]");
+  });
+
+  test.each<[Thinking, string]>([
+    [{ kind: "none" }, "no"],
+    [{ kind: "switch", variable: "thinking" }, "on/off"],
+    [{ kind: "effort", levels: ["none", "high"] }, "none/high"],
+    [{ kind: "effort", levels: ["high", "max"], switch: "enable_thinking" }, "off/high/max"],
+    [{ kind: "budget" }, "budget"],
+    [{ kind: "always" }, "always"],
+  ])("says of thinking %j: %s", (value, words) => {
+    const lines = details(facts({ thinking: { value, source: "live" } }));
+    expect(lines).toContain(`  Thinking   ${words} (live)`);
   });
 
   test("says of an alias what it stands for, and of a peer what it is", () => {
