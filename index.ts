@@ -127,8 +127,9 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (current === session) output.tell(current.ctx, text, "warning");
   };
 
-  /** Each change comes here once, whoever has found it. */
+  /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
   const tellWindows = async (current: Session, windows: readonly string[]): Promise<void> => {
+    if (current.ctx.mode !== "tui" && current.ctx.mode !== "rpc") return;
     const more = windows.length - MAX_WINDOWS;
     const lines = [...windows.slice(0, MAX_WINDOWS), ...(more > 0 ? [`and ${more} more`] : [])];
     const output = await import("./ui/output.ts");
