@@ -55,6 +55,7 @@ export class AiServer {
   #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
   #memory: Promise<Memory> | undefined;
   #learning: Promise<void> | undefined;
+  #closing = new AbortController();
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
@@ -135,6 +136,16 @@ export class AiServer {
       previous?.server.then((old) => old.retire()).catch(() => {});
     }
     return this.#server.server;
+  }
+
+  /** The same as long as it is in use: nothing is opened for it. */
+  async openServer(stored?: Variables): Promise<ModelServer | undefined> {
+    return this.#server?.key === keyOf(this.config(stored)) ? this.#server.server : undefined;
+  }
+
+  /** Aborted when the connections of now are closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /**
@@ -327,6 +338,8 @@ export class AiServer {
   async close(): Promise<void> {
     const open = this.#server;
     this.#server = undefined;
+    this.#closing.abort();
+    this.#closing = new AbortController();
     const server = await open?.server.catch(() => undefined);
     await server?.close();
   }

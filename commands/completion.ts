@@ -41,6 +41,7 @@ function flagItem(flag: string, description: string): AutocompleteItem {
 }
 
 const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
+  ["ai-server", { first: "as listed", second: "nothing" }],
   ["ai-server-status", { first: "as listed", second: "ssh" }],
   ["ai-server-refresh", { first: "nothing", second: "config" }],
   ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],

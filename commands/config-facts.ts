@@ -4,11 +4,12 @@ import { type ContextSetting, findContexts, formatOf } from "../host/config-file
 import { shareOf } from "../host/context-setting.ts";
 import type { HostFile } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
+import { maskText } from "../masking/masking.ts";
 import type { LastFacts, Memory } from "../memory/memory.ts";
 import { sentenceOf } from "../server/errors.ts";
 import type { Fact, LearntFacts } from "../server/models.ts";
 import { idOf } from "../server/names.ts";
-import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
 
 /** What the files set, and what in them could not be read. */
 export interface ConfigFacts {
@@ -111,17 +112,21 @@ export async function readConfigFacts(
 ): Promise<{ read: readonly string[]; problems: readonly string[] }> {
   const { aiServer, waiting } = call;
   const server = await serverFor(call);
-  const { config } = server;
-  waiting.say(`Reading the config on ${config.sshHost === "local" ? "this machine" : config.sshHost}`);
-  let files: readonly HostFile[];
+  const { sshHost } = server.config;
+  waiting.say(`Reading the config on ${sshHost === "local" ? "this machine" : sshHost}`);
+  let facts: ConfigFacts;
   try {
-    files = await withMachine(server, (machine) => machine.read(waiting.signal));
+    facts = await withConfigFile(
+      server,
+      async (machine, config) =>
+        configFacts(await machine.read(waiting.signal), (file) => pathOf(file, config)),
+      waiting.signal,
+    );
   } catch (error) {
     waiting.signal.throwIfAborted();
-    return { read: [], problems: [`The config was not read: ${sentenceOf(error)}`] };
+    return { read: [], problems: [`The config was not read: ${maskText(sentenceOf(error), "log")}`] };
   }
-  const facts = configFacts(files, (file) => pathOf(file, config));
-  const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(config), facts, Date.now());
+  const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
   const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
   const more = facts.problems.length - MAX_PROBLEMS;
   return {

@@ -1,6 +1,8 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
 
+import type { Config } from "../config.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
+import type { RemoteMachine } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
@@ -12,6 +14,7 @@ import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
+import { reloadPreset } from "./reload.ts";
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -80,10 +83,10 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
 async function machineLines(call: Call): Promise<string[]> {
   const { waiting } = call;
   const server = await serverFor(call);
-  const { config } = server;
-  const where = config.sshHost === "local" ? "this machine" : `ssh ${config.sshHost}`;
+  const { sshHost } = server.config;
+  const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
-  return withMachine(server, async (machine) => {
+  const work = async (machine: RemoteMachine, config: Config): Promise<string[]> => {
     const lines: string[] = [];
     const unit = await machine.status(waiting.signal).catch(sentence(waiting.signal));
     if (typeof unit === "string") lines.push(`${where}: ${unit}`);
@@ -103,7 +106,9 @@ async function machineLines(call: Call): Promise<string[]> {
     const files = await machine.read(waiting.signal).catch(sentence(waiting.signal));
     if (typeof files === "string") return [...lines, `${config.presetPath}: ${files}`];
     return [...lines, ...files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`)];
-  });
+  };
+  const told = await withMachine(server, work, waiting.signal).catch(sentence(waiting.signal));
+  return typeof told === "string" ? [told] : told;
 }
 
 function sentence(signal: AbortSignal): (error: unknown) => string {
@@ -133,11 +138,13 @@ export async function refresh(call: Call): Promise<void> {
       link: "configuration",
       remedy: "none",
     });
-  const { read, problems } = given.has("--config") ? await readConfigFacts(call) : { read: [], problems: [] };
   waiting.say("Asking the server for its models");
+  const reloaded = await reloadPreset(call);
+  const { read, problems } = given.has("--config") ? await readConfigFacts(call) : { read: [], problems: [] };
   const changes = await refreshModels(call, true);
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
-  const lines = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
-  show(ctx, [...read, ...lines, ...problems].join("\n"), problems.length > 0 ? "warning" : "info");
+  const told = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
+  const lines = [...(reloaded === undefined ? [] : [reloaded]), ...read, ...told, ...problems];
+  show(ctx, lines.join("\n"), problems.length > 0 ? "warning" : "info");
 }
