@@ -5,7 +5,7 @@ import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import type { Http } from "./http.ts";
 import { list, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import type { LoadProgress, LoadWatch } from "./load-progress.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import type { Slot } from "./slots.ts";
@@ -61,8 +61,8 @@ export interface Backend {
   /** What a model tells of itself. Only for one that is ready. @throws {ServerError} */
   live(id: string, limits: Limits): Promise<LiveFacts | undefined>;
 
-  /** The window that a ready model was trained for; undefined where it does not tell. @throws {ServerError} */
-  trainedContext(id: string, limits: Limits): Promise<number | undefined>;
+  /** What a ready model tells of its file; undefined where it does not tell. @throws {ServerError} */
+  fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined>;
 
   /** The slots of a ready model; undefined where it does not tell. @throws {ServerError} */
   slots(id: string, limits: Limits): Promise<Slot[] | undefined>;

@@ -20,6 +20,9 @@ export interface Declared {
   metadata: JsonRecord | undefined;
 }
 
+/** What the file of a model tells, however it is started. */
+export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
+
 export interface ListedModel {
   /** As the server spells it. */
   id: string;

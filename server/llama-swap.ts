@@ -7,8 +7,9 @@ import { ServerError } from "./errors.ts";
 import { type EventHooks, followEvents } from "./events.ts";
 import { answerFault, parseErrorBody } from "./faults.ts";
 import { readText } from "./http.ts";
-import { count, list, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import { list, record } from "./json.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
+import { parseOwnModel } from "./llama-cpp-list.ts";
 import { parseListed, parseRunning } from "./llama-swap-list.ts";
 import { LlamaSwapLoad } from "./llama-swap-load.ts";
 import { ambiguousModel } from "./load-failure.ts";
@@ -48,9 +49,9 @@ export class LlamaSwap implements Backend {
     return props === undefined ? undefined : parseProps(props);
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
     const models = await this.#upstream(id, "v1/models", limits);
-    return count(record(record(list(record(models)?.data)[0])?.meta)?.n_ctx_train);
+    return parseOwnModel(models)[0]?.declared;
   }
 
   async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {

@@ -5,7 +5,7 @@ import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { count, flag, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type FileFacts, type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -62,8 +62,8 @@ class EarlierLmStudio implements Backend {
     return { context, vision: undefined, ...NO_TEMPLATE };
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
-    return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared.trainedContext;
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
+    return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared;
   }
 
   async slots(): Promise<undefined> {}

@@ -5,7 +5,7 @@ import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type FileFacts, type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -93,9 +93,9 @@ class Ollama implements Backend {
     return context === undefined ? undefined : { context, vision: undefined, ...NO_TEMPLATE };
   }
 
-  async trainedContext(id: string): Promise<number | undefined> {
+  async fileFacts(id: string): Promise<FileFacts | undefined> {
     const known = [...this.#details].find(([key]) => key.startsWith(`${id}\n`))?.[1];
-    return known?.declared.trainedContext;
+    return known && { ...NOTHING_DECLARED, ...known.declared };
   }
 
   async slots(): Promise<undefined> {}

@@ -41,7 +41,7 @@ export class OtherServer implements Backend {
 
   async live(): Promise<undefined> {}
 
-  async trainedContext(): Promise<undefined> {}
+  async fileFacts(): Promise<undefined> {}
 
   async slots(): Promise<undefined> {}
 

@@ -7,7 +7,7 @@ import type { EventHooks } from "./events.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { failureOf, isListed, parseRouterModels, parseRouterRunning } from "./llama-cpp-list.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
@@ -53,9 +53,9 @@ export class Router implements Backend {
     return parseProps(await this.#ask("props", id, limits));
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
     const models = parseRouterModels(await this.#models(limits));
-    return models.find((model) => model.id === id)?.declared.trainedContext;
+    return models.find((model) => model.id === id)?.declared;
   }
 
   async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
