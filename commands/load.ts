@@ -23,7 +23,7 @@ export async function load(call: Call): Promise<void> {
   const server = await serverFor(call);
   const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
   const chosen = requiredModel(argument, models, running);
-  requireHere(chosen);
+  requireHere(chosen, server);
   const { id } = chosen;
   await aiServer.exclusively(`/ai-server-load ${id}`, () => carryOutLoad(call, server, id, running));
 }
@@ -125,7 +125,7 @@ export async function unload(call: Call): Promise<void> {
   const server = await serverFor(call);
   const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
   const chosen = chosenModel(argument, models, running);
-  if (chosen !== undefined) requireHere(chosen);
+  if (chosen !== undefined) requireHere(chosen, server);
   const what = chosen === undefined ? "/ai-server-unload" : `/ai-server-unload ${chosen.id}`;
   await aiServer.exclusively(what, () =>
     chosen === undefined ? unloadAll(call, server, running) : unloadOne(call, server, chosen.id, running),

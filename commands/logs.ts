@@ -26,7 +26,7 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   const [models, running] = await Promise.all([modelsNow(call, server), server.runningNow(waiting.signal)]);
   const chosen = chosenModel(argument, models, running ?? []);
   if (chosen === undefined) return;
-  requireHere(chosen);
+  requireHere(chosen, server);
   const { id } = chosen;
   waiting.say(`Reading the log of ${id}`);
   const first = await server.logTail(id, FIRST_LINES, waiting.signal);

@@ -4,6 +4,7 @@ import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
 import type { FileFacts } from "../server/listed-model.ts";
+import { NO_DESCRIPTION } from "../server/model-description.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { LearntFacts, ModelFacts, RunningModel } from "../server/models.ts";
 import { readId, unknownId } from "./arguments.ts";
@@ -52,13 +53,17 @@ export function chosenModel(
   return { id: facts?.runsAs ?? read.id, facts };
 }
 
-/** @throws {ServerError} for a model that this server does not run itself */
-export function requireHere({ facts }: Chosen): void {
+/**
+ * @param server whose list says where such a model runs
+ * @throws {ServerError} for a model that this server does not run itself
+ */
+export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServer, "descriptions">): void {
   if (facts === undefined || facts.runsAs !== undefined) return;
+  const { peer, targets } = descriptions.get(facts.id) ?? NO_DESCRIPTION;
   const what =
     facts.kind === "peer"
-      ? "runs on another server, to which llama-swap hands its requests"
-      : "chooses among other models for each request";
+      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap hands its requests`
+      : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
   throw new ServerError(`${facts.id} ${what}: it is neither loaded, unloaded nor logged here.`, {
     link: "model",
     remedy: "none",

@@ -3,6 +3,7 @@ import { quote } from "shlex";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
 import { type ListedModel, listedModel } from "./listed-model.ts";
 import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
 
@@ -37,9 +38,8 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
       quantization: nameOf(meta?.ftype),
     },
     description: {
-      text: undefined,
+      ...NO_DESCRIPTION,
       aliases: aliases.filter((alias) => alias !== id).slice(0, MOST_ALIASES),
-      peer: undefined,
     },
   });
 }

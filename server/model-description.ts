@@ -10,12 +10,20 @@ export interface ModelDescription {
   readonly aliases: readonly string[];
   /** The other server that it runs on, by the name that llama-swap has for it. */
   readonly peer: string | undefined;
+  /** The models among which it chooses for each request. */
+  readonly targets: readonly string[];
 }
 
-export const NO_DESCRIPTION: ModelDescription = { text: undefined, aliases: [], peer: undefined };
+export const NO_DESCRIPTION: ModelDescription = {
+  text: undefined,
+  aliases: [],
+  peer: undefined,
+  targets: [],
+};
 
 const MAX_LENGTH = 1000;
 const MAX_ALIASES = 50;
+const MAX_TARGETS = 20;
 
 /**
  * Reads what is said of each model, by its id.
@@ -25,7 +33,7 @@ const MAX_ALIASES = 50;
 export function descriptionsOf(listed: readonly unknown[]): Map<string, ModelDescription> {
   const found = new Map<
     string,
-    { text: string | undefined; aliases: Set<string>; peer: string | undefined }
+    Pick<ModelDescription, "text" | "peer" | "targets"> & { aliases: Set<string> }
   >();
   const entries = listed.flatMap((value) => {
     const entry = record(value);
@@ -39,6 +47,7 @@ export function descriptionsOf(listed: readonly unknown[]): Map<string, ModelDes
       text: text(cleanText(text(entry?.description) ?? "", MAX_LENGTH)),
       aliases: new Set(aliases.flatMap((alias) => idOf(alias) ?? [])),
       peer: metadata?.type === "peer" ? nameOf(metadata.peerID) : undefined,
+      targets: metadata?.type === "selector" ? targetsIn(metadata.targets) : [],
     });
   }
   for (const { id, metadata } of entries) {
@@ -50,4 +59,10 @@ export function descriptionsOf(listed: readonly unknown[]): Map<string, ModelDes
       { ...rest, aliases: [...aliases].slice(0, MAX_ALIASES) },
     ]),
   );
+}
+
+function targetsIn(value: unknown): string[] {
+  return texts(value)
+    .flatMap((target) => idOf(target) ?? [])
+    .slice(0, MAX_TARGETS);
 }

@@ -137,7 +137,9 @@ describe("what is known of one model", () => {
       quantization: { value: "Q4_K_M", source: "command line" },
       runsAs: undefined,
     });
-    const lines = details(known, { description: { text: "For code.", aliases: ["b", "c"], peer: "other" } });
+    const lines = details(known, {
+      description: { text: "For code.", aliases: ["b", "c"], peer: "other", targets: [] },
+    });
     expect(lines.slice(1, 3)).toEqual(["  About      For code.", "  Aliases    b, c"]);
     expect(lines.slice(-5)).toEqual([
       "  Trained    for 262144 tokens (live)",

@@ -8,6 +8,7 @@ import {
   requireHere,
   trainedContext,
 } from "../../commands/models.ts";
+import { NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { RunningModel } from "../../server/models.ts";
 import { callOf } from "./calls.ts";
 import { facts } from "./facts.ts";
@@ -59,22 +60,26 @@ describe("the model that an argument names", () => {
     );
   });
 
+  const LISTED = {
+    descriptions: new Map([
+      ["far", { ...NO_DESCRIPTION, peer: "gpu2" }],
+      ["any", { ...NO_DESCRIPTION, targets: ["a", "b"] }],
+    ]),
+  };
+
   test.each([
     [
       "far",
-      "far runs on another server, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+      "far runs on the peer gpu2, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
     ],
-    [
-      "any",
-      "any chooses among other models for each request: it is neither loaded, unloaded nor logged here.",
-    ],
+    ["any", "any chooses among a, b for each request: it is neither loaded, unloaded nor logged here."],
   ])("may not run here: %s", (id, sentence) => {
     const chosen = requiredModel(id, MODELS, RUNNING);
-    expect(() => requireHere(chosen)).toThrow(sentence);
+    expect(() => requireHere(chosen, LISTED)).toThrow(sentence);
   });
 
   test.each(["my model", "short", "unlisted"])("may run here: %s", (id) => {
-    expect(() => requireHere(requiredModel(id, MODELS, RUNNING))).not.toThrow();
+    expect(() => requireHere(requiredModel(id, MODELS, RUNNING), LISTED)).not.toThrow();
   });
 });
 

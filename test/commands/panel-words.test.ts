@@ -13,7 +13,7 @@ const model = (id: string, more: Partial<PanelModel> = {}): PanelModel => ({
   facts: facts({ id, runsAs: id, state: more.state ?? "unloaded", ttlSeconds: undefined }),
   running: undefined,
   state: "unloaded",
-  description: { text: undefined, aliases: [], peer: undefined },
+  description: { text: undefined, aliases: [], peer: undefined, targets: [] },
   loading: undefined,
   expectedLoadMs: undefined,
   isInUse: false,
@@ -165,7 +165,7 @@ describe("the details", () => {
   test("have what the owner says, and no secret of the command line", () => {
     const one = model("a", {
       running: running(60, "llama-server --api-key hunter2 -c 8192"),
-      description: { text: "For all", aliases: ["b", "c"], peer: undefined },
+      description: { text: "For all", aliases: ["b", "c"], peer: undefined, targets: [] },
       rates: { prompt: 310.4, generation: 3.25 },
       expectedLoadMs: 2500,
     });
@@ -179,7 +179,7 @@ describe("the details", () => {
   });
 
   test("of a peer name its server, those of what is not listed its state", () => {
-    const description = { text: undefined, aliases: [], peer: "other" };
+    const description = { text: undefined, aliases: [], peer: "other", targets: [] };
     const peer = model("p", { runsAs: undefined, description });
     expect(new Map(content({ models: [peer] }, {}, "p").details).get("Runs on")).toBe("other");
     const hidden = model("h", { facts: undefined, state: "ready" });

@@ -18,8 +18,9 @@ test("a model's own words, its other ids, and where it runs", () => {
     text: "Fast\nand small",
     aliases: ["b", "c", "d"],
     peer: undefined,
+    targets: [],
   });
-  expect(found.get("p/x")).toEqual({ text: undefined, aliases: [], peer: "the other" });
+  expect(found.get("p/x")).toEqual({ text: undefined, aliases: [], peer: "the other", targets: [] });
 });
 
 test.each([
@@ -28,7 +29,15 @@ test.each([
   ["metadata of the owner's before v241", [{ id: "a", meta: { llamaswap: { aliases: ["b"] } } }]],
 ])("%s has no description", (_, entries) => {
   const found = descriptionsOf(entries);
-  expect(found.get("a")).toEqual({ text: undefined, aliases: [], peer: undefined });
+  expect(found.get("a")).toEqual({ text: undefined, aliases: [], peer: undefined, targets: [] });
+});
+
+test("a selector tells among which it chooses", () => {
+  const targets = ["a", "", 5, "b"];
+  expect(descriptionsOf([{ id: "s", meta: told("selector", { targets }) }]).get("s")?.targets).toEqual([
+    "a",
+    "b",
+  ]);
 });
 
 test("what has no id has none", () => {
@@ -42,5 +51,10 @@ test("are known after the models were read", async () => {
   const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
   expect(swap.descriptions.size).toBe(0);
   await swap.discover(new Map());
-  expect(swap.descriptions.get("a")).toEqual({ text: "For all", aliases: ["b"], peer: undefined });
+  expect(swap.descriptions.get("a")).toEqual({
+    text: "For all",
+    aliases: ["b"],
+    peer: undefined,
+    targets: [],
+  });
 });
