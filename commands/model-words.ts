@@ -117,12 +117,13 @@ export function descriptionRows({
   return rows.filter(([, words]) => words !== "");
 }
 
-/** Where a model runs: on a peer, or at this address. */
+/** Where a model runs: on a peer, or at this address; of a selector, as which it may. */
 export function placeRow(
-  { peer }: Pick<ModelDescription, "peer">,
+  { peer, targets }: Pick<ModelDescription, "peer" | "targets">,
   runsAs: string | undefined,
   address: string,
 ): [string, string][] {
+  if (targets.length > 0) return [["Chooses", `among ${targets.join(", ")}`]];
   const place = peer ?? (runsAs === undefined ? undefined : address);
   return place === undefined ? [] : [["Runs on", place]];
 }

@@ -1,7 +1,7 @@
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../commands/model-words.ts";
-import { NO_DESCRIPTION } from "../../server/model-description.ts";
+import { NO_DESCRIPTION, NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models.ts";
 import type { Thinking } from "../../server/thinking.ts";
 import { facts } from "./facts.ts";
@@ -155,6 +155,12 @@ describe("what is known of one model", () => {
       [10 ** 16, "10000 TB"],
     ] as const)
       expect(details(facts({ sizeBytes: { value: bytes, source: "live" } })).join()).toContain(words);
+  });
+
+  test("of a selector are among which it chooses", () => {
+    const description = { ...NO_DESCRIPTION, targets: ["a", "b"] };
+    const selector = facts({ kind: "selector", runsAs: undefined });
+    expect(details(selector, { description })).toContain("  Chooses    among a, b");
   });
 
   test("names the problem of one that cannot be used in the place of its state", () => {
