@@ -1,7 +1,7 @@
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../commands/model-words.ts";
-import { NO_DESCRIPTION, NO_DESCRIPTION } from "../../server/model-description.ts";
+import { NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models.ts";
 import type { Thinking } from "../../server/thinking.ts";
 import { facts } from "./facts.ts";
