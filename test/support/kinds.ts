@@ -11,6 +11,8 @@ export interface KindStandIn extends KindSim {
   asked(): string[];
   /** How often any model was loaded. */
   loads(): number;
+  /** Ends the server; certificates and preset stay until `close`. */
+  stop(): Promise<void>;
 }
 
 /**
@@ -25,8 +27,13 @@ export async function startKind(
   const dir = await mkdtemp(join(tmpdir(), "kind-test-"));
   await writeCertificates(join(dir, "certs"));
   const sim = await startKindSim(kind, { ...options, dir });
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopping ??= sim.close();
+    return stopping;
+  };
   const close = async (): Promise<void> => {
-    await sim.close();
+    await stop();
     await rm(dir, { recursive: true, force: true });
   };
   return {
@@ -43,6 +50,7 @@ export async function startKind(
     sleep: (id) => sim.sleep(id),
     asked: () => sim.requests.map(({ method, path }) => `${method} ${path}`),
     loads: () => Object.values(sim.starts).reduce((sum, count) => sum + count, 0),
+    stop,
     close,
   };
 }
