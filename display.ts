@@ -7,7 +7,6 @@ import { runsAs } from "./catalog.ts";
 import { PROVIDER_ID, readIndicator, type Variables } from "./config.ts";
 import { expectedLoadMs } from "./load-times.ts";
 import { sentenceOf } from "./server/errors.ts";
-import { runningNow } from "./server/running-now.ts";
 import { duration } from "./ui/duration.ts";
 import { Footer } from "./ui/footer.ts";
 import { Indicator, type IndicatorSettings } from "./ui/indicator.ts";
@@ -110,7 +109,7 @@ export class Display {
   }
 
   async #running() {
-    return runningNow(await this.#parts.aiServer.server(), AbortSignal.timeout(LOOK_MS));
+    return (await this.#parts.aiServer.server()).runningNow(AbortSignal.timeout(LOOK_MS));
   }
 }
 

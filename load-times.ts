@@ -2,7 +2,6 @@
 import type { AiServer } from "./ai-server.ts";
 import { baseUrlOf } from "./catalog.ts";
 import type { ModelServer } from "./server/model-server.ts";
-import { runningNow } from "./server/running-now.ts";
 
 /** For a look that nobody waits for. */
 const LOOK_MS = 5000;
@@ -26,7 +25,7 @@ export async function rememberLoad(
 ): Promise<void> {
   const [memory, running] = await Promise.all([
     aiServer.memory(),
-    runningNow(server, AbortSignal.timeout(LOOK_MS)),
+    server.runningNow(AbortSignal.timeout(LOOK_MS)),
   ]);
   const commandLine = running?.find((model) => model.id === id)?.commandLine;
   await memory.rememberLoad(baseUrlOf(server.config), id, { commandLine, loadMs });

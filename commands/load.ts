@@ -5,7 +5,6 @@ import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { runningNow } from "../server/running-now.ts";
 import { unloadModel } from "../server/unload.ts";
 import { spent } from "../ui/duration.ts";
 import { show } from "../ui/output.ts";
@@ -193,7 +192,7 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
 
 /** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
-  const running = await runningNow(server, signal);
+  const running = await server.runningNow(signal);
   if (running !== undefined) return running;
   throw new ServerError(
     `The server has no ${server.config.runningPath}: it is a single llama-server, which always has its one model loaded, or AI_SERVER_RUNNING_PATH is wrong.`,

@@ -5,7 +5,6 @@ import { maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
 import { followLog } from "../server/log-stream.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import { runningNow } from "../server/running-now.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor, withMachine } from "./call.ts";
 import { chosenModel, modelsNow, requireHere } from "./models.ts";
@@ -23,7 +22,7 @@ export async function logs(call: Call): Promise<void> {
 
 async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   const { ctx, waiting, ended, argument } = call;
-  const [models, running] = await Promise.all([modelsNow(call, server), runningNow(server, waiting.signal)]);
+  const [models, running] = await Promise.all([modelsNow(call, server), server.runningNow(waiting.signal)]);
   const chosen = chosenModel(argument, models, running ?? []);
   if (chosen === undefined) return;
   requireHere(chosen);

@@ -1,5 +1,4 @@
 /** `/ai-server-restart`. */
-import { runningNow } from "../server/running-now.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
 import { changeOn } from "./change.ts";
@@ -14,7 +13,7 @@ export async function restart(call: Call): Promise<void> {
   const { serviceUnit, restartCommand } = server.config;
   await aiServer.exclusively("/ai-server-restart", () =>
     withMachine(server, async (machine) => {
-      const running = await runningNow(server, waiting.signal).catch(() => undefined);
+      const running = await server.runningNow(waiting.signal).catch(() => undefined);
       waiting.signal.throwIfAborted();
       const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
       const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);

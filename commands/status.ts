@@ -4,8 +4,7 @@ import { rememberedFacts } from "../catalog.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
-import { runningNow } from "../server/running-now.ts";
-import { type ServerVersion, serverVersion } from "../server/version.ts";
+import type { ServerVersion } from "../server/version.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
@@ -23,8 +22,8 @@ const WAY: readonly Link[] = [
   "model",
 ];
 
-export function versionWords({ kind, version }: ServerVersion): string {
-  return version === undefined ? kind : `${kind} ${version}`;
+export function versionWords({ name, version }: ServerVersion): string {
+  return version === undefined ? name : `${name} ${version}`;
 }
 
 /** Which link of the way to the model fails, and the sentence with what to do. */
@@ -58,8 +57,8 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const address = server.config.origin + server.config.basePath;
   const [models, running, version] = await Promise.all([
     server.discover(rememberedFacts(aiServer.models), { signal }),
-    runningNow(server, signal),
-    serverVersion(server, signal),
+    server.runningNow(signal),
+    server.version(signal),
   ]);
   const head = `${address} · ${versionWords(version)}`;
   const chosen = chosenModel(text, models, running ?? []);

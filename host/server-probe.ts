@@ -2,7 +2,6 @@ import { ServerError } from "../server/errors.ts";
 import { type LoadProgress, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { runningNow } from "../server/running-now.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
 
 const LOG_LINES = 20;
@@ -25,7 +24,7 @@ export class HttpProbe implements ServerProbe {
 
   async answers(signal: AbortSignal): Promise<boolean> {
     try {
-      await runningNow(this.#server, signal);
+      await this.#server.runningNow(signal);
       return true;
     } catch (error) {
       if (error instanceof ServerError) return false;
@@ -34,7 +33,7 @@ export class HttpProbe implements ServerProbe {
   }
 
   async running(signal: AbortSignal): Promise<RunningModel[]> {
-    return (await runningNow(this.#server, signal)) ?? [];
+    return (await this.#server.runningNow(signal)) ?? [];
   }
 
   async load(id: string, signal: AbortSignal): Promise<void> {

@@ -1,9 +1,10 @@
 /** llama-swap's `/api/events`: what it tells of its models and requests as it happens. */
+import type { Access } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { EventReader, type EventTargets } from "./event-reader.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { ModelServer } from "./model-server.ts";
+import type { LoadStage } from "./load-progress.ts";
 
 const EVENTS_PATH = "/api/events";
 
@@ -18,6 +19,8 @@ const LASTING_MS = 10_000;
 
 /** What a follower hears, apart from the events; a hook that throws is not heard of. */
 export interface EventHooks extends EventTargets {
+  /** How far the load of a model has come; only llama.cpp's router tells it. */
+  onStage?: ((id: string, stage: LoadStage) => void) | undefined;
   /** The connection ended, as with every reload, or was not made: what was told may no longer hold. */
   onLost?: (() => void) | undefined;
   /** There is no such route: an old llama-swap, or another server. Called once; nothing follows. */
@@ -29,7 +32,7 @@ export interface EventHooks extends EventTargets {
  * or a failure. Never throws.
  */
 export async function followEvents(
-  server: ModelServer,
+  server: Access,
   hooks: EventHooks,
   signal: AbortSignal,
   clock: Clock = REAL_CLOCK,
@@ -65,7 +68,7 @@ export async function followEvents(
  * @throws {ServerError} for a fault of the way or an answer that is none; the signal's reason
  */
 export async function readEvents(
-  server: ModelServer,
+  server: Access,
   targets: EventTargets,
   signal: AbortSignal,
   now: () => number = REAL_CLOCK.now,
@@ -94,7 +97,7 @@ export async function readEvents(
   }
 }
 
-function quiet<A extends unknown[]>(hook: ((...args: A) => void) | undefined): typeof hook {
+export function quiet<A extends unknown[]>(hook: ((...args: A) => void) | undefined): typeof hook {
   return (
     hook &&
     ((...args) => {

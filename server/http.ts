@@ -182,12 +182,14 @@ export class Http {
    */
   async json(
     path: string,
-    options: { signal?: AbortSignal | undefined; timeoutMs: number },
+    options: { signal?: AbortSignal | undefined; timeoutMs: number; body?: string },
   ): Promise<unknown> {
     const limit = AbortSignal.timeout(options.timeoutMs);
     const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
     try {
-      const response = await this.request({ method: "GET", path, signal });
+      const { body } = options;
+      const asked = body === undefined ? ({ method: "GET" } as const) : ({ method: "POST", body } as const);
+      const response = await this.request({ ...asked, path, signal });
       const text = await readText(response.body, MAX_JSON_BYTES);
       if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
       try {

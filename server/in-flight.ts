@@ -1,12 +1,8 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
-import { routeFor } from "../config.ts";
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
-import { flag, record } from "./json.ts";
-import { mistakenFor } from "./meant-model.ts";
 import type { ModelServer } from "./model-server.ts";
-import { runningNow } from "./running-now.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;
@@ -60,7 +56,8 @@ async function toldRequests(server: ModelServer, signal: AbortSignal): Promise<R
     told ??= requests;
     heard.abort();
   };
-  await readEvents(server, { onRequests }, stop).catch(() => undefined);
+  const backend = await server.backend(stop).catch(() => undefined);
+  if (backend?.kind === "llama-swap") await readEvents(server, { onRequests }, stop).catch(() => undefined);
   return told;
 }
 
@@ -80,41 +77,21 @@ function byModel(listed: readonly RequestInFlight[]): ModelRequests[] {
 }
 
 async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
-  const running = await runningNow(server, signal);
-  if (running === undefined) {
-    const total = await busySlots(server, "/slots", signal);
-    return total === undefined ? UNKNOWN : { source: "slots", total, models: [] };
-  }
+  const backend = await server.backend(signal);
+  const limits = { signal, timeoutMs: LIMIT_MS };
+  const running = await backend.running(limits);
   // While models come and go, a question to one of them could bring it back.
-  if (running.some(({ state }) => state !== "ready")) return UNKNOWN;
+  if (running === undefined || running.some(({ state }) => state !== "ready")) return UNKNOWN;
   const counts = await Promise.all(
-    running.map(async ({ id }) => ({ model: id, total: await slotsOf(server, id, signal) })),
+    running.map(async ({ id, isAsleep }) => ({
+      model: id,
+      // What sleeps works on nothing, and would be woken by the question.
+      total: isAsleep ? 0 : await backend.busySlots(id, limits).catch(() => undefined),
+    })),
   );
   const models = counts.flatMap(({ model, total = 0 }) =>
     total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
   );
   if (models.length === 0 && counts.some(({ total }) => total === undefined)) return UNKNOWN;
   return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models };
-}
-
-/** Only for a model that is ready: any other would be loaded by it. */
-async function slotsOf(server: ModelServer, id: string, signal: AbortSignal): Promise<number | undefined> {
-  try {
-    if ((await mistakenFor(server, id, signal)) !== undefined) return undefined;
-  } catch {
-    return undefined;
-  }
-  return busySlots(server, routeFor("/upstream/<id>/slots", id), signal);
-}
-
-/** How many slots work; undefined where the server does not tell (`--no-slots`, or not a llama-server). */
-async function busySlots(
-  server: ModelServer,
-  path: string,
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  const answer = await server.http.json(path, { signal, timeoutMs: LIMIT_MS }).catch(() => undefined);
-  if (!Array.isArray(answer) || answer.length === 0) return undefined;
-  const states = answer.map((slot) => flag(record(slot)?.is_processing));
-  return states.includes(undefined) ? undefined : states.filter(Boolean).length;
 }

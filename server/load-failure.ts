@@ -1,7 +1,7 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
+import type { Backend } from "./backend.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import type { LoadProgress } from "./load-progress.ts";
-import type { ModelServer } from "./model-server.ts";
 
 const LOG_LINES = 6;
 const LOG_LINE_CHARACTERS = 300;
@@ -15,14 +15,14 @@ const LOG_LINE_CHARACTERS = 300;
  * @param reason llama-swap's own words, where there are any
  */
 export async function processFault(
-  server: Pick<ModelServer, "logTail">,
+  server: Pick<Backend, "logTail">,
   model: { id: string; name: string },
   what: string,
   reason: string | undefined,
   signal: AbortSignal,
 ): Promise<ServerError> {
   const [log, { maskLines, maskText }] = await Promise.all([
-    server.logTail(model.id, LOG_LINES, signal),
+    server.logTail?.(model.id, LOG_LINES, signal) ?? [],
     // Only failures need it, and it reads YAML.
     import("../masking/masking.ts"),
   ]);

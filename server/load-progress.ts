@@ -12,9 +12,17 @@ export type LoadProgress =
   | { kind: "stopping"; model: string }
   /** The model has as many requests as it may have; asked again in a moment. */
   | { kind: "busy" }
-  /** `elapsedMs`: of the load alone, as far as it was seen. */
-  | { kind: "loading"; elapsedMs: number }
+  /** `elapsedMs`: of the load alone, as far as it was seen. `stage`: where the server tells it. */
+  | { kind: "loading"; elapsedMs: number; stage?: LoadStage | undefined }
   | { kind: "ready" };
+
+/** What of a model is being loaded: llama.cpp's router tells it. */
+export interface LoadStage {
+  /** In the server's words: `text_model`, `mmproj`. */
+  name: string;
+  /** Of this stage, from 0 to 1. */
+  share: number;
+}
 
 type States = ReadonlyMap<string, ModelState>;
 
@@ -26,6 +34,7 @@ export class LoadWatch {
   #events: States | undefined;
   #requests: RequestsInFlight | undefined;
   #begun: number | undefined;
+  #stage: LoadStage | undefined;
   /** Whether somebody else had begun the load before us, so that its length is not known. */
   #isOthers: boolean;
   /** Whether it was ready from the beginning: it does not load then. */
@@ -58,13 +67,19 @@ export class LoadWatch {
     this.#requests = requests;
   }
 
+  sawStage(id: string, stage: LoadStage): void {
+    if (id === this.#id) this.#stage = stage;
+  }
+
   lostEvents(): void {
     this.#events = undefined;
+    this.#stage = undefined;
     this.#requests = undefined;
   }
 
   /** The load was broken off and begins anew. */
   restarted(): void {
+    this.#stage = undefined;
     this.#begun = undefined;
     this.#isOthers = false;
   }
@@ -79,7 +94,11 @@ export class LoadWatch {
     const states = this.#events ?? this.#running;
     const own = states?.get(this.#id);
     if (states === undefined || (own === "ready" && this.#wasReady)) return undefined;
-    const loading: LoadProgress = { kind: "loading", elapsedMs: now - (this.#begun ?? now) };
+    const loading: LoadProgress = {
+      kind: "loading",
+      elapsedMs: now - (this.#begun ?? now),
+      ...(this.#stage === undefined ? {} : { stage: this.#stage }),
+    };
     // Without a health check of llama-swap's own (`checkEndpoint: none`) a model is ready before it has loaded.
     if (own === "starting" || own === "ready") return loading;
     if (own === "stopping") return { kind: "stopping", model: this.#id };

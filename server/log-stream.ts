@@ -1,10 +1,11 @@
 /** A model's log as llama-swap streams it while it is written. */
+
 import { StringDecoder } from "node:string_decoder";
+import type { Access } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
-import type { ModelServer } from "./model-server.ts";
 
 const LINE_LENGTH = 2000;
 const ERROR_BYTES = 16 * 1024;
@@ -20,7 +21,7 @@ const PAUSE_MS = 2000;
  * @throws {ServerError} where the server has no such log; never for the signal
  */
 export async function followLog(
-  server: ModelServer,
+  server: Access,
   id: string,
   onLines: (lines: string[]) => void,
   signal: AbortSignal,
@@ -37,7 +38,7 @@ export async function followLog(
 }
 
 async function followOnce(
-  server: ModelServer,
+  server: Access,
   path: string,
   onLines: (lines: string[]) => void,
   signal: AbortSignal,

@@ -1,7 +1,7 @@
 /** Which model llama-swap takes `/upstream/<id>/…` for. */
+import type { Access } from "./backend.ts";
 import { list, record, text } from "./json.ts";
-import type { ModelServer } from "./model-server.ts";
-import { releaseOf, serverVersion } from "./version.ts";
+import { releaseOf, swapVersion } from "./version.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
@@ -28,17 +28,17 @@ export function mistakenIn(models: readonly unknown[], id: string): string | und
  * @throws {ServerError} where the list of models cannot be had; the signal's reason
  */
 export async function mistakenFor(
-  server: ModelServer,
+  access: Access,
   id: string,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   if (!id.includes("/")) return undefined;
   const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
   const shorter = mistakenIn(
-    list(record(await server.http.json(server.config.modelsPath, limits))?.data),
+    list(record(await access.http.json(access.config.modelsPath, limits))?.data),
     id,
   );
   if (shorter === undefined) return undefined;
-  const release = releaseOf((await serverVersion(server, signal)).version);
+  const release = releaseOf(await swapVersion(access, signal));
   return release !== undefined && release >= LONGEST_MATCH ? undefined : shorter;
 }

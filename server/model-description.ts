@@ -12,6 +12,8 @@ export interface ModelDescription {
   readonly peer: string | undefined;
 }
 
+export const NO_DESCRIPTION: ModelDescription = { text: undefined, aliases: [], peer: undefined };
+
 const MAX_LENGTH = 1000;
 const MAX_ALIASES = 50;
 

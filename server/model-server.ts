@@ -1,39 +1,45 @@
 import type { Config } from "../config.ts";
-import { routeFor } from "../config.ts";
-import { cleanText, ServerError } from "./errors.ts";
+import { type Backend, type BackendKind, type Limits, recognise } from "./backend.ts";
+import { type Clock, REAL_CLOCK } from "./clock.ts";
+import { ServerError } from "./errors.ts";
+import type { EventHooks } from "./events.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
-import { count, flag, list, record } from "./json.ts";
-import { mistakenFor, mistakenIn } from "./meant-model.ts";
-import { descriptionsOf, type ModelDescription } from "./model-description.ts";
+import { record } from "./json.ts";
+import type { ListedModel } from "./listed-model.ts";
+import { LlamaServer } from "./llama-server.ts";
+import { LlamaSwap } from "./llama-swap.ts";
+import { parseRunning } from "./llama-swap-list.ts";
+import type { ModelDescription } from "./model-description.ts";
 import {
   type LiveFacts,
   type ModelFacts,
   modelsOf,
-  parseProps,
-  parseRunning,
   type RememberedFacts,
   type RunningModel,
 } from "./models.ts";
+import { otherServer } from "./other-server.ts";
+import { Router } from "./router.ts";
+import type { ServerVersion } from "./version.ts";
 
-/** Milliseconds for an answer that llama-swap gives without asking a model. */
+/** Milliseconds for an answer that a server gives without asking a model. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** `/running` is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
+/** What runs is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
 const RUNNING_INTERVAL_MS = 1000;
 
-const LOG_IDLE_MS = 300;
-const LOG_LIMIT_MS = 2000;
-const LOG_BYTES = 128 * 1024;
-const LOG_LINE_LENGTH = 400;
+/** Before a server that could not be recognised is asked again by those who follow it. */
+const FOLLOW_PAUSE_MS = 5000;
 
-/** One llama-swap (or a single llama-server) behind one address. Reading never loads a model. */
+/** The server behind the address, whatever kind it is. Reading never loads a model. */
 export class ModelServer {
   readonly config: Config;
   readonly http: Http;
   readonly #now: () => number;
+  #backend: Backend | undefined;
+  #recognising: Promise<Backend> | undefined;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
   /** The list of models as last read. */
-  #listed: readonly unknown[] | undefined;
+  #listed: readonly ListedModel[] = [];
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
@@ -44,29 +50,82 @@ export class ModelServer {
   }
 
   /**
+   * The kind of server, asked once and again with each discovery.
+   *
+   * @throws {ServerError} where the server cannot be reached; the signal's reason
+   */
+  async backend(signal?: AbortSignal): Promise<Backend> {
+    if (this.#backend !== undefined) return this.#backend;
+    // Shared by several turns: one caller's signal must not end it for the others.
+    const limits = { timeoutMs: ANSWER_TIMEOUT_MS };
+    this.#recognising ??= this.#recognise(limits, () => this.#readList(limits)).finally(() => {
+      this.#recognising = undefined;
+    });
+    this.#recognising.catch(() => undefined);
+    return abortable(this.#recognising, signal);
+  }
+
+  async #recognise(limits: Limits, models: () => Promise<unknown>): Promise<Backend> {
+    const at = this.#now();
+    const { kind, running } = await recognise(this, limits, models);
+    const backend = this.#backend?.kind === kind ? this.#backend : await this.#made(kind, limits, models);
+    this.#backend = backend;
+    if (running !== undefined) this.#running = { at, answer: Promise.resolve(parseRunning(running)) };
+    return backend;
+  }
+
+  async #made(kind: BackendKind, limits: Limits, models: () => Promise<unknown>): Promise<Backend> {
+    switch (kind) {
+      case "llama-swap":
+        return new LlamaSwap(this);
+      case "router":
+        return new Router(this);
+      case "llama-server":
+        return new LlamaServer(this);
+      case "other":
+        return otherServer(this, await models(), limits);
+    }
+  }
+
+  /**
    * What runs at this moment; all callers within a second share one request.
    *
-   * @returns undefined where the server has no such route (a plain llama-server)
+   * @returns undefined where the server does not tell
    * @throws {ServerError}
    */
   async running(signal?: AbortSignal, timeoutMs = ANSWER_TIMEOUT_MS): Promise<RunningModel[] | undefined> {
+    const backend = await this.backend(signal);
     const now = this.#now();
     if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
       // Shared by several turns: one caller's signal must not end it for the others.
-      const answer = this.#askRunning(timeoutMs);
+      const answer = backend.running({ timeoutMs });
       this.#running = { at: now, answer };
       answer.catch(() => undefined);
     }
     return abortable(this.#running.answer, signal);
   }
 
-  async #askRunning(timeoutMs: number): Promise<RunningModel[] | undefined> {
-    try {
-      return parseRunning(await this.http.json(this.config.runningPath, { timeoutMs }));
-    } catch (error) {
-      if (error instanceof ServerError && error.status === 404) return undefined;
-      throw error;
-    }
+  /**
+   * What runs, asked now and for this caller alone.
+   *
+   * @returns undefined where the server does not tell
+   * @throws {ServerError}; the signal's reason
+   */
+  async runningNow(signal?: AbortSignal): Promise<RunningModel[] | undefined> {
+    const isNew = this.#backend === undefined;
+    const backend = await this.backend(signal);
+    // What has just told llama-swap from others is its answer to this very question.
+    if (isNew && this.#running !== undefined) return abortable(this.#running.answer, signal);
+    return backend.running({ signal, timeoutMs: ANSWER_TIMEOUT_MS });
+  }
+
+  async #readList(limits: Limits): Promise<unknown> {
+    const models = await this.http.json(this.config.modelsPath, limits);
+    if (Array.isArray(record(models)?.data)) return models;
+    throw new ServerError(
+      `The server's answer to ${this.config.modelsPath} is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.`,
+      { link: "llama-swap", remedy: "none" },
+    );
   }
 
   /**
@@ -74,7 +133,7 @@ export class ModelServer {
    * are ready.
    *
    * @param timeoutMs for all of it; a model that is slow to tell loses its live facts
-   * @throws {ServerError} where list or `/running` cannot be had; a model's own failure loses only its live facts
+   * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
    */
   async discover(
     lastSeen: ReadonlyMap<string, RememberedFacts>,
@@ -82,64 +141,43 @@ export class ModelServer {
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
     const end = this.#now() + timeoutMs;
+    const limits = (): Limits => ({ signal, timeoutMs: Math.max(1, end - this.#now()) });
     this.#running = undefined;
-    const [models, running] = await Promise.all([
-      this.http.json(this.config.modelsPath, { signal, timeoutMs }),
-      this.running(signal, timeoutMs),
-    ]);
-    if (!Array.isArray(record(models)?.data)) {
-      throw new ServerError(
-        `The server's answer to ${this.config.modelsPath} is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.`,
-        { link: "llama-swap", remedy: "none" },
-      );
-    }
-    const ready = running?.filter((model) => model.state === "ready") ?? [];
-    this.#listed = list(record(models)?.data);
-    const limits = { signal, timeoutMs: Math.max(1, end - this.#now()) };
-    const live = await Promise.all(
-      ready.map(
-        async ({ id }): Promise<[string, LiveFacts]> => [
-          id,
-          // A model that cannot tell loses only its live facts.
-          parseProps(await this.#upstream(id, "props", limits).catch(() => undefined)),
-        ],
-      ),
-    );
+    const list = this.#readList(limits());
+    const [models, backend] = await Promise.all([list, this.#recognise(limits(), () => list)]);
+    // Only llama-swap tells it apart from the list.
+    const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
+    const running = await (known?.answer ?? backend.running(limits(), models));
+    const listed = await backend.listed(models, limits());
+    this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
+    this.#listed = listed;
+    const live = await liveFacts(backend, running ?? [], limits());
     signal?.throwIfAborted();
-    return modelsOf({ models, running, live: new Map(live) }, lastSeen);
+    return modelsOf({ listed, running, live }, lastSeen);
   }
 
   /** What the list, as last read, says of each model beside its facts. */
   get descriptions(): ReadonlyMap<string, ModelDescription> {
-    return descriptionsOf(this.#listed ?? []);
-  }
-
-  /** Only for ids that `/running` shows as ready: any other would be loaded by it. */
-  async #upstream(
-    id: string,
-    route: "props" | "slots" | "v1/models",
-    limits: { signal?: AbortSignal | undefined; timeoutMs: number },
-  ): Promise<unknown> {
-    const other = this.#listed ? mistakenIn(this.#listed, id) : await mistakenFor(this, id, limits.signal);
-    return other === undefined ? this.http.json(routeFor(`/upstream/<id>/${route}`, id), limits) : undefined;
+    return new Map(this.#listed.map(({ id, description }) => [id, description]));
   }
 
   /**
    * Whether a ready model works on a request, told by its slots. Unknown counts as no.
    *
-   * @param id of a model that `/running` shows as ready
+   * @param id of a model that is ready
    */
   async isWorking(id: string, signal: AbortSignal): Promise<boolean> {
-    const slots = await this.#upstream(id, "slots", { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(
-      () => undefined,
-    );
-    return list(slots).some((slot) => flag(record(slot)?.is_processing) === true);
+    const backend = await this.backend(signal).catch(() => undefined);
+    const busy = await backend
+      ?.busySlots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS })
+      .catch(() => undefined);
+    return (busy ?? 0) > 0;
   }
 
   /**
    * The window of a loaded model, and the one that it was trained for.
    *
-   * @param id of a model that `/running` shows as ready
+   * @param id of a model that is ready
    * @throws {ServerError}
    */
   async liveContext(
@@ -147,12 +185,38 @@ export class ModelServer {
     signal?: AbortSignal,
   ): Promise<{ tokens: number | undefined; trained: number | undefined }> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-    const [props, models] = await Promise.all([
-      this.#upstream(id, "props", limits),
-      this.#upstream(id, "v1/models", limits).catch(() => undefined),
+    const backend = await this.backend(signal);
+    const [live, trained] = await Promise.all([
+      backend.live(id, limits),
+      backend.trainedContext(id, limits).catch(() => undefined),
     ]);
-    const meta = record(record(list(record(models)?.data)[0])?.meta);
-    return { tokens: parseProps(props).context, trained: count(meta?.n_ctx_train) };
+    return { tokens: live?.context, trained };
+  }
+
+  /** What the server is, and of which version. @throws {ServerError} */
+  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
+    return (await this.backend(signal)).version(signal);
+  }
+
+  /**
+   * Follows what the server tells of changes, until the signal is aborted or it turns out to tell nothing. Never
+   * throws.
+   */
+  async follow(hooks: EventHooks, signal: AbortSignal, clock: Clock = REAL_CLOCK): Promise<void> {
+    while (!signal.aborted) {
+      const backend = await this.backend(signal).catch(() => undefined);
+      if (signal.aborted) return;
+      if (backend?.follow !== undefined) return backend.follow(hooks, signal, clock);
+      if (backend !== undefined) return hooks.onUnsupported?.();
+      hooks.onLost?.();
+      await clock.sleep(FOLLOW_PAUSE_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** The last lines of a model's log; none where the server has no such log. Never throws. */
+  async logTail(id: string, lines: number, signal?: AbortSignal): Promise<string[]> {
+    const backend = await this.backend(signal).catch(() => undefined);
+    return (await backend?.logTail?.(id, lines, signal)) ?? [];
   }
 
   /** Posts a chat/completions body; the answer's headers come when the model is loaded and the server answers. */
@@ -166,50 +230,6 @@ export class ModelServer {
     });
   }
 
-  /**
-   * The last lines of a model's log: where the reason of a failed start is. The stream has no end, so that it is
-   * read until it pauses.
-   *
-   * @returns cleaned lines, none when the server has no such log; never throws
-   */
-  async logTail(id: string, lines: number, signal?: AbortSignal): Promise<string[]> {
-    const ended = new AbortController();
-    const stop = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
-    const limit = setTimeout(() => ended.abort(), LOG_LIMIT_MS);
-    let idle: NodeJS.Timeout | undefined;
-    const pieces: Buffer[] = [];
-    try {
-      const response = await this.http.request({
-        method: "GET",
-        path: `/logs/stream/${encodeURIComponent(id)}`,
-        signal: stop,
-      });
-      if (response.status !== 200) {
-        response.body.destroy();
-        return [];
-      }
-      let size = 0;
-      for await (const piece of response.body as AsyncIterable<Buffer>) {
-        pieces.push(piece);
-        size += piece.length;
-        while (size > LOG_BYTES && pieces.length > 1) size -= pieces.shift()?.length ?? 0;
-        clearTimeout(idle);
-        idle = setTimeout(() => ended.abort(), LOG_IDLE_MS);
-      }
-    } catch {
-      // Ended by one of the timers, or not to be had: what was read is what there is.
-    } finally {
-      clearTimeout(limit);
-      clearTimeout(idle);
-    }
-    const text = cleanText(Buffer.concat(pieces).toString("utf8"), Number.POSITIVE_INFINITY);
-    return text
-      .split("\n")
-      .map((line) => cleanText(line, LOG_LINE_LENGTH))
-      .filter((line) => line !== "")
-      .slice(-lines);
-  }
-
   /** Takes no more requests; running ones end by themselves. */
   retire(): Promise<void> {
     return this.http.retire();
@@ -219,4 +239,20 @@ export class ModelServer {
   close(): Promise<void> {
     return this.http.close();
   }
+}
+
+/** By id. A model that cannot tell loses only its live facts. */
+async function liveFacts(
+  backend: Backend,
+  running: readonly RunningModel[],
+  limits: Limits,
+): Promise<Map<string, LiveFacts>> {
+  const ready = running.filter(({ state }) => state === "ready");
+  const told = await Promise.all(
+    ready.map(async ({ id }): Promise<[string, LiveFacts][]> => {
+      const facts = await backend.live(id, limits).catch(() => undefined);
+      return facts === undefined ? [] : [[id, facts]];
+    }),
+  );
+  return new Map(told.flat());
 }

@@ -1,13 +1,11 @@
 /** Keeps the state of the server up to date for as long as somebody looks at it. Loads nothing. */
 import { type Clock, REAL_CLOCK } from "./clock.ts";
-import { type EventHooks, followEvents } from "./events.ts";
+import type { EventHooks } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { ModelFacts, RememberedFacts } from "./models.ts";
 import { type PanelState, PanelStore } from "./panel-state.ts";
 import { lastReadingAt, MOST_READINGS, readPerformance } from "./performance.ts";
 import { readRecentActivity } from "./recent-activity.ts";
-import { runningNow } from "./running-now.ts";
-import { serverVersion } from "./version.ts";
 
 /** Between two readings of the models: each asks every ready one, and fills llama-swap's log. */
 const MODELS_PAUSE_MS = 1000;
@@ -163,7 +161,7 @@ export class PanelSource {
   async #readServer(signal: AbortSignal): Promise<void> {
     const { server, onChange } = this.#parts;
     const [version, identity] = await Promise.all([
-      serverVersion(server, signal).catch(() => undefined),
+      server.version(signal).catch(() => undefined),
       server.http.identity().catch(() => undefined),
     ]);
     if (signal.aborted) return;
@@ -197,7 +195,7 @@ export class PanelSource {
         isUnsupported = true;
       },
     };
-    await followEvents(server, hooks, signal, this.#clock);
+    await server.follow(hooks, signal, this.#clock);
     if (isUnsupported) await this.#poll(signal);
   }
 
@@ -208,7 +206,7 @@ export class PanelSource {
     this.#parts.onChange();
     for (;;) {
       await this.#clock.sleep(POLL_MS, signal);
-      const running = await runningNow(this.#parts.server, signal).catch(() => null);
+      const running = await this.#parts.server.runningNow(signal).catch(() => null);
       signal.throwIfAborted();
       if (running === undefined) break;
       const isBack = running !== null && (store.following === "lost" || store.problem !== undefined);

@@ -1,6 +1,6 @@
 /** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
 import type { Client, RequestsInFlight } from "./event-reader.ts";
-import type { ModelDescription } from "./model-description.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "./models.ts";
 import { joinPerformance, type Performance } from "./performance.ts";
 import type { AnsweredRequest } from "./recent-activity.ts";
@@ -66,7 +66,6 @@ export interface ModelsRead {
   readonly expectedLoads: ReadonlyMap<string, number>;
 }
 
-const NO_DESCRIPTION: ModelDescription = { text: undefined, aliases: [], peer: undefined };
 const NOTHING_READ: ModelsRead = {
   models: [],
   running: undefined,

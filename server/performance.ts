@@ -1,7 +1,7 @@
 /** llama-swap's `/api/performance`: memory and load of its machine over the last minutes. */
+import type { Access } from "./backend.ts";
 import { ServerError } from "./errors.ts";
 import { type JsonRecord, list, number, record } from "./json.ts";
-import type { ModelServer } from "./model-server.ts";
 import { nameOf } from "./names.ts";
 
 const ANSWER_TIMEOUT_MS = 5000;
@@ -42,7 +42,7 @@ const NOTHING: Performance = { host: undefined, gpus: [] };
  * @throws {ServerError}; the signal's reason
  */
 export async function readPerformance(
-  server: ModelServer,
+  server: Access,
   after: number | undefined,
   signal: AbortSignal,
 ): Promise<Performance | undefined> {

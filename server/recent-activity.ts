@@ -1,7 +1,7 @@
 /** llama-swap's `/api/metrics/activity`: how fast the last requests were answered. */
+import type { Access } from "./backend.ts";
 import { ServerError } from "./errors.ts";
 import { count, number, record } from "./json.ts";
-import type { ModelServer } from "./model-server.ts";
 import { idOf } from "./names.ts";
 
 const ANSWER_TIMEOUT_MS = 5000;
@@ -28,7 +28,7 @@ const LEAST_TOKENS = 2;
  * @throws {ServerError}; the signal's reason
  */
 export async function readRecentActivity(
-  server: ModelServer,
+  server: Access,
   signal: AbortSignal,
 ): Promise<AnsweredRequest[] | undefined> {
   try {

@@ -26,6 +26,7 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     ttlSeconds: 5,
     kind: "model",
     runsAs: "org/x:Q4 ü",
+    problem: undefined,
     context: { value: 65_536, source: "live" },
     outputLimit: { value: 1000, source: "declared" },
     vision: { value: true, source: "declared" },

@@ -9,6 +9,7 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     ttlSeconds: 300,
     kind: "model",
     runsAs: "a",
+    problem: undefined,
     context: { value: 131_072, source: "live" },
     outputLimit: { value: 1, source: "default" },
     vision: { value: true, source: "live" },

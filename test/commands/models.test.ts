@@ -9,7 +9,6 @@ import {
   trainedContext,
 } from "../../commands/models.ts";
 import type { RunningModel } from "../../server/models.ts";
-import { runningNow } from "../../server/running-now.ts";
 import { callOf } from "./calls.ts";
 import { facts } from "./facts.ts";
 import { startPlace } from "./place.ts";
@@ -85,7 +84,7 @@ describe("the trained window", () => {
     await place.load("small");
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
-    const running = (await runningNow(server, call.waiting.signal)) ?? [];
+    const running = (await server.runningNow(call.waiting.signal)) ?? [];
     expect(await trainedContext(call, server, "small", [])).toBeUndefined();
     expect(await trainedContext(call, server, "small", running)).toBe(131_072);
     await expect.poll(() => trainedContext(call, server, "small", [])).toBe(131_072);

@@ -25,7 +25,7 @@ const model = (id: string, more: Partial<PanelModel> = {}): PanelModel => ({
 const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   following: "live",
   problem: undefined,
-  version: { kind: "llama-swap", version: "v250" },
+  version: { name: "llama-swap", version: "v250" },
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
   models: [model("a")],
   requests: { total: 0, listed: [] },

@@ -2,7 +2,6 @@ import { describe, expect, test } from "vitest";
 import { serverFor } from "../../commands/call.ts";
 import { requestWords, sessionOf, stakesOf } from "../../commands/stakes.ts";
 import type { InFlight, ModelRequests } from "../../server/in-flight.ts";
-import { runningNow } from "../../server/running-now.ts";
 import { callOf } from "./calls.ts";
 import { type Place, startPlace } from "./place.ts";
 import { User } from "./user.ts";
@@ -67,7 +66,7 @@ describe("what a change costs", () => {
   async function stakes(place: Place, toLoad: string[]): Promise<string[]> {
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
-    return stakesOf(call, server, await runningNow(server, NEVER), toLoad);
+    return stakesOf(call, server, await server.runningNow(NEVER), toLoad);
   }
 
   test("where nothing is loaded is nothing, and nobody is asked for requests", async () => {

@@ -49,10 +49,10 @@ export async function cannedServer(answer: Answering, env: Variables = {}): Prom
   return { swap, requests, connections: () => sockets.size, underWay: () => underWay };
 }
 
-/** Answers by path: a status, an answer, or a value as JSON; 404 for what is not in the table. */
+/** Answers by path: a status, an answer, or a value as JSON; what is not in the table is 404, and nothing runs. */
 export function byPath(answers: Record<string, unknown>): Answering {
   return (request, response) => {
-    const answer = answers[request.url ?? ""] ?? 404;
+    const answer = answers[request.url ?? ""] ?? (request.url === "/running" ? { running: [] } : 404);
     if (typeof answer === "number") response.writeHead(answer).end();
     else if (isAnswer(answer)) give(response, answer);
     else response.end(JSON.stringify(answer));

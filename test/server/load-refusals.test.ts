@@ -112,11 +112,10 @@ describe("an unknown id", () => {
     expect(asked()).toBe(1);
   });
 
-  test("of a plain llama-server is a route that it does not have", async () => {
-    const { load } = await on(byPath({}));
-    expect((await faultOf(load())).message).toContain(
-      "The server does not know /upstream/m/health (HTTP 404)",
-    );
+  test("of a plain llama-server is nothing to load", async () => {
+    const props = { default_generation_settings: {} };
+    const { load } = await on(byPath({ "/running": 404, "/v1/models": { data: [] }, "/props": props }));
+    expect((await faultOf(load())).message).toMatch(/^This server is one llama-server: its model is loaded/);
   });
 });
 
@@ -238,7 +237,8 @@ describe("a model that has answered", () => {
   });
 
   test("is believed where nothing tells what runs", async () => {
-    const { load } = await on(byPath({ "/upstream/m/health": OK }));
+    const models = { data: [{ id: "m", owned_by: "llama-swap" }] };
+    const { load } = await on(byPath({ "/running": 404, "/v1/models": models, "/upstream/m/health": OK }));
     expect(await load()).toEqual({ wasLoaded: false, loadMs: undefined });
   });
 });

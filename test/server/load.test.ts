@@ -3,7 +3,6 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Clock } from "../../server/clock.ts";
 import { type Loaded, type LoadProgress, loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { runningNow } from "../../server/running-now.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { FakeClock } from "../fake-clock.ts";
 import { eventually } from "../sim/client.ts";
@@ -74,7 +73,7 @@ const elapsed = (reports: LoadProgress[]): number[] =>
   reports.flatMap((report) => (report.kind === "loading" ? [report.elapsedMs] : []));
 
 const states = async (swap: ModelServer): Promise<unknown> =>
-  (await runningNow(swap, AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
+  (await swap.runningNow(AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
 
 describe("a model is loaded", () => {
   test("with its progress, and is ready when it is said to be", async () => {

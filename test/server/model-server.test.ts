@@ -184,11 +184,11 @@ describe("discovery", () => {
     const { swap, paths } = await scripted({
       "/v1/models": { data: [{ id: "/models/x.gguf", meta: { n_ctx: 4096 } }] },
       "/running": 404,
+      "/props": { default_generation_settings: { n_ctx: 2048 } },
     });
-    expect(contexts(await swap.discover(new Map()))).toEqual([
-      ["/models/x.gguf", "unknown", 4096, "declared"],
-    ]);
-    expect(paths).toHaveLength(2);
+    expect(contexts(await swap.discover(new Map()))).toEqual([["/models/x.gguf", "ready", 2048, "live"]]);
+    // Once to tell the kind, once for what runs, once for the facts.
+    expect(paths.toSorted()).toEqual(["/props", "/props", "/props", "/running", "/v1/models"]);
   });
 
   test.each([{}, [], null, { data: {} }, "text", { error: "no" }])(
@@ -279,7 +279,7 @@ describe("the end of a log", () => {
   test("that never ends is cut in time and size, and the last lines are what is kept", async () => {
     let count = 0;
     let isOpen = true;
-    const { swap } = await scripted({}, (_, response) => {
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) => {
       response.on("close", () => {
         isOpen = false;
       });
@@ -300,7 +300,7 @@ describe("the end of a log", () => {
   });
 
   test("has no terminal control, no endless line and no empty one", async () => {
-    const { swap } = await scripted({}, (_, response) => {
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) => {
       response.write(`\u001b[31mred\u001b[0m\n\r\n\u001b]0;t\u0007title\r\n${"x".repeat(100_000)}\n`);
     });
     const lines = await swap.logTail("m", 10);
@@ -310,7 +310,9 @@ describe("the end of a log", () => {
   });
 
   test("ends with the turn that asked", async () => {
-    const { swap } = await scripted({}, (_, response) => response.write("first\n"));
+    const { swap } = await scripted({ "/running": { running: [] } }, (_, response) =>
+      response.write("first\n"),
+    );
     const abort = new AbortController();
     const tail = swap.logTail("m", 3, abort.signal);
     abort.abort();
@@ -327,7 +329,11 @@ describe("whether a model works", () => {
     [[null, 5, { is_processing: "yes" }], false],
     [501, false],
   ])("%j is %s", async (slots, works) => {
-    const { swap } = await scripted({ "/upstream/m/slots": slots });
+    const { swap } = await scripted({
+      "/running": { running: [] },
+      "/v1/models": { data: [] },
+      "/upstream/m/slots": slots,
+    });
     expect(await swap.isWorking("m", AbortSignal.timeout(5000))).toBe(works);
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { modelsOf, parseProps, parseRunning, UNKNOWN_CONTEXT } from "../../server/models.ts";
+import { parseListed, parseRunning } from "../../server/llama-swap-list.ts";
+import { modelsOf, parseProps, UNKNOWN_CONTEXT } from "../../server/models.ts";
 import { recordedBody } from "../recorded.ts";
 import { ids, NO_LIVE, one, only, read } from "./read-models.ts";
 
@@ -282,7 +283,11 @@ describe("damaged answers", () => {
       for (const wrong of WRONG) {
         const { models, running, props } = (replaced(whole, path, wrong) ?? {}) as Partial<typeof whole>;
         const facts = modelsOf(
-          { models, running: parseRunning(running), live: new Map([["org/slash-model", parseProps(props)]]) },
+          {
+            listed: parseListed(models),
+            running: parseRunning(running),
+            live: new Map([["org/slash-model", parseProps(props)]]),
+          },
           new Map(),
         );
         for (const model of facts) {

@@ -70,7 +70,7 @@ describe("following a llama-swap", () => {
       expect(state).toMatchObject({
         following: "live",
         problem: undefined,
-        version: { kind: "llama-swap" },
+        version: { name: "llama-swap" },
         requests: { total: 0, listed: [] },
         answered: [],
       });

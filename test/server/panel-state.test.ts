@@ -14,6 +14,7 @@ function facts(id: string, state: ModelState = "unloaded", more: Partial<ModelFa
     ttlSeconds: undefined,
     kind: "model",
     runsAs: id,
+    problem: undefined,
     context: { value: 8192, source: state === "ready" ? "live" : "declared" },
     outputLimit: { value: 1, source: "default" },
     vision: { value: true, source: "live" },

@@ -1,9 +1,9 @@
+import { parseListed, parseRunning } from "../../server/llama-swap-list.ts";
 import {
   type Discovery,
   type LiveFacts,
   type ModelFacts,
   modelsOf,
-  parseRunning,
   type RememberedFacts,
 } from "../../server/models.ts";
 
@@ -26,7 +26,7 @@ export function read(
   { running = { running: [] }, live = {}, last = {} }: Known = {},
 ): ModelFacts[] {
   const discovery: Discovery = {
-    models,
+    listed: parseListed(models),
     running: running === null ? undefined : parseRunning(running),
     live: new Map(Object.entries(live).map(([id, facts]) => [id, { ...NO_LIVE, ...facts }])),
   };

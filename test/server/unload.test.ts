@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { runningNow } from "../../server/running-now.ts";
 import { unloadModel } from "../../server/unload.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { FakeClock } from "../fake-clock.ts";
@@ -33,7 +32,7 @@ describe("unloading", () => {
     const { swap, sim } = await place();
     await load(swap, "org/m:Q4");
     await unloadModel(swap, id, NEVER, clock);
-    expect(await runningNow(swap, NEVER)).toEqual([]);
+    expect(await swap.runningNow(NEVER)).toEqual([]);
     expect(sim.requests.filter(({ method }) => method === "POST").map(({ path }) => path)).toEqual([
       id === undefined ? "/api/models/unload" : `/api/models/unload/${encodeURIComponent(id)}`,
     ]);
@@ -49,10 +48,10 @@ describe("unloading", () => {
     const { swap } = await place();
     const loading = swap.http.request({ method: "GET", path: "/upstream/slow/health" });
     await eventually(async () =>
-      expect(await runningNow(swap, NEVER)).toMatchObject([{ id: "slow", state: "starting" }]),
+      expect(await swap.runningNow(NEVER)).toMatchObject([{ id: "slow", state: "starting" }]),
     );
     await unloadModel(swap, "slow", NEVER, clock);
-    expect(await runningNow(swap, NEVER)).toEqual([]);
+    expect(await swap.runningNow(NEVER)).toEqual([]);
     const { status, body } = await loading;
     expect([status, await body.text()]).toEqual([500, expect.stringContaining("model unloaded")]);
   });
@@ -63,7 +62,13 @@ describe("unloading", () => {
     const { swap, requests } = await cannedServer(byPath(answers), env);
     await unloadModel(swap, "a/b", NEVER);
     await unloadModel(swap, undefined, NEVER);
-    expect(requests).toEqual(["POST /x/a%2Fb/off", "GET /running", "POST /x/off", "GET /running"]);
+    expect(requests).toEqual([
+      "GET /running",
+      "POST /x/a%2Fb/off",
+      "GET /running",
+      "POST /x/off",
+      "GET /running",
+    ]);
   });
 
   test("is believed where nothing tells what runs", async () => {
@@ -117,11 +122,11 @@ describe("an unloading that fails", () => {
     };
 
   test("because it is loaded again, says so", async () => {
-    const { swap, requests } = await cannedServer(stubborn("POST", "stopping", "starting"));
+    const { swap, requests } = await cannedServer(stubborn("kind", "POST", "stopping", "starting"));
     const run = new FakeClock();
     const fault = await run.until(faultOfLater(unloadModel(swap, "m", NEVER, run)));
     expect(fault).toMatch(/^m was unloaded, but is loaded again/);
-    expect(requests).toHaveLength(3);
+    expect(requests).toHaveLength(4);
   });
 
   test("does not mind the other models", async () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { releaseOf, serverVersion } from "../../server/version.ts";
+import { releaseOf } from "../../server/version.ts";
 import { byPath, cannedServer, recordedAnswer } from "./canned.ts";
 import { faultOf } from "./wire.ts";
 
@@ -9,10 +9,12 @@ const PROPS: unknown = JSON.parse(
 );
 
 async function versionOf(answers: Record<string, unknown>): Promise<unknown[]> {
-  const { swap, requests } = await cannedServer(byPath(answers));
-  const { kind, version } = await serverVersion(swap, AbortSignal.timeout(5000));
-  return [kind, version, requests.length];
+  const { swap } = await cannedServer(byPath({ "/running": 404, "/v1/models": { data: [] }, ...answers }));
+  const { name, version } = await swap.version(AbortSignal.timeout(5000));
+  return [name, version];
 }
+
+const RUNNING = { running: [] };
 
 describe("the version", () => {
   test.each([
@@ -20,27 +22,35 @@ describe("the version", () => {
     ["v217", "217"],
   ] as const)("of llama-swap %s is what it says", async (recording, version) => {
     const answer = recordedAnswer(recording, "003-version");
-    expect(await versionOf({ "/api/version": answer })).toEqual(["llama-swap", version, 1]);
+    expect(await versionOf({ "/running": RUNNING, "/api/version": answer })).toEqual(["llama-swap", version]);
   });
 
   test("of llama-swap v170 is not known, but its kind", async () => {
     const running = recordedAnswer("v170", "006-running-empty");
     expect(
       await versionOf({ "/api/version": recordedAnswer("v170", "003-version"), "/running": running }),
-    ).toEqual(["llama-swap", undefined, 2]);
+    ).toEqual(["llama-swap", undefined]);
   });
 
   test("of one whose /running is elsewhere neither, told by its list", async () => {
     const models = recordedAnswer("v170", "004-v1-models");
-    expect(await versionOf({ "/v1/models": models })).toEqual(["llama-swap", undefined, 3]);
+    expect(await versionOf({ "/v1/models": models })).toEqual(["llama-swap", undefined]);
   });
 
   test("of a llama-server is its build", async () => {
-    expect(await versionOf({ "/props": PROPS })).toEqual(["llama-server", "b11669-Debian", 4]);
+    expect(await versionOf({ "/props": PROPS })).toEqual(["llama-server", "b11669-Debian"]);
   });
 
-  test("of Ollama, which has the same route, is not taken for llama-swap's", async () => {
-    expect(await versionOf({ "/api/version": { version: "0.5.1" } })).toEqual(["unknown", undefined, 4]);
+  test("of the router is its build too", async () => {
+    expect(await versionOf({ "/props": { role: "router", build_info: "b1-x" } })).toEqual([
+      "llama.cpp's router",
+      "b1-x",
+    ]);
+  });
+
+  test("of Ollama is its own", async () => {
+    const answers = { "/api/tags": { models: [] }, "/api/version": { version: "0.5.1" } };
+    expect(await versionOf(answers)).toEqual(["Ollama", "0.5.1"]);
   });
 
   test.each([
@@ -53,20 +63,20 @@ describe("the version", () => {
         "/props": { build_info: 7 },
       },
     ],
-    [{ "/api/version": 405, "/running": 400, "/v1/models": 501 }],
+    [{ "/api/version": 405, "/running": 400, "/props": 501 }],
   ])("%j is unknown", async (answers) => {
-    expect(await versionOf(answers)).toEqual(["unknown", undefined, 4]);
+    expect(await versionOf(answers)).toEqual(["unknown", undefined]);
   });
 
   test("is one clean line of bounded length", async () => {
     const version = `v1\u001b[31m\n${"x".repeat(5000)}`;
-    const [, shown] = await versionOf({ "/api/version": { version, commit: "abc" } });
+    const [, shown] = await versionOf({ "/running": RUNNING, "/api/version": { version, commit: "abc" } });
     expect(shown).toMatch(/^v1 x{97}…$/);
   });
 
   test("of a server that cannot be asked is a sentence", async () => {
-    const { swap } = await cannedServer(byPath({ "/api/version": 502 }));
-    expect((await faultOf(serverVersion(swap, AbortSignal.timeout(5000)))).message).toContain("HTTP 502");
+    const { swap } = await cannedServer(byPath({ "/running": 502 }));
+    expect((await faultOf(swap.version(AbortSignal.timeout(5000)))).message).toContain("HTTP 502");
   });
 });
 

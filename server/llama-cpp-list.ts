@@ -1,0 +1,113 @@
+/** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
+import { quote } from "shlex";
+import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
+import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import type { ModelState, RunningModel } from "./models.ts";
+import { idOf, nameOf } from "./names.ts";
+
+const MOST_ALIASES = 50;
+
+/** The router's words for a model's state. */
+const STATES: ReadonlyMap<unknown, ModelState> = new Map([
+  ["loaded", "ready"],
+  ["sleeping", "ready"],
+  ["loading", "starting"],
+  ["unloaded", "unloaded"],
+]);
+
+/** Flags that say which model; those that end in `-default` bring one with them. */
+const MODEL_SOURCE = /^(-m|--model|-mu|--model-url|-hfr?|--hf-repo|-dr|--docker-repo|--.+-default)$/;
+
+/** @returns undefined for a word that is none of the router's */
+export function routerState(status: unknown): ModelState | undefined {
+  return STATES.get(status);
+}
+
+function listedOf(id: string, entry: JsonRecord): ListedModel {
+  const meta = record(entry.meta);
+  const aliases = texts(entry.aliases).flatMap((alias) => idOf(alias) ?? []);
+  return {
+    id,
+    name: nameOf(entry.name) ?? id,
+    kind: "model",
+    runsAs: id,
+    isChat: isChatModel(id, entry, undefined),
+    declared: {
+      ...NOTHING_DECLARED,
+      vision: declaredVision(entry, undefined),
+      trainedContext: count(meta?.n_ctx_train),
+      sizeBytes: count(meta?.size),
+      quantization: nameOf(meta?.ftype),
+    },
+    commandLine: undefined,
+    description: {
+      text: undefined,
+      aliases: aliases.filter((alias) => alias !== id).slice(0, MOST_ALIASES),
+      peer: undefined,
+    },
+    problem: undefined,
+  };
+}
+
+function entriesOf(answer: unknown): Map<string, JsonRecord> {
+  const found = new Map<string, JsonRecord>();
+  for (const value of list(record(answer)?.data)) {
+    const entry = record(value);
+    const id = idOf(entry?.id);
+    if (entry !== undefined && id !== undefined && !found.has(id)) found.set(id, entry);
+  }
+  return found;
+}
+
+/** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
+export function parseOwnModel(answer: unknown): ListedModel[] {
+  return [...entriesOf(answer)].map(([id, entry]) => listedOf(id, entry));
+}
+
+/**
+ * The router's list. Its `context_length` is the window that a model was trained for; the one that is set stands in
+ * the arguments. A section of the preset without a model is listed like one, and would load for ever.
+ */
+export function parseRouterModels(answer: unknown): ListedModel[] {
+  return [...entriesOf(answer)].map(([id, entry]) => {
+    const listed = listedOf(id, entry);
+    const args = argumentsOf(entry);
+    const trainedContext = listed.declared.trainedContext ?? count(entry.context_length);
+    return {
+      ...listed,
+      declared: { ...listed.declared, trainedContext },
+      commandLine: args.length === 0 ? undefined : args.map(quote).join(" "),
+      problem:
+        args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
+    };
+  });
+}
+
+function argumentsOf(entry: JsonRecord): string[] {
+  return texts(record(entry.status)?.args);
+}
+
+/** What the router has loaded, or is loading. */
+export function parseRouterRunning(answer: unknown): RunningModel[] {
+  return [...entriesOf(answer)].flatMap(([id, entry]) => {
+    const status = text(record(entry.status)?.value);
+    const state = status === undefined ? undefined : (STATES.get(status) ?? "unknown");
+    if (state === undefined || state === "unloaded") return [];
+    const args = argumentsOf(entry);
+    const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
+    return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
+  });
+}
+
+/** How the last load of a model has failed, where it has: the exit code of its process. */
+export function failureOf(answer: unknown, id: string): { exitCode: number | undefined } | undefined {
+  const status = record(entriesOf(answer).get(id)?.status);
+  if (status?.failed !== true) return undefined;
+  return { exitCode: typeof status.exit_code === "number" ? status.exit_code : undefined };
+}
+
+/** Whether the router has a model of this id. */
+export function isListed(answer: unknown, id: string): boolean {
+  return entriesOf(answer).has(id);
+}

@@ -1,0 +1,111 @@
+/** llama-swap: what it tells of its models, and how it loads and unloads them. */
+import { routeFor } from "../config.ts";
+import type { Access, Backend, Limits, LoadSteps } from "./backend.ts";
+import { optionalJson } from "./backend.ts";
+import type { Clock } from "./clock.ts";
+import { ServerError } from "./errors.ts";
+import { type EventHooks, followEvents } from "./events.ts";
+import { answerFault, parseErrorBody } from "./faults.ts";
+import { readText } from "./http.ts";
+import { count, list, record } from "./json.ts";
+import type { ListedModel } from "./listed-model.ts";
+import { parseListed, parseRunning } from "./llama-swap-list.ts";
+import { LlamaSwapLoad } from "./llama-swap-load.ts";
+import { ambiguousModel } from "./load-failure.ts";
+import { logTail } from "./log-tail.ts";
+import { mistakenFor, mistakenIn } from "./meant-model.ts";
+import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
+import { busySlotsIn } from "./slots.ts";
+import { type ServerVersion, swapVersion } from "./version.ts";
+
+const ERROR_BYTES = 16 * 1024;
+
+export class LlamaSwap implements Backend {
+  readonly kind = "llama-swap";
+  readonly name = "llama-swap";
+  readonly #access: Access;
+  /** Entries of the list as last read. */
+  #entries: readonly unknown[] | undefined;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  async listed(models: unknown): Promise<ListedModel[]> {
+    this.#entries = list(record(models)?.data);
+    return parseListed(models);
+  }
+
+  /** Each question adds a line to llama-swap's log of 100 KiB. */
+  async running(limits: Limits): Promise<RunningModel[] | undefined> {
+    const { http, config } = this.#access;
+    const answer = await optionalJson(http, config.runningPath, limits);
+    return answer === undefined ? undefined : parseRunning(answer);
+  }
+
+  async live(id: string, limits: Limits): Promise<LiveFacts | undefined> {
+    const props = await this.#upstream(id, "props", limits);
+    return props === undefined ? undefined : parseProps(props);
+  }
+
+  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+    const models = await this.#upstream(id, "v1/models", limits);
+    return count(record(record(list(record(models)?.data)[0])?.meta)?.n_ctx_train);
+  }
+
+  async busySlots(id: string, limits: Limits): Promise<number | undefined> {
+    return busySlotsIn(await this.#upstream(id, "slots", limits));
+  }
+
+  /** Only for what is ready, and where no other model may be meant: that would be loaded by it. */
+  async #upstream(id: string, route: "props" | "slots" | "v1/models", limits: Limits): Promise<unknown> {
+    const other = this.#entries
+      ? mistakenIn(this.#entries, id)
+      : await mistakenFor(this.#access, id, limits.signal);
+    if (other !== undefined) return undefined;
+    return this.#access.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
+  }
+
+  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
+    return { name: this.name, version: await swapVersion(this.#access, signal) };
+  }
+
+  /**
+   * Loads a model by asking it for its health. What has to go for it goes: llama-swap lets those models finish what
+   * they answer.
+   */
+  async load(id: string, steps: LoadSteps): Promise<void> {
+    const other = await mistakenFor(this.#access, id, steps.signal);
+    if (other !== undefined) throw ambiguousModel(id, other);
+    await new LlamaSwapLoad(this.#access, this, id, steps).run();
+  }
+
+  async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
+    const { http, config } = this.#access;
+    const path = id === undefined ? config.unloadAllPath : routeFor(config.unloadPath, id);
+    signal.throwIfAborted();
+    const { status, body } = await http.request({ method: "POST", path, signal });
+    const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw error;
+    });
+    if (status === 200) return;
+    throw status === 404 && id !== undefined ? notUnloadable(id, text) : answerFault(status, text, path);
+  }
+
+  follow(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void> {
+    return followEvents(this.#access, hooks, signal, clock);
+  }
+
+  logTail(id: string, lines: number, signal: AbortSignal | undefined): Promise<string[]> {
+    return logTail(this.#access, id, lines, signal);
+  }
+}
+
+/** 404 also says that there is no such route: llama-swap has it since v161, and names the model only then. */
+function notUnloadable(id: string, text: string): ServerError {
+  const sentence = /model not found/i.test(parseErrorBody(text).message)
+    ? `The server has no model ${id} that could be unloaded: there is none of this id, or it runs on another server (peer) or stands for several (selector). /ai-server-status lists what is loaded.`
+    : `This server cannot unload ${id} alone: llama-swap can since v161. Check AI_SERVER_UNLOAD_PATH, or unload all models.`;
+  return new ServerError(sentence, { link: "model", remedy: "none", status: 404 });
+}

@@ -1,0 +1,83 @@
+/** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
+import type { Access, Backend, Limits } from "./backend.ts";
+import { count, type JsonRecord, list, record } from "./json.ts";
+import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import { lmStudioAt } from "./lm-studio.ts";
+import { NO_DESCRIPTION } from "./model-description.ts";
+import { idOf, nameOf } from "./names.ts";
+import { ollamaAt } from "./ollama.ts";
+import type { ServerVersion } from "./version.ts";
+
+/** Names under which servers tell the window of a request: vLLM's, then what else is about. */
+const WINDOWS = ["max_model_len", "context_length", "context_window", "max_context_length"] as const;
+
+/**
+ * Which of the other servers this is. Ollama and LM Studio are told by routes of their own, vLLM by its list.
+ *
+ * @param models the answer of `/v1/models`
+ * @throws {ServerError} where the server cannot be reached
+ */
+export async function otherServer(access: Access, models: unknown, limits: Limits): Promise<Backend> {
+  const owners = new Set(list(record(models)?.data).map((entry) => record(entry)?.owned_by));
+  if (owners.has("vllm")) return new OtherServer("vLLM");
+  const [ollama, lmStudio] = await Promise.all([ollamaAt(access, limits), lmStudioAt(access, limits)]);
+  return ollama ?? lmStudio ?? new OtherServer("The server");
+}
+
+export class OtherServer implements Backend {
+  readonly kind = "other";
+  readonly name: string;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  async listed(models: unknown): Promise<ListedModel[]> {
+    return parsePlainList(models);
+  }
+
+  async running(): Promise<undefined> {}
+
+  async live(): Promise<undefined> {}
+
+  async trainedContext(): Promise<undefined> {}
+
+  async busySlots(): Promise<undefined> {}
+
+  async version(): Promise<ServerVersion> {
+    return { name: this.name === "vLLM" ? this.name : "unknown", version: undefined };
+  }
+}
+
+/** Reads the list of models that every such server has. An id that stands there twice counts once. */
+export function parsePlainList(answer: unknown): ListedModel[] {
+  const found = new Map<string, ListedModel>();
+  for (const value of list(record(answer)?.data)) {
+    const entry = record(value);
+    const id = idOf(entry?.id);
+    if (entry === undefined || id === undefined || found.has(id)) continue;
+    found.set(id, {
+      id,
+      name: nameOf(entry.name) ?? id,
+      kind: "model",
+      runsAs: id,
+      isChat: isChatModel(id, entry, undefined),
+      declared: {
+        ...NOTHING_DECLARED,
+        context: windowOf(entry),
+        vision: declaredVision(entry, undefined),
+      },
+      commandLine: undefined,
+      description: NO_DESCRIPTION,
+      problem: undefined,
+    });
+  }
+  return [...found.values()];
+}
+
+function windowOf(entry: JsonRecord): number | undefined {
+  const told = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
+  // TabbyAPI.
+  return told ?? count(record(entry.parameters)?.max_seq_len);
+}

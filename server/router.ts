@@ -1,0 +1,165 @@
+/** llama.cpp's own router: one llama-server that starts others, one for each model of its preset. */
+import type { Access, Backend, Limits, LoadSteps } from "./backend.ts";
+import { optionalJson } from "./backend.ts";
+import type { Clock } from "./clock.ts";
+import { ServerError } from "./errors.ts";
+import type { EventHooks } from "./events.ts";
+import { answerFault } from "./faults.ts";
+import { readText } from "./http.ts";
+import { record } from "./json.ts";
+import type { ListedModel } from "./listed-model.ts";
+import { failureOf, isListed, parseRouterModels, parseRouterRunning } from "./llama-cpp-list.ts";
+import { processFault, unknownModel } from "./load-failure.ts";
+import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
+import { followRouter } from "./router-events.ts";
+import { busySlotsIn } from "./slots.ts";
+import { llamaCppVersion, type ServerVersion } from "./version.ts";
+
+const ANSWER_TIMEOUT_MS = 10_000;
+const ERROR_BYTES = 16 * 1024;
+/** Between two looks at a load: the router keeps no log of requests that could be filled. */
+const LOOK_MS = 1000;
+/** Looks at a model that is neither loading nor failed, before that counts as unloaded by somebody. */
+const LOOKS_FOR_BEGIN = 3;
+
+export class Router implements Backend {
+  readonly kind = "router";
+  readonly name = "llama.cpp's router";
+  readonly #access: Access;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  async listed(models: unknown): Promise<ListedModel[]> {
+    return parseRouterModels(models);
+  }
+
+  async running(limits: Limits, models?: unknown): Promise<RunningModel[]> {
+    return parseRouterRunning(models ?? (await this.#models(limits)));
+  }
+
+  #models(limits: Limits): Promise<unknown> {
+    return this.#access.http.json(this.#access.config.modelsPath, limits);
+  }
+
+  /** `autoload=false`, or the question would load it. */
+  #ask(route: "props" | "slots", id: string, limits: Limits): Promise<unknown> {
+    const path = `/${route}?model=${encodeURIComponent(id)}&autoload=false`;
+    return this.#access.http.json(path, limits);
+  }
+
+  async live(id: string, limits: Limits): Promise<LiveFacts> {
+    return parseProps(await this.#ask("props", id, limits));
+  }
+
+  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+    const models = parseRouterModels(await this.#models(limits));
+    return models.find((model) => model.id === id)?.declared.trainedContext;
+  }
+
+  async busySlots(id: string, limits: Limits): Promise<number | undefined> {
+    return busySlotsIn(await this.#ask("slots", id, limits));
+  }
+
+  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
+    return { name: this.name, version: await llamaCppVersion(this.#access, signal) };
+  }
+
+  /** The router answers before it has loaded: how it went stands in the list of models. */
+  async load(id: string, steps: LoadSteps): Promise<void> {
+    const limits = { signal: steps.signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const listed = parseRouterModels(await this.#models(limits)).find((model) => model.id === id);
+    if (listed?.problem !== undefined) throw unusable(id);
+    const { status, text } = await this.#post("/models/load", id, steps.signal);
+    if (status === 404) throw unknownModel(id);
+    // 400: somebody else has begun, or it is loaded.
+    if (status !== 200 && !/already/i.test(text)) throw answerFault(status, text, "/models/load");
+    await this.#untilLoaded(id, steps);
+  }
+
+  async #untilLoaded(id: string, { watch, signal, clock }: LoadSteps): Promise<void> {
+    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    for (let looksAway = 0; ; ) {
+      // A connection that is lost once is no end of the load.
+      const models = await this.#models(limits).catch((error: unknown) => this.#passing(error, signal));
+      if (models !== undefined) {
+        const running = parseRouterRunning(models);
+        watch.sawRunning(running, clock.now());
+        const state = running.find((model) => model.id === id)?.state;
+        if (state === "ready") return;
+        if (state === undefined) {
+          const failure = failureOf(models, id);
+          if (failure !== undefined) throw await loadFailed(id, failure.exitCode, signal);
+          if (!isListed(models, id)) throw unknownModel(id);
+          looksAway += 1;
+          if (looksAway > LOOKS_FOR_BEGIN) throw unloadedMeanwhile(id);
+        } else looksAway = 0;
+      }
+      await clock.sleep(LOOK_MS, signal);
+    }
+  }
+
+  #passing(error: unknown, signal: AbortSignal): undefined {
+    signal.throwIfAborted();
+    if (!(error instanceof ServerError) || error.remedy !== "retry") throw error;
+  }
+
+  async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
+    const running =
+      id === undefined ? await this.running({ signal, timeoutMs: ANSWER_TIMEOUT_MS }) : [{ id }];
+    for (const { id: model } of running) {
+      const { status, text } = await this.#post("/models/unload", model, signal);
+      // 400 also for one that is not running, which is what was asked for.
+      if (status !== 200 && !/not running/i.test(text)) throw answerFault(status, text, "/models/unload");
+    }
+  }
+
+  async #post(path: string, model: string, signal: AbortSignal): Promise<{ status: number; text: string }> {
+    signal.throwIfAborted();
+    const { status, body } = await this.#access.http.request({
+      method: "POST",
+      path,
+      body: JSON.stringify({ model }),
+      headers: { accept: "application/json" },
+      signal,
+    });
+    return { status, text: await readText(body, ERROR_BYTES) };
+  }
+
+  follow(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void> {
+    return followRouter(this.#access, hooks, signal, clock);
+  }
+
+  /** Reads the preset again and unloads those models whose section has changed; the others stay. */
+  async reloadConfig(signal: AbortSignal): Promise<boolean> {
+    const { http, config } = this.#access;
+    const path = `${config.modelsPath}?reload=1`;
+    const answer = await optionalJson(http, path, { signal, timeoutMs: config.restartTimeoutMs });
+    return Array.isArray(record(answer)?.data);
+  }
+}
+
+function unusable(id: string): ServerError {
+  return new ServerError(
+    `${id} has no model path: its section of the preset names no model, and loading it would block the router for everybody. Add "model = <file>" to it, then /ai-server-refresh.`,
+    { link: "model", remedy: "none" },
+  );
+}
+
+async function loadFailed(
+  id: string,
+  exitCode: number | undefined,
+  signal: AbortSignal,
+): Promise<ServerError> {
+  const code = exitCode === undefined ? "" : ` with exit code ${exitCode}`;
+  const what = `could not be loaded: its process ended${code}. The router does not tell why; its log does: /ai-server-logs`;
+  return processFault({}, { id, name: id }, what, undefined, signal);
+}
+
+function unloadedMeanwhile(id: string): ServerError {
+  return new ServerError(
+    `${id} is not loaded, and the router does not load it any more: somebody has unloaded it meanwhile. Try again.`,
+    { link: "model", remedy: "retry" },
+  );
+}
