@@ -1,5 +1,6 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 import { shortTokens } from "../catalog.ts";
+import { cannotLoad } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
@@ -194,6 +195,8 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
   const running = await server.runningNow(signal);
   if (running !== undefined) return running;
+  const backend = await server.backend(signal);
+  if (backend.load === undefined) throw cannotLoad(backend);
   throw new ServerError(
     `The server has no ${server.config.runningPath}: it is a single llama-server, which always has its one model loaded, or AI_SERVER_RUNNING_PATH is wrong.`,
     { link: "llama-swap", remedy: "none" },

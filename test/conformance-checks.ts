@@ -1,5 +1,9 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { readConfig } from "../config.ts";
+import extension from "../index.ts";
 import { ServerError } from "../server/errors.ts";
 import { requestsInFlight } from "../server/in-flight.ts";
 import { loadModel } from "../server/load.ts";
@@ -8,7 +12,9 @@ import { PanelSource } from "../server/panel-source.ts";
 import { unloadModel } from "../server/unload.ts";
 import { Desk } from "./conformance-desk.ts";
 import { type Site, type Standing, stand } from "./conformance-sites.ts";
+import { FakePi } from "./fake-pi.ts";
 import { model, transcript, user } from "./samples.ts";
+import { fastClock } from "./server/fast-clock.ts";
 import { eventually } from "./sim/client.ts";
 import { beginTurn, type TurnResult } from "./turns.ts";
 
@@ -36,7 +42,7 @@ function turn(server: ModelServer, id: string, text = "Hello", signal?: AbortSig
 }
 
 function load(server: ModelServer, id: string, signal = NEVER) {
-  return loadModel(server, id, { report: () => {}, signal });
+  return loadModel(server, id, { report: () => {}, signal, clock: fastClock(10) });
 }
 
 /** The sentence with which `work` ends. */
@@ -101,12 +107,30 @@ function loadsNothingUnasked(site: Site): void {
     if (site.first.state === "unloaded") expect((await server.runningNow()) ?? []).toEqual([]);
   });
 
-  test("what it cannot do is not offered", async () => {
-    const desk = new Desk((await open(site))[0].env);
-    const offered = await desk.offers("ai-server-load", site.id);
-    if (site.canLoad) expect(offered).toContain(site.id);
-    else expect(offered).not.toContain(site.id);
+  test("a whole idle session loads nothing", async () => {
+    const [standing] = await open(site);
+    const before = await standing.loads();
+    await idleSession(standing.env);
+    expect(await standing.loads()).toBe(before);
   });
+}
+
+/** A session of the whole extension in which nobody asks anything. */
+async function idleSession(env: Record<string, string>): Promise<void> {
+  const agentDir = mkdtempSync(join(tmpdir(), "conformance-agent-"));
+  const variables = { ...env, PI_CODING_AGENT_DIR: agentDir };
+  for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
+  try {
+    const pi = new FakePi();
+    extension(pi.api);
+    await pi.emit("session_start");
+    await pi.refresh({ allowNetwork: true });
+    expect(pi.provider.getModels().length).toBeGreaterThan(0);
+    await pi.emit("session_shutdown");
+  } finally {
+    vi.unstubAllEnvs();
+    rmSync(agentDir, { recursive: true, force: true });
+  }
 }
 
 /** Looks at the panel's state until the model is in it. */
@@ -167,7 +191,8 @@ function loadsAndUnloads(site: Site): void {
       expect(await sentenceOf(unloadModel(server, site.id, NEVER))).toMatch(/unload/);
       const desk = new Desk(standing.env);
       for (const command of ["load", "unload"]) {
-        expect(await desk.type(`/ai-server-${command} ${site.id}`)).toMatch(/nothing to load|not load or unload/);
+        const told = await desk.type(`/ai-server-${command} ${site.id}`);
+        expect(told).toMatch(/nothing to load or unload|does not load or unload|is not loaded/);
       }
       expect(await standing.loads()).toBe(before);
     });

@@ -228,6 +228,16 @@ export const SITES: readonly Site[] = [
   },
   {
     ...PLAIN,
+    title: "LM Studio 0.3",
+    start: kindOf("lm-studio-0.3", { models: MODELS }),
+    name: "LM Studio",
+    version: /LM Studio/,
+    first: { state: "unloaded", context: UNKNOWN },
+    after: { state: "ready", context: LIVE },
+    loadsAtStart: 0,
+  },
+  {
+    ...PLAIN,
     title: "a server with chat/completions alone",
     start: kindOf("plain", { models: MODELS }),
     name: "The server",

@@ -17,8 +17,8 @@ export function invalidKey(exchange: Exchange): void {
   });
 }
 
-/** Paths that a sleeping llama-server answers without its model. */
-const ANSWERED_ASLEEP = ["/health", "/v1/health", "/models", "/v1/models", "/props"];
+/** Paths for which a sleeping llama-server loads its model again. */
+const WAKING = ["/slots", "/chat/completions", "/v1/chat/completions"];
 
 /**
  * One llama-server with one model, which it loads when it starts and cannot unload. It ignores which model a
@@ -38,7 +38,7 @@ export class LlamaServer implements Kind {
 
   readonly unknown = async (exchange: Exchange): Promise<void> => {
     const [path = ""] = exchange.path.split("?");
-    if (this.#child.process?.sleeping && !ANSWERED_ASLEEP.includes(path)) await this.#child.wake();
+    if (this.#child.process?.sleeping && WAKING.includes(path)) await this.#child.wake();
     if (this.#child.process?.loaded === false) {
       throw new ServerError(503, "unavailable_error", "Loading model");
     }

@@ -15,7 +15,8 @@ export class LmStudio implements Kind {
   readonly #models: OpenAiModels;
   readonly #around: Surroundings;
 
-  constructor(models: Readonly<Record<string, string>>, around: Surroundings) {
+  /** @param isEarly before 0.4.0, which has no `/api/v1` */
+  constructor(models: Readonly<Record<string, string>>, around: Surroundings, isEarly: boolean) {
     this.#around = around;
     this.#models = new OpenAiModels(models, around, {
       unknownModel: (id) => [404, { error: { message: `Model not found: ${id}`, code: "model_not_found" } }],
@@ -26,10 +27,8 @@ export class LmStudio implements Kind {
       "GET /v1/models": (exchange) => this.#models.list(exchange, "organization_owner", () => ({})),
       "GET /api/v0/models": (exchange) =>
         replyPlain(exchange, 200, { object: "list", data: this.#all().map(oldRecord) }),
-      "GET /api/v1/models": (exchange) => replyPlain(exchange, 200, { models: this.#all().map(newRecord) }),
-      "POST /api/v1/models/load": (exchange) => this.#load(exchange),
-      "POST /api/v1/models/unload": (exchange) => this.#unload(exchange),
       "POST /v1/chat/completions": (exchange) => this.#models.chat(exchange),
+      ...(isEarly ? {} : this.#current()),
     };
   }
 
@@ -43,6 +42,14 @@ export class LmStudio implements Kind {
 
   close(): Promise<void> {
     return this.#models.close();
+  }
+
+  #current(): Readonly<Record<string, Handler>> {
+    return {
+      "GET /api/v1/models": (exchange) => replyPlain(exchange, 200, { models: this.#all().map(newRecord) }),
+      "POST /api/v1/models/load": (exchange) => this.#load(exchange),
+      "POST /api/v1/models/unload": (exchange) => this.#unload(exchange),
+    };
   }
 
   #all(): Child[] {

@@ -15,7 +15,15 @@ import { Router } from "./router.ts";
 import { Vllm } from "./vllm.ts";
 
 /** Every kind of server beside llama-swap; `html` answers what it does not know with a page and 200. */
-export type KindName = "router" | "llama-server" | "vllm" | "ollama" | "lm-studio" | "plain" | "html";
+export type KindName =
+  | "router"
+  | "llama-server"
+  | "vllm"
+  | "ollama"
+  | "lm-studio"
+  | "lm-studio-0.3"
+  | "plain"
+  | "html";
 
 export interface KindOptions extends DoorOptions {
   /** Holds the certificates, and a router's `preset.ini`. Default: a temporary one, removed by close(). */
@@ -82,7 +90,8 @@ function makeKind(name: KindName, presetPath: string, options: KindOptions, arou
     case "ollama":
       return new Ollama(models, around);
     case "lm-studio":
-      return new LmStudio(models, around);
+    case "lm-studio-0.3":
+      return new LmStudio(models, around, name === "lm-studio-0.3");
     case "plain":
     case "html":
       return new Plain(models, around, name === "html");
