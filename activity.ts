@@ -2,6 +2,7 @@
 import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
 import { RateMeter } from "./rate-meter.ts";
 import type { ModelRequests } from "./server/in-flight.ts";
+import type { LoadStage } from "./server/load-progress.ts";
 
 /** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
 export type Activity =
@@ -24,6 +25,8 @@ export type Activity =
       expectedMs: number | undefined;
       /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
       again: { instead: string | undefined } | undefined;
+      /** How far it has come, where the server tells it. */
+      stage: LoadStage | undefined;
     }
   | ({ kind: "prompt" } & PromptFigures)
   | { kind: "generating"; tokens: number; perSecond: number | undefined }
@@ -64,8 +67,9 @@ export interface TurnReport {
   /**
    * @param elapsedMs how long it has lasted already, as far as that is known
    * @param instead the model that is or was loaded in its place
+   * @param stage how far the load has come, where the server tells it
    */
-  loading(elapsedMs: number, instead: string | undefined): void;
+  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void;
   prompt(progress: PromptProgress): void;
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
@@ -75,7 +79,7 @@ export interface TurnReport {
 type State =
   | { kind: "connecting"; since: number }
   | ({ kind: "waiting"; since: number } & Waiting)
-  | { kind: "loading"; since: number }
+  | { kind: "loading"; since: number; stage: LoadStage | undefined }
   | { kind: "prompt"; reading: PromptReading }
   | { kind: "generating"; tokens: () => number }
   | { kind: "retrying"; why: string; until: number };
@@ -136,11 +140,11 @@ export class TurnActivity implements TurnReport {
     this.#instead = waiting.for ?? this.#instead;
   }
 
-  loading(elapsedMs: number, instead: string | undefined): void {
+  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
     this.#instead = instead ?? this.#instead;
     // What was waited before the load does not belong to it.
     this.#loadingSince ??= this.#now() - (this.#state.kind === "waiting" ? 0 : elapsedMs);
-    this.#state = { kind: "loading", since: this.#loadingSince };
+    this.#state = { kind: "loading", since: this.#loadingSince, stage };
   }
 
   prompt(progress: PromptProgress): void {
@@ -179,7 +183,13 @@ export class TurnActivity implements TurnReport {
         this.#askForLoad();
         const { hasAnswered, instead } = this.subject;
         const again = hasAnswered ? { instead: this.#instead ?? instead } : undefined;
-        return { kind: "loading", elapsedMs: now - state.since, expectedMs: this.#expectedLoadMs, again };
+        return {
+          kind: "loading",
+          elapsedMs: now - state.since,
+          expectedMs: this.#expectedLoadMs,
+          again,
+          stage: state.stage,
+        };
       }
       case "prompt":
         return { kind: "prompt", ...state.reading.look(now) };

@@ -290,7 +290,7 @@ class Turn {
     }
   }
 
-  #tellState({ own, busy }: SilentState, elapsedMs: number): void {
+  #tellState({ own, busy, stage }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
     if (own === "unknown" || own === "unreachable") return;
     const wasHeldUp = this.#isHeldUp;
@@ -303,7 +303,7 @@ class Turn {
     this.#tell((report) =>
       busy !== undefined && own !== "starting"
         ? report.waiting({ for: busy, position: undefined })
-        : report.loading(elapsedMs, busy),
+        : report.loading(elapsedMs, busy, stage),
     );
   }
 }

@@ -10,6 +10,8 @@ export interface Entry {
   state: ModelState;
   /** Whether its process runs, though it may still be starting or already be stopping. */
   loaded: boolean;
+  /** The server neither loads nor unloads it when asked. */
+  isFixed?: boolean;
   /** Its context as it is shown, such as `128k` or `32k declared`. */
   context?: string | undefined;
   /** The context size that is set now, in tokens. */
@@ -26,12 +28,14 @@ interface Offer {
   first: "loaded" | "unloaded" | "as listed";
   /** Given behind the id. */
   second: "size" | "ssh" | "nothing";
+  /** For models that the server loads and unloads. */
+  loads?: boolean;
 }
 
 const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
   ["ai-server-status", { first: "as listed", second: "ssh" }],
-  ["ai-server-load", { first: "unloaded", second: "nothing" }],
-  ["ai-server-unload", { first: "loaded", second: "nothing" }],
+  ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
+  ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],
   ["ai-server-ctx", { first: "as listed", second: "size" }],
   ["ai-server-preset", { first: "as listed", second: "nothing" }],
   ["ai-server-logs", { first: "loaded", second: "nothing" }],
@@ -68,7 +72,7 @@ function leadingFlag(typed: string, ids: readonly string[]): string {
 function offeredIds(
   entries: readonly Entry[],
   command: string,
-  { first, second }: Offer,
+  { first, second, loads }: Offer,
   typed: string,
   flag: string,
 ): AutocompleteItem[] {
@@ -77,6 +81,7 @@ function offeredIds(
   const asTyped = rank(typed, ids) === undefined ? typed.replace(/^["']/, "") : typed;
   const wanted = first === "as listed" ? undefined : first === "loaded";
   return entries
+    .filter(({ isFixed }) => !(loads && isFixed))
     .flatMap((entry) => {
       const found = rank(asTyped, [entry.id]);
       const value = found === undefined ? undefined : typedId(entry.id, ids);

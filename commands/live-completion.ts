@@ -29,16 +29,18 @@ async function readEntries(
     server.discover(rememberedFacts(aiServer.models), { signal }),
     aiServer.memory(),
   ]);
+  const loads = (await server.backend(signal)).load !== undefined;
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
   return Promise.all(
     models.map(async (model): Promise<Entry> => {
-      const { id, runsAs, state } = model;
+      const { id, runsAs, state, problem } = model;
       const command = running.get(runsAs ?? id)?.commandLine;
       const facts = await memory.facts(baseUrlOf(server.config), runsAs ?? id);
       return {
         id,
         state,
         loaded: state === "ready" || state === "starting" || state === "stopping",
+        isFixed: !loads || runsAs === undefined || problem !== undefined,
         context: contextWords(model),
         contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
         trainedTokens: facts?.trainedContext,

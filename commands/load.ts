@@ -196,9 +196,9 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
   const running = await server.runningNow(signal);
   if (running !== undefined) return running;
   const backend = await server.backend(signal);
-  if (backend.load === undefined) throw cannotLoad(backend);
+  if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
-    `The server has no ${server.config.runningPath}: it is a single llama-server, which always has its one model loaded, or AI_SERVER_RUNNING_PATH is wrong.`,
+    `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
     { link: "llama-swap", remedy: "none" },
   );
 }

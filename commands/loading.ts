@@ -1,14 +1,10 @@
 /** What a load looks like while it lasts. */
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { expectedLoadMs, rememberLoad } from "../load-times.ts";
-import type { LoadProgress, LoadStage } from "../server/load-progress.ts";
+import type { LoadProgress } from "../server/load-progress.ts";
 import type { ModelServer } from "../server/model-server.ts";
+import { stageWords } from "../ui/activity.ts";
 import type { Call } from "./call.ts";
-
-/** How far a load has come, where the server tells it. */
-export function stageWords(stage: LoadStage | undefined): string {
-  return stage === undefined ? "" : ` (${stage.name} ${Math.floor(100 * stage.share)} %)`;
-}
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
 export function loadWords(id: string, progress: LoadProgress): string | undefined {

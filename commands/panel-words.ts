@@ -117,7 +117,7 @@ function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number
   const isKnown = facts !== undefined && facts.context.source !== "default";
   const name = id === modelInPi ? `${id} (in pi)` : id;
   const isOwn = ownLoad !== undefined && runsAs === ownLoad.id;
-  const toggles = runsAs === undefined ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
+  const toggles = !model.canLoad ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
   const words = facts === undefined ? state : stateWords(facts);
   return {
     id,

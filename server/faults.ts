@@ -125,7 +125,7 @@ export function answerFault(status: number, text: string, path: string): ServerE
   if (UNREADABLE_TOOL_CALL.test(body.message) && !/as JSON/.test(body.message)) return toolCallFault(body);
   if (status === 401) {
     return fault(
-      "llama-swap demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
+      "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
       "llama-swap",
       "none",
     );

@@ -141,6 +141,7 @@ export class PanelSource {
       }),
     );
     signal.throwIfAborted();
+    this.#store.canLoad = (await server.backend(signal)).load !== undefined;
     const { descriptions } = server;
     const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()) };
     if (this.#store.sawModels(read, told, now)) this.#models.want();

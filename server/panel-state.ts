@@ -28,6 +28,8 @@ export interface PanelModel {
   readonly loading: { readonly since: number; readonly isWhole: boolean } | undefined;
   readonly expectedLoadMs: number | undefined;
   readonly isInUse: boolean;
+  /** Whether the server loads and unloads it when asked. */
+  readonly canLoad: boolean;
   /** When it is unloaded if nobody asks for it, in Unix milliseconds. */
   readonly unloadsAt: number | undefined;
   readonly rates: Rates;
@@ -79,6 +81,8 @@ export class PanelStore {
   problem: unknown;
   version: ServerVersion | undefined;
   certificateEnds: Date | undefined;
+  /** Whether such a server loads and unloads when asked. */
+  canLoad = true;
   answered: readonly AnsweredRequest[] | undefined;
   #read = NOTHING_READ;
   #performance: Performance | undefined;
@@ -217,6 +221,7 @@ export class PanelStore {
       facts: facts && asOf(facts, state),
       running,
       state,
+      canLoad: this.canLoad && runsAs !== undefined && facts?.problem === undefined,
       description: this.#read.descriptions.get(id) ?? NO_DESCRIPTION,
       loading: state === "starting" ? loading : undefined,
       expectedLoadMs: this.#read.expectedLoads.get(process),

@@ -1,5 +1,6 @@
 /** Watches one request for silence, and tells a server that works from one that hangs. */
 import { ServerError } from "./errors.ts";
+import type { LoadStage } from "./load-progress.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { RunningModel } from "./models.ts";
 import type { StateNow } from "./refusal.ts";
@@ -7,6 +8,8 @@ import type { StateNow } from "./refusal.ts";
 /** What is known of the server while nothing comes. */
 export interface SilentState {
   own: StateNow;
+  /** How far the load has come, where the server tells it. */
+  stage?: LoadStage | undefined;
   /** The model that has to leave, or is being stopped, before ours can be loaded. */
   busy: string | undefined;
 }
@@ -42,6 +45,21 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
   const began = hooks.now();
   let lastByte = began;
   let isFirst = true;
+  let isFollowed = false;
+  let stage: LoadStage | undefined;
+
+  /** Only llama.cpp's router tells the stages of a load, and only as they come. */
+  const followStages = async (): Promise<void> => {
+    isFollowed = true;
+    const backend = await server.backend(ended.signal);
+    if (backend.kind !== "router") return;
+    const onStage = (model: string, told: LoadStage): void => {
+      if (model !== id) return;
+      stage = told;
+      if (isFirst) hooks.onState({ own: "starting", busy: undefined, stage }, hooks.now() - began);
+    };
+    await server.follow({ onStage }, ended.signal);
+  };
 
   const look = async (): Promise<SilentState> => {
     try {
@@ -67,7 +85,8 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
       pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
       const state = await look();
       if (ended.signal.aborted) return;
-      if (isFirst) hooks.onState(state, hooks.now() - began);
+      if (state.own === "starting" && !isFollowed) void followStages().catch(() => {});
+      if (isFirst) hooks.onState(state.own === "starting" ? { ...state, stage } : state, hooks.now() - began);
       if (hooks.now() - lastByte < timeoutMs) continue;
       if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {
         if (!ended.signal.aborted) hooks.onTimeout(timedOut(hooks.now() - lastByte, state));

@@ -17,7 +17,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "401",
     [refused(401, "unauthorized: invalid or missing API key")],
-    "llama-swap demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
+    "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
     "none",
   ),
   answered("403", [{ status: 403 }], "Caddy does not let this client in (HTTP 403).", "none"),

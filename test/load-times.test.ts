@@ -6,27 +6,25 @@ import { expectedLoadMs, rememberLoad } from "../load-times.ts";
 import { Memory } from "../memory/memory.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
-const CONFIG = { origin: "https://ai.example", basePath: "/x", runningPath: "/running" };
+const CONFIG = { origin: "https://ai.example", basePath: "/x" };
 
 function place(running: unknown) {
   const folder = mkdtempSync(join(tmpdir(), "load-times-test-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const file = join(folder, "ai-server.json");
   const memory = new Memory(file, Date.now);
-  const http = {
-    json: async () => {
-      if (running instanceof Error) throw running;
-      return running;
-    },
+  const runningNow = async () => {
+    if (running instanceof Error) throw running;
+    return running;
   };
-  const server = { config: CONFIG, http } as unknown as ModelServer;
+  const server = { config: CONFIG, runningNow } as unknown as ModelServer;
   return { aiServer: { memory: async () => memory }, server, file };
 }
 
 test("loads are remembered by address and model, with their command line as a digest alone", async () => {
-  const { aiServer, server, file } = place({
-    running: [{ model: "a", state: "ready", cmd: "llama-server --api-key secret" }],
-  });
+  const { aiServer, server, file } = place([
+    { id: "a", state: "ready", commandLine: "llama-server --api-key secret" },
+  ]);
   expect(await expectedLoadMs(aiServer, server, "a")).toBeUndefined();
   await rememberLoad(aiServer, server, "a", 4000);
   await rememberLoad(aiServer, server, "a", 6000);

@@ -1,5 +1,6 @@
 import type { Activity } from "../activity.ts";
 import { shortTokens } from "../catalog.ts";
+import type { LoadStage } from "../server/load-progress.ts";
 import { duration } from "./duration.ts";
 
 /** A time that is still to come: in steps that do not flicker. */
@@ -33,15 +34,20 @@ function waitingWords({
   return timed(whom, elapsedMs);
 }
 
+/** How far a load has come, behind what is loaded. */
+export function stageWords(stage: LoadStage | undefined): string {
+  return stage === undefined ? "" : ` (${stage.name} ${Math.floor(100 * stage.share)} %)`;
+}
+
 function loadingWords(
-  { elapsedMs, expectedMs, again }: Extract<Activity, { kind: "loading" }>,
+  { elapsedMs, expectedMs, again, stage }: Extract<Activity, { kind: "loading" }>,
   modelName: string,
 ): string {
   const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
   const why =
     again?.instead === undefined ? "it was unloaded meanwhile" : `${again.instead} was loaded meanwhile`;
   const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
-  return `${what} · ${duration(elapsedMs)}${about}`;
+  return `${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
 }
 
 function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {

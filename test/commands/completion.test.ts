@@ -50,6 +50,17 @@ describe("what is offered", () => {
     ]);
   });
 
+  test("has none for loading that the server neither loads nor unloads", () => {
+    const entries: Entry[] = [
+      { id: "peer/x", state: "unknown", loaded: false, isFixed: true },
+      { id: "own", state: "ready", loaded: true },
+    ];
+    const offered = (command: string) => complete(entries, command, "")?.map(({ label }) => label);
+    expect(offered("ai-server-load")).toEqual(["own"]);
+    expect(offered("ai-server-unload")).toEqual(["own"]);
+    expect(offered("ai-server-logs")).toEqual(["own", "peer/x"]);
+  });
+
   test.each(["ai-server", "ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
     "is nothing of ours for %j",
     (command) => {

@@ -243,7 +243,7 @@ describe("a server without /running", () => {
   test.each(["load small", "unload small", "unload"])("cannot be told to %s", async (line) => {
     const place = await startPlace(undefined, { AI_SERVER_RUNNING_PATH: "/nowhere" });
     expect((await place.type(`/ai-server-${line}`)).told[0]).toMatch(
-      /^The server has no \/nowhere: it is a single llama-server.* or AI_SERVER_RUNNING_PATH is wrong\.$/,
+      /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded\.$/,
     );
     expect(place.sim.starts).toEqual({});
   });

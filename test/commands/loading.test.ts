@@ -15,6 +15,7 @@ test.each<[LoadProgress, string | undefined]>([
   [{ kind: "stopping", model: "b" }, "Stopping b"],
   [{ kind: "busy" }, "a has as many requests as it may have; asking again"],
   [{ kind: "loading", elapsedMs: 1 }, "Loading a"],
+  [{ kind: "loading", elapsedMs: 1, stage: { name: "mmproj", share: 1 } }, "Loading a (mmproj 100 %)"],
   [{ kind: "ready" }, undefined],
 ])("%j is said as %s", (progress, words) => {
   expect(loadWords("a", progress)).toBe(words);

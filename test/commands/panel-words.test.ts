@@ -18,6 +18,7 @@ const model = (id: string, more: Partial<PanelModel> = {}): PanelModel => ({
   expectedLoadMs: undefined,
   isInUse: false,
   unloadsAt: undefined,
+  canLoad: true,
   rates: { prompt: undefined, generation: undefined },
   ...more,
 });
@@ -111,7 +112,7 @@ describe("a row", () => {
     [{ state: "ready" }, "unload", "ready"],
     [{ state: "starting" }, "unload", "changing"],
     [{ state: "stopping" }, "unload", "changing"],
-    [{ runsAs: undefined }, undefined, "still"],
+    [{ canLoad: false }, undefined, "still"],
   ] as const)("of %j can be toggled to %s", (more, toggles, tone) => {
     expect(content({ models: [model("a", more)] }).rows[0]).toMatchObject({ toggles, tone });
   });

@@ -53,7 +53,7 @@ describe("an answer", () => {
     [
       401,
       "llama-swap",
-      "llama-swap demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
+      "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
     ],
     [403, "Caddy", "Caddy does not let this client in (HTTP 403)."],
     [404, "llama-swap", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],

@@ -122,7 +122,8 @@ describe("an unloading that fails", () => {
     };
 
   test("because it is loaded again, says so", async () => {
-    const { swap, requests } = await cannedServer(stubborn("kind", "POST", "stopping", "starting"));
+    const { swap, requests } = await cannedServer(stubborn("ready", "POST", "stopping", "starting"));
+    await swap.backend();
     const run = new FakeClock();
     const fault = await run.until(faultOfLater(unloadModel(swap, "m", NEVER, run)));
     expect(fault).toMatch(/^m was unloaded, but is loaded again/);

@@ -28,6 +28,7 @@ const loading = (more: Partial<Loading>): Loading => ({
   elapsedMs: 12_400,
   expectedMs: undefined,
   again: undefined,
+  stage: undefined,
   ...more,
 });
 
@@ -45,6 +46,10 @@ test.each<[Activity, string]>([
   [waiting({}), "Waiting for the server"],
   [loading({}), "Loading Qwen · 12 s"],
   [loading({ expectedMs: 20_000 }), "Loading Qwen · 12 s of about 20 s"],
+  [
+    loading({ stage: { name: "text_model", share: 0.436 }, expectedMs: 20_000 }),
+    "Loading Qwen (text_model 43 %) · 12 s of about 20 s",
+  ],
   [loading({ again: { instead: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
   [loading({ again: { instead: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
   [prompt({ cached: 200, processed: 600 }), "Reading prompt · 50 % of 1k (200 cached)"],
