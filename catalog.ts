@@ -2,9 +2,10 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
-import { count, flag, type JsonRecord, list, record, text } from "./server/json.ts";
-import type { Fact, ModelFacts, RememberedFacts, Source, Thinking } from "./server/models.ts";
+import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
+import type { Fact, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
 import { idOf, nameOf } from "./server/names.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";
@@ -18,7 +19,10 @@ const FREE = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
 const NO_LEVELS: ThinkingLevelMap = { minimal: null, low: null, high: null, xhigh: null, max: null };
 const LEVELS = ["minimal", "low", "medium", "high", "xhigh", "max"] as const;
 
-/** Which of pi's thinking levels a model has: null leaves one out of `/thinking`. */
+/**
+ * Which of pi's thinking levels a model has: null leaves one out of `/thinking`, and of the two above high pi offers
+ * only those that have a name here.
+ */
 function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
   switch (thinking.kind) {
     case "none":
@@ -28,10 +32,15 @@ function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
     case "always":
       return { ...NO_LEVELS, off: null };
     case "budget":
-      return { xhigh: null, max: null };
+      return { xhigh: null, max: "max" };
     case "effort": {
-      const map: ThinkingLevelMap = thinking.levels.includes("none") ? {} : { off: null };
-      for (const level of LEVELS) if (!thinking.levels.includes(level)) map[level] = null;
+      const { levels } = thinking;
+      const map: ThinkingLevelMap =
+        levels.includes("none") || thinking.switch !== undefined ? {} : { off: null };
+      for (const level of LEVELS) {
+        if (!levels.includes(level)) map[level] = null;
+        else if (level === "xhigh" || level === "max") map[level] = level;
+      }
       return map;
     }
   }
@@ -51,7 +60,8 @@ export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" 
 }
 
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
-  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking } = facts;
+  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
+  const { keptBy, needsAlternation, needsShortCallIds } = facts;
   const levels = levelsOf(thinking.value);
   return {
     id,
@@ -65,7 +75,18 @@ function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
     cost: FREE,
     contextWindow: context.value,
     maxTokens: outputLimit.value,
-    aiServer: { runsAs, context, outputLimit, vision, thinking, keepsThinking },
+    aiServer: {
+      runsAs,
+      context,
+      outputLimit,
+      vision,
+      thinking,
+      keepsThinking,
+      keptBy,
+      tools,
+      needsAlternation,
+      needsShortCallIds,
+    },
   };
 }
 
@@ -84,6 +105,10 @@ export function fallbackModels(config: Config): ServedModel[] {
         vision: { value: false, ...unread },
         thinking: { value: { kind: "none" }, ...unread },
         keepsThinking: false,
+        keptBy: undefined,
+        tools: { value: true, ...unread },
+        needsAlternation: false,
+        needsShortCallIds: false,
       },
       config,
     ),
@@ -113,19 +138,21 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   const context = restoredFact(known?.context, count);
   const outputLimit = restoredFact(known?.outputLimit, count);
   const vision = restoredFact(known?.vision, flag);
-  const thinking = restoredFact(known?.thinking, (value) => (isThinking(value) ? value : undefined));
+  const thinking = restoredFact(known?.thinking, restoredThinking);
   if (!(id && context && outputLimit && vision && thinking)) return undefined;
-  const runsAs = idOf(known?.runsAs);
-  const keepsThinking = flag(known?.keepsThinking) ?? false;
   return {
     id,
     name: nameOf(model.name) ?? id,
-    runsAs,
+    runsAs: idOf(known?.runsAs),
     context,
     outputLimit,
     vision,
     thinking,
-    keepsThinking,
+    keepsThinking: flag(known?.keepsThinking) ?? false,
+    keptBy: isKeepingVariable(known?.keptBy) ? known.keptBy : undefined,
+    tools: restoredFact(known?.tools, flag) ?? { value: true, source: "default" },
+    needsAlternation: flag(known?.needsAlternation) ?? false,
+    needsShortCallIds: flag(known?.needsShortCallIds) ?? false,
   };
 }
 
@@ -143,19 +170,26 @@ function factsOf(model: Model<Api>): Partial<RememberedFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<RememberedFacts>) : {};
 }
 
-function isThinking(value: unknown): value is Thinking {
-  const thinking = record(value);
-  if (thinking?.kind === "effort") return list(thinking.levels).length > 0;
-  return ["none", "switch", "budget", "always"].includes(text(thinking?.kind) ?? "");
-}
-
 /** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
-  const { thinking, keepsThinking } = factsOf(model);
+  const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {
-    thinking: isThinking(thinking?.value) ? thinking.value : { kind: "none" },
+    thinking: restoredThinking(thinking?.value) ?? { kind: "none" },
     keepsThinking: flag(keepsThinking) ?? false,
+    keptBy: isKeepingVariable(keptBy) ? keptBy : undefined,
+    takesTools: flag(tools?.value) ?? true,
+    needsAlternation: flag(needsAlternation) ?? false,
+    needsShortCallIds: flag(needsShortCallIds) ?? false,
   };
+}
+
+/** What to tell the user of a model that is not shown the tools; undefined for every other. */
+export function noToolsNotice(model: Model<Api>): string | undefined {
+  const { tools } = factsOf(model);
+  if (flag(tools?.value) !== false) return undefined;
+  return tools?.source === "declared"
+    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
+    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
 }
 
 /** The id under which the server lists the running model; undefined where it runs elsewhere. */

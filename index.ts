@@ -6,7 +6,7 @@ import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-a
 import { Activities } from "./activity.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
-import { isContextKnown } from "./catalog.ts";
+import { isContextKnown, noToolsNotice } from "./catalog.ts";
 import { PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
@@ -139,6 +139,8 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const tellOfModel = async (current: Session, model: Model<Api> | undefined): Promise<void> => {
     if (model?.provider !== PROVIDER_ID) return;
+    const noTools = noToolsNotice(model);
+    if (noTools !== undefined) await tell(current, noTools);
     if (!isContextKnown(model)) return;
     const { settingsOf, smallWindowNotice } = await import("./ui/small-window.ts");
     const notice = smallWindowNotice(model, await settingsOf(pi, agentDir()));

@@ -8,39 +8,32 @@ import type {
   Model,
   SimpleStreamOptions,
   TextContent,
-  ThinkingBudgets,
-  ThinkingLevel,
   Tool,
   ToolResultMessage,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { collapseSystemMessages, getCurrentTools, getSystemMessageText } from "@earendil-works/pi-ai";
+import type { AssistantChatMessage, ChatMessage, ImagePart, TextPart, ToolCallPart } from "./chat-message.ts";
 import { type JsonRecord, record } from "./server/json.ts";
-import type { Thinking } from "./server/models.ts";
-
-type TextPart = { type: "text"; text: string };
-type ImagePart = { type: "image_url"; image_url: { url: string } };
-type ToolCallPart = { id: string; type: "function"; function: { name: string; arguments: string } };
-
-export type ChatMessage =
-  | { role: "system"; content: string }
-  | { role: "user"; content: string | (TextPart | ImagePart)[] }
-  | { role: "assistant"; content: string; reasoning_content?: string; tool_calls?: ToolCallPart[] }
-  | { role: "tool"; tool_call_id: string; content: string };
-
-type AssistantChatMessage = Extract<ChatMessage, { role: "assistant" }>;
+import { alternating, withoutTools } from "./template-limits.ts";
+import { type ThinkingTraits, thinkingFields } from "./thinking-fields.ts";
 
 /** What the request needs to know of the model beyond what pi registers. */
-export interface ModelTraits {
-  thinking: Thinking;
-  /** Whether the thinking of earlier answers is sent back. */
-  keepsThinking: boolean;
+export interface ModelTraits extends ThinkingTraits {
+  takesTools: boolean;
+  /** Whether the user may speak only after an answer. */
+  needsAlternation: boolean;
+  /** Whether ids of tool calls must be nine letters and digits. */
+  needsShortCallIds: boolean;
 }
 
 type RequestOptions = Pick<
   SimpleStreamOptions,
   "maxTokens" | "reasoning" | "samplingParams" | "temperature" | "thinkingBudgets" | "toolChoice"
->;
+> & {
+  /** The slot of llama-server that is to answer; its own choice when not given. */
+  slot?: number | undefined;
+};
 
 const NO_IMAGE = "(An image stood here; this model does not take images.)";
 const NO_RESULT = "No result: the call was interrupted.";
@@ -51,9 +44,6 @@ const RESULT_IMAGES = "Images from the tool results above:";
 const IMAGE_TOKENS = 1200;
 const CHARACTERS_PER_TOKEN = 4;
 const LEAST_OUTPUT = 1024;
-
-/** pi's own budgets for its levels, in tokens; levels above high count as high. */
-const THINKING_BUDGETS = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 } as const;
 
 /** Half of a surrogate pair is not valid UTF-8, and llama-server refuses the body that holds one. */
 function wellFormed(text: string): string {
@@ -92,11 +82,14 @@ function orderedSchema(value: unknown, isProperties = false): unknown {
   );
 }
 
-/** Ids of other providers can be long or hold characters that chat templates choke on. */
-function toolCallId(id: string): string {
-  return /^[A-Za-z0-9_-]{1,64}$/.test(id)
-    ? id
-    : `call_${createHash("sha256").update(id).digest("hex").slice(0, 24)}`;
+/** Ids of other models can be long or hold characters that chat templates choke on; Mistral takes but its own form. */
+function toolCallId(id: string, { needsShortCallIds }: ModelTraits): string {
+  if (needsShortCallIds) return /^[A-Za-z0-9]{9}$/.test(id) ? id : digest(id).slice(0, 9);
+  return /^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : `call_${digest(id).slice(0, 24)}`;
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function imagePart(image: ImageContent): ImagePart {
@@ -136,7 +129,7 @@ function assistantMessage(
     else {
       const args = JSON.stringify(ordered(block.arguments ?? {}, schemas.get(block.name)));
       calls.push({
-        id: toolCallId(block.id),
+        id: toolCallId(block.id, traits),
         type: "function",
         function: { name: wellFormed(block.name), arguments: args },
       });
@@ -156,10 +149,11 @@ function toolMessages(
   calls: readonly ToolCallPart[],
   results: readonly ToolResultMessage[],
   vision: boolean,
+  traits: ModelTraits,
 ): ChatMessage[] {
   const images: ImagePart[] = [];
   const messages = calls.map((call): ChatMessage => {
-    const result = results.find(({ toolCallId: id }) => toolCallId(id) === call.id);
+    const result = results.find(({ toolCallId: id }) => toolCallId(id, traits) === call.id);
     const content = result?.content ?? [{ type: "text", text: NO_RESULT }];
     const texts = content.flatMap((part) => (part.type === "text" ? [part.text] : vision ? [] : [NO_IMAGE]));
     const found = vision ? content.flatMap((part) => (part.type === "image" ? [imagePart(part)] : [])) : [];
@@ -200,7 +194,8 @@ function resultsAfter(messages: readonly Message[], at: number): ToolResultMessa
  * Converts the messages of a transcript.
  *
  * Later system messages are folded into the first. Failed and aborted answers are left out, as are results whose
- * call is not sent. Every call is followed by its result, closed with a note where there is none.
+ * call is not sent. Every call is followed by its result, closed with a note where there is none. What the model's
+ * template does not take is put otherwise.
  */
 export function chatMessages(
   context: TranscriptContext,
@@ -226,10 +221,11 @@ export function chatMessages(
       if (last?.role === "assistant") converted.splice(-1, 1, join(last, answer));
       else converted.push(answer);
       if (answer.tool_calls)
-        converted.push(...toolMessages(answer.tool_calls, resultsAfter(messages, at), vision));
+        converted.push(...toolMessages(answer.tool_calls, resultsAfter(messages, at), vision, traits));
     }
   });
-  return converted;
+  const taken = traits.takesTools ? converted : withoutTools(converted);
+  return traits.needsAlternation ? alternating(taken) : taken;
 }
 
 function toolDefinition(tool: Tool): unknown {
@@ -241,40 +237,6 @@ function toolDefinition(tool: Tool): unknown {
       parameters: orderedSchema(tool.parameters),
     },
   };
-}
-
-function thinkingBudget(level: ThinkingLevel, budgets: ThinkingBudgets | undefined): number {
-  const name = level === "xhigh" || level === "max" ? "high" : level;
-  return budgets?.[name] ?? THINKING_BUDGETS[name];
-}
-
-/**
- * pi's thinking level in the words of the model's template. llama-server takes `enable_thinking` in
- * `chat_template_kwargs`, `reasoning_effort` and `thinking_budget_tokens` at the top.
- */
-function thinkingFields(thinking: Thinking, options: RequestOptions): JsonRecord {
-  const level = options.reasoning;
-  switch (thinking.kind) {
-    case "switch":
-      return { chat_template_kwargs: { enable_thinking: level !== undefined } };
-    case "effort": {
-      const effort = effortFor(level, thinking.levels);
-      return effort === undefined ? {} : { reasoning_effort: effort };
-    }
-    case "budget":
-      return {
-        thinking_budget_tokens: level === undefined ? 0 : thinkingBudget(level, options.thinkingBudgets),
-      };
-    default:
-      return {};
-  }
-}
-
-/** pi's levels above the last declared one mean that one; "off" has a name only where `none` is declared. */
-export function effortFor(level: ThinkingLevel | undefined, levels: readonly string[]): string | undefined {
-  if (level === undefined) return levels.includes("none") ? "none" : undefined;
-  if (levels.includes(level)) return level;
-  return level === "minimal" ? levels.find((name) => name !== "none") : levels.at(-1);
 }
 
 /** Tokens of the body, roughly: four characters each, images apart. */
@@ -310,6 +272,7 @@ export const OPTIONAL_FIELDS = [
   "reasoning_effort",
   "thinking_budget_tokens",
   "tool_choice",
+  "id_slot",
 ] as const;
 
 /**
@@ -327,7 +290,7 @@ export function chatRequest(
 ): Record<string, unknown> {
   const messages = chatMessages(context, model, traits);
   const definitions = getCurrentTools(context.messages).map(toolDefinition);
-  const tools = definitions.length === 0 ? undefined : definitions;
+  const tools = definitions.length === 0 || !traits.takesTools ? undefined : definitions;
   const room = model.contextWindow - estimateTokens(messages, tools);
   const body: Record<string, unknown> = {
     model: model.id,
@@ -339,7 +302,8 @@ export function chatRequest(
     ...(tools === undefined ? {} : { tools }),
     ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
-    ...thinkingFields(traits.thinking, options),
+    ...thinkingFields(traits, options),
+    ...(options.slot === undefined ? {} : { id_slot: options.slot }),
     ...sorted({ ...model.samplingParams, ...options.samplingParams }),
   };
   for (const name of refused) delete body[name];

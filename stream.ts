@@ -134,7 +134,8 @@ class Turn {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
-    let body = await this.#body(context, server);
+    const slot = await this.#slot(context, server);
+    let body = await this.#body(context, server, slot);
     const until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
@@ -154,7 +155,7 @@ class Turn {
         if (refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
         refused.add(verdict.field);
         server.refusedFields.add(verdict.field);
-        body = await this.#body(context, server);
+        body = await this.#body(context, server, slot);
       } else if (verdict.kind === "crashed" && crashes === 0) {
         crashes += 1;
         await this.#pause(RETRY_BASE_MS, "the model's process ended");
@@ -166,9 +167,17 @@ class Turn {
     }
   }
 
-  async #body(context: TranscriptContext, server: ModelServer): Promise<unknown> {
+  /** The slot to ask for: a conversation that goes on is found by the server. */
+  async #slot(context: TranscriptContext, server: ModelServer): Promise<number | undefined> {
+    const id = this.#parts.runsAs(this.#model);
+    if (id === undefined || context.messages.some(({ role }) => role === "assistant")) return undefined;
+    return server.slotForNew(id, this.#signal);
+  }
+
+  async #body(context: TranscriptContext, server: ModelServer, slot: number | undefined): Promise<unknown> {
     const traits = this.#parts.traits(this.#model);
-    const body = chatRequest(context, this.#model, traits, this.#options, server.refusedFields);
+    const options = { ...this.#options, slot };
+    const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
     return (await this.#options.onPayload?.(body, this.#model)) ?? body;
   }
 

@@ -5,7 +5,7 @@ export interface Figure {
   name: string;
   /** What is divided by what, or counted, in a few words. */
   what: string;
-  limit?: { most: number } | { exactly: number };
+  limit?: { most: number } | { least: number } | { exactly: number };
   /** By how much of the limit a loaded machine may miss it before `--check` says so; 0 where nothing is timed. */
   margin: number;
 }
@@ -30,10 +30,12 @@ export function isWithinLimit({ figure, value }: Measured, withMargin: boolean):
   const { limit, margin } = figure;
   if (limit === undefined) return true;
   if ("exactly" in limit) return value === limit.exactly;
+  if ("least" in limit) return value >= limit.least * (withMargin ? 1 - margin : 1);
   return value <= limit.most * (withMargin ? 1 + margin : 1);
 }
 
 export function limitText({ limit }: Figure): string {
   if (limit === undefined) return "";
-  return "exactly" in limit ? `= ${limit.exactly}` : `≤ ${limit.most}`;
+  if ("exactly" in limit) return `= ${limit.exactly}`;
+  return "least" in limit ? `≥ ${limit.least}` : `≤ ${limit.most}`;
 }

@@ -13,6 +13,7 @@ import { ACTIVITY_CPU, measureActivity } from "./activity.ts";
 import { HANDSHAKES, HANDSHAKES_QUICK, measureConnections, RESUMED } from "./connections.ts";
 import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from "./figure.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
+import { measurePrefixReuse, PREFIX_REUSE, prefixProblem } from "./prefix-reuse.ts";
 import { measureRates, RATE_ERROR, ratesProblem } from "./rates.ts";
 import { BenchServer } from "./server-process.ts";
 import { measureStartup, STARTUP_ADDED } from "./startup.ts";
@@ -35,6 +36,7 @@ const GROUPS: readonly Group[] = [
   { figures: [TOOL_ARGS_GROWTH], measure: measureToolArgsGrowth },
   { figures: [ACTIVITY_CPU], measure: measureActivity },
   { figures: [RATE_ERROR], measure: measureRates, problem: ratesProblem },
+  { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },

@@ -37,8 +37,10 @@ function thinkingWords({ thinking: { value } }: ModelFacts): string {
       return "no";
     case "switch":
       return "on/off";
-    case "effort":
-      return value.levels.join("/");
+    case "effort": {
+      const isOptional = value.switch !== undefined && !value.levels.includes("none");
+      return (isOptional ? ["off", ...value.levels] : value.levels).join("/");
+    }
     case "budget":
       return "budget";
     case "always":
@@ -75,7 +77,7 @@ export function detailRows(
   running: RunningModel | undefined,
   lastLoadMs: number | undefined,
 ): [string, string][] {
-  const { id, name, kind, runsAs, context, outputLimit, vision, thinking, ttlSeconds } = model;
+  const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools, ttlSeconds } = model;
   const from = <T>(fact: Fact<T>, words: (value: T) => string): string =>
     fact.source === "default" ? "unknown" : `${words(fact.value)} (${fact.source})`;
   const rows: [string, string][] = [
@@ -84,6 +86,7 @@ export function detailRows(
     ["Output", `${outputLimit.value} tokens (${outputLimit.source})`],
     ["Vision", from(vision, (value) => (value ? "yes" : "no"))],
     ["Thinking", from(thinking, () => thinkingWords(model))],
+    ["Tools", from(tools, (value) => (value ? "yes" : "no"))],
   ];
   if (name !== id) rows.unshift(["Name", name]);
   if (kind === "alias" && runsAs !== undefined) rows.unshift(["Alias of", runsAs]);

@@ -8,6 +8,7 @@ import { list, record } from "./json.ts";
 import type { ListedModel } from "./listed-model.ts";
 import type { LoadProgress, LoadWatch } from "./load-progress.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
+import type { Slot } from "./slots.ts";
 import type { ServerVersion } from "./version.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
@@ -63,8 +64,8 @@ export interface Backend {
   /** The window that a ready model was trained for; undefined where it does not tell. @throws {ServerError} */
   trainedContext(id: string, limits: Limits): Promise<number | undefined>;
 
-  /** How many requests a ready model works on; undefined where it does not tell. @throws {ServerError} */
-  busySlots(id: string, limits: Limits): Promise<number | undefined>;
+  /** The slots of a ready model; undefined where it does not tell. @throws {ServerError} */
+  slots(id: string, limits: Limits): Promise<Slot[] | undefined>;
 
   /** The release, as the server words it. @throws {ServerError} */
   version(signal: AbortSignal | undefined): Promise<ServerVersion>;

@@ -3,6 +3,7 @@
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
+import type { Slot } from "./slots.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;
@@ -78,6 +79,10 @@ function byModel(listed: readonly RequestInFlight[]): ModelRequests[] {
   });
 }
 
+function busyIn(slots: readonly Slot[] | undefined): number | undefined {
+  return slots?.filter(({ isBusy }) => isBusy).length;
+}
+
 async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
   const backend = await server.backend(signal);
   const limits = { signal, timeoutMs: LIMIT_MS };
@@ -89,7 +94,7 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
     running.map(async ({ id, isAsleep }) => ({
       model: id,
       // What sleeps works on nothing, and would be woken by the question.
-      total: isAsleep ? 0 : await backend.busySlots(id, limits).catch(() => undefined),
+      total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, () => undefined),
     })),
   );
   const models = counts.flatMap(({ model, total = 0 }) =>

@@ -6,7 +6,7 @@ import { flag, record } from "./json.ts";
 import type { ListedModel } from "./listed-model.ts";
 import { parseOwnModel } from "./llama-cpp-list.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
-import { busySlotsIn } from "./slots.ts";
+import { parseSlots, type Slot } from "./slots.ts";
 import { llamaCppVersion, type ServerVersion } from "./version.ts";
 
 export class LlamaServer implements Backend {
@@ -54,8 +54,8 @@ export class LlamaServer implements Backend {
     return parseOwnModel(await http.json(config.modelsPath, limits))[0]?.declared.trainedContext;
   }
 
-  async busySlots(_id: string, limits: Limits): Promise<number | undefined> {
-    return busySlotsIn(await optionalJson(this.#access.http, "/slots", limits));
+  async slots(_id: string, limits: Limits): Promise<Slot[] | undefined> {
+    return parseSlots(await optionalJson(this.#access.http, "/slots", limits));
   }
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {

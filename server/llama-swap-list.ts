@@ -86,6 +86,7 @@ export function parseListed(answer: unknown): ListedModel[] {
         context: count(entry.context_length) ?? count(meta?.n_ctx) ?? count(metadata?.context_length),
         outputLimit: count(metadata?.max_output_tokens) ?? count(metadata?.max_tokens),
         vision: declaredVision(entry, metadata),
+        tools: flag(record(entry.capabilities)?.function_calling),
         metadata,
       },
       commandLine: undefined,

@@ -15,7 +15,7 @@ import { ambiguousModel } from "./load-failure.ts";
 import { logTail } from "./log-tail.ts";
 import { mistakenFor, mistakenIn } from "./meant-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
-import { busySlotsIn } from "./slots.ts";
+import { parseSlots, type Slot } from "./slots.ts";
 import { type ServerVersion, swapVersion } from "./version.ts";
 
 const ERROR_BYTES = 16 * 1024;
@@ -53,8 +53,8 @@ export class LlamaSwap implements Backend {
     return count(record(record(list(record(models)?.data)[0])?.meta)?.n_ctx_train);
   }
 
-  async busySlots(id: string, limits: Limits): Promise<number | undefined> {
-    return busySlotsIn(await this.#upstream(id, "slots", limits));
+  async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
+    return parseSlots(await this.#upstream(id, "slots", limits));
   }
 
   /** Only for what is ready, and where no other model may be meant: that would be loaded by it. */

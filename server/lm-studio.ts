@@ -1,5 +1,7 @@
 /** LM Studio's own REST routes (`/api/v1` since 0.4.0, `/api/v0` before), beside its chat/completions. */
+
 import { type Access, type Backend, type Limits, type LoadSteps, optionalJson } from "./backend.ts";
+import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { count, flag, type JsonRecord, list, record, text, texts } from "./json.ts";
@@ -57,14 +59,14 @@ class EarlierLmStudio implements Backend {
     const told = (await this.told(limits)).find(({ listed }) => listed.id === id);
     const context = told?.instance?.context;
     if (context === undefined) return undefined;
-    return { context, vision: undefined, thinking: undefined, keepsThinking: undefined };
+    return { context, vision: undefined, ...NO_TEMPLATE };
   }
 
   async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
     return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared.trainedContext;
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(): Promise<ServerVersion> {
     return { name: this.name, version: undefined };
@@ -131,7 +133,8 @@ function currentModel(value: unknown): Told[] {
   const instance = text(loaded?.id);
   const declared = {
     vision: flag(abilities?.vision),
-    tools: flag(abilities?.trained_for_tool_use),
+    // It offers tools to other models too, by a prompt of its own.
+    tools: flag(abilities?.trained_for_tool_use) || undefined,
     sizeBytes: count(entry.size_bytes),
     quantization: nameOf(record(entry.quantization)?.name),
   };
@@ -152,7 +155,7 @@ function earlierModel(value: unknown): Told[] {
   const abilities = texts(entry.capabilities);
   const declared = {
     vision: entry.type === undefined ? undefined : entry.type === "vlm",
-    tools: abilities.length === 0 ? undefined : abilities.includes("tool_use"),
+    tools: abilities.includes("tool_use") || undefined,
     quantization: nameOf(entry.quantization),
   };
   const instance = entry.state === "loaded" ? { id, context: count(entry.loaded_context_length) } : undefined;

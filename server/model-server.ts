@@ -19,10 +19,14 @@ import {
 } from "./models.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
+import { slotWithLeast } from "./slots.ts";
 import type { ServerVersion } from "./version.ts";
 
 /** Milliseconds for an answer that a server gives without asking a model. */
 const ANSWER_TIMEOUT_MS = 10_000;
+
+/** A server that is busy tells of its slots only between two batches: no turn waits longer for that. */
+const SLOT_TIMEOUT_MS = 500;
 
 /** What runs is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
 const RUNNING_INTERVAL_MS = 1000;
@@ -171,10 +175,30 @@ export class ModelServer {
    */
   async isWorking(id: string, signal: AbortSignal): Promise<boolean> {
     const backend = await this.backend(signal).catch(() => undefined);
-    const busy = await backend
-      ?.busySlots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS })
-      .catch(() => undefined);
-    return (busy ?? 0) > 0;
+    const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
+    return slots?.some(({ isBusy }) => isBusy) ?? false;
+  }
+
+  /**
+   * The slot of a model for a conversation that begins, where the server's own choice may cost another conversation
+   * its cache. Never throws, and never takes long.
+   *
+   * @param id as `/running` lists it
+   * @returns undefined: the server is to choose
+   */
+  async slotForNew(id: string, signal: AbortSignal): Promise<number | undefined> {
+    try {
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
+      const running = await this.running(limit);
+      // What is not ready would be loaded by the question, what sleeps be woken.
+      if (!running?.some((model) => model.id === id && model.state === "ready" && model.isAsleep !== true))
+        return undefined;
+      const backend = await this.backend(limit);
+      const slots = await backend.slots(id, { signal: limit, timeoutMs: SLOT_TIMEOUT_MS });
+      return slots && slotWithLeast(slots);
+    } catch {
+      return undefined;
+    }
   }
 
   /**

@@ -1,7 +1,9 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
+import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { readCommandLine } from "./command-line.ts";
-import { count, flag, type JsonRecord, record, text, texts } from "./json.ts";
+import { count, flag, record } from "./json.ts";
 import type { ListedModel } from "./listed-model.ts";
+import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "last seen" | "default";
@@ -10,17 +12,6 @@ export interface Fact<T> {
   value: T;
   source: Source;
 }
-
-/**
- * How a model's thinking is controlled: not at all, by `chat_template_kwargs.enable_thinking`, by
- * `reasoning_effort` with the named levels, by `thinking_budget_tokens`, or always on.
- */
-export type Thinking =
-  | { kind: "none" }
-  | { kind: "switch" }
-  | { kind: "effort"; levels: readonly string[] }
-  | { kind: "budget" }
-  | { kind: "always" };
 
 /** `unknown`: the server does not tell. llama-swap before v218 shows a starting model as unloaded. */
 export type ModelState = "ready" | "starting" | "stopping" | "unloaded" | "unknown";
@@ -37,11 +28,9 @@ export interface RunningModel {
 }
 
 /** What a loaded model says of itself in `/props`. */
-export interface LiveFacts {
+export interface LiveFacts extends TemplateFacts {
   context: number | undefined;
   vision: boolean | undefined;
-  thinking: Thinking | undefined;
-  keepsThinking: boolean | undefined;
 }
 
 /** One model that can be chatted with. */
@@ -65,46 +54,42 @@ export interface ModelFacts {
   thinking: Fact<Thinking>;
   /** Whether earlier thinking is sent back, because the chat template reads it. */
   keepsThinking: boolean;
+  /** The variable of the chat template that keeps the thinking of all earlier turns. */
+  keptBy: KeepingVariable | undefined;
+  /** Whether the model is shown the tools that a request brings. */
+  tools: Fact<boolean>;
+  /** Whether its chat template refuses two messages of the user with no answer between them. */
+  needsAlternation: boolean;
+  /** Whether its chat template refuses ids of tool calls that are not nine letters and digits. */
+  needsShortCallIds: boolean;
 }
 
 /** Facts of an earlier start, as far as they are worth keeping. */
 export type RememberedFacts = Pick<
   ModelFacts,
-  "runsAs" | "context" | "outputLimit" | "vision" | "thinking" | "keepsThinking"
+  | "runsAs"
+  | "context"
+  | "outputLimit"
+  | "vision"
+  | "thinking"
+  | "keepsThinking"
+  | "keptBy"
+  | "tools"
+  | "needsAlternation"
+  | "needsShortCallIds"
 >;
 
 export const UNKNOWN_CONTEXT = 32_768;
 const MAX_OUTPUT = 65_536;
-const EFFORTS = ["low", "medium", "high"] as const;
 
-function parseThinking(declared: JsonRecord | undefined): Thinking | undefined {
-  const thinking = declared?.thinking ?? declared?.reasoning;
-  const levels = texts(declared?.thinking_levels).filter((level) => /^[\w-]{1,20}$/.test(level));
-  if (levels.length > 0) return { kind: "effort", levels };
-  if (thinking === true || thinking === "switch") return { kind: "switch" };
-  if (thinking === false || thinking === "none") return { kind: "none" };
-  if (thinking === "effort") return { kind: "effort", levels: EFFORTS };
-  if (thinking === "budget" || thinking === "always") return { kind: thinking };
-  return undefined;
-}
-
-/** Reads llama-server's `/props`. The template's own variables tell how thinking is switched. */
+/** Reads llama-server's `/props`. */
 export function parseProps(answer: unknown): LiveFacts {
   const props = record(answer);
-  const template = text(props?.chat_template);
   return {
     context: count(record(props?.default_generation_settings)?.n_ctx),
     vision: flag(record(props?.modalities)?.vision),
-    thinking: template === undefined ? undefined : thinkingOf(template),
-    keepsThinking: template === undefined ? undefined : template.includes("reasoning_content"),
+    ...templateFacts(props),
   };
-}
-
-function thinkingOf(template: string): Thinking {
-  if (template.includes("enable_thinking")) return { kind: "switch" };
-  if (template.includes("reasoning_effort")) return { kind: "effort", levels: EFFORTS };
-  if (template.includes("<think>")) return { kind: "always" };
-  return { kind: "none" };
 }
 
 /** The first value that is known, with its source. */
@@ -173,11 +158,22 @@ function factsOf(
     vision: best(false, [live?.vision, "live"], [declared.vision, "declared"], remembered(last?.vision)),
     thinking: best<Thinking>(
       { kind: "none" },
-      [parseThinking(declared.metadata), "declared"],
+      [declaredThinking(declared.metadata, live?.thinking ?? last?.thinking.value), "declared"],
       [live?.thinking, "live"],
       remembered(last?.thinking),
     ),
     keepsThinking:
       flag(declared.metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+    keptBy: live === undefined ? last?.keptBy : live.keptBy,
+    // What the server lists a model for is less than what its template was seen to do, its owner's word is more.
+    tools: best(
+      true,
+      [flag(declared.metadata?.tools), "declared"],
+      [live?.tools, "live"],
+      [declared.tools, "declared"],
+      remembered(last?.tools),
+    ),
+    needsAlternation: live?.needsAlternation ?? last?.needsAlternation ?? false,
+    needsShortCallIds: live?.needsShortCallIds ?? last?.needsShortCallIds ?? false,
   };
 }

@@ -1,5 +1,7 @@
 /** Ollama's own routes (its docs/api.md), beside its chat/completions. */
+
 import { type Access, type Backend, type Limits, type LoadSteps, optionalJson } from "./backend.ts";
+import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
@@ -88,7 +90,7 @@ class Ollama implements Backend {
   async live(id: string, limits: Limits): Promise<LiveFacts | undefined> {
     const row = (await this.#processes(limits))?.find(([running]) => running === id)?.[1];
     const context = count(row?.context_length);
-    return context === undefined ? undefined : { ...NOTHING_LIVE, context };
+    return context === undefined ? undefined : { context, vision: undefined, ...NO_TEMPLATE };
   }
 
   async trainedContext(id: string): Promise<number | undefined> {
@@ -96,7 +98,7 @@ class Ollama implements Backend {
     return known?.declared.trainedContext;
   }
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
@@ -130,13 +132,6 @@ class Ollama implements Backend {
     if (status !== 200) throw answerFault(status, answer, path);
   }
 }
-
-const NOTHING_LIVE: LiveFacts = {
-  context: undefined,
-  vision: undefined,
-  thinking: undefined,
-  keepsThinking: undefined,
-};
 
 function keyOf(id: string, tag: JsonRecord): string {
   return `${id}\n${text(tag.digest) ?? ""}`;

@@ -43,7 +43,7 @@ export class OtherServer implements Backend {
 
   async trainedContext(): Promise<undefined> {}
 
-  async busySlots(): Promise<undefined> {}
+  async slots(): Promise<undefined> {}
 
   async version(): Promise<ServerVersion> {
     return { name: this.name === "vLLM" ? this.name : "unknown", version: undefined };

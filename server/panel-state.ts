@@ -253,6 +253,13 @@ function asOf(facts: ModelFacts, state: ModelState): ModelFacts {
   if (facts.state === state) return facts;
   const seen = <T>(fact: Fact<T>): Fact<T> =>
     fact.source === "live" && state !== "ready" ? { ...fact, source: "last seen" } : fact;
-  const { context, vision, thinking } = facts;
-  return { ...facts, state, context: seen(context), vision: seen(vision), thinking: seen(thinking) };
+  const { context, vision, thinking, tools } = facts;
+  return {
+    ...facts,
+    state,
+    context: seen(context),
+    vision: seen(vision),
+    thinking: seen(thinking),
+    tools: seen(tools),
+  };
 }

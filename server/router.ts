@@ -12,7 +12,7 @@ import { failureOf, isListed, parseRouterModels, parseRouterRunning } from "./ll
 import { processFault, unknownModel } from "./load-failure.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
 import { followRouter } from "./router-events.ts";
-import { busySlotsIn } from "./slots.ts";
+import { parseSlots, type Slot } from "./slots.ts";
 import { llamaCppVersion, type ServerVersion } from "./version.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -58,8 +58,8 @@ export class Router implements Backend {
     return models.find((model) => model.id === id)?.declared.trainedContext;
   }
 
-  async busySlots(id: string, limits: Limits): Promise<number | undefined> {
-    return busySlotsIn(await this.#ask("slots", id, limits));
+  async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
+    return parseSlots(await this.#ask("slots", id, limits));
   }
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {

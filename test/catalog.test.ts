@@ -5,6 +5,7 @@ import {
   fallbackModels,
   isChanged,
   isContextKnown,
+  noToolsNotice,
   rememberedFacts,
   restoredModels,
   runsAs,
@@ -14,7 +15,9 @@ import {
   traitsOf,
 } from "../catalog.ts";
 import { MODELS, readConfig } from "../config.ts";
-import type { ModelFacts, Thinking } from "../server/models.ts";
+import type { ModelFacts, Source } from "../server/models.ts";
+import type { Thinking } from "../server/thinking.ts";
+import { PLAIN } from "./samples.ts";
 
 const AT = { origin: "https://ai.example", basePath: "/llm" };
 
@@ -32,6 +35,10 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "declared" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    keptBy: "preserve_thinking",
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
     ...more,
   };
 }
@@ -58,6 +65,10 @@ test("a model of pi's has the server's spelling, its address, no cost, and what 
       vision: { value: true, source: "declared" },
       thinking: { value: { kind: "switch" }, source: "live" },
       keepsThinking: true,
+      keptBy: "preserve_thinking",
+      tools: { value: true, source: "live" },
+      needsAlternation: false,
+      needsShortCallIds: false,
     },
   });
   expect(served({ vision: { value: false, source: "default" } }).input).toEqual(["text"]);
@@ -67,7 +78,7 @@ test.each<[Thinking, boolean, unknown]>([
   [{ kind: "none" }, false, undefined],
   [{ kind: "switch" }, true, { minimal: null, low: null, high: null, xhigh: null, max: null }],
   [{ kind: "always" }, true, { off: null, minimal: null, low: null, high: null, xhigh: null, max: null }],
-  [{ kind: "budget" }, true, { xhigh: null, max: null }],
+  [{ kind: "budget" }, true, { xhigh: null, max: "max" }],
   [
     { kind: "effort", levels: ["low", "medium", "high"] },
     true,
@@ -76,7 +87,12 @@ test.each<[Thinking, boolean, unknown]>([
   [
     { kind: "effort", levels: ["none", "max"] },
     true,
-    { minimal: null, low: null, medium: null, high: null, xhigh: null },
+    { minimal: null, low: null, medium: null, high: null, xhigh: null, max: "max" },
+  ],
+  [
+    { kind: "effort", levels: ["high", "max"], variable: "reasoning_effort", switch: "enable_thinking" },
+    true,
+    { minimal: null, low: null, medium: null, xhigh: null, max: "max" },
   ],
 ])("thinking %j: reasoning %s, levels %j", (value, reasoning, levels) => {
   const model = served({ thinking: { value, source: "declared" } });
@@ -141,7 +157,18 @@ describe("a stored catalogue", () => {
     "provider",
     "aiServer",
   ];
-  const FACTS = ["runsAs", "context", "outputLimit", "vision", "thinking", "keepsThinking"];
+  const FACTS = [
+    "runsAs",
+    "context",
+    "outputLimit",
+    "vision",
+    "thinking",
+    "keepsThinking",
+    "keptBy",
+    "tools",
+    "needsAlternation",
+    "needsShortCallIds",
+  ];
   const damages: [string, (model: Record<string, unknown>, wrong: unknown) => void][] = [
     ...KEYS.map((key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
       key,
@@ -151,7 +178,7 @@ describe("a stored catalogue", () => {
       `aiServer.${key}`,
       (model, wrong) => Object.assign(model.aiServer as object, { [key]: wrong }),
     ]),
-    ...["context", "outputLimit", "vision", "thinking"].map(
+    ...["context", "outputLimit", "vision", "thinking", "tools"].map(
       (key): [string, (model: Record<string, unknown>, wrong: unknown) => void] => [
         `aiServer.${key}.value`,
         (model, wrong) =>
@@ -196,14 +223,29 @@ describe("a stored catalogue", () => {
 
 describe("what a request depends on", () => {
   test("is read from the model that pi hands back", () => {
-    expect(traitsOf(served())).toEqual({ thinking: { kind: "switch" }, keepsThinking: true });
+    expect(traitsOf(served())).toEqual({
+      ...PLAIN,
+      thinking: { kind: "switch" },
+      keepsThinking: true,
+      keptBy: "preserve_thinking",
+    });
+    const strict = served({
+      tools: { value: false, source: "live" },
+      needsAlternation: true,
+      needsShortCallIds: true,
+    });
+    expect(traitsOf(strict)).toMatchObject({
+      takesTools: false,
+      needsAlternation: true,
+      needsShortCallIds: true,
+    });
     expect(runsAs(served({ runsAs: "qwen" }))).toBe("qwen");
     expect(runsAs(served({ runsAs: undefined }))).toBeUndefined();
   });
 
   test("a model that somebody else configured thinks nothing and runs under its own id", () => {
     const { aiServer: _, ...foreign } = served();
-    expect(traitsOf(foreign)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(traitsOf(foreign)).toEqual(PLAIN);
     expect(runsAs(foreign)).toBe("org/x:Q4 ü");
     expect(isContextKnown(foreign)).toBe(false);
   });
@@ -218,7 +260,7 @@ describe("what a request depends on", () => {
     { thinking: { value: { kind: "odd" } } },
   ])("damaged facts %j are none", (aiServer) => {
     const model = Object.assign(served(), { aiServer }) as ServedModel;
-    expect(traitsOf(model)).toEqual({ thinking: { kind: "none" }, keepsThinking: false });
+    expect(traitsOf(model)).toEqual(PLAIN);
     expect(isContextKnown(model)).toBe(false);
   });
 
@@ -269,4 +311,15 @@ describe("changes", () => {
     expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);
     expect(isChanged([], [sized("a", 2)])).toBe(true);
   });
+});
+
+test("a user is told of a model without tools, and of no other", () => {
+  const notice = (value: boolean, source: Source) => noToolsNotice(served({ tools: { value, source } }));
+  expect(notice(false, "live")).toMatch(/^X takes no tools: its chat template/);
+  expect(notice(false, "last seen")).toBe(notice(false, "live"));
+  expect(notice(false, "declared")).toMatch(/^X takes no tools, as the server's configuration declares/);
+  expect(notice(true, "live")).toBeUndefined();
+  expect(notice(true, "default")).toBeUndefined();
+  const { aiServer: _, ...foreign } = served();
+  expect(noToolsNotice(foreign)).toBeUndefined();
 });

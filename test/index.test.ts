@@ -219,6 +219,20 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain('"ai-server/a"');
   });
 
+  test("is told once of a model that takes no tools", async () => {
+    setEnv({ PI_OFFLINE: "1" });
+    const pi = load();
+    const tools = { value: false, source: "live" };
+    const model = (id: string) => ({ provider: "ai-server", id, name: id, aiServer: { tools } });
+    await pi.emit("session_start");
+    for (const id of ["a", "b", "a"]) await pi.emit("model_select", pi.context(), { model: model(id) });
+    await expect.poll(() => pi.notices.length).toBe(2);
+    expect(pi.notices.map((notice) => notice.slice(0, 17))).toEqual([
+      "a takes no tools:",
+      "b takes no tools:",
+    ]);
+  });
+
   test("of somebody who set nothing up is left alone", async () => {
     const pi = load();
     await pi.refresh();

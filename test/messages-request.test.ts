@@ -1,7 +1,7 @@
 import type { SimpleStreamOptions, Tool } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { chatRequest, effortFor, OPTIONAL_FIELDS } from "../messages.ts";
-import type { Thinking } from "../server/models.ts";
+import type { ChatMessage } from "../chat-message.ts";
+import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "../messages.ts";
 import {
   assistant,
   call,
@@ -20,16 +20,10 @@ const NONE: ReadonlySet<string> = new Set();
 
 function request(
   options: SimpleStreamOptions = {},
-  {
-    on = model(),
-    thinking = { kind: "none" } as Thinking,
-    tools = [] as Tool[],
-    refused = NONE,
-    keepsThinking = false,
-  } = {},
+  { on = model(), traits = {} as Partial<ModelTraits>, tools = [] as Tool[], refused = NONE } = {},
 ): Record<string, unknown> {
   const context = transcript(system("S", { toolsAdded: tools }), user("Hi"));
-  return chatRequest(context, on, { thinking, keepsThinking }, options, refused);
+  return chatRequest(context, on, { ...PLAIN, ...traits }, options, refused);
 }
 
 describe("a request", () => {
@@ -64,7 +58,7 @@ describe("a request", () => {
     const optional: SimpleStreamOptions = { toolChoice: "auto", reasoning: "high" };
     for (const kind of ["switch", "budget"] as const) {
       const body = request(optional, {
-        thinking: { kind },
+        traits: { thinking: { kind } },
         tools: [tool("bash")],
         refused: new Set(OPTIONAL_FIELDS),
       });
@@ -111,6 +105,61 @@ describe("tools", () => {
   });
 });
 
+describe("what a template does not take", () => {
+  const history = transcript(
+    system("S", { toolsAdded: [tool("bash")] }),
+    user("Hi"),
+    assistant([call("call_1234567890", "bash", { command: "ls" })]),
+    result("call_1234567890", "README"),
+    user("And?"),
+    user("Well?"),
+  );
+  const body = (traits: Partial<ModelTraits>): { tools?: unknown; messages: ChatMessage[] } =>
+    chatRequest(history, model(), { ...PLAIN, ...traits }, { toolChoice: "auto" }, NONE) as never;
+
+  it("of tools is left out, and the calls of before are words", () => {
+    const { messages, ...rest } = body({ takesTools: false });
+    expect(rest).not.toHaveProperty("tools");
+    expect(rest).not.toHaveProperty("tool_choice");
+    expect(messages.map(({ role, content }) => [role, content])).toEqual([
+      ["system", "S"],
+      ["user", "Hi"],
+      ["assistant", 'Called bash with {"command":"ls"}'],
+      ["user", "Result of bash:\nREADME"],
+      ["user", "And?"],
+      ["user", "Well?"],
+    ]);
+    expect(JSON.stringify(messages)).not.toContain("tool_call");
+  });
+
+  it("of turns is put in turn", () => {
+    const roles = body({ needsAlternation: true }).messages.map(({ role }) => role);
+    expect(roles).toEqual(["system", "user", "assistant", "tool", "assistant", "user"]);
+    const plain = body({ needsAlternation: true, takesTools: false }).messages.map(({ role }) => role);
+    expect(plain).toEqual(["system", "user", "assistant", "user"]);
+  });
+
+  it("of ids is nine letters and digits, the same for call and result", () => {
+    const ids = (id: string): unknown[] => {
+      const context = transcript(user("Hi"), assistant([call(id, "bash")]), result(id, "ok"));
+      const traits = { ...PLAIN, needsShortCallIds: true };
+      const { messages } = chatRequest(context, model(), traits, {}, NONE) as { messages: ChatMessage[] };
+      return messages.flatMap((message) =>
+        message.role === "tool"
+          ? message.tool_call_id
+          : message.role === "assistant"
+            ? (message.tool_calls ?? []).map((part) => part.id)
+            : [],
+      );
+    };
+    expect(ids("abcDEF123")).toEqual(["abcDEF123", "abcDEF123"]);
+    const [made, again] = ids("call_1234567890");
+    expect(made).toMatch(/^[A-Za-z0-9]{9}$/);
+    expect(again).toBe(made);
+    expect(ids("call_other")[0]).not.toBe(made);
+  });
+});
+
 describe("max_tokens", () => {
   const long = (characters: number) =>
     chatRequest(
@@ -148,51 +197,5 @@ describe("max_tokens", () => {
     expect(left(transcript(user("Hi"), ...called))).toBeLessThan(plain - 900);
     const thought = assistant([{ type: "thinking", thinking: "z".repeat(4000) }, text("ok")]);
     expect(left(transcript(user("Hi"), thought), true)).toBeLessThan(plain - 900);
-  });
-});
-
-describe("thinking", () => {
-  it.each([
-    ["none", "high", {}],
-    ["always", "high", {}],
-    ["switch", "low", { chat_template_kwargs: { enable_thinking: true } }],
-    ["switch", undefined, { chat_template_kwargs: { enable_thinking: false } }],
-    ["budget", undefined, { thinking_budget_tokens: 0 }],
-    ["budget", "medium", { thinking_budget_tokens: 8192 }],
-    ["budget", "max", { thinking_budget_tokens: 16_384 }],
-  ] as const)("of kind %s at level %s", (kind, reasoning, expected) => {
-    const {
-      model: _,
-      messages,
-      stream,
-      stream_options,
-      return_progress,
-      max_tokens,
-      ...rest
-    } = request(reasoning === undefined ? {} : { reasoning }, { thinking: { kind } });
-    expect(rest).toEqual(expected);
-  });
-
-  it("takes pi's own budgets before the defaults", () => {
-    const body = request(
-      { reasoning: "xhigh", thinkingBudgets: { high: 99 } },
-      { thinking: { kind: "budget" } },
-    );
-    expect(body.thinking_budget_tokens).toBe(99);
-  });
-
-  it.each([
-    ["low", ["low", "medium", "high"], "low"],
-    ["minimal", ["none", "low", "high"], "low"],
-    ["max", ["low", "high"], "high"],
-    ["xhigh", ["low", "xhigh"], "xhigh"],
-    [undefined, ["none", "low"], "none"],
-    [undefined, ["low"], undefined],
-  ] as const)("level %s with the declared efforts %j is %s", (level, levels, expected) => {
-    expect(effortFor(level, levels)).toBe(expected);
-    const body = request(level === undefined ? {} : { reasoning: level }, {
-      thinking: { kind: "effort", levels },
-    });
-    expect(body.reasoning_effort).toBe(expected);
   });
 });

@@ -1,10 +1,23 @@
 import type { JsonObject, Message, TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { chatRequest } from "../messages.ts";
+import type { ChatMessage } from "../chat-message.ts";
+import { chatMessages, chatRequest, type ModelTraits } from "../messages.ts";
 import { integer, pick, type Random, randomObject, randomText, seeded, shuffled } from "./random.ts";
-import { assistant, call, image, model, result, system, text, tool, transcript, user } from "./samples.ts";
+import {
+  assistant,
+  call,
+  image,
+  model,
+  PLAIN,
+  result,
+  system,
+  text,
+  tool,
+  transcript,
+  user,
+} from "./samples.ts";
 
-const TRAITS = { thinking: { kind: "switch" }, keepsThinking: true } as const;
+const TRAITS: ModelTraits = { ...PLAIN, thinking: { kind: "switch" }, keepsThinking: true };
 const CASES = 400;
 
 function body(context: TranscriptContext): string {
@@ -109,6 +122,39 @@ describe("any history", () => {
         open = calls.map(({ id }) => id);
       }
       expect(open, `seed ${seed}: calls without result`).toEqual([]);
+    }
+  });
+});
+
+describe("any history for a strict template", () => {
+  const STRICT = { ...TRAITS, needsAlternation: true, needsShortCallIds: true };
+  const sent = (messages: readonly Message[], traits: ModelTraits): ChatMessage[] =>
+    chatMessages(transcript(...messages), model(), traits);
+
+  it.each([true, false])("has the user speak after an answer alone; with tools: %s", (takesTools) => {
+    for (let seed = 1; seed <= CASES; seed += 1) {
+      const random = seeded(seed);
+      const messages = sent(shuffled(random, randomConversation(random).flat()), { ...STRICT, takesTools });
+      messages.forEach((message, at) => {
+        const before = messages[at - 1]?.role ?? "system";
+        if (message.role === "user") expect(["system", "assistant"], `seed ${seed}`).toContain(before);
+        if (message.role === "tool") expect(message.tool_call_id, `seed ${seed}`).toMatch(/^[a-zA-Z0-9]{9}$/);
+      });
+      if (!takesTools)
+        expect(JSON.stringify(messages), `seed ${seed}`).not.toMatch(/"tool_call|"role":"tool"/);
+    }
+  });
+
+  it("keeps what was sent before, up to the user's last words", () => {
+    for (let seed = 1; seed <= CASES; seed += 1) {
+      const turns = randomConversation(seeded(seed));
+      for (let length = 1; length < turns.length; length += 1) {
+        const shorter = sent(turns.slice(0, length).flat(), STRICT);
+        const longer = sent(turns.slice(0, length + 1).flat(), STRICT);
+        const last = shorter.length - 1;
+        expect(longer.slice(0, last), `seed ${seed}`).toEqual(shorter.slice(0, last));
+        expect(longer[last]?.role, `seed ${seed}`).toBe(shorter[last]?.role);
+      }
     }
   });
 });

@@ -1,6 +1,7 @@
 import type { JsonObject } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { type ChatMessage, chatMessages } from "../messages.ts";
+import type { ChatMessage } from "../chat-message.ts";
+import { chatMessages } from "../messages.ts";
 import { assistant, call, image, model, PLAIN, result, system, text, transcript, user } from "./samples.ts";
 
 const SEES = model();

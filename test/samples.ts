@@ -34,7 +34,14 @@ export function model(changes: Partial<Model<Api>> = {}): Model<Api> {
   };
 }
 
-export const PLAIN: ModelTraits = { thinking: { kind: "none" }, keepsThinking: false };
+export const PLAIN: ModelTraits = {
+  thinking: { kind: "none" },
+  keepsThinking: false,
+  keptBy: undefined,
+  takesTools: true,
+  needsAlternation: false,
+  needsShortCallIds: false,
+};
 
 export function system(content: string, changes: Partial<SystemMessage> = {}): SystemMessage {
   return { role: "system", content, timestamp: 0, ...changes };

@@ -234,6 +234,14 @@ describe("an unknown field", () => {
     expect(clock.sleeps.filter((ms) => ms < 1000)).toEqual([]);
   });
 
+  it("may be the slot that was asked for", async () => {
+    const prepare = (server: FakeServer): void => {
+      server.slot = 1;
+    };
+    const { server } = await turnWith([unknown("id_slot"), OK], { prepare });
+    expect(server.chats.map(({ body }) => body.id_slot)).toEqual([1, undefined]);
+  });
+
   it("of a pydantic server is found", async () => {
     const detail = [
       { type: "extra_forbidden", loc: ["body", "return_progress"], msg: "Extra inputs are not permitted" },

@@ -1,7 +1,8 @@
+import type { TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
 import { chunk, DONE, events } from "./decoding.ts";
 import { FakeClock } from "./fake-clock.ts";
-import { model, transcript, user } from "./samples.ts";
+import { assistant, model, system, transcript, user } from "./samples.ts";
 import { beginTurn, FakeServer, lostConnection, turnOn, turnWith } from "./turns.ts";
 
 const HI = events(chunk({ content: "Hi" }), chunk({}, "stop")) + DONE;
@@ -148,6 +149,26 @@ describe("a request", () => {
   it("leaves out a session id that no header can carry", async () => {
     const { server } = await turnWith([OK], { options: { sessionId: "a\r\nx: 1" } });
     expect(server.chats[0]?.headers).toEqual({});
+  });
+});
+
+describe("the slot of a request", () => {
+  const slotOf = async (context: TranscriptContext): Promise<unknown> => {
+    const prepare = (server: FakeServer): void => {
+      server.slot = 2;
+    };
+    const { server } = await turnWith([OK], { prepare, context });
+    return server.chats[0]?.body.id_slot;
+  };
+
+  it("is named where a conversation begins", async () => {
+    expect(await slotOf(transcript(system("S"), user("Hello")))).toBe(2);
+  });
+
+  it("is the server's choice where one goes on, even behind an answer that failed", async () => {
+    const failed = assistant("half", { stopReason: "error" });
+    for (const answer of [assistant("Yes?"), failed])
+      expect(await slotOf(transcript(user("Hello"), answer, user("Go on")))).toBeUndefined();
   });
 });
 

@@ -52,6 +52,8 @@ export class FakeServer extends ModelServer {
   state: RunningModel["state"] | "gone" | undefined | Error = "ready";
   others: string[] = [];
   working = false;
+  /** Which slot a conversation that begins is to have. */
+  slot: number | undefined;
   log: string[] = [];
   looks = 0;
 
@@ -71,6 +73,10 @@ export class FakeServer extends ModelServer {
     });
     const others = this.others.map((id) => entry(id, "ready"));
     return this.state === "gone" ? others : [entry("thinker", this.state), ...others];
+  }
+
+  override async slotForNew(): Promise<number | undefined> {
+    return this.slot;
   }
 
   override async isWorking(): Promise<boolean> {

@@ -15,6 +15,10 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: false,
+    keptBy: undefined,
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
     ...more,
   };
 }

@@ -2,6 +2,7 @@ import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { modelDetails, statusTable } from "../../commands/model-words.ts";
 import type { RunningModel } from "../../server/models.ts";
+import type { Thinking } from "../../server/thinking.ts";
 import { facts } from "./facts.ts";
 
 describe("the table", () => {
@@ -80,6 +81,7 @@ describe("what is known of one model", () => {
       "  Output    1 tokens (default)",
       "  Vision    yes (live)",
       "  Thinking  on/off (live)",
+      "  Tools     yes (live)",
       "  Unloads   5 min idle",
       "  Loading   takes about 1 min 23 s",
       "  Command   llama-server -m x \\\n              -c 8192",
@@ -94,6 +96,7 @@ describe("what is known of one model", () => {
       context: { value: 32_768, source: "default" },
       vision: { value: false, source: "default" },
       thinking: { value: { kind: "none" }, source: "default" },
+      tools: { value: true, source: "default" },
     });
     expect(modelDetails(unread, undefined, undefined)).toEqual([
       "a",
@@ -102,7 +105,20 @@ describe("what is known of one model", () => {
       "  Output    1 tokens (default)",
       "  Vision    unknown",
       "  Thinking  unknown",
+      "  Tools     unknown",
     ]);
+  });
+
+  test.each<[Thinking, string]>([
+    [{ kind: "none" }, "no"],
+    [{ kind: "switch", variable: "thinking" }, "on/off"],
+    [{ kind: "effort", levels: ["none", "high"] }, "none/high"],
+    [{ kind: "effort", levels: ["high", "max"], switch: "enable_thinking" }, "off/high/max"],
+    [{ kind: "budget" }, "budget"],
+    [{ kind: "always" }, "always"],
+  ])("says of thinking %j: %s", (value, words) => {
+    const lines = modelDetails(facts({ thinking: { value, source: "live" } }), undefined, undefined);
+    expect(lines).toContain(`  Thinking  ${words} (live)`);
   });
 
   test("says of an alias what it stands for, and of a peer what it is", () => {

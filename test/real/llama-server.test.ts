@@ -7,7 +7,7 @@ import { judgeContext } from "../../host/probe.ts";
 import { record } from "../../server/json.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { parseProps } from "../../server/models.ts";
-import { assistant, model, result, system, tool, transcript, user } from "../samples.ts";
+import { assistant, model, PLAIN, result, system, tool, transcript, user } from "../samples.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -90,7 +90,7 @@ realSuite(llamaServerProblem(), "a turn on a real llama-server", () => {
     expect(prompt).toBeGreaterThan(600);
     const second = transcript(question, { ...first.message, model: TINY.id }, user("And that?"));
 
-    const traits = () => ({ thinking: { kind: "none" as const }, keepsThinking: true });
+    const traits = () => ({ ...PLAIN, keepsThinking: true });
     const kept = await turn(server, { context: second, parts: { traits } });
     expect(kept.message.usage.cacheRead).toBeGreaterThanOrEqual(prompt + first.message.usage.output - 1);
     expect(kept.message.usage.input).toBeLessThan(20);
@@ -114,7 +114,7 @@ realSuite(llamaServerProblem(), "a turn on a real llama-server", () => {
   });
 
   test("without thinking there is none", async () => {
-    const parts = { traits: () => ({ thinking: { kind: "switch" as const }, keepsThinking: false }) };
+    const parts = { traits: () => ({ ...PLAIN, thinking: { kind: "switch" as const } }) };
     const { message } = await turn(server, { context: transcript(user("Hello")), parts });
     expect(message.content).toEqual([{ type: "text", text: ANSWER }]);
     const thinks = await turn(server, {

@@ -19,6 +19,7 @@ const QWEN = {
   capabilities: { vision: true, trained_for_tool_use: true },
   loaded_instances: [] as unknown[],
 };
+const UNTRAINED = { key: "plain", type: "llm", capabilities: { trained_for_tool_use: false } };
 const EMBEDDING = { key: "nomic", type: "embedding", loaded_instances: [] };
 
 async function studio() {
@@ -45,6 +46,15 @@ async function studio() {
 }
 
 describe("LM Studio", () => {
+  test("gives tools to models that were not trained for them too", async () => {
+    const answers = { ...OTHERS, "/api/v1/models": { models: [QWEN, UNTRAINED] } };
+    const { swap } = await cannedServer(byPath(answers));
+    expect((await swap.discover(new Map())).map(({ tools }) => tools)).toEqual([
+      { value: true, source: "declared" },
+      { value: true, source: "default" },
+    ]);
+  });
+
   test("tells its models without those that embed, and takes no trained window for the one that is set", async () => {
     const { swap } = await studio();
     expect(await swap.discover(new Map())).toMatchObject([

@@ -337,3 +337,33 @@ describe("whether a model works", () => {
     expect(await swap.isWorking("m", AbortSignal.timeout(5000))).toBe(works);
   });
 });
+
+describe("the slot for a conversation that begins", () => {
+  const SLOTS = [
+    { id: 0, is_processing: false, id_task: 7, n_prompt_tokens: 900 },
+    { id: 1, is_processing: false },
+  ];
+
+  async function slotWhere(answers: Record<string, unknown>): Promise<number | undefined> {
+    const { swap } = await scripted({ "/v1/models": { data: [] }, ...answers });
+    return swap.slotForNew("m", AbortSignal.timeout(5000));
+  }
+
+  test("is the one that loses least by it", async () => {
+    const running = [{ model: "m", state: "ready" }];
+    expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": SLOTS })).toBe(1);
+  });
+
+  test.each([
+    ["loads", [{ model: "m", state: "starting" }]],
+    ["is not loaded", [{ model: "other", state: "ready" }]],
+  ])("is not asked for where the model %s: that would load it", async (_, running) => {
+    expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": SLOTS })).toBeUndefined();
+  });
+
+  test("is the server's choice where its slots or what runs cannot be had", async () => {
+    const running = [{ model: "m", state: "ready" }];
+    expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": 501 })).toBeUndefined();
+    expect(await slotWhere({ "/running": 500 })).toBeUndefined();
+  });
+});

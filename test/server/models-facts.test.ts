@@ -71,6 +71,10 @@ describe("the context window", () => {
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
+    keptBy: undefined,
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
   };
 
   test("comes from the best source that knows it", () => {
@@ -161,6 +165,22 @@ describe("vision", () => {
   });
 });
 
+const REMEMBERED: RememberedFacts = {
+  runsAs: "m",
+  context: { value: 5000, source: "live" },
+  outputLimit: { value: 10, source: "declared" },
+  vision: { value: true, source: "live" },
+  thinking: { value: { kind: "none" }, source: "live" },
+  keepsThinking: false,
+  keptBy: undefined,
+  tools: { value: true, source: "live" },
+  needsAlternation: false,
+  needsShortCallIds: false,
+};
+const WITHOUT: RememberedFacts = { ...REMEMBERED, tools: { value: false, source: "live" } };
+
+const metadata = (llamaswap: object): object => ({ meta: { llamaswap } });
+
 describe("thinking", () => {
   test.each([
     [{ thinking: true }, { kind: "switch" }],
@@ -186,12 +206,49 @@ describe("thinking", () => {
     },
   );
 
-  test.each([
-    ["{% if enable_thinking %}<think>{% endif %}", { kind: "switch" }, false],
-    ["{{ reasoning_effort }}", { kind: "effort", levels: ["low", "medium", "high"] }, false],
-    ["<think>\n{{ message.reasoning_content }}", { kind: "always" }, true],
-    ["{{ message.content }}", { kind: "none" }, false],
-  ])("of the chat template %j", (chat_template, thinking, keepsThinking) => {
-    expect(parseProps({ chat_template })).toMatchObject({ thinking, keepsThinking });
+  test("of the chat template", () => {
+    const chat_template = "{% if enable_thinking %}<think>{{ message.reasoning_content }}{% endif %}";
+    expect(parseProps({ chat_template })).toMatchObject({
+      thinking: { kind: "switch", variable: "enable_thinking" },
+      keepsThinking: true,
+      tools: undefined,
+    });
   });
+
+  test("declared goes by the template's variable, now and when the model is not loaded", () => {
+    const thinking = { kind: "switch", variable: "thinking" } as const;
+    const entry = { meta: { llamaswap: { thinking: true } } };
+    const expected = { value: thinking, source: "declared" };
+    expect(one(entry, { live: { m: { thinking } } }).thinking).toEqual(expected);
+    const last = { m: { ...REMEMBERED, thinking: { value: thinking, source: "live" } as const } };
+    expect(one(entry, { last }).thinking).toEqual(expected);
+  });
+});
+
+describe("tools", () => {
+  const NO = { m: { tools: false } };
+  test.each<[string, object, object, unknown]>([
+    ["nothing", {}, {}, { value: true, source: "default" }],
+    ["the template", {}, { live: NO }, { value: false, source: "live" }],
+    ["the owner", metadata({ tools: true }), { live: NO }, { value: true, source: "declared" }],
+    ["the owner", metadata({ tools: false }), {}, { value: false, source: "declared" }],
+    ["the list", { capabilities: { function_calling: false } }, {}, { value: false, source: "declared" }],
+    [
+      "the list",
+      { capabilities: { function_calling: true } },
+      { live: NO },
+      { value: false, source: "live" },
+    ],
+    ["no word of it in the list", { capabilities: { vision: true } }, {}, { value: true, source: "default" }],
+    ["an earlier start", {}, { last: { m: WITHOUT } }, { value: false, source: "last seen" }],
+  ])("are told of by %s", (_, entry, known, expected) => {
+    expect(one(entry, known).tools).toEqual(expected);
+  });
+});
+
+test("what a template refuses and keeps is known from it, now and later", () => {
+  const strict = { needsAlternation: true, needsShortCallIds: true, keptBy: "drop_thinking" as const };
+  expect(one({}, { live: { m: strict } })).toMatchObject(strict);
+  expect(one({}, { last: { m: { ...REMEMBERED, ...strict } } })).toMatchObject(strict);
+  expect(one({})).toMatchObject({ needsAlternation: false, needsShortCallIds: false, keptBy: undefined });
 });

@@ -101,6 +101,10 @@ describe("shapes of other versions", () => {
       vision: { value: false, source: "default" },
       thinking: { value: { kind: "none" }, source: "default" },
       keepsThinking: false,
+      keptBy: undefined,
+      tools: { value: true, source: "default" },
+      needsAlternation: false,
+      needsShortCallIds: false,
     });
   });
 
@@ -232,7 +236,8 @@ describe("damaged answers", () => {
     props: {
       default_generation_settings: { n_ctx: 4096 },
       modalities: { vision: true },
-      chat_template: "enable_thinking",
+      chat_template: "{% if enable_thinking %}{{ message.reasoning_content }}{% endif %}",
+      chat_template_caps: { supports_tools: true, supports_reasoning_effort: false },
     },
   };
   const nested = (): unknown => {

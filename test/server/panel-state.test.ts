@@ -20,6 +20,10 @@ function facts(id: string, state: ModelState = "unloaded", more: Partial<ModelFa
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "none" }, source: "live" },
     keepsThinking: false,
+    keptBy: undefined,
+    tools: { value: true, source: "live" },
+    needsAlternation: false,
+    needsShortCallIds: false,
     ...more,
   };
 }

@@ -12,6 +12,10 @@ export const NO_LIVE: LiveFacts = {
   vision: undefined,
   thinking: undefined,
   keepsThinking: undefined,
+  keptBy: undefined,
+  tools: undefined,
+  needsAlternation: undefined,
+  needsShortCallIds: undefined,
 };
 
 interface Known {

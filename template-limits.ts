@@ -1,0 +1,56 @@
+/** Conversations put so that a strict chat template takes them. Pure; an unchanged history keeps its bytes. */
+import type { AssistantChatMessage, ChatMessage, UserChatMessage } from "./chat-message.ts";
+
+/** Where the user speaks right after a tool's result: templates that alternate count the call as the user's turn. */
+const NO_ANSWER = "(no answer)";
+
+/**
+ * For templates that refuse two messages of the user in a row (Mistral, Gemma, Cohere): those become one, and between
+ * a tool's result and the user stands an answer.
+ */
+export function alternating(messages: readonly ChatMessage[]): ChatMessage[] {
+  const turns: ChatMessage[] = [];
+  for (const message of messages) {
+    const last = turns.at(-1);
+    if (message.role === "user" && last?.role === "user") turns.splice(-1, 1, joined(last, message));
+    else if (message.role === "user" && last?.role === "tool")
+      turns.push({ role: "assistant", content: NO_ANSWER }, message);
+    else turns.push(message);
+  }
+  return turns;
+}
+
+function joined(first: UserChatMessage, second: UserChatMessage): UserChatMessage {
+  const { content: before } = first;
+  const { content: after } = second;
+  if (typeof before === "string" && typeof after === "string")
+    return { role: "user", content: `${before}\n\n${after}` };
+  return { role: "user", content: [before, after].flatMap(partsOf) };
+}
+
+function partsOf(content: UserChatMessage["content"]): Exclude<UserChatMessage["content"], string> {
+  return typeof content === "string" ? [{ type: "text", text: content }] : content;
+}
+
+/**
+ * For models without tools: calls and results of an earlier model as plain words, since a template that knows no
+ * tools drops them or refuses their role.
+ */
+export function withoutTools(messages: readonly ChatMessage[]): ChatMessage[] {
+  const names = new Map<string, string>();
+  return messages.map((message): ChatMessage => {
+    if (message.role === "assistant") {
+      for (const call of message.tool_calls ?? []) names.set(call.id, call.function.name);
+      return callsInWords(message);
+    }
+    if (message.role !== "tool") return message;
+    const name = names.get(message.tool_call_id) ?? "a tool";
+    return { role: "user", content: `Result of ${name}:\n${message.content}` };
+  });
+}
+
+function callsInWords({ tool_calls: calls, ...answer }: AssistantChatMessage): AssistantChatMessage {
+  if (calls === undefined) return answer;
+  const said = calls.map(({ function: { name, arguments: given } }) => `Called ${name} with ${given}`);
+  return { ...answer, content: [answer.content, ...said].filter((part) => part !== "").join("\n\n") };
+}

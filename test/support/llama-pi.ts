@@ -1,0 +1,120 @@
+/** Real pi with this extension on a real llama-server, turn after turn. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type LlamaServer, startLlamaServer, TINY_ID } from "./llama-server.ts";
+import { EXTENSION, makeWorkplace, type PiVersion, type Workplace } from "./pi.ts";
+import { at, type Json, RpcPi } from "./rpc.ts";
+
+/** One answer of the model, as pi has it: the server's own counts of its prompt, in tokens. */
+export interface Answer {
+  prompt: number;
+  cached: number;
+  /** Kinds of its blocks, in order: `thinking`, `text`, `toolCall`. */
+  blocks: string[];
+}
+
+/** Another extension, since pi takes no `/reload` from its RPC protocol. */
+const RELOADER = `export default (pi) => {
+  pi.registerCommand("reload-now", { description: "Reload", handler: (_, ctx) => ctx.reload() });
+};
+`;
+
+/** A llama-server with a folder for the pi processes that talk to it. */
+export class LlamaPlace {
+  readonly #server: LlamaServer;
+  readonly #workplace: Workplace;
+  readonly #sessions: LlamaSession[] = [];
+
+  private constructor(server: LlamaServer, workplace: Workplace) {
+    this.#server = server;
+    this.#workplace = workplace;
+  }
+
+  /** @param args of the llama-server */
+  static async start(args: readonly string[]): Promise<LlamaPlace> {
+    const server = await startLlamaServer({ args });
+    const workplace = await makeWorkplace();
+    // As the extension advises for a window of this size.
+    const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
+    const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
+    await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
+    await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
+    return new LlamaPlace(server, workplace);
+  }
+
+  /** A pi that thinks, with its session in this place's folder; `args` choose which. */
+  async session(version: PiVersion, ...args: string[]): Promise<LlamaSession> {
+    const reloader = join(this.#workplace.folder, "reloader.mjs");
+    const pi = await RpcPi.start({
+      version,
+      agentDir: this.#workplace.agentDir,
+      env: { AI_SERVER_URL: this.#server.url },
+      args: [
+        ...["-e", EXTENSION, "-e", reloader],
+        ...["--model", `ai-server/${TINY_ID}`, "--thinking", "medium", ...args],
+      ],
+      offline: false,
+    });
+    const session = new LlamaSession(pi);
+    this.#sessions.push(session);
+    return session;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#sessions.map((session) => session.close()));
+    await this.#server.stop();
+    await this.#workplace.remove();
+  }
+}
+
+export class LlamaSession {
+  readonly #pi: RpcPi;
+  #closing: Promise<unknown> | undefined;
+
+  constructor(pi: RpcPi) {
+    this.#pi = pi;
+  }
+
+  /** @throws {Error} when an answer failed */
+  async turn(text: string): Promise<Answer[]> {
+    const messages = (await this.#pi.turn(text))
+      .filter((event) => event.type === "message_end")
+      .map((event) => event.message)
+      .filter((message) => at(message, "role") === "assistant");
+    return messages.map(answerOf);
+  }
+
+  /** As `/reload` does. */
+  async reload(): Promise<void> {
+    await this.#pi.command("/reload-now");
+  }
+
+  /** As `/resume` does, with the session that is open. */
+  async resume(): Promise<void> {
+    const state = await this.#pi.send({ type: "get_state" });
+    const sessionPath = String(state.data?.sessionFile);
+    const { success, error } = await this.#pi.send({ type: "switch_session", sessionPath });
+    if (!success) throw new Error(`pi did not open its session again: ${error}`);
+  }
+
+  async startAnew(): Promise<void> {
+    await this.#pi.send({ type: "new_session" });
+  }
+
+  close(): Promise<unknown> {
+    this.#closing ??= this.#pi.close();
+    return this.#closing;
+  }
+}
+
+function answerOf(message: unknown): Answer {
+  const [input, cached] = ["input", "cacheRead"].map((name) => Number(at(message, "usage", name)));
+  const failure = at(message, "errorMessage");
+  if (failure !== undefined) throw new Error(`A turn failed: ${failure}`);
+  const content = (at(message, "content") ?? []) as Json[];
+  return {
+    prompt: (input ?? 0) + (cached ?? 0),
+    cached: cached ?? 0,
+    blocks: content.map(({ type }) => String(type)),
+  };
+}
