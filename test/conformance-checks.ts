@@ -107,6 +107,13 @@ function loadsNothingUnasked(site: Site): void {
     if (site.first.state === "unloaded") expect((await server.runningNow()) ?? []).toEqual([]);
   });
 
+  test("what it cannot do is not offered", async () => {
+    const desk = new Desk((await open(site))[0].env);
+    const offered = await desk.offers("ai-server-load", site.id);
+    if (site.canLoad) expect(offered).toContain(site.id);
+    else expect(offered).not.toContain(site.id);
+  });
+
   test("a whole idle session loads nothing", async () => {
     const [standing] = await open(site);
     const before = await standing.loads();
@@ -163,11 +170,12 @@ function chats(site: Site): void {
     expect(await factsOf(server, site.id)).toEqual(site.after);
   });
 
-  if (!site.isScripted) return;
+  const { endless } = site;
+  if (endless === undefined) return;
   test("a request under way is seen where the server tells, and ends with its signal", async () => {
     const [, server] = await open(site, { speed: 5 });
     const end = new AbortController();
-    const running = turn(server, site.id, "sim: silent 600\nsim: say late", end.signal);
+    const running = turn(server, site.id, endless, end.signal);
     await eventually(async () => {
       const seen = await requestsInFlight(server, NEVER);
       expect([seen.source, seen.total]).toEqual([site.sees, site.sees === "nobody" ? undefined : 1]);
@@ -222,7 +230,7 @@ function loadsAndUnloads(site: Site): void {
     const [standing, server] = await open(site, { speed: 1 });
     expect(await sentenceOf(load(server, "no-such-model"))).toContain("no-such-model");
     expect(await standing.loads()).toBe(0);
-    if (!site.isScripted) return;
+    if (!site.isSlowToLoad) return;
     const end = new AbortController();
     const loading = load(server, site.id, end.signal);
     await eventually(async () => expect(await standing.loads()).toBe(1));

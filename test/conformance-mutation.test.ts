@@ -23,7 +23,7 @@ const ID = "small";
 const NEVER = new AbortController().signal;
 const SEED = 20_261_121;
 /** Mutations of values, of each kind. */
-const VALUES = 120;
+const VALUES = 80;
 /** No answer of these keeps anybody waiting: what has not ended by then hangs. */
 const LIMIT_MS = 8000;
 /** For everything that is done at once, however many models there are. */

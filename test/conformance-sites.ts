@@ -47,10 +47,14 @@ export interface Site {
   sees: "events" | "slots" | "nobody";
   /** Whether it asks for a key when it is given some. */
   hasKeys: boolean;
-  /** Whether its models' answers take as long as a test asks for. */
-  isScripted: boolean;
+  /** What a model is asked for an answer that does not end by itself; undefined where none is. */
+  endless: string | undefined;
+  /** Whether a load takes long enough to be broken off. */
+  isSlowToLoad: boolean;
 }
 
+/** To a stand-in's model. */
+const ENDLESS = "sim: silent 600\nsim: say late";
 const WINDOWS = "--ctx-size 8192 --n-ctx-train 32768 --load 0.3 --no-reasoning";
 const MODELS = { small: WINDOWS, large: "--ctx-size 32768 --n-ctx-train 131072 --load 0.3 --no-reasoning" };
 const SWAP = `
@@ -119,7 +123,8 @@ const PLAIN: Omit<Site, "title" | "start" | "name" | "version"> = {
   canLoad: false,
   sees: "nobody",
   hasKeys: true,
-  isScripted: true,
+  endless: ENDLESS,
+  isSlowToLoad: true,
 };
 
 function replayed(version: SwapVersion, shown: RegExp, after: Told): Site {
@@ -140,7 +145,8 @@ function replayed(version: SwapVersion, shown: RegExp, after: Told): Site {
     canLoad: true,
     sees: "nobody",
     hasKeys: false,
-    isScripted: false,
+    endless: undefined,
+    isSlowToLoad: false,
   };
 }
 
@@ -160,7 +166,8 @@ export const SITES: readonly Site[] = [
     canLoad: true,
     sees: "events",
     hasKeys: true,
-    isScripted: true,
+    endless: ENDLESS,
+    isSlowToLoad: true,
   },
   {
     title: "llama.cpp's router",
@@ -176,7 +183,8 @@ export const SITES: readonly Site[] = [
     canLoad: true,
     sees: "slots",
     hasKeys: true,
-    isScripted: true,
+    endless: ENDLESS,
+    isSlowToLoad: true,
   },
   {
     title: "one llama-server",
@@ -192,7 +200,8 @@ export const SITES: readonly Site[] = [
     canLoad: false,
     sees: "slots",
     hasKeys: true,
-    isScripted: true,
+    endless: ENDLESS,
+    isSlowToLoad: true,
   },
   {
     ...PLAIN,
