@@ -60,6 +60,15 @@ describe("llama.cpp's router", () => {
     ]);
   });
 
+  test("a model that is gone when it is asked about is not brought back", async () => {
+    const [sim, server] = await startRouter();
+    const backend = await server.backend();
+    const limits = { timeoutMs: 5000 };
+    await expect(backend.live("small", limits)).rejects.toThrow(/not loaded/);
+    await backend.slots("small", limits).catch(() => undefined);
+    expect(sim.starts).toEqual({});
+  });
+
   test("a section without a model is not loaded, whoever asks", async () => {
     const [sim, server] = await startRouter();
     await expect(load(server, "empty")).rejects.toThrow(/model path/);
