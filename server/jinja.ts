@@ -1,4 +1,8 @@
-/** As much of Jinja as shows which variables a chat template reads and which texts it holds. Pure. */
+/**
+ * As much of Jinja as shows which variables a chat template reads and which texts it holds. Pure. A template comes
+ * over the network: of the library for it (@huggingface/jinja 0.5.11) the tokenizer takes minutes for one long run of
+ * white space, and would hang pi.
+ */
 
 export interface JinjaToken {
   kind: "name" | "text" | "sign";
