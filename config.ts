@@ -34,6 +34,12 @@ export const DEFAULTS = {
   AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
 } as const;
 
+/** What stands for two of them where the server is llama.cpp's router. */
+export const ROUTER_DEFAULTS = {
+  AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
+  AI_SERVER_SERVICE_UNIT: "llama-server.service",
+} as const;
+
 /** The models of the default server, shown when that server is asked for and was never reached. */
 export const MODELS = [
   { id: "Qwen_Qwen3.6-35B-A3B-Q8_0", contextWindow: 262_144 },
@@ -66,6 +72,9 @@ export interface Config extends ServerAddress {
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
   serviceUnit: string;
+  /** Whether the two are the user's own: the defaults are another server's where it is no llama-swap. */
+  isPresetPathSet: boolean;
+  isServiceUnitSet: boolean;
   /** `wrapper`: the ssh key there runs `ai-server-admin` and nothing else. */
   sshMode: "direct" | "wrapper";
   /** For the ssh connection to be made. */
@@ -252,6 +261,8 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
+    isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
+    isServiceUnitSet: get("AI_SERVER_SERVICE_UNIT") !== undefined,
     sshMode: parseSshMode(text("AI_SERVER_SSH_MODE")),
     sshTimeoutMs: duration("AI_SERVER_SSH_TIMEOUT_MS"),
     restartTimeoutMs: duration("AI_SERVER_RESTART_TIMEOUT_MS"),

@@ -63,12 +63,35 @@ export function requireUser({ ctx }: Call): void {
   );
 }
 
-/** Uses the server's machine; its connection ends with the work. */
+/**
+ * The configuration with what belongs to the kind of server where the user has set nothing. A server that does not
+ * answer must not hinder what may repair it: then what was known of it counts, or the ending of the path.
+ *
+ * @throws {ServerError} where AI_SERVER_PRESET_PATH belongs to another kind; the signal's reason
+ */
+export async function placedConfigOf(
+  server: Pick<ModelServer, "config" | "backend">,
+  signal?: AbortSignal,
+): Promise<Config> {
+  const { placedConfig } = await import("../host/config-place.ts");
+  const limit = AbortSignal.timeout(KIND_LIMIT_MS);
+  const asked = server.backend(signal === undefined ? limit : AbortSignal.any([signal, limit]));
+  const backend = await asked.catch(() => undefined);
+  signal?.throwIfAborted();
+  return placedConfig(server.config, backend?.kind);
+}
+
+/**
+ * Uses the server's machine; its connection ends with the work.
+ *
+ * @param work gets the configuration of this kind of server, in which path and unit are those of the machine
+ */
 export async function withMachine<T>(
-  server: Pick<ModelServer, "config">,
-  work: (machine: RemoteMachine) => Promise<T>,
+  server: Pick<ModelServer, "config" | "backend">,
+  work: (machine: RemoteMachine, config: Config) => Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
-  const { config } = server;
+  const config = await placedConfigOf(server, signal);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/shell.ts"),
     import("../host/machine.ts"),
@@ -83,11 +106,14 @@ export async function withMachine<T>(
     restartCommand: config.restartCommand,
   });
   try {
-    return await work(new RemoteMachine(shell, config.restartTimeoutMs));
+    return await work(new RemoteMachine(shell, config.restartTimeoutMs), config);
   } finally {
     await shell.close();
   }
 }
+
+/** For a server to tell its kind, which does not answer at all where its machine is away. */
+const KIND_LIMIT_MS = 3000;
 
 /** For the case that pi is killed: the connection must outlast the steps of a change that follow one another. */
 const CONNECTION_KEEP_MS = 60_000;

@@ -1,8 +1,9 @@
 /** What the commands that change the server's configuration share: the safe change with its words on the screen. */
+import type { Config } from "../config.ts";
 import type { SafeChange } from "../host/change.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
-import type { ChangeOutcome } from "../host/outcome.ts";
-import type { Progress } from "../host/service.ts";
+import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import type { Progress } from "../host/steps.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
@@ -17,6 +18,7 @@ export function stepWords({ step, id, isGoingBack }: Progress, unit: string): st
     plan: undefined,
     status: "Asking for the state of the unit",
     write: "Writing the config",
+    reload: "Letting the router read the config again",
     restart: `Restarting ${unit}`,
     answer: "Waiting for the server to answer again",
     load: `Loading ${name}`,
@@ -31,23 +33,41 @@ export function stepWords({ step, id, isGoingBack }: Progress, unit: string): st
 /** The safe change, with its words for the screen. */
 export interface Change {
   readonly safe: SafeChange;
+  /** With path and unit of this kind of server. */
+  readonly config: Config;
   report(progress: Progress): void;
 }
 
 /** Makes a safe change that says each step on the screen and remembers how long models take to load. */
-export async function changeOn(call: Call, server: ModelServer, machine: RemoteMachine): Promise<Change> {
+export async function changeOn(
+  call: Call,
+  server: ModelServer,
+  machine: RemoteMachine,
+  config: Config,
+): Promise<Change> {
   const { waiting } = call;
-  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = server.config;
+  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = config;
   const [{ SafeChange }, { HttpProbe }] = await Promise.all([
     import("../host/change.ts"),
     import("../host/server-probe.ts"),
   ]);
-  const probe = new HttpProbe(server, loadHooks(call, server));
+  // A server that does not answer can only be restarted.
+  const backend = await server.backend(waiting.signal).catch(() => undefined);
+  waiting.signal.throwIfAborted();
+  const probe = new HttpProbe(server, loadHooks(call, server), backend);
   const report = (progress: Progress): void => {
     const words = progress.state === "begun" ? stepWords(progress, serviceUnit) : undefined;
     if (words !== undefined) waiting.say(words);
   };
-  return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), report };
+  return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), config, report };
+}
+
+/** How a change of the config takes effect, as a sentence. */
+export function effectWords({ unit, reloads }: Preview<Plan>, { serviceUnit }: Config): string {
+  const restarted = `${unit.hasRestartCommand ? "the server" : serviceUnit} is restarted, which unloads every model.`;
+  if (unit.watchesConfig) return "llama-swap reloads the config by itself, which unloads every model.";
+  if (!reloads) return restarted.replace(/^the/, "The");
+  return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted}`;
 }
 
 /** After a cancelled change that has written its file: offers to put the text of before back. */

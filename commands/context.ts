@@ -1,5 +1,6 @@
 /** `/ai-server-ctx`: shows or changes a model's context size in the server's config. */
 import { shortTokens } from "../catalog.ts";
+import type { Config } from "../config.ts";
 import type { ContextChange, ContextSetting } from "../host/config-file.ts";
 import {
   contextPerSlot,
@@ -8,8 +9,10 @@ import {
   formatOf,
   planContextChange,
 } from "../host/config-file.ts";
-import type { HostFile } from "../host/machine.ts";
+import { lacksModel } from "../host/ini-presets.ts";
+import type { HostFile, RemoteMachine, UnitStatus } from "../host/machine.ts";
 import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import { shown } from "../host/refusals.ts";
 import { contextOfCommand } from "../host/running-command.ts";
 import { cleanText, ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -18,7 +21,7 @@ import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
-import { type Change, changeOn, offerWayBack } from "./change.ts";
+import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
 import { diffText, plainDiffOf } from "./diff-text.ts";
 import { modelsNow, refreshModels, trainedContext } from "./models.ts";
 import { reportOf } from "./outcome.ts";
@@ -93,7 +96,12 @@ function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined 
   return files.find(({ name, text }) => findContexts(text, formatOf(name)).some(({ model }) => model === id));
 }
 
-async function subjectOf(call: Call, server: ModelServer, files: readonly HostFile[]): Promise<Subject> {
+async function subjectOf(
+  call: Call,
+  server: ModelServer,
+  config: Config,
+  files: readonly HostFile[],
+): Promise<Subject> {
   // An id that would steer a terminal is none, as where the server lists it.
   const written = files
     .flatMap(({ name, text }) => findContexts(text, formatOf(name)).map(({ model }) => idOf(model)))
@@ -115,7 +123,7 @@ async function subjectOf(call: Call, server: ModelServer, files: readonly HostFi
   const file = fileWith(id, files);
   if (file !== undefined) return { id, rest: read.rest, file, facts: own };
   throw new ServerError(
-    `${id} is not in the config ${files.map((found) => pathOf(found, server.config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
+    `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
     { link: "config file", remedy: "none" },
   );
 }
@@ -129,37 +137,39 @@ export async function changeContext(call: Call): Promise<void> {
   );
   if (known !== undefined && known.rest !== "") aiServer.refuseWhileChanging();
   const server = await serverFor(call);
-  await withMachine(server, async (machine) => {
+  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
     waiting.say("Reading the config on the server");
-    const subject = await subjectOf(call, server, await machine.read(waiting.signal));
-    if (subject.rest === "") return showSetting(call, server, subject);
+    const subject = await subjectOf(call, server, config, await machine.read(waiting.signal));
+    if (subject.rest === "") return showSetting(call, config, subject);
     const tokens = parseSize(subject.rest);
     if (tokens === undefined) throw wrongSize(subject.rest);
     requireUser(call);
     await aiServer.exclusively(`/ai-server-ctx ${subject.id} ${tokens}`, async () =>
-      carryOut(call, server, await changeOn(call, server, machine), subject, tokens),
+      carryOut(call, server, await changeOn(call, server, machine, config), subject, tokens),
     );
-  });
+  };
+  await withMachine(server, work, waiting.signal);
 }
 
-function showSetting({ ctx }: Call, server: ModelServer, { id, file, facts }: Subject): void {
+function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {
   const setting = findContext(file.text, formatOf(file.name), id);
   const live =
     facts?.context.source === "live" ? [`Loaded, a request may use ${facts.context.value} tokens.`] : [];
-  show(ctx, [id, ...settingWords(setting, pathOf(file, server.config)), ...live].join("\n"));
+  show(ctx, [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n"));
 }
 
 async function carryOut(
   call: Call,
   server: ModelServer,
   change: Change,
-  { id, file }: Subject,
+  { id, file, facts }: Subject,
   tokens: number,
 ): Promise<void> {
   const { ctx, waiting } = call;
   let seen = file;
   const plan = (text: string, read: HostFile): ContextPlan => {
     seen = read;
+    requireModel(id, read, facts);
     const planned = planContextChange(text, formatOf(read.name), id, tokens);
     const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
     return { text: planned.text, contextSize: tokens, isNew, change: planned };
@@ -167,12 +177,12 @@ async function carryOut(
   const outcome = await change.safe.change<ContextPlan>(
     { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },
     {
-      confirm: (preview) => confirm(call, server, preview),
+      confirm: (preview) => confirm(call, server, change.config, preview),
       report: change.report,
       signal: waiting.signal,
     },
   );
-  const path = pathOf(seen, server.config);
+  const path = pathOf(seen, change.config);
   const { level, text } = reportOf(outcome, `${id}: the context size is now ${sizeWords(tokens)}.`, path);
   // Before the end is told: until then pi takes no keys.
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
@@ -183,10 +193,13 @@ async function carryOut(
 async function confirm(
   call: Call,
   server: ModelServer,
-  { file, plan, loaded, unit }: Preview<ContextPlan>,
+  config: Config,
+  preview: Preview<ContextPlan>,
 ): Promise<boolean> {
+  const { file, plan, loaded, isUnloaded, unit } = preview;
   const { before, after, warnings } = plan.change;
-  const path = pathOf(file, server.config);
+  const path = pathOf(file, config);
+  if (formatOf(file.name) === "ini") requireOwnSize(unit, config);
   const trained = await trainedContext(call, server, after.model, loaded);
   return isConfirmed(call, `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`, [
     `It is ${sizeWords(before.tokens)} now. In ${path}:`,
@@ -194,11 +207,30 @@ async function confirm(
     ...slotWords(after.tokens, after),
     ...adviceFor(after.tokens ?? 0, trained),
     ...warnings,
-    unit.watchesConfig
-      ? "llama-swap reloads the config by itself, which unloads every model."
-      : `${unit.hasRestartCommand ? "The server" : server.config.serviceUnit} is restarted, which unloads every model.`,
-    ...(await stakesOf(call, server, loaded, [after.model])),
+    effectWords(preview, config),
+    ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),
   ]);
+}
+
+/** A section without a model is listed like one, and its load would never end. @throws {ServerError} */
+function requireModel(id: string, { name, text }: HostFile, facts: ModelFacts | undefined): void {
+  // A router finds those of its folder and of the cache itself.
+  const isFound = facts !== undefined && facts.problem === undefined;
+  if (formatOf(name) !== "ini" || isFound || !lacksModel(text, id)) return;
+  throw new ServerError(
+    `The section ${shown(id)} (line ${findContext(text, "ini", id).line}) names no model, and loading it would block the router for everybody. Add "model = <file>" to it first. Nothing was changed.`,
+    { link: "config file", remedy: "none" },
+  );
+}
+
+/** @throws {ServerError} where a size on the router's own command line wins over every preset */
+function requireOwnSize({ commandLine }: UnitStatus, { serviceUnit }: Config): void {
+  const flag = commandLine?.find((word) => /^(-c|--ctx-size)(=|$)/.test(word));
+  if (flag === undefined) return;
+  throw new ServerError(
+    `${serviceUnit} starts the router with ${shown(flag)}, which wins over the ctx-size of every preset. Take it out of the unit's command line first. Nothing was changed.`,
+    { link: "unit", remedy: "none" },
+  );
 }
 
 /** What somebody else wrote meanwhile, where that is why nothing was done. */

@@ -1,5 +1,6 @@
 /** `/ai-server-logs`: a model's log from the server, or the unit's journal. */
 import { setTimeout as wait } from "node:timers/promises";
+import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/machine.ts";
 import { maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
@@ -40,8 +41,7 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
 
 async function showJournal(call: Call, server: ModelServer): Promise<void> {
   const { ctx, waiting, ended } = call;
-  const { serviceUnit } = server.config;
-  await withMachine(server, async (machine) => {
+  const work = async (machine: RemoteMachine, { serviceUnit }: Config): Promise<void> => {
     waiting.say(`Reading the journal of ${serviceUnit}`);
     const first = await machine.logs(FIRST_LINES, waiting.signal);
     const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
@@ -52,7 +52,8 @@ async function showJournal(call: Call, server: ModelServer): Promise<void> {
       language: "log",
     } as const;
     await waiting.ask(() => showLive(ctx, view, follow, ended));
-  });
+  };
+  await withMachine(server, work, waiting.signal);
 }
 
 async function followJournal(

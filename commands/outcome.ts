@@ -1,7 +1,7 @@
 /** How a change of the config ended, as sentences. Pure. */
 import type { ChangeOutcome, FileState } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
-import type { StepName } from "../host/service.ts";
+import type { StepName } from "../host/steps.ts";
 import { maskText } from "../masking/masking.ts";
 import type { Level } from "../ui/output.ts";
 
@@ -10,6 +10,7 @@ const FAILED: Readonly<Record<StepName, string>> = {
   plan: "The change could not be planned.",
   status: "The state of the unit could not be had.",
   write: "Writing the config failed.",
+  reload: "The router did not take the new config.",
   restart: "The restart failed.",
   answer: "The server did not come back with the new config.",
   load: "The model could not be loaded with the new config.",

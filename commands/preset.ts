@@ -36,11 +36,15 @@ export async function preset(call: Call): Promise<void> {
   const { ctx, waiting, argument } = call;
   const server = await serverFor(call);
   waiting.say("Reading the config on the server");
-  const files = await withMachine(server, (machine) => machine.read(waiting.signal));
+  const { files, config } = await withMachine(
+    server,
+    async (machine, config) => ({ files: await machine.read(waiting.signal), config }),
+    waiting.signal,
+  );
   const part = partOf(argument, files);
   for (const file of part === undefined ? files : [part.file]) {
     const format = formatOf(file.name);
-    const path = pathOf(file, server.config);
+    const path = pathOf(file, config);
     // In a pipe nothing else tells one file from the next.
     const head = files.length > 1 && part === undefined && ctx.mode === "print" ? [`# ${path}`] : [];
     const lines = [...head, ...maskText(file.text, format).split(/\r?\n/)];

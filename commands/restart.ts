@@ -1,4 +1,6 @@
 /** `/ai-server-restart`. */
+import type { Config } from "../config.ts";
+import type { RemoteMachine } from "../host/machine.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
 import { changeOn } from "./change.ts";
@@ -10,33 +12,28 @@ export async function restart(call: Call): Promise<void> {
   const { aiServer, ctx, waiting } = call;
   requireUser(call);
   const server = await serverFor(call);
-  const { serviceUnit, restartCommand } = server.config;
-  await aiServer.exclusively("/ai-server-restart", () =>
-    withMachine(server, async (machine) => {
-      const running = await server.runningNow(waiting.signal).catch(() => undefined);
-      waiting.signal.throwIfAborted();
-      const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
-      const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);
-      if (!(await isConfirmed(call, `Restart ${how}?`, stakes))) {
-        show(ctx, "Nothing was restarted.");
-        return;
-      }
-      const { safe, report } = await changeOn(call, server, machine);
-      const notes = await safe.restart({ report, signal: waiting.signal }).catch((error: unknown) => {
-        if (!waiting.signal.aborted) throw error;
-        return undefined;
-      });
-      if (notes === undefined) {
-        show(
-          ctx,
-          "Cancelled. The server may be restarting all the same; /ai-server-status tells.",
-          "warning",
-        );
-        return;
-      }
-      await refreshModels(call).catch(() => undefined);
-      const text = ["The server was restarted and answers.", ...notes].join("\n");
-      show(ctx, text, notes.length > 0 ? "warning" : "info");
-    }),
-  );
+  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
+    const { serviceUnit, restartCommand } = config;
+    const running = await server.runningNow(waiting.signal).catch(() => undefined);
+    waiting.signal.throwIfAborted();
+    const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
+    const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);
+    if (!(await isConfirmed(call, `Restart ${how}?`, stakes))) {
+      show(ctx, "Nothing was restarted.");
+      return;
+    }
+    const { safe, report } = await changeOn(call, server, machine, config);
+    const notes = await safe.restart({ report, signal: waiting.signal }).catch((error: unknown) => {
+      if (!waiting.signal.aborted) throw error;
+      return undefined;
+    });
+    if (notes === undefined) {
+      show(ctx, "Cancelled. The server may be restarting all the same; /ai-server-status tells.", "warning");
+      return;
+    }
+    await refreshModels(call).catch(() => undefined);
+    const text = ["The server was restarted and answers.", ...notes].join("\n");
+    show(ctx, text, notes.length > 0 ? "warning" : "info");
+  };
+  await aiServer.exclusively("/ai-server-restart", () => withMachine(server, work, waiting.signal));
 }

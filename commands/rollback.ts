@@ -1,4 +1,5 @@
 /** `/ai-server-rollback`: lists the backups of the config, and puts one back. */
+import type { Config } from "../config.ts";
 import { formatOf } from "../host/config-file.ts";
 import type { Backup, HostFile, RemoteMachine } from "../host/machine.ts";
 import type { Preview } from "../host/outcome.ts";
@@ -7,7 +8,7 @@ import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
-import { type Change, changeOn, offerWayBack } from "./change.ts";
+import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
 import { changeCounts, diffText } from "./diff-text.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
@@ -30,9 +31,9 @@ export async function rollback(call: Call): Promise<void> {
   const { aiServer, ctx, waiting, argument } = call;
   if (ctx.mode === "tui" || ctx.mode === "rpc") aiServer.refuseWhileChanging();
   const server = await serverFor(call);
-  await withMachine(server, async (machine) => {
+  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
     waiting.say("Reading the backups on the server");
-    const offers = await offersOf(machine, server, waiting.signal);
+    const offers = await offersOf(machine, config, waiting.signal);
     if (offers.length === 0) {
       show(ctx, "There is no backup yet: each change of the config makes one.");
       return;
@@ -45,18 +46,19 @@ export async function rollback(call: Call): Promise<void> {
     const offer = argument.trim() === "" ? await choose(call, offers) : named(argument.trim(), offers);
     if (offer === undefined) return;
     await aiServer.exclusively("/ai-server-rollback", async () =>
-      putBack(call, server, await changeOn(call, server, machine), offer),
+      putBack(call, server, await changeOn(call, server, machine, config), offer),
     );
-  });
+  };
+  await withMachine(server, work, waiting.signal);
 }
 
-async function offersOf(machine: RemoteMachine, server: ModelServer, signal: AbortSignal): Promise<Offer[]> {
+async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSignal): Promise<Offer[]> {
   const offers: Offer[] = [];
   const files = await machine.read(signal);
   for (const file of files) {
     for (const backup of await machine.list(file.name, signal)) {
       const difference = await differenceOf(machine, file, backup, signal);
-      const name = files.length > 1 ? [pathOf(file, server.config)] : [];
+      const name = files.length > 1 ? [pathOf(file, config)] : [];
       const date = backup.date.toLocaleString("sv-SE");
       const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
       offers.push({ file, backup, words });
@@ -107,18 +109,17 @@ async function putBack(
   { file, backup }: Offer,
 ): Promise<void> {
   const { ctx, waiting } = call;
-  const path = pathOf(file, server.config);
-  const confirm = async ({ plan, loaded, file: current }: Preview): Promise<boolean> =>
-    isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
+  const path = pathOf(file, change.config);
+  const confirm = async (preview: Preview): Promise<boolean> => {
+    const { plan, loaded, isUnloaded, reloads, file: current } = preview;
+    const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
+    return isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
       diffText(ctx, current.text, plan.text, formatOf(file.name)),
       "The text of now becomes a backup itself.",
-      ...(await stakesOf(
-        call,
-        server,
-        loaded,
-        loaded.map(({ id }) => id),
-      )),
+      ...(reloads ? [effectWords(preview, change.config)] : []),
+      ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
     ]);
+  };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
   const { level, text } = reportOf(

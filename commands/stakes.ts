@@ -38,6 +38,17 @@ export function requestWords({ total, models }: InFlight, ownSession: string | u
   return `Requests in flight, which will be cut: ${told.join("; ")}.`;
 }
 
+/** Those on models that are unloaded; a number that names no model may be about any. */
+function requestsOn({ source, total, models }: InFlight, ids: readonly string[]): InFlight {
+  const left = models.filter(({ model }) => !ids.includes(model));
+  const others = left.reduce((sum, model) => sum + model.total, 0);
+  return {
+    source,
+    total: total === undefined ? undefined : total - others,
+    models: models.filter((model) => !left.includes(model)),
+  };
+}
+
 /** How long it should take, from what earlier loads took on this machine. */
 function timeWords(expected: readonly (number | undefined)[]): string {
   const known = expected.filter((ms) => ms !== undefined);
@@ -56,21 +67,43 @@ export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
  *
  * @param loaded undefined where the server does not answer
  * @param toLoad the ids that are loaded afterwards
+ * @param isUnloaded which of the loaded models go by it
  */
 export async function stakesOf(
   call: Call,
   server: ModelServer,
   loaded: readonly RunningModel[] | undefined,
   toLoad: readonly string[],
+  isUnloaded: (id: string) => boolean = () => true,
 ): Promise<string[]> {
   if (loaded === undefined) return ["The server does not answer at this moment."];
   const lines =
-    loaded.length === 0
-      ? ["No model is loaded."]
-      : [
-          `Loaded now, and unloaded by this: ${loaded.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ")}.`,
-          requestWords(await requestsInFlight(server, call.waiting.signal), sessionOf(call)),
-        ];
+    loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, isUnloaded);
   const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
   return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)])];
+}
+
+async function lossesOf(
+  call: Call,
+  server: ModelServer,
+  loaded: readonly RunningModel[],
+  isUnloaded: (id: string) => boolean,
+): Promise<string[]> {
+  const words = (models: readonly RunningModel[]): string =>
+    models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
+  const [gone, left] = [
+    loaded.filter(({ id }) => isUnloaded(id)),
+    loaded.filter(({ id }) => !isUnloaded(id)),
+  ];
+  const lines = gone.length === 0 ? [] : [`Loaded now, and unloaded by this: ${words(gone)}.`];
+  if (left.length > 0) lines.push(`Loaded now, and left alone as far as there is room: ${words(left)}.`);
+  if (gone.length === 0) return lines;
+  const requests = await requestsInFlight(server, call.waiting.signal);
+  if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call))];
+  const cut = requestsOn(
+    requests,
+    gone.map(({ id }) => id),
+  );
+  if (cut.total === 0) return [...lines, "No request on what is unloaded is in flight."];
+  return [...lines, requestWords(cut, sessionOf(call))];
 }

@@ -1,7 +1,9 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
 
 import { rememberedFacts } from "../catalog.ts";
+import type { Config } from "../config.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
+import type { RemoteMachine } from "../host/machine.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import type { ServerVersion } from "../server/version.ts";
@@ -10,6 +12,7 @@ import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, refreshModels } from "./models.ts";
+import { reloadPreset } from "./reload.ts";
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -73,10 +76,10 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
 async function machineLines(call: Call): Promise<string[]> {
   const { waiting } = call;
   const server = await serverFor(call);
-  const { config } = server;
-  const where = config.sshHost === "local" ? "this machine" : `ssh ${config.sshHost}`;
+  const { sshHost } = server.config;
+  const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
-  return withMachine(server, async (machine) => {
+  const work = async (machine: RemoteMachine, config: Config): Promise<string[]> => {
     const lines: string[] = [];
     const unit = await machine.status(waiting.signal).catch(sentence(waiting.signal));
     if (typeof unit === "string") lines.push(`${where}: ${unit}`);
@@ -96,7 +99,9 @@ async function machineLines(call: Call): Promise<string[]> {
     const files = await machine.read(waiting.signal).catch(sentence(waiting.signal));
     if (typeof files === "string") return [...lines, `${config.presetPath}: ${files}`];
     return [...lines, ...files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`)];
-  });
+  };
+  const told = await withMachine(server, work, waiting.signal).catch(sentence(waiting.signal));
+  return typeof told === "string" ? [told] : told;
 }
 
 function sentence(signal: AbortSignal): (error: unknown) => string {
@@ -121,8 +126,10 @@ function fileWords({ name, text }: { name: string; text: string }): string {
 export async function refresh(call: Call): Promise<void> {
   const { ctx, waiting } = call;
   waiting.say("Asking the server for its models");
+  const reloaded = await reloadPreset(call);
   const changes = await refreshModels(call);
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
-  show(ctx, changes.length === 0 ? `Nothing changed: ${length} ${noun}.` : changes.join("\n"));
+  const told = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
+  show(ctx, (reloaded === undefined ? told : [reloaded, ...told]).join("\n"));
 }

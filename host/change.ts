@@ -4,32 +4,15 @@
  */
 import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
-import type { HostFile, Machine, UnitStatus, Written } from "./machine.ts";
+import { formatOf } from "./config-file.ts";
+import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
+import type { HostFile, Machine, UnitStatus } from "./machine.ts";
 import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
 import { sha256 } from "./protocol.ts";
-import { type Clock, type Limits, type Report, Service, StepFailed, type StepName } from "./service.ts";
-import { HostError } from "./ssh-faults.ts";
-
-/** What was found out about the file after a write whose answer was lost. */
-interface Found {
-  state: FileState;
-  backup: string | undefined;
-}
-
-interface Job {
-  file: HostFile;
-  newHash: string;
-  unit: UnitStatus;
-  write(signal: AbortSignal | undefined): Promise<Written>;
-  /** Absent where no single model is changed, as when a backup is put back. */
-  model?: { id: string; plan: Plan };
-}
-
-/** The errors that say for sure that the file is still the old one, or somebody else's: the script answered. */
-function isAnswered(error: unknown): error is HostError {
-  return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
-}
+import { reloadEffect } from "./reload-effect.ts";
+import { Service } from "./service.ts";
+import { type Clock, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
 
 /** Changes, restores and restarts, each proven by the server itself. */
 export class SafeChange {
@@ -58,15 +41,13 @@ export class SafeChange {
       const file = request.pick?.(files) ?? onlyFile(files);
       const plan = await service.step("plan", undefined, async () => request.plan(file.text, file));
       if (plan.text === file.text) return { kind: "unchanged" };
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-      const loaded = await service.runningOrNone(signal);
-      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
-      signal?.throwIfAborted();
-      return this.#carryOut(service, {
+      return this.#askAndCarryOut(service, hooks, {
         file,
+        plan,
         newHash: sha256(plan.text),
-        unit,
         write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
+        isChanged: (id) => id === request.modelId,
+        expected: [{ id: request.modelId, isNew: plan.isNew }],
         model: { id: request.modelId, plan },
       });
     });
@@ -84,16 +65,14 @@ export class SafeChange {
       const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
       const backup = await this.#machine.readBackup(stamp, file.name, signal);
       if (backup.text === file.text) return { kind: "unchanged" };
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-      const plan: Plan = { text: backup.text, isNew: () => true };
-      const loaded = await service.runningOrNone(signal);
-      if (!(await hooks.confirm({ file, plan, loaded, unit }))) return { kind: "declined" };
-      signal?.throwIfAborted();
-      return this.#carryOut(service, {
+      const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
+      return this.#askAndCarryOut(service, hooks, {
         file,
+        plan: { text: backup.text, isNew: () => true },
         newHash: backup.hash,
-        unit,
         write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
+        isChanged: (id) => changed?.includes(id) ?? true,
+        expected,
       });
     });
   }
@@ -108,7 +87,7 @@ export class SafeChange {
     const service = this.#service(hooks.report);
     const { signal } = hooks;
     try {
-      await service.step("status", undefined, () => this.#usableUnit(signal));
+      await service.step("status", undefined, () => this.#usableUnit(signal, true));
       const before = await service.runningOrNone(signal);
       await service.restart(signal);
       await service.untilAnswers(signal);
@@ -123,12 +102,17 @@ export class SafeChange {
   }
 
   /** Said before anything is written: a change that cannot be put into effect would only have to be undone. */
-  async #usableUnit(signal: AbortSignal | undefined): Promise<UnitStatus> {
+  async #usableUnit(signal: AbortSignal | undefined, mustRestart = false): Promise<UnitStatus> {
     const unit = await this.#machine.status(signal);
-    if (unit.problem !== undefined && !unit.watchesConfig) {
+    const isNeeded = mustRestart || !(unit.watchesConfig || this.#reloads(unit));
+    if (unit.problem !== undefined && isNeeded) {
       throw new ServerError(`${unit.problem} Nothing was changed.`, { link: "unit", remedy: "none" });
     }
     return unit;
+  }
+
+  #reloads(unit: UnitStatus): boolean {
+    return !unit.watchesConfig && this.#probe.reload !== undefined;
   }
 
   async #untilWritten(
@@ -146,6 +130,21 @@ export class SafeChange {
     }
   }
 
+  async #askAndCarryOut<P extends Plan>(
+    service: Service,
+    { confirm, signal }: ChangeHooks<P>,
+    draft: Draft<P>,
+  ): Promise<ChangeOutcome> {
+    const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
+    const loaded = await service.runningOrNone(signal);
+    const reloads = this.#reloads(unit);
+    const isUnloaded = (id: string): boolean => !reloads || draft.isChanged(id);
+    const { file, plan } = draft;
+    if (!(await confirm({ file, plan, loaded, isUnloaded, unit, reloads }))) return { kind: "declined" };
+    signal?.throwIfAborted();
+    return this.#carryOut(service, { ...draft, unit });
+  }
+
   async #carryOut(service: Service, job: Job): Promise<ChangeOutcome> {
     const { signal } = service;
     const before = await service.runningOrNone(signal);
@@ -156,8 +155,7 @@ export class SafeChange {
       return this.#afterFailedWrite(service, job, before, causeOf(error));
     }
     try {
-      if (job.unit.watchesConfig) await service.untilReloaded(before, signal);
-      else await service.restart(signal);
+      await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
       const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
       const notes = await service.loadAgain(before, signal, job.model?.id);
@@ -168,6 +166,19 @@ export class SafeChange {
       const log = await this.#ownWords(error.step, job.model?.id);
       return this.#goBack(service, job, before, { state: "new", backup }, { error, log });
     }
+  }
+
+  /** Makes the server read the file: by itself, asked to, or restarted. */
+  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<void> {
+    const { signal, isGoingBack } = service;
+    if (job.unit.watchesConfig) return service.untilReloaded(before, signal);
+    try {
+      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return;
+    } catch (error) {
+      // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
+      if (!isGoingBack || (await service.answersNow())) throw error;
+    }
+    await service.restart(signal);
   }
 
   /** Loads the changed model and compares what the server then shows with what was wanted. */
@@ -233,8 +244,7 @@ export class SafeChange {
     }
     let trouble = "";
     try {
-      if (job.unit.watchesConfig) await service.untilReloaded(before, undefined);
-      else if (mayHaveRestarted) await service.restart(undefined);
+      if (job.unit.watchesConfig || mayHaveRestarted) await this.#takeEffect(service, job, before);
     } catch (error) {
       // A restart that failed twice may never have stopped the server: what counts is whether it answers.
       trouble = sentenceOf(causeOf(error));
@@ -267,41 +277,11 @@ export class SafeChange {
     const limit = AbortSignal.timeout(5000);
     try {
       if (step === "restart" || step === "answer") return await this.#machine.logs(20, limit);
-      return (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
+      const own = (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
+      // A router hands its models' words to its own output.
+      return own.length === 0 && this.#probe.reload !== undefined ? await this.#machine.logs(20, limit) : own;
     } catch {
       return [];
     }
   }
-}
-
-function rolledBack(
-  error: StepFailed,
-  log: readonly string[],
-  found: Found,
-  end: { isHealthy: boolean; trouble: string; notes: string[] },
-): ChangeOutcome {
-  const reason = sentenceOf(error.cause);
-  return {
-    kind: "rolled back",
-    failed: error.step,
-    reason,
-    log,
-    file: found.state,
-    backup: found.backup,
-    ...end,
-  };
-}
-
-function causeOf(error: unknown): unknown {
-  return error instanceof StepFailed ? error.cause : error;
-}
-
-function onlyFile(files: readonly HostFile[]): HostFile {
-  const [file, ...others] = files;
-  if (file !== undefined && others.length === 0) return file;
-  const how = file === undefined ? "holds no .yaml file" : "holds several files";
-  throw new ServerError(`AI_SERVER_PRESET_PATH is a folder that ${how}. Set it to the file itself.`, {
-    link: "config file",
-    remedy: "none",
-  });
 }

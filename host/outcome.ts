@@ -2,7 +2,7 @@
 import type { RunningModel } from "../server/models.ts";
 import type { HostFile, UnitStatus } from "./machine.ts";
 import type { ContextVerdict } from "./probe.ts";
-import type { Report, StepName } from "./service.ts";
+import type { Report, StepName } from "./steps.ts";
 
 /** What shall stand in the file, and how it shows in the server. */
 export interface Plan {
@@ -27,9 +27,12 @@ export interface ChangeRequest<P extends Plan = Plan> {
 export interface Preview<P extends Plan = Plan> {
   file: HostFile;
   plan: P;
-  /** What is loaded now and will be unloaded. */
   loaded: readonly RunningModel[];
+  /** Whether one of them is unloaded by the change; a reload leaves alone what it does not change. */
+  isUnloaded(id: string): boolean;
   unit: UnitStatus;
+  /** The server is asked to read the file again, and restarted only if it does not know how. */
+  reloads: boolean;
 }
 
 export interface ChangeHooks<P extends Plan = Plan> {

@@ -16,6 +16,15 @@ export interface ServerProbe {
   answers(signal: AbortSignal): Promise<boolean>;
   /** What is loaded or loading, asked now and not remembered. */
   running(signal: AbortSignal): Promise<readonly RunningModel[]>;
+  /**
+   * Lets the server read its configuration again without a restart, which unloads the models that it changes and no
+   * others. Absent where the kind of server cannot.
+   *
+   * @throws {ServerError} where the server refuses the new configuration, and goes on with the old one
+   */
+  reload?(signal: AbortSignal): Promise<"reloaded" | "not understood">;
+  /** The command line with which a model would be started now, loaded or not; undefined where it is not told. */
+  startLine?(id: string, signal: AbortSignal): Promise<string | undefined>;
   /** Resolves when the model is ready. @throws {ServerError} with the server's own reason */
   load(id: string, signal: AbortSignal): Promise<void>;
   /** Only called for a model that is ready. */

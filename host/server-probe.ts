@@ -1,3 +1,4 @@
+import type { Backend } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import { type LoadProgress, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -5,6 +6,7 @@ import type { RunningModel } from "../server/models.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
 
 const LOG_LINES = 20;
+const ANSWER_TIMEOUT_MS = 10_000;
 
 export interface ProbeHooks {
   onLoading(id: string, progress: LoadProgress): void;
@@ -12,14 +14,29 @@ export interface ProbeHooks {
   onLoaded(id: string, loadMs: number): void;
 }
 
-/** A change's view of llama-swap. */
+/** A change's view of the server. */
 export class HttpProbe implements ServerProbe {
   readonly #server: ModelServer;
   readonly #hooks: ProbeHooks;
 
-  constructor(server: ModelServer, hooks: ProbeHooks) {
+  readonly #backend: Backend | undefined;
+  readonly reload?: NonNullable<ServerProbe["reload"]>;
+
+  /** @param backend undefined where the server did not tell its kind: then it is restarted and not reloaded */
+  constructor(server: ModelServer, hooks: ProbeHooks, backend?: Backend) {
     this.#server = server;
     this.#hooks = hooks;
+    this.#backend = backend;
+    if (backend?.reloadConfig !== undefined)
+      this.reload = async (signal) =>
+        (await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood";
+  }
+
+  async startLine(id: string, signal: AbortSignal): Promise<string | undefined> {
+    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const models = await this.#server.http.json(this.#server.config.modelsPath, limits);
+    const listed = await this.#backend?.listed(models, limits);
+    return listed?.find((model) => model.id === id)?.commandLine;
   }
 
   async answers(signal: AbortSignal): Promise<boolean> {

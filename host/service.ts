@@ -4,52 +4,15 @@ import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
 import type { Machine } from "./machine.ts";
 import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
-
-/** The steps of a change, in their order; `restore` begins the way back. */
-export type StepName =
-  | "read"
-  | "plan"
-  | "status"
-  | "write"
-  | "restart"
-  | "answer"
-  | "load"
-  | "verify"
-  | "load again"
-  | "restore";
-
-/** One step as it begins or ends. */
-export interface Progress {
-  step: StepName;
-  state: "begun" | "done" | "failed";
-  /** The model that is loaded. */
-  id: string | undefined;
-  /** Milliseconds since the step began. */
-  elapsedMs: number;
-  /** On the way back to the old configuration. */
-  isGoingBack: boolean;
-}
-
-export type Report = (progress: Progress) => void;
-
-/** In milliseconds. */
-export interface Limits {
-  /** For a restart, and again for the server to answer. */
-  restartTimeoutMs: number;
-  /** For one model to load. */
-  loadTimeoutMs: number;
-  /** Between two questions whether the server answers again. Default 500. */
-  pollMs?: number;
-  /** For llama-swap to notice a changed file by itself. Default 10000: it looks every 2 s. */
-  reloadTimeoutMs?: number;
-  /** Between two attempts to load while a reload may still be stopping old processes. Default 5000. */
-  retryMs?: number;
-}
-
-export interface Clock {
-  now(): number;
-  sleep(ms: number, signal?: AbortSignal): Promise<void>;
-}
+import {
+  type Clock,
+  type Expected,
+  type Limits,
+  type Progress,
+  type Report,
+  StepFailed,
+  type StepName,
+} from "./steps.ts";
 
 const REAL_CLOCK: Clock = {
   now: () => performance.now(),
@@ -59,16 +22,6 @@ const REAL_CLOCK: Clock = {
 /** Loads are tried this often while a reload goes on: the old process may still hold the model's port for 30 s. */
 const ATTEMPTS_AFTER_RELOAD = 4;
 
-/** Which step failed; the reason is the cause. */
-export class StepFailed extends Error {
-  readonly step: StepName;
-
-  constructor(step: StepName, cause: unknown) {
-    super(`${step} failed`, { cause });
-    this.step = step;
-  }
-}
-
 /** One change's view of the service. */
 export class Service {
   /** The step under way, or the last one. */
@@ -76,6 +29,8 @@ export class Service {
   /** The caller's; cleared on the way back. */
   signal: AbortSignal | undefined;
   isGoingBack = false;
+  /** The server has shown that it does not know how to reload. */
+  #isReloadUnknown = false;
   readonly #machine: Machine;
   readonly #probe: ServerProbe;
   readonly #limits: Limits;
@@ -130,8 +85,46 @@ export class Service {
     }
   }
 
+  /**
+   * Lets the server read its configuration again.
+   *
+   * @param expected models that the new configuration changes: a router that knows no reload gives the same answer as
+   *   one that does, and goes on with their old command lines
+   * @returns false where a restart has to do it
+   */
+  async reload(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.#probe.reload === undefined || this.#isReloadUnknown) return false;
+    const isReloaded = await this.step("reload", undefined, () => this.#reloadOnce(expected, signal));
+    this.#isReloadUnknown = !isReloaded;
+    return isReloaded;
+  }
+
+  async #reloadOnce(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
+    const { restartTimeoutMs } = this.#limits;
+    const limit = this.#limited(signal, restartTimeoutMs);
+    try {
+      if ((await this.#probe.reload?.(limit)) !== "reloaded") return false;
+      for (const { id, isNew } of expected) {
+        const line = await this.#probe.startLine?.(id, limit);
+        if (line !== undefined && !isNew(line)) return false;
+      }
+      return true;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isTimeout(error)) throw error;
+      throw new ServerError(
+        `The server did not read its config again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
+        { link: "llama-swap", remedy: "none", cause: error },
+      );
+    }
+  }
+
   restart(signal: AbortSignal | undefined): Promise<void> {
     return this.step("restart", undefined, () => this.#machine.restart(signal));
+  }
+
+  answersNow(): Promise<boolean> {
+    return this.#probe.answers(this.#limited(undefined, 10_000)).catch(() => false);
   }
 
   untilAnswers(signal: AbortSignal | undefined): Promise<void> {
@@ -231,7 +224,7 @@ export class Service {
   }
 
   /**
-   * Loads what was ready before. One at a time, as most servers hold one.
+   * Loads what was ready before and is no more. One at a time, as most servers hold one.
    *
    * @param loaded a model that is loaded already
    * @returns a sentence for each that could not be loaded
@@ -243,7 +236,7 @@ export class Service {
   ): Promise<string[]> {
     const notes: string[] = [];
     for (const { id, state } of before) {
-      if (state !== "ready" || id === loaded) continue;
+      if (state !== "ready" || id === loaded || (await this.#isReady(id, signal))) continue;
       try {
         await this.step("load again", id, () => this.#loadOnce(id, signal));
       } catch (error) {
@@ -253,6 +246,11 @@ export class Service {
       }
     }
     return notes;
+  }
+
+  async #isReady(id: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const running = await this.runningOrNone(signal);
+    return running.some((model) => model.id === id && model.state === "ready");
   }
 
   async #loadOnce(id: string, signal: AbortSignal | undefined): Promise<void> {

@@ -41,6 +41,8 @@ test("without any variable everything has the default of the manual", () => {
     sshHost: "ai-server@192.168.2.3",
     presetPath: "~/.config/llama-swap/config.yaml",
     serviceUnit: "llama-swap.service",
+    isPresetPathSet: false,
+    isServiceUnitSet: false,
     sshMode: "direct",
     sshTimeoutMs: 10_000,
     restartTimeoutMs: 60_000,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { stepWords } from "../../commands/change.ts";
-import type { Progress, StepName } from "../../host/service.ts";
+import type { Progress, StepName } from "../../host/steps.ts";
 
 const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   step,
@@ -17,6 +17,7 @@ test.each<[Progress, string | undefined]>([
   [progress("status"), "Asking for the state of the unit"],
   [progress("write"), "Writing the config"],
   [progress("restart"), "Restarting my.service"],
+  [progress("reload"), "Letting the router read the config again"],
   [progress("answer"), "Waiting for the server to answer again"],
   [progress("load", { id: "a b" }), "Loading a b"],
   [progress("verify", { id: "a" }), "Checking the context of a"],

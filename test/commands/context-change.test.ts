@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { CONFIG, ODD, startPlace } from "./place.ts";
 import { saying, User } from "./user.ts";
 
@@ -215,14 +215,22 @@ describe("a change that fails", () => {
 describe("a change that is cancelled after the write", () => {
   const slow = CONFIG.replaceAll("--load 0.2", "--load 600");
 
+  /** Does something once while the model loads; on a busy machine the screen is there before. */
+  function whileLoading(user: User, act: () => void): User {
+    const look = setInterval(() => {
+      if (!user.screen.includes("Loading small")) return;
+      clearInterval(look);
+      act();
+    }, 20);
+    onTestFinished(() => clearInterval(look));
+    return user;
+  }
+
   /** Presses Escape while the model loads. */
   function leaving(putBack: boolean): User {
     const user = new User("tui");
     user.confirms = ({ title }) => (title.startsWith("Put the old") ? putBack : true);
-    user.sees = (screen) => {
-      if (screen.render(80).join("\n").includes("Loading small")) setImmediate(() => user.escape());
-    };
-    return user;
+    return whileLoading(user, () => user.escape());
   }
 
   test.each([
@@ -244,10 +252,7 @@ describe("a change that is cancelled after the write", () => {
   test("by the session's end offers nothing, and leaves a whole file", async () => {
     const place = await startPlace(slow);
     place.speed = 1;
-    const user = saying(true, "tui");
-    user.sees = (screen) => {
-      if (screen.render(80).join("\n").includes("Loading small")) setImmediate(() => place.ended.abort());
-    };
+    const user = whileLoading(saying(true, "tui"), () => place.ended.abort());
     await place.type("/ai-server-ctx small 4k", user);
     await expect
       .poll(() => place.aiServer.exclusively("the next one", async () => "free").catch(String))

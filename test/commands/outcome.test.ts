@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { reportOf, verdictWords } from "../../commands/outcome.ts";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
-import type { StepName } from "../../host/service.ts";
+import type { StepName } from "../../host/steps.ts";
 
 const STAMP = "20260131T235959Z";
 const BACKUP = `The text of before is in /c.yaml.bak-${STAMP}.`;

@@ -56,6 +56,24 @@ async function certificatesFolder(): Promise<string> {
   return folder;
 }
 
+/** What pi hands to a command. */
+export function contextOf(aiServer: AiServer, user: User): ExtensionCommandContext {
+  const publish = async ({ update }: { update?: () => void }): Promise<boolean> => {
+    update?.();
+    return true;
+  };
+  const { signal } = new AbortController();
+  return {
+    mode: user.mode,
+    ui: user.ui,
+    modelRegistry: {
+      getProviderAuth: async () => ({ env: {} }),
+      refresh: () => aiServer.refresh({ allowNetwork: true, signal, publish }),
+    },
+    sessionManager: { getSessionId: () => SESSION },
+  } as unknown as ExtensionCommandContext;
+}
+
 /**
  * A server that a fake systemctl restarts, the config that it reads then, and somebody at pi who administers it from
  * the same machine.
@@ -236,20 +254,7 @@ export class Place {
 
   /** What pi hands to a command. */
   contextOf(user: User): ExtensionCommandContext {
-    const publish = async ({ update }: { update?: () => void }): Promise<boolean> => {
-      update?.();
-      return true;
-    };
-    const { signal } = new AbortController();
-    return {
-      mode: user.mode,
-      ui: user.ui,
-      modelRegistry: {
-        getProviderAuth: async () => ({ env: {} }),
-        refresh: () => this.aiServer.refresh({ allowNetwork: true, signal, publish }),
-      },
-      sessionManager: { getSessionId: () => SESSION },
-    } as unknown as ExtensionCommandContext;
+    return contextOf(this.aiServer, user);
   }
 
   /** Ends the server, as when its machine goes away. */

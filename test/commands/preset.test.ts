@@ -28,7 +28,8 @@ describe("/ai-server-preset", () => {
     expect((await place.type("/ai-server-preset")).notices).toEqual([
       { level: "info", text: `${place.path}\n\n${CONFIG}` },
     ]);
-    expect(place.sim.requests).toEqual([]);
+    // Its kind tells where its config is.
+    expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
   });
 
   test.each(["print", "json"] as const)("in %s mode writes it", async (mode) => {
@@ -92,7 +93,7 @@ describe("/ai-server-preset", () => {
     expect((await place.type("/ai-server-preset small")).told[0]).toMatch(`${folder}/b.yaml, line 4\n`);
   });
 
-  test("of a preset in INI shows a section", async () => {
+  test("of a router that is down shows a section, of llama-swap says that the file is none of its", async () => {
     const place = await startPlace();
     const path = join(place.folder, "models.ini");
     writeFileSync(
@@ -100,6 +101,11 @@ describe("/ai-server-preset", () => {
       "[*]\nn-gpu-layers = 99\n\n[one]\nctx-size = 4096\napi-key = hunter1\n\n[two]\nctx-size = 1\n",
     );
     place.set({ AI_SERVER_PRESET_PATH: path });
+    expect((await place.type("/ai-server-preset one")).told[0]).toMatch(
+      /^AI_SERVER_PRESET_PATH is .*models\.ini, a preset of llama\.cpp's router, but the server is llama-swap\./,
+    );
+    await place.close();
+    place.set({ AI_SERVER_SERVICE_UNIT: "router.service" });
     const user = await place.type("/ai-server-preset one");
     expect(user.told[0]).toMatch(/models\.ini, line 4\n\n\[one\]\nctx-size = 4096\napi-key = •+$/);
   });

@@ -106,6 +106,29 @@ describe("what a change costs", () => {
     ]);
   });
 
+  test("of models that are left alone is nothing, nor of their requests", async () => {
+    const place = await startPlace(`models:
+  talker: { cmd: "llama-server --port \${PORT} --no-reasoning --token-rate 2" }
+  other: { cmd: "llama-server --port \${PORT}" }
+`);
+    await place.load("talker");
+    place.sim.setSpeed(1);
+    await place.chat("talker", {});
+    const call = callOf(place, new User("rpc"));
+    const server = await serverFor(call);
+    const [talker] = (await server.runningNow(NEVER)) ?? [];
+    if (talker === undefined) throw new Error("Nothing runs");
+    const lines = (...unloaded: string[]): Promise<string[]> =>
+      stakesOf(call, server, [{ ...talker, id: "other" }, talker], [], (id) => unloaded.includes(id));
+    expect(await lines()).toEqual(["Loaded now, and left alone as far as there is room: other, talker."]);
+    expect(await lines("other")).toEqual([
+      "Loaded now, and unloaded by this: other.",
+      "Loaded now, and left alone as far as there is room: talker.",
+      "No request on what is unloaded is in flight.",
+    ]);
+    expect((await lines("talker"))[2]).toMatch(/^Requests in flight, which will be cut: 1 on talker/);
+  });
+
   test("tells the state of what is not ready, and that a time is not known", async () => {
     const place = await startPlace(`models:
   slow: { cmd: "llama-server --port \${PORT} --load 600" }

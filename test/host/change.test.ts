@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SafeChange } from "../../host/change.ts";
 import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
-import type { Limits, Progress } from "../../host/service.ts";
+import type { Limits, Progress } from "../../host/steps.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";

@@ -90,6 +90,36 @@ describe("a change's view of llama-swap", () => {
   });
 });
 
+describe("a change's view of a router", () => {
+  const models = {
+    data: [
+      {
+        id: "a",
+        status: { value: "unloaded", args: ["llama-server", "--ctx-size", "4096", "--model", "/m/a b"] },
+      },
+    ],
+  };
+
+  test.each([
+    [models, "reloaded"],
+    [404, "not understood"],
+  ])("can have its preset read again", async (answer, outcome) => {
+    const table = { "/running": 404, "/v1/models": models, "/v1/models?reload=1": answer };
+    const { swap } = await cannedServer(byPath(table));
+    const probe = new HttpProbe(swap, { onLoading: () => {}, onLoaded: () => {} }, await swap.backend(NEVER));
+    expect(await probe.reload?.(NEVER)).toBe(outcome);
+    expect(await probe.startLine("a", NEVER)).toBe("llama-server --ctx-size 4096 --model '/m/a b'");
+    expect(await probe.startLine("b", NEVER)).toBeUndefined();
+  });
+
+  test("is not that of llama-swap, or of a server that does not tell its kind", async () => {
+    const { swap } = await cannedServer(byPath({}));
+    const hooks = { onLoading: () => {}, onLoaded: () => {} };
+    for (const backend of [await swap.backend(NEVER), undefined])
+      expect(new HttpProbe(swap, hooks, backend).reload).toBeUndefined();
+  });
+});
+
 describe("whether the server answers", () => {
   test("is told by /running, also by a server that has none", async () => {
     expect(await (await started()).probe.answers(NEVER)).toBe(true);

@@ -8,7 +8,7 @@ import { missingProgram, realSuite } from "../support/programs.ts";
 
 const UNITS = [
   ["unit", "llama-swap.service", ".local/bin/llama-swap"],
-  ["router-unit", "llama-router.service", ".local/llama.cpp/llama-server"],
+  ["router-unit", "llama-server.service", ".local/llama.cpp/llama-server"],
 ] as const;
 
 let place: DocsPlace;

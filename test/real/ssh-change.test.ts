@@ -8,7 +8,7 @@ import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/machine.ts";
 import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
 import { HttpProbe } from "../../host/server-probe.ts";
-import type { StepName } from "../../host/service.ts";
+import type { StepName } from "../../host/steps.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";

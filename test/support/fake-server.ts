@@ -31,6 +31,10 @@ export class FakeServer implements ServerProbe {
   /** A reload that happens without a restart, as -watch-config does. */
   watches = false;
   isStubborn = false;
+  /** How often it was asked to read its file again. */
+  reloads = 0;
+  /** Absent until `canReload`. */
+  reload?: NonNullable<ServerProbe["reload"]>;
   #restarts: number;
   #text: string;
 
@@ -46,6 +50,34 @@ export class FakeServer implements ServerProbe {
     return existsSync(this.restartsPath) ? readFileSync(this.restartsPath, "utf8").length : 0;
   }
 
+  /**
+   * Makes it one that reads its file again when asked to, which unloads `m` alone and refuses a `broken` text; or one
+   * that answers so and does nothing (`ignored`), or does not know the question.
+   */
+  canReload(how: "reloaded" | "ignored" | "not understood"): void {
+    this.reload = async () => {
+      this.reloads += 1;
+      if (how === "not understood") return how;
+      const text = readFileSync(this.configPath, "utf8");
+      if (text.includes("broken")) {
+        throw new ServerError("option 'broken' not recognized", { link: "llama-swap", remedy: "none" });
+      }
+      if (how === "reloaded" && text !== this.#text) {
+        this.#text = text;
+        this.loaded = this.loaded.filter((id) => id !== "m");
+      }
+      return "reloaded";
+    };
+  }
+
+  async startLine(): Promise<string> {
+    return this.#commandLine;
+  }
+
+  get #commandLine(): string {
+    return /cmd: (.*)/.exec(this.#text)?.[1] ?? "";
+  }
+
   async answers(): Promise<boolean> {
     this.#look();
     return !this.#text.includes("broken");
@@ -56,7 +88,7 @@ export class FakeServer implements ServerProbe {
     if (this.#text.includes("broken")) {
       throw new ServerError("It is down.", { link: "llama-swap", remedy: "retry" });
     }
-    const commandLine = /cmd: (.*)/.exec(this.#text)?.[1] ?? "";
+    const commandLine = this.#commandLine;
     return this.loaded.map((id) => ({ id, state: "ready", commandLine, ttlSeconds: 0 }));
   }
 

@@ -1,0 +1,183 @@
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { SafeChange } from "../../host/change.ts";
+import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
+import type { Progress } from "../../host/steps.ts";
+import { ServerError } from "../../server/errors.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FILE, LocalHost } from "../support/local-host.ts";
+import { UNIT } from "../support/machine-suite.ts";
+
+const OLD = fakeConfig(1024);
+const LIMITS = { restartTimeoutMs: 600, loadTimeoutMs: 400, pollMs: 20, reloadTimeoutMs: 150, retryMs: 10 };
+const CONFIRMED: ChangeHooks = { confirm: async () => true };
+
+let host: LocalHost;
+let server: FakeServer;
+let steps: Progress[];
+
+beforeEach(() => {
+  host = new LocalHost(OLD);
+  steps = [];
+  const restart = `printf r >>'${host.tools}/restarts'`;
+  const show = `cat <<'END'\n${UNIT("llama-server --models-preset config.yaml")}\nEND\n`;
+  host.tool("systemctl", `case $2 in show) ${show};; restart) ${restart} ;; esac`);
+  host.tool("journalctl", "echo 'llama-server: cannot load'");
+  server = new FakeServer(host.path, join(host.tools, "restarts"), ["m", "other"]);
+  server.canReload("reloaded");
+});
+afterEach(() => host.remove());
+
+function safe(): SafeChange {
+  return new SafeChange({ machine: host.machine(), probe: server }, LIMITS);
+}
+
+function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
+  return safe().change(
+    { modelId: "m", plan: fakePlan(size, more) },
+    { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
+  );
+}
+
+const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
+
+test("is asked to instead of restarted, and what it did not unload is not loaded again", async () => {
+  const outcome = await change(2048, "", {
+    confirm: async ({ reloads, loaded, isUnloaded }) => {
+      expect(reloads).toBe(true);
+      expect(loaded.map(({ id }) => [id, isUnloaded(id)])).toEqual([
+        ["m", true],
+        ["other", false],
+      ]);
+      return true;
+    },
+  });
+  expect(outcome).toMatchObject({ kind: "changed", context: { tokens: 2048 }, notes: [] });
+  expect(names()).toEqual(["read", "plan", "status", "write", "reload", "answer", "load", "verify"]);
+  expect([server.restarts, server.reloads, server.loads]).toEqual([0, 1, ["m"]]);
+  expect(server.loaded).toEqual(["other", "m"]);
+});
+
+test("needs no unit for it", async () => {
+  host.tool("systemctl", "echo LoadState=not-found");
+  expect(await change(2048)).toMatchObject({ kind: "changed" });
+  await expect(safe().restart({})).rejects.toThrow(/does not exist/);
+});
+
+test("loads again what had to make room", async () => {
+  server.load = async (id) => {
+    server.loads.push(id);
+    server.loaded = [id];
+  };
+  server.loaded = ["other"];
+  expect(await change(2048)).toMatchObject({ kind: "changed", notes: [] });
+  expect(server.loads).toEqual(["m", "other"]);
+});
+
+test.each(["unloadable", "half --fit off"])("and back, with nothing restarted: %s", async (more) => {
+  expect(await change(2048, more)).toMatchObject({
+    kind: "rolled back",
+    file: "old",
+    isHealthy: true,
+    trouble: "",
+    notes: [],
+  });
+  expect(host.text).toBe(OLD);
+  expect([server.restarts, server.reloads]).toEqual([0, 2]);
+  expect(names().slice(-4)).toEqual(["restore", "reload", "answer", "load again"]);
+  expect(server.loaded).toEqual(["other", "m"]);
+});
+
+test("and that refuses the new one: its words are the reason, and nothing was unloaded", async () => {
+  expect(await change(2048, "broken")).toMatchObject({
+    kind: "rolled back",
+    failed: "reload",
+    reason: "option 'broken' not recognized",
+    file: "old",
+    isHealthy: true,
+  });
+  expect(host.text).toBe(OLD);
+  expect([server.restarts, server.loads]).toEqual([0, []]);
+});
+
+test("and that does not end with it in time is given up", async () => {
+  const { reload = untilAborted } = server;
+  server.reload = (signal) => (server.reloads++ === 0 ? untilAborted(signal) : reload(signal));
+  expect(await change(2048)).toMatchObject({
+    kind: "rolled back",
+    failed: "reload",
+    reason: "The server did not read its config again within 1 s.",
+    file: "old",
+    isHealthy: true,
+  });
+  expect(server.restarts).toBe(0);
+});
+
+test("where nothing is in its own log, the unit's journal tells why a model does not load", async () => {
+  server.log = async () => [];
+  expect(await change(2048, "unloadable")).toMatchObject({
+    failed: "load",
+    log: ["llama-server: cannot load"],
+  });
+});
+
+test.each(["not understood", "ignored"] as const)(
+  "is restarted where the question is %s, and on the way back not asked again",
+  async (how) => {
+    server.canReload(how);
+    expect(await change(2048)).toMatchObject({ kind: "changed", notes: [] });
+    expect(names()).toEqual(expect.arrayContaining(["reload", "restart", "load again"]));
+    expect([server.restarts, server.reloads]).toEqual([1, 1]);
+    expect(await change(4096, "unloadable")).toMatchObject({ kind: "rolled back", isHealthy: true });
+    expect([server.restarts, server.reloads]).toEqual([3, 2]);
+    expect(host.text).toBe(fakeConfig(2048));
+  },
+);
+
+test.each([
+  ["that is gone is restarted on the way back", "broken", 1, ""],
+  ["that refuses the old text too is never restarted: it would not start with it", "", 0, "It refuses."],
+])("a server %s", async (_what, isGone, restarts, trouble) => {
+  const { reload = untilAborted, answers } = server;
+  server.reload = async (signal) => {
+    if (server.reloads > 0) throw new ServerError("It refuses.", { link: "llama-swap", remedy: "none" });
+    return reload(signal);
+  };
+  server.answers = async () =>
+    isGone === "" || server.restarts > 0 ? answers.call(server) : server.reloads < 1;
+  expect(await change(2048, "unloadable")).toMatchObject({ kind: "rolled back", file: "old", trouble });
+  expect(server.restarts).toBe(restarts);
+});
+
+test.each(["reload", "load"] as const)("cancelled during %s leaves the new file", async (during) => {
+  const cancel = new AbortController();
+  if (during === "reload") server.reload = untilAborted;
+  const outcome = await change(2048, during === "load" ? "slow" : "", {
+    signal: cancel.signal,
+    report: ({ step, state }) => {
+      if (step === during && state === "begun") setImmediate(() => cancel.abort());
+    },
+  });
+  expect(outcome).toMatchObject({ kind: "cancelled", during, file: "new" });
+  expect(host.text).toBe(fakeConfig(2048, during === "load" ? "slow" : ""));
+  expect(host.backups).toHaveLength(1);
+});
+
+test("a restart that is asked for is one", async () => {
+  expect(await safe().restart({})).toEqual([]);
+  expect([server.restarts, server.reloads, server.loads]).toEqual([1, 0, ["m", "other"]]);
+});
+
+test("a backup is put back by it too", async () => {
+  await change(2048);
+  const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
+  expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed" });
+  expect([server.restarts, server.reloads]).toEqual([0, 2]);
+  expect(server.loads).toEqual(["m", "m"]);
+});
+
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

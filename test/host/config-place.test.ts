@@ -1,0 +1,50 @@
+import { expect, test } from "vitest";
+import { readConfig } from "../../config.ts";
+import { placedConfig } from "../../host/config-place.ts";
+
+const LLAMA_SWAP = ["~/.config/llama-swap/config.yaml", "llama-swap.service"];
+const ROUTER = ["~/.llama-models.ini", "llama-server.service"];
+
+function placed(kind: Parameters<typeof placedConfig>[1], env: Record<string, string> = {}): string[] {
+  const { presetPath, serviceUnit } = placedConfig(readConfig(env, {}, "/nowhere"), kind);
+  return [presetPath, serviceUnit];
+}
+
+test.each(["llama-swap", "llama-server", "other", undefined] as const)("%s has llama-swap's", (kind) => {
+  expect(placed(kind)).toEqual(LLAMA_SWAP);
+});
+
+test("a router has its own, each only where none is set", () => {
+  expect(placed("router")).toEqual(ROUTER);
+  expect(placed("router", { AI_SERVER_PRESET_PATH: "/etc/models.ini" })).toEqual([
+    "/etc/models.ini",
+    ROUTER[1],
+  ]);
+  expect(placed("router", { AI_SERVER_SERVICE_UNIT: "mine.service" })).toEqual([ROUTER[0], "mine.service"]);
+  // A folder tells nothing.
+  expect(placed("router", { AI_SERVER_PRESET_PATH: "/etc/models" })[0]).toBe("/etc/models");
+});
+
+test("where the server does not answer, a path that ends in .ini tells", () => {
+  expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.INI" })).toEqual(["/x.INI", ROUTER[1]]);
+  expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.yaml" })).toEqual(["/x.yaml", LLAMA_SWAP[1]]);
+});
+
+test.each([
+  [
+    "llama-swap",
+    "/x.ini",
+    "AI_SERVER_PRESET_PATH is /x.ini, a preset of llama.cpp's router, but the server is llama-swap. Set it to the file that the server reads, or leave it out for ~/.config/llama-swap/config.yaml.",
+  ],
+  [
+    "router",
+    "~/x.yml",
+    "AI_SERVER_PRESET_PATH is ~/x.yml, a config of llama-swap, but the server is llama.cpp's router. Set it to the file that the server reads, or leave it out for ~/.llama-models.ini.",
+  ],
+] as const)("%s with %s is a sentence, but where a wrapper's own path counts", (kind, path, sentence) => {
+  const env = { AI_SERVER_PRESET_PATH: path };
+  expect(() => placed(kind, env)).toThrow(sentence);
+  expect(placed(kind, { ...env, AI_SERVER_SSH_MODE: "wrapper" })[0]).toBe(path);
+  const local = { AI_SERVER_SSH_MODE: "wrapper", AI_SERVER_SSH_HOST: "local" };
+  expect(() => placed(kind, { ...env, ...local })).toThrow(sentence);
+});
