@@ -85,6 +85,7 @@ describe("llama.cpp's router", () => {
     });
     await body.dump();
     expect(await server.runningNow()).toMatchObject([{ id: "empty", state: "starting" }]);
+    await expect(load(server, "small")).rejects.toThrow(/limit/);
     await unloadModel(server, "empty", NEVER, fastClock(10));
     await load(server, "small");
     expect(sim.starts).toEqual({ empty: 1, small: 1 });

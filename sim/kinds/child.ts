@@ -17,6 +17,8 @@ export class Child {
   state: ChildState = "unloaded";
   /** Of the process that ended last. */
   exitCode: number | undefined;
+  /** It loads after a sleep, in the process that it has. */
+  waking = false;
   /** Requests that it serves now, and when the last one came or ended (simulated ms). */
   busy = 0;
   lastUse = 0;
@@ -59,7 +61,8 @@ export class Child {
     const { process } = this;
     if (!process) return;
     await this.#around.clock.sleep(Math.max(STOP_MS, this.behaviour.stopMs), process.exited);
-    this.#ended(process, 0);
+    // A process that is told to end before it has loaded ends as one that could not.
+    this.#ended(process, this.state === "loading" ? 1 : 0);
     process.kill();
   }
 
@@ -95,9 +98,12 @@ export class Child {
   async wake(): Promise<void> {
     if (!this.process?.sleeping) return;
     this.#around.started(this.id);
+    const awake = this.process.wake();
+    this.waking = true;
     this.#set("loading");
-    await this.process.wake();
+    await awake;
     this.#set("loaded");
+    this.waking = false;
   }
 
   sleep(): void {

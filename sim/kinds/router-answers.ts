@@ -109,16 +109,23 @@ export class RouterEvents {
   tell(section: Section, child: Child): void {
     const model = section.id;
     if (child.state === "loading") {
-      this.#emit({ model, event: "model_status", data: { status: "loading" } });
+      if (!child.waking) this.#emit({ model, event: "model_status", data: { status: "loading" } });
       if (section.hasModel) void this.#tellProgress(section, child);
       return;
     }
-    const data =
-      child.state === "unloaded"
-        ? { status: "unloaded", exit_code: child.exitCode }
-        : { status: child.process?.sleeping ? "sleeping" : "loaded", info: infoOf(section) };
-    if (data.status === "loaded") this.#emitProgress(model, 1);
-    this.#emit({ model, event: "status_change", data });
+    if (child.state === "loaded" && !child.process?.sleeping) this.#emitProgress(model, 1);
+    this.#emit({ model, event: "status_change", data: this.#change(section, child) });
+  }
+
+  /** The preset was read again. */
+  tellReload(): void {
+    this.#emit({ model: "*", event: "models_reload" });
+  }
+
+  #change(section: Section, child: Child): unknown {
+    if (child.state === "unloaded") return { status: "unloaded", exit_code: child.exitCode };
+    if (child.process?.sleeping) return { status: "sleeping" };
+    return child.waking ? { status: "loaded" } : { status: "loaded", info: infoOf(section) };
   }
 
   async #tellProgress(section: Section, child: Child): Promise<void> {

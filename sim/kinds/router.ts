@@ -100,12 +100,17 @@ export class Router implements Kind {
       this.#entries.delete(id);
     }
     for (const section of sections.values()) if (!this.#entries.has(section.id)) this.#add(section);
+    this.#events.tellReload();
   }
 
   async #load(exchange: Exchange): Promise<void> {
     const found = this.#find(modelOf(exchange));
     if (!found) return fileNotFound(exchange);
     if (found.child.state !== "unloaded") throw new ServerError(400, INVALID, "model is already running");
+    const active = this.#active();
+    if (active.length >= this.#maximum && active.every(({ child }) => child.state === "loading")) {
+      throw new ServerError(500, "server_error", "model limit reached, try again later");
+    }
     await this.#start(found.child);
     replyJson(exchange, 200, { success: true });
   }
@@ -116,6 +121,10 @@ export class Router implements Kind {
     if (found.child.state === "unloaded") throw new ServerError(400, INVALID, "model is not running");
     void found.child.stop();
     replyJson(exchange, 200, { success: true });
+  }
+
+  #active(): Entry[] {
+    return [...this.#entries.values()].filter(({ child }) => child.state !== "unloaded");
   }
 
   #start(child: Child): Promise<void> {
@@ -131,7 +140,7 @@ export class Router implements Kind {
   /** Unloads the model that was used longest ago, when it has loaded and answered what it was asked. */
   async #makeRoom(): Promise<void> {
     for (;;) {
-      const active = [...this.#entries.values()].filter(({ child }) => child.state !== "unloaded");
+      const active = this.#active();
       const [oldest] = active.sort((a, b) => a.child.lastUse - b.child.lastUse);
       if (active.length < this.#maximum || !oldest) return;
       const { child } = oldest;

@@ -188,8 +188,14 @@ describe("llama.cpp's router", () => {
     // Ten simulated seconds: fifty times what the load would need.
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(isAnswered).toBe(false);
+    const other = await post(client, "/models/load", { model: "slow" });
+    expect([other.status, JSON.parse(other.body).error.message]).toEqual([
+      500,
+      "model limit reached, try again later",
+    ]);
     expect((await post(client, "/models/unload", { model: "placeholder" })).status).toBe(200);
     expect((await blocked).status).toBe(200);
+    expect(await statusOf(client, "placeholder")).toMatchObject({ exit_code: 1, failed: true });
   });
 
   test("a reload reads the preset again and unloads only what changed", async () => {
@@ -219,12 +225,23 @@ describe("llama.cpp's router", () => {
   test("a model that sleeps is listed as such and woken by a chat alone", async () => {
     const { sim, client } = await start("router", { preset });
     await client.chat({ ...STREAM, model: "alpha" });
+    const events = client.send("/models/sse", { until: (text) => text.includes('"status":"loaded"') });
+    await eventually(() => expect(sim.asked()).toContain("GET /models/sse"));
     sim.sleep("alpha");
     expect(await statusOf(client, "alpha")).toMatchObject({ value: "sleeping" });
     expect(await json(client.send("/props?model=alpha&autoload=false"))).toMatchObject({ is_sleeping: true });
     expect(sim.loads()).toBe(1);
     expect((await client.chat({ ...STREAM, model: "alpha" })).status).toBe(200);
     expect(sim.loads()).toBe(2);
+    // As a real router tells it: no model_status, and nothing of the model behind "loaded".
+    const told = parseEvents((await events).body);
+    expect(told.map(({ event, data }) => [event, Object(data).status])).toEqual([
+      ["status_change", "sleeping"],
+      ["status_change", "loading"],
+      ["status_change", "loading"],
+      ["status_change", "loaded"],
+    ]);
+    expect(told.at(-1)?.data).toEqual({ status: "loaded" });
   });
 });
 
