@@ -99,6 +99,8 @@ export interface TurnSubject {
 export interface TurnQuestions {
   expectedLoadMs(): Promise<number | undefined>;
   requestsOf(model: string): Promise<ModelRequests | undefined>;
+  /** The other model that the server's last request was for. */
+  lastUsed(): Promise<string | undefined>;
 }
 
 /** What one turn does. Written by the turn, read by whoever shows it; nothing is asked while nobody looks. */
@@ -113,6 +115,7 @@ export class TurnActivity implements TurnReport {
   #loadMs: number | undefined;
   #expectedLoadMs: number | undefined;
   #hasAskedForLoad = false;
+  #hasAskedWhy = false;
   #instead: string | undefined;
   #requests: ModelRequests | undefined;
   #askedForRequestsAt = Number.NEGATIVE_INFINITY;
@@ -137,6 +140,8 @@ export class TurnActivity implements TurnReport {
   waiting(waiting: Waiting): void {
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
+    // A banner calls it a load before it tells a place in the queue.
+    this.#loadingSince = undefined;
     this.#instead = waiting.for ?? this.#instead;
   }
 
@@ -175,14 +180,16 @@ export class TurnActivity implements TurnReport {
         return { kind: "connecting", elapsedMs: now - state.since };
       case "waiting": {
         const { since, ...waiting } = state;
-        if (waiting.for !== undefined) this.#askWho(waiting.for, now);
+        if (waiting.for !== undefined && waiting.position === undefined) this.#askWho(waiting.for, now);
         const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
         return { ...waiting, requests, elapsedMs: now - since };
       }
       case "loading": {
         this.#askForLoad();
-        const { hasAnswered, instead } = this.subject;
-        const again = hasAnswered ? { instead: this.#instead ?? instead } : undefined;
+        const { hasAnswered, instead: seen } = this.subject;
+        const instead = this.#instead ?? seen;
+        if (hasAnswered && instead === undefined) this.#askWhy();
+        const again = hasAnswered ? { instead } : undefined;
         return {
           kind: "loading",
           elapsedMs: now - state.since,
@@ -217,6 +224,14 @@ export class TurnActivity implements TurnReport {
     this.#hasAskedForLoad = true;
     void this.#questions.expectedLoadMs().then((ms) => {
       this.#expectedLoadMs = ms;
+    });
+  }
+
+  #askWhy(): void {
+    if (this.#hasAskedWhy) return;
+    this.#hasAskedWhy = true;
+    void this.#questions.lastUsed().then((model) => {
+      this.#instead ??= model;
     });
   }
 

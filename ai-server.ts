@@ -57,6 +57,7 @@ export class AiServer {
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: readonly ServedModel[] | undefined;
   #memory: Promise<Memory> | undefined;
+  #closing = new AbortController();
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
@@ -137,6 +138,16 @@ export class AiServer {
       previous?.server.then((old) => old.retire()).catch(() => {});
     }
     return this.#server.server;
+  }
+
+  /** The same as long as it is in use: nothing is opened for it. */
+  async openServer(stored?: Variables): Promise<ModelServer | undefined> {
+    return this.#server?.key === keyOf(this.config(stored)) ? this.#server.server : undefined;
+  }
+
+  /** Aborted when the connections of now are closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /**
@@ -317,6 +328,8 @@ export class AiServer {
   async close(): Promise<void> {
     const open = this.#server;
     this.#server = undefined;
+    this.#closing.abort();
+    this.#closing = new AbortController();
     const server = await open?.server.catch(() => undefined);
     await server?.close();
   }

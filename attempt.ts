@@ -13,7 +13,7 @@ import { type HttpResponse, readText } from "./server/http.ts";
 import { type JsonRecord, record } from "./server/json.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { isAboutLoading, type Refusal } from "./server/refusal.ts";
-import { type SilentState, watchSilence } from "./server/silence.ts";
+import { type Silence, type SilentState, watchSilence } from "./server/silence.ts";
 import { transportFault } from "./server/transport-faults.ts";
 
 export interface AttemptParts {
@@ -119,7 +119,7 @@ export class Attempt {
         const text = await readText(response.body, MAX_ERROR_BYTES);
         return { status: response.status, text, retryAfter: response.headers["retry-after"] };
       }
-      await this.#read(response, silence.heard);
+      await this.#read(response, silence);
       return undefined;
     } catch (error) {
       return this.#refusalOrFault(error);
@@ -142,12 +142,17 @@ export class Attempt {
       : transportFault(error, this.#parts.server.config);
   }
 
-  async #read(response: HttpResponse, heard: () => void): Promise<void> {
+  async #read(response: HttpResponse, silence: Silence): Promise<void> {
     const { message, model, options, signal } = this.#parts;
     const { onResponse, onProviderStreamEvent: observe }: StreamHooks = options;
     await onResponse?.({ status: response.status, headers: response.headers }, model);
     this.#parts.onBegin();
-    const decoder = new Decoder({ message, emit: this.#parts.emit, onProgress: this.#parts.onProgress });
+    let isBanner = false;
+    const onProgress = (progress: Progress): void => {
+      isBanner = progress.kind === "banner";
+      this.#parts.onProgress(progress);
+    };
+    const decoder = new Decoder({ message, emit: this.#parts.emit, onProgress });
     this.#decoder = decoder;
     if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
       decoder.pushWhole(await wholeAnswer(response));
@@ -159,9 +164,12 @@ export class Attempt {
     let isFinished = false;
     try {
       for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-        heard();
+        silence.heard();
+        isBanner = false;
         if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
         else decoder.push(chunk);
+        // The banner tells places in the queue, and not that a load begins: /running does.
+        if (!isBanner) silence.answered();
         ({ isDone, isFinished } = decoder);
         // Read on to the end, so that the connection can be used again, but not for ever.
         if (isDone) closing ??= setTimeout(() => this.#cut.abort(), CLOSING_MS);

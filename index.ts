@@ -12,7 +12,7 @@ import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
-  "ai-server": "Show the AI server live",
+  "ai-server": "Show the AI server live: [<id>]",
   "ai-server-status": "Show the models of the AI server and their state: [<id>] [--ssh]",
   "ai-server-refresh": "Read the models of the AI server again",
   "ai-server-load": "Load a model: <id>",

@@ -48,24 +48,31 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason
 /** What a turn's activity asks while the turn waits; a question that fails has no answer. */
 function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
   const id = runsAs(model);
+  // Not beyond the session: a question that was cut off there would open another connection for its next step.
+  const limit = (): AbortSignal => AbortSignal.any([aiServer.closing, AbortSignal.timeout(QUESTION_MS)]);
   const expectedLoadMs = async (): Promise<number | undefined> => {
     if (id === undefined) return undefined;
     const loadTimes = await import("./load-times.ts");
     return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
   };
-  const requestsOf = async (busy: string): Promise<ModelRequests | undefined> => {
+  const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
     const { requestsInFlight } = await import("./server/in-flight.ts");
-    const limit = AbortSignal.timeout(QUESTION_MS);
-    const { models } = await requestsInFlight(await aiServer.server(stored), limit);
+    const { models } = await requestsInFlight(await aiServer.server(stored), signal);
     return models.find(({ model: name }) => name === busy);
   };
+  const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
+    const { readRecentActivity } = await import("./server/recent-activity.ts");
+    const last = (await readRecentActivity(await aiServer.server(stored), signal))?.at(-1)?.model;
+    return last === id ? undefined : last;
+  };
   return {
+    lastUsed: () => lastUsed(limit()).catch(() => undefined),
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
-    requestsOf: (busy) => requestsOf(busy).catch(() => undefined),
+    requestsOf: (busy) => requestsOf(busy, limit()).catch(() => undefined),
   };
 }
 
-/** Keeps how long a load took that a turn has seen. */
+/** Keeps how long a load took that a turn has seen; a turn that ended with its session opens no connection for it. */
 async function noteLoad(
   aiServer: AiServer,
   model: Model<Api>,
@@ -75,7 +82,8 @@ async function noteLoad(
   const id = runsAs(model);
   if (loadMs === undefined || id === undefined) return;
   const { rememberLoad } = await import("./load-times.ts");
-  await rememberLoad(aiServer, await aiServer.server(stored), id, loadMs);
+  const server = await aiServer.openServer(stored);
+  if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */

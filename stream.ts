@@ -12,6 +12,7 @@ import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
+import { HeldUp } from "./held-up.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
@@ -19,7 +20,6 @@ import { record } from "./server/json.ts";
 import { processFault } from "./server/load-failure.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
-import type { SilentState } from "./server/silence.ts";
 import { answerFigures } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
 
@@ -37,9 +37,6 @@ export interface TurnParts {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
-
-/** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
-const BANNER_TAIL = 8192;
 
 const CHAT_PATH = "/v1/chat/completions";
 
@@ -101,8 +98,7 @@ class Turn {
   #attempt: Attempt | undefined;
   #isStarted = false;
   #askedAt = 0;
-  /** Whether the last that was told is that the model is not ready. */
-  #isHeldUp = false;
+  readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
     parts: TurnParts,
@@ -185,6 +181,7 @@ class Turn {
   #ask(server: ModelServer, body: unknown): Promise<Refusal | undefined> {
     const { now, sleep } = this.#parts;
     this.#askedAt = now();
+    this.#heldUp.asks();
     this.#attempt = new Attempt({
       server,
       model: this.#model,
@@ -197,7 +194,7 @@ class Turn {
       onBegin: () => this.#begin(),
       emit: (event) => this.#stream.push(event),
       onProgress: (progress) => this.#tellProgress(progress),
-      onSilence: (state, elapsedMs) => this.#tellState(state, elapsedMs),
+      onSilence: (state, elapsedMs) => this.#heldUp.sawState(state, elapsedMs),
     });
     return this.#attempt.run(body);
   }
@@ -288,38 +285,6 @@ class Turn {
     if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
     else if (progress.kind === "generating")
       this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
-    else {
-      const position = queuePosition(progress.text);
-      const elapsedMs = this.#parts.now() - this.#askedAt;
-      this.#tell((report) =>
-        position === undefined
-          ? report.loading(elapsedMs, undefined)
-          : report.waiting({ for: undefined, position }),
-      );
-    }
+    else this.#heldUp.sawBanner(progress.text, this.#parts.now() - this.#askedAt);
   }
-
-  #tellState({ own, busy, stage }: SilentState, elapsedMs: number): void {
-    // Nothing is claimed that `/running` did not tell.
-    if (own === "unknown" || own === "unreachable") return;
-    const wasHeldUp = this.#isHeldUp;
-    this.#isHeldUp = own !== "ready";
-    if (own === "ready") {
-      // It may read the prompt without a word, or be busy with others.
-      if (wasHeldUp) this.#tell((report) => report.connecting());
-      return;
-    }
-    this.#tell((report) =>
-      busy !== undefined && own !== "starting"
-        ? report.waiting({ for: busy, position: undefined })
-        : report.loading(elapsedMs, busy, stage),
-    );
-  }
-}
-
-/** The last place in the queue that llama-swap's banner tells; a number at its very end may not be whole. */
-function queuePosition(banner: string): number | undefined {
-  const places = [...banner.slice(-BANNER_TAIL).matchAll(/Queue position: #?(\d+)\D/gi)];
-  const place = places.at(-1)?.[1];
-  return place === undefined ? undefined : Number(place);
 }

@@ -5,6 +5,7 @@ import type { Activities } from "../activity.ts";
 import type { AiServer } from "../ai-server.ts";
 import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";
+import { type Backend, hasConfigFile } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Waiting } from "../ui/wait.ts";
@@ -74,10 +75,7 @@ export async function placedConfigOf(
   signal?: AbortSignal,
 ): Promise<Config> {
   const { placedConfig } = await import("../host/config-place.ts");
-  const limit = AbortSignal.timeout(KIND_LIMIT_MS);
-  const asked = server.backend(signal === undefined ? limit : AbortSignal.any([signal, limit]));
-  const backend = await asked.catch(() => undefined);
-  signal?.throwIfAborted();
+  const backend = await kindOf(server, signal);
   return placedConfig(server.config, backend?.kind);
 }
 
@@ -91,7 +89,53 @@ export async function withMachine<T>(
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const config = await placedConfigOf(server, signal);
+  return withMachineOf(server.config, await kindOf(server, signal), work);
+}
+
+/**
+ * The same, for work on the config file.
+ *
+ * @throws {ServerError} for a kind of server that has none. A server that does not answer must not hinder what may
+ *   repair it.
+ */
+export async function withConfigFile<T>(
+  server: Pick<ModelServer, "config" | "backend">,
+  work: (machine: RemoteMachine, config: Config) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const backend = await kindOf(server, signal);
+  if (backend !== undefined && !hasConfigFile(backend.kind)) throw withoutConfigFile(backend);
+  return withMachineOf(server.config, backend, work);
+}
+
+function withoutConfigFile({ kind, name }: Backend): ServerError {
+  return new ServerError(
+    kind === "llama-server"
+      ? "This server is one llama-server: its context is what --ctx-size in its service unit says, and there is no config file to change. Edit the unit on the server, then /ai-server-restart."
+      : `${name} has no config file that is understood here; its contexts are set there.`,
+    { link: "config file", remedy: "none" },
+  );
+}
+
+/** @returns undefined where the server does not answer */
+async function kindOf(
+  server: Pick<ModelServer, "backend">,
+  signal: AbortSignal | undefined,
+): Promise<Backend | undefined> {
+  const limit = AbortSignal.timeout(KIND_LIMIT_MS);
+  const asked = server.backend(signal === undefined ? limit : AbortSignal.any([signal, limit]));
+  const backend = await asked.catch(() => undefined);
+  signal?.throwIfAborted();
+  return backend;
+}
+
+async function withMachineOf<T>(
+  given: Config,
+  backend: Backend | undefined,
+  work: (machine: RemoteMachine, config: Config) => Promise<T>,
+): Promise<T> {
+  const { placedConfig } = await import("../host/config-place.ts");
+  const config = placedConfig(given, backend?.kind);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/shell.ts"),
     import("../host/machine.ts"),

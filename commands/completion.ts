@@ -33,6 +33,7 @@ interface Offer {
 }
 
 const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
+  ["ai-server", { first: "as listed", second: "nothing" }],
   ["ai-server-status", { first: "as listed", second: "ssh" }],
   ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
   ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],

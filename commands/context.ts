@@ -20,7 +20,7 @@ import type { ModelFacts } from "../server/models.ts";
 import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
-import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
+import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
 import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
 import { diffText, plainDiffOf } from "./diff-text.ts";
 import { modelsNow, refreshModels, trainedContext } from "./models.ts";
@@ -148,7 +148,7 @@ export async function changeContext(call: Call): Promise<void> {
       carryOut(call, server, await changeOn(call, server, machine, config), subject, tokens),
     );
   };
-  await withMachine(server, work, waiting.signal);
+  await withConfigFile(server, work, waiting.signal);
 }
 
 function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {

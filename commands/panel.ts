@@ -13,7 +13,7 @@ import { PanelView } from "../ui/panel.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "../ui/panel-content.ts";
 import { WHOLE_TERMINAL } from "../ui/view.ts";
 import { whileWaiting } from "../ui/wait.ts";
-import { typedId } from "./arguments.ts";
+import { readId, typedId } from "./arguments.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { changeContext } from "./context.ts";
 import { unload } from "./load.ts";
@@ -40,7 +40,9 @@ class Panel {
   readonly #call: Call;
   readonly #server: ModelServer;
   readonly #source: PanelSource;
-  readonly #place: PanelPlace;
+  readonly #place: PanelPlace = { selected: undefined, filter: "" };
+  /** What stands behind the command, until the models are known. */
+  #named: string;
   readonly #closed = new AbortController();
   readonly #signal: AbortSignal;
   #view: PanelView | undefined;
@@ -57,13 +59,16 @@ class Panel {
     this.#ctx = call.ctx;
     this.#call = { ...call, ctx: withNotices(call.ctx, tell) };
     this.#server = server;
-    this.#place = { selected: undefined, filter: call.argument.trim() };
+    this.#named = call.argument.trim();
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
     this.#source = new PanelSource({
       server,
       lastSeen: () => rememberedFacts(call.aiServer.models),
       expectedLoadMs: (id) => expectedLoadMs(call.aiServer, server, id),
-      onChange: () => this.#redraw(),
+      onChange: () => {
+        this.#goToNamed();
+        this.#redraw();
+      },
     });
   }
 
@@ -113,6 +118,16 @@ class Panel {
       modelInPi: ctx.model?.provider === PROVIDER_ID ? ctx.model.id : undefined,
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
+  }
+
+  /** Selects the model that was named; what names none is a filter. */
+  #goToNamed(): void {
+    const ids = this.#source.state.models.map(({ id }) => id);
+    const read = ids.length === 0 ? undefined : readId(this.#named, ids);
+    if (read === undefined) return;
+    if ("id" in read && read.rest === "") this.#place.selected = read.id;
+    else this.#place.filter = this.#named;
+    this.#named = "";
   }
 
   #redraw(): void {

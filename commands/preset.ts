@@ -5,7 +5,7 @@ import { modelBlock } from "../host/model-block.ts";
 import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";
 import { readId, unknownId } from "./arguments.ts";
-import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
 import { requireEnd } from "./models.ts";
 
 interface Part {
@@ -36,7 +36,7 @@ export async function preset(call: Call): Promise<void> {
   const { ctx, waiting, argument } = call;
   const server = await serverFor(call);
   waiting.say("Reading the config on the server");
-  const { files, config } = await withMachine(
+  const { files, config } = await withConfigFile(
     server,
     async (machine, config) => ({ files: await machine.read(waiting.signal), config }),
     waiting.signal,

@@ -7,7 +7,7 @@ import { HostError } from "../host/ssh-faults.ts";
 import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
-import { type Call, isConfirmed, pathOf, requireUser, serverFor, withMachine } from "./call.ts";
+import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
 import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
 import { changeCounts, diffText } from "./diff-text.ts";
 import { refreshModels } from "./models.ts";
@@ -49,7 +49,7 @@ export async function rollback(call: Call): Promise<void> {
       putBack(call, server, await changeOn(call, server, machine, config), offer),
     );
   };
-  await withMachine(server, work, waiting.signal);
+  await withConfigFile(server, work, waiting.signal);
 }
 
 async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSignal): Promise<Offer[]> {

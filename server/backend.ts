@@ -146,6 +146,11 @@ export async function recognise(
   return { kind: isLlamaServer ? "llama-server" : "other", running: undefined };
 }
 
+/** Whether such a server has a config file whose contexts can be changed. */
+export function hasConfigFile(kind: BackendKind): boolean {
+  return kind === "llama-swap" || kind === "router";
+}
+
 /** Why a kind of server neither loads nor unloads. */
 export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): ServerError {
   const why =

@@ -233,7 +233,8 @@ export class Http {
 /** The fault of a connection that was not made within a limit shorter than the one for connecting. */
 function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
   const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
-  return transportFault(timeout, { ...address, connectTimeoutMs: timeoutMs });
+  // What is left of a limit is told as the limit.
+  return transportFault(timeout, { ...address, connectTimeoutMs: Math.ceil(timeoutMs / 100) * 100 });
 }
 
 /** Header names in lower case; repeated headers joined as HTTP joins them. */

@@ -17,7 +17,7 @@ export interface SilentState {
 export interface SilenceHooks {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  /** Called while nothing came yet, at most once a second. */
+  /** Called while nothing of the answer came yet, at most once a second. */
   onState(state: SilentState, elapsedMs: number): void;
   /** Called once, with the error that ends the request. */
   onTimeout(error: ServerError): void;
@@ -26,6 +26,8 @@ export interface SilenceHooks {
 export interface Silence {
   /** A byte came: comments count as much as content. */
   heard(): void;
+  /** The answer has begun: from now on the server is asked only after a silence. */
+  answered(): void;
   stop(): void;
 }
 
@@ -44,7 +46,7 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
   const ended = new AbortController();
   const began = hooks.now();
   let lastByte = began;
-  let isFirst = true;
+  let isAnswered = false;
   let isFollowed = false;
   let stage: LoadStage | undefined;
 
@@ -56,7 +58,7 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
     const onStage = (model: string, told: LoadStage): void => {
       if (model !== id) return;
       stage = told;
-      if (isFirst) hooks.onState({ own: "starting", busy: undefined, stage }, hooks.now() - began);
+      if (!isAnswered) hooks.onState({ own: "starting", busy: undefined, stage }, hooks.now() - began);
     };
     await server.follow({ onStage }, ended.signal);
   };
@@ -79,14 +81,15 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
     while (!ended.signal.aborted) {
       const untilLimit = lastByte + timeoutMs - hooks.now();
       // Past the limit the server was found at work: look again now and then.
-      const untilLook = isFirst || untilLimit <= 0 ? pause : untilLimit;
+      const untilLook = !isAnswered || untilLimit <= 0 ? pause : untilLimit;
       await hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, ended.signal);
-      if (!isFirst && hooks.now() - lastByte < timeoutMs) continue;
+      if (isAnswered && hooks.now() - lastByte < timeoutMs) continue;
       pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
       const state = await look();
       if (ended.signal.aborted) return;
       if (state.own === "starting" && !isFollowed) void followStages().catch(() => {});
-      if (isFirst) hooks.onState(state.own === "starting" ? { ...state, stage } : state, hooks.now() - began);
+      if (!isAnswered)
+        hooks.onState(state.own === "starting" ? { ...state, stage } : state, hooks.now() - began);
       if (hooks.now() - lastByte < timeoutMs) continue;
       if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {
         if (!ended.signal.aborted) hooks.onTimeout(timedOut(hooks.now() - lastByte, state));
@@ -100,7 +103,9 @@ export function watchSilence(server: ModelServer, id: string | undefined, hooks:
   return {
     heard: () => {
       lastByte = hooks.now();
-      isFirst = false;
+    },
+    answered: () => {
+      isAnswered = true;
     },
     stop: () => ended.abort(),
   };

@@ -25,6 +25,10 @@ function begun(subject: Partial<TurnSubject> = {}) {
       asked.push(model);
       return requests(model, asked.length);
     },
+    lastUsed: async () => {
+      asked.push("last used");
+      return "other";
+    },
   };
   const whole = { id: "m", name: "M", sessionId: undefined, hasAnswered: false, ...subject };
   const turn = new TurnActivity(whole, questions, () => clock.at);
@@ -111,12 +115,32 @@ describe("a turn", () => {
   });
 
   test("says what took the model's place, where it has answered before", async () => {
-    const { turn, lookAfter } = begun({ hasAnswered: true });
-    turn.loading(1000, undefined);
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: undefined } });
-    turn.waiting({ for: "other", position: undefined });
+    const { turn, lookAfter, asked } = begun({ hasAnswered: true });
+    turn.waiting({ for: "third", position: 1 });
     turn.loading(2000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: "third" } });
+    expect(asked).toEqual(["load"]);
+  });
+
+  test("asks once what took the model's place, where nobody saw it", async () => {
+    const { turn, lookAfter, asked } = begun({ hasAnswered: true });
+    turn.loading(1000, undefined);
+    expect(turn.look()).toMatchObject({ again: { instead: undefined } });
     expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+    expect(await lookAfter(5000)).toMatchObject({ again: { instead: "other" } });
+    expect(asked).toEqual(["load", "last used"]);
+  });
+
+  test("in a queue asks nobody, and counts what it waited there to no load", async () => {
+    const { turn, lookAfter, asked } = begun();
+    turn.loading(0, undefined);
+    turn.waiting({ for: "other", position: 1 });
+    expect(await lookAfter(8000)).toMatchObject({ kind: "waiting", position: 1, elapsedMs: 8000 });
+    expect(asked).toEqual([]);
+    turn.loading(9000, undefined);
+    expect(await lookAfter(3000)).toMatchObject({ kind: "loading", elapsedMs: 3000 });
+    turn.prompt(prompt(0, 0));
+    expect(turn.loadMs).toBe(3000);
   });
 
   test("that is refused counts down, and then waits for an answer", async () => {

@@ -78,7 +78,8 @@ async function open(more: Variables = {}) {
 }
 
 function begin(activities: Activities, now: () => number): void {
-  const none = { expectedLoadMs: async () => undefined, requestsOf: async () => undefined };
+  const nothing = async (): Promise<undefined> => undefined;
+  const none = { expectedLoadMs: nothing, requestsOf: nothing, lastUsed: nothing };
   const subject = { id: "a", name: "a", sessionId: "session", hasAnswered: false };
   activities.begin(new TurnActivity(subject, none, now));
 }

@@ -16,6 +16,7 @@ export class FakeTerminal {
   #isOver = false;
 
   readonly ui = {
+    theme: { fg: (_colour: string, text: string) => text },
     setWorkingMessage: (message?: string) => this.#live(() => this.messages.push(message)),
     setWidget: (_key: string, lines: readonly string[] | undefined) =>
       this.#live(() => this.widgets.push(lines)),

@@ -105,6 +105,38 @@ test("behind llama-swap's banner the load is told as one", async () => {
   await expect.poll(() => activities.figures.at(-1)?.loadMs).toBeGreaterThan(700);
 });
 
+test("behind the banner a place in the queue is dropped when the load begins", async () => {
+  const { activities, turn, seen } = await place();
+  await turn("b", "sim: tokens 3");
+  const other = turn("b", "sim: tokens 500");
+  await seen("b", "generating");
+  const answer = turn("banner", "sim: say hello");
+  await expect
+    .poll(() => seen("banner", "waiting"), { timeout: 5000 })
+    .toMatchObject({ for: "b", position: 1 });
+  await other;
+  const load = await seen("banner", "loading");
+  expect(load).toMatchObject({ elapsedMs: expect.any(Number) });
+  expect((load as { elapsedMs: number }).elapsedMs).toBeLessThan(1000);
+  expect((await answer).stopReason).toBe("stop");
+  await expect.poll(() => activities.figures.at(-1)?.loadMs).toBeLessThan(4000);
+}, 30_000);
+
+test("a swap that nobody saw is told by what the server answered last", async () => {
+  const { aiServer, turn, seen } = await place();
+  await turn("a", "sim: tokens 3");
+  const { http } = await aiServer.server();
+  const messages = [{ role: "user", content: "sim: say hello" }];
+  const body = JSON.stringify({ model: "b", messages });
+  const headers = { "content-type": "application/json" };
+  const asked = await http.request({ method: "POST", path: "/v1/chat/completions", body, headers });
+  await asked.body.dump();
+  const again = turn("a", "sim: tokens 3");
+  expect(await seen("a", "loading")).toMatchObject({ again: { instead: undefined } });
+  await expect.poll(() => seen("a", "loading"), { interval: 20 }).toMatchObject({ again: { instead: "b" } });
+  await again;
+});
+
 test("a turn that fails leaves no figures and is no longer under way", async () => {
   const { sim, activities, turn } = await place();
   sim.failNext({ path: "/v1/chat/completions", status: 400, body: '{"error":{"message":"no"}}' });

@@ -29,7 +29,7 @@ export function footerLine(
 }
 
 export interface FooterParts {
-  ui: Pick<ExtensionContext["ui"], "setStatus">;
+  ui: Pick<ExtensionContext["ui"], "setStatus" | "theme">;
   /** What runs; undefined where the server does not tell. */
   running(): Promise<readonly RunningModel[] | undefined>;
   /** Called after a look, with the ids of the models that are ready. */
@@ -106,7 +106,8 @@ export class Footer {
 
   #show(text: string | undefined): void {
     try {
-      this.#parts.ui.setStatus(KEY, text);
+      const { ui } = this.#parts;
+      ui.setStatus(KEY, text && ui.theme.fg("dim", text));
     } catch {
       // The session has ended.
     }

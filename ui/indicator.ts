@@ -22,9 +22,11 @@ export interface IndicatorSettings {
   onHeldUp(): void;
 }
 
+type IndicatorUi = Pick<ExtensionContext["ui"], "setWorkingMessage" | "setWidget" | "theme">;
+
 /** Shows what the turn in front of the user does. Lives as long as a session in the terminal. */
 export class Indicator {
-  readonly #ui: Pick<ExtensionContext["ui"], "setWorkingMessage" | "setWidget">;
+  readonly #ui: IndicatorUi;
   readonly #activities: Activities;
   readonly #settings: IndicatorSettings;
   readonly #sessionId: string | undefined;
@@ -40,7 +42,7 @@ export class Indicator {
   #quoted: { turn: TurnActivity; quote: string; since: number } | undefined;
 
   constructor(
-    ui: Pick<ExtensionContext["ui"], "setWorkingMessage" | "setWidget">,
+    ui: IndicatorUi,
     activities: Activities,
     settings: IndicatorSettings,
     sessionId: string | undefined,
@@ -129,11 +131,16 @@ export class Indicator {
     this.#shownAt = this.#timer.now();
     if (isWidget) {
       this.#isWidgetShown = true;
-      this.#quietly(() => this.#ui.setWidget(KEY, [line]));
+      this.#quietly(() => this.#ui.setWidget(KEY, [this.#coloured(line)]));
     } else {
       this.#hideWidget();
-      this.#quietly(() => this.#ui.setWorkingMessage(line));
+      this.#quietly(() => this.#ui.setWorkingMessage(this.#coloured(line)));
     }
+  }
+
+  /** pi's own colour for this line is that of its editor's border, which is hardly to be read. */
+  #coloured(line: string): string {
+    return this.#ui.theme.fg("muted", line);
   }
 
   #quotedLine(turn: TurnActivity, line: string): string {

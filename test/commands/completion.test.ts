@@ -61,7 +61,7 @@ describe("what is offered", () => {
     expect(offered("ai-server-logs")).toEqual(["own", "peer/x"]);
   });
 
-  test.each(["ai-server", "ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
+  test.each(["ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
     "is nothing of ours for %j",
     (command) => {
       expect(complete(ENTRIES, command, "")).toBeNull();

@@ -50,7 +50,8 @@ test("the command shows what this session's turns took, and nothing of those tha
   const call = { ctx: { mode: "rpc", ui: user.ui }, activities } as unknown as Call;
   await last(call);
   expect(user.told).toEqual(["No turn has ended yet."]);
-  const none = { expectedLoadMs: async () => undefined, requestsOf: async () => undefined };
+  const nothing = async (): Promise<undefined> => undefined;
+  const none = { expectedLoadMs: nothing, requestsOf: nothing, lastUsed: nothing };
   for (const ended of [figures(), undefined]) {
     const subject = { id: "m", name: "M", sessionId: undefined, hasAnswered: false };
     const turn = new TurnActivity(subject, none, Date.now);

@@ -68,8 +68,14 @@ describe("the panel", () => {
     await leaves({ place, sitter, over });
   });
 
+  test("opens at the model that is named behind the command", async () => {
+    const { place, sitter, over } = await opened(undefined, ` "${ODD}" `);
+    await sitter.sees(/→ org\/Größe:Q4 x[\s\S]*small +unloaded/);
+    await leaves({ place, sitter, over });
+  });
+
   test("opens with a filter that stands behind the command", async () => {
-    const { place, sitter, over } = await opened(undefined, " small ");
+    const { place, sitter, over } = await opened(undefined, " smal ");
     await sitter.sees(/→ small/);
     expect(sitter.screen).not.toContain(ODD);
     sitter.press(ESCAPE);

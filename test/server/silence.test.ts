@@ -32,10 +32,23 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
-  it("looks no more once a byte has come, until the silence is too long", async () => {
+  it("goes on looking while bytes come that are no answer", async () => {
+    const { clock, server, states, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "10000" });
+    server.state = "starting";
+    for (let second = 0; second < 20; second += 1) {
+      silence.heard();
+      await clock.advance(1000);
+    }
+    expect(states.length).toBeGreaterThan(4);
+    expect([server.looks, ended.length]).toEqual([states.length, 0]);
+    silence.stop();
+  });
+
+  it("looks no more once the answer has begun, until the silence is too long", async () => {
     const { clock, server, states, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "60000" });
     await clock.advance(1500);
     silence.heard();
+    silence.answered();
     await clock.advance(59_000);
     expect([server.looks, states.length, ended.length]).toEqual([1, 1, 0]);
     await clock.advance(2000);

@@ -5,11 +5,13 @@ import { readConfig } from "../../config.ts";
 import { Http, readText } from "../../server/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { EXTENSION, makeWorkplace, type PiVersion, piCommand, runPi, type Workplace } from "./pi.ts";
+import { eventually } from "./processes.ts";
 import { Terminal } from "./terminal.ts";
 
 const COMMAND = `llama-server --port \${PORT} --no-reasoning --ctx-size 65536`;
 
-/** `slow` takes seconds for each of its phases; `queued` lets llama-swap pass the time with its banner. */
+/** `slow` takes seconds for each of its phases; `queued` lets llama-swap pass the time with its banner, longer than
+ * between two looks at what runs. */
 const CONFIG = `
 models:
   slow:
@@ -19,7 +21,7 @@ models:
     cmd: ${COMMAND} --load 0.1 --token-rate 40
     metadata: { context_length: 65536 }
   queued:
-    cmd: ${COMMAND} --load 3 --token-rate 40
+    cmd: ${COMMAND} --load 6 --token-rate 40
     metadata: { context_length: 65536 }
     sendLoadingState: true
 `;
@@ -29,7 +31,7 @@ const SIDE_EXTENSION = `
 export default (pi) => pi.registerCommand("side", {
   description: "A turn beside the others",
   handler: async (_argument, ctx) => {
-    const messages = [{ role: "user", content: "sim: tokens 150", timestamp: 0 }];
+    const messages = [{ role: "user", content: "sim: tokens 400", timestamp: 0 }];
     const auth = await ctx.modelRegistry.getApiKeyAndHeaders(ctx.model);
     const options = auth.ok === false ? {} : { apiKey: auth.apiKey, env: auth.env };
     void ctx.modelRegistry.streamSimple(ctx.model, { messages }, options).result?.();
@@ -44,7 +46,7 @@ export class ActivityPlace {
   readonly sim: Sim;
   readonly version: PiVersion;
   readonly #workplace: Workplace;
-  readonly #terminals: Terminal[] = [];
+  #terminal: Terminal | undefined;
 
   private constructor(sim: Sim, version: PiVersion, workplace: Workplace) {
     this.sim = sim;
@@ -90,7 +92,7 @@ export class ActivityPlace {
     const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...prompt, ...more];
     const command = await piCommand({ ...this.#options, args });
     const terminal = await Terminal.start({ ...command, columns: 100, rows: 40 });
-    this.#terminals.push(terminal);
+    this.#terminal = terminal;
     await terminal.waitFor(/no model loaded|(slow|other|queued) ready/);
     return terminal;
   }
@@ -104,11 +106,6 @@ export class ActivityPlace {
     } finally {
       await http.close();
     }
-  }
-
-  /** Loads a model, and unloads the one that is in its place. */
-  loadByAnother(id: string): Promise<void> {
-    return this.byAnother((http) => http.json(`/upstream/${id}/health`, { timeoutMs: 20_000 }));
   }
 
   unloadByAnother(): Promise<void> {
@@ -132,13 +129,23 @@ export class ActivityPlace {
     });
   }
 
-  /** Ends the terminals that are open. */
-  async closeTerminals(): Promise<void> {
-    for (const terminal of this.#terminals.splice(0)) await terminal.close();
+  /** Waits until the server has been asked for a chat. */
+  async chatRuns(): Promise<void> {
+    await eventually(
+      "a chat runs",
+      () => this.sim.requests.at(-1)?.path.endsWith("/chat/completions") || undefined,
+    );
+  }
+
+  /** The paths of the requests that are not over. */
+  get underWay(): string[] {
+    return this.sim.requests
+      .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
+      .map(({ path }) => path);
   }
 
   async close(): Promise<void> {
-    await this.closeTerminals();
+    await this.#terminal?.close();
     await this.sim.close();
     await this.#workplace.remove();
   }

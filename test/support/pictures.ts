@@ -9,7 +9,7 @@ import { screenSvg } from "./screen-svg.ts";
 import { Terminal } from "./terminal.ts";
 
 const COLUMNS = 100;
-const ROWS = 36;
+const ROWS = 24;
 const IMAGES = join(REPOSITORY, "docs/images");
 const MODEL = "Qwen3.6-35B";
 
@@ -65,7 +65,14 @@ function clientEnv(sim: Sim): { AI_SERVER_URL: string; AI_SERVER_CERTS_DIR: stri
 async function lineOf(terminal: Terminal, wanted: RegExp): Promise<string> {
   await terminal.waitFor(wanted);
   const [plain, colored] = [(await terminal.screen()).split("\n"), (await terminal.colors()).split("\n")];
-  return colored[plain.findIndex((line) => wanted.test(line))] ?? "";
+  const at = plain.findIndex((line) => wanted.test(line));
+  // tmux tells a colour once, on whichever line it begins.
+  const before =
+    colored
+      .slice(0, at)
+      .join("")
+      .match(/\p{Cc}\[[\d;:]*m/gu) ?? [];
+  return before.join("") + (colored[at] ?? "");
 }
 
 /** Two turns, of whose phases the second one's load knows how long the first one's was. */
@@ -90,7 +97,7 @@ async function workingLine(sim: Sim, terminal: Terminal): Promise<string> {
 }
 
 async function panel(terminal: Terminal): Promise<string> {
-  await terminal.submit("/ai-server");
+  await terminal.submit(`/ai-server ${MODEL}`);
   await terminal.waitFor(/In flight: nothing/);
   await terminal.waitFor(/Host memory/);
   return terminal.colors();

@@ -42,12 +42,24 @@ export function missingProgram(...programs: readonly Program[]): string | undefi
 }
 
 /**
+ * `in turn`: one test after the other. `beside`: so too, but at the same time as the suites next to it that say the same.
+ * `at once`: several of its tests at a time, and of those suites' as well; they share nothing.
+ */
+export type Pace = "in turn" | "beside" | "at once";
+
+/**
  * A suite on real parts. Where `problem` says that one is missing the suite is skipped and a line says what to
  * do; in CI, where nothing may be skipped unseen, it fails instead.
  */
-export function realSuite(problem: string | undefined, name: string, body: () => void): void {
+export function realSuite(
+  problem: string | undefined,
+  name: string,
+  body: () => void,
+  pace: Pace = "in turn",
+): void {
   if (problem === undefined) {
-    describe(name, body);
+    const inOrder = (): unknown => describe("in order", { concurrent: false }, body);
+    describe(name, { concurrent: pace !== "in turn" }, pace === "beside" ? inOrder : body);
   } else if (process.env.CI) {
     test(name, () => {
       throw new Error(`In CI nothing is skipped: ${problem}`);

@@ -35,3 +35,9 @@ test("no control character and no other sequence comes into the file", () => {
   expect(svg.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
   expect(svg).not.toContain("https://a.b");
 });
+
+test("behind a gap a text has a place of its own", () => {
+  const [, second, third] = texts(screenSvg("a b   cd  e", 12));
+  expect(second).toContain('x="62.4"');
+  expect(third).toContain('x="96"');
+});

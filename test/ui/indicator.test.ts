@@ -18,7 +18,8 @@ function open(settings: IndicatorSettings = ACTIVITY) {
   indicator.turnStarts();
   const begin = (sessionId = "session"): TurnActivity => {
     const subject = { id: "m", name: "M", sessionId, hasAnswered: false };
-    const none = { expectedLoadMs: async () => undefined, requestsOf: async () => undefined };
+    const nothing = async (): Promise<undefined> => undefined;
+    const none = { expectedLoadMs: nothing, requestsOf: nothing, lastUsed: nothing };
     const turn = new TurnActivity(subject, none, timer.now);
     activities.begin(turn);
     return turn;

@@ -1,0 +1,70 @@
+import { expect, test } from "vitest";
+import type { TurnReport, Waiting } from "../activity.ts";
+import { HeldUp } from "../held-up.ts";
+import type { SilentState } from "../server/silence.ts";
+
+/** What is told, each as one text. */
+function held() {
+  const told: string[] = [];
+  const report = {
+    connecting: () => told.push("connecting"),
+    waiting: (waiting: Waiting) => told.push(`waiting for ${waiting.for} at ${waiting.position}`),
+    loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
+  };
+  const heldUp = new HeldUp((say) => say(report as unknown as TurnReport));
+  heldUp.asks();
+  const state = (own: SilentState["own"], busy?: string): void => heldUp.sawState({ own, busy }, 5000);
+  return { told, heldUp, state };
+}
+
+const BANNER = "━━━━━\nllama-swap loading model: x\n";
+
+test("a banner without a place is a load", () => {
+  const { told, heldUp } = held();
+  heldUp.sawBanner(BANNER, 100);
+  heldUp.sawBanner(`${BANNER}.. Queue position: #1`, 200);
+  expect(told).toEqual(["loading since 100 instead of undefined", "loading since 200 instead of undefined"]);
+});
+
+test("a place holds until /running shows the load, whatever the banner still says", () => {
+  const { told, heldUp, state } = held();
+  const queued = `${BANNER}\nQueue position: #2 .`;
+  heldUp.sawBanner(queued, 100);
+  state("gone", "other");
+  heldUp.sawBanner(`${queued}\nQueue position: #1 .`, 200);
+  state("unreachable");
+  state("starting", "other");
+  heldUp.sawBanner(`${queued}\nQueue position: #1 ..`, 6000);
+  state("gone");
+  expect(told).toEqual([
+    "waiting for undefined at 2",
+    "waiting for other at 2",
+    "waiting for other at 1",
+    "loading since 5000 instead of other",
+    "loading since 6000 instead of other",
+    "waiting for undefined at 1",
+  ]);
+});
+
+test("a model that is ready is held up no more, but for a banner that is still being written", () => {
+  const plain = held();
+  plain.state("ready");
+  plain.state("starting");
+  plain.state("ready");
+  plain.state("ready");
+  expect(plain.told).toEqual(["loading since 5000 instead of undefined", "connecting"]);
+  const { told, heldUp, state } = held();
+  heldUp.sawBanner(BANNER, 100);
+  state("starting");
+  state("ready");
+  expect(told).not.toContain("connecting");
+});
+
+test("the next request begins with nothing of the last one's", () => {
+  const { told, heldUp, state } = held();
+  heldUp.sawBanner(`${BANNER}\nQueue position: #3 `, 100);
+  state("starting", "other");
+  heldUp.asks();
+  heldUp.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
+  expect(told.at(-1)).toBe("waiting for undefined at 1");
+});

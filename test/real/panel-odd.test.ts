@@ -1,0 +1,172 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readConfig } from "../../config.ts";
+import { Http, readText } from "../../server/http.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { EventRelay } from "../support/event-relay.ts";
+import {
+  EXTENSION,
+  makeWorkplace,
+  piCli,
+  piCommand,
+  piProblem,
+  runPi,
+  type Workplace,
+} from "../support/pi.ts";
+import { eventually } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { Terminal } from "../support/terminal.ts";
+
+// Its theme is written in plain hexadecimal figures; what is shown comes from the same code on both.
+const VERSION = "0.87.1";
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const CONFIG = `
+models:
+  quick: { cmd: "${CMD} --load 0.2 -c 16384", metadata: { context_length: 16384 } }
+  slow: { cmd: "${CMD} --load 3 -c 65536", metadata: { context_length: 65536 } }
+`;
+
+/** llama-swap keeps as much of each of its two logs, and sends both to whoever follows its events. */
+const HISTORY_BYTES = 100 * 1024;
+const LONG = 8000;
+
+/** Contrast below this is hard to read (WCAG asks for 3 at least, and 4.5 for small text). */
+const LEAST_CONTRAST = 4;
+
+const problem = (await piProblem(VERSION)) ?? missingProgram("tmux");
+realSuite(problem, `the panel on a light theme, behind a way that breaks the events, pi ${VERSION}`, () => {
+  let sim: Sim;
+  let relay: EventRelay;
+  let place: Workplace;
+  let terminal: Terminal;
+
+  beforeAll(async () => {
+    sim = await startSim({ config: CONFIG, tls: "none" });
+    relay = await EventRelay.to(sim.port);
+    place = await makeWorkplace();
+    await writeFile(join(place.agentDir, "settings.json"), JSON.stringify({ theme: "light" }));
+    const bin = join(place.folder, "bin");
+    await mkdir(bin);
+    // pi would fetch these two from the internet.
+    for (const name of ["fd", "rg"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
+    const env = { AI_SERVER_URL: relay.url, PATH: `${bin}:${process.env.PATH}` };
+    // Offline nothing would be asked at rest, and the footer would stay empty.
+    const options = { version: VERSION, agentDir: place.agentDir, env, offline: false } as const;
+    await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"] });
+    const args = ["-e", EXTENSION, "--model", "ai-server/slow"];
+    terminal = await Terminal.start({ ...(await piCommand({ ...options, args })), columns: 110, rows: 40 });
+    await terminal.waitFor(/no model loaded/);
+  });
+  afterAll(async () => {
+    await terminal?.close();
+    await relay?.close();
+    await sim?.close();
+    await place?.remove();
+  });
+
+  /** As another client of the same server. */
+  async function get(path: string): Promise<void> {
+    const http = new Http(readConfig({ AI_SERVER_URL: sim.url }, {}, place.folder));
+    try {
+      await readText((await http.request({ method: "GET", path })).body, 10_000);
+    } finally {
+      await http.close();
+    }
+  }
+
+  /** pi's own light theme. */
+  async function lightTheme(): Promise<(name: string) => string> {
+    const file = join(dirname(dirname(await piCli(VERSION))), "modes/interactive/theme/light.json");
+    const { vars, colors } = JSON.parse(await readFile(file, "utf8")) as Record<
+      string,
+      Record<string, string>
+    >;
+    return (name) => {
+      const value = colors?.[name] ?? "";
+      return vars?.[value] ?? value;
+    };
+  }
+
+  test("working line, footer and panel have the light theme's colours and no others, and can be read", async () => {
+    const light = await lightTheme();
+    const coloursOf = async (wanted: RegExp): Promise<Set<string> | undefined> => {
+      await terminal.waitFor(wanted);
+      const [plain, coloured] = [await terminal.screen(), await terminal.colors()];
+      return coloursByLine(coloured)[plain.split("\n").findIndex((line) => wanted.test(line))];
+    };
+    await terminal.submit("sim: say Hello.");
+    // The rule that the line stands in is pi's own.
+    expect(await coloursOf(/Loading slow · \d s/)).toEqual(new Set([light("thinkingOff"), light("muted")]));
+    await terminal.waitFor(/^ *Hello\./m);
+    expect(await coloursOf(/^slow ready · 64k/m)).toEqual(new Set([light("dim")]));
+    await terminal.submit("/ai-server quick");
+    await terminal.waitFor(/→ quick +unloaded[\s\S]*slow \(in pi\) +ready/);
+    await terminal.press("Enter");
+    await terminal.waitFor(/Loading quick[\s\S]*Host memory|quick is loaded[\s\S]*Host memory/);
+    await terminal.waitFor(/quick is loaded; it took/);
+    const colours = new Set(coloursByLine(await terminal.colors()).flatMap((line) => [...line]));
+    const wanted = ["accent", "success", "muted", "dim"].map(light);
+    expect([...colours].toSorted()).toEqual(wanted.toSorted());
+    for (const colour of [...wanted, light("warning"), light("error")])
+      expect(contrastOnWhite(colour), colour).toBeGreaterThan(LEAST_CONTRAST);
+    await terminal.press("Escape");
+    await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+  });
+
+  test("200 kB of history and events that break off in a frame: the panel is right, and pi goes on", async () => {
+    for (let bytes = 0; bytes <= HISTORY_BYTES; bytes += LONG)
+      await get(`/upstream/quick/${"x".repeat(LONG)}`);
+    const [bytes, asked] = [relay.bytes, relay.asked];
+    await terminal.submit("/ai-server");
+    await terminal.waitFor(/^AI server · live[\s\S]*quick +ready/);
+    await eventually("the history has come", () => relay.bytes - bytes > 2 * HISTORY_BYTES || undefined);
+    relay.cutNext();
+    await get("/upstream/slow/health");
+    await terminal.waitFor(/quick +unloaded[\s\S]*slow \(in pi\) +ready/);
+    const screen = await terminal.waitFor(/^AI server · live/);
+    expect(screen).not.toMatch(/x{20}|Working|NaN|undefined|Error/);
+    expect(relay.asked).toBeGreaterThanOrEqual(asked + 2);
+    await terminal.press("Escape");
+    await terminal.waitUntil("the panel has gone", (now) => !now.includes("In flight"));
+    await terminal.submit("sim: say Still here.");
+    await terminal.waitFor(/^ *Still here\./m);
+    await terminal.press("C-d");
+    expect(await terminal.exitCode()).toBe(0);
+    await eventually("every connection is closed", () => relay.connections === 0 || undefined);
+  });
+});
+
+/** The colours of the text on each line: `#rrggbb`, or the bare code of what is no colour of a theme's. */
+function coloursByLine(screen: string): Set<string>[] {
+  let colour: string | undefined;
+  return screen.split("\n").map((line) => {
+    const colours = new Set<string>();
+    for (const part of line.split(/(\p{Cc}\[[\d;:]*m)/u)) {
+      if (!part.startsWith("\x1b")) {
+        if (colour !== undefined && part.trim() !== "") colours.add(colour);
+        continue;
+      }
+      const codes = part.slice(2, -1).split(/[;:]/);
+      const [kind, space, ...rgb] = codes.slice(codes[0] === "1" ? 1 : 0);
+      if (kind === "38" && space === "2") colour = hex(rgb);
+      else if (["0", "39", ""].includes(kind ?? "")) colour = undefined;
+      // Neither the end of bold nor of a background.
+      else if (kind !== undefined && kind !== "22" && kind !== "49") colour = codes.join(";");
+    }
+    return colours;
+  });
+}
+
+function hex(parts: readonly string[]): string {
+  return `#${parts.map((part) => Number(part).toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** By WCAG 2.1: from 1 for white to 21 for black. */
+function contrastOnWhite(colour: string): number {
+  const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((at) => {
+    const value = Number.parseInt(colour.slice(at, at + 2), 16) / 255;
+    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  });
+  return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05);
+}
