@@ -9,7 +9,7 @@ import { AiServer } from "../ai-server.ts";
 import { completer } from "../commands/live-completion.ts";
 import { saying, type User } from "./commands/user.ts";
 
-/** Somebody at pi who administers a server of any kind from another machine. */
+/** Somebody at pi who uses a server of any kind, and has nothing of its machine. */
 export class Desk {
   readonly aiServer: AiServer;
   readonly #activities = new Activities();
@@ -18,7 +18,9 @@ export class Desk {
   /** @param env the variables that lead to the server */
   constructor(env: Record<string, string>) {
     const agentDir = mkdtempSync(join(tmpdir(), "desk-"));
-    this.aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
+    // Nothing of the server's machine is there to be read; the default is a real one.
+    const machine = { AI_SERVER_SSH_HOST: "local", AI_SERVER_PRESET_PATH: join(agentDir, "none.ini") };
+    this.aiServer = new AiServer({ env: { ...env, ...machine }, agentDir, now: Date.now, onChanged: () => {} });
     onTestFinished(async () => {
       this.#ended.abort();
       await this.aiServer.close();
