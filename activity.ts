@@ -113,6 +113,7 @@ export class TurnActivity implements TurnReport {
   /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
   #loadingSince: number | undefined;
   #loadMs: number | undefined;
+  #hasLoaded = false;
   #expectedLoadMs: number | undefined;
   #hasAskedForLoad = false;
   #hasAskedWhy = false;
@@ -130,6 +131,13 @@ export class TurnActivity implements TurnReport {
   /** How long the load took that this turn has seen from its beginning to its end. */
   get loadMs(): number | undefined {
     return this.#loadMs;
+  }
+
+  /** Whether a load has ended in this turn since this was last asked. */
+  takeLoad(): boolean {
+    const hasLoaded = this.#hasLoaded;
+    this.#hasLoaded = false;
+    return hasLoaded;
   }
 
   connecting(): void {
@@ -216,6 +224,7 @@ export class TurnActivity implements TurnReport {
   #noteLoad(): void {
     if (this.#loadingSince === undefined) return;
     this.#loadMs = this.#now() - this.#loadingSince;
+    this.#hasLoaded = true;
     this.#loadingSince = undefined;
   }
 
@@ -251,6 +260,7 @@ export class Activities {
   readonly #running = new Set<TurnActivity>();
   readonly #ended: TurnFigures[] = [];
   readonly #answered = new Set<string>();
+  readonly #loaded = new Set<string>();
   readonly #listeners = new Set<() => void>();
   #ready: readonly string[] = [];
 
@@ -268,6 +278,7 @@ export class Activities {
   /** @param figures undefined for a turn that failed */
   end(turn: TurnActivity, figures: TurnFigures | undefined): void {
     if (!this.#running.delete(turn)) return;
+    if (turn.takeLoad()) this.#loaded.add(turn.subject.id);
     if (figures !== undefined) {
       this.#ended.push(figures);
       this.#answered.add(turn.subject.id);
@@ -283,6 +294,13 @@ export class Activities {
     const turn =
       turns.find(({ subject }) => sessionId !== undefined && subject.sessionId === sessionId) ?? turns[0];
     return turn && { turn, others: turns.length - 1 };
+  }
+
+  /** Whether turns have seen a model being loaded since this was last asked. */
+  takeLoad(id: string): boolean {
+    const turns = [...this.#running].filter(({ subject }) => subject.id === id);
+    const loads = turns.map((turn) => turn.takeLoad());
+    return this.#loaded.delete(id) || loads.includes(true);
   }
 
   /** Whether a model has answered since pi's start. */

@@ -1,21 +1,14 @@
 /** The one object that leads to everything else: configuration, server, and the models last heard of. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
-import {
-  baseUrlOf,
-  changesBetween,
-  fallbackModels,
-  isChanged,
-  rememberedFacts,
-  restoredModels,
-  type ServedModel,
-  toServedModel,
-} from "./catalog.ts";
+import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedModels } from "./catalog.ts";
+import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
 import type { ModelServer } from "./server/model-server.ts";
+import type { LearntFacts } from "./server/models.ts";
 
 /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
 const START_TIMEOUT_MS = 3000;
@@ -33,8 +26,12 @@ export interface AiServerOptions {
   env: Variables;
   agentDir: string;
   now: () => number;
-  /** Called after the catalogue changed in a way that a running session must be told of. */
-  onChanged: () => void;
+  /**
+   * Called after the catalogue changed in a way that a running session must be told of.
+   *
+   * @param windows the models whose window is another now, a line each; none when a command tells of them itself
+   */
+  onChanged: (windows: readonly string[]) => void;
 }
 
 /**
@@ -55,8 +52,9 @@ export class AiServer {
   readonly #firstRefresh = Promise.withResolvers<void>();
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
-  #found: readonly ServedModel[] | undefined;
+  #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
   #memory: Promise<Memory> | undefined;
+  #learning: Promise<void> | undefined;
   #closing = new AbortController();
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
@@ -161,20 +159,36 @@ export class AiServer {
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
     const server = await this.server(stored);
-    const before = this.#ownModels(server.config);
-    const found = await server.discover(rememberedFacts(before), options);
-    const models = found.map((facts) => toServedModel(facts, server.config));
+    const before = restoredModels(this.#models, baseUrlOf(server.config));
+    const found = await server.discover(await this.learnt(server.config), options);
+    const models = toServedModels(found, server.config);
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };
   }
 
-  #ownModels(config: Config): ServedModel[] {
-    return restoredModels(this.#models, baseUrlOf(config));
+  /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
+  async learnt(config: Config): Promise<Map<string, LearntFacts>> {
+    const [{ learntFacts }, memory] = await Promise.all([import("./learnt.ts"), this.memory()]);
+    return learntFacts(memory, this.#models, config);
   }
 
-  /** Hands a list that was just read to pi, which publishes and stores it. */
-  async publish(models: readonly ServedModel[], registry: Registry): Promise<void> {
-    this.#found = models;
+  /** Keeps what models have just told, while nobody waits for it. */
+  #learn(models: readonly ServedModel[]): void {
+    const before = this.#learning;
+    const learning = Promise.all([import("./learnt.ts"), this.memory(), before]);
+    this.#learning = learning
+      .then(([{ learn }, memory]) => learn(memory, models, this.#options.now()))
+      // To remember is a convenience.
+      .catch(() => {});
+  }
+
+  /**
+   * Hands a list that was just read to pi, which publishes and stores it.
+   *
+   * @param isTold whether the caller tells the user which windows changed
+   */
+  async publish(models: readonly ServedModel[], registry: Registry, isTold: boolean): Promise<void> {
+    this.#found = { models, isTold };
     try {
       await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: true });
     } finally {
@@ -184,29 +198,20 @@ export class AiServer {
 
   /** Takes over a list; tells the session when it is another than before. */
   #keep(models: readonly ServedModel[], liveUrl: string | undefined): void {
-    const changed = isChanged(this.#models, models);
+    const before = this.#models;
     this.#models = models;
     this.#liveUrl = liveUrl;
     if (liveUrl !== undefined) this.#problem = undefined;
-    if (changed) this.#options.onChanged();
+    if (!isChanged(before, models)) return;
+    this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
   }
 
   /** The model's real window, learnt from an overflow. */
   correctContextWindow(id: string, tokens: number): void {
-    if (!Number.isSafeInteger(tokens) || tokens < 1) return;
-    this.#keep(
-      this.#models.map((model) =>
-        model.id === id && model.contextWindow !== tokens
-          ? {
-              ...model,
-              contextWindow: tokens,
-              maxTokens: Math.min(model.maxTokens, Math.ceil(tokens / 2)),
-              aiServer: { ...model.aiServer, context: { value: tokens, source: "live" } },
-            }
-          : model,
-      ),
-      this.#liveUrl,
-    );
+    const { models, corrected } = withWindow(this.#models, id, tokens);
+    if (corrected.length === 0) return;
+    this.#keep(models, this.#liveUrl);
+    this.#learn(corrected);
   }
 
   /**
@@ -237,7 +242,8 @@ export class AiServer {
       // With a wrong variable the stored models stay, so that the first turn can say what is wrong.
       if (config === undefined) return;
       if (context.allowNetwork) {
-        const models = this.#found ?? (await this.discover(stored, { signal: context.signal })).models;
+        const models =
+          this.#found?.models ?? (await this.discover(stored, { signal: context.signal })).models;
         await this.#publish(context, models, config);
       } else if (restored.length === 0 && !isLive) {
         await this.#start(context, stored, config);
@@ -281,7 +287,10 @@ export class AiServer {
   ): Promise<void> {
     await context.publish({
       persist: { models: [...models], checkedAt: this.#options.now() },
-      update: () => this.#keep(models, baseUrlOf(config)),
+      update: () => {
+        this.#keep(models, baseUrlOf(config));
+        this.#learn(models);
+      },
     });
   }
 
@@ -296,6 +305,7 @@ export class AiServer {
 
   /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
   async remembered(): Promise<void> {
+    await this.#learning;
     await (await this.#memory)?.written();
   }
 

@@ -3,7 +3,7 @@ import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
-import type { Fact, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
+import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
 import { idOf, nameOf } from "./server/names.ts";
 import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
@@ -59,9 +59,17 @@ export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" 
   return servedAt(baseUrlOf(config), facts);
 }
 
+/** The models of a discovery that pi is offered: all that can be used. */
+export function toServedModels(
+  found: readonly ModelFacts[],
+  config: Pick<Config, "origin" | "basePath">,
+): ServedModel[] {
+  return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, config)] : []));
+}
+
 function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
   const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
-  const { keptBy, needsAlternation, needsShortCallIds } = facts;
+  const { keptBy, needsAlternation, needsShortCallIds, command, refuted } = facts;
   const levels = levelsOf(thinking.value);
   return {
     id,
@@ -86,6 +94,8 @@ function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
       tools,
       needsAlternation,
       needsShortCallIds,
+      ...(command === undefined ? {} : { command }),
+      ...(refuted === undefined ? {} : { refuted }),
     },
   };
 }
@@ -133,30 +143,76 @@ export function restoredModels(stored: readonly unknown[], baseUrl: string | und
 }
 
 function restoredFacts(model: JsonRecord): ServedFacts | undefined {
-  const known = record(model.aiServer);
+  const known = record(model.aiServer) ?? {};
   const id = idOf(model.id);
-  const context = restoredFact(known?.context, count);
-  const outputLimit = restoredFact(known?.outputLimit, count);
-  const vision = restoredFact(known?.vision, flag);
-  const thinking = restoredFact(known?.thinking, restoredThinking);
+  const { context, vision, thinking, ...rest } = readLearnt(known);
+  const outputLimit = restoredFact(known.outputLimit, count);
   if (!(id && context && outputLimit && vision && thinking)) return undefined;
   return {
     id,
     name: nameOf(model.name) ?? id,
-    runsAs: idOf(known?.runsAs),
+    runsAs: idOf(known.runsAs),
     context,
     outputLimit,
     vision,
     thinking,
-    keepsThinking: flag(known?.keepsThinking) ?? false,
-    keptBy: isKeepingVariable(known?.keptBy) ? known.keptBy : undefined,
-    tools: restoredFact(known?.tools, flag) ?? { value: true, source: "default" },
-    needsAlternation: flag(known?.needsAlternation) ?? false,
-    needsShortCallIds: flag(known?.needsShortCallIds) ?? false,
+    keepsThinking: false,
+    keptBy: undefined,
+    tools: { value: true, source: "default" },
+    needsAlternation: false,
+    needsShortCallIds: false,
+    ...rest,
   };
 }
 
-const SOURCES: readonly Source[] = ["live", "declared", "command line", "last seen", "default"];
+/** Facts out of a file, as far as they are understood. */
+export function readLearnt(stored: JsonRecord): LearntFacts {
+  const refuted = record(stored.refuted);
+  const read = {
+    context: restoredFact(stored.context, count),
+    vision: restoredFact(stored.vision, flag),
+    thinking: restoredFact(stored.thinking, restoredThinking),
+    keepsThinking: flag(stored.keepsThinking),
+    keptBy: isKeepingVariable(stored.keptBy) ? stored.keptBy : undefined,
+    tools: restoredFact(stored.tools, flag),
+    needsAlternation: flag(stored.needsAlternation),
+    needsShortCallIds: flag(stored.needsShortCallIds),
+    trainedContext: restoredFact(stored.trainedContext, count),
+    sizeBytes: restoredFact(stored.sizeBytes, count),
+    quantization: restoredFact(stored.quantization, nameOf),
+    command: text(stored.command),
+    refuted: refuted && { declared: count(refuted.declared), commandLine: count(refuted.commandLine) },
+  };
+  return Object.fromEntries(Object.entries(read).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
+ * command line told. What is declared is declared each time.
+ */
+export function learntFrom(facts: RememberedFacts): LearntFacts {
+  const { context, vision, thinking, tools, command, refuted } = facts;
+  const { keepsThinking, keptBy, needsAlternation, needsShortCallIds } = facts;
+  const isLive = (fact: Fact<unknown>): boolean => fact.source === "live";
+  const isRead = [context, vision, thinking, tools].some(isLive);
+  return {
+    ...(isLive(context) || context.source === "command line" ? { context, refuted: refuted ?? {} } : {}),
+    ...(isLive(vision) ? { vision } : {}),
+    ...(isLive(thinking) ? { thinking } : {}),
+    ...(isLive(tools) ? { tools } : {}),
+    ...(isRead ? { keepsThinking, keptBy, needsAlternation, needsShortCallIds } : {}),
+    ...(command === undefined ? {} : { command }),
+  };
+}
+
+const SOURCES: readonly Source[] = [
+  "live",
+  "declared",
+  "command line",
+  "config file",
+  "last seen",
+  "default",
+];
 
 function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefined): Fact<T> | undefined {
   const fact = record(stored);
@@ -203,9 +259,14 @@ export function isContextKnown(model: Model<Api>): boolean {
   return source !== undefined && source !== "default";
 }
 
-/** Facts by id, for the next discovery. */
-export function rememberedFacts(models: readonly ServedModel[]): Map<string, RememberedFacts> {
-  return new Map(models.map((model) => [model.id, model.aiServer]));
+/** Facts by the id under which a model runs, for the next discovery. */
+export function rememberedFacts(models: readonly ServedModel[]): Map<string, LearntFacts> {
+  return new Map(models.map((model) => [processOf(model), model.aiServer]));
+}
+
+/** The id of the process that answers for a model; an alias shares it with its model. */
+export function processOf({ id, aiServer }: ServedModel): string {
+  return aiServer.runsAs ?? id;
 }
 
 /** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
@@ -218,27 +279,4 @@ export function shortTokens(tokens: number): string {
 
 function round(value: number): string {
   return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
-}
-
-/** What a refresh changed, one line each: added, gone, another context window. */
-export function changesBetween(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
-  const old = new Map(before.map((model) => [model.id, model]));
-  const lines: string[] = [];
-  for (const model of after) {
-    const was = old.get(model.id);
-    if (was === undefined) lines.push(`${model.id}: added`);
-    else if (was.contextWindow !== model.contextWindow) {
-      const short = [was.contextWindow, model.contextWindow].map(shortTokens);
-      const [from, to] = short[0] === short[1] ? [was.contextWindow, model.contextWindow] : short;
-      lines.push(`${model.id}: context ${from} → ${to}`);
-    }
-  }
-  const ids = new Set(after.map((model) => model.id));
-  for (const model of before) if (!ids.has(model.id)) lines.push(`${model.id}: gone`);
-  return lines;
-}
-
-/** Whether pi must be told again, because something that it copied into the session is another now. */
-export function isChanged(before: readonly ServedModel[], after: readonly ServedModel[]): boolean {
-  return JSON.stringify(before) !== JSON.stringify(after);
 }

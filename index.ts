@@ -14,7 +14,7 @@ import { createProvider } from "./provider.ts";
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
   "ai-server-status": "Show the models of the AI server and their state: [<id>] [--ssh]",
-  "ai-server-refresh": "Read the models of the AI server again",
+  "ai-server-refresh": "Read the models of the AI server again: [--config]",
   "ai-server-load": "Load a model: <id>",
   "ai-server-unload": "Unload a model, or all of them: [<id>]",
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",
@@ -24,6 +24,9 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
   "ai-server-last": "Show what the last turns on the AI server took",
 };
+
+/** Models of which one notice tells that their window changed. */
+const MAX_WINDOWS = 5;
 
 /** What lives as long as a session of pi. */
 interface Session {
@@ -53,11 +56,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     env: process.env,
     agentDir: agentDir(),
     now: Date.now,
-    onChanged: () => {
+    onChanged: (windows) => {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
       current?.display?.modelsChanged();
       if (current) setImmediate(() => current === session && registerAgain());
+      if (current && windows.length > 0) tellWindows(current, windows).catch(() => {});
     },
   });
   const activities = new Activities();
@@ -121,6 +125,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     current.told.add(text);
     const output = await import("./ui/output.ts");
     if (current === session) output.tell(current.ctx, text, "warning");
+  };
+
+  /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
+  const tellWindows = async (current: Session, windows: readonly string[]): Promise<void> => {
+    if (current.ctx.mode !== "tui" && current.ctx.mode !== "rpc") return;
+    const more = windows.length - MAX_WINDOWS;
+    const lines = [...windows.slice(0, MAX_WINDOWS), ...(more > 0 ? [`and ${more} more`] : [])];
+    const output = await import("./ui/output.ts");
+    if (current === session) output.tell(current.ctx, lines.join("\n"), "info");
   };
 
   /** Asks the server without anybody waiting for it; what is wrong is told once. */
@@ -212,11 +225,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const hasFailed =
       last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
     const finish = async (): Promise<void> => {
-      // A model that was loaded by this turn tells its real window only now.
-      const served = aiServer.models.find((model) => model.id === id);
-      const isNews = served?.aiServer.context.source !== "live" && !current.asked.has(id);
-      current.asked.add(id);
       if (hasFailed) return;
+      // A model that was loaded by this turn tells its real window only now, be it another than last time.
+      const served = aiServer.models.find((model) => model.id === id);
+      const isUnread = served?.aiServer.context.source !== "live" && !current.asked.has(id);
+      const isNews = activities.takeLoad(id) || isUnread;
+      current.asked.add(id);
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);

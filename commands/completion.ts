@@ -21,20 +21,29 @@ export interface Entry {
 }
 
 const MAX_ITEMS = 50;
-const SSH = "--ssh";
 const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => thousands * 1024);
 
 interface Offer {
-  first: "loaded" | "unloaded" | "as listed";
+  first: "loaded" | "unloaded" | "as listed" | "nothing";
   /** Given behind the id. */
-  second: "size" | "ssh" | "nothing";
+  second: "size" | "ssh" | "config" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;
+}
+
+const FLAGS = {
+  ssh: flagItem("--ssh", "whether ssh, the file and the unit are in reach"),
+  config: flagItem("--config", "read the context sizes of all models in the config, over ssh"),
+} as const;
+
+function flagItem(flag: string, description: string): AutocompleteItem {
+  return { value: flag, label: flag, description };
 }
 
 const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
   ["ai-server", { first: "as listed", second: "nothing" }],
   ["ai-server-status", { first: "as listed", second: "ssh" }],
+  ["ai-server-refresh", { first: "nothing", second: "config" }],
   ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
   ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],
   ["ai-server-ctx", { first: "as listed", second: "size" }],
@@ -58,10 +67,17 @@ export function complete(
   if (offer === undefined) return null;
   const ids = entries.map(({ id }) => id);
   const typed = argument.trimStart();
+  if (offer.second === "config")
+    return [FLAGS.config].filter(({ value }) => value.startsWith(typed.trimEnd()));
   const flag = offer.second === "ssh" ? leadingFlag(typed, ids) : "";
   const items = offeredIds(entries, command, offer, typed.slice(flag.length), flag);
   if (flag === "") items.push(...offeredSeconds(entries, offer, typed));
   return items.slice(0, MAX_ITEMS);
+}
+
+/** Whether a command is one of ours that takes the id of a model. */
+export function takesId(command: string): boolean {
+  return (OFFERS.get(command)?.first ?? "nothing") !== "nothing";
 }
 
 /** The flag before the id with the white space behind it, as far as it is no id itself. */
@@ -116,18 +132,13 @@ function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: str
   if (second === "nothing") return [];
   const ids = entries.map(({ id }) => id);
   const read = readId(typed, ids);
-  const flagAlone = {
-    value: SSH,
-    label: SSH,
-    description: "whether ssh, the file and the unit are in reach",
-  };
-  if (second === "ssh" && SSH.startsWith(typed.trimEnd())) return [flagAlone];
+  if (second === "ssh" && FLAGS.ssh.value.startsWith(typed.trimEnd())) return [FLAGS.ssh];
   if (read === undefined || !("id" in read) || (read.rest === "" && !/\s$/.test(typed))) return [];
 
   const id = typedId(read.id, ids);
   const entry = entries.find((one) => one.id === read.id);
   if (id === undefined || entry === undefined) return [];
-  const seconds = second === "ssh" ? [flagAlone] : sizes(entry);
+  const seconds = second === "ssh" ? [FLAGS.ssh] : sizes(entry);
   return seconds
     .filter(({ label }) => label.startsWith(read.rest.toLowerCase()))
     .map((item) => ({ ...item, value: `${id} ${item.value}` }));

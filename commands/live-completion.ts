@@ -1,13 +1,13 @@
 /** Completion against the live server. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "../ai-server.ts";
-import { baseUrlOf, rememberedFacts, type ServedModel, shortTokens } from "../catalog.ts";
+import { type ServedModel, shortTokens } from "../catalog.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
 import { readCommandLine } from "../server/command-line.ts";
 import type { ModelFacts } from "../server/models.ts";
 import type { Complete } from "../ui/autocomplete.ts";
 import { serverFor } from "./call.ts";
-import { complete, type Entry, LiveIds } from "./completion.ts";
+import { complete, type Entry, LiveIds, takesId } from "./completion.ts";
 
 function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
   if (source === "default") return undefined;
@@ -25,28 +25,22 @@ async function readEntries(
   signal: AbortSignal,
 ): Promise<Entry[]> {
   const server = await serverFor({ aiServer, ctx });
-  const [models, memory] = await Promise.all([
-    server.discover(rememberedFacts(aiServer.models), { signal }),
-    aiServer.memory(),
-  ]);
-  const loads = (await server.backend(signal)).load !== undefined;
+  const models = await server.discover(await aiServer.learnt(server.config), { signal });
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
-  return Promise.all(
-    models.map(async (model): Promise<Entry> => {
-      const { id, runsAs, state, problem } = model;
-      const command = running.get(runsAs ?? id)?.commandLine;
-      const facts = await memory.facts(baseUrlOf(server.config), runsAs ?? id);
-      return {
-        id,
-        state,
-        loaded: state === "ready" || state === "starting" || state === "stopping",
-        isFixed: !loads || runsAs === undefined || problem !== undefined,
-        context: contextWords(model),
-        contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
-        trainedTokens: facts?.trainedContext,
-      };
-    }),
-  );
+  const loads = (await server.backend(signal)).load !== undefined;
+  return models.map((model) => {
+    const { id, runsAs, state, problem } = model;
+    const command = running.get(runsAs ?? id)?.commandLine;
+    return {
+      id,
+      state,
+      loaded: state === "ready" || state === "starting" || state === "stopping",
+      isFixed: !loads || runsAs === undefined || problem !== undefined,
+      context: problem === undefined ? contextWords(model) : `[${problem}]`,
+      contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
+      trainedTokens: model.trainedContext?.value,
+    };
+  });
 }
 
 /**
@@ -66,8 +60,8 @@ export function completer(
   );
   ended.addEventListener("abort", () => live.close(), { once: true });
   return async (command, argument, signal) => {
-    // A command without arguments is no reason to ask the server.
-    if (complete([], command, argument) === null) return null;
+    // A command without a model is no reason to ask the server.
+    if (!takesId(command)) return complete([], command, argument);
     return complete(await live.suggestions(signal), command, argument);
   };
 }

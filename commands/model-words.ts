@@ -2,6 +2,7 @@
 import { shortTokens } from "../catalog.ts";
 import { maskText } from "../masking/masking.ts";
 import { cleanText } from "../server/errors.ts";
+import type { ModelDescription } from "../server/model-description.ts";
 import type { Fact, ModelFacts, RunningModel } from "../server/models.ts";
 import { spent } from "../ui/duration.ts";
 import { type Column, table } from "../ui/table.ts";
@@ -16,6 +17,10 @@ const COLUMNS: readonly Column[] = [
   { title: "Thinking", priority: 6 },
 ];
 
+const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
+
+const UNKNOWN = "unknown";
+
 /** Characters of a command line that are shown. */
 const COMMAND_LENGTH = 4000;
 
@@ -27,8 +32,16 @@ export function idleTime(ttlSeconds: number | undefined): string {
 }
 
 /** The state, or why there is none. */
-export function stateWords({ kind, state }: ModelFacts): string {
+export function stateWords({ kind, state, problem }: ModelFacts): string {
+  if (problem !== undefined) return `[${problem}]`;
   return kind === "peer" || kind === "selector" ? kind : state;
+}
+
+/** Bytes as people say them, by 1000 as files are sold: `21.4 GB`. */
+function bytesWords(bytes: number): string {
+  const power = Math.min(UNITS.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** power;
+  return `${value < 100 && power > 0 ? value.toFixed(1) : Math.round(value)} ${UNITS[power]}`;
 }
 
 function thinkingWords({ thinking: { value } }: ModelFacts): string {
@@ -53,7 +66,7 @@ function row(model: ModelFacts): string[] {
   return [
     model.id,
     stateWords(model),
-    isKnown ? shortTokens(model.context.value) : "unknown",
+    isKnown ? shortTokens(model.context.value) : UNKNOWN,
     isKnown ? model.context.source : "",
     idleTime(model.ttlSeconds),
     known(model.vision, (value) => (value ? "yes" : "no")),
@@ -62,7 +75,7 @@ function row(model: ModelFacts): string[] {
 }
 
 function known<T>(fact: Fact<T>, words: (value: T) => string): string {
-  return fact.source === "default" ? "unknown" : words(fact.value);
+  return fact.source === "default" ? UNKNOWN : words(fact.value);
 }
 
 /** The table of all models, its lines at most `width` columns wide. */
@@ -71,15 +84,52 @@ export function statusTable(models: readonly ModelFacts[], width: number): strin
   return table(COLUMNS, models.map(row), width).join("\n");
 }
 
-/** All that is known of one model, with where it is from: what, and what of it. */
-export function detailRows(
-  model: ModelFacts,
-  running: RunningModel | undefined,
-  lastLoadMs: number | undefined,
+function from<T>(fact: Fact<T> | undefined, words: (value: T) => string): string {
+  return fact === undefined || fact.source === "default" ? UNKNOWN : `${words(fact.value)} (${fact.source})`;
+}
+
+/** What else is known of one model: of its file, and of how long it stays. */
+export function otherRows(model: ModelFacts): [string, string][] {
+  const { trainedContext, sizeBytes, quantization, ttlSeconds } = model;
+  return [
+    ["Trained", from(trainedContext, (value) => `for ${value} tokens`)],
+    ["Size", from(sizeBytes, bytesWords)],
+    ["Quantised", from(quantization, (value) => value)],
+    // Told by the server of what runs, and by nothing else.
+    ["Unloads", ttlSeconds === undefined ? UNKNOWN : `${idleTime(ttlSeconds)} (live)`],
+  ];
+}
+
+/** Whether a row says something. */
+export function isKnown([, words]: readonly [string, string]): boolean {
+  return words !== UNKNOWN;
+}
+
+/** What its owner says of a model, and under which other ids it is found. */
+export function descriptionRows({
+  text,
+  aliases,
+}: Pick<ModelDescription, "text" | "aliases">): [string, string][] {
+  const rows: [string, string][] = [
+    ["About", text ?? ""],
+    ["Aliases", aliases.join(", ")],
+  ];
+  return rows.filter(([, words]) => words !== "");
+}
+
+/** Where a model runs: on a peer, or at this address. */
+export function placeRow(
+  { peer }: Pick<ModelDescription, "peer">,
+  runsAs: string | undefined,
+  address: string,
 ): [string, string][] {
-  const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools, ttlSeconds } = model;
-  const from = <T>(fact: Fact<T>, words: (value: T) => string): string =>
-    fact.source === "default" ? "unknown" : `${words(fact.value)} (${fact.source})`;
+  const place = peer ?? (runsAs === undefined ? undefined : address);
+  return place === undefined ? [] : [["Runs on", place]];
+}
+
+/** What is known of how one model answers, with where it is from: what, and what of it. */
+export function detailRows(model: ModelFacts, lastLoadMs: number | undefined): [string, string][] {
+  const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools } = model;
   const rows: [string, string][] = [
     ["State", stateWords(model)],
     ["Context", from(context, (value) => `${value} tokens a request`)],
@@ -90,9 +140,8 @@ export function detailRows(
   ];
   if (name !== id) rows.unshift(["Name", name]);
   if (kind === "alias" && runsAs !== undefined) rows.unshift(["Alias of", runsAs]);
-  if (ttlSeconds !== undefined) rows.push(["Unloads", idleTime(ttlSeconds)]);
   if (lastLoadMs !== undefined) rows.push(["Loading", `takes about ${spent(lastLoadMs)}`]);
-  return [...rows, ...commandRow(running)];
+  return rows;
 }
 
 /** The command line with which a model runs, its secrets masked. */
@@ -101,13 +150,25 @@ export function commandRow(running: RunningModel | undefined): [string, string][
   return [["Command", maskText(cleanText(running.commandLine, COMMAND_LENGTH), "command")]];
 }
 
-/** The same as lines. */
-export function modelDetails(
-  model: ModelFacts,
-  running: RunningModel | undefined,
-  lastLoadMs: number | undefined,
-): string[] {
-  const rows = detailRows(model, running, lastLoadMs);
+/** What is known of a model beside its facts. */
+export interface Surroundings {
+  readonly running: RunningModel | undefined;
+  readonly lastLoadMs: number | undefined;
+  readonly description: ModelDescription;
+  /** Of the server. */
+  readonly address: string;
+}
+
+/** All that is known of one model as lines. */
+export function modelDetails(model: ModelFacts, around: Surroundings): string[] {
+  const { running, lastLoadMs, description, address } = around;
+  const rows = [
+    ...descriptionRows(description),
+    ...detailRows(model, lastLoadMs),
+    ...otherRows(model),
+    ...placeRow(description, model.runsAs, address),
+    ...commandRow(running),
+  ];
   const width = Math.max(...rows.map(([title]) => title.length));
   return [
     model.id,

@@ -1,18 +1,19 @@
 /** The models as the server has them at this moment, for the commands. */
-import { baseUrlOf, rememberedFacts } from "../catalog.ts";
+import { baseUrlOf, readLearnt } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
 import { ServerError } from "../server/errors.ts";
+import type { FileFacts } from "../server/listed-model.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { ModelFacts, RunningModel } from "../server/models.ts";
+import type { LearntFacts, ModelFacts, RunningModel } from "../server/models.ts";
 import { readId, unknownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
-const NOTHING_TOLD: LiveContext = { tokens: undefined, trained: undefined };
+const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
 /** Reads the models anew. @throws {ServerError} */
-export function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
-  return server.discover(rememberedFacts(aiServer.models), { signal: waiting.signal });
+export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
+  return server.discover(await aiServer.learnt(server.config), { signal: waiting.signal });
 }
 
 /** A model that an argument names. */
@@ -80,8 +81,25 @@ export function requiredModel(
   throw new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
 }
 
+/** What a file tells, as facts. */
+function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, keyof FileFacts>> {
+  const { trainedContext, sizeBytes, quantization } = file ?? {};
+  return {
+    ...(trainedContext === undefined ? {} : { trainedContext: { value: trainedContext, source: "live" } }),
+    ...(sizeBytes === undefined ? {} : { sizeBytes: { value: sizeBytes, source: "live" } }),
+    ...(quantization === undefined ? {} : { quantization: { value: quantization, source: "live" } }),
+  };
+}
+
+/** What is known of a model, with what a ready one tells of its file. */
+export async function withFileFacts(call: Call, server: ModelServer, facts: ModelFacts): Promise<ModelFacts> {
+  if (facts.state !== "ready" || facts.runsAs === undefined) return facts;
+  const { file } = await liveContext(call, server, facts.runsAs);
+  return { ...facts, ...factsOfFile(file) };
+}
+
 /**
- * The window of a loaded model and the one it was trained for, which is remembered on this machine.
+ * The window of a loaded model and what its file tells, which is remembered on this machine.
  *
  * @param id of a model that `/running` shows as ready
  */
@@ -89,14 +107,12 @@ export async function liveContext(
   { aiServer, waiting }: Call,
   server: ModelServer,
   id: string,
-): Promise<LiveContext> {
+): Promise<LiveContext & { file: FileFacts | undefined }> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
-  const { tokens, trained } = live;
   const memory = await aiServer.memory();
   // Nobody waits for what is only a convenience.
   void memory.remember(baseUrlOf(server.config), id, {
-    ...(tokens === undefined ? {} : { context: tokens }),
-    ...(trained === undefined ? {} : { trainedContext: trained }),
+    ...factsOfFile(live.file),
     seenAt: Date.now(),
   });
   return live;
@@ -113,12 +129,17 @@ export async function trainedContext(
   const live = isReady ? await liveContext(call, server, id) : NOTHING_TOLD;
   if (live.trained !== undefined) return live.trained;
   const memory = await call.aiServer.memory();
-  return (await memory.facts(baseUrlOf(server.config), id))?.trainedContext;
+  return readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {}).trainedContext?.value;
 }
 
-/** Reads the models anew and hands them to pi, whose session follows. @returns what changed, a line each */
-export async function refreshModels({ aiServer, ctx, waiting }: Call): Promise<string[]> {
+/**
+ * Reads the models anew and hands them to pi, whose session follows.
+ *
+ * @param isTold whether the caller shows what changed; otherwise the session is told which windows did
+ * @returns what changed, a line each
+ */
+export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {
   const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
-  await aiServer.publish(models, ctx.modelRegistry);
+  await aiServer.publish(models, ctx.modelRegistry, isTold);
   return changes;
 }

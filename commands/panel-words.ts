@@ -6,7 +6,16 @@ import type { AnsweredRequest } from "../server/recent-activity.ts";
 import { duration } from "../ui/duration.ts";
 import type { PanelBar, PanelContent, PanelPlot, PanelRow } from "../ui/panel-content.ts";
 import type { Column } from "../ui/table.ts";
-import { commandRow, detailRows, idleTime, stateWords } from "./model-words.ts";
+import {
+  commandRow,
+  descriptionRows,
+  detailRows,
+  idleTime,
+  isKnown,
+  otherRows,
+  placeRow,
+  stateWords,
+} from "./model-words.ts";
 import { whose } from "./stakes.ts";
 import { faultReport, versionWords } from "./status.ts";
 
@@ -151,19 +160,12 @@ function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: nu
 
 function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
   const { id, facts, running, description, expectedLoadMs, runsAs } = model;
-  const place = description.peer ?? (runsAs === undefined ? undefined : address);
-  const own: [string, string][] = [
-    ["Model", id],
-    ...(description.text === undefined ? [] : [["About", description.text] as [string, string]]),
-    ...(description.aliases.length === 0
-      ? []
-      : [["Aliases", description.aliases.join(", ")] as [string, string]]),
-  ];
-  const where: [string, string][] = place === undefined ? [] : [["Runs on", place]];
+  const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
+  const where = placeRow(description, runsAs, address);
   if (facts === undefined) {
     return [...own, ["State", `${model.state}, not listed for chatting`], ...where, ...commandRow(running)];
   }
-  const rows = detailRows(facts, undefined, expectedLoadMs);
+  const rows = [...detailRows(facts, expectedLoadMs), ...otherRows(facts).filter(isKnown)];
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 

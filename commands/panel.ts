@@ -1,5 +1,5 @@
 /** `/ai-server`: the server on one screen, live, with the other commands on its keys. */
-import { baseUrlOf, rememberedFacts, toServedModel } from "../catalog.ts";
+import { baseUrlOf, toServedModels } from "../catalog.ts";
 import { PROVIDER_ID } from "../config.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
@@ -63,7 +63,7 @@ class Panel {
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
     this.#source = new PanelSource({
       server,
-      lastSeen: () => rememberedFacts(call.aiServer.models),
+      lastSeen: () => call.aiServer.learnt(server.config),
       expectedLoadMs: (id) => expectedLoadMs(call.aiServer, server, id),
       onChange: () => {
         this.#goToNamed();
@@ -185,8 +185,8 @@ class Panel {
   async #refresh(): Promise<void> {
     const { aiServer, ctx } = this.#call;
     const found = await this.#source.refresh(this.#signal);
-    const models = found.map((facts) => toServedModel(facts, this.#server.config));
-    await aiServer.publish(models, ctx.modelRegistry);
+    const models = toServedModels(found, this.#server.config);
+    await aiServer.publish(models, ctx.modelRegistry, false);
     show(ctx, "Read again.");
   }
 

@@ -1,17 +1,19 @@
 /** `/ai-server-status` and `/ai-server-refresh`. */
 
-import { rememberedFacts } from "../catalog.ts";
 import type { Config } from "../config.ts";
 import { findContexts, formatOf } from "../host/config-file.ts";
 import type { RemoteMachine } from "../host/machine.ts";
+import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
+import { NO_DESCRIPTION } from "../server/model-description.ts";
 import type { ServerVersion } from "../server/version.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
+import { readConfigFacts } from "./config-facts.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { chosenModel, refreshModels } from "./models.ts";
+import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
 import { reloadPreset } from "./reload.ts";
 
 const WAY: readonly Link[] = [
@@ -54,12 +56,12 @@ export async function status(call: Call): Promise<void> {
 }
 
 async function serverLines(call: Call, text: string): Promise<string[]> {
-  const { ctx, aiServer, waiting } = call;
+  const { ctx, waiting } = call;
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
   const [models, running, version] = await Promise.all([
-    server.discover(rememberedFacts(aiServer.models), { signal }),
+    modelsNow(call, server),
     server.runningNow(signal),
     server.version(signal),
   ]);
@@ -69,7 +71,12 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
     return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
-  return [head, ...modelDetails(chosen.facts, found, await expectedLoadMs(call.aiServer, server, chosen.id))];
+  const [facts, lastLoadMs] = await Promise.all([
+    withFileFacts(call, server, chosen.facts),
+    expectedLoadMs(call.aiServer, server, chosen.id),
+  ]);
+  const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
+  return [head, ...modelDetails(facts, { running: found, lastLoadMs, description, address })];
 }
 
 /** Whether ssh, the config file and the unit are reachable. */
@@ -122,14 +129,22 @@ function fileWords({ name, text }: { name: string; text: string }): string {
   }
 }
 
-/** Reads the models again, registers them, and says what changed. */
+/** Reads the models again, registers them, and says what changed; asked to, with what the config says of them. */
 export async function refresh(call: Call): Promise<void> {
   const { ctx, waiting } = call;
+  const { given, text } = readFlags(call.argument, ["--config"], []);
+  if (text !== "")
+    throw new ServerError(`/ai-server-refresh takes nothing but --config, and not ${shown(text)}.`, {
+      link: "configuration",
+      remedy: "none",
+    });
   waiting.say("Asking the server for its models");
   const reloaded = await reloadPreset(call);
-  const changes = await refreshModels(call);
+  const { read, problems } = given.has("--config") ? await readConfigFacts(call) : { read: [], problems: [] };
+  const changes = await refreshModels(call, true);
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
   const told = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
-  show(ctx, (reloaded === undefined ? told : [reloaded, ...told]).join("\n"));
+  const lines = [...(reloaded === undefined ? [] : [reloaded]), ...read, ...told, ...problems];
+  show(ctx, lines.join("\n"), problems.length > 0 ? "warning" : "info");
 }

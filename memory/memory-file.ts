@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir, realpath, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { count, type JsonRecord, list, number, record, text } from "../server/json.ts";
+import { type JsonRecord, list, number, record, text } from "../server/json.ts";
 
 const VERSION = 1;
 const MAX_BYTES = 1_048_576;
@@ -11,12 +11,20 @@ export const MAX_ID_LENGTH = 256;
 export const MAX_URL_LENGTH = 2048;
 /** Enough that the last five of several command lines are among them. */
 export const MAX_LOADS = 20;
+/** Characters of JSON for what is known of one model. */
+const MAX_FACTS_LENGTH = 4096;
+const SHA256 = /^[0-9a-f]{64}$/;
 
-/** What was last known of a model. Contexts are in tokens, `seenAt` is Unix time in milliseconds. */
+/**
+ * What was last known of a model: any JSON under any name, given back as it was, so that an older version of this
+ * extension keeps what a newer one knows. Whoever reads it checks it.
+ */
 export interface LastFacts {
-  readonly trainedContext?: number;
-  readonly context?: number;
+  /** Unix time in milliseconds. */
   readonly seenAt: number;
+  /** SHA-256 of the command line that they hold for; facts that hold for any have none. */
+  readonly command?: string | undefined;
+  readonly [name: string]: unknown;
 }
 
 export interface Load {
@@ -42,22 +50,26 @@ function readLoad(value: unknown): Load[] {
   const load = record(value);
   const loadMs = number(load?.loadMs);
   const command = text(load?.command);
-  if (loadMs === undefined || loadMs < 0 || (command !== undefined && !/^[0-9a-f]{64}$/.test(command)))
-    return [];
+  if (loadMs === undefined || loadMs < 0 || (command !== undefined && !SHA256.test(command))) return [];
   return [{ command, loadMs }];
+}
+
+function isSmall(value: unknown): boolean {
+  try {
+    return JSON.stringify(value).length <= MAX_FACTS_LENGTH;
+  } catch {
+    // Nested too deeply.
+    return false;
+  }
 }
 
 export function readFacts(value: unknown): LastFacts | undefined {
   const facts = record(value);
   const seenAt = number(facts?.seenAt);
-  if (seenAt === undefined) return undefined;
-  const trainedContext = count(facts?.trainedContext);
-  const context = count(facts?.context);
-  return {
-    ...(trainedContext !== undefined && { trainedContext }),
-    ...(context !== undefined && { context }),
-    seenAt,
-  };
+  if (seenAt === undefined || !isSmall(facts)) return undefined;
+  const { command, ...rest } = facts ?? {};
+  const digest = text(command);
+  return { ...rest, seenAt, ...(digest !== undefined && SHA256.test(digest) && { command: digest }) };
 }
 
 export function isKey(key: string, limit: number): boolean {

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { commandDigest } from "../server/command-line.ts";
 import { LockFile } from "./lock-file.ts";
 import {
   boundedText,
@@ -22,15 +22,17 @@ export type { LastFacts };
 
 const LOADS_THAT_COUNT = 5;
 
-function digest(commandLine: string): string {
-  return createHash("sha256").update(commandLine).digest("hex");
-}
-
 function median(values: readonly number[]): number | undefined {
   const sorted = [...values].sort((a, b) => a - b);
   const upper = sorted[Math.floor(sorted.length / 2)];
   const lower = sorted[Math.floor((sorted.length - 1) / 2)];
   return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2;
+}
+
+/** Whether a model was known to run with different command lines. */
+function isOtherCommand(one: LastFacts | undefined, other: LastFacts | undefined): boolean {
+  const [first, second] = [one?.command, other?.command];
+  return first !== undefined && second !== undefined && first !== second;
 }
 
 /** A change of what is known of one model. */
@@ -72,7 +74,7 @@ export class Memory {
    * @returns undefined when there were none
    */
   async expectedLoadMs(url: string, id: string, commandLine?: string): Promise<number | undefined> {
-    const command = commandLine === undefined ? undefined : digest(commandLine);
+    const command = commandLine === undefined ? undefined : commandDigest(commandLine);
     const loads = (await this.#model(url, id))?.loads ?? [];
     const alike = loads.filter((load) => command === undefined || load.command === command);
     return median(alike.slice(-LOADS_THAT_COUNT).map((load) => load.loadMs));
@@ -81,6 +83,12 @@ export class Memory {
   /** What was last known of a model. */
   async facts(url: string, id: string): Promise<LastFacts | undefined> {
     return (await this.#model(url, id))?.facts;
+  }
+
+  /** The same of every model of a server, by id. */
+  async allFacts(url: string): Promise<Map<string, LastFacts>> {
+    const models = readServers(await readSmallFile(this.#path)).get(url)?.models ?? [];
+    return new Map([...models].flatMap(([id, { facts }]) => (facts === undefined ? [] : [[id, facts]])));
   }
 
   /**
@@ -95,7 +103,7 @@ export class Memory {
   ): Promise<void> {
     const { commandLine, loadMs } = load;
     if (!Number.isFinite(loadMs) || loadMs < 0) return;
-    const command = commandLine === undefined ? undefined : digest(commandLine);
+    const command = commandLine === undefined ? undefined : commandDigest(commandLine);
     const apply = (model: ModelMemory): void => {
       model.loads = [...model.loads, { command, loadMs }].slice(-MAX_LOADS);
     };
@@ -103,7 +111,8 @@ export class Memory {
   }
 
   /**
-   * Remembers facts of a model; those that are left out stay, unless what is remembered was seen later.
+   * Remembers facts of a model; those that are left out stay, unless what is remembered was seen later. Of facts of
+   * two command lines only the later ones stay.
    *
    * @returns when they are written, or will not be
    */
@@ -112,7 +121,8 @@ export class Memory {
     if (!read) return;
     const apply = (model: ModelMemory): void => {
       const isNewer = read.seenAt >= (model.facts?.seenAt ?? 0);
-      model.facts = isNewer ? { ...model.facts, ...read } : { ...read, ...model.facts };
+      const [older, newer] = isNewer ? [model.facts, read] : [read, model.facts];
+      model.facts = isOtherCommand(older, newer) ? newer : { ...older, ...read, ...newer };
     };
     await this.#change({ url, id, apply });
   }

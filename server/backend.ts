@@ -3,9 +3,9 @@ import type { Config } from "../config.ts";
 import type { Clock } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
-import type { Http } from "./http.ts";
+import { type Http, readText } from "./http.ts";
 import { list, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import type { LoadProgress, LoadWatch } from "./load-progress.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import type { Slot } from "./slots.ts";
@@ -61,8 +61,8 @@ export interface Backend {
   /** What a model tells of itself. Only for one that is ready. @throws {ServerError} */
   live(id: string, limits: Limits): Promise<LiveFacts | undefined>;
 
-  /** The window that a ready model was trained for; undefined where it does not tell. @throws {ServerError} */
-  trainedContext(id: string, limits: Limits): Promise<number | undefined>;
+  /** What a ready model tells of its file; undefined where it does not tell. @throws {ServerError} */
+  fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined>;
 
   /** The slots of a ready model; undefined where it does not tell. @throws {ServerError} */
   slots(id: string, limits: Limits): Promise<Slot[] | undefined>;
@@ -95,6 +95,8 @@ export interface Backend {
   reloadConfig?(signal: AbortSignal): Promise<boolean>;
 }
 
+const ERROR_BYTES = 16 * 1024;
+
 /** Statuses of a server that has no such route, or has something else there (200: no JSON). */
 const HAS_NO_SUCH = new Set([200, 400, 404, 405, 410, 422, 501]);
 
@@ -110,6 +112,29 @@ export async function optionalJson(http: Http, path: string, limits: Limits): Pr
     if (error instanceof ServerError && HAS_NO_SUCH.has(error.status ?? 0)) return undefined;
     throw error;
   }
+}
+
+/**
+ * Sends a request that changes something. Never repeated.
+ *
+ * @param request as JSON; undefined for none
+ * @returns the answer's status and at most 16 KiB of its text
+ * @throws {ServerError} for a fault of the way; the signal's reason
+ */
+export async function post(
+  http: Http,
+  path: string,
+  request: object | undefined,
+  signal: AbortSignal,
+): Promise<{ status: number; text: string }> {
+  signal.throwIfAborted();
+  const sent = request === undefined ? {} : { body: JSON.stringify(request) };
+  const { status, body } = await http.request({ method: "POST", path, ...sent, signal });
+  const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw error;
+  });
+  return { status, text };
 }
 
 /** What was read to tell the kind, so that nobody need ask again. */

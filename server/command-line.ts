@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { split } from "shlex";
 
 /** What the flags of a llama-server's command line tell. */
@@ -8,6 +9,27 @@ export interface CommandLine {
   context: number | undefined;
   /** Embedding or reranking: not a chat model. */
   isChat: boolean;
+  /** Whether it has a projector for images; undefined where none is named, since one may come with the model. */
+  vision: boolean | undefined;
+  /** As the name of the model's file has it: `Q4_K_M`. */
+  quantization: string | undefined;
+}
+
+const NOTHING: CommandLine = {
+  contextSize: undefined,
+  context: undefined,
+  isChat: true,
+  vision: undefined,
+  quantization: undefined,
+};
+
+/**
+ * SHA-256 of a command line, by which a later one is known to be the same: it may hold secrets, and so is not kept
+ * itself. Its port is another one at each start of llama.cpp's router, and whenever llama-swap counts its models anew.
+ */
+export function commandDigest(commandLine: string): string {
+  const lasting = commandLine.replace(/(?<=^|\s)(["']?--port["']?)(=|\s+)\S+/g, "$1");
+  return createHash("sha256").update(lasting).digest("hex");
 }
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
@@ -28,6 +50,24 @@ function wholeNumber(value: string | undefined): number | undefined {
   return number > 0 && Number.isSafeInteger(number) ? number : undefined;
 }
 
+/** The names of quantisations, as the files of models end with them. */
+const QUANTIZATION =
+  /(?<=[-_.:/])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))(?=[-.:]|$)/gi;
+
+function quantizationIn(words: readonly string[]): string | undefined {
+  const file = lastValue(words, ["--model", "-m"]) ?? lastValue(words, ["--hf-repo", "-hf", "-hfr"]);
+  return file
+    ?.replace(/-\d{5}-of-\d{5}(?=\.gguf$)/, "")
+    .match(QUANTIZATION)
+    ?.at(-1)
+    ?.toUpperCase();
+}
+
+function visionOf(words: readonly string[]): boolean | undefined {
+  const last = words.findLast((word) => /^(--mmproj(-url)?|-mmu?|--no-mmproj)(=|$)/.test(word));
+  return last === undefined ? undefined : last !== "--no-mmproj";
+}
+
 /** Whether all slots share one KV cache; of flag and counter-flag the last one wins. */
 function isUnified(words: readonly string[]): boolean {
   return words.findLast((word) => KV_UNIFIED.test(word))?.includes("no-") === false;
@@ -44,12 +84,13 @@ export function readCommandLine(command: string): CommandLine {
   try {
     words = split(command.replace(/\\\r?\n/g, " "));
   } catch {
-    return { contextSize: undefined, context: undefined, isChat: true };
+    return NOTHING;
   }
   const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
   const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
-  if (total === undefined) return { contextSize: undefined, context: undefined, isChat };
+  const known = { ...NOTHING, isChat, vision: visionOf(words), quantization: quantizationIn(words) };
+  if (total === undefined) return known;
   // One KV cache for all slots: each request may use the whole window.
   const slots = isUnified(words) ? 1 : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
-  return { contextSize: total, context: Math.floor(total / slots) || undefined, isChat };
+  return { ...known, contextSize: total, context: Math.floor(total / slots) || undefined };
 }

@@ -43,10 +43,25 @@ export async function followEvents(
     onLog: quiet(hooks.onLog),
     onActivity: quiet(hooks.onActivity),
   };
+  await keepReading(() => readEvents(server, targets, signal, clock.now), hooks, signal, clock);
+}
+
+/**
+ * Reads one connection's events after the other until the signal is aborted or the server turns out to have none, with
+ * pauses that grow. Never throws.
+ *
+ * @param read one connection, until it ends
+ */
+export async function keepReading(
+  read: () => Promise<"ended" | "unsupported">,
+  hooks: EventHooks,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<void> {
   let pause = FIRST_PAUSE_MS;
   while (!signal.aborted) {
     const began = clock.now();
-    const end = await readEvents(server, targets, signal, clock.now).catch(() => "lost");
+    const end = await read().catch(() => "lost");
     if (signal.aborted) return;
     if (end === "unsupported") {
       quiet(hooks.onUnsupported)?.();

@@ -1,6 +1,6 @@
 /** One entry of a server's list of models, in the same words whatever kind of server it is. */
 import type { JsonRecord } from "./json.ts";
-import type { ModelDescription } from "./model-description.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
 
 /** What the list says of a model's figures; undefined where it says nothing. */
 export interface Declared {
@@ -20,6 +20,9 @@ export interface Declared {
   metadata: JsonRecord | undefined;
 }
 
+/** What the file of a model tells, however it is started. */
+export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
+
 export interface ListedModel {
   /** As the server spells it. */
   id: string;
@@ -35,6 +38,25 @@ export interface ListedModel {
   description: ModelDescription;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+}
+
+/** A model that runs under its own id, with what more is told of it. */
+export function listedModel(
+  id: string,
+  told: Partial<Omit<ListedModel, "id" | "declared">> & { declared: Partial<Declared> },
+): ListedModel {
+  return {
+    id,
+    name: id,
+    kind: "model",
+    runsAs: id,
+    isChat: true,
+    commandLine: undefined,
+    description: NO_DESCRIPTION,
+    problem: undefined,
+    ...told,
+    declared: { ...NOTHING_DECLARED, ...told.declared },
+  };
 }
 
 export const NOTHING_DECLARED: Declared = {

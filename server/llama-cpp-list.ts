@@ -1,7 +1,7 @@
 /** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
 import { quote } from "shlex";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type ListedModel, listedModel } from "./listed-model.ts";
 import { declaredVision, isChatModel } from "./llama-swap-list.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -27,27 +27,21 @@ export function routerState(status: unknown): ModelState | undefined {
 function listedOf(id: string, entry: JsonRecord): ListedModel {
   const meta = record(entry.meta);
   const aliases = texts(entry.aliases).flatMap((alias) => idOf(alias) ?? []);
-  return {
-    id,
+  return listedModel(id, {
     name: nameOf(entry.name) ?? id,
-    kind: "model",
-    runsAs: id,
     isChat: isChatModel(id, entry, undefined),
     declared: {
-      ...NOTHING_DECLARED,
       vision: declaredVision(entry, undefined),
       trainedContext: count(meta?.n_ctx_train),
       sizeBytes: count(meta?.size),
       quantization: nameOf(meta?.ftype),
     },
-    commandLine: undefined,
     description: {
       text: undefined,
       aliases: aliases.filter((alias) => alias !== id).slice(0, MOST_ALIASES),
       peer: undefined,
     },
-    problem: undefined,
-  };
+  });
 }
 
 function entriesOf(answer: unknown): Map<string, JsonRecord> {

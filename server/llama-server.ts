@@ -3,7 +3,7 @@ import type { Access, Backend, Limits } from "./backend.ts";
 import { optionalJson } from "./backend.ts";
 import { ServerError } from "./errors.ts";
 import { flag, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { parseOwnModel } from "./llama-cpp-list.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
 import { parseSlots, type Slot } from "./slots.ts";
@@ -49,9 +49,9 @@ export class LlamaServer implements Backend {
     return parseProps(await this.#access.http.json("/props", limits));
   }
 
-  async trainedContext(_id: string, limits: Limits): Promise<number | undefined> {
+  async fileFacts(_id: string, limits: Limits): Promise<FileFacts | undefined> {
     const { http, config } = this.#access;
-    return parseOwnModel(await http.json(config.modelsPath, limits))[0]?.declared.trainedContext;
+    return parseOwnModel(await http.json(config.modelsPath, limits))[0]?.declared;
   }
 
   async slots(_id: string, limits: Limits): Promise<Slot[] | undefined> {

@@ -1,14 +1,14 @@
 /** llama-swap: what it tells of its models, and how it loads and unloads them. */
 import { routeFor } from "../config.ts";
 import type { Access, Backend, Limits, LoadSteps } from "./backend.ts";
-import { optionalJson } from "./backend.ts";
+import { optionalJson, post } from "./backend.ts";
 import type { Clock } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import { type EventHooks, followEvents } from "./events.ts";
 import { answerFault, parseErrorBody } from "./faults.ts";
-import { readText } from "./http.ts";
-import { count, list, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import { list, record } from "./json.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
+import { parseOwnModel } from "./llama-cpp-list.ts";
 import { parseListed, parseRunning } from "./llama-swap-list.ts";
 import { LlamaSwapLoad } from "./llama-swap-load.ts";
 import { ambiguousModel } from "./load-failure.ts";
@@ -17,8 +17,6 @@ import { mistakenFor, mistakenIn } from "./meant-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
 import { parseSlots, type Slot } from "./slots.ts";
 import { type ServerVersion, swapVersion } from "./version.ts";
-
-const ERROR_BYTES = 16 * 1024;
 
 export class LlamaSwap implements Backend {
   readonly kind = "llama-swap";
@@ -48,9 +46,9 @@ export class LlamaSwap implements Backend {
     return props === undefined ? undefined : parseProps(props);
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
     const models = await this.#upstream(id, "v1/models", limits);
-    return count(record(record(list(record(models)?.data)[0])?.meta)?.n_ctx_train);
+    return parseOwnModel(models)[0]?.declared;
   }
 
   async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
@@ -83,12 +81,7 @@ export class LlamaSwap implements Backend {
   async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
     const { http, config } = this.#access;
     const path = id === undefined ? config.unloadAllPath : routeFor(config.unloadPath, id);
-    signal.throwIfAborted();
-    const { status, body } = await http.request({ method: "POST", path, signal });
-    const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
-      signal.throwIfAborted();
-      throw error;
-    });
+    const { status, text } = await post(http, path, undefined, signal);
     if (status === 200) return;
     throw status === 404 && id !== undefined ? notUnloadable(id, text) : answerFault(status, text, path);
   }

@@ -5,18 +5,12 @@ import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { LlamaServer } from "./llama-server.ts";
 import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
-import {
-  type LiveFacts,
-  type ModelFacts,
-  modelsOf,
-  type RememberedFacts,
-  type RunningModel,
-} from "./models.ts";
+import { type LearntFacts, type LiveFacts, type ModelFacts, modelsOf, type RunningModel } from "./models.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
 import { slotWithLeast } from "./slots.ts";
@@ -143,7 +137,7 @@ export class ModelServer {
    * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
    */
   async discover(
-    lastSeen: ReadonlyMap<string, RememberedFacts>,
+    learnt: ReadonlyMap<string, LearntFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
@@ -160,7 +154,7 @@ export class ModelServer {
     this.#listed = listed;
     const live = await liveFacts(backend, running ?? [], limits());
     signal?.throwIfAborted();
-    return modelsOf({ listed, running, live }, lastSeen);
+    return modelsOf({ listed, running, live }, learnt);
   }
 
   /** What the list, as last read, says of each model beside its facts. */
@@ -202,7 +196,7 @@ export class ModelServer {
   }
 
   /**
-   * The window of a loaded model, and the one that it was trained for.
+   * The window of a loaded model, the one that it was trained for, and what else its file tells.
    *
    * @param id of a model that is ready
    * @throws {ServerError}
@@ -210,14 +204,14 @@ export class ModelServer {
   async liveContext(
     id: string,
     signal?: AbortSignal,
-  ): Promise<{ tokens: number | undefined; trained: number | undefined }> {
+  ): Promise<{ tokens: number | undefined; trained: number | undefined; file: FileFacts | undefined }> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
     const backend = await this.backend(signal);
-    const [live, trained] = await Promise.all([
+    const [live, file] = await Promise.all([
       backend.live(id, limits),
-      backend.trainedContext(id, limits).catch(() => undefined),
+      backend.fileFacts(id, limits).catch(() => undefined),
     ]);
-    return { tokens: live?.context, trained };
+    return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
   /** What the server is, and of which version. @throws {ServerError} */

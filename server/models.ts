@@ -1,12 +1,13 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
-import { readCommandLine } from "./command-line.ts";
+import { commandDigest, readCommandLine } from "./command-line.ts";
 import { count, flag, record } from "./json.ts";
 import type { ListedModel } from "./listed-model.ts";
+import { nameOf } from "./names.ts";
 import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
-export type Source = "live" | "declared" | "command line" | "last seen" | "default";
+export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
 
 export interface Fact<T> {
   value: T;
@@ -31,6 +32,8 @@ export interface RunningModel {
 export interface LiveFacts extends TemplateFacts {
   context: number | undefined;
   vision: boolean | undefined;
+  /** In the server's words: `Q8_0`, `all F32`. */
+  quantization?: string | undefined;
 }
 
 /** One model that can be chatted with. */
@@ -62,6 +65,24 @@ export interface ModelFacts {
   needsAlternation: boolean;
   /** Whether its chat template refuses ids of tool calls that are not nine letters and digits. */
   needsShortCallIds: boolean;
+  /** Tokens that it was trained for: never the window itself. */
+  trainedContext: Fact<number> | undefined;
+  sizeBytes: Fact<number> | undefined;
+  quantization: Fact<string> | undefined;
+  /** SHA-256 of the command line that it has, or had when these facts were learnt; undefined where none was seen. */
+  command: string | undefined;
+  /** Windows that the running model itself has shown to be wrong. */
+  refuted: RefutedWindows;
+}
+
+/**
+ * What other sources said of a window when the running model told another one: as long as they say the same, they
+ * are wrong. A declared window is often that of all slots together, and `--ctx-size` more than the model or the
+ * memory gives.
+ */
+export interface RefutedWindows {
+  readonly declared?: number | undefined;
+  readonly commandLine?: number | undefined;
 }
 
 /** Facts of an earlier start, as far as they are worth keeping. */
@@ -77,6 +98,12 @@ export type RememberedFacts = Pick<
   | "tools"
   | "needsAlternation"
   | "needsShortCallIds"
+> &
+  Partial<Pick<ModelFacts, "command" | "refuted">>;
+
+/** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
+export type LearntFacts = Partial<
+  RememberedFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
 >;
 
 export const UNKNOWN_CONTEXT = 32_768;
@@ -88,18 +115,48 @@ export function parseProps(answer: unknown): LiveFacts {
   return {
     context: count(record(props?.default_generation_settings)?.n_ctx),
     vision: flag(record(props?.modalities)?.vision),
+    quantization: nameOf(props?.model_ftype),
     ...templateFacts(props),
   };
 }
 
+type Candidate<T> = [T | undefined, Source];
+
 /** The first value that is known, with its source. */
-function best<T>(fallback: T, ...candidates: [T | undefined, Source][]): Fact<T> {
+function firstKnown<T>(...candidates: Candidate<T>[]): Fact<T> | undefined {
   for (const [value, source] of candidates) if (value !== undefined) return { value, source };
-  return { value: fallback, source: "default" };
+  return undefined;
 }
 
-function remembered<T>(fact: Fact<T> | undefined): [T | undefined, Source] {
-  return [fact?.source === "default" ? undefined : fact?.value, "last seen"];
+function best<T>(fallback: T, ...candidates: Candidate<T>[]): Fact<T> {
+  return firstKnown(...candidates) ?? { value: fallback, source: "default" };
+}
+
+function remembered<T>(fact: Fact<T> | undefined): Candidate<T> {
+  if (fact === undefined || fact.source === "default") return [undefined, "default"];
+  return [fact.value, fact.source === "config file" ? "config file" : "last seen"];
+}
+
+/** What was learnt, as far as it holds for the command line that the model has now. */
+function stillValid(learnt: LearntFacts | undefined, command: string | undefined): LearntFacts | undefined {
+  const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
+  return isOther ? undefined : learnt;
+}
+
+/** The windows that the running model contradicts. */
+function refutedBy(
+  live: number,
+  declared: number | undefined,
+  commandLine: number | undefined,
+): RefutedWindows {
+  return {
+    ...(declared === undefined || declared === live ? {} : { declared }),
+    ...(commandLine === undefined || commandLine === live ? {} : { commandLine }),
+  };
+}
+
+function unless(refuted: number | undefined, told: number | undefined): number | undefined {
+  return told === refuted ? undefined : told;
 }
 
 /** Everything that discovery read, not yet put together. */
@@ -114,12 +171,12 @@ export interface Discovery {
 /**
  * Puts the answers together into one entry for each chat model, in the server's order.
  *
- * @param lastSeen facts of an earlier discovery by id, for what is not told now
+ * @param learnt facts of earlier discoveries by the id under which a model runs, for what is not told now
  */
-export function modelsOf(discovery: Discovery, lastSeen: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
+export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, LearntFacts>): ModelFacts[] {
   const running = new Map(discovery.running?.map((model) => [model.id, model]));
   return discovery.listed.flatMap((listed) => {
-    const facts = factsOf(listed, running, discovery, lastSeen.get(listed.id));
+    const facts = factsOf(listed, running, discovery, learnt);
     return facts === undefined ? [] : [facts];
   });
 }
@@ -128,7 +185,7 @@ function factsOf(
   listed: ListedModel,
   running: ReadonlyMap<string, RunningModel>,
   discovery: Discovery,
-  last: RememberedFacts | undefined,
+  learnt: ReadonlyMap<string, LearntFacts>,
 ): ModelFacts | undefined {
   if (!listed.isChat) return undefined;
   const { id, name, kind, runsAs, declared, problem } = listed;
@@ -138,11 +195,17 @@ function factsOf(
   if (command?.isChat === false) return undefined;
   const live = runsAs === undefined ? undefined : discovery.live.get(runsAs);
 
+  const digest = commandLine === undefined ? undefined : commandDigest(commandLine);
+  const last = stillValid(learnt.get(runsAs ?? id), digest);
+  const refuted =
+    live?.context === undefined
+      ? (last?.refuted ?? {})
+      : refutedBy(live.context, declared.context, command?.context);
   const context = best<number>(
     UNKNOWN_CONTEXT,
     [live?.context, "live"],
-    [declared.context, "declared"],
-    [command?.context, "command line"],
+    [unless(refuted.declared, declared.context), "declared"],
+    [unless(refuted.commandLine, command?.context), "command line"],
     remembered(last?.context),
   );
   return {
@@ -155,10 +218,16 @@ function factsOf(
     problem,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),
-    vision: best(false, [live?.vision, "live"], [declared.vision, "declared"], remembered(last?.vision)),
+    vision: best(
+      false,
+      [live?.vision, "live"],
+      [declared.vision, "declared"],
+      [command?.vision, "command line"],
+      remembered(last?.vision),
+    ),
     thinking: best<Thinking>(
       { kind: "none" },
-      [declaredThinking(declared.metadata, live?.thinking ?? last?.thinking.value), "declared"],
+      [declaredThinking(declared.metadata, live?.thinking ?? last?.thinking?.value), "declared"],
       [live?.thinking, "live"],
       remembered(last?.thinking),
     ),
@@ -175,5 +244,15 @@ function factsOf(
     ),
     needsAlternation: live?.needsAlternation ?? last?.needsAlternation ?? false,
     needsShortCallIds: live?.needsShortCallIds ?? last?.needsShortCallIds ?? false,
+    trainedContext: firstKnown([declared.trainedContext, "declared"], remembered(last?.trainedContext)),
+    sizeBytes: firstKnown([declared.sizeBytes, "declared"], remembered(last?.sizeBytes)),
+    quantization: firstKnown(
+      [live?.quantization, "live"],
+      [declared.quantization, "declared"],
+      [command?.quantization, "command line"],
+      remembered(last?.quantization),
+    ),
+    command: digest ?? last?.command,
+    refuted,
   };
 }

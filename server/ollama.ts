@@ -1,18 +1,15 @@
 /** Ollama's own routes (its docs/api.md), beside its chat/completions. */
 
-import { type Access, type Backend, type Limits, type LoadSteps, optionalJson } from "./backend.ts";
+import { type Access, type Backend, type Limits, type LoadSteps, optionalJson, post } from "./backend.ts";
 import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
-import { readText } from "./http.ts";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
-import { NO_DESCRIPTION } from "./model-description.ts";
+import { type FileFacts, type ListedModel, listedModel, NOTHING_DECLARED } from "./listed-model.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
 import type { ServerVersion } from "./version.ts";
 
 const ANSWER_TIMEOUT_MS = 5000;
-const ERROR_BYTES = 16 * 1024;
 /** Each asks for one model's details on a connection of its own. */
 const QUESTIONS_AT_ONCE = 4;
 /** Of models; the details of those behind are not asked. */
@@ -44,22 +41,14 @@ class Ollama implements Backend {
     await this.#readDetails([...models].slice(0, MOST_DETAILS), limits);
     return [...models].map(([id, tag]) => {
       const details = this.#details.get(keyOf(id, tag));
-      return {
-        id,
-        name: id,
-        kind: "model",
-        runsAs: id,
+      return listedModel(id, {
         isChat: details?.isChat ?? true,
         declared: {
-          ...NOTHING_DECLARED,
           sizeBytes: count(tag.size),
           quantization: nameOf(record(tag.details)?.quantization_level),
           ...details?.declared,
         },
-        commandLine: undefined,
-        description: NO_DESCRIPTION,
-        problem: undefined,
-      };
+      });
     });
   }
 
@@ -93,9 +82,9 @@ class Ollama implements Backend {
     return context === undefined ? undefined : { context, vision: undefined, ...NO_TEMPLATE };
   }
 
-  async trainedContext(id: string): Promise<number | undefined> {
+  async fileFacts(id: string): Promise<FileFacts | undefined> {
     const known = [...this.#details].find(([key]) => key.startsWith(`${id}\n`))?.[1];
-    return known?.declared.trainedContext;
+    return known && { ...NOTHING_DECLARED, ...known.declared };
   }
 
   async slots(): Promise<undefined> {}
@@ -120,16 +109,9 @@ class Ollama implements Backend {
   }
 
   async #generate(request: object, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
     const path = "/api/generate";
-    const { status, body } = await this.#access.http.request({
-      method: "POST",
-      path,
-      body: JSON.stringify(request),
-      signal,
-    });
-    const answer = await readText(body, ERROR_BYTES);
-    if (status !== 200) throw answerFault(status, answer, path);
+    const { status, text } = await post(this.#access.http, path, request, signal);
+    if (status !== 200) throw answerFault(status, text, path);
   }
 }
 

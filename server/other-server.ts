@@ -1,10 +1,9 @@
 /** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
 import type { Access, Backend, Limits } from "./backend.ts";
 import { count, type JsonRecord, list, record } from "./json.ts";
-import { type ListedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type ListedModel, listedModel } from "./listed-model.ts";
 import { declaredVision, isChatModel } from "./llama-swap-list.ts";
 import { lmStudioAt } from "./lm-studio.ts";
-import { NO_DESCRIPTION } from "./model-description.ts";
 import { idOf, nameOf } from "./names.ts";
 import { ollamaAt } from "./ollama.ts";
 import type { ServerVersion } from "./version.ts";
@@ -41,7 +40,7 @@ export class OtherServer implements Backend {
 
   async live(): Promise<undefined> {}
 
-  async trainedContext(): Promise<undefined> {}
+  async fileFacts(): Promise<undefined> {}
 
   async slots(): Promise<undefined> {}
 
@@ -57,21 +56,14 @@ export function parsePlainList(answer: unknown): ListedModel[] {
     const entry = record(value);
     const id = idOf(entry?.id);
     if (entry === undefined || id === undefined || found.has(id)) continue;
-    found.set(id, {
+    found.set(
       id,
-      name: nameOf(entry.name) ?? id,
-      kind: "model",
-      runsAs: id,
-      isChat: isChatModel(id, entry, undefined),
-      declared: {
-        ...NOTHING_DECLARED,
-        context: windowOf(entry),
-        vision: declaredVision(entry, undefined),
-      },
-      commandLine: undefined,
-      description: NO_DESCRIPTION,
-      problem: undefined,
-    });
+      listedModel(id, {
+        name: nameOf(entry.name) ?? id,
+        isChat: isChatModel(id, entry, undefined),
+        declared: { context: windowOf(entry), vision: declaredVision(entry, undefined) },
+      }),
+    );
   }
   return [...found.values()];
 }

@@ -2,7 +2,7 @@
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import type { EventHooks } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
-import type { ModelFacts, RememberedFacts } from "./models.ts";
+import type { LearntFacts, ModelFacts } from "./models.ts";
 import { type PanelState, PanelStore } from "./panel-state.ts";
 import { lastReadingAt, MOST_READINGS, readPerformance } from "./performance.ts";
 import { readRecentActivity } from "./recent-activity.ts";
@@ -21,7 +21,7 @@ const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
 export interface PanelSourceParts {
   readonly server: ModelServer;
   /** Facts of earlier readings by id. */
-  lastSeen(): ReadonlyMap<string, RememberedFacts>;
+  lastSeen(): ReadonlyMap<string, LearntFacts> | Promise<ReadonlyMap<string, LearntFacts>>;
   /** About how long a load of this model takes, in milliseconds. */
   expectedLoadMs(id: string): Promise<number | undefined>;
   /** Called after each change of the state. */
@@ -129,7 +129,7 @@ export class PanelSource {
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
     const { server, lastSeen, expectedLoadMs, onChange } = this.#parts;
     const { told } = this.#store;
-    const models = await server.discover(lastSeen(), { signal });
+    const models = await server.discover(await lastSeen(), { signal });
     // The answer of a moment ago, which that has asked for.
     const running = await server.running(signal);
     const now = this.#clock.now();

@@ -2,7 +2,7 @@
 import { createParser } from "eventsource-parser";
 import type { Access } from "./backend.ts";
 import type { Clock } from "./clock.ts";
-import { type EventHooks, quiet } from "./events.ts";
+import { type EventHooks, keepReading, quiet } from "./events.ts";
 import { type JsonRecord, number, record, text } from "./json.ts";
 import { parseRouterModels, parseRouterRunning, routerState } from "./llama-cpp-list.ts";
 import type { ModelState } from "./models.ts";
@@ -10,42 +10,26 @@ import { idOf, nameOf } from "./names.ts";
 
 const PATH = "/models/sse";
 const ANSWER_TIMEOUT_MS = 10_000;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 30_000;
 const MAX_FRAME_CHARACTERS = 1024 * 1024;
 
 /**
  * Follows the events until the signal is aborted, or the server turns out to have none. The stream begins without the
  * state of before, so that each connection reads the list of models as well. Never throws.
  */
-export async function followRouter(
+export function followRouter(
   access: Access,
   hooks: EventHooks,
   signal: AbortSignal,
   clock: Clock,
 ): Promise<void> {
-  let pause = FIRST_PAUSE_MS;
-  while (!signal.aborted) {
-    const began = clock.now();
-    const isThere = await followOnce(access, hooks, signal).catch(() => true);
-    if (signal.aborted) return;
-    if (!isThere) {
-      quiet(hooks.onUnsupported)?.();
-      return;
-    }
-    quiet(hooks.onLost)?.();
-    if (clock.now() - began >= LONGEST_PAUSE_MS) pause = FIRST_PAUSE_MS;
-    await clock.sleep(pause, signal).catch(() => undefined);
-    pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
-  }
+  return keepReading(() => readOnce(access, hooks, signal), hooks, signal, clock);
 }
 
-/** @returns whether the server has such a stream */
-async function followOnce(
+async function readOnce(
   { http, config }: Access,
   { onModels, onStage }: EventHooks,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<"ended" | "unsupported"> {
   const cut = new AbortController();
   const limit = setTimeout(() => cut.abort(), ANSWER_TIMEOUT_MS);
   const stop = AbortSignal.any([signal, cut.signal]);
@@ -56,8 +40,9 @@ async function followOnce(
       headers: { accept: "text/event-stream" },
       signal: stop,
     });
-    if (status !== 200) return status !== 404;
-    if (!/event-stream/.test(headers["content-type"] ?? "")) return false;
+    const isStream = /event-stream/.test(headers["content-type"] ?? "");
+    if (status === 404 || (status === 200 && !isStream)) return "unsupported";
+    if (status !== 200) return "ended";
     const models = await http.json(config.modelsPath, { signal: stop, timeoutMs: ANSWER_TIMEOUT_MS });
     clearTimeout(limit);
     const states = new Map<string, ModelState>(
@@ -79,7 +64,7 @@ async function followOnce(
     const utf8 = new TextDecoder();
     for await (const chunk of body as AsyncIterable<Uint8Array>)
       parser.feed(utf8.decode(chunk, { stream: true }));
-    return true;
+    return "ended";
   } finally {
     clearTimeout(limit);
     cut.abort();

@@ -1,13 +1,12 @@
 /** llama.cpp's own router: one llama-server that starts others, one for each model of its preset. */
 import type { Access, Backend, Limits, LoadSteps } from "./backend.ts";
-import { optionalJson } from "./backend.ts";
+import { optionalJson, post } from "./backend.ts";
 import type { Clock } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import { answerFault } from "./faults.ts";
-import { readText } from "./http.ts";
 import { record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { failureOf, isListed, parseRouterModels, parseRouterRunning } from "./llama-cpp-list.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
@@ -16,7 +15,6 @@ import { parseSlots, type Slot } from "./slots.ts";
 import { llamaCppVersion, type ServerVersion } from "./version.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
-const ERROR_BYTES = 16 * 1024;
 /** Between two looks at a load: the router keeps no log of requests that could be filled. */
 const LOOK_MS = 1000;
 /** Looks at a model that is neither loading nor failed, before that counts as unloaded by somebody. */
@@ -53,9 +51,9 @@ export class Router implements Backend {
     return parseProps(await this.#ask("props", id, limits));
   }
 
-  async trainedContext(id: string, limits: Limits): Promise<number | undefined> {
+  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
     const models = parseRouterModels(await this.#models(limits));
-    return models.find((model) => model.id === id)?.declared.trainedContext;
+    return models.find((model) => model.id === id)?.declared;
   }
 
   async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
@@ -115,16 +113,8 @@ export class Router implements Backend {
     }
   }
 
-  async #post(path: string, model: string, signal: AbortSignal): Promise<{ status: number; text: string }> {
-    signal.throwIfAborted();
-    const { status, body } = await this.#access.http.request({
-      method: "POST",
-      path,
-      body: JSON.stringify({ model }),
-      headers: { accept: "application/json" },
-      signal,
-    });
-    return { status, text: await readText(body, ERROR_BYTES) };
+  #post(path: string, model: string, signal: AbortSignal): Promise<{ status: number; text: string }> {
+    return post(this.#access.http, path, { model }, signal);
   }
 
   follow(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void> {

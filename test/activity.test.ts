@@ -49,6 +49,29 @@ const prompt = (processed: number, timeMs: number, cached = 0) => ({
   timeMs,
 });
 
+describe("a load that turns have seen", () => {
+  test("is told once, while the turn runs or after its end, and of its model alone", () => {
+    const activities = new Activities();
+    const [first, second] = [begun().turn, begun().turn];
+    activities.begin(first);
+    activities.begin(second);
+    first.loading(1000, undefined);
+    expect(activities.takeLoad("m")).toBe(false);
+    first.generating(() => 1);
+    expect([activities.takeLoad("other"), activities.takeLoad("m"), activities.takeLoad("m")]).toEqual([
+      false,
+      true,
+      false,
+    ]);
+    activities.end(first, undefined);
+    expect(activities.takeLoad("m")).toBe(false);
+    second.loading(1000, undefined);
+    second.generating(() => 1);
+    activities.end(second, undefined);
+    expect([activities.takeLoad("m"), activities.takeLoad("m")]).toEqual([true, false]);
+  });
+});
+
 describe("a turn", () => {
   test("begins with nothing but its time", async () => {
     const { lookAfter, asked } = begun();

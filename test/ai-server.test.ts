@@ -36,6 +36,8 @@ interface Fake {
   aiServer: AiServer;
   /** How often the session was told of a change. */
   changes: () => number;
+  /** What it was told of windows, each time. */
+  windows: () => readonly (readonly string[])[];
   /** What pi's store holds. */
   stored: () => ModelsStoreEntry | undefined;
   refresh(options?: Partial<RefreshModelsContext>): Promise<void>;
@@ -43,9 +45,10 @@ interface Fake {
 
 /** pi's side of a refresh: a store, and publications that count only for the newest call. */
 function fake(env: Variables, stored?: ModelsStoreEntry): Fake {
-  let changes = 0;
+  const told: (readonly string[])[] = [];
   let store = stored;
-  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => changes++ });
+  const onChanged = (windows: readonly string[]): void => void told.push(windows);
+  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged });
   onTestFinished(() => aiServer.close());
   const refresh = (options: Partial<RefreshModelsContext> = {}): Promise<void> => {
     const signal = options.signal ?? new AbortController().signal;
@@ -62,7 +65,7 @@ function fake(env: Variables, stored?: ModelsStoreEntry): Fake {
       ...options,
     });
   };
-  return { aiServer, changes: () => changes, stored: () => store, refresh };
+  return { aiServer, changes: () => told.length, windows: () => told, stored: () => store, refresh };
 }
 
 const ids = (models: readonly { id: string }[]): string[] => models.map(({ id }) => id);
@@ -311,6 +314,27 @@ describe("the window learnt from an overflow", () => {
     const before = aiServer.models as readonly ServedModel[];
     aiServer.correctContextWindow("a", tokens);
     expect(aiServer.models).toEqual(before);
+  });
+});
+
+describe("a window that is another than before", () => {
+  test("is told with the change, unless the one who found it tells of it", async () => {
+    const server = await sim();
+    const { aiServer, refresh, windows } = fake(envOf(server));
+    await refresh();
+    expect(windows()).toEqual([[]]);
+    const registry = { refresh: () => refresh({ allowNetwork: true }) };
+    for (const [size, isTold] of [
+      [16_384, false],
+      [32_768, true],
+    ] as const) {
+      writeFileSync(join(server.dir, "config.yaml"), CONFIG(size));
+      await server.reload();
+      await aiServer.publish((await aiServer.discover(undefined)).models, registry, isTold);
+    }
+    expect(windows()).toEqual([[], ["a: context 8k → 16k"], []]);
+    aiServer.correctContextWindow("a", 4096);
+    expect(windows().at(-1)).toEqual(["a: context 32k → 4k"]);
   });
 });
 

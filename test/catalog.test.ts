@@ -1,17 +1,18 @@
 import { describe, expect, test } from "vitest";
 import {
   baseUrlOf,
-  changesBetween,
   fallbackModels,
-  isChanged,
   isContextKnown,
+  learntFrom,
   noToolsNotice,
+  readLearnt,
   rememberedFacts,
   restoredModels,
   runsAs,
   type ServedModel,
   shortTokens,
   toServedModel,
+  toServedModels,
   traitsOf,
 } from "../catalog.ts";
 import { MODELS, readConfig } from "../config.ts";
@@ -39,6 +40,11 @@ function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     tools: { value: true, source: "live" },
     needsAlternation: false,
     needsShortCallIds: false,
+    trainedContext: undefined,
+    sizeBytes: undefined,
+    quantization: undefined,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }
@@ -69,6 +75,7 @@ test("a model of pi's has the server's spelling, its address, no cost, and what 
       tools: { value: true, source: "live" },
       needsAlternation: false,
       needsShortCallIds: false,
+      refuted: {},
     },
   });
   expect(served({ vision: { value: false, source: "default" } }).input).toEqual(["text"]);
@@ -272,8 +279,64 @@ describe("what a request depends on", () => {
   });
 });
 
-test("facts are remembered by id", () => {
-  expect(rememberedFacts([served(), served({ id: "b" })]).get("b")).toEqual(served().aiServer);
+test("facts are remembered by the id under which a model runs", () => {
+  const peer = served({ id: "c", runsAs: undefined });
+  const facts = rememberedFacts([served(), served({ id: "b", runsAs: "a" }), peer]);
+  expect([...facts.keys()]).toEqual(["org/x:Q4 ü", "a", "c"]);
+  expect(facts.get("c")).toEqual(peer.aiServer);
+});
+
+test("a model that cannot be used is not offered", () => {
+  const found = [facts(), facts({ id: "b", problem: "no model path" })];
+  expect(toServedModels(found, AT).map(({ id }) => id)).toEqual(["org/x:Q4 ü"]);
+});
+
+describe("what is worth keeping for the time when nobody tells it", () => {
+  test("is what the model itself or its command line told", () => {
+    const { vision: _, ...live } = learntFrom(served({ command: "d", refuted: { declared: 5 } }).aiServer);
+    expect(live).toEqual({
+      context: { value: 65_536, source: "live" },
+      refuted: { declared: 5 },
+      thinking: { value: { kind: "switch" }, source: "live" },
+      keepsThinking: true,
+      keptBy: "preserve_thinking",
+      tools: { value: true, source: "live" },
+      needsAlternation: false,
+      needsShortCallIds: false,
+      command: "d",
+    });
+    const context = { value: 1, source: "command line" } as const;
+    expect(learntFrom(served({ context }).aiServer).context).toEqual(context);
+  });
+
+  test.each(["declared", "config file", "last seen", "default"] as const)(
+    "is nothing that is %s",
+    (source) => {
+      const facts = served({
+        context: { value: 1, source },
+        vision: { value: true, source },
+        thinking: { value: { kind: "none" }, source },
+        tools: { value: true, source },
+      });
+      expect(learntFrom(facts.aiServer)).toEqual({});
+    },
+  );
+
+  test("comes back out of a file as far as it is understood", () => {
+    const known = learntFrom(served({ command: "d", refuted: { commandLine: 7 } }).aiServer);
+    const trainedContext = { value: 9, source: "live" };
+    expect(readLearnt({ ...known, trainedContext, seenAt: 1 })).toEqual({ ...known, trainedContext });
+    for (const wrong of [null, 5, "x", [], { value: "x", source: "live" }, { value: 5, source: "guess" }])
+      expect(
+        readLearnt({
+          context: wrong,
+          vision: wrong,
+          thinking: wrong,
+          trainedContext: wrong,
+          command: [wrong],
+        }),
+      ).toEqual({});
+  });
 });
 
 test.each([
@@ -292,25 +355,6 @@ test.each([
   [10_485_760, "10M"],
 ])("%d tokens are %s", (tokens, short) => {
   expect(shortTokens(tokens)).toBe(short);
-});
-
-describe("changes", () => {
-  const sized = (id: string, value: number): ServedModel =>
-    served({ id, context: { value, source: "live" } });
-
-  test("are said a line each", () => {
-    const before = [sized("a", 32_768), sized("b", 4096), sized("gone", 1)];
-    const after = [sized("new", 1), sized("b", 4096), sized("a", 131_072)];
-    expect(changesBetween(before, after)).toEqual(["new: added", "a: context 32k → 128k", "gone: gone"]);
-    expect(changesBetween(before, before)).toEqual([]);
-    expect(changesBetween([sized("a", 32_000)], [sized("a", 32_768)])).toEqual(["a: context 32000 → 32768"]);
-  });
-
-  test("that pi must hear of are any", () => {
-    expect(isChanged([sized("a", 1)], [sized("a", 1)])).toBe(false);
-    expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);
-    expect(isChanged([], [sized("a", 2)])).toBe(true);
-  });
 });
 
 test("a user is told of a model without tools, and of no other", () => {

@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
+import type { Api, Model, ModelsStoreEntry, TranscriptContext } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteProvider } from "@earendil-works/pi-tui";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
@@ -114,7 +114,7 @@ describe("a session", () => {
     await expect.poll(() => windows(pi)).toEqual([131_072]);
     await expect.poll(() => pi.registered.length).toBe(2);
     expect(pi.registered[1]).toBe(pi.registered[0]);
-    expect(pi.notices).toEqual([]);
+    await expect.poll(() => pi.notices).toEqual(["a: context 64k → 128k"]);
   });
 
   test("whose models stayed the same registers nothing again", async () => {
@@ -240,6 +240,64 @@ describe("a session", () => {
     await pi.emit("agent_end", pi.context("rpc", { provider: "other", id: "x" }));
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
+  });
+});
+
+describe("the window of a model that a turn has loaded", () => {
+  const UNDECLARED = (ctx: number): string => `
+models:
+  a: { cmd: "llama-server --port \${PORT} --load 3 --no-reasoning -c ${ctx}" }
+`;
+
+  /** A session on `a`, and a turn of it to its end. */
+  async function started(ctx: number) {
+    const server = await kept(startSim({ config: UNDECLARED(ctx), speed: 20 }));
+    setEnv({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
+    const pi = load();
+    await pi.refresh({ allowNetwork: true });
+    const [model] = pi.provider.getModels() as Model<Api>[];
+    if (model === undefined) throw new Error("no model");
+    await pi.emit("session_start", pi.context("rpc", model));
+    const turn = async (text = "sim: say Hi."): Promise<string> => {
+      const context = { messages: [{ role: "user", content: text, timestamp: 0 }] };
+      const stream = pi.provider.streamSimple(model, context as unknown as TranscriptContext, {});
+      const { stopReason } = await stream.result();
+      const end = { type: "agent_end", messages: [{ role: "assistant", stopReason }] };
+      await pi.emit("agent_end", pi.context("rpc", model), end);
+      return stopReason;
+    };
+    const changes = (): string[] => pi.notices.filter((text) => text.includes("→"));
+    return { server, pi, turn, changes };
+  }
+
+  test("is registered after that turn and told once, also when it was another the last time", async () => {
+    const { server, pi, turn, changes } = await started(131_072);
+    expect(await turn()).toBe("stop");
+    await expect.poll(() => windows(pi)).toEqual([131_072]);
+    expect(changes()).toEqual(["a: context 32k → 128k"]);
+    writeFileSync(join(server.dir, "config.yaml"), UNDECLARED(65_536));
+    await server.reload();
+    server.setSpeed(1);
+    expect(await turn()).toBe("stop");
+    await expect.poll(() => windows(pi)).toEqual([65_536]);
+    const asked = server.requests.length;
+    expect(await turn()).toBe("stop");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    // Nobody asks for what is known.
+    const paths = server.requests.slice(asked).map(({ path }) => path);
+    expect(paths.filter((path) => /models|props|running/.test(path))).toEqual([]);
+    expect(changes()).toEqual(["a: context 32k → 128k", "a: context 128k → 64k"]);
+    expect(server.starts).toEqual({ a: 2 });
+  });
+
+  test("is registered at once where the prompt does not fit, and told once", async () => {
+    const { pi, turn, changes } = await started(4096);
+    expect(await turn("sim: say Hi.\n".repeat(4000))).toBe("error");
+    expect(windows(pi)).toEqual([4096]);
+    await expect.poll(changes).toEqual(["a: context 32k → 4k"]);
+    expect(await turn()).toBe("stop");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(changes()).toHaveLength(1);
   });
 });
 

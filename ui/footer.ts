@@ -34,7 +34,7 @@ export interface FooterParts {
   running(): Promise<readonly RunningModel[] | undefined>;
   /** Called after a look, with the ids of the models that are ready. */
   onLook(ready: readonly string[]): void;
-  /** Called when other models are ready than at the last look. */
+  /** Called when other models are ready than at the last look, or with other command lines. */
   onReadyChanged(): void;
   windowOf: WindowOf;
   timer: Timer;
@@ -69,9 +69,13 @@ export class Footer {
     if (this.#isClosed || this.#own === undefined) return;
     this.#running = running;
     this.showAgain();
-    const ids = (running ?? []).filter(({ state }) => state === "ready").map(({ id }) => id);
-    this.#parts.onLook(ids);
-    const ready = ids.toSorted().join("\n");
+    const loaded = (running ?? []).filter(({ state }) => state === "ready");
+    this.#parts.onLook(loaded.map(({ id }) => id));
+    // Started anew with another command line, a model may have another window.
+    const ready = loaded
+      .map(({ id, commandLine }) => JSON.stringify([id, commandLine]))
+      .toSorted()
+      .join("\n");
     if (this.#ready !== undefined && ready !== this.#ready) this.#parts.onReadyChanged();
     this.#ready = ready;
     this.#stopLooking?.();

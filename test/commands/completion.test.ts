@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { parseSize, readId } from "../../commands/arguments.ts";
-import { complete, type Entry, LiveIds } from "../../commands/completion.ts";
+import { complete, type Entry, LiveIds, takesId } from "../../commands/completion.ts";
 import { FakeClock, settled } from "../fake-clock.ts";
 
 const READY: Entry = {
@@ -61,7 +61,7 @@ describe("what is offered", () => {
     expect(offered("ai-server-logs")).toEqual(["own", "peer/x"]);
   });
 
-  test.each(["ai-server-refresh", "ai-server-restart", "ai-server-rollback", "model", ""])(
+  test.each(["ai-server-restart", "ai-server-rollback", "model", ""])(
     "is nothing of ours for %j",
     (command) => {
       expect(complete(ENTRIES, command, "")).toBeNull();
@@ -183,6 +183,19 @@ describe("the size", () => {
 
   test("is not offered for an unknown id", () => {
     expect(values("ai-server-ctx", "gpt ")).toEqual([]);
+  });
+});
+
+describe("--config", () => {
+  test("is all that a refresh takes", () => {
+    for (const typed of ["", "--", "--config"])
+      expect(values("ai-server-refresh", typed)).toEqual(["--config"]);
+    for (const typed of ["q", "--ssh", "--config x"]) expect(values("ai-server-refresh", typed)).toEqual([]);
+    expect([takesId("ai-server-refresh"), takesId("ai-server-load"), takesId("model")]).toEqual([
+      false,
+      true,
+      false,
+    ]);
   });
 });
 

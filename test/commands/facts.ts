@@ -19,6 +19,11 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     tools: { value: true, source: "live" },
     needsAlternation: false,
     needsShortCallIds: false,
+    trainedContext: undefined,
+    sizeBytes: undefined,
+    quantization: undefined,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }

@@ -37,7 +37,10 @@ describe("completion", () => {
     const place = await startPlace();
     await place.load(ODD);
     const memory = await place.aiServer.memory();
-    await memory.remember(place.sim.url, ODD, { trainedContext: 40_960, context: 8192, seenAt: 1 });
+    await memory.remember(place.sim.url, ODD, {
+      trainedContext: { value: 40_960, source: "live" },
+      seenAt: 1,
+    });
     const offered = completing(place);
     await expect
       .poll(() => offered("ai-server-ctx", "groesse "))
@@ -65,6 +68,8 @@ describe("completion", () => {
 
   test("is none behind commands that take nothing", async () => {
     const place = await startPlace();
-    expect(await completing(place)("ai-server-refresh", "")).toBeNull();
+    expect(await completing(place)("ai-server-restart", "")).toBeNull();
+    expect(await completing(place)("ai-server-refresh", "")).toHaveLength(1);
+    expect(place.sim.requests).toEqual([]);
   });
 });

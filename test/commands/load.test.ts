@@ -69,7 +69,7 @@ describe("/ai-server-load", () => {
     await place.type("/ai-server-load small");
     await expect
       .poll(async () => (await place.type("/ai-server-status small")).told[0])
-      .toMatch(/Loading {3}takes about \d\.\d s/);
+      .toMatch(/Loading {4}takes about \d\.\d s/);
   });
 
   test("says meanwhile what may have to go, whom it waits for, and that it loads", async () => {

@@ -1,7 +1,8 @@
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
-import { modelDetails, statusTable } from "../../commands/model-words.ts";
-import type { RunningModel } from "../../server/models.ts";
+import { modelDetails, type Surroundings, statusTable } from "../../commands/model-words.ts";
+import { NO_DESCRIPTION } from "../../server/model-description.ts";
+import type { ModelFacts, RunningModel } from "../../server/models.ts";
 import type { Thinking } from "../../server/thinking.ts";
 import { facts } from "./facts.ts";
 
@@ -72,23 +73,38 @@ describe("what is known of one model", () => {
     ttlSeconds: 300,
   });
 
+  const details = (model: ModelFacts, around: Partial<Surroundings> = {}): string[] =>
+    modelDetails(model, {
+      running: undefined,
+      lastLoadMs: undefined,
+      description: NO_DESCRIPTION,
+      address: "https://ai.example",
+      ...around,
+    });
+
   test("is told line by line, with where it is from", () => {
-    expect(modelDetails(facts(), running("llama-server -m x \\\n  -c 8192"), 83_000)).toEqual([
+    expect(
+      details(facts(), { running: running("llama-server -m x \\\n  -c 8192"), lastLoadMs: 83_000 }),
+    ).toEqual([
       "a",
-      "  Name      A",
-      "  State     ready",
-      "  Context   131072 tokens a request (live)",
-      "  Output    1 tokens (default)",
-      "  Vision    yes (live)",
-      "  Thinking  on/off (live)",
-      "  Tools     yes (live)",
-      "  Unloads   5 min idle",
-      "  Loading   takes about 1 min 23 s",
-      "  Command   llama-server -m x \\\n              -c 8192",
+      "  Name       A",
+      "  State      ready",
+      "  Context    131072 tokens a request (live)",
+      "  Output     1 tokens (default)",
+      "  Vision     yes (live)",
+      "  Thinking   on/off (live)",
+      "  Tools      yes (live)",
+      "  Loading    takes about 1 min 23 s",
+      "  Trained    unknown",
+      "  Size       unknown",
+      "  Quantised  unknown",
+      "  Unloads    5 min idle (live)",
+      "  Runs on    https://ai.example",
+      "  Command    llama-server -m x \\\n               -c 8192",
     ]);
   });
 
-  test("leaves out what is not known", () => {
+  test("says of what is not known that it is not", () => {
     const unread = facts({
       name: "a",
       state: "unloaded",
@@ -98,15 +114,51 @@ describe("what is known of one model", () => {
       thinking: { value: { kind: "none" }, source: "default" },
       tools: { value: true, source: "default" },
     });
-    expect(modelDetails(unread, undefined, undefined)).toEqual([
+    expect(details(unread)).toEqual([
       "a",
-      "  State     unloaded",
-      "  Context   unknown",
-      "  Output    1 tokens (default)",
-      "  Vision    unknown",
-      "  Thinking  unknown",
-      "  Tools     unknown",
+      "  State      unloaded",
+      "  Context    unknown",
+      "  Output     1 tokens (default)",
+      "  Vision     unknown",
+      "  Thinking   unknown",
+      "  Tools      unknown",
+      "  Trained    unknown",
+      "  Size       unknown",
+      "  Quantised  unknown",
+      "  Unloads    unknown",
+      "  Runs on    https://ai.example",
     ]);
+  });
+
+  test("has what its file tells, other ids, and the place where it runs", () => {
+    const known = facts({
+      trainedContext: { value: 262_144, source: "live" },
+      sizeBytes: { value: 21_400_000_000, source: "last seen" },
+      quantization: { value: "Q4_K_M", source: "command line" },
+      runsAs: undefined,
+    });
+    const lines = details(known, { description: { text: "For code.", aliases: ["b", "c"], peer: "other" } });
+    expect(lines.slice(1, 3)).toEqual(["  About      For code.", "  Aliases    b, c"]);
+    expect(lines.slice(-5)).toEqual([
+      "  Trained    for 262144 tokens (live)",
+      "  Size       21.4 GB (last seen)",
+      "  Quantised  Q4_K_M (command line)",
+      "  Unloads    5 min idle (live)",
+      "  Runs on    other",
+    ]);
+    for (const [bytes, words] of [
+      [7, "7 B"],
+      [4500, "4.5 kB"],
+      [450_816, "451 kB"],
+      [10 ** 16, "10000 TB"],
+    ] as const)
+      expect(details(facts({ sizeBytes: { value: bytes, source: "live" } })).join()).toContain(words);
+  });
+
+  test("names the problem of one that cannot be used in the place of its state", () => {
+    const broken = facts({ problem: "no model path", state: "unloaded" });
+    expect(statusTable([broken], 80)).toContain("[no model path]");
+    expect(details(broken)).toContain("  State      [no model path]");
   });
 
   test.each<[Thinking, string]>([
@@ -117,20 +169,20 @@ describe("what is known of one model", () => {
     [{ kind: "budget" }, "budget"],
     [{ kind: "always" }, "always"],
   ])("says of thinking %j: %s", (value, words) => {
-    const lines = modelDetails(facts({ thinking: { value, source: "live" } }), undefined, undefined);
-    expect(lines).toContain(`  Thinking  ${words} (live)`);
+    const lines = details(facts({ thinking: { value, source: "live" } }));
+    expect(lines).toContain(`  Thinking   ${words} (live)`);
   });
 
   test("says of an alias what it stands for, and of a peer what it is", () => {
     const alias = facts({ id: "b", name: "b", kind: "alias", runsAs: "a" });
-    expect(modelDetails(alias, undefined, undefined).slice(0, 2)).toEqual(["b", "  Alias of  a"]);
+    expect(details(alias).slice(0, 2)).toEqual(["b", "  Alias of   a"]);
     const peer = facts({ name: "a", kind: "peer", runsAs: undefined, state: "unknown" });
-    expect(modelDetails(peer, undefined, undefined)[1]).toBe("  State     peer");
+    expect(details(peer)[1]).toBe("  State      peer");
   });
 
   test("shows no secret and no terminal sequence of a command line, and not all of an endless one", () => {
     const evil = `llama-server --api-key hunter2 -e HF_TOKEN=hunter3 \u001b[2J${" --verbose".repeat(1000)}`;
-    const text = modelDetails(facts(), running(evil), undefined).join("\n");
+    const text = details(facts(), { running: running(evil) }).join("\n");
     expect(text).toContain("--api-key •");
     expect(text).not.toMatch(/hunter|\[2J/);
     expect(text.length).toBeLessThan(5000);

@@ -255,7 +255,7 @@ describe("letters", () => {
     const { place, sitter, over } = await opened();
     await place.aiServer
       .discover(undefined)
-      .then(({ models }) => place.aiServer.publish(models, sitter.ctx.modelRegistry));
+      .then(({ models }) => place.aiServer.publish(models, sitter.ctx.modelRegistry, false));
     sitter.press("\u001b[F", "m");
     await sitter.sees(/small is pi's model now\./);
     expect(sitter.selected).toEqual(["small"]);

@@ -66,11 +66,17 @@ describe("/ai-server-status", () => {
     await place.load(ODD);
     for (const typed of [ODD, `"${ODD}"`, "groesse"]) {
       const [text = ""] = (await place.type(`/ai-server-status ${typed}`)).told;
-      expect(text).toContain("State     ready");
-      expect(text).toContain("Context   8192 tokens a request (live)");
+      expect(text).toContain("State      ready");
+      expect(text).toContain("Context    8192 tokens a request (live)");
+      expect(text).toContain("Trained    for 131072 tokens (live)");
       expect(text).toContain("-m /models/g.gguf -c 16384");
     }
-    expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of  ${ODD}`);
+    expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of   ${ODD}`);
+    await place.type(`/ai-server-unload ${ODD}`);
+    await place.aiServer.remembered();
+    const [text = ""] = (await place.type(`/ai-server-status ${ODD}`)).told;
+    expect(text).toContain("State      unloaded");
+    expect(text).toContain("Trained    for 131072 tokens (last seen)");
     expect(place.sim.starts).toEqual({ [ODD]: 1 });
   });
 
@@ -206,5 +212,14 @@ describe("/ai-server-refresh", () => {
     place.sim.failNext({ path: "/v1/models", status: 503 });
     const { notices } = await place.type("/ai-server-refresh");
     expect([notices[0]?.level, place.aiServer.models.length]).toEqual(["error", 3]);
+  });
+
+  test("takes nothing but --config", async () => {
+    const place = await startPlace();
+    const { notices } = await place.type("/ai-server-refresh small");
+    expect(notices).toEqual([
+      { level: "error", text: '/ai-server-refresh takes nothing but --config, and not "small".' },
+    ]);
+    expect(place.sim.requests).toEqual([]);
   });
 });

@@ -104,6 +104,47 @@ describe("facts", () => {
     expect(await memory.facts(URL_ONE, "a")).toEqual({ trainedContext: 9, context: 8192, seenAt: 7 });
   });
 
+  const [ONE, OTHER] = ["1".repeat(64), "2".repeat(64)];
+
+  test("of another command line go when later ones come, and those that hold for any stay with them", async () => {
+    await memory.remember(URL_ONE, "a", { command: ONE, context: 8192, seenAt: 5 });
+    await memory.remember(URL_ONE, "a", { vision: true, seenAt: 6 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({
+      command: ONE,
+      context: 8192,
+      vision: true,
+      seenAt: 6,
+    });
+    await memory.remember(URL_ONE, "a", { command: OTHER, thinking: false, seenAt: 7 });
+    await memory.remember(URL_ONE, "a", { command: ONE, context: 8192, seenAt: 3 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ command: OTHER, thinking: false, seenAt: 7 });
+  });
+
+  test("of all models of a server come together", async () => {
+    await memory.remember(URL_ONE, "a", { context: 1, seenAt: 5 });
+    await memory.remember(URL_ONE, "b", { context: 2, seenAt: 6 });
+    await memory.rememberLoad(URL_ONE, "c", load(10));
+    await memory.remember("https://two.example", "d", { context: 3, seenAt: 6 });
+    expect([...(await memory.allFacts(URL_ONE))]).toEqual([
+      ["a", { context: 1, seenAt: 5 }],
+      ["b", { context: 2, seenAt: 6 }],
+    ]);
+    expect(await memory.allFacts("https://three.example")).toEqual(new Map());
+  });
+
+  test("that nobody here understands are kept, unless they are too long or nested too deeply", async () => {
+    const facts = { colour: { value: ["blue"] }, seenAt: 5 };
+    await memory.remember(URL_ONE, "a", facts);
+    await memory.remember(URL_ONE, "a", { context: 5, command: "none of SHA-256", seenAt: 6 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ ...facts, context: 5, seenAt: 6 });
+    await memory.remember(URL_ONE, "a", { novel: "x".repeat(5000), seenAt: 9 });
+    expect(await memory.facts(URL_ONE, "a")).toEqual({ ...facts, context: 5, seenAt: 6 });
+    const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
+    const models = `{"a":{"facts":{"seenAt":1,"x":${deep}}}}`;
+    writeFileSync(file, `{"version":1,"servers":{"${URL_ONE}":{"models":${models}}}}`);
+    expect(await memory.facts(URL_ONE, "a")).toBeUndefined();
+  });
+
   test.each(["__proto__", "constructor", "toString", "hasOwnProperty", "Größe/模型:1 "])(
     "of a server and a model called %s are kept like any other",
     async (name) => {

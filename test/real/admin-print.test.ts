@@ -69,7 +69,10 @@ for (const version of PI_VERSIONS) {
         head,
         "a model with spaces",
         ...["State +unloaded", "Context +unknown", "Output +\\d+ tokens \\(default\\)"].map(shaped),
-        ...["Vision +unknown", "Thinking +unknown"].map(shaped),
+        ...["Vision", "Thinking", "Tools", "Trained", "Size", "Quantised", "Unloads"].map((what) =>
+          shaped(`${what} +unknown`),
+        ),
+        shaped("Runs on +https://127\\.0\\.0\\.1:\\d+"),
         "",
         "this machine: reachable",
         "stand-in.service: active, running",

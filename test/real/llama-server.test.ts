@@ -251,6 +251,25 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
     }
   });
 
+  test("a model has the same command line loaded and unloaded, whatever its port; loaded it tells of its file", async () => {
+    const small = (client: ModelServer) =>
+      client.discover(new Map()).then((models) => models.find(({ id }) => id === "small"));
+    await withClient(server, async (client) => {
+      await turn(server, { on: model({ id: "large" }), context: transcript(user("Hello")) });
+      const unloaded = await small(client);
+      await turn(server, { on: model({ id: "small" }), context: transcript(user("Hello")) });
+      const loaded = await small(client);
+      expect([unloaded?.state, loaded?.state]).toEqual(["unloaded", "ready"]);
+      expect([unloaded?.context.source, loaded?.context.source]).toEqual(["command line", "live"]);
+      expect(unloaded?.context.value).toBe(loaded?.context.value);
+      expect(unloaded?.command).toMatch(/^[0-9a-f]{64}$/);
+      expect(loaded?.command).toBe(unloaded?.command);
+      expect(loaded?.trainedContext?.value).toBe(TRAINED_CONTEXT);
+      expect(loaded?.sizeBytes?.value).toBeGreaterThan(1000);
+      expect(loaded?.quantization?.value).toBeTypeOf("string");
+    });
+  });
+
   test("a model that cannot be loaded is a sentence", async () => {
     const broken = model({ id: "broken", name: "broken" });
     const { message } = await turn(server, { on: broken, context: transcript(user("Hello")) });

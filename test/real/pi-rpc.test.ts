@@ -28,12 +28,13 @@ for (const version of PI_VERSIONS) {
     });
 
     /** A session on `model`, in an agent folder that already knows the server's models. */
-    async function session(model: string, settings: Json = {}): Promise<RpcPi> {
+    async function session(model: string, settings: Json = {}, offline = true): Promise<RpcPi> {
       await writeFile(join(place.agentDir, "settings.json"), JSON.stringify(settings));
       const options = { version, agentDir: place.agentDir, env: standIn.env };
       const listed = await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"], offline: false });
       expect(listed.stdout).toContain(model);
-      rpc = await RpcPi.start({ ...options, args: ["-e", EXTENSION, "--model", `ai-server/${model}`] });
+      const args = ["-e", EXTENSION, "--model", `ai-server/${model}`];
+      rpc = await RpcPi.start({ ...options, args, offline });
       return rpc;
     }
 
@@ -103,6 +104,45 @@ for (const version of PI_VERSIONS) {
       expect(sent).toContain("b b b b");
       expect(sent).toContain("c c c c");
       expect(textOf(lastAnswer(await pi.turn("sim: say And on.")))).toBe("And on.");
+    });
+
+    describe("the window of a model that is loaded by a turn", () => {
+      const withDeclared = (body: () => Promise<void>): Promise<void> =>
+        standIn.withConfig((yaml) => yaml.replace("context_length: 16384", "context_length: 131072"), body);
+      const windowOf = async (pi: RpcPi): Promise<unknown> =>
+        at(await pi.send({ type: "get_state" }), "data", "model", "contextWindow");
+
+      test("is the session's after that turn, where compaction begins, and is told once", async () => {
+        await withDeclared(async () => {
+          const pi = await session(
+            "small",
+            { compaction: { reserveTokens: 1000, keepRecentTokens: 2000 } },
+            false,
+          );
+          expect(await windowOf(pi)).toBe(131_072);
+          await pi.turn("sim: say Loaded.");
+          await pi.waitFor(isNotice);
+          expect(await windowOf(pi)).toBe(16_384);
+          const left = 16_384 - standIn.lastPromptTokens();
+          const turn = await pi.turn(`sim: say Nearly full.\n${"a ".repeat(left - 500)}`, 90_000);
+          expect(turn.find((event) => event.type === "compaction_start")).toMatchObject({
+            reason: "threshold",
+          });
+          await pi.command("/ai-server-refresh");
+          const changes = notices(pi.events).filter((text) => text.includes("→"));
+          expect(changes).toEqual(["small: context 128k → 16k"]);
+        });
+      });
+
+      test("is the session's at once where the first prompt does not fit", async () => {
+        await withDeclared(async () => {
+          const pi = await session("small", { retry: { enabled: false } });
+          const turn = await pi.turn(`sim: say No.\n${"a ".repeat(20_000)}`);
+          expect(at(lastAnswer(turn), "errorMessage")).toMatch(/16\s384 tokens/);
+          expect(await windowOf(pi)).toBe(16_384);
+          expect(notices(pi.events)).toContain("small: context 128k → 16k");
+        });
+      });
     });
 
     describe("a server that is away", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { readCommandLine } from "../../server/command-line.ts";
+import { commandDigest, readCommandLine } from "../../server/command-line.ts";
 
 const contextOf = (command: string): number | undefined => readCommandLine(command).context;
 
@@ -108,5 +108,47 @@ test("tells the size for all slots beside the share of one", () => {
   expect(readCommandLine("llama-server -c 8192 --parallel 4")).toMatchObject({
     contextSize: 8192,
     context: 2048,
+  });
+});
+
+describe("beside the window", () => {
+  test.each([
+    ["-m /models/Qwen3-30B-A3B-Q4_K_M.gguf", "Q4_K_M"],
+    ["--model=/models/gemma-3-27b-it-q8_0.gguf", "Q8_0"],
+    ["-m /m/GLM-4.6-UD-Q2_K_XL-00001-of-00003.gguf", "UD-Q2_K_XL"],
+    ["-m /m/model.IQ3_XXS.gguf", "IQ3_XXS"],
+    ["-m /m/gpt-oss-20b-mxfp4.gguf", "MXFP4"],
+    ["-m /m/Q4_0/model-BF16.gguf", "BF16"],
+    ["-hf unsloth/Qwen3-GGUF:Q6_K", "Q6_K"],
+    ["-m /models/tiny.gguf", undefined],
+    ["-m /models/Q8000-story.gguf", undefined],
+    ["--alias x-Q4_0", undefined],
+  ])("the quantisation is that of the file's name: %s", (flags, quantization) => {
+    expect(readCommandLine(`llama-server ${flags}`).quantization).toBe(quantization);
+  });
+
+  test.each([
+    ["--mmproj /m/x.gguf", true],
+    ["-mm=/m/x.gguf", true],
+    ["--mmproj-url http://x", true],
+    ["--mmproj /m/x.gguf --no-mmproj", false],
+    ["--mmproj-offload", undefined],
+    ["-c 512", undefined],
+  ])("images are told by the projector: %s", (flags, vision) => {
+    expect(readCommandLine(`llama-server ${flags}`).vision).toBe(vision);
+  });
+});
+
+describe("the digest", () => {
+  const COMMAND = "llama-server --port 5801 -c 4096 --api-key open-sesame";
+
+  test("is the same whatever the port, and another for everything else", () => {
+    expect(commandDigest(COMMAND)).toMatch(/^[0-9a-f]{64}$/);
+    const alike = ["--port 0", "--port 60123", '--port "5999"', "--port\n5999"];
+    for (const port of alike)
+      expect(commandDigest(COMMAND.replace("--port 5801", port))).toBe(commandDigest(COMMAND));
+    expect(commandDigest(COMMAND.replace("4096", "8192"))).not.toBe(commandDigest(COMMAND));
+    expect(commandDigest("x --rpc-port 1")).not.toBe(commandDigest("x --rpc-port 2"));
+    expect(commandDigest("x --port=1")).toBe(commandDigest("x --port=2"));
   });
 });

@@ -20,6 +20,7 @@ const QWEN = {
   loaded_instances: [] as unknown[],
 };
 const UNTRAINED = { key: "plain", type: "llm", capabilities: { trained_for_tool_use: false } };
+const INSTANCES = [{ id: "i-1", config: { context_length: 8192 } }, { id: "i-2" }, null, {}];
 const EMBEDDING = { key: "nomic", type: "embedding", loaded_instances: [] };
 
 async function studio() {
@@ -37,7 +38,7 @@ async function studio() {
       const isLoad = request.url?.endsWith("/load");
       models[0] = {
         ...QWEN,
-        loaded_instances: isLoad ? [{ id: "i-1", config: { context_length: 8192 } }] : [],
+        loaded_instances: isLoad ? INSTANCES : [],
       };
       response.end("{}");
     });
@@ -72,11 +73,12 @@ describe("LM Studio", () => {
     const { swap, posted } = await studio();
     const clock = fastClock(50);
     await loadModel(swap, "qwen/qwen3-8b", { report: () => {}, signal: NEVER, clock });
-    expect(await swap.liveContext("qwen/qwen3-8b")).toEqual({ tokens: 8192, trained: 40_960 });
+    expect(await swap.liveContext("qwen/qwen3-8b")).toMatchObject({ tokens: 8192, trained: 40_960 });
     await unloadModel(swap, "qwen/qwen3-8b", NEVER, clock);
     expect(posted).toEqual([
       ["/api/v1/models/load", { model: "qwen/qwen3-8b" }],
       ["/api/v1/models/unload", { instance_id: "i-1" }],
+      ["/api/v1/models/unload", { instance_id: "i-2" }],
     ]);
     expect(await swap.runningNow()).toEqual([]);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseProps, type RememberedFacts } from "../../server/models.ts";
+import { commandDigest } from "../../server/command-line.ts";
+import { type LearntFacts, parseProps, type RememberedFacts } from "../../server/models.ts";
 import { one, read } from "./read-models.ts";
 
 describe("what cannot chat is left out", () => {
@@ -59,6 +60,92 @@ describe("what cannot chat is left out", () => {
   test("a running model by its command line", () => {
     const running = { running: [{ model: "m", state: "ready", cmd: "llama-server --embedding -c 512" }] };
     expect(read({ data: [{ id: "m" }] }, { running })).toEqual([]);
+  });
+});
+
+describe("what the file of a model tells", () => {
+  const learnt = {
+    trainedContext: { value: 9, source: "live" },
+    sizeBytes: { value: 7, source: "live" },
+    quantization: { value: "Q6_K", source: "live" },
+  } as const;
+
+  test("is what the list says, else what it told last; the running model itself tells its quantisation", () => {
+    const last = { m: learnt };
+    expect(one({}, { last })).toMatchObject({
+      trainedContext: { value: 9, source: "last seen" },
+      sizeBytes: { value: 7, source: "last seen" },
+      quantization: { value: "Q6_K", source: "last seen" },
+    });
+    const running = {
+      running: [{ model: "m", state: "ready", cmd: "llama-server -m x-Q4_0.gguf --mmproj y" }],
+    };
+    const { quantization, vision } = one({}, { last, running });
+    expect(quantization).toEqual({ value: "Q4_0", source: "command line" });
+    expect(vision).toEqual({ value: true, source: "command line" });
+    const live = { m: parseProps({ model_ftype: "Q8_0\u001b[2J", modalities: { vision: false } }) };
+    expect(one({}, { last, running, live })).toMatchObject({
+      quantization: { value: expect.stringMatching(/^Q8_0/), source: "live" },
+      vision: { value: false, source: "live" },
+    });
+    expect(one({}).sizeBytes).toBeUndefined();
+  });
+});
+
+describe("what was learnt", () => {
+  const CMD = "llama-server --port 5801 -c 8192";
+  const state = (cmd: string) => ({ running: { running: [{ model: "m", state: "starting", cmd }] } });
+  const learnt: LearntFacts = {
+    context: { value: 4096, source: "live" },
+    vision: { value: true, source: "live" },
+    thinking: { value: { kind: "switch" }, source: "live" },
+    keepsThinking: true,
+    command: commandDigest(CMD),
+    refuted: { declared: 8000, commandLine: 8192 },
+  };
+  const facts = (entry: object, known: object = {}) => one(entry, { last: { m: learnt }, ...known });
+  const declared = (context_length: number) => ({ context_length });
+
+  test("holds while nothing runs, and under the same command line, whatever its port", () => {
+    for (const known of [{}, state(CMD), state(CMD.replace("5801", "5802"))]) {
+      const { context, vision, thinking, keepsThinking, command } = facts({}, known);
+      expect([context, vision.source, thinking.source]).toEqual([
+        { value: 4096, source: "last seen" },
+        "last seen",
+        "last seen",
+      ]);
+      expect([keepsThinking, command]).toEqual([true, learnt.command]);
+    }
+  });
+
+  test("under another command line does not count", () => {
+    const { context, vision, thinking, keepsThinking, command, refuted } = facts(
+      declared(8000),
+      state("x -c 9"),
+    );
+    expect(context).toEqual({ value: 8000, source: "declared" });
+    expect([vision.source, thinking.source, keepsThinking]).toEqual(["default", "default", false]);
+    expect([command, refuted]).toEqual([commandDigest("x -c 9"), {}]);
+    expect(facts({}, state("x -c 9")).context).toEqual({ value: 9, source: "command line" });
+  });
+
+  test("stands against figures that the running model has refuted, as long as they are the same", () => {
+    expect(facts(declared(8000)).context).toEqual({ value: 4096, source: "last seen" });
+    expect(facts(declared(8000), state(CMD)).context).toEqual({ value: 4096, source: "last seen" });
+    expect(facts(declared(8001)).context).toEqual({ value: 8001, source: "declared" });
+    const live = { live: { m: { context: 8001 } }, ...state(CMD) };
+    expect(facts(declared(8000), live)).toMatchObject({
+      context: { value: 8001, source: "live" },
+      refuted: { declared: 8000, commandLine: 8192 },
+    });
+    expect(facts(declared(8001), live).refuted).toEqual({ commandLine: 8192 });
+  });
+
+  test("out of the config file is told as such", () => {
+    const last = { m: { context: { value: 5, source: "config file" } } } as const;
+    expect(one({}, { last }).context).toEqual({ value: 5, source: "config file" });
+    expect(one(declared(6), { last }).context).toEqual({ value: 6, source: "declared" });
+    expect(one({}, { last, ...state("x -c 9") }).context).toEqual({ value: 9, source: "command line" });
   });
 });
 

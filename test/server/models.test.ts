@@ -90,6 +90,8 @@ describe("shapes of other versions", () => {
       { running: { running: [{ model: "a", state: "ready" }] } },
     );
     expect(only(models)).toEqual({
+      command: undefined,
+      refuted: {},
       id: "a",
       name: "a",
       state: "ready",

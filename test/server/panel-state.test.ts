@@ -24,6 +24,11 @@ function facts(id: string, state: ModelState = "unloaded", more: Partial<ModelFa
     tools: { value: true, source: "live" },
     needsAlternation: false,
     needsShortCallIds: false,
+    trainedContext: undefined,
+    sizeBytes: undefined,
+    quantization: undefined,
+    command: undefined,
+    refuted: {},
     ...more,
   };
 }

@@ -1,0 +1,132 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
+import { beforeEach, expect, onTestFinished, test } from "vitest";
+import { AiServer } from "../ai-server.ts";
+import { type Sim, startSim } from "../sim/server.ts";
+import { kept } from "./server/wire.ts";
+
+const CONFIG = (size: string, more = ""): string => `
+models:
+  a:
+    cmd: llama-server --port \${PORT} --load 0.2 --ctx-size ${size}
+${more}  b:
+    cmd: llama-server --port \${PORT} --ctx-size 4096
+`;
+
+let agentDir = "";
+let sim: Sim;
+beforeEach(async () => {
+  const dir = mkdtempSync(join(tmpdir(), "learnt-test-"));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  agentDir = dir;
+  sim = await kept(startSim({ config: CONFIG("131072 --parallel 4"), speed: 100 }));
+});
+
+const file = (): string => join(agentDir, "ai-server.json");
+
+/** One pi, with a store of its own. */
+function pi(store?: ModelsStoreEntry) {
+  const env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
+  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
+  onTestFinished(() => aiServer.close());
+  /** What is registered of a model after the server was asked. */
+  const refresh = async (id = "a"): Promise<unknown[]> => {
+    await aiServer.refresh({
+      ...(store === undefined ? {} : { stored: structuredClone(store) }),
+      allowNetwork: true,
+      signal: new AbortController().signal,
+      publish: async ({ persist, update }) => {
+        if (persist) store = structuredClone(persist);
+        update?.();
+        return true;
+      },
+    });
+    await aiServer.remembered();
+    const model = aiServer.models.find((one) => one.id === id);
+    return [model?.contextWindow, model?.aiServer.context.source];
+  };
+  const ask = async (path: string, method: "GET" | "POST" = "GET"): Promise<void> => {
+    const { body } = await (await aiServer.server()).http.request({ method, path });
+    for await (const _ of body);
+  };
+  return { aiServer, refresh, ask };
+}
+
+const load = (one: ReturnType<typeof pi>, id: string): Promise<void> => one.ask(`/upstream/${id}/health`);
+const unload = (one: ReturnType<typeof pi>): Promise<void> => one.ask("/api/models/unload", "POST");
+
+async function configure(text: string): Promise<void> {
+  writeFileSync(join(sim.dir, "config.yaml"), text);
+  await sim.reload();
+}
+
+test("what one pi learns, another that never saw it knows", async () => {
+  const one = pi();
+  await load(one, "a");
+  expect(await one.refresh()).toEqual([32_768, "live"]);
+  await unload(one);
+  const other = pi();
+  expect(await other.refresh()).toEqual([32_768, "last seen"]);
+  expect(await other.refresh("b")).toEqual([32_768, "default"]);
+  expect(readFileSync(file(), "utf8")).not.toContain("llama-server");
+});
+
+test("what was learnt under another command line is forgotten by all", async () => {
+  const [one, other] = [pi(), pi()];
+  await load(one, "a");
+  await one.refresh();
+  expect(await other.refresh()).toEqual([32_768, "live"]);
+  await configure(CONFIG("8192"));
+  expect(await other.refresh()).toEqual([32_768, "last seen"]);
+  await load(one, "a");
+  await one.refresh();
+  await unload(one);
+  expect(await other.refresh()).toEqual([8192, "last seen"]);
+});
+
+test("a declared window that the running model has refuted does not come back when it is unloaded", async () => {
+  await configure(CONFIG("131072 --parallel 4", "    metadata: { context_length: 131072 }\n"));
+  const one = pi();
+  expect(await one.refresh()).toEqual([131_072, "declared"]);
+  await load(one, "a");
+  expect(await one.refresh()).toEqual([32_768, "live"]);
+  await unload(one);
+  expect(await one.refresh()).toEqual([32_768, "last seen"]);
+  expect(await pi().refresh()).toEqual([32_768, "last seen"]);
+  await configure(CONFIG("131072 --parallel 4", "    metadata: { context_length: 65536 }\n"));
+  expect(await one.refresh()).toEqual([65_536, "declared"]);
+});
+
+test("a window that an overflow told is learnt too", async () => {
+  await configure(CONFIG("8192", "    metadata: { context_length: 131072 }\n"));
+  const one = pi();
+  await one.refresh();
+  one.aiServer.correctContextWindow("a", 8192);
+  await one.aiServer.remembered();
+  expect(await one.refresh()).toEqual([8192, "last seen"]);
+  expect(await pi().refresh()).toEqual([8192, "last seen"]);
+});
+
+test("what is kept already is not written again", async () => {
+  const one = pi();
+  await load(one, "a");
+  await one.refresh();
+  const before = statSync(file()).ino;
+  await one.refresh();
+  await pi().refresh();
+  expect(statSync(file()).ino).toBe(before);
+});
+
+test("an agent folder that cannot be written leaves what pi itself keeps", async () => {
+  agentDir = join(agentDir, "gone");
+  const one = pi();
+  await load(one, "a");
+  expect(await one.refresh()).toEqual([32_768, "live"]);
+  await unload(one);
+  expect(await one.refresh()).toEqual([32_768, "last seen"]);
+  await configure(CONFIG("4096"));
+  await load(one, "a");
+  expect(await one.refresh()).toEqual([4096, "live"]);
+});
