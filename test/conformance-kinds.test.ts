@@ -69,10 +69,15 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({});
   });
 
-  test("a section without a model is not loaded, whoever asks", async () => {
+  test("a section without a model is shown as such, not offered, and not loaded, whoever asks", async () => {
     const [sim, server] = await startRouter();
+    const desk = new Desk(sim.env);
+    await desk.refresh();
+    expect(desk.aiServer.models.map(({ id }) => id)).toEqual(["broken", "large", "small"]);
+    expect(await desk.type("/ai-server-status")).toMatch(/empty +\[no model path\]/);
+    expect(await desk.offers("ai-server-load", "")).not.toContain("empty");
     await expect(load(server, "empty")).rejects.toThrow(/model path/);
-    expect(await new Desk(sim.env).type("/ai-server-load empty")).toMatch(/model path/);
+    expect(await desk.type("/ai-server-load empty")).toMatch(/model path/);
     expect(sim.starts).toEqual({});
   });
 

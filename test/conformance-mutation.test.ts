@@ -7,6 +7,7 @@ import { readConfig } from "../config.ts";
 import { ServerError } from "../server/errors.ts";
 import { requestsInFlight } from "../server/in-flight.ts";
 import { loadModel } from "../server/load.ts";
+import { NO_DESCRIPTION } from "../server/model-description.ts";
 import { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models.ts";
 import { PanelSource } from "../server/panel-source.ts";
@@ -103,7 +104,7 @@ type Work = Readonly<Record<string, (server: ModelServer) => Promise<unknown>>>;
 
 /** What is read of a server; each ends with a value or a sentence. */
 const READINGS: Work = {
-  discover: async (server) => shown(await server.discover(new Map())),
+  discover: async (server) => shown(await server.discover(new Map()), server),
   kind: async (server) => (await server.backend()).kind,
   running: (server) => server.runningNow(),
   version: (server) => server.version(undefined),
@@ -121,14 +122,22 @@ const DEEDS: Work = {
 };
 
 /** The models as they are shown, with their figures checked. */
-function shown(models: readonly ModelFacts[]): string {
+function shown(models: readonly ModelFacts[], { descriptions, config }: ModelServer): string {
   for (const { context, outputLimit, id, name } of models) {
     for (const { value } of [context, outputLimit])
       expect(Number.isSafeInteger(value) && value > 0).toBe(true);
     expect([id, name].every((word) => word.length > 0 && word.length < 1000)).toBe(true);
   }
-  const [first] = models;
-  return [statusTable(models, 100), ...(first ? modelDetails(first, undefined, undefined) : [])].join("\n");
+  const details = models.slice(0, 3).flatMap((facts) => {
+    const description = descriptions.get(facts.id) ?? NO_DESCRIPTION;
+    return modelDetails(facts, {
+      running: undefined,
+      lastLoadMs: undefined,
+      description,
+      address: config.origin,
+    });
+  });
+  return [statusTable(models, 100), ...details].join("\n");
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there
