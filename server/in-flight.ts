@@ -8,6 +8,8 @@ import type { Slot } from "./slots.ts";
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;
 const EVENTS_MS = 1200;
+/** Models whose slots are asked, all at once. */
+const MOST_ASKED = 50;
 
 export interface ModelRequests {
   model: string;
@@ -86,7 +88,8 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
   const limits = { signal, timeoutMs: LIMIT_MS };
   const running = await backend.running(limits);
   // While models come and go, a question to one of them could bring it back.
-  if (running === undefined || running.some(({ state }) => state !== "ready")) return UNKNOWN;
+  if (running === undefined || running.length > MOST_ASKED) return UNKNOWN;
+  if (running.some(({ state }) => state !== "ready")) return UNKNOWN;
   const counts = await Promise.all(
     running.map(async ({ id, isAsleep }) => ({
       model: id,

@@ -25,6 +25,9 @@ const SLOT_TIMEOUT_MS = 500;
 /** What runs is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
 const RUNNING_INTERVAL_MS = 1000;
 
+/** Of models that are ready: each is asked, all at once, and nothing but the server says how many there are. */
+const MOST_ASKED = 50;
+
 /** Before a server that could not be recognised is asked again by those who follow it. */
 const FOLLOW_PAUSE_MS = 5000;
 
@@ -259,13 +262,13 @@ export class ModelServer {
   }
 }
 
-/** By id. A model that cannot tell loses only its live facts. */
+/** By id. A model that cannot tell, or stands far behind in a list of hundreds, loses only its live facts. */
 async function liveFacts(
   backend: Backend,
   running: readonly RunningModel[],
   limits: Limits,
 ): Promise<Map<string, LiveFacts>> {
-  const ready = running.filter(({ state }) => state === "ready");
+  const ready = running.filter(({ state }) => state === "ready").slice(0, MOST_ASKED);
   const told = await Promise.all(
     ready.map(async ({ id }): Promise<[string, LiveFacts][]> => {
       const facts = await backend.live(id, limits).catch(() => undefined);

@@ -46,6 +46,7 @@ class Answer {
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #id = `chatcmpl-${randomUUID().replaceAll("-", "")}`;
   readonly #model: string;
+  readonly #extras: Record<string, string>;
   /** Everything of a chunk that stands behind its choices. Built once: a stream may have a million chunks. */
   readonly #tail: string;
   #lastWrite = 0;
@@ -56,7 +57,8 @@ class Answer {
     this.#request = request;
     this.#plan = plan;
     this.#model = request.model ?? upstream.behaviour.alias ?? upstream.behaviour.modelPath;
-    const fixed = { created: this.#created, id: this.#id, model: this.#model, ...FINGERPRINT };
+    this.#extras = upstream.behaviour.onlyOpenAi ? {} : FINGERPRINT;
+    const fixed = { created: this.#created, id: this.#id, model: this.#model, ...this.#extras };
     this.#tail = `${JSON.stringify({ ...fixed, object: "chat.completion.chunk" }).slice(1, -1)}`;
   }
 
@@ -64,7 +66,8 @@ class Answer {
     const { response, gone } = this.#exchange;
     if (!response.headersSent) {
       const type = { "Content-Type": "text/event-stream" };
-      response.writeHead(200, { Server: "llama.cpp", "X-Accel-Buffering": "no", ...type });
+      const own = { Server: "llama.cpp", "X-Accel-Buffering": "no" };
+      response.writeHead(200, { ...(this.#upstream.behaviour.onlyOpenAi ? {} : own), ...type });
       response.flushHeaders();
     }
     const done = new AbortController();
@@ -88,6 +91,7 @@ class Answer {
   async collect(steps: AsyncGenerator<Step>): Promise<void> {
     const calls: { type: "function"; function: { name: string; arguments: string }; id: string }[] = [];
     const texts = { reasoning: "", content: "" };
+    const { onlyOpenAi, reasoningKey } = this.#upstream.behaviour;
     for await (const step of steps) {
       if (this.#exchange.gone.aborted) return;
       if (step.type === "fault" && this.#plan.fault) return this.#breakOff(this.#plan.fault);
@@ -103,33 +107,34 @@ class Answer {
       const message = {
         role: "assistant",
         content: texts.content,
-        ...(texts.reasoning === "" ? {} : { reasoning_content: texts.reasoning }),
+        ...(texts.reasoning === "" ? {} : { [reasoningKey]: texts.reasoning }),
         ...(calls.length === 0 ? {} : { tool_calls: calls }),
       };
       replyJson(this.#exchange, 200, {
         choices: [{ finish_reason: step.finish, index: 0, message }],
         created: this.#created,
         model: this.#model,
-        ...FINGERPRINT,
+        ...this.#extras,
         object: "chat.completion",
         usage: step.usage,
         id: this.#id,
-        timings: step.timings,
+        ...(onlyOpenAi ? {} : { timings: step.timings }),
       });
     }
   }
 
   #writeStep(step: Exclude<Step, { type: "fault" }>): Promise<void> {
+    const { onlyOpenAi, reasoningKey } = this.#upstream.behaviour;
     switch (step.type) {
       case "progress": {
         const { type: _, ...progress } = step;
-        if (!this.#request.returnProgress) return Promise.resolve();
+        if (!this.#request.returnProgress || onlyOpenAi) return Promise.resolve();
         return this.#chunk(ROLE, null, { prompt_progress: progress });
       }
       case "begin":
         return this.#chunk(ROLE);
       case "token":
-        return this.#token({ [step.kind === "reasoning" ? "reasoning_content" : "content"]: step.text });
+        return this.#token({ [step.kind === "reasoning" ? reasoningKey : "content"]: step.text });
       case "call": {
         const named = { name: step.name, arguments: step.text };
         const call = { index: step.index, id: callId(), type: "function", function: named };
@@ -146,9 +151,10 @@ class Answer {
     const { usage, timings } = step;
     this.#exchange.record.timings = timings;
     const withUsage = this.#request.includeUsage;
-    if (!this.#plan.noFinish) await this.#chunk({}, step.finish, withUsage ? {} : { timings });
+    const extra = this.#upstream.behaviour.onlyOpenAi ? {} : { timings };
+    if (!this.#plan.noFinish) await this.#chunk({}, step.finish, withUsage ? {} : extra);
     if (withUsage) {
-      const totals = JSON.stringify({ usage, timings }).slice(1);
+      const totals = JSON.stringify({ usage, ...extra }).slice(1);
       await this.#write(`data: {"choices":[],${this.#tail},${totals}\n\n`);
     }
   }

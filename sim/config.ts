@@ -1,4 +1,5 @@
 import { parseDocument } from "yaml";
+import { Fields } from "./fields.ts";
 import {
   ConfigError,
   expand,
@@ -9,6 +10,8 @@ import {
   readMacros,
   rejectUnknownMacros,
 } from "./macros.ts";
+
+import { type PeerModel, readPeers, readSelectors, type Selector } from "./peers.ts";
 
 export { ConfigError } from "./macros.ts";
 
@@ -48,6 +51,9 @@ export interface ModelConfig {
 export interface Config {
   /** Sorted by id. */
   models: Map<string, ModelConfig>;
+  /** By id. */
+  peers: Map<string, PeerModel>;
+  selectors: Map<string, Selector>;
   healthCheckTimeout: number;
   includeAliasesInList: boolean;
   logToStdout: string;
@@ -81,6 +87,8 @@ export function readConfig(text: string, environment: NodeJS.ProcessEnv = proces
   }
   const config: Config = {
     models,
+    peers: readPeers(top.map("peers")),
+    selectors: readSelectors(top.map("selectors")),
     healthCheckTimeout: Math.max(15, top.number("healthCheckTimeout", 120)),
     includeAliasesInList: top.flag("includeAliasesInList", false),
     logToStdout: top.text("logToStdout", "proxy"),
@@ -210,55 +218,5 @@ function rejectDoubles(config: Config, groups: Record<string, unknown>): void {
     for (const member of new Fields("", isMap(group) ? group : {}).list("members")) {
       if (!config.models.has(member)) throw new ConfigError(`no model config for "${member}"`);
     }
-  }
-}
-
-/** Typed reading of one YAML map; a value of another type is an error, as it is for Go's decoder. */
-class Fields {
-  readonly #where: string;
-  readonly #raw: Record<string, unknown>;
-
-  constructor(where: string, raw: Record<string, unknown>) {
-    this.#where = where;
-    this.#raw = raw;
-  }
-
-  error(message: string): ConfigError {
-    return new ConfigError(`${this.#where}${message}`);
-  }
-
-  text(key: string, fallback: string): string {
-    const value = this.#raw[key] ?? fallback;
-    if (typeof value === "object") throw this.#wrongType(key, "string");
-    return String(value);
-  }
-
-  number(key: string, fallback: number): number {
-    const value = this.#raw[key] ?? fallback;
-    if (!Number.isInteger(value)) throw this.#wrongType(key, "int");
-    return Number(value);
-  }
-
-  flag(key: string, fallback: boolean): boolean {
-    const value = this.#raw[key] ?? fallback;
-    if (typeof value !== "boolean") throw this.#wrongType(key, "bool");
-    return value;
-  }
-
-  list(key: string): string[] {
-    const value = this.#raw[key] ?? [];
-    if (!Array.isArray(value)) throw this.#wrongType(key, "[]string");
-    return value.map(String);
-  }
-
-  map(key: string): Record<string, unknown> {
-    const value = this.#raw[key] ?? {};
-    if (!isMap(value)) throw this.#wrongType(key, "map[string]");
-    return value;
-  }
-
-  #wrongType(key: string, type: string): ConfigError {
-    const shown = JSON.stringify(this.#raw[key]);
-    return this.error(`yaml: unmarshal errors: cannot unmarshal ${key}: ${shown} into ${type}`);
   }
 }

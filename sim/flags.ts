@@ -6,7 +6,9 @@ import { split } from "shlex";
  * llama-server's own flags: `--ctx-size/-c N`, `--parallel/-np N`, `--kv-unified`, `--model/-m FILE`,
  * `--alias/-a NAME`, `--mmproj FILE`, `--sse-ping-interval S`. The stand-in's: `--load S`, `--fail-after S`,
  * `--never-healthy`, `--die-after S`, `--stop-delay S`, `--chat-delay S`, `--prompt-rate` and `--token-rate`
- * (tokens per second, unlimited when absent), `--script NAME`, `--no-reasoning`, `--vision`, `--n-ctx-train N`.
+ * (tokens per second, unlimited when absent), `--script NAME`, `--no-reasoning`, `--vision`, `--n-ctx-train N`,
+ * `--reasoning-key NAME` (the field of a delta that holds thinking), `--only-openai` (an answer without what
+ * llama.cpp adds to chat/completions: timings, progress, comments).
  */
 export interface Behaviour {
   /** The command line split as a shell would; the program first. */
@@ -21,6 +23,8 @@ export interface Behaviour {
   alias: string | undefined;
   vision: boolean;
   reasoning: boolean;
+  reasoningKey: string;
+  onlyOpenAi: boolean;
   script: string;
   loadMs: number;
   failAfterMs: number | undefined;
@@ -69,6 +73,8 @@ export function readBehaviour(cmd: string): Behaviour {
     alias: text("--alias", "-a"),
     vision: args.includes("--vision") || text("--mmproj") !== undefined,
     reasoning: !args.includes("--no-reasoning"),
+    reasoningKey: text("--reasoning-key") ?? "reasoning_content",
+    onlyOpenAi: args.includes("--only-openai"),
     script: text("--script") ?? "demo",
     loadMs: milliseconds("--load") ?? 0,
     failAfterMs: milliseconds("--fail-after"),
@@ -78,7 +84,7 @@ export function readBehaviour(cmd: string): Behaviour {
     chatDelayMs: milliseconds("--chat-delay") ?? 0,
     promptRate: number("--prompt-rate"),
     tokenRate: number("--token-rate"),
-    pingMs: milliseconds("--sse-ping-interval") ?? 30_000,
+    pingMs: args.includes("--only-openai") ? 0 : (milliseconds("--sse-ping-interval") ?? 30_000),
   };
 }
 

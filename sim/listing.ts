@@ -4,7 +4,7 @@ import type { Model } from "./model.ts";
 /** The `/v1/models` answer: local models, sorted by id, with aliases of their own where the config asks for it. */
 export function listModels(config: Config, models: Map<string, Model>): unknown {
   const created = Math.floor(Date.now() / 1000);
-  const data: { id: string }[] = [];
+  const data: { id: string; [key: string]: unknown }[] = [];
   for (const model of models.values()) {
     if (model.config.unlisted) continue;
     const { id, aliases } = model.config;
@@ -16,11 +16,25 @@ export function listModels(config: Config, models: Map<string, Model>): unknown 
       data.push(record(alias, created, model.config, { modelID: id, type: "alias" }, status));
     }
   }
+  const shared = { object: "model", created, owned_by: "llama-swap", status: { value: "unloaded" } };
+  for (const { id, peerId } of config.peers.values()) {
+    data.push({ id, ...shared, meta: { llamaswap: { peerID: peerId, type: "peer" } } });
+  }
+  for (const { id, strategy, targets } of config.selectors.values()) {
+    data.push({ id, ...shared, meta: { llamaswap: { strategy, targets, type: "selector" } } });
+  }
   return { data: data.sort((a, b) => (a.id < b.id ? -1 : 1)), object: "list" };
 }
 
-/** The payload of a `modelStatus` event: every model, unlisted ones too. */
-export function modelStatus(models: Map<string, Model>): unknown {
+/** The payload of a `modelStatus` event: every model, unlisted ones too, then those of the peers. */
+export function modelStatus(config: Config, models: Map<string, Model>): unknown {
+  const peers = [...config.peers.values()].map(({ id, peerId }) => {
+    return { id, name: "", description: "", state: "", unlisted: false, peerID: peerId };
+  });
+  return [...localStatus(models), ...peers];
+}
+
+function localStatus(models: Map<string, Model>): unknown[] {
   return [...models.values()].map(({ config, state }) => {
     const caps = renderCapabilities(config.capabilities);
     return {

@@ -6,6 +6,7 @@ import { type Exchange, redirect, reply, replyError, replyJson, replyText, SwapE
 import { listModels, listRunning, modelStatus } from "./listing.ts";
 import type { Log } from "./log.ts";
 import { Model } from "./model.ts";
+import { Peers } from "./peers.ts";
 import type { Monitor } from "./performance.ts";
 import { decode, isStreaming, modelInBody, rawRest, renameModel } from "./request-parts.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -41,6 +42,7 @@ export class LlamaSwap {
   readonly #around: Surroundings;
   readonly #models = new Map<string, Model>();
   readonly #scheduler: Scheduler;
+  readonly #peers: Peers;
   /** Ends the event and log streams. */
   readonly #closing = new AbortController();
 
@@ -57,13 +59,15 @@ export class LlamaSwap {
       const timeout = config.healthCheckTimeout;
       this.#models.set(model.id, new Model(model, timeout, around.clock, around.upstreamLog, events));
     }
+    this.#peers = new Peers(around.clock);
     this.#scheduler = new Scheduler(this.#models.values());
     void this.#preload();
   }
 
   /** Sends a `modelStatus` event, unless a newer config has taken over. */
   tellStates(): void {
-    if (!this.#closing.signal.aborted) this.#around.hub.emit("modelStatus", modelStatus(this.#models));
+    if (!this.#closing.signal.aborted)
+      this.#around.hub.emit("modelStatus", modelStatus(this.#config, this.#models));
   }
 
   /** Ends the streams, fails the waiting requests, kills the models and with them what they were serving. */
@@ -115,7 +119,10 @@ export class LlamaSwap {
       case "/api/version":
         return { GET: (x) => replyJson(x, 200, VERSION) };
       case "/api/events":
-        return { GET: (x) => streamEvents(x, this.#around, modelStatus(this.#models), this.#closing.signal) };
+        return {
+          GET: (x) =>
+            streamEvents(x, this.#around, modelStatus(this.#config, this.#models), this.#closing.signal),
+        };
       case "/api/metrics/activity":
         return { GET: (x) => replyJson(x, 200, this.#around.hub.activity.page(queryOf(x))) };
       case "/api/performance":
@@ -212,8 +219,14 @@ export class LlamaSwap {
     reply(exchange, 200, PLAIN, "OK");
   }
 
-  #dispatch(exchange: Exchange, name: string): Promise<void> {
-    if (name === "") throw new SwapError(404, "no model id could be identified");
+  #dispatch(exchange: Exchange, asked: string): Promise<void> {
+    if (asked === "") throw new SwapError(404, "no model id could be identified");
+    const name = this.#choose(asked);
+    const peer = this.#config.peers.get(name);
+    if (peer) {
+      this.#around.hub.track(exchange, exchange.path.split("?")[0] ?? "", peer.id);
+      return this.#peers.serve(exchange, peer);
+    }
     const config = findModel(this.#config, name);
     this.#around.hub.track(exchange, exchange.path.split("?")[0] ?? "", config?.id ?? name);
     if (!config) throw new SwapError(404, "no router for requested model");
@@ -222,11 +235,20 @@ export class LlamaSwap {
     return this.#serve({ ...exchange, body, path }, config, config.sendLoadingState);
   }
 
+  /** A selector's target: one that is loaded, otherwise the first. */
+  #choose(name: string): string {
+    const targets = this.#config.selectors.get(name)?.targets;
+    return targets?.find((id) => this.#models.get(id)?.state === "ready") ?? targets?.[0] ?? name;
+  }
+
   async #passThrough(exchange: Exchange, path: string): Promise<void> {
-    const found = findModelInPath(this.#config, decode(path.slice("/upstream".length)));
+    const decoded = decode(path.slice("/upstream".length));
+    const query = exchange.path.slice(path.length);
+    const peer = [...this.#config.peers.values()].find(({ id }) => decoded.startsWith(`/${id}/`));
+    if (peer) return this.#peers.serve({ ...exchange, path: rawRest(path, peer.id) + query }, peer);
+    const found = findModelInPath(this.#config, decoded);
     if (!found) throw new SwapError(404, "model not found");
     const [name, config, rest] = found;
-    const query = exchange.path.slice(path.length);
     if (rest === "/" && !path.endsWith("/")) {
       const get = exchange.method === "GET" || exchange.method === "HEAD";
       const location = `/upstream/${name}/${query}`;

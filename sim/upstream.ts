@@ -23,11 +23,14 @@ export class Upstream {
   slotTokens: string[] = [];
   readonly #exit = new AbortController();
   readonly #log: Log;
-  readonly #begun: number;
+  #begun: number;
   #loaded = false;
   #tensors = 0;
   #busySlots = 0;
   readonly #slotWaiters: (() => void)[] = [];
+  /** Resolves when the process listens and the model is loaded, or the process has ended. */
+  ready: Promise<void>;
+  #sleeping = false;
 
   constructor(behaviour: Behaviour, clock: Clock, log: Log) {
     this.behaviour = behaviour;
@@ -36,7 +39,7 @@ export class Upstream {
     this.#log = log;
     this.#begun = clock.now();
     setMaxListeners(0, this.exited);
-    void this.#load();
+    this.ready = this.#load();
     if (behaviour.failAfterMs !== undefined) void this.#fail(behaviour.failAfterMs);
   }
 
@@ -48,6 +51,30 @@ export class Upstream {
   kill(): void {
     this.#exit.abort();
     for (const waiter of this.#slotWaiters.splice(0)) waiter();
+  }
+
+  get loaded(): boolean {
+    return this.alive && this.#loaded;
+  }
+
+  get sleeping(): boolean {
+    return this.#sleeping;
+  }
+
+  /** Gives the memory back, as `--sleep-idle-seconds` does after a while; what needs the model wakes it. */
+  sleep(): void {
+    this.#sleeping = true;
+    this.slotTokens = [];
+  }
+
+  /** Loads the model again; resolves when that is done. */
+  wake(): Promise<void> {
+    this.#sleeping = false;
+    this.#begun = this.clock.now() - LISTEN_MS;
+    this.#tensors = 0;
+    this.#loaded = false;
+    this.ready = this.#load();
+    return this.ready;
   }
 
   /** @throws {ProcessGone} */
@@ -153,7 +180,7 @@ export class Upstream {
         supports_tools: true,
       },
       build_info: "b11669-Debian",
-      is_sleeping: false,
+      is_sleeping: this.#sleeping,
     };
   }
 
@@ -181,9 +208,13 @@ export class Upstream {
       rest = behaviour.loadMs - (clock.now() - this.#begun);
       if (this.alive) this.#logTensors();
     }
-    if (!this.alive || behaviour.neverHealthy) return;
+    if (behaviour.neverHealthy && this.alive) {
+      await new Promise((resolve) => this.exited.addEventListener("abort", resolve));
+    }
+    if (!this.alive) return;
     this.#loaded = true;
     this.#log.line("main: server is listening - starting the main loop");
+    await clock.sleep(this.#begun + LISTEN_MS - clock.now(), this.exited);
   }
 
   /** Logs the steps that are due: two timers may fire late and in either order, the log stays complete. */

@@ -1,0 +1,85 @@
+import { chat } from "../chat.ts";
+import { ServerError } from "../chat-request.ts";
+import { type Behaviour, readBehaviour } from "../flags.ts";
+import { type Exchange, reply } from "../http.ts";
+import { Child } from "./child.ts";
+import { type Surroundings, textIn } from "./kind.ts";
+
+/** Plain JSON, as servers write it that are not llama.cpp's. */
+export function replyPlain(exchange: Exchange, status: number, value: unknown): void {
+  reply(exchange, status, { "Content-Type": "application/json" }, JSON.stringify(value));
+}
+
+/** OpenAI's form of an error. */
+export function replyOpenAiError(exchange: Exchange, status: number, type: string, message: string): void {
+  replyPlain(exchange, status, { error: { message, type, param: null, code: null } });
+}
+
+/** How a server of this kind words what goes wrong with a chat. */
+export interface Wording {
+  unknownModel(id: string): [status: number, body: unknown];
+  overflow(asked: number, window: number): string;
+}
+
+/** The models of a server that speaks chat/completions and is not llama.cpp's. */
+export class OpenAiModels {
+  readonly children = new Map<string, Child>();
+  readonly #wording: Wording;
+
+  /** @param models flags by id, as in `sim/flags.ts` */
+  constructor(models: Readonly<Record<string, string>>, around: Surroundings, wording: Wording) {
+    this.#wording = wording;
+    for (const [id, flags] of Object.entries(models)) {
+      const behaviour = readBehaviour(`server --only-openai --alias '${id}' ${flags}`);
+      this.children.set(id, new Child(id, behaviour, around, () => {}));
+    }
+  }
+
+  startAll(): void {
+    for (const child of this.children.values()) child.start();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.children.values()].map((child) => child.stop()));
+  }
+
+  /** `GET /v1/models` in OpenAI's form, with `more` of each model. */
+  list(exchange: Exchange, ownedBy: string, more: (behaviour: Behaviour, id: string) => object): void {
+    const created = Math.floor(Date.now() / 1000);
+    const data = [...this.children].map(([id, { behaviour }]) => ({
+      id,
+      object: "model",
+      created,
+      owned_by: ownedBy,
+      ...more(behaviour, id),
+    }));
+    replyPlain(exchange, 200, { object: "list", data });
+  }
+
+  /** `POST /v1/chat/completions`: loads the model where it is not loaded, without a byte until it is. */
+  async chat(exchange: Exchange): Promise<void> {
+    const id = textIn(exchange, "model");
+    const child = this.children.get(id);
+    if (!child) return replyPlain(exchange, ...this.#wording.unknownModel(id));
+    if (!(await child.load(exchange.gone)) || !child.process) {
+      if (exchange.gone.aborted) return;
+      return replyOpenAiError(exchange, 500, "server_error", "Failed to load model");
+    }
+    child.busy++;
+    try {
+      await chat(exchange, child.process);
+    } catch (error) {
+      if (!(error instanceof ServerError)) exchange.response.destroy();
+      else this.#refuse(exchange, error);
+    } finally {
+      child.busy--;
+    }
+  }
+
+  #refuse(exchange: Exchange, error: ServerError): void {
+    const { n_prompt_tokens, n_ctx } = error.extra;
+    const isOverflow = n_prompt_tokens !== undefined && n_ctx !== undefined;
+    const message = isOverflow ? this.#wording.overflow(n_prompt_tokens, n_ctx) : error.message;
+    replyOpenAiError(exchange, error.status, "invalid_request_error", message);
+  }
+}

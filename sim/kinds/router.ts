@@ -1,0 +1,200 @@
+import { readFileSync } from "node:fs";
+import { ServerError } from "../chat-request.ts";
+import type { Exchange } from "../http.ts";
+import { ProcessGone, replyJson } from "../upstream.ts";
+import { Child } from "./child.ts";
+import type { Handler, Kind, Surroundings } from "./kind.ts";
+import { textIn } from "./kind.ts";
+import { fileNotFound, invalidKey } from "./llama-server.ts";
+import { readPreset, type Section } from "./preset.ts";
+import { propsOf, RouterEvents, recordOf } from "./router-answers.ts";
+
+interface Entry {
+  section: Section;
+  child: Child;
+}
+
+const INVALID = "invalid_request_error";
+
+/**
+ * llama.cpp's router: a llama-server started without a model, which starts one for each model of its preset file,
+ * `--models-max 1` at a time. As recorded of build 11669.
+ */
+export class Router implements Kind {
+  readonly routes: Readonly<Record<string, Handler>>;
+  readonly unknown = fileNotFound;
+  readonly unauthorized = invalidKey;
+  readonly open = ["/health", "/v1/health"];
+  readonly #presetPath: string;
+  readonly #around: Surroundings;
+  readonly #maximum: number;
+  readonly #entries = new Map<string, Entry>();
+  readonly #events: RouterEvents;
+  /** Loads begin one after another: each may have to wait for another model to go. */
+  #turn: Promise<void> = Promise.resolve();
+
+  /** @param maximum how many models may be loaded at a time */
+  constructor(presetPath: string, maximum: number, around: Surroundings) {
+    this.#presetPath = presetPath;
+    this.#maximum = maximum;
+    this.#around = around;
+    this.#events = new RouterEvents(around.clock);
+    for (const section of readPreset(readFileSync(presetPath, "utf8")).values()) this.#add(section);
+    const health: Handler = (exchange) => replyJson(exchange, 200, { status: "ok" });
+    const models: Handler = (exchange, query) => this.#list(exchange, query.has("reload"));
+    const byQuery: Handler = (exchange, query) =>
+      this.#forward(exchange, query.get("model") ?? "", query.get("autoload") !== "false");
+    const chat: Handler = (exchange) => this.#forward(exchange, modelOf(exchange), true);
+    this.routes = {
+      "GET /health": health,
+      "GET /v1/health": health,
+      "GET /models": models,
+      "GET /v1/models": models,
+      "GET /props": (exchange, query) =>
+        query.get("model") ? byQuery(exchange, query) : replyJson(exchange, 200, propsOf(maximum)),
+      "GET /slots": byQuery,
+      "GET /metrics": byQuery,
+      "POST /models/load": (exchange) => this.#load(exchange),
+      "POST /models/unload": (exchange) => this.#unload(exchange),
+      "GET /models/sse": (exchange) => this.#events.stream(exchange),
+      "POST /v1/chat/completions": chat,
+      "POST /chat/completions": chat,
+    };
+  }
+
+  sleep(id: string): void {
+    this.#find(id)?.child.sleep();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#entries.values()].map(({ child }) => child.stop()));
+  }
+
+  #add(section: Section): void {
+    const { behaviour, hasModel } = section;
+    const loads = { ...behaviour, neverHealthy: behaviour.neverHealthy || !hasModel };
+    const child = new Child(section.id, loads, this.#around, (changed) =>
+      this.#events.tell(section, changed),
+    );
+    this.#entries.set(section.id, { section, child });
+  }
+
+  #find(name: string): Entry | undefined {
+    const all = [...this.#entries.values()];
+    return this.#entries.get(name) ?? all.find(({ section }) => section.aliases.includes(name));
+  }
+
+  async #list(exchange: Exchange, reload: boolean): Promise<void> {
+    if (reload) await this.#reload();
+    const data = [...this.#entries.values()].map(({ section, child }) => recordOf(section, child));
+    replyJson(exchange, 200, { data: data.sort((a, b) => (a.id < b.id ? -1 : 1)), object: "list" });
+  }
+
+  /** Reads the preset file again; only models whose section changed are unloaded. */
+  async #reload(): Promise<void> {
+    const sections = readPreset(readFileSync(this.#presetPath, "utf8"));
+    for (const [id, { section, child }] of [...this.#entries]) {
+      const now = sections.get(id);
+      if (now && now.text === section.text && now.aliases.join() === section.aliases.join()) continue;
+      await child.stop();
+      this.#entries.delete(id);
+    }
+    for (const section of sections.values()) if (!this.#entries.has(section.id)) this.#add(section);
+    this.#events.tellReload();
+  }
+
+  async #load(exchange: Exchange): Promise<void> {
+    const found = this.#find(modelOf(exchange));
+    if (!found) return fileNotFound(exchange);
+    if (found.child.state !== "unloaded") throw new ServerError(400, INVALID, "model is already running");
+    const active = this.#active();
+    if (active.length >= this.#maximum && active.every(({ child }) => child.state === "loading")) {
+      throw new ServerError(500, "server_error", "model limit reached, try again later");
+    }
+    await this.#start(found.child);
+    replyJson(exchange, 200, { success: true });
+  }
+
+  #unload(exchange: Exchange): void {
+    const found = this.#find(modelOf(exchange));
+    if (!found) throw new ServerError(400, INVALID, "model is not found");
+    if (found.child.state === "unloaded") throw new ServerError(400, INVALID, "model is not running");
+    void found.child.stop();
+    replyJson(exchange, 200, { success: true });
+  }
+
+  #active(): Entry[] {
+    return [...this.#entries.values()].filter(({ child }) => child.state !== "unloaded");
+  }
+
+  #start(child: Child): Promise<void> {
+    const turn = this.#turn.then(async () => {
+      if (child.state !== "unloaded") return;
+      await this.#makeRoom();
+      child.start();
+    });
+    this.#turn = turn;
+    return turn;
+  }
+
+  /** Unloads the model that was used longest ago, when it has loaded and answered what it was asked. */
+  async #makeRoom(): Promise<void> {
+    for (;;) {
+      const active = this.#active();
+      const [oldest] = active.sort((a, b) => a.child.lastUse - b.child.lastUse);
+      if (active.length < this.#maximum || !oldest) return;
+      const { child } = oldest;
+      if (child.state === "loading" || child.busy > 0) await child.changed();
+      else await child.stop();
+    }
+  }
+
+  async #forward(exchange: Exchange, name: string, autoload: boolean): Promise<void> {
+    if (name === "") throw new ServerError(400, INVALID, "model name is missing from the request");
+    const found = this.#find(name);
+    if (!found) throw new ServerError(400, INVALID, `model '${name}' not found`);
+    const { child } = found;
+    if (!autoload && child.state !== "loaded") throw new ServerError(400, INVALID, "model is not loaded");
+    if (!(await this.#whenLoaded(child, exchange.gone))) return;
+    const [path = ""] = exchange.path.split("?");
+    if (child.process?.sleeping && path !== "/props") await child.wake();
+    try {
+      await child.serve(exchange);
+    } catch (error) {
+      if (!(error instanceof ProcessGone)) throw error;
+      if (!exchange.response.headersSent) {
+        throw new ServerError(500, "server_error", "proxy error: Could not establish connection");
+      }
+      exchange.response.end("proxy error: Failed to read connection");
+    }
+  }
+
+  /** @returns false when the client has left meanwhile. @throws {ServerError} when the load fails */
+  async #whenLoaded(child: Child, gone: AbortSignal): Promise<boolean> {
+    const left = new Promise<void>((resolve) => gone.addEventListener("abort", () => resolve()));
+    while (child.state !== "loaded" && !gone.aborted) {
+      if (child.state === "unloaded") await Promise.race([this.#start(child), left]);
+      while (child.state === "loading" && !gone.aborted) await Promise.race([child.changed(), left]);
+      if (child.state === "unloaded" && child.failed) {
+        throw new ServerError(500, "server_error", `model name=${child.id} failed to load`);
+      }
+    }
+    return !gone.aborted;
+  }
+}
+
+function modelOf(exchange: Exchange): string {
+  if (exchange.body === "" || !isJson(exchange.body)) {
+    throw new ServerError(400, INVALID, "[json.exception.parse_error.101] parse error at line 1, column 1");
+  }
+  return textIn(exchange, "model");
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
