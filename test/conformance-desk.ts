@@ -20,7 +20,12 @@ export class Desk {
     const agentDir = mkdtempSync(join(tmpdir(), "desk-"));
     // Nothing of the server's machine is there to be read; the default is a real one.
     const machine = { AI_SERVER_SSH_HOST: "local", AI_SERVER_PRESET_PATH: join(agentDir, "none.ini") };
-    this.aiServer = new AiServer({ env: { ...env, ...machine }, agentDir, now: Date.now, onChanged: () => {} });
+    this.aiServer = new AiServer({
+      env: { ...env, ...machine },
+      agentDir,
+      now: Date.now,
+      onChanged: () => {},
+    });
     onTestFinished(async () => {
       this.#ended.abort();
       await this.aiServer.close();

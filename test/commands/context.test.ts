@@ -84,8 +84,8 @@ describe("/ai-server-ctx", () => {
     expect((await place.type("/ai-server-ctx small")).notices).toEqual([{ level: "info", text }]);
     const { stdout } = await place.type("/ai-server-ctx small", new User("print").readsOutput());
     expect(stdout).toBe(`${text}\n`);
-    const { stderr } = await place.type("/ai-server-ctx small", new User("json").readsOutput());
-    expect(stderr).toBe(`${text}\n`);
+    const { errors } = await place.type("/ai-server-ctx small", new User("json").readsOutput());
+    expect(errors).toBe(`${text}\n`);
   });
 
   test("of a loaded model tells its live window, and what each slot gets", async () => {

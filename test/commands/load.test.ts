@@ -129,8 +129,8 @@ models:
 
   test.each(["print", "json"] as const)("in %s mode loads without asking", async (mode) => {
     const place = await startPlace();
-    const { stdout, stderr } = await place.type("/ai-server-load small", new User(mode).readsOutput());
-    expect([mode === "print" ? stdout : stderr, await place.loaded()]).toEqual([
+    const { stdout, errors } = await place.type("/ai-server-load small", new User(mode).readsOutput());
+    expect([mode === "print" ? stdout : errors, await place.loaded()]).toEqual([
       expect.stringMatching(/^small is loaded/),
       ["small"],
     ]);

@@ -34,9 +34,9 @@ describe("/ai-server-preset", () => {
 
   test.each(["print", "json"] as const)("in %s mode writes it", async (mode) => {
     const place = await startPlace();
-    const { stdout, stderr } = await place.type("/ai-server-preset", new User(mode).readsOutput());
-    if (mode === "print") expect([stdout, stderr]).toEqual([`${CONFIG}\n`, ""]);
-    else expect([stdout, stderr]).toEqual(["", `${place.path}\n\n${CONFIG}\n`]);
+    const { stdout, errors } = await place.type("/ai-server-preset", new User(mode).readsOutput());
+    if (mode === "print") expect([stdout, errors]).toEqual([`${CONFIG}\n`, ""]);
+    else expect([stdout, errors]).toEqual(["", `${place.path}\n\n${CONFIG}\n`]);
   });
 
   test.each([ODD, `"${ODD}"`])("with the id %s shows that model's part, and its line", async (typed) => {

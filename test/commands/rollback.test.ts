@@ -113,7 +113,7 @@ describe("/ai-server-rollback", () => {
   test.each(["print", "json"] as const)("in %s mode lists, and refuses to put back", async (mode) => {
     const place = await withBackups();
     const listed = await place.type("/ai-server-rollback", new User(mode).readsOutput());
-    expect(mode === "print" ? listed.stdout : listed.stderr).toBe(`${ROWS.join("\n")}\n`);
+    expect(mode === "print" ? listed.stdout : listed.errors).toBe(`${ROWS.join("\n")}\n`);
     // Not even the unit is asked.
     place.tool("systemctl", "echo LoadState=not-found");
     const refused = await place.type(`/ai-server-rollback ${OLD}`, new User(mode).readsOutput());

@@ -58,6 +58,11 @@ export class User {
     return this.notices.map(({ text }) => text);
   }
 
+  /** What was told on standard error at the end: what is waited for is told only on a machine that is slow. */
+  get errors(): string {
+    return this.stderr.replace(/^.*…\n/gm, "");
+  }
+
   /** Everything that was shown in any way. */
   get everything(): string {
     const { notices, questions, choices, statuses, stdout, stderr } = this;
@@ -113,8 +118,7 @@ export class User {
       const from = typeof data === "string" || typeof rest[0] !== "number" ? 0 : rest[0];
       const bytes = Buffer.from(data).subarray(from);
       if (descriptor === 1) this.stdout += bytes.toString("utf8");
-      // What is waited for is told only on a machine that is slow.
-      else if (!/…\n$/.test(bytes.toString("utf8"))) this.stderr += bytes.toString("utf8");
+      else this.stderr += bytes.toString("utf8");
       return bytes.length;
     };
     const put = (value: unknown): void => {
