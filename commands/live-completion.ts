@@ -62,6 +62,13 @@ export function completer(
   return async (command, argument, signal) => {
     // A command without a model is no reason to ask the server.
     if (!takesId(command)) return complete([], command, argument);
-    return complete(await live.suggestions(signal), command, argument);
+    const entries = await live.suggestions(signal);
+    // The first entries are those of the catalogue, which does not know the server.
+    const isFixed = (await aiServer.openServer().catch(() => undefined))?.canLoad === false;
+    return complete(
+      entries.map((entry) => (isFixed ? { ...entry, isFixed } : entry)),
+      command,
+      argument,
+    );
   };
 }

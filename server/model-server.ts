@@ -214,6 +214,11 @@ export class ModelServer {
     return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
+  /** Whether the server loads and unloads when asked; undefined as long as its kind is not known. */
+  get canLoad(): boolean | undefined {
+    return this.#backend && this.#backend.load !== undefined;
+  }
+
   /** What the server is, and of which version. @throws {ServerError} */
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     return (await this.backend(signal)).version(signal);

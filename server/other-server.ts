@@ -1,5 +1,5 @@
 /** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
-import type { Access, Backend, Limits } from "./backend.ts";
+import { type Access, type Backend, type Limits, optionalJson } from "./backend.ts";
 import { count, type JsonRecord, list, record } from "./json.ts";
 import { type ListedModel, listedModel } from "./listed-model.ts";
 import { declaredVision, isChatModel } from "./llama-swap-list.ts";
@@ -7,6 +7,8 @@ import { lmStudioAt } from "./lm-studio.ts";
 import { idOf, nameOf } from "./names.ts";
 import { ollamaAt } from "./ollama.ts";
 import type { ServerVersion } from "./version.ts";
+
+const ANSWER_TIMEOUT_MS = 5000;
 
 /** Names under which servers tell the window of a request: vLLM's, then what else is about. */
 const WINDOWS = ["max_model_len", "context_length", "context_window", "max_context_length"] as const;
@@ -19,16 +21,18 @@ const WINDOWS = ["max_model_len", "context_length", "context_window", "max_conte
  */
 export async function otherServer(access: Access, models: unknown, limits: Limits): Promise<Backend> {
   const owners = new Set(list(record(models)?.data).map((entry) => record(entry)?.owned_by));
-  if (owners.has("vllm")) return new OtherServer("vLLM");
+  if (owners.has("vllm")) return new OtherServer(access, "vLLM");
   const [ollama, lmStudio] = await Promise.all([ollamaAt(access, limits), lmStudioAt(access, limits)]);
-  return ollama ?? lmStudio ?? new OtherServer("The server");
+  return ollama ?? lmStudio ?? new OtherServer(access, "The server");
 }
 
 export class OtherServer implements Backend {
   readonly kind = "other";
   readonly name: string;
+  readonly #access: Access;
 
-  constructor(name: string) {
+  constructor(access: Access, name: string) {
+    this.#access = access;
     this.name = name;
   }
 
@@ -44,8 +48,11 @@ export class OtherServer implements Backend {
 
   async slots(): Promise<undefined> {}
 
-  async version(): Promise<ServerVersion> {
-    return { name: this.name === "vLLM" ? this.name : "unknown", version: undefined };
+  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
+    if (this.name !== "vLLM") return { name: "a chat/completions server", version: undefined };
+    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const answer = record(await optionalJson(this.#access.http, "/version", limits));
+    return { name: this.name, version: nameOf(answer?.version) };
   }
 }
 

@@ -69,11 +69,27 @@ export class Router implements Backend {
     const limits = { signal: steps.signal, timeoutMs: ANSWER_TIMEOUT_MS };
     const listed = parseRouterModels(await this.#models(limits)).find((model) => model.id === id);
     if (listed?.problem !== undefined) throw unusable(id);
-    const { status, text } = await this.#post("/models/load", id, steps.signal);
-    if (status === 404) throw unknownModel(id);
-    // 400: somebody else has begun, or it is loaded.
-    if (status !== 200 && !/already/i.test(text)) throw answerFault(status, text, "/models/load");
+    await this.#begin(id, steps);
     await this.#untilLoaded(id, steps);
+  }
+
+  /** While it loads another model, a router without room refuses: asked again until that is loaded, and can go. */
+  async #begin(id: string, steps: LoadSteps): Promise<void> {
+    for (;;) {
+      const { status, text } = await this.#post("/models/load", id, steps.signal);
+      // 400: somebody else has begun, or it is loaded.
+      if (status === 200 || (status === 400 && /already/i.test(text))) return;
+      if (status === 404) throw unknownModel(id);
+      if (!/limit reached/i.test(text)) throw answerFault(status, text, "/models/load");
+      const models = await this.#models({ signal: steps.signal, timeoutMs: ANSWER_TIMEOUT_MS });
+      const running = parseRouterRunning(models);
+      const stuck = parseRouterModels(models).find(
+        (model) => model.problem !== undefined && running.some((one) => one.id === model.id),
+      );
+      if (stuck !== undefined) throw blockedBy(id, stuck.id);
+      steps.watch.sawRunning(running, steps.clock.now());
+      await steps.clock.sleep(LOOK_MS, steps.signal);
+    }
   }
 
   async #untilLoaded(id: string, { watch, signal, clock }: LoadSteps): Promise<void> {
@@ -133,6 +149,14 @@ export class Router implements Backend {
 function unusable(id: string): ServerError {
   return new ServerError(
     `${id} has no model path: its section of the preset names no model, and loading it would block the router for everybody. Add "model = <file>" to it, then /ai-server-refresh.`,
+    { link: "model", remedy: "none" },
+  );
+}
+
+/** @param other a section of the preset without a model, which somebody has asked for */
+function blockedBy(id: string, other: string): ServerError {
+  return new ServerError(
+    `${id} cannot be loaded: ${other} has no model path, so that it loads for ever and blocks the router. /ai-server-unload ${other} frees it.`,
     { link: "model", remedy: "none" },
   );
 }

@@ -1,6 +1,6 @@
 // Runs in every test process before its test file: no test may reach a machine other than this one.
 import { environmentProblem, TEST_ENVIRONMENT } from "./support/environment.ts";
-import { installLoopbackGuard } from "./support/loopback-only.ts";
+import { guardSsh, installLoopbackGuard } from "./support/loopback-only.ts";
 
 const problem = environmentProblem(process.env);
 if (problem) throw new Error(`The tests did not start. ${problem}`);
@@ -11,3 +11,4 @@ for (const name of Object.keys(process.env)) {
 }
 
 installLoopbackGuard();
+guardSsh();

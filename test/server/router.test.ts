@@ -151,6 +151,36 @@ describe("loading by the router", () => {
     expect((await faultOf(load(place.swap, "a"))).message).toMatch(words);
   });
 
+  test("waits while another model loads, for which there is room alone", async () => {
+    const place = await router({ a: { value: "unloaded" }, b: { value: "loading" } });
+    place.hooks.onLoad = () => {
+      if (place.states.b?.value === "loading") {
+        setTimeout(() => {
+          place.states.b = { value: "loaded" };
+        }, 30);
+        return { status: 500, body: { error: { message: "model limit reached, try again later" } } };
+      }
+      place.states.b = { value: "unloaded" };
+      place.states.a = { value: "loaded" };
+      return { status: 200, body: { success: true } };
+    };
+    const said: LoadProgress[] = [];
+    await load(place.swap, "a", said);
+    expect(said).toContainEqual({ kind: "waiting", for: "b", requests: undefined });
+    expect(place.posted.length).toBeGreaterThan(1);
+  });
+
+  test("behind a section without a model, which loads for ever, names that", async () => {
+    const place = await router({
+      a: { value: "unloaded" },
+      odd: { value: "loading", args: ["s", "-c", "1"] },
+    });
+    place.hooks.onLoad = () => ({ status: 500, body: { error: { message: "model limit reached" } } });
+    expect((await faultOf(load(place.swap, "a"))).message).toBe(
+      "a cannot be loaded: odd has no model path, so that it loads for ever and blocks the router. /ai-server-unload odd frees it.",
+    );
+  });
+
   test("of one that is unloaded again does not wait for ever", async () => {
     const place = await router({ a: { value: "unloaded" } });
     expect((await faultOf(load(place.swap, "a"))).message).toMatch(/somebody has unloaded it meanwhile/);

@@ -65,7 +65,15 @@ describe("the version", () => {
     ],
     [{ "/api/version": 405, "/running": 400, "/props": 501 }],
   ])("%j is unknown", async (answers) => {
-    expect(await versionOf(answers)).toEqual(["unknown", undefined]);
+    expect(await versionOf(answers)).toEqual(["a chat/completions server", undefined]);
+  });
+
+  test("of vLLM is its own", async () => {
+    const answers = {
+      "/v1/models": { data: [{ id: "m", owned_by: "vllm" }] },
+      "/version": { version: "0.11.2" },
+    };
+    expect(await versionOf(answers)).toEqual(["vLLM", "0.11.2"]);
   });
 
   test("is one clean line of bounded length", async () => {

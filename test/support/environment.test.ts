@@ -1,6 +1,10 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
-import { expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { environmentProblem, isLoopback, TEST_ENVIRONMENT } from "./environment.ts";
 
 test.each([
@@ -71,4 +75,29 @@ test("a name with its own lookup may lead to this machine and nowhere else", asy
   expect(await reach("127.0.0.1")).toBe("here");
   expect(await reach("192.0.2.1")).toMatch(/resolved server\.example to 192\.0\.2\.1/);
   server.close();
+});
+
+describe("ssh of a test", () => {
+  const folder = mkdtempSync(join(tmpdir(), "guarded-ssh-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  // Tells where it would go, as the real one does, and else that it went.
+  const program = `#!/bin/sh\nfor last; do :; done\n[ "$1" = -G ] && echo "hostname \${last#*@}" || echo went\n`;
+  writeFileSync(join(folder, "ssh"), program, { mode: 0o755 });
+
+  const ssh = (host: string) => {
+    const env = {
+      ...process.env,
+      PATH: `${process.env.PATH?.split(delimiter)[0]}${delimiter}${folder}${delimiter}/usr/bin:/bin`,
+    };
+    const { status, stdout, stderr } = spawnSync("ssh", ["-p", "22", host], { encoding: "utf8", env });
+    return [status, stdout, stderr];
+  };
+
+  test.each(["192.0.2.1", "me@192.168.2.3", "ai.example.org"])("to %s is refused", (host) => {
+    expect(ssh(host)).toEqual([97, "", expect.stringMatching(/this machine only/)]);
+  });
+
+  test.each(["127.0.0.1", "me@localhost", "nobody@nowhere.invalid"])("to %s goes its way", (host) => {
+    expect(ssh(host)).toEqual([0, "went\n", ""]);
+  });
 });

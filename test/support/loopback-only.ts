@@ -1,5 +1,6 @@
 import type { LookupAddress, LookupOptions } from "node:dns";
 import { type LookupFunction, Socket } from "node:net";
+import { delimiter, join } from "node:path";
 import { isLoopback } from "./environment.ts";
 
 type Options = { host?: string | undefined; path?: string | undefined; lookup?: LookupFunction | undefined };
@@ -24,6 +25,13 @@ export function installLoopbackGuard(): void {
   Socket.prototype.connect = Object.assign(replacement, {
     [guarded]: true,
   }) as typeof Socket.prototype.connect;
+}
+
+/** The same for the programs that a test starts: an `ssh` that would leave this machine refuses. */
+export function guardSsh(): void {
+  const folder = join(import.meta.dirname, "guarded");
+  const { PATH = "" } = process.env;
+  if (!PATH.startsWith(folder)) process.env.PATH = `${folder}${delimiter}${PATH}`;
 }
 
 const guarded = Symbol.for("loopback guard");
