@@ -9,6 +9,9 @@ import type { Complete } from "../ui/autocomplete.ts";
 import { serverFor } from "./call.ts";
 import { complete, type Entry, LiveIds, takesId } from "./completion.ts";
 
+/** Commands on the config file, which some kinds of server do not have. */
+const OF_THE_CONFIG = new Set(["ai-server-ctx", "ai-server-preset"]);
+
 function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
   if (source === "default") return undefined;
   return source === "live" ? shortTokens(value) : `${shortTokens(value)} ${source}`;
@@ -64,7 +67,9 @@ export function completer(
     if (!takesId(command)) return complete([], command, argument);
     const entries = await live.suggestions(signal);
     // The first entries are those of the catalogue, which does not know the server.
-    const isFixed = (await aiServer.openServer().catch(() => undefined))?.canLoad === false;
+    const server = await aiServer.openServer().catch(() => undefined);
+    if (OF_THE_CONFIG.has(command) && server?.hasConfigFile === false) return [];
+    const isFixed = server?.canLoad === false;
     return complete(
       entries.map((entry) => (isFixed ? { ...entry, isFixed } : entry)),
       command,

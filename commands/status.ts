@@ -65,7 +65,8 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
     server.runningNow(signal),
     server.version(signal),
   ]);
-  const head = `${address} · ${versionWords(version)}`;
+  const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
+  const head = `${address} · ${versionWords(version)}${abilities}`;
   const chosen = chosenModel(text, models, running ?? []);
   if (chosen === undefined) return [head, statusTable(models, widthOf(ctx))];
   const found = running?.find(({ id }) => id === chosen.id);

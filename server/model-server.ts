@@ -1,5 +1,5 @@
 import type { Config } from "../config.ts";
-import { type Backend, type BackendKind, type Limits, recognise } from "./backend.ts";
+import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
@@ -217,6 +217,11 @@ export class ModelServer {
   /** Whether the server loads and unloads when asked; undefined as long as its kind is not known. */
   get canLoad(): boolean | undefined {
     return this.#backend && this.#backend.load !== undefined;
+  }
+
+  /** Whether it has a config file whose contexts can be changed; undefined as long as its kind is not known. */
+  get hasConfigFile(): boolean | undefined {
+    return this.#backend && hasConfigFile(this.#backend.kind);
   }
 
   /** What the server is, and of which version. @throws {ServerError} */
