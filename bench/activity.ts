@@ -37,7 +37,8 @@ async function oneTurn(turns: ExtensionTurns, isShown: boolean): Promise<number>
     messages.push(message);
     loader.setMessage(message);
   };
-  const ui = { setWorkingMessage, setWidget: () => {} } as unknown as ExtensionContext["ui"];
+  const theme = { fg: (_colour: string, text: string): string => `\u001b[38;5;244m${text}\u001b[39m` };
+  const ui = { setWorkingMessage, setWidget: () => {}, theme } as unknown as ExtensionContext["ui"];
   const settings = { mode: "activity" as const, quotes: [], onHeldUp: () => {} };
   const cpu = await cpuOf(async () => {
     const indicator = isShown ? new Indicator(ui, turns.activities, settings, SESSION, TIMER) : undefined;
