@@ -1,7 +1,7 @@
 /** What a session in the terminal shows of the server besides answers: the working line and the footer. */
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import type { Activities } from "./activity.ts";
+import type { Activities } from "./activities.ts";
 import { type AiServer, isOffline } from "./ai-server.ts";
 import { runsAs } from "./catalog.ts";
 import { PROVIDER_ID, readIndicator, type Variables } from "./config.ts";

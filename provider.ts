@@ -8,32 +8,11 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
-import { type Activities, TurnActivity, type TurnQuestions } from "./activity.ts";
+import type { Activities } from "./activities.ts";
 import type { AiServer } from "./ai-server.ts";
-import { runsAs, traitsOf } from "./catalog.ts";
-import { PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "./config.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
-import type { ModelRequests } from "./server/in-flight.ts";
-
-/** For a question about others; nobody waits for it. */
-const QUESTION_MS = 5000;
-
-/** Waits, and rejects with the signal's reason when it is aborted meanwhile. */
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    if (signal.aborted) return reject(signal.reason);
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, milliseconds);
-    signal.addEventListener("abort", abort, { once: true });
-  });
-}
 
 /** Ends a turn whose code could not be loaded, as after an update under a running pi. */
 function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): undefined {
@@ -45,47 +24,6 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason
   return undefined;
 }
 
-/** What a turn's activity asks while the turn waits; a question that fails has no answer. */
-function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
-  const id = runsAs(model);
-  // Not beyond the session: a question that was cut off there would open another connection for its next step.
-  const limit = (): AbortSignal => AbortSignal.any([aiServer.closing, AbortSignal.timeout(QUESTION_MS)]);
-  const expectedLoadMs = async (): Promise<number | undefined> => {
-    if (id === undefined) return undefined;
-    const loadTimes = await import("./load-times.ts");
-    return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
-  };
-  const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
-    const { requestsInFlight } = await import("./server/in-flight.ts");
-    const { models } = await requestsInFlight(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === busy);
-  };
-  const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
-    const { readRecentActivity } = await import("./server/recent-activity.ts");
-    const last = (await readRecentActivity(await aiServer.server(stored), signal))?.at(-1)?.model;
-    return last === id ? undefined : last;
-  };
-  return {
-    lastUsed: () => lastUsed(limit()).catch(() => undefined),
-    expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
-    requestsOf: (busy) => requestsOf(busy, limit()).catch(() => undefined),
-  };
-}
-
-/** Keeps how long a load took that a turn has seen; a turn that ended with its session opens no connection for it. */
-async function noteLoad(
-  aiServer: AiServer,
-  model: Model<Api>,
-  stored: Variables | undefined,
-  loadMs: number | undefined,
-): Promise<void> {
-  const id = runsAs(model);
-  if (loadMs === undefined || id === undefined) return;
-  const { rememberLoad } = await import("./load-times.ts");
-  const server = await aiServer.openServer(stored);
-  if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
-}
-
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
 export function createProvider(aiServer: AiServer, activities: Activities): Provider {
   const streamSimple = (
@@ -94,33 +32,11 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
     options: SimpleStreamOptions = {},
   ): AssistantMessageEventStream => {
     const stream = createAssistantMessageEventStream();
-    const { id, name } = model;
-    const questions = questionsOf(aiServer, model, options.env);
-    const instead = activities.seenInsteadOf(runsAs(model) ?? id);
-    const hasAnswered = activities.hasAnswered(id);
-    const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead };
-    const activity = new TurnActivity(subject, questions, Date.now);
-    activities.begin(activity);
-    const parts = {
-      server: (stored: Variables | undefined) => aiServer.server(stored),
-      traits: traitsOf,
-      runsAs,
-      report: activity,
-      onContextWindow: (served: Model<Api>, tokens: number) =>
-        aiServer.correctContextWindow(served.id, tokens),
-      now: Date.now,
-      sleep,
-    };
-    import("./stream.ts")
+    import("./turn.ts")
       .then(
-        ({ streamTurn }) => streamTurn(parts, stream, model, context, options),
+        ({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options),
         (error: unknown) => failTurn(stream, model, sentenceOf(error)),
       )
-      .then((figures) => {
-        const { loadMs } = activity;
-        activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
-        return noteLoad(aiServer, model, options.env, loadMs);
-      })
       // To remember is a convenience.
       .catch(() => {});
     return stream;

@@ -1,7 +1,7 @@
 /** One turn through this extension, as pi asks for it. */
 import type { Api, AssistantMessage, AssistantMessageEvent, Model, Provider } from "@earendil-works/pi-ai";
 import { normalizeContext, type SimpleStreamOptions, type TranscriptContext } from "@earendil-works/pi-ai";
-import { Activities } from "../activity.ts";
+import { Activities } from "../activities.ts";
 import { AiServer } from "../ai-server.ts";
 import { createProvider } from "../provider.ts";
 import { charactersOf, fixtureOf } from "./fixtures.ts";

@@ -1,7 +1,7 @@
 /** What every command gets, and what most of them begin with. */
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import type { Activities } from "../activity.ts";
+import type { Activities } from "../activities.ts";
 import type { AiServer } from "../ai-server.ts";
 import { type Config, PROVIDER_ID, type Variables } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/machine.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { onTestFinished } from "vitest";
-import { Activities } from "../activity.ts";
+import { Activities } from "../activities.ts";
 import { type CommandName, runCommand } from "../admin.ts";
 import { AiServer } from "../ai-server.ts";
 import { completer } from "../commands/live-completion.ts";

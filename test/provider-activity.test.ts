@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TranscriptContext } from "@earendil-works/pi-ai";
 import { expect, onTestFinished, test } from "vitest";
-import { Activities, type Activity } from "../activity.ts";
+import { Activities } from "../activities.ts";
+import type { Activity } from "../activity.ts";
 import { AiServer } from "../ai-server.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { createProvider } from "../provider.ts";
@@ -91,6 +92,7 @@ test("a turn that waits for another model says for whom, and is loaded again aft
   // What is seen between two turns counts as well.
   activities.seeReady(["banner"]);
   await turn("b", "sim: tokens 3");
+  await expect.poll(() => activities.front("b")).toBeUndefined();
   activities.seeReady(["b"]);
   const third = turn("a", "sim: tokens 3");
   expect(await seen("a", "loading")).toMatchObject({ again: { instead: "b" } });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiKeyCredential, AuthContext, Provider, TranscriptContext } from "@earendil-works/pi-ai";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../activity.ts";
+import { Activities } from "../activities.ts";
 import { AiServer } from "../ai-server.ts";
 import { PLACEHOLDER_API_KEY, type Variables } from "../config.ts";
 import { createProvider } from "../provider.ts";

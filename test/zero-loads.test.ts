@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../activity.ts";
+import { Activities } from "../activities.ts";
 import { completer } from "../commands/live-completion.ts";
 import { openDisplay } from "../display.ts";
 import extension from "../index.ts";

@@ -1,6 +1,7 @@
 /** pi's working line while a turn of this provider runs. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import type { Activities, TurnActivity } from "../activity.ts";
+import type { Activities } from "../activities.ts";
+import type { TurnActivity } from "../activity.ts";
 import { turnLine } from "./activity.ts";
 import { duration } from "./duration.ts";
 import type { Timer } from "./timer.ts";

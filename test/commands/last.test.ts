@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { Activities, TurnActivity, type TurnFigures } from "../../activity.ts";
+import { Activities } from "../../activities.ts";
+import { TurnActivity, type TurnFigures } from "../../activity.ts";
 import type { Call } from "../../commands/call.ts";
 import { last, lastTable } from "../../commands/last.ts";
 import { User } from "./user.ts";

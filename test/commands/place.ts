@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { afterAll, onTestFinished } from "vitest";
-import { Activities } from "../../activity.ts";
+import { Activities } from "../../activities.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../ai-server.ts";
 import type { SelectModel } from "../../commands/call.ts";

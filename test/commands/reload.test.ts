@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../../activity.ts";
+import { Activities } from "../../activities.ts";
 import { AiServer } from "../../ai-server.ts";
 import type { Call } from "../../commands/call.ts";
 import { reloadPreset } from "../../commands/reload.ts";

@@ -11,7 +11,7 @@ import {
 import { createServer, request, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { Activities } from "../../activity.ts";
+import { Activities } from "../../activities.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../ai-server.ts";
 import { contextOf } from "../commands/place.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Activities, TurnActivity } from "../../activity.ts";
+import { Activities } from "../../activities.ts";
+import { TurnActivity } from "../../activity.ts";
 import { Indicator, type IndicatorSettings } from "../../ui/indicator.ts";
 import { FakeTerminal } from "../fake-terminal.ts";
 import { FakeTimer } from "./fake-timer.ts";
