@@ -18,36 +18,25 @@ import {
 import { MODELS, readConfig } from "../config.ts";
 import type { ModelFacts, Source } from "../server/models.ts";
 import type { Thinking } from "../server/thinking.ts";
+import { facts as factsOf } from "./model-facts.ts";
 import { PLAIN } from "./samples.ts";
 
 const AT = { origin: "https://ai.example", basePath: "/llm" };
 
-function facts(more: Partial<ModelFacts> = {}): ModelFacts {
-  return {
+/** One of which every part is another than what stands for nothing known. */
+const facts = (more: Partial<ModelFacts> = {}): ModelFacts =>
+  factsOf({
     id: "org/x:Q4 ü",
     name: "X",
-    state: "ready",
     ttlSeconds: 5,
-    kind: "model",
     runsAs: "org/x:Q4 ü",
-    problem: undefined,
     context: { value: 65_536, source: "live" },
     outputLimit: { value: 1000, source: "declared" },
     vision: { value: true, source: "declared" },
-    thinking: { value: { kind: "switch" }, source: "live" },
     keepsThinking: true,
     keptBy: "preserve_thinking",
-    tools: { value: true, source: "live" },
-    needsAlternation: false,
-    needsShortCallIds: false,
-    trainedContext: undefined,
-    sizeBytes: undefined,
-    quantization: undefined,
-    command: undefined,
-    refuted: {},
     ...more,
-  };
-}
+  });
 
 const served = (more: Partial<ModelFacts> = {}): ServedModel => toServedModel(facts(more), AT);
 

@@ -4,7 +4,7 @@ import { modelDetails, type Surroundings, statusTable } from "../../commands/mod
 import { NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models.ts";
 import type { Thinking } from "../../server/thinking.ts";
-import { facts } from "./facts.ts";
+import { facts } from "../model-facts.ts";
 
 describe("the table", () => {
   test("claims nothing that was not read", () => {

@@ -10,8 +10,8 @@ import {
 } from "../../commands/models.ts";
 import { NO_DESCRIPTION } from "../../server/model-description.ts";
 import type { RunningModel } from "../../server/models.ts";
+import { facts } from "../model-facts.ts";
 import { callOf } from "./calls.ts";
-import { facts } from "./facts.ts";
 import { startPlace } from "./place.ts";
 import { User } from "./user.ts";
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { isTicking, type PanelExtras, panelContent } from "../../commands/panel-words.ts";
 import { ServerError } from "../../server/errors.ts";
 import type { PanelModel, PanelState } from "../../server/panel-state.ts";
-import { facts } from "./facts.ts";
+import { facts } from "../model-facts.ts";
 
 const NOW = 1_800_000_000_000;
 const NOBODY = { agent: undefined, session: undefined, address: undefined };

@@ -2,36 +2,22 @@ import { describe, expect, test } from "vitest";
 import type { RequestInFlight, RequestsInFlight } from "../../server/event-reader.ts";
 import type { ModelFacts, ModelState, RunningModel } from "../../server/models.ts";
 import { type ModelsRead, type PanelModel, PanelStore } from "../../server/panel-state.ts";
+import { facts as factsOf } from "../model-facts.ts";
 
 const NOW = 1_800_000_000_000;
 const NOBODY = { agent: undefined, session: undefined, address: undefined };
 
-function facts(id: string, state: ModelState = "unloaded", more: Partial<ModelFacts> = {}): ModelFacts {
-  return {
+const facts = (id: string, state: ModelState = "unloaded", more: Partial<ModelFacts> = {}): ModelFacts =>
+  factsOf({
     id,
     name: id,
     state,
     ttlSeconds: undefined,
-    kind: "model",
     runsAs: id,
-    problem: undefined,
     context: { value: 8192, source: state === "ready" ? "live" : "declared" },
-    outputLimit: { value: 1, source: "default" },
-    vision: { value: true, source: "live" },
     thinking: { value: { kind: "none" }, source: "live" },
-    keepsThinking: false,
-    keptBy: undefined,
-    tools: { value: true, source: "live" },
-    needsAlternation: false,
-    needsShortCallIds: false,
-    trainedContext: undefined,
-    sizeBytes: undefined,
-    quantization: undefined,
-    command: undefined,
-    refuted: {},
     ...more,
-  };
-}
+  });
 
 const runs = (id: string, state: ModelState = "ready", ttlSeconds = 300): RunningModel => ({
   id,

@@ -1,4 +1,4 @@
-import type { ModelFacts } from "../../server/models.ts";
+import type { ModelFacts } from "../server/models.ts";
 
 /** A loaded model of which everything is known. */
 export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
