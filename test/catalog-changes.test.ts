@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { type ServedModel, toServedModel } from "../catalog.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "../catalog-changes.ts";
 import type { ModelFacts } from "../server/models.ts";
-import { facts } from "./commands/facts.ts";
+import { facts } from "./model-facts.ts";
 
 const served = (more: Partial<ModelFacts> = {}): ServedModel =>
   toServedModel(
