@@ -17,7 +17,7 @@ const JOURNAL_PAUSE_MS = 2000;
 /** Shows the last lines, and in the terminal what comes after them. */
 export async function logs(call: Call): Promise<void> {
   const server = await serverFor(call);
-  if (call.argument.trim() === "") await showJournal(call, server);
+  if (call.argument.trim() === "") await showJournal(call, server, undefined);
   else await showModelLog(call, server);
 }
 
@@ -28,18 +28,21 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   if (chosen === undefined) return;
   requireHere(chosen, server);
   const { id } = chosen;
+  // Its process writes where the server does.
+  if ((await server.backend(waiting.signal)).logTail === undefined) return showJournal(call, server, id);
   waiting.say(`Reading the log of ${id}`);
   const first = await server.logTail(id, FIRST_LINES, waiting.signal);
   const lines =
     first.length > 0
       ? maskLines(first, "log")
-      : [`${id} has logged nothing, or the server keeps no log of each model (llama-swap does since v178).`];
+      : [`${id} has logged nothing, or llama-swap keeps no log of each model: it does since v178.`];
   const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
     followLog(server, id, (more) => append(maskLines(more, "log")), signal);
   await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));
 }
 
-async function showJournal(call: Call, server: ModelServer): Promise<void> {
+/** @param id of a model that has no log of its own */
+async function showJournal(call: Call, server: ModelServer, id: string | undefined): Promise<void> {
   const { ctx, waiting, ended } = call;
   const work = async (machine: RemoteMachine, { serviceUnit }: Config): Promise<void> => {
     waiting.say(`Reading the journal of ${serviceUnit}`);
@@ -47,7 +50,7 @@ async function showJournal(call: Call, server: ModelServer): Promise<void> {
     const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
       followJournal(machine, first, (lines) => append(maskLines(lines, "log")), signal);
     const view = {
-      title: `Journal of ${serviceUnit}`,
+      title: `Journal of ${serviceUnit}${id === undefined ? "" : `, with what ${id} writes`}`,
       lines: maskLines(first, "log"),
       language: "log",
     } as const;

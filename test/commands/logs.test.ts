@@ -1,6 +1,8 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { linesAfter } from "../../commands/logs.ts";
+import { llamaServerBody } from "../recorded.ts";
+import { byPath, cannedServer } from "../server/canned.ts";
 import { ODD, startPlace } from "./place.ts";
 import { User } from "./user.ts";
 
@@ -44,7 +46,7 @@ describe("/ai-server-logs of a model", () => {
   test("that has logged nothing says so", async () => {
     const place = await startPlace();
     expect((await place.type("/ai-server-logs small")).told[0]).toContain(
-      "small has logged nothing, or the server keeps no log of each model (llama-swap does since v178).",
+      "small has logged nothing, or llama-swap keeps no log of each model: it does since v178.",
     );
     expect(place.sim.starts).toEqual({});
   });
@@ -108,6 +110,19 @@ describe("/ai-server-logs of the unit", () => {
       /^Journal of llama-swap\.service\n\nstarted\nllama-server --api-key •+\nlistening/,
     );
     expect(user.everything).not.toContain("hunter");
+  });
+
+  test("is what a router's model has, which writes where the router does", async () => {
+    const { swap } = await cannedServer(
+      byPath({ "/running": 404, "/v1/models": llamaServerBody("r01-models") }),
+    );
+    const env = { AI_SERVER_URL: swap.config.origin, AI_SERVER_PRESET_PATH: "/nowhere/models.ini" };
+    const place = await startPlace(undefined, env);
+    place.journal = "[41843] error loading model\n";
+    const user = await place.type("/ai-server-logs alpha");
+    expect(user.told[0]).toMatch(
+      /^Journal of llama-server\.service, with what alpha writes\n\n\[41843\] error loading model/,
+    );
   });
 
   test("follows it in the terminal", async () => {
