@@ -4,6 +4,7 @@ import type { RefreshModelsContext } from "@earendil-works/pi-ai";
 import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedModels } from "./catalog.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
+import { CurrentServer, keyOf } from "./current-server.ts";
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
@@ -41,7 +42,7 @@ export interface AiServerOptions {
 export class AiServer {
   readonly #options: AiServerOptions;
   #stored: Variables = {};
-  #server: { key: string; server: Promise<ModelServer> } | undefined;
+  readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
   /** The server from which the models came in this process; undefined where they come from a store. */
   #liveUrl: string | undefined;
@@ -55,12 +56,12 @@ export class AiServer {
   #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
   #memory: Promise<Memory> | undefined;
   #learning: Promise<void> | undefined;
-  #closing = new AbortController();
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
+    this.#current = new CurrentServer(options.now);
   }
 
   get models(): readonly ServedModel[] {
@@ -120,32 +121,17 @@ export class AiServer {
 
   /** The server of this moment's configuration. */
   async server(stored?: Variables): Promise<ModelServer> {
-    const config = this.config(stored);
-    const key = keyOf(config);
-    if (this.#server?.key !== key) {
-      const previous = this.#server;
-      const server = import("./server/model-server.ts").then(
-        ({ ModelServer }) => new ModelServer(config, this.#options.now),
-      );
-      const made = { key, server };
-      this.#server = made;
-      server.catch(() => {
-        if (this.#server === made) this.#server = undefined;
-      });
-      // A turn that still streams from there ends by itself.
-      previous?.server.then((old) => old.retire()).catch(() => {});
-    }
-    return this.#server.server;
+    return this.#current.get(this.config(stored));
   }
 
   /** The same as long as it is in use: nothing is opened for it. */
   async openServer(stored?: Variables): Promise<ModelServer | undefined> {
-    return this.#server?.key === keyOf(this.config(stored)) ? this.#server.server : undefined;
+    return this.#current.open(this.config(stored));
   }
 
   /** Aborted when the connections of now are closed. */
   get closing(): AbortSignal {
-    return this.#closing.signal;
+    return this.#current.closing;
   }
 
   /**
@@ -335,18 +321,9 @@ export class AiServer {
   }
 
   /** Closes every connection. Idempotent; a later use opens them again. */
-  async close(): Promise<void> {
-    const open = this.#server;
-    this.#server = undefined;
-    this.#closing.abort();
-    this.#closing = new AbortController();
-    const server = await open?.server.catch(() => undefined);
-    await server?.close();
+  close(): Promise<void> {
+    return this.#current.close();
   }
-}
-
-function keyOf(config: Config): string {
-  return JSON.stringify(config);
 }
 
 /** pi's own switch: it stops requests that nobody asked for. */

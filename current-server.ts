@@ -1,0 +1,59 @@
+/** The one server that is in use, made anew when the configuration is another than before. */
+import type { Config } from "./config.ts";
+import type { ModelServer } from "./server/model-server.ts";
+
+/** What tells one configuration from another. */
+export function keyOf(config: Config): string {
+  return JSON.stringify(config);
+}
+
+/** Opens nothing until it is asked for, and can be closed and used again. */
+export class CurrentServer {
+  readonly #now: () => number;
+  #made: { key: string; server: Promise<ModelServer> } | undefined;
+  #closing = new AbortController();
+
+  /** @param now Unix time in milliseconds */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** The server of this configuration. */
+  async get(config: Config): Promise<ModelServer> {
+    const key = keyOf(config);
+    if (this.#made?.key !== key) {
+      const previous = this.#made;
+      const server = import("./server/model-server.ts").then(
+        ({ ModelServer }) => new ModelServer(config, this.#now),
+      );
+      const made = { key, server };
+      this.#made = made;
+      server.catch(() => {
+        if (this.#made === made) this.#made = undefined;
+      });
+      // A turn that still streams from there ends by itself.
+      previous?.server.then((old) => old.retire()).catch(() => {});
+    }
+    return this.#made.server;
+  }
+
+  /** The same as long as it is in use: nothing is opened for it. */
+  async open(config: Config): Promise<ModelServer | undefined> {
+    return this.#made?.key === keyOf(config) ? this.#made.server : undefined;
+  }
+
+  /** Aborted when the connections of now are closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /** Closes every connection. Idempotent; a later use opens them again. */
+  async close(): Promise<void> {
+    const open = this.#made;
+    this.#made = undefined;
+    this.#closing.abort();
+    this.#closing = new AbortController();
+    const server = await open?.server.catch(() => undefined);
+    await server?.close();
+  }
+}
