@@ -22,9 +22,7 @@ const FILES = {
   "later.test.js": `test("passes", () => { setTimeout(() => { throw new Error("as it should"); }, 0); return new Promise((r) => setTimeout(r, 50)); });`,
 };
 
-async function lastLine(
-  files: Record<string, string>,
-): Promise<{ line: string | undefined; code: number | null }> {
+async function printed(files: Record<string, string>): Promise<{ lines: string[]; code: number | null }> {
   const place = await makeWorkplace();
   const reporter = join(REPOSITORY, "test/support/summary-reporter.ts");
   const config = `
@@ -40,14 +38,29 @@ async function lastLine(
   const env = { PATH: process.env.PATH ?? "", HOME: place.home };
   const { stdout, code } = await run(process.execPath, [vitest, "run", "--root", place.folder], { env });
   await place.remove();
-  return { line: stdout.trimEnd().split("\n").at(-1), code };
+  return { lines: stdout.trimEnd().split("\n"), code };
 }
 
 test("the last line counts tests, files that do not load, failed hooks and stray errors", async () => {
-  expect(await lastLine(FILES)).toEqual({ line: "4 passed, 4 failed, 2 skipped", code: 1 });
+  const { lines, code } = await printed(FILES);
+  expect(lines.at(-1)).toBe("4 passed, 4 failed, 2 skipped");
+  expect(code).toBe(1);
+});
+
+test("a test that passed on a later try is named above the last line", async () => {
+  const late = `let tries = 0; test("passes late", { retry: 1 }, () => { tries += 1; expect(tries).toBe(2); });`;
+  const { lines, code } = await printed({ "late.test.js": late });
+  expect(lines.slice(-2)).toEqual([
+    "passed on a later try: late.test.js > passes late",
+    "1 passed, 0 failed, 0 skipped",
+  ]);
+  expect(code).toBe(0);
 });
 
 test("a green run says 0 failed", async () => {
   const green = { "green.test.js": `test("passes", () => {});` };
-  expect(await lastLine(green)).toEqual({ line: "1 passed, 0 failed, 0 skipped", code: 0 });
+  const { lines, code } = await printed(green);
+  expect(lines.at(-1)).toBe("1 passed, 0 failed, 0 skipped");
+  expect(lines.join("\n")).not.toContain("later try");
+  expect(code).toBe(0);
 });
