@@ -273,9 +273,8 @@ function failsInWords(site: Site): void {
   test("a wrong key is said to be one, and the right one is let in", async () => {
     const [standing] = await open(site, { apiKeys: ["right"] });
     const wrong = clientOf(standing, { AI_SERVER_API_KEY: "wrong" });
-    for (const work of [wrong.discover(new Map()), wrong.backend(), load(wrong, site.id)]) {
-      expect(await sentenceOf(work)).toMatch(/API[ _]KEY|401/i);
-    }
+    const asked = [() => wrong.discover(new Map()), () => wrong.backend(), () => load(wrong, site.id)];
+    for (const ask of asked) expect(await sentenceOf(ask())).toMatch(/API[ _]KEY|401/i);
     const { message } = await turn(wrong, site.id);
     expect([message.stopReason, message.errorMessage]).toEqual(["error", expect.stringMatching(/key|401/i)]);
   });

@@ -6,8 +6,10 @@ export interface DaemonOptions {
   name: string;
   program: string;
   args: readonly string[];
-  /** Where it runs and keeps its state; removed when it has stopped. */
+  /** Where it keeps its state; removed when it has stopped. */
   folder: string;
+  /** Where it runs, if not there. */
+  cwd?: string;
   env: Readonly<Record<string, string>>;
   isUp(): Promise<boolean>;
   /** How long it may take to be up. */
@@ -22,8 +24,8 @@ export interface Daemon {
 
 /** Starts a program that serves until `stop`. @throws with its output when it ends or is not up in time */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { name, program, args, folder, env, isUp, timeoutMs } = options;
-  const child = spawnGroup(program, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+  const { name, program, args, folder, cwd = folder, env, isUp, timeoutMs } = options;
+  const child = spawnGroup(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   let isOver = false;
   for (const output of [child.stdout, child.stderr]) {

@@ -1,11 +1,11 @@
 import { existsSync, readdirSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { startDaemon } from "./daemon.ts";
 import { withLoader } from "./elf.ts";
 import { freePort } from "./network.ts";
 import { REPOSITORY } from "./pi.ts";
-import { eventually, killGroup, spawnGroup } from "./processes.ts";
 import { tinyModel } from "./tiny-model.ts";
 
 export interface LlamaServer {
@@ -27,6 +27,8 @@ export const TINY_MODEL = join(ROOT, "made", "tiny.gguf");
 export const TINY_ID = "tiny";
 
 const PROGRAM = join(ROOT, "usr/bin/llama-server");
+/** One thread: several wait for each other by spinning, which on a busy machine takes many times as long. */
+export const OWN_ARGUMENTS = ["--offline", "--threads", "1"] as const;
 /** A copy that the packages' own loader starts: the program starts itself again for each model of a router. */
 const STARTED = join(ROOT, "made", "llama-server");
 
@@ -59,9 +61,7 @@ export async function startRouter(options: {
 
 /** @param files arguments whose value is a file with this text */
 async function start(args: readonly string[], files: Readonly<Record<string, string>>): Promise<LlamaServer> {
-  const library = libraries();
-  await keep(STARTED, withLoader(await readFile(PROGRAM), library.loader), 0o755);
-  await keep(TINY_MODEL, tinyModel(), 0o644);
+  const { program, cwd, env } = await prepareLlamaServer();
   const folder = await mkdtemp(join(tmpdir(), "llama-server-test-"));
   const named: string[] = [];
   for (const [flag, text] of Object.entries(files)) {
@@ -70,47 +70,34 @@ async function start(args: readonly string[], files: Readonly<Record<string, str
     named.push(flag, path);
   }
   const port = await freePort();
-  // One thread: several wait for each other by spinning, which on a busy machine takes many times as long.
-  const own = ["--host", "127.0.0.1", "--port", String(port), "--offline", "--threads", "1"];
-  const child = spawnGroup(STARTED, [...own, ...named, ...args], {
+  const url = `http://127.0.0.1:${port}`;
+  const daemon = await startDaemon({
+    name: "llama-server",
+    program,
+    args: ["--host", "127.0.0.1", "--port", String(port), ...OWN_ARGUMENTS, ...named, ...args],
+    folder,
+    cwd,
+    env: { ...env, HOME: folder },
+    isUp: () => isHealthy(url),
+  });
+  return { url, port, ...daemon };
+}
+
+/** How the unpacked llama-server is started: made ready when it is asked for, the tiny model too. */
+export async function prepareLlamaServer(): Promise<{
+  program: string;
+  cwd: string;
+  env: Record<string, string>;
+}> {
+  const library = libraries();
+  await keep(STARTED, withLoader(await readFile(PROGRAM), library.loader), 0o755);
+  await keep(TINY_MODEL, tinyModel(), 0o644);
+  return {
+    program: STARTED,
     // Where its variants for the kinds of processor are: it looks for them in its own folder and in this one.
     cwd: library.backends,
-    env: { PATH: process.env.PATH ?? "", HOME: folder, LD_LIBRARY_PATH: library.path },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let log = "";
-  let over = false;
-  for (const output of [child.stdout, child.stderr]) {
-    output?.setEncoding("utf8").on("data", (text: string) => {
-      log += text;
-    });
-  }
-  const ended = new Promise<void>((resolve) => {
-    const end = () => {
-      over = true;
-      resolve();
-    };
-    child.once("close", end);
-    child.once("error", end);
-  });
-  const stop = async () => {
-    killGroup(child, "SIGTERM");
-    const limit = setTimeout(() => killGroup(child), 5_000);
-    await ended;
-    clearTimeout(limit);
-    await rm(folder, { recursive: true, force: true });
+    env: { PATH: process.env.PATH ?? "", LD_LIBRARY_PATH: library.path },
   };
-  const url = `http://127.0.0.1:${port}`;
-  try {
-    await eventually("llama-server answers", async () => {
-      if (over) throw new Error(`llama-server ended at once: ${log}`);
-      return (await isHealthy(url)) || undefined;
-    });
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { url, port, log: () => log, stop };
 }
 
 /** What the program needs of the unpacked packages, under the name that Debian gives this kind of machine. */
@@ -133,7 +120,8 @@ async function keep(path: string, bytes: Buffer, mode: number): Promise<void> {
   await rename(temporary, path);
 }
 
-async function isHealthy(url: string): Promise<boolean> {
+/** Whether it is up and, of one llama-server, its model loaded. */
+export async function isHealthy(url: string): Promise<boolean> {
   try {
     const answer = await fetch(`${url}/health`);
     await answer.text();

@@ -1,0 +1,39 @@
+import { conforms } from "../conformance-checks.ts";
+import type { Standing } from "../conformance-sites.ts";
+import { startLlamaSwap } from "../support/llama-swap.ts";
+import { SCRIPTS } from "../support/tiny-model.ts";
+
+const program = process.env.LLAMA_SWAP;
+if (!program) throw new Error("LLAMA_SWAP is not set: it names the llama-swap to test against");
+
+const CONFIG = `
+healthCheckTimeout: 15
+models:
+  large: { cmd: "serve --port \${PORT} -c 16384 -np 1" }
+  small: { cmd: "serve --port \${PORT} -c 32768 -np 2" }
+  hidden: { cmd: "serve --port \${PORT}", unlisted: true }
+`;
+
+async function start({ apiKeys = [] }: { apiKeys?: string[] }): Promise<Standing> {
+  const keys = apiKeys.length === 0 ? "" : `apiKeys: ${JSON.stringify(apiKeys)}\n`;
+  const swap = await startLlamaSwap(program ?? "", keys + CONFIG);
+  return { env: { AI_SERVER_URL: swap.url }, loads: swap.starts, stop: swap.stop, close: swap.stop };
+}
+
+conforms({
+  title: `a real llama-swap, ${program}`,
+  start,
+  kind: "llama-swap",
+  name: "llama-swap",
+  version: /llama-swap/,
+  ids: ["large", "small"],
+  id: "small",
+  first: { state: "unloaded", context: [32_768, "default"] },
+  after: { state: "ready", context: [16_384, "live"] },
+  loadsAtStart: 0,
+  canLoad: true,
+  sees: "events",
+  hasKeys: true,
+  endless: SCRIPTS.endless.cue,
+  isSlowToLoad: false,
+});
