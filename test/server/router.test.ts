@@ -203,6 +203,20 @@ describe("unloading by the router", () => {
       ["/models/unload", "b"],
     ]);
   });
+
+  test.each(["loaded", "loading"])(
+    "of one that is shown as %s while it stops waits for its end",
+    async (value) => {
+      const place = await router({ a: { value } });
+      const lists = () => place.requests.filter((request) => request === "GET /v1/models").length;
+      await place.swap.backend();
+      const before = lists();
+      const unloading = unloadModel(place.swap, "a", NEVER, fastClock(100));
+      await Promise.race([unloading, eventually(() => expect(lists()).toBeGreaterThan(before + 3))]);
+      place.states.a = { value: "unloaded" };
+      await unloading;
+    },
+  );
 });
 
 describe("reading a router", () => {
