@@ -83,6 +83,15 @@ describe("LM Studio", () => {
     expect(await swap.runningNow()).toEqual([]);
   });
 
+  test("does not load a model twice, which would make a second instance of it", async () => {
+    const { swap, posted } = await studio();
+    const load = () =>
+      loadModel(swap, "qwen/qwen3-8b", { report: () => {}, signal: NEVER, clock: fastClock(50) });
+    expect(await load()).toMatchObject({ wasLoaded: false });
+    expect(await load()).toMatchObject({ wasLoaded: true });
+    expect(posted).toEqual([["/api/v1/models/load", { model: "qwen/qwen3-8b" }]]);
+  });
+
   test("before 0.4.0 shows what is loaded, and loads nothing", async () => {
     const data = [
       { id: "a", type: "vlm", state: "loaded", max_context_length: 32_768, loaded_context_length: 4096 },
