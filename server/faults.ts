@@ -22,7 +22,7 @@ export function parseErrorBody(answer: string): ErrorBody {
   } catch {
     const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
     return {
-      message: cleanText(unescaped?.[1] ?? answer.replace(/<[^>]*>/g, " "), 400),
+      message: cleanText(unescaped?.[1] ?? answer.replace(/<[^<>]*>/g, " "), 400),
       source: unescaped?.[2] ?? (answer.startsWith("llama-swap: ") ? "llama-swap" : null),
       type: "",
       contextWindow: undefined,
