@@ -49,6 +49,13 @@ describe("an answer", () => {
     },
   );
 
+  test("of a failure that is all angle brackets is read once, not once for each", async () => {
+    const http = await answering(500, "<".repeat(100_000));
+    const begun = performance.now();
+    expect((await faultOf(get(http))).message).toContain("HTTP 500");
+    expect(performance.now() - begun).toBeLessThan(5000);
+  });
+
   test.each([
     [
       401,
@@ -190,6 +197,18 @@ describe("close", () => {
     await closing;
     expect(await answer).toEqual({ running: [] });
     await http.close();
+    await expect.poll(() => server.connections).toBe(0);
+  });
+});
+
+describe("retire", () => {
+  test("leaves no connection behind, of a request that comes after it either", async () => {
+    const server = await sim();
+    const http = await simClient(server);
+    await get(http);
+    await http.retire();
+    await expect.poll(() => server.connections).toBe(0);
+    expect(await get(http)).toEqual({ running: [] });
     await expect.poll(() => server.connections).toBe(0);
   });
 });
