@@ -23,6 +23,11 @@ export interface Declared {
 /** What the file of a model tells, however it is started. */
 export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
 
+/** How a process has ended, where that was with an error. */
+export interface ProcessFailure {
+  exitCode: number | undefined;
+}
+
 export interface ListedModel {
   /** As the server spells it. */
   id: string;
@@ -38,6 +43,8 @@ export interface ListedModel {
   description: ModelDescription;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+  /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router tells it. */
+  failure: ProcessFailure | undefined;
 }
 
 /** A model that runs under its own id, with what more is told of it. */
@@ -54,6 +61,7 @@ export function listedModel(
     commandLine: undefined,
     description: NO_DESCRIPTION,
     problem: undefined,
+    failure: undefined,
     ...told,
     declared: { ...NOTHING_DECLARED, ...told.declared },
   };

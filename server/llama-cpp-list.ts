@@ -1,7 +1,7 @@
 /** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
 import { quote } from "shlex";
-import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, listedModel } from "./listed-model.ts";
+import { count, type JsonRecord, list, number, record, text, texts } from "./json.ts";
+import { type ListedModel, listedModel, type ProcessFailure } from "./listed-model.ts";
 import { declaredVision, isChatModel } from "./llama-swap-list.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
@@ -15,6 +15,8 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["sleeping", "ready"],
   ["loading", "starting"],
   ["unloaded", "unloaded"],
+  ["downloading", "unloaded"],
+  ["downloaded", "unloaded"],
 ]);
 
 /** Flags that say which model; those that end in `-default` bring one with them. */
@@ -74,8 +76,13 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
       commandLine: args.length === 0 ? undefined : args.map(quote).join(" "),
       problem:
         args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
+      failure: failureIn(record(entry.status)),
     };
   });
+}
+
+function failureIn(status: JsonRecord | undefined): ProcessFailure | undefined {
+  return status?.failed === true ? { exitCode: number(status.exit_code) } : undefined;
 }
 
 function argumentsOf(entry: JsonRecord): string[] {
@@ -92,16 +99,4 @@ export function parseRouterRunning(answer: unknown): RunningModel[] {
     const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
     return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
   });
-}
-
-/** How the last load of a model has failed, where it has: the exit code of its process. */
-export function failureOf(answer: unknown, id: string): { exitCode: number | undefined } | undefined {
-  const status = record(entriesOf(answer).get(id)?.status);
-  if (status?.failed !== true) return undefined;
-  return { exitCode: typeof status.exit_code === "number" ? status.exit_code : undefined };
-}
-
-/** Whether the router has a model of this id. */
-export function isListed(answer: unknown, id: string): boolean {
-  return entriesOf(answer).has(id);
 }

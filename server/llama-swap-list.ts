@@ -92,6 +92,7 @@ export function parseListed(answer: unknown): ListedModel[] {
       commandLine: undefined,
       description: descriptions.get(id) ?? NO_DESCRIPTION,
       problem: undefined,
+      failure: undefined,
     });
   }
   return [...found.values()];

@@ -220,6 +220,17 @@ describe("unloading by the router", () => {
 });
 
 describe("reading a router", () => {
+  test("tells of which model the process has failed", async () => {
+    const place = await router({
+      a: { value: "unloaded", failed: true, exit_code: 1 },
+      b: { value: "unloaded" },
+    });
+    expect(await place.swap.discover(new Map())).toMatchObject([
+      { id: "a", state: "unloaded", failure: { exitCode: 1 } },
+      { id: "b", state: "unloaded", failure: undefined },
+    ]);
+  });
+
   test("asks a loaded model alone, and never so that it would be loaded", async () => {
     const place = await router(
       { "org/a b": { value: "loaded", args: ["s", "-m", "x", "-c", "8192"] }, b: { value: "loading" } },
