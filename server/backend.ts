@@ -182,5 +182,5 @@ export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): Serv
     kind === "llama-server"
       ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart starts it anew."
       : `${name} does not load or unload models when asked over HTTP; it does so by itself, or when it starts.`;
-  return new ServerError(why, { link: "llama-swap", remedy: "none" });
+  return new ServerError(why, { link: "server", remedy: "none" });
 }

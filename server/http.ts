@@ -197,8 +197,8 @@ export class Http {
         return JSON.parse(text);
       } catch (error) {
         throw new ServerError(
-          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
-          { link: "llama-swap", remedy: "none", status: response.status, cause: error },
+          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to the model server.`,
+          { link: "server", remedy: "none", status: response.status, cause: error },
         );
       }
     } catch (error) {
@@ -206,7 +206,7 @@ export class Http {
         if (this.#sockets.connecting > 0) throw notConnected(this.#address, options.timeoutMs, error);
         throw new ServerError(
           `The server did not answer ${path} within ${Math.ceil(options.timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
-          { link: "llama-swap", remedy: "retry", cause: error },
+          { link: "server", remedy: "retry", cause: error },
         );
       }
       if (options.signal?.aborted || error instanceof ServerError) throw error;

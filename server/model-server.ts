@@ -125,7 +125,7 @@ export class ModelServer {
     if (Array.isArray(record(models)?.data)) return models;
     throw new ServerError(
       `The server's answer to ${this.config.modelsPath} is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.`,
-      { link: "llama-swap", remedy: "none" },
+      { link: "server", remedy: "none" },
     );
   }
 
@@ -212,6 +212,11 @@ export class ModelServer {
       backend.fileFacts(id, limits).catch(() => undefined),
     ]);
     return { tokens: live?.context, trained: file?.trainedContext, file };
+  }
+
+  /** Undefined as long as it is not known. */
+  get kind(): BackendKind | undefined {
+    return this.#backend?.kind;
   }
 
   /** Whether the server loads and unloads when asked; undefined as long as its kind is not known. */

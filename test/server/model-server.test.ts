@@ -199,7 +199,7 @@ describe("discovery", () => {
       expect(message).toBe(
         "The server's answer to /v1/models is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.",
       );
-      expect(link).toBe("llama-swap");
+      expect(link).toBe("server");
     },
   );
 
