@@ -79,7 +79,7 @@ export function parseListed(answer: unknown): ListedModel[] {
       id,
       name: nameOf(entry.name) ?? id,
       kind,
-      runsAs: kind === "model" ? id : kind === "alias" ? (text(metadata?.modelID) ?? id) : undefined,
+      runsAs: kind === "model" ? id : kind === "alias" ? (idOf(metadata?.modelID) ?? id) : undefined,
       isChat: isChatModel(id, entry, metadata),
       declared: {
         ...NOTHING_DECLARED,
