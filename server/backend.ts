@@ -21,8 +21,8 @@ export interface Access {
 
 export interface Limits {
   signal?: AbortSignal | undefined;
-  /** Milliseconds for the whole answer. */
-  timeoutMs: number;
+  /** Milliseconds for the whole answer; of several in a row, what is left for the next. */
+  readonly timeoutMs: number;
 }
 
 /** What a load in progress is told by, and told to. */

@@ -141,18 +141,24 @@ export class ModelServer {
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
-    const end = this.#now() + timeoutMs;
-    const limits = (): Limits => ({ signal, timeoutMs: Math.max(1, end - this.#now()) });
+    const now = this.#now;
+    const end = now() + timeoutMs;
+    const limits: Limits = {
+      signal,
+      get timeoutMs() {
+        return Math.max(1, end - now());
+      },
+    };
     this.#running = undefined;
-    const list = this.#readList(limits());
-    const [models, backend] = await Promise.all([list, this.#recognise(limits(), () => list)]);
+    const list = this.#readList(limits);
+    const [models, backend] = await Promise.all([list, this.#recognise(limits, () => list)]);
     // Only llama-swap tells it apart from the list.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
-    const running = await (known?.answer ?? backend.running(limits(), models));
-    const listed = await backend.listed(models, limits());
+    const running = await (known?.answer ?? backend.running(limits, models));
+    const listed = await backend.listed(models, limits);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
-    const live = await liveFacts(backend, running ?? [], limits());
+    const live = await liveFacts(backend, running ?? [], limits);
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
   }
