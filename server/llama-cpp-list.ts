@@ -1,8 +1,14 @@
 /** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
 import { quote } from "shlex";
-import { count, type JsonRecord, list, number, record, text, texts } from "./json.ts";
-import { type ListedModel, listedModel, type ProcessFailure } from "./listed-model.ts";
-import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import { count, type JsonRecord, number, record, text, texts } from "./json.ts";
+import {
+  declaredVision,
+  entriesOf,
+  isChatModel,
+  type ListedModel,
+  listedModel,
+  type ProcessFailure,
+} from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -44,16 +50,6 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
       aliases: aliases.filter((alias) => alias !== id).slice(0, MOST_ALIASES),
     },
   });
-}
-
-function entriesOf(answer: unknown): Map<string, JsonRecord> {
-  const found = new Map<string, JsonRecord>();
-  for (const value of list(record(answer)?.data)) {
-    const entry = record(value);
-    const id = idOf(entry?.id);
-    if (entry !== undefined && id !== undefined && !found.has(id)) found.set(id, entry);
-  }
-  return found;
 }
 
 /** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
@@ -99,4 +95,17 @@ export function parseRouterRunning(answer: unknown): RunningModel[] {
     const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
     return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
   });
+}
+
+/**
+ * The preset of each model as the router holds it, by id: a section with the values of its own, of `[*]` and of the
+ * router's command line together.
+ */
+export function heldPresets(answer: unknown): Map<string, string> {
+  return new Map(
+    [...entriesOf(answer)].flatMap(([id, entry]) => {
+      const preset = text(record(entry.status)?.preset);
+      return preset === undefined ? [] : [[id, preset] as const];
+    }),
+  );
 }

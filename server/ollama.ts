@@ -4,7 +4,7 @@ import { type Access, type Backend, type Limits, type LoadSteps, optionalJson, p
 import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type FileFacts, type ListedModel, listedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type FileFacts, type ListedModel, listedModel } from "./listed-model.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
 import type { ServerVersion } from "./version.ts";
@@ -87,8 +87,8 @@ class Ollama implements Backend {
   }
 
   async fileFacts(id: string): Promise<FileFacts | undefined> {
-    const known = this.#details.get(id);
-    return known && { ...NOTHING_DECLARED, ...known.details.declared };
+    const trainedContext = this.#details.get(id)?.details.declared.trainedContext;
+    return { trainedContext, sizeBytes: undefined, quantization: undefined };
   }
 
   async slots(): Promise<undefined> {}
