@@ -68,6 +68,6 @@ export function parsePlainList(answer: unknown): ListedModel[] {
 
 function windowOf(entry: JsonRecord): number | undefined {
   const told = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
-  // TabbyAPI.
-  return told ?? count(record(entry.parameters)?.max_seq_len);
+  // TabbyAPI; a llama-server of which no more than `/v1` is passed on.
+  return told ?? count(record(entry.parameters)?.max_seq_len) ?? count(record(entry.meta)?.n_ctx);
 }
