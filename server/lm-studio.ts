@@ -21,7 +21,9 @@ interface Told {
 /** @returns undefined where this is no LM Studio */
 export async function lmStudioAt(access: Access, limits: Limits): Promise<Backend | undefined> {
   const current = record(await optionalJson(access.http, "/api/v1/models", limits));
-  if (list(current?.models).some((entry) => text(record(entry)?.key) !== undefined))
+  const models = current?.models;
+  // One that has no model yet is one too.
+  if (Array.isArray(models) && (models.length === 0 || models.some((entry) => text(record(entry)?.key))))
     return new LmStudio(access);
   const earlier = record(await optionalJson(access.http, "/api/v0/models", limits));
   const isEarlier = list(earlier?.data).some((entry) => text(record(entry)?.state) !== undefined);

@@ -110,6 +110,13 @@ describe("LM Studio", () => {
     expect((await faultOf(loading)).message).toMatch(/^LM Studio does not load or unload models when asked/);
   });
 
+  test("that has no model yet is told for what it is", async () => {
+    const answers = { ...OTHERS, "/v1/models": { data: [] }, "/api/v1/models": { models: [] } };
+    const { swap } = await cannedServer(byPath(answers));
+    const { name, load } = await swap.backend();
+    expect([name, load !== undefined]).toEqual(["LM Studio", true]);
+  });
+
   test("that says error with 200 to every path is none", async () => {
     const odd = { error: "Unexpected endpoint or method." };
     const { swap } = await cannedServer(byPath({ ...OTHERS, "/api/v1/models": odd, "/api/v0/models": odd }));
