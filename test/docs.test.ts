@@ -48,13 +48,13 @@ describe("every code block", () => {
 });
 
 describe("links", () => {
-  const links = docsPages().flatMap((page) =>
+  const links = [...docsPages(), "../README.md"].flatMap((page) =>
     [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => [page, target] as const),
   );
 
   test.each(links.filter(([, target]) => !/^https:/.test(target)))("of %s to %s", (page, target) => {
     const [file = "", anchor] = target.split("#");
-    const path = file === "" ? join(DOCS, page) : join(DOCS, file);
+    const path = file === "" ? join(DOCS, page) : join(DOCS, page, "..", file);
     expect(existsSync(path)).toBe(true);
     if (anchor !== undefined) expect(headingAnchors(readFileSync(path, "utf8"))).toContain(anchor);
   });
