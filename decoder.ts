@@ -100,7 +100,12 @@ export class Decoder {
 
   /** What the server wrote in place of an answer: an error event, bare text, or the banner's last words. */
   get said(): string | undefined {
-    return this.#said;
+    return this.#said ?? this.#swapFailure;
+  }
+
+  /** llama-swap up to v217 tells a failed load in its banner, and ends or garbles the stream. */
+  get #swapFailure(): string | undefined {
+    return SWAP_FAILED.exec(this.#banner)?.[1];
   }
 
   /**
@@ -163,8 +168,7 @@ export class Decoder {
       this.#blocks.flush();
     }
     if (!this.#isDone && this.#finishReason === undefined) {
-      // llama-swap up to v217 tells a failed load in its banner and ends.
-      const bare = this.#tail.bareText() || (SWAP_FAILED.exec(this.#banner)?.[1] ?? "");
+      const bare = this.#tail.bareText() || (this.#swapFailure ?? "");
       if (bare !== "") throw this.#saidFault(bare);
       throw brokenStream("the stream ended without its last event");
     }

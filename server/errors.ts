@@ -66,6 +66,8 @@ export function codeOf(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause) {
     const code: unknown = "code" in at ? at.code : undefined;
     if (typeof code === "string" && code !== "") return code;
+    // undici's own, for an answer that is no HTTP: it is meant to have a code, and comes without.
+    if (at.name === "HTTPParserError") return at.name;
   }
   return "";
 }

@@ -160,6 +160,13 @@ export function answerFault(status: number, text: string, path: string): ServerE
   }
   if (status === 429)
     return fault(`The server has too many requests at once (HTTP 429).${said}`, "server", "retry");
+  if (/^peer proxy error/i.test(body.message)) {
+    return fault(
+      `llama-swap does not reach the other server (peer) that runs this model (HTTP ${status}).${said}`,
+      "server",
+      "retry",
+    );
+  }
   if (status === 502 || status === 504) {
     return fault(
       `Caddy answers, but the model server behind it does not (HTTP ${status}). It may be stopped or restarting.${said}`,

@@ -34,8 +34,12 @@ const POLL_MS = 1000;
 /** llama-server's words while it loads: it answers so to `/running` too. */
 const LOADING = /loading model/i;
 
-/** llama-swap's words to those who waited for a model that was unloaded meanwhile. */
-const UNLOADED = /model unloaded|process (?:was )?stopp|shutting down/i;
+/**
+ * llama-swap's words to those who waited for a model that was unloaded meanwhile, or whose process was on its way out:
+ * by a reload of the configuration, or when its time was over.
+ */
+const UNLOADED =
+  /model unloaded|process (?:was )?stopp|shutting down|due to shutdown|\bstate:? (?:stopping|shutdown)|\] (?:stopped|shutdown)$|: aborted$/i;
 
 /** llama-swap's and llama.cpp's words for a start that failed; up to v217 "unable to start process: …". */
 const LOAD_FAILED =
@@ -46,7 +50,8 @@ const UNKNOWN_FIELD =
 
 /** Whether an error says that a start failed. */
 export function isLoadFailure(text: string): boolean {
-  return LOAD_FAILED.test(parseErrorBody(text).message);
+  const { message } = parseErrorBody(text);
+  return LOAD_FAILED.test(message) && !UNLOADED.test(message);
 }
 
 /**

@@ -101,6 +101,13 @@ export const ANSWERS: FaultRow[] = [
     { state: new Error("502") },
   ),
   answered(
+    "502 of a peer of llama-swap's",
+    [{ status: 502, pieces: ["peer proxy error: dial tcp 10.0.0.2:8080: connect: connection refused\n"] }],
+    "llama-swap does not reach the other server (peer) that runs this model (HTTP 502). It says: peer proxy error: dial tcp 10.0.0.2:8080: connect: connection refused",
+    "retry",
+    { state: undefined },
+  ),
+  answered(
     "503 of Caddy's",
     [{ status: 503, pieces: ["upstream timeout, billing"] }],
     "The server is not available just now (HTTP 503). It says: upstream timeout, billing",

@@ -137,29 +137,29 @@ describe("a load that fails", () => {
     expect(message.stopReason).toBe("stop");
   });
 
-  it.each([
+  const swapFailed = events({
+    choices: [
+      {
+        delta: {
+          reasoning_content:
+            "Unable to swap model err: unable to start process: upstream command exited prematurely\n",
+        },
+      },
+    ],
+  });
+  it.each<[string, string, "whole" | "lost"]>([
     [
       "the banner of today",
       '\n{"src":"llama-swap","error":{"message":"unspecific error: upstream command exited prematurely","type":"server_error"}}',
+      "whole",
     ],
-    [
-      "the banner up to v217",
-      events({
-        choices: [
-          {
-            delta: {
-              reasoning_content:
-                "Unable to swap model err: unable to start process: upstream command exited prematurely\n",
-            },
-          },
-        ],
-      }),
-    ],
-  ])("behind %s ends at once too", async (_what, said) => {
+    ["the banner up to v217", swapFailed, "whole"],
+    ["the banner up to v217 that garbles the stream", swapFailed, "lost"],
+  ])("behind %s ends at once too", async (_what, said, end) => {
     const banner = events({
       choices: [{ delta: { reasoning_content: "llama-swap loading model: thinker\n" } }],
     });
-    const { message, server } = await turnWith([{ pieces: [banner, said] }, OK], {
+    const { message, server } = await turnWith([{ pieces: [banner, said], end }, OK], {
       prepare: (server) => {
         server.state = "gone";
         server.log = ["out of memory"];

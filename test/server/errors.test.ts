@@ -82,6 +82,11 @@ describe("codeOf", () => {
     expect(codeOf(value)).toBe("");
   });
 
+  test("of undici's parser, which gives none, is its name", async () => {
+    const { errors } = await import("undici");
+    expect(codeOf(new errors.HTTPParserError("Invalid character in chunk size"))).toBe("HTTPParserError");
+  });
+
   test("the code of several attempts at once is the first one's", () => {
     const refused = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
     const several = Object.assign(new AggregateError([refused, refused]), { code: "ECONNREFUSED" });

@@ -126,6 +126,27 @@ describe("a start that failed", () => {
     expect([isAboutLoading(body), isLoadFailure(body)]).toEqual([true, false]);
     expect(judge(500, '{"error":"matrix: model unloaded","src":"llama-swap"}', "gone")).toEqual(LOADING);
   });
+
+  it.each([
+    // v150 to v217, of a reload during the load and of a request while the process is being stopped.
+    [502, "unable to start process: health check interrupted due to shutdown\n"],
+    [502, "unable to start process: processes was in state stopping when start() was called\n"],
+    [502, "unable to start process: process was already starting but wound up in state shutdown\n"],
+    [502, "unable to start process: failed to set Process state to ready: current state: stopping, error: x"],
+    // Since v218, where the process hears of it before the queue does.
+    [500, '{"error":"unspecific error: [b] shutdown","src":"llama-swap"}'],
+    [500, '{"error":"unspecific error: [b] stopped","src":"llama-swap"}'],
+    [500, '{"error":"unspecific error: aborted","src":"llama-swap"}'],
+  ])("that was broken off is waited for: %d %s", (status, body) => {
+    for (const state of ["gone", "starting", "ready", "unknown"] as const)
+      expect(judge(status, body, state)).toEqual(LOADING);
+    expect([isAboutLoading(body), isLoadFailure(body)]).toEqual([true, false]);
+  });
+
+  it("beside another that failed is a failure", () => {
+    const body = "unable to start process: process was already starting but wound up in state stopped\n";
+    expect(judge(502, body, "gone")).toMatchObject({ kind: "load failed" });
+  });
 });
 
 describe("an overflow", () => {
