@@ -48,6 +48,15 @@ export interface Found {
   readonly anchor: string | undefined;
 }
 
+/**
+ * How a document becomes plain values. An anchor may be used by a thousand models; what grows by aliases of aliases
+ * passes that at once.
+ */
+export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
+
+/** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
+const MAX_EXPANDED = 131_072;
+
 /** What each alias stands for. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
@@ -67,6 +76,12 @@ export interface YamlConfig {
 /** A macro's reference as llama-swap spells it. */
 export function referenceTo(name: string): string {
   return `\${${name}}`;
+}
+
+/** Whether a text stays short enough when a macro is put into it. */
+export function staysShort(text: string, reference: string, by: string): boolean {
+  const count = text.split(reference).length - 1;
+  return count === 0 || text.length + count * by.length <= MAX_EXPANDED;
 }
 
 /** The name of a key as llama-swap reads it: a number keeps its digits. */
@@ -202,7 +217,7 @@ function readAnchors(document: Document, text: string): Anchors {
 /** Plain values of a document. @throws {ServerError} where its aliases lead to far too much */
 function plainOf(document: Document): unknown {
   try {
-    return document.toJS({ mapAsMap: true });
+    return document.toJS(AS_PLAIN);
   } catch {
     const what = "the aliases lead to one another without end";
     throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
@@ -228,7 +243,7 @@ export function macrosFor(config: YamlConfig, model: Model): Macro[] {
  * may only use those before it.
  *
  * @param isCommand for `cmd`: its comment lines go before macros are expanded
- * @returns undefined where value and source of a scalar do not match
+ * @returns undefined where value and source of a scalar do not match, or the text becomes longer than any command
  */
 export function expand(
   config: YamlConfig,
@@ -243,9 +258,10 @@ export function expand(
     const reference = referenceTo(macro.name);
     if (!expanded.text.includes(reference)) continue;
     const value = traceScalar(macro.scalar, config.text);
-    if (!value) return undefined;
+    if (!value || !staysShort(expanded.text, reference, value.text)) return undefined;
     expanded = replaceTraced(expanded, reference, value);
   }
+  if (!staysShort(expanded.text, referenceTo("MODEL_ID"), model.id)) return undefined;
   const span = { start: model.key.range?.[0] ?? 0, end: model.key.range?.[1] ?? 0 };
   const trace = { own: span, origin: span, scalar: model.key };
   const id = { text: model.id, traces: Array.from({ length: model.id.length }, () => trace) };

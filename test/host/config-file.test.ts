@@ -273,6 +273,47 @@ describe("hostile ids and sizes", () => {
     );
   });
 
+  test("macros that double one another are refused, not expanded", () => {
+    const rows = Array.from({ length: 40 }, (_, at) => `  m${at + 1}: "\${m${at}}\${m${at}}"`);
+    const head = ["macros:", "  m0: x", ...rows, "models:", "  a:"];
+    const inCommand = [...head, "    cmd: llama-server ${m40} -c 4096"].join("\n");
+    expect(refusalOf(() => planContextChange(inCommand, "yaml", "a", 512)).message).toContain(
+      "cannot be followed",
+    );
+    const beside = [...head, "    cmd: llama-server -c 4096", '    name: "${m40}"'].join("\n");
+    expect(refusalOf(() => planContextChange(beside, "yaml", "a", 512)).message).toContain(
+      "name of this model",
+    );
+    expect(findContext(beside, "yaml", "a").tokens).toBe(4096);
+  });
+
+  test("one anchor may serve some hundred models", () => {
+    const block = (at: number): string => `  m${at}:\n    cmd: llama-server -c 4096\n    env: *env\n`;
+    const models = Array.from({ length: 300 }, (_, at) => block(at)).join("");
+    const { text } = planContextChange(`x: &env [A=1]\nmodels:\n${models}`, "yaml", "m299", 8192);
+    expect(findContext(text, "yaml", "m299").tokens).toBe(8192);
+  });
+
+  test.each([
+    ["000D", "\r"],
+    ["0085", "\u0085"],
+    ["2028", "\u2028"],
+    ["2029", "\u2029"],
+  ])("U+%s, which ends a line for llama-swap alone, is refused and not read over", (code, char) => {
+    const text = `models:\n  a:\n    # was:${char}    name: A\n    cmd: llama-server -c 4096\n`;
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
+      `The configuration at line 3, column 11: the character U+${code} ends a line for llama-swap, but not for every reader of YAML. Replace it by a plain line end or a blank.`,
+    );
+  });
+
+  test("a preset of some thousand sections is read in seconds, not minutes", () => {
+    const section = (at: number): string => `[m${at}]\nmodel = /models/${at}.gguf\nctx-size = 4096\n`;
+    const text = Array.from({ length: 3000 }, (_, at) => section(at)).join("");
+    const start = performance.now();
+    expect(findContexts(text, "ini")).toHaveLength(3000);
+    expect(performance.now() - start).toBeLessThan(4000);
+  });
+
   test("a hundred models are planned in less than two seconds", () => {
     const block = (at: number): string =>
       `  m${at}:\n    cmd: |\n      \${bin}\n      -m /models/${at}.gguf\n      -c 4096\n`;
