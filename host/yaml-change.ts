@@ -273,7 +273,5 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
 
 /** One model's setting in llama-swap's YAML. @throws {ServerError} where it cannot be understood */
 export function findYaml(text: string, id: string): ContextSetting {
-  const config = readYamlConfig(text);
-  modelOf(config, id);
-  return yamlSetting(config, id);
+  return yamlSetting(readYamlConfig(text), id);
 }

@@ -85,7 +85,7 @@ export function staysShort(text: string, reference: string, by: string): boolean
 }
 
 /** The name of a key as llama-swap reads it: a number keeps its digits. */
-export function keyText(key: unknown): string {
+function keyText(key: unknown): string {
   if (!isScalar(key)) return "";
   return key.type === "PLAIN" && key.source !== undefined ? key.source : String(key.value);
 }

@@ -159,6 +159,16 @@ describe("what is found", () => {
     expect(find(file, model)).toMatchObject(expected);
   });
 
+  test.each([
+    ["010000", 4096],
+    ["0_10_000", 4096],
+    ["032768", 32768],
+    ['"010000"', 10000],
+  ])("a macro of %s as Go reads it", (written, tokens) => {
+    const text = `macros: {ctx: ${written}}\nmodels:\n  a:\n    cmd: llama-server -c \${ctx}\n`;
+    expect(findContext(text, "yaml", "a").tokens).toBe(tokens);
+  });
+
   test("all models at once; one that is not understood has its problem and harms no other", () => {
     const text = [
       "models:",
