@@ -45,7 +45,7 @@ function removeLeftovers(parent: string, olderThanMs: number): void {
     if (!(pid > 0) || isAlive(pid)) continue;
     const folder = join(parent, name);
     const found = lstatSync(folder, { throwIfNoEntry: false });
-    if (found?.uid === process.getuid?.() && found && Date.now() - found.mtimeMs > olderThanMs) {
+    if (found && found.uid === process.getuid?.() && Date.now() - found.mtimeMs > olderThanMs) {
       rmSync(folder, { recursive: true, force: true });
     }
   }

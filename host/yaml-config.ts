@@ -14,7 +14,7 @@ import {
   visit,
   type YAMLMap,
 } from "yaml";
-import { cleanText } from "../server/errors.ts";
+import { cleanText, sentenceOf } from "../server/errors.ts";
 import { withoutComments } from "./command-words.ts";
 import { refusal, shown } from "./refusals.ts";
 import { traceScalar } from "./scalar-source.ts";
@@ -199,27 +199,30 @@ function readAnchors(document: Document, text: string): Anchors {
   const named = new Map<string, Node>();
   const anchors = new Map<Alias, Node>();
   visit(document, {
-    Node(_, node) {
+    Node(_, node, path) {
       if (!isAlias(node)) {
         if (node.anchor) named.set(node.anchor, node);
         return;
       }
       const found = named.get(node.source);
       const at = positionAt(text, node.range?.[0] ?? 0);
-      const what = `the alias *${cleanText(node.source, 80)} has no anchor before it`;
-      if (!found) throw refusal(at, what, "Repair it by hand.");
+      const name = `the alias *${cleanText(node.source, 80)}`;
+      if (!found) throw refusal(at, `${name} has no anchor before it`, "Repair it by hand.");
+      if (path.includes(found)) throw refusal(at, `${name} stands for what holds it`, "Repair it by hand.");
       anchors.set(node, found);
     },
   });
   return anchors;
 }
 
-/** Plain values of a document. @throws {ServerError} where its aliases lead to far too much */
+/** Plain values of a document. @throws {ServerError} where its aliases or merge keys lead to far too much, or nowhere */
 function plainOf(document: Document): unknown {
   try {
     return document.toJS(AS_PLAIN);
-  } catch {
-    const what = "the aliases lead to one another without end";
+  } catch (error) {
+    const what = sentenceOf(error).startsWith("Merge")
+      ? "a merge key (`<<`) takes over what is no mapping"
+      : "the aliases lead to one another without end";
     throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
   }
 }

@@ -283,6 +283,21 @@ describe("hostile ids and sizes", () => {
     );
   });
 
+  test.each([
+    [
+      "models:\n  a: &a\n    cmd: llama-server -c 1\n    x: *a\n",
+      "line 4, column 8: the alias *a stands for what holds it",
+    ],
+    [
+      "models:\n  a:\n    cmd: llama-server\n    metadata: &m [*m]\n",
+      "line 4, column 19: the alias *m stands for",
+    ],
+    ["models:\n  a:\n    <<: 5\n    cmd: llama-server\n", "a merge key (`<<`) takes over what is no mapping"],
+  ])("what Go refuses is a sentence: %j", (text, sentence) => {
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 512)).message).toContain(sentence);
+    expect(refusalOf(() => findContexts(text, "yaml")).message).toContain(sentence);
+  });
+
   test("macros that double one another are refused, not expanded", () => {
     const rows = Array.from({ length: 40 }, (_, at) => `  m${at + 1}: "\${m${at}}\${m${at}}"`);
     const head = ["macros:", "  m0: x", ...rows, "models:", "  a:"];
