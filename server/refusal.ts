@@ -41,6 +41,9 @@ const UNLOADED = /model unloaded|process (?:was )?stopp|shutting down/i;
 const LOAD_FAILED =
   /exited prematurely|failed to start command|health check timed out|unable to start process|failed to load|start\(\) failed/i;
 
+/** Ollama's words where its queue is full. */
+const BUSY = /server busy|maximum pending requests/i;
+
 const UNKNOWN_FIELD =
   /unknown|unrecogni[sz]ed|unexpected|not permitted|extra (?:inputs|fields)|unsupported|not supported|invalid (?:field|parameter)/i;
 
@@ -95,7 +98,10 @@ export function judgeRefusal(
 
   const isChanging = state === "starting" || state === "stopping";
   if (UNLOADED.test(body.message)) return { kind: "wait", why: "loading", delayMs: POLL_MS };
-  if (status === 503) return { kind: "wait", why: "loading", delayMs: retryAfterMs(refusal.retryAfter, now) };
+  if (status === 503) {
+    const why = BUSY.test(body.message) ? "busy" : "loading";
+    return { kind: "wait", why, delayMs: retryAfterMs(refusal.retryAfter, now) };
+  }
   if (LOAD_FAILED.test(body.message)) {
     // Ready or starting again: somebody else has asked for it since.
     return isChanging || state === "ready"

@@ -70,6 +70,11 @@ describe("429", () => {
     expect(judge(429, body, "ready", "3")).toEqual({ kind: "wait", why: "busy", delayMs: 3000 });
   });
 
+  it("is what Ollama means by its 503", () => {
+    const body = '{"error":"server busy, please try again.  maximum pending requests exceeded"}';
+    expect(judge(503, body, "ready")).toEqual({ kind: "wait", why: "busy", delayMs: 1000 });
+  });
+
   it.each([
     [undefined, 1000],
     ["0", 1000],
