@@ -51,6 +51,7 @@ export class Decoder {
   #said: string | undefined;
   #deltas = 0;
   #finishReason: string | undefined;
+  #isAnswering = false;
   #isDone = false;
   #isFlushing = false;
   #usage: JsonRecord | undefined;
@@ -76,6 +77,11 @@ export class Decoder {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#message.content.length > 0;
+  }
+
+  /** Whether anything of the model's own came, be it only its progress. */
+  get isAnswering(): boolean {
+    return this.#isAnswering;
   }
 
   /** Pieces of content, thinking and arguments that came. */
@@ -168,8 +174,8 @@ export class Decoder {
       if (bare !== "") throw this.#saidFault(bare);
       throw brokenStream("the stream ended without its last event");
     }
-    this.#blocks.close(false);
     const reason = this.#stopReason();
+    this.#blocks.close(false);
     this.#settleUsage();
     this.#message.stopReason = reason;
   }
@@ -229,17 +235,12 @@ export class Decoder {
     }
     const delta = record(choice.delta) ?? record(choice.message);
     if (delta === undefined) return;
-    // llama-swap's loading banner looks like thinking, but its chunks carry no id and no object.
-    if (
-      chunk.id === undefined &&
-      chunk.object === undefined &&
-      chunk.model === undefined &&
-      isBanner(delta)
-    ) {
+    if (!this.#isAnswering && isBanner(chunk, delta)) {
       this.#banner += delta.reasoning_content;
       this.#onProgress({ kind: "banner", text: this.#banner });
       return;
     }
+    this.#isAnswering = true;
     this.#onDelta(delta);
   }
 
@@ -300,8 +301,12 @@ export class Decoder {
   }
 }
 
-function isBanner(delta: JsonRecord): delta is JsonRecord & { reasoning_content: string } {
+/** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
+function isBanner(chunk: JsonRecord, delta: JsonRecord): delta is JsonRecord & { reasoning_content: string } {
   return (
+    chunk.id === undefined &&
+    chunk.object === undefined &&
+    chunk.model === undefined &&
     typeof delta.reasoning_content === "string" &&
     delta.content === undefined &&
     delta.tool_calls === undefined

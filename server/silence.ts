@@ -122,14 +122,21 @@ function stateOf(running: readonly RunningModel[] | undefined, id: string): Sile
 
 function timedOut(silentMs: number, state: SilentState): ServerError {
   const seconds = Math.round(silentMs / 1000);
-  const where =
-    state.own === "unreachable"
-      ? "Caddy or llama-swap do not answer either."
-      : state.own === "ready" || state.own === "unknown"
-        ? "The model is loaded but does not work on this request."
-        : "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
-  return new ServerError(`The server was silent for ${seconds} s (timed out). ${where}`, {
+  return new ServerError(`The server was silent for ${seconds} s (timed out). ${whereItStands(state)}`, {
     link: state.own === "unreachable" ? "llama-swap" : "model",
     remedy: "retry",
   });
+}
+
+function whereItStands({ own }: SilentState): string {
+  switch (own) {
+    case "unreachable":
+      return "It does not answer anything else either.";
+    case "unknown":
+      return "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
+    case "ready":
+      return "The model is loaded but does not work on this request.";
+    default:
+      return "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
+  }
 }

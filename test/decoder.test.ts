@@ -182,6 +182,13 @@ describe("the end", () => {
     expect(error?.message).toBe("The server withheld the rest of the answer (content filter).");
   });
 
+  it("by a content filter in the midst of a call ends the call once, and keeps what came of it", () => {
+    const call = { tool_calls: [{ index: 0, id: "a", function: { name: "x", arguments: '{"path":"a/b' } }] };
+    const decoded = decode([events(chunk(call), chunk({}, "content_filter")), DONE]);
+    expectBalanced(decoded);
+    expect(decoded.message.content).toMatchObject([{ arguments: { path: "a/b" } }]);
+  });
+
   it("of an event that never ends is an error instead of a full memory", () => {
     const message = assistant([], { stopReason: "pending" });
     const decoder = new Decoder({ message, emit: () => {} });
@@ -275,6 +282,12 @@ describe("llama-swap's loading banner", () => {
       const thought = { choices: [{ delta: { reasoning_content: "Hm." } }], ...more };
       expect(decode([events(thought), DONE]).message.content).toMatchObject([{ thinking: "Hm." }]);
     }
+  });
+
+  it("is over when the answer has begun: thinking behind that is the model's", () => {
+    const thought = { choices: [{ delta: { reasoning_content: "Hm." } }] };
+    const { message } = decode([events(chunk({ role: "assistant", content: null }), thought), DONE]);
+    expect(message.content).toMatchObject([{ thinking: "Hm." }]);
   });
 });
 

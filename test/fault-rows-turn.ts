@@ -214,7 +214,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "silence of everything",
     [{ silent: true }],
-    "The server was silent for 300 s (timed out). Caddy or llama-swap do not answer either.",
+    "The server was silent for 300 s (timed out). It does not answer anything else either.",
     "retry",
     { state: new Error("down") },
   ),

@@ -65,6 +65,21 @@ describe("a turn", () => {
     expect(message.errorMessage).toMatch(/^context_length_exceeded: /);
   });
 
+  it("of another kind is told without what its name might do to the terminal", async () => {
+    const { message } = await turnWith([
+      { headers: { "content-type": "text/\u009b31mhtml" }, pieces: ["<html>Welcome</html>"] },
+    ]);
+    expect(message.errorMessage).toMatch(/^The server answered a chat with text\/html instead of a stream/);
+  });
+
+  it("that came whole is no error because it says that there is none", async () => {
+    const whole = { choices: [{ message: { content: "Hi" }, finish_reason: "stop" }], error: null };
+    const { message } = await turnWith([
+      { headers: { "content-type": "application/json" }, pieces: [JSON.stringify(whole)] },
+    ]);
+    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
+  });
+
   it("ends when the server leaves the connection open behind [DONE]", async () => {
     const { message } = await turnWith([{ pieces: [HI], end: "never" }]);
     expect(message.stopReason).toBe("stop");
