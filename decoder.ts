@@ -23,6 +23,8 @@ export type Progress =
   /** `timeMs`: what the server has spent on the prompt. */
   | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
   | { kind: "banner"; text: string }
+  /** The model's own first event, before what is in it. */
+  | { kind: "answering" }
   | { kind: "generating" };
 
 export interface DecoderOptions {
@@ -79,7 +81,7 @@ export class Decoder {
     return this.#message.content.length > 0;
   }
 
-  /** Whether anything of the model's own came, be it only its progress. */
+  /** Whether anything of the model's own came. */
   get isAnswering(): boolean {
     return this.#isAnswering;
   }
@@ -213,6 +215,17 @@ export class Decoder {
     const chunk = record(value);
     if (chunk === undefined) return;
     if (chunk.error !== undefined && chunk.error !== null) throw this.#saidFault(JSON.stringify(chunk));
+    const choice = record(list(chunk.choices)[0]);
+    const delta = choice && (record(choice.delta) ?? record(choice.message));
+    if (!this.#isAnswering) {
+      if (isBanner(chunk, delta)) {
+        this.#banner += delta.reasoning_content;
+        this.#onProgress({ kind: "banner", text: this.#banner });
+        return;
+      }
+      this.#isAnswering = true;
+      this.#onProgress({ kind: "answering" });
+    }
     const message = this.#message;
     if (message.responseId === undefined && typeof chunk.id === "string" && chunk.id !== "") {
       message.responseId = chunk.id;
@@ -228,20 +241,10 @@ export class Decoder {
     if (chunk.timings) this.#timings = record(chunk.timings) ?? this.#timings;
     if (chunk.prompt_progress) this.#onPromptProgress(record(chunk.prompt_progress));
 
-    const choice = record(list(chunk.choices)[0]);
-    if (choice === undefined) return;
-    if (typeof choice.finish_reason === "string" && choice.finish_reason !== "") {
+    if (typeof choice?.finish_reason === "string" && choice.finish_reason !== "") {
       this.#finishReason = choice.finish_reason;
     }
-    const delta = record(choice.delta) ?? record(choice.message);
-    if (delta === undefined) return;
-    if (!this.#isAnswering && isBanner(chunk, delta)) {
-      this.#banner += delta.reasoning_content;
-      this.#onProgress({ kind: "banner", text: this.#banner });
-      return;
-    }
-    this.#isAnswering = true;
-    this.#onDelta(delta);
+    if (delta) this.#onDelta(delta);
   }
 
   #saidFault(text: string): ServerError {
@@ -302,12 +305,15 @@ export class Decoder {
 }
 
 /** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
-function isBanner(chunk: JsonRecord, delta: JsonRecord): delta is JsonRecord & { reasoning_content: string } {
+function isBanner(
+  chunk: JsonRecord,
+  delta: JsonRecord | undefined,
+): delta is JsonRecord & { reasoning_content: string } {
   return (
     chunk.id === undefined &&
     chunk.object === undefined &&
     chunk.model === undefined &&
-    typeof delta.reasoning_content === "string" &&
+    typeof delta?.reasoning_content === "string" &&
     delta.content === undefined &&
     delta.tool_calls === undefined
   );

@@ -43,11 +43,12 @@ export class HeldUp {
     if (own === "unknown" || own === "unreachable") return;
     this.#own = own;
     this.#waiting = { ...this.#waiting, for: busy };
-    if (own !== "ready") {
-      this.#say(elapsedMs, stage);
-      return;
-    }
-    // It may read the prompt without a word, or be busy with others.
+    if (own === "ready") this.answers();
+    else this.#say(elapsedMs, stage);
+  }
+
+  /** The model itself has the request: it may read the prompt without a word, or be busy with others. */
+  answers(): void {
     if (this.#isHeldUp) this.#tell((report) => report.connecting());
     this.#isHeldUp = false;
   }

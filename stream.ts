@@ -285,6 +285,7 @@ class Turn {
     if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
     else if (progress.kind === "generating")
       this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
+    else if (progress.kind === "answering") this.#heldUp.answers();
     else this.#heldUp.sawBanner(progress.text, this.#parts.now() - this.#askedAt);
   }
 }

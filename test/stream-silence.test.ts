@@ -170,6 +170,17 @@ describe("llama-swap's banner", () => {
     silent.server.chats[0]?.stream.end(HI + REST);
     await endOf(silent);
   });
+
+  it("is over with the model's first event, be it one that says nothing", async () => {
+    const silent = await silentTurn("gone", { pieces: [banner("llama-swap loading model: x\n")] });
+    await silent.clock.advance(100);
+    expect(silent.turn.activities.at(-1)).toMatchObject({ kind: "loading" });
+    silent.server.chats[0]?.stream.write(events(chunk({ role: "assistant", content: null })));
+    await silent.clock.advance(0);
+    expect(silent.turn.activities.at(-1)).toEqual({ kind: "connecting" });
+    silent.server.chats[0]?.stream.end(HI + REST);
+    await endOf(silent);
+  });
 });
 
 describe("pi's timeoutMs", () => {
