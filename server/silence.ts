@@ -116,8 +116,9 @@ const UNTOLD: SilentState = { own: "unknown", busy: undefined };
 function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
   if (running === undefined) return UNTOLD;
   const own = running.find((model) => model.id === id)?.state ?? "gone";
-  const busy = running.find((model) => model.id !== id)?.id;
-  return { own, busy };
+  const others = running.filter((model) => model.id !== id);
+  const busy = others.find(({ state }) => state === "stopping") ?? others[0];
+  return { own, busy: busy?.id };
 }
 
 function timedOut(silentMs: number, state: SilentState): ServerError {
