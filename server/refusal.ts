@@ -20,7 +20,7 @@ export type StateNow = ModelState | "gone" | "unreachable";
 
 export type Verdict =
   /** The server swaps or loads, or has a queue: asking again is waiting, not retrying. */
-  | { kind: "wait"; why: "loading" | "busy"; delayMs: number }
+  | { kind: "wait"; why: "loading" | "unloaded" | "busy"; delayMs: number }
   /** The model's process ended under the request. */
   | { kind: "crashed" }
   /** The model could not be started, and will not the next time. */
@@ -97,7 +97,7 @@ export function judgeRefusal(
     return { kind: "failed", error: answerFault(status, text, path) };
 
   const isChanging = state === "starting" || state === "stopping";
-  if (UNLOADED.test(body.message)) return { kind: "wait", why: "loading", delayMs: POLL_MS };
+  if (UNLOADED.test(body.message)) return { kind: "wait", why: "unloaded", delayMs: POLL_MS };
   if (status === 503) {
     const why = BUSY.test(body.message) ? "busy" : "loading";
     return { kind: "wait", why, delayMs: retryAfterMs(refusal.retryAfter, now) };

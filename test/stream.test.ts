@@ -126,6 +126,7 @@ describe("a turn", () => {
       prompt: bad,
       generating: bad,
       retrying: bad,
+      restarted: bad,
     };
     const parts = { report, onContextWindow: bad };
     expect((await turnWith([OK], { parts })).message.stopReason).toBe("stop");

@@ -32,6 +32,7 @@ function recorded(name: string): [status: number, body: string] {
 }
 
 const LOADING = { kind: "wait", why: "loading", delayMs: 1000 };
+const UNLOADED = { ...LOADING, why: "unloaded" };
 const STATES: StateNow[] = ["ready", "starting", "stopping", "unloaded", "gone", "unknown", "unreachable"];
 
 describe("an empty 502", () => {
@@ -127,9 +128,9 @@ describe("a start that failed", () => {
   it("through an unload is waited for, whatever the state", () => {
     const [status, body] = recorded("092-chat-cancelled-by-unload");
     for (const state of ["gone", "starting", "ready", "unknown"] as const)
-      expect(judge(status, body, state)).toEqual(LOADING);
+      expect(judge(status, body, state)).toEqual(UNLOADED);
     expect([isAboutLoading(body), isLoadFailure(body)]).toEqual([true, false]);
-    expect(judge(500, '{"error":"matrix: model unloaded","src":"llama-swap"}', "gone")).toEqual(LOADING);
+    expect(judge(500, '{"error":"matrix: model unloaded","src":"llama-swap"}', "gone")).toEqual(UNLOADED);
   });
 });
 
