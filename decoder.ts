@@ -329,7 +329,7 @@ function textOfParts(content: unknown): string {
 /** The words make pi ask again: a broken stream may pass. */
 export function brokenStream(what: string, cause?: unknown): ServerError {
   return new ServerError(
-    `The answer broke off: ${what} (connection error). The server or Caddy may have been restarted.`,
+    `The answer broke off: ${what} (connection error). The server may have been restarted, or the model unloaded.`,
     {
       link: "stream",
       remedy: "retry",

@@ -154,7 +154,9 @@ class Turn {
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        await this.#pause(this.#backoff(faults), refusal.message);
+        // What failed, without the cause and the next step: there is one line for it.
+        const [what = ""] = refusal.message.split(/ \(|\. /);
+        await this.#pause(this.#backoff(faults), what);
         faults += 1;
         continue;
       }

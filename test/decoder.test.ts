@@ -127,7 +127,7 @@ describe("the end", () => {
     expect(decode([events(call), DONE]).message.stopReason).toBe("toolUse");
     const nothing = decode([DONE]);
     expect(nothing.error?.message).toBe(
-      "The answer broke off: the stream ended without content (connection error). The server or Caddy may have been restarted.",
+      "The answer broke off: the stream ended without content (connection error). The server may have been restarted, or the model unloaded.",
     );
   });
 
@@ -156,7 +156,7 @@ describe("the end", () => {
     expect(decoded.error).toMatchObject({
       remedy: "retry",
       message:
-        "The answer broke off: the stream ended without its last event (connection error). The server or Caddy may have been restarted.",
+        "The answer broke off: the stream ended without its last event (connection error). The server may have been restarted, or the model unloaded.",
     });
   });
 
