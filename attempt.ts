@@ -187,8 +187,8 @@ async function wholeAnswer(response: HttpResponse): Promise<unknown> {
   } catch (cause) {
     const type = cleanText(response.headers["content-type"] ?? "something", 100);
     throw new ServerError(
-      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
-      { link: "llama-swap", remedy: "none", cause },
+      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      { link: "server", remedy: "none", cause },
     );
   }
 }

@@ -124,7 +124,7 @@ function stateOf(running: readonly RunningModel[] | undefined, id: string): Sile
 function timedOut(silentMs: number, state: SilentState): ServerError {
   const seconds = Math.round(silentMs / 1000);
   return new ServerError(`The server was silent for ${seconds} s (timed out). ${whereItStands(state)}`, {
-    link: state.own === "unreachable" ? "llama-swap" : "model",
+    link: state.own === "unreachable" ? "server" : "model",
     remedy: "retry",
   });
 }
@@ -132,7 +132,7 @@ function timedOut(silentMs: number, state: SilentState): ServerError {
 function whereItStands({ own }: SilentState): string {
   switch (own) {
     case "unreachable":
-      return "It does not answer anything else either.";
+      return "Caddy or the model server do not answer either.";
     case "unknown":
       return "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
     case "ready":

@@ -70,7 +70,7 @@ describe("a server that is silent", () => {
   });
 
   it.each<[string, FakeServer["state"], string]>([
-    ["does not answer /running either", new Error("down"), "It does not answer anything else either."],
+    ["does not answer /running either", new Error("down"), "Caddy or the model server do not answer either."],
     [
       "has no /running",
       undefined,
