@@ -47,7 +47,7 @@ interface Session {
 function agentDir(): string {
   const moved = process.env.PI_CODING_AGENT_DIR;
   if (!moved) return join(homedir(), ".pi", "agent");
-  return moved.startsWith("~/") ? join(homedir(), moved.slice(2)) : moved;
+  return moved.replace(/^~(?=\/|$)/, () => homedir());
 }
 
 export default function aiServerExtension(pi: ExtensionAPI): void {
@@ -105,8 +105,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     // At once: a first turn may begin before the rest is loaded.
     if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
       ctx.ui.setWorkingMessage("");
-    // After a reload pi hands over what /login stored only when the session has started.
-    if (!aiServer.isUsed) await aiServer.started();
+    await aiServer.started();
     const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
@@ -179,8 +178,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
-    if (!aiServer.isUsed) return;
     const begin = async (): Promise<void> => {
+      // After a reload pi hands over what /login stored only when the session has started.
+      await aiServer.started();
+      if (!aiServer.isUsed) return;
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
         await refreshInBackground(current);
