@@ -5,6 +5,7 @@ import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedMo
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
+import { Learnt } from "./learnt.ts";
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
@@ -54,14 +55,14 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
-  #memory: Promise<Memory> | undefined;
-  #learning: Promise<void> | undefined;
+  readonly #learnt: Learnt;
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
     this.#current = new CurrentServer(options.now);
+    this.#learnt = new Learnt(join(options.agentDir, "ai-server.json"), options.now);
   }
 
   get models(): readonly ServedModel[] {
@@ -153,19 +154,8 @@ export class AiServer {
   }
 
   /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
-  async learnt(config: Config): Promise<Map<string, LearntFacts>> {
-    const [{ learntFacts }, memory] = await Promise.all([import("./learnt.ts"), this.memory()]);
-    return learntFacts(memory, this.#models, config);
-  }
-
-  /** Keeps what models have just told, while nobody waits for it. */
-  #learn(models: readonly ServedModel[]): void {
-    const before = this.#learning;
-    const learning = Promise.all([import("./learnt.ts"), this.memory(), before]);
-    this.#learning = learning
-      .then(([{ learn }, memory]) => learn(memory, models, this.#options.now()))
-      // To remember is a convenience.
-      .catch(() => {});
+  learnt(config: Config): Promise<Map<string, LearntFacts>> {
+    return this.#learnt.facts(this.#models, config);
   }
 
   /**
@@ -197,7 +187,7 @@ export class AiServer {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
     this.#keep(models, this.#liveUrl);
-    this.#learn(corrected);
+    this.#learnt.keep(corrected);
   }
 
   /**
@@ -275,24 +265,19 @@ export class AiServer {
       persist: { models: [...models], checkedAt: this.#options.now() },
       update: () => {
         this.#keep(models, baseUrlOf(config));
-        this.#learn(models);
+        this.#learnt.keep(models);
       },
     });
   }
 
   /** What is remembered on this machine. */
   memory(): Promise<Memory> {
-    const { agentDir, now } = this.#options;
-    this.#memory ??= import("./memory/memory.ts").then(
-      ({ Memory }) => new Memory(join(agentDir, "ai-server.json"), now),
-    );
-    return this.#memory;
+    return this.#learnt.memory();
   }
 
   /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
-  async remembered(): Promise<void> {
-    await this.#learning;
-    await (await this.#memory)?.written();
+  remembered(): Promise<void> {
+    return this.#learnt.written();
   }
 
   /** @throws {ServerError} while a command changes the server, so that a second one need not begin */
