@@ -61,8 +61,9 @@ export class AiServer {
 
   constructor(options: AiServerOptions) {
     this.#options = options;
-    this.#current = new CurrentServer(options.now);
-    this.#learnt = new Learnt(join(options.agentDir, "ai-server.json"), options.now);
+    const learnt = new Learnt(join(options.agentDir, "ai-server.json"), options.now);
+    this.#learnt = learnt;
+    this.#current = new CurrentServer(options.now, (config) => learnt.kindBefore(config));
   }
 
   get models(): readonly ServedModel[] {
@@ -148,6 +149,7 @@ export class AiServer {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
     const found = await server.discover(await this.learnt(server.config), options);
+    this.#learnt.keepKind(server.config, server.lastKind);
     const models = toServedModels(found, server.config);
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };

@@ -1,4 +1,4 @@
-/** What discoveries learn of models, kept on this machine for the time when nobody tells it. */
+/** What discoveries learn of a server and its models, kept on this machine for the time when nobody tells it. */
 import {
   baseUrlOf,
   learntFrom,
@@ -10,9 +10,14 @@ import {
 } from "./catalog.ts";
 import type { Config } from "./config.ts";
 import type { Memory } from "./memory/memory.ts";
+import type { BackendKind } from "./server/backend.ts";
 import type { LearntFacts } from "./server/models.ts";
 
-/** Keeps what is learnt while nobody waits for it. To remember is a convenience: `keep` never fails. */
+type Address = Pick<Config, "origin" | "basePath">;
+
+const KINDS: readonly BackendKind[] = ["llama-swap", "router", "llama-server", "other"];
+
+/** Keeps what is learnt while nobody waits for it. To remember is a convenience: what cannot be kept is not. */
 export class Learnt {
   readonly #path: string;
   readonly #now: () => number;
@@ -39,10 +44,7 @@ export class Learnt {
    *
    * @param models the catalogue
    */
-  async facts(
-    models: readonly ServedModel[],
-    config: Pick<Config, "origin" | "basePath">,
-  ): Promise<Map<string, LearntFacts>> {
+  async facts(models: readonly ServedModel[], config: Address): Promise<Map<string, LearntFacts>> {
     const url = baseUrlOf(config);
     const facts = rememberedFacts(restoredModels(models, url));
     for (const [id, stored] of await (await this.memory()).allFacts(url)) {
@@ -55,14 +57,35 @@ export class Learnt {
     return facts;
   }
 
+  /** Which kind of server last answered at this address: a hint, since it may be another now. */
+  async kindBefore(config: Address): Promise<BackendKind | undefined> {
+    const kept = await this.memory().then(
+      (memory) => memory.kind(baseUrlOf(config)),
+      () => undefined,
+    );
+    return KINDS.find((kind) => kind === kept);
+  }
+
   /** Keeps what models have just told; what is kept already is not written again. */
   keep(models: readonly ServedModel[]): void {
+    this.#later((memory) => this.#keepFacts(memory, models));
+  }
+
+  /** Keeps which kind of server answers at this address. */
+  keepKind(config: Address, kind: BackendKind | undefined): void {
+    const url = baseUrlOf(config);
+    this.#later(async (memory) => {
+      if (kind !== undefined && (await memory.kind(url)) !== kind) await memory.rememberKind(url, kind);
+    });
+  }
+
+  #later(work: (memory: Memory) => Promise<void>): void {
     this.#keeping = Promise.all([this.memory(), this.#keeping])
-      .then(([memory]) => this.#keep(memory, models))
+      .then(([memory]) => work(memory))
       .catch(() => {});
   }
 
-  async #keep(memory: Memory, models: readonly ServedModel[]): Promise<void> {
+  async #keepFacts(memory: Memory, models: readonly ServedModel[]): Promise<void> {
     const url = models[0]?.baseUrl;
     if (url === undefined) return;
     const kept = await memory.allFacts(url);

@@ -119,6 +119,20 @@ test("what is kept already is not written again", async () => {
   expect(statSync(file()).ino).toBe(before);
 });
 
+test("what kind a server was is a hint for the next pi, until it answers itself", async () => {
+  expect((await pi().aiServer.server()).lastKind).toBeUndefined();
+  const one = pi();
+  await (await one.aiServer.memory()).rememberKind(sim.url, "router");
+  const server = await one.aiServer.server();
+  expect([server.lastKind, server.hasConfigFile, server.canLoad]).toEqual(["router", true, undefined]);
+  await one.refresh();
+  expect([server.lastKind, server.canLoad]).toEqual(["llama-swap", true]);
+  const other = await pi().aiServer.server();
+  expect(other.lastKind).toBe("llama-swap");
+  await (await one.aiServer.memory()).rememberKind(sim.url, "\u001b[2J");
+  expect((await pi().aiServer.server()).lastKind).toBeUndefined();
+});
+
 test("an agent folder that cannot be written leaves what pi itself keeps", async () => {
   agentDir = join(agentDir, "gone");
   const one = pi();
