@@ -6,8 +6,9 @@ const MAX_NAME_LENGTH = 64;
 /** What such a name always has in it, for a quick no. */
 export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft/i;
 
+/** The longer ones also at the end of a word, as in `PGPASSWORD`. */
 const STRONG =
-  /^(password|passwd|passphrase|passcode|secret|credential|authori[sz]ation|bearer|cookie|apikey|apitoken)s?$/;
+  /(password|passwd|passphrase|passcode|apikey|apitoken|^(secret|credential|authori[sz]ation|bearer|cookie))s?$/;
 const KEY =
   /^(api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing|storage)keys?$/;
 const TOKENS =
