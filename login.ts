@@ -41,7 +41,7 @@ function questions(config: Config | undefined): Question[] {
     },
     {
       name: "AI_SERVER_API_KEY",
-      prompt: { type: "secret", message: "API key of llama-swap (empty for none)" },
+      prompt: { type: "secret", message: "API key of the server (empty for none)" },
       links: ["llama-swap"],
     },
   ];
