@@ -105,7 +105,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     // At once: a first turn may begin before the rest is loaded.
     if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
       ctx.ui.setWorkingMessage("");
-    await aiServer.started();
+    if (!aiServer.isUsed) await aiServer.started();
     const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
@@ -180,7 +180,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
     const begin = async (): Promise<void> => {
       // After a reload pi hands over what /login stored only when the session has started.
-      await aiServer.started();
+      if (!aiServer.isUsed) await aiServer.started();
       if (!aiServer.isUsed) return;
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))

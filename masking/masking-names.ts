@@ -75,11 +75,6 @@ export function isSecretName(name: string): boolean {
   });
 }
 
-/** Whether a number behind this name is a figure: so it is for `token`, and not for `password`. */
-export function mayCount(name: string): boolean {
-  return isTokenName(partsOf(name));
-}
-
 /** Whether the word before a lone `token` makes it a piece of text, as in `EOS token = 2`. */
 export function isModelToken(wordBefore: string): boolean {
   return MODEL_TOKENS.has(wordBefore.toLowerCase());
@@ -98,5 +93,6 @@ export function isSecretMacro(name: string): boolean {
 /** Whether a value hides nothing: a switch, nothing at all, or a figure where the name allows one. */
 export function isPlainValue(value: string, name: string): boolean {
   if (/^(true|false|on|off|yes|no|null|none|~|)$/i.test(value)) return true;
-  return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && mayCount(name);
+  // So it is for `token`, and not for `password`.
+  return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && isTokenName(partsOf(name));
 }

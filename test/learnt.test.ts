@@ -129,6 +129,9 @@ test("what kind a server was is a hint for the next pi, until it answers itself"
   expect([server.lastKind, server.canLoad]).toEqual(["llama-swap", true]);
   const other = await pi().aiServer.server();
   expect(other.lastKind).toBe("llama-swap");
+  await (await one.aiServer.memory()).rememberKind(sim.url, "llama-server");
+  const single = await pi().aiServer.server();
+  expect([single.hasConfigFile, single.canLoad]).toEqual([false, false]);
   await (await one.aiServer.memory()).rememberKind(sim.url, "\u001b[2J");
   expect((await pi().aiServer.server()).lastKind).toBeUndefined();
 });
