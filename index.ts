@@ -105,6 +105,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     // At once: a first turn may begin before the rest is loaded.
     if (ctx.model?.provider === PROVIDER_ID && process.env.AI_SERVER_INDICATOR?.trim() !== "off")
       ctx.ui.setWorkingMessage("");
+    // After a reload pi hands over what /login stored only when the session has started.
     if (!aiServer.isUsed) await aiServer.started();
     const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
     const onReadyChanged = (): void => {
@@ -179,7 +180,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
     const begin = async (): Promise<void> => {
-      // After a reload pi hands over what /login stored only when the session has started.
+      // As above.
       if (!aiServer.isUsed) await aiServer.started();
       if (!aiServer.isUsed) return;
       await tellProblem(current);
