@@ -36,6 +36,13 @@ export interface AiServerOptions {
   onChanged: (windows: readonly string[]) => void;
 }
 
+interface ModelsOrigin {
+  /** The server's address; undefined where the configuration names none. */
+  url: string | undefined;
+  /** Read from it in this process, and not from pi's store. */
+  isLive: boolean;
+}
+
 /**
  * Opens nothing until a server is asked for, and can be closed and used again. The server is made anew when the
  * configuration is another than before.
@@ -45,8 +52,8 @@ export class AiServer {
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
-  /** The server from which the models came in this process; undefined where they come from a store. */
-  #liveUrl: string | undefined;
+  /** Where the models come from; undefined as long as they are nobody's. */
+  #origin: ModelsOrigin | undefined;
   /** The discovery of a start or a login by its configuration: none for one that failed. */
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
@@ -72,7 +79,7 @@ export class AiServer {
 
   /** Whether the list was read from the server in this process. */
   get isLive(): boolean {
-    return this.#liveUrl !== undefined;
+    return this.#origin?.isLive ?? false;
   }
 
   /** Whether pi asked for models with anything set up. */
@@ -175,11 +182,11 @@ export class AiServer {
   }
 
   /** Takes over a list; tells the session when it is another than before. */
-  #keep(models: readonly ServedModel[], liveUrl: string | undefined): void {
+  #keep(models: readonly ServedModel[], origin: ModelsOrigin | undefined): void {
     const before = this.#models;
     this.#models = models;
-    this.#liveUrl = liveUrl;
-    if (liveUrl !== undefined) this.#problem = undefined;
+    this.#origin = origin;
+    if (origin?.isLive) this.#problem = undefined;
     if (!isChanged(before, models)) return;
     this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
   }
@@ -188,7 +195,7 @@ export class AiServer {
   correctContextWindow(id: string, tokens: number): void {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
-    this.#keep(models, this.#liveUrl);
+    this.#keep(models, this.#origin);
     this.#learnt.keep(corrected);
   }
 
@@ -213,9 +220,10 @@ export class AiServer {
       const config = this.#configOrProblem(stored);
       const address = config && baseUrlOf(config);
       const restored = restoredModels(list(context.stored?.models), address);
-      const isLive = address === undefined ? this.isLive : this.#liveUrl === address;
-      if (restored.length > 0 && !isLive) {
-        await context.publish({ update: () => this.#keep(restored, undefined) });
+      // The store does not know what turns have told of windows since.
+      const isThere = this.#origin !== undefined && (this.#origin.url === address || address === undefined);
+      if (restored.length > 0 && !isThere) {
+        await context.publish({ update: () => this.#keep(restored, { url: address, isLive: false }) });
       }
       // With a wrong variable the stored models stay, so that the first turn can say what is wrong.
       if (config === undefined) return;
@@ -223,7 +231,7 @@ export class AiServer {
         const models =
           this.#found?.models ?? (await this.discover(stored, { signal: context.signal })).models;
         await this.#publish(context, models, config);
-      } else if (restored.length === 0 && !isLive) {
+      } else if (restored.length === 0 && !isThere) {
         await this.#start(context, stored, config);
       }
     } catch (error) {
@@ -266,7 +274,7 @@ export class AiServer {
     await context.publish({
       persist: { models: [...models], checkedAt: this.#options.now() },
       update: () => {
-        this.#keep(models, baseUrlOf(config));
+        this.#keep(models, { url: baseUrlOf(config), isLive: true });
         this.#learnt.keep(models);
       },
     });
