@@ -77,7 +77,7 @@ export class AiServer {
     return this.#models;
   }
 
-  /** Whether the list was read from the server in this process. */
+  /** Whether the list is as it was read from the server in this process. */
   get isLive(): boolean {
     return this.#origin?.isLive ?? false;
   }
@@ -195,7 +195,8 @@ export class AiServer {
   correctContextWindow(id: string, tokens: number): void {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
-    this.#keep(models, this.#origin);
+    // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
+    this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
     this.#learnt.keep(corrected);
   }
 

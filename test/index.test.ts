@@ -329,7 +329,8 @@ models:
     expect(windows(pi)).toEqual([4096]);
     await expect.poll(changes).toEqual(["a: context 32k → 4k"]);
     expect(await turn()).toBe("stop");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    // The next start is to know it too, and has nothing to tell.
+    await expect.poll(() => pi.store?.models.map(({ contextWindow }) => contextWindow)).toEqual([4096]);
     expect(changes()).toHaveLength(1);
   });
 });
