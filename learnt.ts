@@ -45,6 +45,8 @@ export class Learnt {
    * @param models the catalogue
    */
   async facts(models: readonly ServedModel[], config: Address): Promise<Map<string, LearntFacts>> {
+    // What this process was just told is newer than the file.
+    await this.#keeping;
     const url = baseUrlOf(config);
     const facts = rememberedFacts(restoredModels(models, url));
     for (const [id, stored] of await (await this.memory()).allFacts(url)) {
