@@ -156,7 +156,7 @@ export class AiServer {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
     const found = await server.discover(await this.learnt(server.config), options);
-    this.#learnt.keepKind(server.config, server.lastKind);
+    this.#learnt.keepKind(server.config, server.kind);
     const models = toServedModels(found, server.config);
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };

@@ -199,6 +199,6 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
   if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
     `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
-    { link: "llama-swap", remedy: "none" },
+    { link: "server", remedy: "none" },
   );
 }

@@ -3,9 +3,9 @@ import { formatOf } from "../host/config-file.ts";
 import { isAsHeld } from "../host/ini-presets.ts";
 import { maskText } from "../masking/masking.ts";
 import { sentenceOf } from "../server/errors.ts";
+import { heldPresets } from "../server/llama-cpp-list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { heldPresets } from "../server/router-presets.ts";
 import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
 import { stakesOf } from "./stakes.ts";
 
