@@ -23,10 +23,10 @@ export function placedConfig(
   const isToldByPath = isPresetPathSet && /\.(ini|ya?ml)$/i.test(presetPath);
   const likely = kind ?? (isToldByPath ? undefined : kindBefore);
   const isRouter = likely === "router" || (likely !== "llama-swap" && isIni);
-  if (!isRouter) return config;
+  if (!isRouter && likely !== "llama-server") return config;
   return {
     ...config,
-    presetPath: isPresetPathSet ? presetPath : ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
+    presetPath: isPresetPathSet || !isRouter ? presetPath : ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
     serviceUnit: isServiceUnitSet ? serviceUnit : ROUTER_DEFAULTS.AI_SERVER_SERVICE_UNIT,
   };
 }

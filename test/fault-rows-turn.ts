@@ -46,6 +46,12 @@ export const ANSWERS: FaultRow[] = [
     "compact",
   ),
   answered(
+    "http: to a port that speaks TLS",
+    [{ status: 400, pieces: ["Client sent an HTTP request to an HTTPS server.\n"] }],
+    "The server speaks TLS there: write https: in AI_SERVER_URL.",
+    "none",
+  ),
+  answered(
     "421",
     [{ status: 421 }],
     "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.",

@@ -12,8 +12,14 @@ function placed(kind: Kind, env: Record<string, string> = {}, kindBefore: Kind =
   return [presetPath, serviceUnit];
 }
 
-test.each(["llama-swap", "llama-server", "other", undefined] as const)("%s has llama-swap's", (kind) => {
+test.each(["llama-swap", "other", undefined] as const)("%s has llama-swap's", (kind) => {
   expect(placed(kind)).toEqual(LLAMA_SWAP);
+});
+
+test("one llama-server has a unit that is called after it, and no config", () => {
+  expect(placed("llama-server")).toEqual([LLAMA_SWAP[0], "llama-server.service"]);
+  expect(placed(undefined, {}, "llama-server")[1]).toBe("llama-server.service");
+  expect(placed("llama-server", { AI_SERVER_SERVICE_UNIT: "mine.service" })[1]).toBe("mine.service");
 });
 
 test("a router has its own, each only where none is set", () => {
