@@ -1,5 +1,6 @@
 /** The server's state as the words and figures of the panel. Pure. */
 import { shortTokens } from "../catalog.ts";
+import { maskText } from "../masking/masking.ts";
 import type { PanelModel, PanelState } from "../server/panel-state.ts";
 import type { MemoryHistory, Performance } from "../server/performance.ts";
 import type { AnsweredRequest } from "../server/recent-activity.ts";
@@ -108,7 +109,7 @@ function heading({ version, following, certificateEnds }: PanelState, { address 
 }
 
 function troubleWords({ problem, following, models, version }: PanelState): string | undefined {
-  if (problem !== undefined) return faultReport(problem);
+  if (problem !== undefined) return maskText(faultReport(problem), "log");
   if (models.length > 0) return undefined;
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";

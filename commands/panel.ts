@@ -3,7 +3,6 @@ import { baseUrlOf, toServedModels } from "../catalog.ts";
 import { PROVIDER_ID } from "../config.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
-import { sentenceOf } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { PanelSource } from "../server/panel-source.ts";
 import type { PanelModel } from "../server/panel-state.ts";
@@ -16,6 +15,7 @@ import { whileWaiting } from "../ui/wait.ts";
 import { readId, typedId } from "./arguments.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { changeContext } from "./context.ts";
+import { faultText } from "./fault-text.ts";
 import { unload } from "./load.ts";
 import { logs } from "./logs.ts";
 import { PanelLoad } from "./panel-load.ts";
@@ -177,7 +177,7 @@ class Panel {
       else if (action.kind === "use") await this.#use(action.id);
       else if (action.kind === "toggle") this.#begin(action.id);
     } catch (error) {
-      if (!this.#signal.aborted) show(ctx, sentenceOf(error), "error");
+      if (!this.#signal.aborted) show(ctx, faultText(error), "error");
     }
     this.#redraw();
   }
@@ -214,7 +214,7 @@ class Panel {
       show(ctx, `${this.#load.id} is still being loaded. Wait for its end, or stop it.`, "warning");
       return;
     }
-    const failed = (error: unknown): void => show(ctx, sentenceOf(error), "error");
+    const failed = (error: unknown): void => show(ctx, faultText(error), "error");
     for (const id of ids) {
       if (this.#signal.aborted) return;
       this.#load = new PanelLoad(this.#call, this.#server, id, failed);
@@ -271,7 +271,7 @@ class Panel {
       try {
         await work({ ...this.#call, waiting });
       } catch (error) {
-        if (!waiting.signal.aborted) show(ctx, sentenceOf(error), "error");
+        if (!waiting.signal.aborted) show(ctx, faultText(error), "error");
       }
     });
   }

@@ -5,6 +5,7 @@ import { findContexts, formatOf } from "../host/config-file.ts";
 import type { RemoteMachine } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
+import { maskText } from "../masking/masking.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import { NO_DESCRIPTION } from "../server/model-description.ts";
 import type { ServerVersion } from "../server/version.ts";
@@ -12,6 +13,7 @@ import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
+import { faultText } from "./fault-text.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
 import { reloadPreset } from "./reload.ts";
@@ -48,7 +50,7 @@ export async function status(call: Call): Promise<void> {
   let failure: string | undefined;
   const lines = await serverLines(call, text).catch((error: unknown) => {
     waiting.signal.throwIfAborted();
-    failure = faultReport(error);
+    failure = maskText(faultReport(error), "log");
     return [failure];
   });
   if (given.has("--ssh")) lines.push("", ...(await machineLines(call)));
@@ -115,7 +117,7 @@ async function machineLines(call: Call): Promise<string[]> {
 function sentence(signal: AbortSignal): (error: unknown) => string {
   return (error) => {
     signal.throwIfAborted();
-    return sentenceOf(error);
+    return faultText(error);
   };
 }
 
@@ -126,7 +128,7 @@ function fileWords({ name, text }: { name: string; text: string }): string {
     const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
     return problems.length === 0 ? count : [`${count}, of which not understood:`, ...problems].join("\n  ");
   } catch (error) {
-    return sentenceOf(error);
+    return faultText(error);
   }
 }
 

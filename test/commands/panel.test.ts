@@ -1,5 +1,6 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
+import { byPath, cannedServer } from "../server/canned.ts";
 import { eventually } from "../sim/client.ts";
 import { ODD, type Place, startPlace } from "./place.ts";
 import { Sitter } from "./sitter.ts";
@@ -181,6 +182,24 @@ describe("Enter", () => {
     await sitter.sees(/bad could not be loaded/);
     expect(sitter.user.notices).toEqual([{ level: "error", text: expect.stringContaining("out of memory") }]);
     await leaves({ place, sitter, over });
+  });
+
+  test("that fails shows no secret of what the server said", async () => {
+    const { swap } = await cannedServer((request, response) => {
+      const running = { running: [{ model: "m", state: "ready" }] };
+      const said = { status: 500, headers: {}, body: "cannot stop llama-server --api-key hunter2" };
+      const models = { data: [{ id: "m" }] };
+      byPath({ "/running": running, "/v1/models": models, "/api/models/unload/m": said })(request, response);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const sitter = new Sitter(place);
+    const over = sitter.open();
+    await sitter.sees(/→ m +ready/);
+    sitter.press(ENTER);
+    await sitter.sees(/cannot stop llama-server --api-key ••••/);
+    expect(sitter.user.everything).not.toContain("hunter2");
+    sitter.press(ESCAPE);
+    await over;
   });
 
   test("does not begin a second load", async () => {
