@@ -1,5 +1,6 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
+import { ServerError } from "./errors.ts";
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
@@ -27,6 +28,8 @@ export interface InFlight {
   total: number | undefined;
   /** Their sum may be below `total`: llama-swap v192 to v234 tells the number alone. */
   models: readonly ModelRequests[];
+  /** Ready models that did not tell in time, as llama-server does not while it reads a prompt. */
+  silent?: readonly string[];
 }
 
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
@@ -83,6 +86,11 @@ function busyIn(slots: readonly Slot[] | undefined): number | undefined {
   return slots?.filter(({ isBusy }) => isBusy).length;
 }
 
+/** An answer that refuses says nothing of the model; none at all is what a busy one gives. */
+function silenceOf(error: unknown): "silent" | undefined {
+  return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
+}
+
 async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
   const backend = await server.backend(signal);
   const limits = { signal, timeoutMs: LIMIT_MS };
@@ -94,12 +102,15 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
     running.map(async ({ id, isAsleep }) => ({
       model: id,
       // What sleeps works on nothing, and would be woken by the question.
-      total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, () => undefined),
+      total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, silenceOf),
     })),
   );
-  const models = counts.flatMap(({ model, total = 0 }) =>
-    total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
+  const models = counts.flatMap(({ model, total }) =>
+    typeof total === "number" && total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
   );
-  if (models.length === 0 && counts.some(({ total }) => total === undefined)) return UNKNOWN;
-  return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models };
+  const quiet = counts.filter(({ total }) => total === "silent").map(({ model }) => model);
+  const silent = quiet.length === 0 ? {} : { silent: quiet };
+  if (models.length === 0 && counts.some(({ total }) => typeof total !== "number"))
+    return { ...UNKNOWN, ...silent };
+  return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models, ...silent };
 }
