@@ -202,10 +202,11 @@ function barOf(title: string, elapsedMs: number, expectedMs: number | undefined,
   return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
 }
 
-function inFlight({ requests, following }: PanelState, { session }: PanelExtras, now: number): string[] {
+function inFlight(state: PanelState, { session }: PanelExtras, now: number): string[] {
+  const { requests, following, isAskingRequests } = state;
   if (requests === undefined) {
-    const isTold = following === "reading" || following === "lost";
-    return isTold ? [] : ["In flight: the server does not tell"];
+    const isAwaited = isAskingRequests || following === "reading" || following === "lost";
+    return isAwaited ? [] : ["In flight: the server does not tell"];
   }
   const { total, listed = [] } = requests;
   if (total === 0) return ["In flight: nothing"];

@@ -1,5 +1,6 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
+import type { Backend } from "./backend.ts";
 import { ServerError } from "./errors.ts";
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
@@ -11,6 +12,11 @@ const LIMIT_MS = 2000;
 const EVENTS_MS = 1200;
 /** Models whose slots are asked, all at once. */
 const MOST_ASKED = 50;
+/** A busy model tells of its slots only between two batches of a prompt. */
+const SLOTS_MS = 10_000;
+
+/** Such a model would be kept awake by questions about its slots. The flag has no variable of its own. */
+const SLEEPS = /--sleep-idle-seconds[= ]\d/;
 
 export interface ModelRequests {
   model: string;
@@ -31,6 +37,8 @@ export interface InFlight {
   /** Ready models that did not tell in time, as llama-server does not while it reads a prompt. */
   silent?: readonly string[];
 }
+
+const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
 
@@ -113,4 +121,32 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
   if (models.length === 0 && counts.some(({ total }) => typeof total !== "number"))
     return { ...UNKNOWN, ...silent };
   return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models, ...silent };
+}
+
+/**
+ * The requests that are in slots of the loaded models, for a server that tells of them in no other way; more may wait
+ * for a slot. May be asked again and again: it keeps no model awake, and to llama.cpp's router it is no use of a model.
+ *
+ * @returns undefined where that is not told, or not without keeping a model awake
+ * @throws {ServerError} also when a model is too busy to tell; the signal's reason
+ */
+export async function requestsInSlots(
+  backend: Pick<Backend, "running" | "slots">,
+  signal: AbortSignal,
+): Promise<RequestsInFlight | undefined> {
+  const limits = { signal, timeoutMs: SLOTS_MS };
+  const running = (await backend.running(limits)) ?? [];
+  const awake = running.filter(({ state, isAsleep }) => state === "ready" && !isAsleep);
+  const mayAsk = awake.every(({ commandLine }) => commandLine !== undefined && !SLEEPS.test(commandLine));
+  if (!mayAsk || awake.length > MOST_ASKED) return undefined;
+  const told = await Promise.all(
+    awake.map(async ({ id }) => ({ model: id, slots: await backend.slots(id, limits) })),
+  );
+  if (told.some(({ slots }) => slots === undefined)) return undefined;
+  const listed = told.flatMap(({ model, slots = [] }) =>
+    slots
+      .filter(({ isBusy }) => isBusy)
+      .map(({ id }) => ({ id: `${model} ${id}`, model, path: "", elapsedMs: undefined, client: NOBODY })),
+  );
+  return { total: listed.length, listed };
 }

@@ -30,6 +30,7 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
   models: [model("a")],
   requests: { total: 0, listed: [] },
+  isAskingRequests: false,
   performance: undefined,
   answered: undefined,
   ...more,
@@ -222,6 +223,7 @@ describe("requests in flight", () => {
     [{}, ["In flight: nothing"]],
     [{ requests: undefined }, ["In flight: the server does not tell"]],
     [{ requests: undefined, following: "lost" }, []],
+    [{ requests: undefined, isAskingRequests: true }, []],
   ] as const)("of %j are %j", (state, lines) => {
     expect(content(state).inFlight).toEqual(lines);
   });
