@@ -8,13 +8,13 @@ import type { Call } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Ended", priority: 0 },
-  { title: "Model", priority: 3 },
+  { title: "Model", priority: 4 },
   { title: "Prompt", priority: 1 },
-  { title: "Cached", priority: 1 },
-  { title: "Read", priority: 2 },
-  { title: "Answer", priority: 1 },
+  { title: "Cached", priority: 2 },
+  { title: "Read", priority: 1 },
+  { title: "Answer", priority: 3 },
   { title: "Written", priority: 1 },
-  { title: "Load", priority: 4 },
+  { title: "Load", priority: 5 },
 ];
 
 function rate(perSecond: number | undefined): string {

@@ -5,7 +5,7 @@ import type { PanelModel, PanelState } from "../server/panel-state.ts";
 import type { MemoryHistory, Performance } from "../server/performance.ts";
 import type { AnsweredRequest } from "../server/recent-activity.ts";
 import { duration } from "../ui/duration.ts";
-import type { PanelBar, PanelContent, PanelPlot, PanelRow } from "../ui/panel-content.ts";
+import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "../ui/panel-content.ts";
 import type { Column } from "../ui/table.ts";
 import {
   commandRow,
@@ -54,6 +54,8 @@ export interface PanelExtras {
   readonly session: string | undefined;
   /** The id of pi's model, where it is one of this server. */
   readonly modelInPi: string | undefined;
+  /** Whether the contexts of such a server can be changed. */
+  readonly hasConfigFile: boolean;
 }
 
 /**
@@ -122,7 +124,18 @@ export function isLoaded({ state }: PanelModel): boolean {
   return state === "ready" || state === "starting" || state === "stopping";
 }
 
-function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number): PanelRow {
+/** What is said to be possible with a model; the other letters tell why not. */
+export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
+  const isHere = runsAs !== undefined;
+  return [
+    ...(facts === undefined ? [] : (["use"] as const)),
+    ...(isHere && hasConfigFile ? (["context"] as const) : []),
+    ...(isHere ? (["log"] as const) : []),
+  ];
+}
+
+function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
+  const { ownLoad, modelInPi, hasConfigFile } = extras;
   const { id, facts, state, rates, runsAs } = model;
   const isKnown = facts !== undefined && facts.context.source !== "default";
   const name = id === modelInPi ? `${id} (in pi)` : id;
@@ -146,6 +159,7 @@ function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number
           ? "changing"
           : "still",
     toggles,
+    offers: offersOf(model, hasConfigFile),
   };
 }
 

@@ -19,7 +19,7 @@ import { faultText } from "./fault-text.ts";
 import { unload } from "./load.ts";
 import { logs } from "./logs.ts";
 import { PanelLoad } from "./panel-load.ts";
-import { isLoaded, isTicking, panelContent, STEP_MS } from "./panel-words.ts";
+import { isLoaded, isTicking, offersOf, panelContent, STEP_MS } from "./panel-words.ts";
 import { sessionOf } from "./stakes.ts";
 import { status } from "./status.ts";
 
@@ -116,8 +116,13 @@ class Panel {
       message: this.#message,
       session: sessionOf(this.#call),
       modelInPi: ctx.model?.provider === PROVIDER_ID ? ctx.model.id : undefined,
+      hasConfigFile: this.#hasConfigFile,
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
+  }
+
+  get #hasConfigFile(): boolean {
+    return this.#server.hasConfigFile !== false;
   }
 
   /** Selects the model that was named; what names none is a filter. */
@@ -216,12 +221,14 @@ class Panel {
     }
     const failed = (error: unknown): void => show(ctx, faultText(error), "error");
     for (const id of ids) {
-      if (this.#signal.aborted) return;
-      this.#load = new PanelLoad(this.#call, this.#server, id, failed);
+      const load = new PanelLoad(this.#call, this.#server, id, failed);
+      this.#load = load;
       this.#redraw();
-      await this.#load.over;
+      await load.over;
       this.#load = undefined;
       this.#redraw();
+      // Whoever stops one wants the rest no more.
+      if (load.isGivenUp || this.#signal.aborted) return;
     }
   }
 
@@ -249,6 +256,10 @@ class Panel {
 
   async #changeContext(id: string): Promise<void> {
     const { ctx, ended } = this.#call;
+    const model = this.#modelOf(id);
+    // Without a size the command says why not.
+    if (model !== undefined && !offersOf(model, this.#hasConfigFile).includes("context"))
+      return this.#command(changeContext, id, "");
     const size = await ctx.ui.input(`Context size of ${id}`, "65536, 64k or 128K", { signal: ended });
     if (size?.trim()) await this.#command(changeContext, id, ` ${size.trim()}`);
   }

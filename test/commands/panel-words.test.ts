@@ -42,6 +42,7 @@ const EXTRAS: PanelExtras = {
   message: undefined,
   session: "mine",
   modelInPi: undefined,
+  hasConfigFile: true,
 };
 
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
@@ -116,6 +117,15 @@ describe("a row", () => {
     [{ canLoad: false }, undefined, "still"],
   ] as const)("of %j can be toggled to %s", (more, toggles, tone) => {
     expect(content({ models: [model("a", more)] }).rows[0]).toMatchObject({ toggles, tone });
+  });
+
+  test.each([
+    [{}, {}, ["use", "context", "log"]],
+    [{ facts: undefined }, {}, ["context", "log"]],
+    [{ runsAs: undefined }, {}, ["use"]],
+    [{}, { hasConfigFile: false }, ["use", "log"]],
+  ])("of %j, with %j, offers %j", (more, extras, offers) => {
+    expect(content({ models: [model("a", more)] }, extras).rows[0]?.offers).toEqual(offers);
   });
 
   test("of our own load waits for others, and can be stopped", () => {
