@@ -65,21 +65,6 @@ export function requireUser({ ctx }: Call): void {
 }
 
 /**
- * The configuration with what belongs to the kind of server where the user has set nothing. A server that does not
- * answer must not hinder what may repair it: then what was known of it counts, or the ending of the path.
- *
- * @throws {ServerError} where AI_SERVER_PRESET_PATH belongs to another kind; the signal's reason
- */
-export async function placedConfigOf(
-  server: Pick<ModelServer, "config" | "backend">,
-  signal?: AbortSignal,
-): Promise<Config> {
-  const { placedConfig } = await import("../host/config-place.ts");
-  const backend = await kindOf(server, signal);
-  return placedConfig(server.config, backend?.kind);
-}
-
-/**
  * Uses the server's machine; its connection ends with the work.
  *
  * @param work gets the configuration of this kind of server, in which path and unit are those of the machine

@@ -3,6 +3,7 @@ import type { TurnFigures } from "../activity.ts";
 import { shortTokens } from "../catalog.ts";
 import { spent } from "../ui/duration.ts";
 import { show, widthOf } from "../ui/output.ts";
+import { rateWords } from "../ui/rate.ts";
 import { type Column, table } from "../ui/table.ts";
 import type { Call } from "./call.ts";
 
@@ -18,7 +19,7 @@ const COLUMNS: readonly Column[] = [
 ];
 
 function rate(perSecond: number | undefined): string {
-  return perSecond === undefined ? "" : `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`;
+  return perSecond === undefined ? "" : `${rateWords(perSecond)}/s`;
 }
 
 function row(turn: TurnFigures): string[] {

@@ -6,6 +6,7 @@ import type { MemoryHistory, Performance } from "../server/performance.ts";
 import type { AnsweredRequest } from "../server/recent-activity.ts";
 import { duration } from "../ui/duration.ts";
 import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "../ui/panel-content.ts";
+import { rateWords } from "../ui/rate.ts";
 import type { Column } from "../ui/table.ts";
 import {
   commandRow,
@@ -273,8 +274,4 @@ function ratePlots(answered: readonly AnsweredRequest[] | undefined): PanelPlot[
       answered.map(({ generationRate }) => generationRate),
     ),
   ];
-}
-
-function rateWords(rate: number): string {
-  return rate < 10 ? rate.toFixed(1) : String(Math.round(rate));
 }
