@@ -193,8 +193,8 @@ async function wholeAnswer(response: HttpResponse): Promise<unknown> {
     answer = JSON.parse(text);
   } catch (cause) {
     throw new ServerError(
-      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
-      { link: "llama-swap", remedy: "none", cause },
+      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      { link: "server", remedy: "none", cause },
     );
   }
   if (record(answer)?.error !== undefined) throw streamFault(text);

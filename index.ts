@@ -20,7 +20,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",
   "ai-server-preset": "Show the AI server's config: [<id>]",
   "ai-server-restart": "Restart the AI server and load again what was loaded",
-  "ai-server-rollback": "Put a backup of the AI server's config back",
+  "ai-server-rollback": "Put a backup of the AI server's config back: [<stamp>]",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
   "ai-server-last": "Show what the last turns on the AI server took",
 };

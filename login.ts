@@ -14,7 +14,7 @@ function questions(config: Config | undefined): Question[] {
     {
       name: "AI_SERVER_URL",
       prompt: { type: "text", message: "Address of the server", placeholder: DEFAULTS.AI_SERVER_URL },
-      links: ["DNS", "TCP", "Caddy", "llama-swap"],
+      links: ["DNS", "TCP", "Caddy", "server"],
     },
     {
       name: "AI_SERVER_CERTS_DIR",
@@ -41,8 +41,8 @@ function questions(config: Config | undefined): Question[] {
     },
     {
       name: "AI_SERVER_API_KEY",
-      prompt: { type: "secret", message: "API key of llama-swap (empty for none)" },
-      links: ["llama-swap"],
+      prompt: { type: "secret", message: "API key of the server (empty for none)" },
+      links: ["server"],
     },
   ];
 }

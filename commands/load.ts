@@ -10,7 +10,6 @@ import { unloadModel } from "../server/unload.ts";
 import { spent } from "../ui/duration.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
-import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 import { requestWords, sessionOf, stakesOf } from "./stakes.ts";
@@ -39,7 +38,8 @@ async function carryOutLoad(
     if (!call.waiting.signal.aborted) throw error;
     const { ctx, ended } = call;
     // Nobody else tells of it: what a cancelled command says is not heard.
-    await offerStop(call, server, id).catch((fault: unknown) => {
+    await offerStop(call, server, id).catch(async (fault: unknown) => {
+      const { faultText } = await import("./fault-text.ts");
       if (!ended.aborted) show(ctx, faultText(fault), "error");
     });
     return;
@@ -203,6 +203,6 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
   if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
     `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
-    { link: "llama-swap", remedy: "none" },
+    { link: "server", remedy: "none" },
   );
 }

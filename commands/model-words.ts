@@ -32,8 +32,9 @@ export function idleTime(ttlSeconds: number | undefined): string {
 }
 
 /** The state, or why there is none. */
-export function stateWords({ kind, state, problem }: ModelFacts): string {
+export function stateWords({ kind, state, problem, failure }: ModelFacts): string {
   if (problem !== undefined) return `[${problem}]`;
+  if (failure !== undefined && state === "unloaded") return "failed";
   return kind === "peer" || kind === "selector" ? kind : state;
 }
 
@@ -128,11 +129,19 @@ export function placeRow(
   return place === undefined ? [] : [["Runs on", place]];
 }
 
+/** How the process of a model has ended that is not loaded. */
+function endRow({ state, failure }: ModelFacts): [string, string][] {
+  if (failure === undefined || state !== "unloaded") return [];
+  const code = failure.exitCode === undefined ? "an error" : `exit code ${failure.exitCode}`;
+  return [["Ended", `with ${code}; /ai-server-logs may tell why`]];
+}
+
 /** What is known of how one model answers, with where it is from: what, and what of it. */
 export function detailRows(model: ModelFacts, lastLoadMs: number | undefined): [string, string][] {
   const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools } = model;
   const rows: [string, string][] = [
     ["State", stateWords(model)],
+    ...endRow(model),
     ["Context", from(context, (value) => `${value} tokens a request`)],
     ["Output", `${outputLimit.value} tokens (${outputLimit.source})`],
     ["Vision", from(vision, (value) => (value ? "yes" : "no"))],

@@ -1,6 +1,7 @@
 /** The server's state as the words and figures of the panel. Pure. */
 import { shortTokens } from "../catalog.ts";
 import { maskText } from "../masking/masking.ts";
+import type { BackendKind } from "../server/backend.ts";
 import type { PanelModel, PanelState } from "../server/panel-state.ts";
 import type { MemoryHistory, Performance } from "../server/performance.ts";
 import type { AnsweredRequest } from "../server/recent-activity.ts";
@@ -49,6 +50,8 @@ export interface OwnLoad {
 /** What stands beside the server's own state. */
 export interface PanelExtras {
   readonly address: string;
+  /** Of the server, as far as it is known. */
+  readonly kind: BackendKind | undefined;
   readonly ownLoad: OwnLoad | undefined;
   readonly message: PanelContent["message"];
   /** The session as its requests name it. */
@@ -75,7 +78,7 @@ export function panelContent(
     heading: heading(state, extras),
     columns: COLUMNS,
     rows: models.map((found) => row(found, extras, now)),
-    trouble: troubleWords(state),
+    trouble: troubleWords(state, extras),
     bars: bars(state, extras, now),
     message: extras.message,
     details: model === undefined ? [] : details(model, extras),
@@ -111,8 +114,11 @@ function heading({ version, following, certificateEnds }: PanelState, { address 
   ];
 }
 
-function troubleWords({ problem, following, models, version }: PanelState): string | undefined {
-  if (problem !== undefined) return maskText(faultReport(problem), "log");
+function troubleWords(
+  { problem, following, models, version }: PanelState,
+  { kind }: PanelExtras,
+): string | undefined {
+  if (problem !== undefined) return maskText(faultReport(problem, kind), "log");
   if (models.length > 0) return undefined;
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";

@@ -112,6 +112,7 @@ class Panel {
     const { ctx } = this.#call;
     const extras = {
       address: baseUrlOf(this.#server.config),
+      kind: this.#server.kind,
       ownLoad: this.#load,
       message: this.#message,
       session: sessionOf(this.#call),

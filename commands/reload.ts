@@ -1,9 +1,9 @@
 /** The part of `/ai-server-refresh` that llama.cpp's router has: its preset is read again, without a restart. */
 import { formatOf } from "../host/config-file.ts";
 import { isAsHeld } from "../host/ini-presets.ts";
+import { heldPresets } from "../server/llama-cpp-list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
-import { heldPresets } from "../server/router-presets.ts";
 import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
 import { faultText } from "./fault-text.ts";
 import { stakesOf } from "./stakes.ts";

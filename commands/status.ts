@@ -6,6 +6,7 @@ import type { RemoteMachine } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { maskText } from "../masking/masking.ts";
+import type { BackendKind } from "../server/backend.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import { NO_DESCRIPTION } from "../server/model-description.ts";
 import type { ServerVersion } from "../server/version.ts";
@@ -25,20 +26,35 @@ const WAY: readonly Link[] = [
   "TCP",
   "TLS",
   "Caddy",
-  "llama-swap",
+  "server",
   "model",
 ];
+
+/** What the way ends at, where that is known and has a name. */
+const SERVERS: Readonly<Record<BackendKind, string>> = {
+  "llama-swap": "llama-swap",
+  router: "llama.cpp's router",
+  "llama-server": "llama-server",
+  other: "server",
+};
 
 export function versionWords({ name, version }: ServerVersion): string {
   return version === undefined ? name : `${name} ${version}`;
 }
 
-/** Which link of the way to the model fails, and the sentence with what to do. */
-export function faultReport(error: unknown): string {
+/**
+ * Which link of the way to the model fails, and the sentence with what to do.
+ *
+ * @param kind of the server, as far as it is known
+ */
+export function faultReport(error: unknown, kind: BackendKind | undefined): string {
   if (!(error instanceof ServerError)) return sentenceOf(error);
   const failed = WAY.indexOf(error.link);
   if (failed < 0) return error.message;
-  const way = WAY.slice(0, failed + 1).map((link, at) => (at === failed ? `${link} FAILS` : `${link} ok`));
+  const way = WAY.slice(0, failed + 1).map((link, at) => {
+    const name = link === "server" ? SERVERS[kind ?? "other"] : link;
+    return `${name} ${at === failed ? "FAILS" : "ok"}`;
+  });
   return `${way.join(" · ")}\n${error.message}`;
 }
 
@@ -48,9 +64,10 @@ export async function status(call: Call): Promise<void> {
   const ids = aiServer.models.map(({ id }) => id);
   const { given, text } = readFlags(call.argument, ["--ssh"], ids);
   let failure: string | undefined;
-  const lines = await serverLines(call, text).catch((error: unknown) => {
+  const lines = await serverLines(call, text).catch(async (error: unknown) => {
     waiting.signal.throwIfAborted();
-    failure = maskText(faultReport(error), "log");
+    const server = await serverFor(call).catch(() => undefined);
+    failure = maskText(faultReport(error, server?.kind), "log");
     return [failure];
   });
   if (given.has("--ssh")) lines.push("", ...(await machineLines(call)));

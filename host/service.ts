@@ -114,7 +114,7 @@ export class Service {
       if (!isTimeout(error)) throw error;
       throw new ServerError(
         `The server did not read its config again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
-        { link: "llama-swap", remedy: "none", cause: error },
+        { link: "server", remedy: "none", cause: error },
       );
     }
   }
@@ -138,7 +138,7 @@ export class Service {
         if (this.#clock.now() >= end) {
           throw new ServerError(
             `The server did not answer again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
-            { link: "llama-swap", remedy: "none" },
+            { link: "server", remedy: "none" },
           );
         }
         await this.#clock.sleep(pollMs, signal);
@@ -279,5 +279,5 @@ function isTimeout(error: unknown): boolean {
 }
 
 function unproven(message: string): ServerError {
-  return new ServerError(message, { link: "llama-swap", remedy: "none" });
+  return new ServerError(message, { link: "server", remedy: "none" });
 }

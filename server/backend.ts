@@ -21,8 +21,8 @@ export interface Access {
 
 export interface Limits {
   signal?: AbortSignal | undefined;
-  /** Milliseconds for the whole answer. */
-  timeoutMs: number;
+  /** Milliseconds for the whole answer; of several in a row, what is left for the next. */
+  readonly timeoutMs: number;
 }
 
 /** What a load in progress is told by, and told to. */
@@ -182,5 +182,5 @@ export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): Serv
     kind === "llama-server"
       ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart starts it anew."
       : `${name} does not load or unload models when asked over HTTP; it does so by itself, or when it starts.`;
-  return new ServerError(why, { link: "llama-swap", remedy: "none" });
+  return new ServerError(why, { link: "server", remedy: "none" });
 }

@@ -9,7 +9,7 @@ export type Link =
   | "TCP"
   | "TLS"
   | "Caddy"
-  | "llama-swap"
+  | "server"
   | "model"
   | "stream"
   | "ssh"

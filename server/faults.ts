@@ -22,7 +22,7 @@ export function parseErrorBody(answer: string): ErrorBody {
   } catch {
     const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
     return {
-      message: cleanText(unescaped?.[1] ?? answer.replace(/<[^>]*>/g, " "), 400),
+      message: cleanText(unescaped?.[1] ?? answer.replace(/<[^<>]*>/g, " "), 400),
       source: unescaped?.[2] ?? (answer.startsWith("llama-swap: ") ? "llama-swap" : null),
       type: "",
       contextWindow: undefined,
@@ -126,7 +126,7 @@ export function answerFault(status: number, text: string, path: string): ServerE
   if (status === 401) {
     return fault(
       "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
-      "llama-swap",
+      "server",
       "none",
     );
   }
@@ -156,19 +156,19 @@ export function answerFault(status: number, text: string, path: string): ServerE
     const hint = /\/v1\/v1\//.test(path)
       ? "Leave out /v1 at the end of AI_SERVER_URL."
       : "Check AI_SERVER_URL and its path.";
-    return fault(`The server does not know ${path} (HTTP 404). ${hint}`, "llama-swap", "none");
+    return fault(`The server does not know ${path} (HTTP 404). ${hint}`, "server", "none");
   }
   if (status === 429)
-    return fault(`The server has too many requests at once (HTTP 429).${said}`, "llama-swap", "retry");
+    return fault(`The server has too many requests at once (HTTP 429).${said}`, "server", "retry");
   if (status === 502 || status === 504) {
     return fault(
-      `Caddy answers, but llama-swap behind it does not (HTTP ${status}). llama-swap may be stopped or restarting.${said}`,
-      "llama-swap",
+      `Caddy answers, but the model server behind it does not (HTTP ${status}). It may be stopped or restarting.${said}`,
+      "server",
       "retry",
     );
   }
   if (status === 503)
-    return fault(`The server is not available just now (HTTP 503).${said}`, "llama-swap", "retry");
+    return fault(`The server is not available just now (HTTP 503).${said}`, "server", "retry");
   if (status >= 500 && body.type !== "server_error") {
     return fault(`The server failed (server error, HTTP ${status}).${said}`, "model", "retry");
   }

@@ -48,6 +48,7 @@ export class Http {
   readonly #now: () => number;
   #connection: Promise<Connection> | undefined;
   #stamp = "";
+  #keepAliveMs = KEEP_ALIVE_MS;
   /** Connections of replaced certificates, which may still carry a stream. */
   readonly #retired = new Set<Agent>();
   readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
@@ -94,8 +95,8 @@ export class Http {
     const agent = new Agent({
       connect: connectorFor(identity, this.#address.connectTimeoutMs, this.#sockets),
       allowH2: false,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      keepAliveTimeout: this.#keepAliveMs,
+      keepAliveMaxTimeout: this.#keepAliveMs,
       // A load or a long prompt sends nothing for minutes: the callers time, and know why they do.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -196,8 +197,8 @@ export class Http {
         return JSON.parse(text);
       } catch (error) {
         throw new ServerError(
-          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.`,
-          { link: "llama-swap", remedy: "none", status: response.status, cause: error },
+          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to the model server.`,
+          { link: "server", remedy: "none", status: response.status, cause: error },
         );
       }
     } catch (error) {
@@ -205,7 +206,7 @@ export class Http {
         if (this.#sockets.connecting > 0) throw notConnected(this.#address, options.timeoutMs, error);
         throw new ServerError(
           `The server did not answer ${path} within ${Math.ceil(options.timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
-          { link: "llama-swap", remedy: "retry", cause: error },
+          { link: "server", remedy: "retry", cause: error },
         );
       }
       if (options.signal?.aborted || error instanceof ServerError) throw error;
@@ -213,8 +214,9 @@ export class Http {
     }
   }
 
-  /** Closes every connection as soon as its request has ended. */
+  /** Closes every connection as soon as its request has ended; those too that what still runs opens after this. */
   async retire(): Promise<void> {
+    this.#keepAliveMs = 1;
     const current = await this.#connection?.catch(() => undefined);
     this.#connection = undefined;
     if (current) this.#retire(current.agent);

@@ -1,6 +1,7 @@
 /** One entry of a server's list of models, in the same words whatever kind of server it is. */
-import type { JsonRecord } from "./json.ts";
+import { flag, type JsonRecord, list, record, texts } from "./json.ts";
 import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
+import { idOf } from "./names.ts";
 
 /** What the list says of a model's figures; undefined where it says nothing. */
 export interface Declared {
@@ -23,6 +24,11 @@ export interface Declared {
 /** What the file of a model tells, however it is started. */
 export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
 
+/** How a process has ended, where that was with an error. */
+export interface ProcessFailure {
+  exitCode: number | undefined;
+}
+
 export interface ListedModel {
   /** As the server spells it. */
   id: string;
@@ -38,6 +44,8 @@ export interface ListedModel {
   description: ModelDescription;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+  /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router tells it. */
+  failure: ProcessFailure | undefined;
 }
 
 /** A model that runs under its own id, with what more is told of it. */
@@ -54,12 +62,13 @@ export function listedModel(
     commandLine: undefined,
     description: NO_DESCRIPTION,
     problem: undefined,
+    failure: undefined,
     ...told,
     declared: { ...NOTHING_DECLARED, ...told.declared },
   };
 }
 
-export const NOTHING_DECLARED: Declared = {
+const NOTHING_DECLARED: Declared = {
   context: undefined,
   outputLimit: undefined,
   vision: undefined,
@@ -70,10 +79,40 @@ export const NOTHING_DECLARED: Declared = {
   metadata: undefined,
 };
 
+/** The entries of a `/v1/models`, each under its id. One without an id, or with an id seen before, is left out. */
+export function entriesOf(answer: unknown): Map<string, JsonRecord> {
+  const found = new Map<string, JsonRecord>();
+  for (const value of list(record(answer)?.data)) {
+    const entry = record(value);
+    const id = idOf(entry?.id);
+    if (entry !== undefined && id !== undefined && !found.has(id)) found.set(id, entry);
+  }
+  return found;
+}
+
 /** Ids of models that cannot chat but are declared as nothing else. */
 const NOT_CHAT = /(^|[^a-z0-9])(embed|embedding|embeddings|rerank|reranker|whisper|tts)([^a-z0-9]|$)/i;
 
-/** Whether an id sounds like that of a model that can be chatted with. */
-export function soundsLikeChat(id: string): boolean {
-  return !NOT_CHAT.test(id);
+/** Input modalities, or what the server's owner declared instead. */
+export function declaredVision(entry: JsonRecord, metadata: JsonRecord | undefined): boolean | undefined {
+  const inputs = texts(record(entry.architecture)?.input_modalities);
+  if (inputs.length > 0) return inputs.includes("image");
+  return flag(record(entry.capabilities)?.vision) ?? flag(metadata?.vision);
+}
+
+/** Whether a model answers in text to text, as far as its entry tells. */
+export function isChatModel(id: string, entry: JsonRecord, metadata: JsonRecord | undefined): boolean {
+  const declared = flag(metadata?.chat);
+  if (declared !== undefined) return declared;
+  const inputs = texts(record(entry.architecture)?.input_modalities);
+  const outputs = texts(record(entry.architecture)?.output_modalities);
+  if ([inputs, outputs].some((modalities) => modalities.length > 0 && !modalities.includes("text")))
+    return false;
+  const capabilities = record(entry.capabilities) ?? {};
+  if (capabilities.reranker === true) return false;
+  const otherTask = ["audio_transcriptions", "audio_speech", "image_generation", "image_to_image"].some(
+    (task) => capabilities[task] === true,
+  );
+  if (otherTask && !outputs.includes("text")) return false;
+  return outputs.includes("text") || !NOT_CHAT.test(id);
 }

@@ -1,8 +1,14 @@
 /** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
 import { quote } from "shlex";
-import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type ListedModel, listedModel } from "./listed-model.ts";
-import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import { count, type JsonRecord, number, record, text, texts } from "./json.ts";
+import {
+  declaredVision,
+  entriesOf,
+  isChatModel,
+  type ListedModel,
+  listedModel,
+  type ProcessFailure,
+} from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
@@ -15,6 +21,8 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["sleeping", "ready"],
   ["loading", "starting"],
   ["unloaded", "unloaded"],
+  ["downloading", "unloaded"],
+  ["downloaded", "unloaded"],
 ]);
 
 /** Flags that say which model; those that end in `-default` bring one with them. */
@@ -44,16 +52,6 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
   });
 }
 
-function entriesOf(answer: unknown): Map<string, JsonRecord> {
-  const found = new Map<string, JsonRecord>();
-  for (const value of list(record(answer)?.data)) {
-    const entry = record(value);
-    const id = idOf(entry?.id);
-    if (entry !== undefined && id !== undefined && !found.has(id)) found.set(id, entry);
-  }
-  return found;
-}
-
 /** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
 export function parseOwnModel(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => listedOf(id, entry));
@@ -74,8 +72,13 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
       commandLine: args.length === 0 ? undefined : args.map(quote).join(" "),
       problem:
         args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
+      failure: failureIn(record(entry.status)),
     };
   });
+}
+
+function failureIn(status: JsonRecord | undefined): ProcessFailure | undefined {
+  return status?.failed === true ? { exitCode: number(status.exit_code) } : undefined;
 }
 
 function argumentsOf(entry: JsonRecord): string[] {
@@ -94,14 +97,15 @@ export function parseRouterRunning(answer: unknown): RunningModel[] {
   });
 }
 
-/** How the last load of a model has failed, where it has: the exit code of its process. */
-export function failureOf(answer: unknown, id: string): { exitCode: number | undefined } | undefined {
-  const status = record(entriesOf(answer).get(id)?.status);
-  if (status?.failed !== true) return undefined;
-  return { exitCode: typeof status.exit_code === "number" ? status.exit_code : undefined };
-}
-
-/** Whether the router has a model of this id. */
-export function isListed(answer: unknown, id: string): boolean {
-  return entriesOf(answer).has(id);
+/**
+ * The preset of each model as the router holds it, by id: a section with the values of its own, of `[*]` and of the
+ * router's command line together.
+ */
+export function heldPresets(answer: unknown): Map<string, string> {
+  return new Map(
+    [...entriesOf(answer)].flatMap(([id, entry]) => {
+      const preset = text(record(entry.status)?.preset);
+      return preset === undefined ? [] : [[id, preset] as const];
+    }),
+  );
 }

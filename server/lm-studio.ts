@@ -21,7 +21,9 @@ interface Told {
 /** @returns undefined where this is no LM Studio */
 export async function lmStudioAt(access: Access, limits: Limits): Promise<Backend | undefined> {
   const current = record(await optionalJson(access.http, "/api/v1/models", limits));
-  if (list(current?.models).some((entry) => text(record(entry)?.key) !== undefined))
+  const models = current?.models;
+  // One that has no model yet is one too.
+  if (Array.isArray(models) && (models.length === 0 || models.some((entry) => text(record(entry)?.key))))
     return new LmStudio(access);
   const earlier = record(await optionalJson(access.http, "/api/v0/models", limits));
   const isEarlier = list(earlier?.data).some((entry) => text(record(entry)?.state) !== undefined);
@@ -75,15 +77,22 @@ class LmStudio extends EarlierLmStudio {
     return list(record(await this.access.http.json("/api/v1/models", limits))?.models).flatMap(currentModel);
   }
 
-  load(id: string, { signal }: LoadSteps): Promise<void> {
-    return this.#post("/api/v1/models/load", { model: id }, signal);
+  /** Of a model that is loaded it would load another instance, with memory of its own. */
+  async load(id: string, { signal }: LoadSteps): Promise<void> {
+    if ((await this.#instances(id, signal)).length > 0) return;
+    await this.#post("/api/v1/models/load", { model: id }, signal);
   }
 
   async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
-    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-    const wanted = (await this.told(limits)).filter(({ listed }) => id === undefined || listed.id === id);
-    for (const { id: instance } of wanted.flatMap(({ instances }) => instances))
+    for (const instance of await this.#instances(id, signal))
       await this.#post("/api/v1/models/unload", { instance_id: instance }, signal);
+  }
+
+  /** @param id undefined for those of all models */
+  async #instances(id: string | undefined, signal: AbortSignal): Promise<string[]> {
+    const told = await this.told({ signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    const wanted = told.filter(({ listed }) => id === undefined || listed.id === id);
+    return wanted.flatMap(({ instances }) => instances.map((instance) => instance.id));
   }
 
   async #post(path: string, request: object, signal: AbortSignal): Promise<void> {

@@ -48,7 +48,7 @@ async function followOnce(
     const text = await readText(body, ERROR_BYTES);
     if (status !== 400 && status !== 404) throw answerFault(status, text, path);
     throw new ServerError("The server has no such log: llama-swap tells the log of each model since v178.", {
-      link: "llama-swap",
+      link: "server",
       remedy: "none",
       status,
     });

@@ -1,6 +1,6 @@
 /** What the list of models says of one of them beside its facts. Pure. */
 import { cleanText } from "./errors.ts";
-import { record, text, texts } from "./json.ts";
+import { type JsonRecord, record, text, texts } from "./json.ts";
 import { idOf, nameOf } from "./names.ts";
 
 export interface ModelDescription {
@@ -28,23 +28,23 @@ const MAX_TARGETS = 20;
 /**
  * Reads what is said of each model, by its id.
  *
- * @param listed entries of `/v1/models`; llama-swap tells aliases and peers since v241, a description earlier
+ * @param listed entries of `/v1/models` by their ids; llama-swap tells aliases and peers since v241, a description earlier
  */
-export function descriptionsOf(listed: readonly unknown[]): Map<string, ModelDescription> {
+export function descriptionsOf(listed: ReadonlyMap<string, JsonRecord>): Map<string, ModelDescription> {
   const found = new Map<
     string,
     Pick<ModelDescription, "text" | "peer" | "targets"> & { aliases: Set<string> }
   >();
-  const entries = listed.flatMap((value) => {
-    const entry = record(value);
-    const id = idOf(entry?.id);
-    return id === undefined ? [] : [{ id, entry, metadata: record(record(entry?.meta)?.llamaswap) }];
-  });
+  const entries = [...listed].map(([id, entry]) => ({
+    id,
+    entry,
+    metadata: record(record(entry.meta)?.llamaswap),
+  }));
   for (const { id, entry, metadata } of entries) {
     // A model of the user's own metadata may have anything under these names before v241.
     const aliases = metadata?.type === "model" ? texts(metadata.aliases) : [];
     found.set(id, {
-      text: text(cleanText(text(entry?.description) ?? "", MAX_LENGTH)),
+      text: text(cleanText(text(entry.description) ?? "", MAX_LENGTH)),
       aliases: new Set(aliases.flatMap((alias) => idOf(alias) ?? [])),
       peer: metadata?.type === "peer" ? nameOf(metadata.peerID) : undefined,
       targets: metadata?.type === "selector" ? targetsIn(metadata.targets) : [],

@@ -125,7 +125,7 @@ export class ModelServer {
     if (Array.isArray(record(models)?.data)) return models;
     throw new ServerError(
       `The server's answer to ${this.config.modelsPath} is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.`,
-      { link: "llama-swap", remedy: "none" },
+      { link: "server", remedy: "none" },
     );
   }
 
@@ -141,18 +141,24 @@ export class ModelServer {
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
-    const end = this.#now() + timeoutMs;
-    const limits = (): Limits => ({ signal, timeoutMs: Math.max(1, end - this.#now()) });
+    const now = this.#now;
+    const end = now() + timeoutMs;
+    const limits: Limits = {
+      signal,
+      get timeoutMs() {
+        return Math.max(1, end - now());
+      },
+    };
     this.#running = undefined;
-    const list = this.#readList(limits());
-    const [models, backend] = await Promise.all([list, this.#recognise(limits(), () => list)]);
+    const list = this.#readList(limits);
+    const [models, backend] = await Promise.all([list, this.#recognise(limits, () => list)]);
     // Only llama-swap tells it apart from the list.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
-    const running = await (known?.answer ?? backend.running(limits(), models));
-    const listed = await backend.listed(models, limits());
+    const running = await (known?.answer ?? backend.running(limits, models));
+    const listed = await backend.listed(models, limits);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
-    const live = await liveFacts(backend, running ?? [], limits());
+    const live = await liveFacts(backend, running ?? [], limits);
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
   }
@@ -212,6 +218,11 @@ export class ModelServer {
       backend.fileFacts(id, limits).catch(() => undefined),
     ]);
     return { tokens: live?.context, trained: file?.trainedContext, file };
+  }
+
+  /** Undefined as long as it is not known. */
+  get kind(): BackendKind | undefined {
+    return this.#backend?.kind;
   }
 
   /** Whether the server loads and unloads when asked; undefined as long as its kind is not known. */

@@ -2,7 +2,7 @@
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
 import { count, flag, record } from "./json.ts";
-import type { ListedModel } from "./listed-model.ts";
+import type { ListedModel, ProcessFailure } from "./listed-model.ts";
 import { nameOf } from "./names.ts";
 import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
 
@@ -49,6 +49,8 @@ export interface ModelFacts {
   runsAs: string | undefined;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+  /** How its last process has ended, where that was with an error and the server tells it. */
+  failure: ProcessFailure | undefined;
   /** Tokens of prompt and answer together that one request may use. */
   context: Fact<number>;
   /** Tokens that one answer may have. */
@@ -188,7 +190,7 @@ function factsOf(
   learnt: ReadonlyMap<string, LearntFacts>,
 ): ModelFacts | undefined {
   if (!listed.isChat) return undefined;
-  const { id, name, kind, runsAs, declared, problem } = listed;
+  const { id, name, kind, runsAs, declared, problem, failure } = listed;
   const runs = runsAs === undefined ? undefined : running.get(runsAs);
   const commandLine = runs?.commandLine ?? listed.commandLine;
   const command = commandLine === undefined ? undefined : readCommandLine(commandLine);
@@ -216,6 +218,7 @@ function factsOf(
     kind,
     runsAs,
     problem,
+    failure,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),
     vision: best(

@@ -4,7 +4,7 @@ import { type Access, type Backend, type Limits, type LoadSteps, optionalJson, p
 import { NO_TEMPLATE } from "./chat-template.ts";
 import { answerFault } from "./faults.ts";
 import { count, type JsonRecord, list, record, text, texts } from "./json.ts";
-import { type FileFacts, type ListedModel, listedModel, NOTHING_DECLARED } from "./listed-model.ts";
+import { type FileFacts, type ListedModel, listedModel } from "./listed-model.ts";
 import type { LiveFacts, RunningModel } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
 import type { ServerVersion } from "./version.ts";
@@ -28,8 +28,8 @@ class Ollama implements Backend {
   readonly kind = "other";
   readonly name = "Ollama";
   readonly #access: Access;
-  /** By id and digest, which changes with the model. */
-  readonly #details = new Map<string, Details>();
+  /** By id; the digest changes with the model. */
+  readonly #details = new Map<string, { digest: unknown; details: Details }>();
 
   constructor(access: Access) {
     this.#access = access;
@@ -40,7 +40,7 @@ class Ollama implements Backend {
     const models = new Map(tags.flatMap((tag) => named(tag)));
     await this.#readDetails([...models].slice(0, MOST_DETAILS), limits);
     return [...models].map(([id, tag]) => {
-      const details = this.#details.get(keyOf(id, tag));
+      const details = this.#details.get(id)?.details;
       return listedModel(id, {
         isChat: details?.isChat ?? true,
         declared: {
@@ -53,14 +53,18 @@ class Ollama implements Backend {
   }
 
   async #readDetails(models: readonly [string, JsonRecord][], limits: Limits): Promise<void> {
-    const unread = models.filter(([id, tag]) => !this.#details.has(keyOf(id, tag)));
+    const unread = models.filter(([id, { digest }]) => {
+      const known = this.#details.get(id);
+      return known === undefined || known.digest !== digest;
+    });
     const read = async (): Promise<void> => {
       for (let next = unread.shift(); next !== undefined; next = unread.shift()) {
-        const [id, tag] = next;
+        const [id, { digest }] = next;
+        this.#details.delete(id);
         const body = JSON.stringify({ model: id });
         // A model whose details cannot be read has none.
         const answer = await this.#access.http.json("/api/show", { ...limits, body }).catch(() => undefined);
-        if (answer !== undefined) this.#details.set(keyOf(id, tag), detailsOf(record(answer)));
+        if (answer !== undefined) this.#details.set(id, { digest, details: detailsOf(record(answer)) });
       }
     };
     await Promise.all(Array.from({ length: QUESTIONS_AT_ONCE }, read));
@@ -83,8 +87,8 @@ class Ollama implements Backend {
   }
 
   async fileFacts(id: string): Promise<FileFacts | undefined> {
-    const known = [...this.#details].find(([key]) => key.startsWith(`${id}\n`))?.[1];
-    return known && { ...NOTHING_DECLARED, ...known.declared };
+    const trainedContext = this.#details.get(id)?.details.declared.trainedContext;
+    return { trainedContext, sizeBytes: undefined, quantization: undefined };
   }
 
   async slots(): Promise<undefined> {}
@@ -113,10 +117,6 @@ class Ollama implements Backend {
     const { status, text } = await post(this.#access.http, path, request, signal);
     if (status !== 200) throw answerFault(status, text, path);
   }
-}
-
-function keyOf(id: string, tag: JsonRecord): string {
-  return `${id}\n${text(tag.digest) ?? ""}`;
 }
 
 function named(row: JsonRecord | undefined): [string, JsonRecord][] {

@@ -1,10 +1,9 @@
 /** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
 import { type Access, type Backend, type Limits, optionalJson } from "./backend.ts";
 import { count, type JsonRecord, list, record } from "./json.ts";
-import { type ListedModel, listedModel } from "./listed-model.ts";
-import { declaredVision, isChatModel } from "./llama-swap-list.ts";
+import { declaredVision, entriesOf, isChatModel, type ListedModel, listedModel } from "./listed-model.ts";
 import { lmStudioAt } from "./lm-studio.ts";
-import { idOf, nameOf } from "./names.ts";
+import { nameOf } from "./names.ts";
 import { ollamaAt } from "./ollama.ts";
 import type { ServerVersion } from "./version.ts";
 
@@ -26,7 +25,7 @@ export async function otherServer(access: Access, models: unknown, limits: Limit
   return ollama ?? lmStudio ?? new OtherServer(access, "The server");
 }
 
-export class OtherServer implements Backend {
+class OtherServer implements Backend {
   readonly kind = "other";
   readonly name: string;
   readonly #access: Access;
@@ -56,27 +55,19 @@ export class OtherServer implements Backend {
   }
 }
 
-/** Reads the list of models that every such server has. An id that stands there twice counts once. */
+/** Reads the list of models that every such server has. */
 export function parsePlainList(answer: unknown): ListedModel[] {
-  const found = new Map<string, ListedModel>();
-  for (const value of list(record(answer)?.data)) {
-    const entry = record(value);
-    const id = idOf(entry?.id);
-    if (entry === undefined || id === undefined || found.has(id)) continue;
-    found.set(
-      id,
-      listedModel(id, {
-        name: nameOf(entry.name) ?? id,
-        isChat: isChatModel(id, entry, undefined),
-        declared: { context: windowOf(entry), vision: declaredVision(entry, undefined) },
-      }),
-    );
-  }
-  return [...found.values()];
+  return [...entriesOf(answer)].map(([id, entry]) =>
+    listedModel(id, {
+      name: nameOf(entry.name) ?? id,
+      isChat: isChatModel(id, entry, undefined),
+      declared: { context: windowOf(entry), vision: declaredVision(entry, undefined) },
+    }),
+  );
 }
 
 function windowOf(entry: JsonRecord): number | undefined {
   const told = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
-  // TabbyAPI.
-  return told ?? count(record(entry.parameters)?.max_seq_len);
+  // TabbyAPI; a llama-server of which no more than `/v1` is passed on.
+  return told ?? count(record(entry.parameters)?.max_seq_len) ?? count(record(entry.meta)?.n_ctx);
 }

@@ -130,7 +130,7 @@ export class PanelStore {
   /**
    * Takes in what each model is doing now.
    *
-   * @returns whether one has become ready before our eyes, so that there is news of it to be read
+   * @returns whether the load of one has ended before our eyes, so that there is news of it to be read
    */
   sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
     this.#told += 1;
@@ -157,7 +157,7 @@ export class PanelStore {
       if (state === "unloaded") this.#usedAt.delete(id);
     }
     for (const id of this.#loading.keys()) if (!states.has(id)) this.#loading.delete(id);
-    return !isFirst && [...states].some(([id, state]) => state === "ready" && before.get(id) !== "ready");
+    return !isFirst && [...states].some(([id, state]) => isNews(before.get(id), state));
   }
 
   /** @returns whether anything is to be seen of it: the server tells of each piece of an answer */
@@ -254,6 +254,11 @@ export class PanelStore {
       generation: own.findLast(({ generationRate }) => generationRate !== undefined)?.generationRate,
     };
   }
+}
+
+/** A load that has ended, well or not. */
+function isNews(before: ModelState | undefined, now: ModelState): boolean {
+  return (now === "ready" && before !== "ready") || (now === "unloaded" && before === "starting");
 }
 
 /** Facts as they stand when the model has come to another state than that in which they were read. */

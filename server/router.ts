@@ -6,8 +6,8 @@ import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import { answerFault } from "./faults.ts";
 import { record } from "./json.ts";
-import type { FileFacts, ListedModel } from "./listed-model.ts";
-import { failureOf, isListed, parseRouterModels, parseRouterRunning } from "./llama-cpp-list.ts";
+import type { FileFacts, ListedModel, ProcessFailure } from "./listed-model.ts";
+import { parseRouterModels, parseRouterRunning } from "./llama-cpp-list.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "./models.ts";
 import { followRouter } from "./router-events.ts";
@@ -103,9 +103,9 @@ export class Router implements Backend {
         const state = running.find((model) => model.id === id)?.state;
         if (state === "ready") return;
         if (state === undefined) {
-          const failure = failureOf(models, id);
-          if (failure !== undefined) throw await loadFailed(id, failure.exitCode, signal);
-          if (!isListed(models, id)) throw unknownModel(id);
+          const listed = parseRouterModels(models).find((model) => model.id === id);
+          if (listed === undefined) throw unknownModel(id);
+          if (listed.failure !== undefined) throw await loadFailed(id, listed.failure, signal);
           looksAway += 1;
           if (looksAway > LOOKS_FOR_BEGIN) throw unloadedMeanwhile(id);
         } else looksAway = 0;
@@ -161,11 +161,7 @@ function blockedBy(id: string, other: string): ServerError {
   );
 }
 
-async function loadFailed(
-  id: string,
-  exitCode: number | undefined,
-  signal: AbortSignal,
-): Promise<ServerError> {
+function loadFailed(id: string, { exitCode }: ProcessFailure, signal: AbortSignal): Promise<ServerError> {
   const code = exitCode === undefined ? "" : ` with exit code ${exitCode}`;
   const what = `could not be loaded: its process ended${code}. The router does not tell why; its log does: /ai-server-logs`;
   return processFault({}, { id, name: id }, what, undefined, signal);

@@ -124,12 +124,12 @@ function timedOut(silentMs: number, state: SilentState): ServerError {
   const seconds = Math.round(silentMs / 1000);
   const where =
     state.own === "unreachable"
-      ? "Caddy or llama-swap do not answer either."
+      ? "Caddy or the model server do not answer either."
       : state.own === "ready" || state.own === "unknown"
         ? "The model is loaded but does not work on this request."
         : "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
   return new ServerError(`The server was silent for ${seconds} s (timed out). ${where}`, {
-    link: state.own === "unreachable" ? "llama-swap" : "model",
+    link: state.own === "unreachable" ? "server" : "model",
     remedy: "retry",
   });
 }

@@ -127,7 +127,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     "TLS",
     "none",
     (at) =>
-      `${host(at)} does not speak TLS. The port in AI_SERVER_URL may be llama-swap's own instead of Caddy's.`,
+      `${host(at)} does not speak TLS. The port in AI_SERVER_URL may be the model server's own instead of Caddy's.`,
   ],
 };
 

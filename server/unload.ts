@@ -1,5 +1,5 @@
 /** Unloading models, and making sure that they are gone. */
-import { cannotLoad } from "./backend.ts";
+import { type Backend, cannotLoad } from "./backend.ts";
 import { type Clock, REAL_CLOCK, within } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { ModelServer } from "./model-server.ts";
@@ -13,7 +13,7 @@ const POLL_MS = 1000;
  * are cut; a load that is under way is broken off (llama-swap before v204 goes on with it and does not say so).
  *
  * @param id of a model or an alias; undefined for everything that is loaded
- * @throws {ServerError} also when it is not gone after 60 s, or was loaded again meanwhile; the signal's reason
+ * @throws {ServerError} also when it is not gone after 60 s, or llama-swap has loaded it again; the signal's reason
  */
 export function unloadModel(
   server: ModelServer,
@@ -30,12 +30,13 @@ export function unloadModel(
     const backend = await server.backend(stop);
     if (backend.unload === undefined) throw cannotLoad(backend);
     await backend.unload(id, stop);
-    await untilGone(server, id, stop, clock);
+    await untilGone(server, backend, id, stop, clock);
   });
 }
 
 async function untilGone(
   server: ModelServer,
+  { kind }: Backend,
   id: string | undefined,
   signal: AbortSignal,
   clock: Clock,
@@ -44,8 +45,9 @@ async function untilGone(
     const running = await server.runningNow(signal);
     const left = running?.filter((model) => id === undefined || model.id === id) ?? [];
     if (left.length === 0) return;
+    // Only llama-swap answers when the process has ended: others show it as before for as long as it stops.
     const back = left.find(({ state }) => state === "starting" || state === "ready");
-    if (back !== undefined && looks > 1) {
+    if (kind === "llama-swap" && back !== undefined && looks > 1) {
       throw new ServerError(
         `${back.id} was unloaded, but is loaded again: somebody has asked for it meanwhile, or the configuration preloads it.`,
         { link: "model", remedy: "none" },

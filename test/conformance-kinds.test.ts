@@ -96,11 +96,14 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({ empty: 1, small: 1 });
   });
 
-  test("a load that fails ends with a sentence, and can be tried again", async () => {
+  test("a load that fails ends with a sentence, is shown, and can be tried again", async () => {
     const [sim, server] = await startRouter();
+    const desk = new Desk(sim.env);
     for (const starts of [1, 2]) {
       await expect(load(server, "broken")).rejects.toThrow(/broken could not be loaded.*exit code 1/s);
       expect(sim.starts).toEqual({ broken: starts });
+      expect(await desk.type("/ai-server-status")).toMatch(/broken +failed/);
+      expect(await desk.type("/ai-server-status broken")).toContain("with exit code 1");
     }
   });
 

@@ -48,13 +48,13 @@ describe("every code block", () => {
 });
 
 describe("links", () => {
-  const links = docsPages().flatMap((page) =>
+  const links = [...docsPages(), "../README.md"].flatMap((page) =>
     [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => [page, target] as const),
   );
 
   test.each(links.filter(([, target]) => !/^https:/.test(target)))("of %s to %s", (page, target) => {
     const [file = "", anchor] = target.split("#");
-    const path = file === "" ? join(DOCS, page) : join(DOCS, file);
+    const path = file === "" ? join(DOCS, page) : join(DOCS, page, "..", file);
     expect(existsSync(path)).toBe(true);
     if (anchor !== undefined) expect(headingAnchors(readFileSync(path, "utf8"))).toContain(anchor);
   });
@@ -88,6 +88,18 @@ describe("names", () => {
     }
   });
 
+  test("the README's table has every variable with the default of the code", async () => {
+    const { DEFAULTS } = await import("../config.ts");
+    const rows = [...README.matchAll(/^\| (`AI_SERVER_\w+`(?:, `AI_SERVER_\w+`)?) *\| (.+?) *\|/gm)];
+    const inTicks = (cell = ""): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = ""]) => text);
+    const shown = rows.flatMap(([, names, values]) =>
+      inTicks(names).map((name, at): [string, string | undefined] => [name, inTicks(values)[at]]),
+    );
+    const known: Record<string, string | number> = { AI_SERVER_CERTS_DIR: "~/.pi/agent/certs", ...DEFAULTS };
+    expect(shown.map(([name]) => name).sort()).toEqual(variables(config));
+    expect(shown).toEqual(shown.map(([name]) => [name, known[name]?.toString()]));
+  });
+
   test("every command that is named exists, and every one that exists is named", () => {
     const known = commands(`${textsOf(".", /^(index|admin)\.ts$/)}\n${sources("commands")}`);
     const named = commands(`${README}${ALL_PAGES}`).filter((name) => name !== "ai-server-admin");
@@ -97,10 +109,14 @@ describe("names", () => {
   test("every message that is quoted as this extension's is one", () => {
     const all = [".", "server", "host", "ui", "commands"].map(sources).join("\n");
     const foreign = ["No API key found for ai-server", "[no model path]"];
+    const [, table = ""] = /^\| what you read .*\n\| -.*\n((?:\|.*\n)+)/m.exec(README) ?? [];
+    const inReadme = [...table.matchAll(/^\| (.+?) +\| /gm)].map(([, message = ""]) => message);
+    expect(inReadme.length).toBeGreaterThan(5);
     const quoted = [...readPage("troubleshooting.md").matchAll(/^\| (.+?) \| /gm)]
       .flatMap(([, cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)].map(([, message = ""]) => message))
+      .concat(inReadme)
       .filter((message) => message.includes(" ") && !foreign.includes(message));
-    expect(quoted.length).toBeGreaterThan(15);
+    expect(quoted.length).toBeGreaterThan(25);
     // A name that the sentence puts in stands as … here and as ${…} there.
     const missing = quoted
       .flatMap((message) => message.split("…").map((piece) => piece.trim()))

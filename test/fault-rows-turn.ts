@@ -96,7 +96,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "502 of Caddy's",
     [{ status: 502 }],
-    "Caddy answers, but llama-swap behind it does not (HTTP 502). llama-swap may be stopped or restarting.",
+    "Caddy answers, but the model server behind it does not (HTTP 502). It may be stopped or restarting.",
     "retry",
     { state: new Error("502") },
   ),
@@ -110,14 +110,14 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "504",
     [{ status: 504 }],
-    "Caddy answers, but llama-swap behind it does not (HTTP 504). llama-swap may be stopped or restarting.",
+    "Caddy answers, but the model server behind it does not (HTTP 504). It may be stopped or restarting.",
     "retry",
     { state: "ready" },
   ),
   answered(
     "a page instead of a stream",
     [{ headers: { "content-type": "text/html" }, pieces: ["<html>"] }],
-    "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.",
+    "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
     "none",
   ),
   answered(
@@ -214,7 +214,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "silence of everything",
     [{ silent: true }],
-    "The server was silent for 300 s (timed out). Caddy or llama-swap do not answer either.",
+    "The server was silent for 300 s (timed out). Caddy or the model server do not answer either.",
     "retry",
     { state: new Error("down") },
   ),

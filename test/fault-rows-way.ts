@@ -133,7 +133,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a port that speaks no TLS",
     provoke: (place) => place.certificates({}, { AI_SERVER_URL: place.plainUrl }),
-    says: "127.0.0.1:PORT does not speak TLS. The port in AI_SERVER_URL may be llama-swap's own instead of Caddy's.",
+    says: "127.0.0.1:PORT does not speak TLS. The port in AI_SERVER_URL may be the model server's own instead of Caddy's.",
     pi: "none",
   },
   {

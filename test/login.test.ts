@@ -57,7 +57,7 @@ const TITLES = [
   "Folder with client.pem, client-key.pem and root-ca.pem",
   "ssh target for administration (user@host, or local)",
   "Passphrase of the client key (empty for none)",
-  "API key of llama-swap (empty for none)",
+  "API key of the server (empty for none)",
 ];
 
 describe("a login", () => {
@@ -186,7 +186,7 @@ describe("a wrong answer is asked again with the reason:", () => {
       wrong,
       "sk-right",
     ]);
-    expect(messages.at(-1)).toMatch(/^.*AI_SERVER_API_KEY.*\nAPI key of llama-swap/);
+    expect(messages.at(-1)).toMatch(/^.*AI_SERVER_API_KEY.*\nAPI key of the server/);
     expect(messages.join()).not.toContain("sk-wrong");
     expect(credential).toMatchObject({ env: { AI_SERVER_API_KEY: "sk-right" } });
   });

@@ -10,6 +10,7 @@ export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
     kind: "model",
     runsAs: "a",
     problem: undefined,
+    failure: undefined,
     context: { value: 131_072, source: "live" },
     outputLimit: { value: 1, source: "default" },
     vision: { value: true, source: "live" },

@@ -70,7 +70,7 @@ describe("a server that is silent", () => {
   });
 
   it.each<[string, FakeServer["state"], string]>([
-    ["does not answer /running either", new Error("down"), "Caddy or llama-swap do not answer either."],
+    ["does not answer /running either", new Error("down"), "Caddy or the model server do not answer either."],
     ["has no /running", undefined, "The model is loaded but does not work on this request."],
   ])("that %s is given up at the first limit", async (_what, state, where) => {
     const { after, message } = await endOf(await silentTurn(state));

@@ -53,7 +53,7 @@ describe("a turn", () => {
       { headers: { "content-type": "text/html" }, pieces: ["<html>Welcome</html>"] },
     ]);
     expect(message.errorMessage).toBe(
-      "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to llama-swap or llama-server.",
+      "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
     );
   });
 

@@ -47,6 +47,18 @@ describe("the table", () => {
     ]);
   });
 
+  test("shows what has failed as that, until it is loaded again", () => {
+    const failure = { exitCode: 1 };
+    const models = (["unloaded", "starting", "ready"] as const).map((state) =>
+      facts({ id: state, state, failure }),
+    );
+    const states = statusTable(models, 120)
+      .split("\n")
+      .slice(1)
+      .map((line) => line.split(/\s+/)[1]);
+    expect(states).toEqual(["failed", "starting", "ready"]);
+  });
+
   test("fits every terminal from 20 columns on", () => {
     const models = [
       facts({ id: "模型/通义千问-Q4_K_M.gguf" }),
@@ -102,6 +114,15 @@ describe("what is known of one model", () => {
       "  Runs on    https://ai.example",
       "  Command    llama-server -m x \\\n               -c 8192",
     ]);
+  });
+
+  test.each([
+    [1, "  Ended      with exit code 1; /ai-server-logs may tell why"],
+    [undefined, "  Ended      with an error; /ai-server-logs may tell why"],
+  ])("says with what its process has ended (%s)", (exitCode, line) => {
+    const failed = facts({ state: "unloaded", failure: { exitCode } });
+    expect(details(failed).slice(2, 4)).toEqual(["  State      failed", line]);
+    expect(details({ ...failed, state: "ready" })).not.toContain(line);
   });
 
   test("says of what is not known that it is not", () => {

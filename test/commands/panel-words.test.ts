@@ -38,6 +38,7 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
 
 const EXTRAS: PanelExtras = {
   address: "https://ai.example",
+  kind: undefined,
   ownLoad: undefined,
   message: undefined,
   session: "mine",

@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { faultReport } from "../../commands/status.ts";
+import type { BackendKind } from "../../server/backend.ts";
 import { type Link, ServerError } from "../../server/errors.ts";
 import { freePort } from "../support/network.ts";
 import { ODD, startPlace } from "./place.ts";
@@ -24,22 +25,33 @@ describe("a fault names the link that fails:", () => {
     ["TCP", "configuration ok · certificates ok · DNS ok · TCP FAILS"],
     ["TLS", "configuration ok · certificates ok · DNS ok · TCP ok · TLS FAILS"],
     ["Caddy", "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy FAILS"],
-    [
-      "llama-swap",
-      "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · llama-swap FAILS",
-    ],
+    ["server", "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · server FAILS"],
     [
       "model",
-      "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · llama-swap ok · model FAILS",
+      "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · server ok · model FAILS",
     ],
   ])("%s", (link, way) => {
-    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }))).toBe(`${way}\nWords.`);
+    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined)).toBe(
+      `${way}\nWords.`,
+    );
+  });
+
+  test.each<[BackendKind, string]>([
+    ["llama-swap", "llama-swap"],
+    ["router", "llama.cpp's router"],
+    ["llama-server", "llama-server"],
+    ["other", "server"],
+  ])("the server by what it is, where that is known: %s", (kind, name) => {
+    const report = faultReport(new ServerError("Words.", { link: "model", remedy: "none" }), kind);
+    expect(report).toContain(`Caddy ok · ${name} ok · model FAILS`);
   });
 
   test("where there is no link there is the sentence alone", () => {
-    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }))).toBe("Words.");
-    expect(faultReport(new Error("Words."))).toBe("Words.");
-    expect(faultReport("Words.")).toBe("Words.");
+    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }), undefined)).toBe(
+      "Words.",
+    );
+    expect(faultReport(new Error("Words."), undefined)).toBe("Words.");
+    expect(faultReport("Words.", undefined)).toBe("Words.");
   });
 });
 

@@ -140,7 +140,7 @@ test.each([
 ])("a server %s", async (_what, isGone, restarts, trouble) => {
   const { reload = untilAborted, answers } = server;
   server.reload = async (signal) => {
-    if (server.reloads > 0) throw new ServerError("It refuses.", { link: "llama-swap", remedy: "none" });
+    if (server.reloads > 0) throw new ServerError("It refuses.", { link: "server", remedy: "none" });
     return reload(signal);
   };
   server.answers = async () =>

@@ -209,7 +209,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
   test("llama-swap gone behind Caddy is not taken for a fault of Caddy or the certificate", async () => {
     const http = client("client");
     await standIn.whileDown(async () => {
-      await expect(models(http)).rejects.toMatchObject({ link: "llama-swap", remedy: "retry", status: 502 });
+      await expect(models(http)).rejects.toMatchObject({ link: "server", remedy: "retry", status: 502 });
     });
     expect(await models(http)).toMatchObject({ object: "list" });
   });

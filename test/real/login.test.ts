@@ -21,7 +21,7 @@ const QUESTIONS = {
   folder: /Folder with client\.pem/g,
   ssh: /ssh target/g,
   passphrase: /Passphrase of the client key/g,
-  apiKey: /API key of llama-swap/g,
+  apiKey: /API key of the server/g,
 };
 
 let standIn: StandIn;

@@ -70,8 +70,8 @@ realSuite(missingProgram("openssl"), "a server that verifies client certificates
     test("takes the right one", async () => {
       const [link, , message] = await faultAt(await opensslServer(version));
       expect([link, message]).toEqual([
-        "llama-swap",
-        "The server's answer to /running is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.",
+        "server",
+        "The server's answer to /running is not JSON. Check that AI_SERVER_URL leads to the model server.",
       ]);
     });
 

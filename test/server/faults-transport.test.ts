@@ -151,7 +151,7 @@ describe("a port", () => {
     expect(await faultAt(url)).toEqual([
       "TLS",
       "none",
-      `127.0.0.1:${port} does not speak TLS. The port in AI_SERVER_URL may be llama-swap's own instead of Caddy's.`,
+      `127.0.0.1:${port} does not speak TLS. The port in AI_SERVER_URL may be the model server's own instead of Caddy's.`,
     ]);
   });
 

@@ -43,24 +43,27 @@ describe("an answer", () => {
     async (body) => {
       const { message, link } = await faultOf(get(await answering(200, body)));
       expect(message).toBe(
-        "The server's answer to /running is not JSON. Check that AI_SERVER_URL leads to llama-swap or llama-server.",
+        "The server's answer to /running is not JSON. Check that AI_SERVER_URL leads to the model server.",
       );
-      expect(link).toBe("llama-swap");
+      expect(link).toBe("server");
     },
   );
 
+  test("of a failure that is all angle brackets is read once, not once for each", async () => {
+    const http = await answering(500, "<".repeat(100_000));
+    const begun = performance.now();
+    expect((await faultOf(get(http))).message).toContain("HTTP 500");
+    expect(performance.now() - begun).toBeLessThan(5000);
+  });
+
   test.each([
-    [
-      401,
-      "llama-swap",
-      "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
-    ],
+    [401, "server", "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong."],
     [403, "Caddy", "Caddy does not let this client in (HTTP 403)."],
-    [404, "llama-swap", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],
+    [404, "server", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],
     [
       502,
-      "llama-swap",
-      "Caddy answers, but llama-swap behind it does not (HTTP 502). llama-swap may be stopped or restarting.",
+      "server",
+      "Caddy answers, but the model server behind it does not (HTTP 502). It may be stopped or restarting.",
     ],
   ])("with the status %d", async (status, link, message) => {
     expect(await faultOf(get(await answering(status, "")))).toMatchObject({ link, message, status });
@@ -104,7 +107,7 @@ describe("an answer", () => {
     expect(message).toBe(
       "The server did not answer /running within 1 s (timed out). It may be busy or hang.",
     );
-    expect([link, remedy]).toEqual(["llama-swap", "retry"]);
+    expect([link, remedy]).toEqual(["server", "retry"]);
   });
 
   test("whose body stops ends the wait too", async () => {
@@ -190,6 +193,18 @@ describe("close", () => {
     await closing;
     expect(await answer).toEqual({ running: [] });
     await http.close();
+    await expect.poll(() => server.connections).toBe(0);
+  });
+});
+
+describe("retire", () => {
+  test("leaves no connection behind, of a request that comes after it either", async () => {
+    const server = await sim();
+    const http = await simClient(server);
+    await get(http);
+    await http.retire();
+    await expect.poll(() => server.connections).toBe(0);
+    expect(await get(http)).toEqual({ running: [] });
     await expect.poll(() => server.connections).toBe(0);
   });
 });

@@ -1,11 +1,5 @@
 import { describe, expect, test } from "vitest";
-import {
-  failureOf,
-  isListed,
-  parseOwnModel,
-  parseRouterModels,
-  parseRouterRunning,
-} from "../../server/llama-cpp-list.ts";
+import { parseOwnModel, parseRouterModels, parseRouterRunning } from "../../server/llama-cpp-list.ts";
 import { llamaServerBody } from "../recorded.ts";
 
 describe("the router's list", () => {
@@ -99,6 +93,10 @@ describe("what the router runs", () => {
     ]);
   });
 
+  test.each(["downloading", "downloaded"])("is nothing that is %s", (value) => {
+    expect(parseRouterRunning({ data: [{ id: "x", status: { value } }] })).toEqual([]);
+  });
+
   test.each([
     ["sleeping", "ready", true],
     ["dreaming", "unknown", false],
@@ -109,12 +107,15 @@ describe("what the router runs", () => {
   });
 });
 
-test("how a load has failed is told by the list", () => {
-  const answer = llamaServerBody("r03-models-after-placeholder");
-  expect(failureOf(answer, "garbage")).toEqual({ exitCode: 1 });
-  expect(failureOf(answer, "alpha")).toBeUndefined();
-  expect(failureOf(answer, "nobody")).toBeUndefined();
-  expect([isListed(answer, "alpha"), isListed(answer, "nobody")]).toEqual([true, false]);
+test("how a process has failed is told by the list", () => {
+  const models = parseRouterModels(llamaServerBody("r03-models-after-placeholder"));
+  const failures = models.flatMap(({ id, failure }) => (failure === undefined ? [] : [[id, failure]]));
+  expect(failures).toEqual([
+    ["garbage", { exitCode: 1 }],
+    ["missing", { exitCode: 1 }],
+  ]);
+  const odd = { id: "x", status: { value: "unloaded", failed: true, exit_code: "none" } };
+  expect(parseRouterModels({ data: [odd] })[0]?.failure).toEqual({ exitCode: undefined });
 });
 
 test("one llama-server lists its one model, with its other names", () => {

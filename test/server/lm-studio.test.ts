@@ -83,6 +83,15 @@ describe("LM Studio", () => {
     expect(await swap.runningNow()).toEqual([]);
   });
 
+  test("does not load a model twice, which would make a second instance of it", async () => {
+    const { swap, posted } = await studio();
+    const load = () =>
+      loadModel(swap, "qwen/qwen3-8b", { report: () => {}, signal: NEVER, clock: fastClock(50) });
+    expect(await load()).toMatchObject({ wasLoaded: false });
+    expect(await load()).toMatchObject({ wasLoaded: true });
+    expect(posted).toEqual([["/api/v1/models/load", { model: "qwen/qwen3-8b" }]]);
+  });
+
   test("before 0.4.0 shows what is loaded, and loads nothing", async () => {
     const data = [
       { id: "a", type: "vlm", state: "loaded", max_context_length: 32_768, loaded_context_length: 4096 },
@@ -99,6 +108,13 @@ describe("LM Studio", () => {
     ]);
     const loading = loadModel(swap, "b", { report: () => {}, signal: NEVER, clock: fastClock(50) });
     expect((await faultOf(loading)).message).toMatch(/^LM Studio does not load or unload models when asked/);
+  });
+
+  test("that has no model yet is told for what it is", async () => {
+    const answers = { ...OTHERS, "/v1/models": { data: [] }, "/api/v1/models": { models: [] } };
+    const { swap } = await cannedServer(byPath(answers));
+    const { name, load } = await swap.backend();
+    expect([name, load !== undefined]).toEqual(["LM Studio", true]);
   });
 
   test("that says error with 200 to every path is none", async () => {

@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
+import { entriesOf } from "../../server/listed-model.ts";
 import { descriptionsOf } from "../../server/model-description.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { clientOf, kept } from "./wire.ts";
 
+const described = (data: readonly unknown[]) => descriptionsOf(entriesOf({ data }));
 const told = (type: string, more: object = {}): object => ({ llamaswap: { type, ...more } });
 
 test("a model's own words, its other ids, and where it runs", () => {
@@ -13,7 +15,7 @@ test("a model's own words, its other ids, and where it runs", () => {
     { id: "b", meta: told("alias", { modelID: "a" }) },
     { id: "p/x", meta: told("peer", { peerID: "the other" }) },
   ];
-  const found = descriptionsOf(entries);
+  const found = described(entries);
   expect(found.get("a")).toEqual({
     text: "Fast\nand small",
     aliases: ["b", "c", "d"],
@@ -28,21 +30,18 @@ test.each([
   ["one of other shape", [{ id: "a", description: 5, meta: "x" }]],
   ["metadata of the owner's before v241", [{ id: "a", meta: { llamaswap: { aliases: ["b"] } } }]],
 ])("%s has no description", (_, entries) => {
-  const found = descriptionsOf(entries);
+  const found = described(entries);
   expect(found.get("a")).toEqual({ text: undefined, aliases: [], peer: undefined, targets: [] });
 });
 
 test("a selector tells among which it chooses", () => {
   const targets = ["a", "", 5, "b"];
-  expect(descriptionsOf([{ id: "s", meta: told("selector", { targets }) }]).get("s")?.targets).toEqual([
-    "a",
-    "b",
-  ]);
+  expect(described([{ id: "s", meta: told("selector", { targets }) }]).get("s")?.targets).toEqual(["a", "b"]);
 });
 
 test("what has no id has none", () => {
   const alias = { id: "d", meta: told("alias", { modelID: "gone" }) };
-  expect([...descriptionsOf([null, 5, {}, { id: "" }, alias]).keys()]).toEqual(["d"]);
+  expect([...described([null, 5, {}, { id: "" }, alias]).keys()]).toEqual(["d"]);
 });
 
 test("are known after the models were read", async () => {

@@ -199,9 +199,23 @@ describe("discovery", () => {
       expect(message).toBe(
         "The server's answer to /v1/models is not a list of models. Check AI_SERVER_URL and AI_SERVER_MODELS_PATH.",
       );
-      expect(link).toBe("llama-swap");
+      expect(link).toBe("server");
     },
   );
+
+  test("has one limit for all of its questions together", async () => {
+    let now = Date.now();
+    const server = await kept(
+      httpsServer(pair(folder), ({ url }, response) => {
+        if (url === "/running") now += 2900;
+        if (url === "/running") response.writeHead(404).end();
+        if (url === "/v1/models") response.end(JSON.stringify({ data: [{ id: "m" }] }));
+      }),
+    );
+    const swap = await kept(new ModelServer(clientOf(server.url, folder), () => now));
+    const { message } = await faultOf(swap.discover(new Map(), { timeoutMs: 3000 }));
+    expect(message).toContain("did not answer /props within 1 s");
+  });
 
   test("keeps the paths that were configured", async () => {
     const sim = await startedSim();

@@ -175,6 +175,11 @@ describe("shapes of other versions", () => {
     });
   });
 
+  test("an alias of an id that would steer a terminal is its own model", () => {
+    const meta = { llamaswap: { type: "alias", modelID: "\u001b[2Jqwen" } };
+    expect(only(read({ data: [{ id: "gpt-4o", meta }] })).runsAs).toBe("gpt-4o");
+  });
+
   test.each([
     ["peer", "peer", "ollama/llama3"],
     ["selector", "selector", "fast"],

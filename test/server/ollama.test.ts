@@ -93,6 +93,21 @@ describe("Ollama", () => {
     expect(posted).toHaveLength(2);
   });
 
+  test("tells of a model that has become another what that one tells", async () => {
+    const tag = { ...QWEN };
+    const shown: Record<string, unknown> = { "qwen3:8b": SHOWN };
+    const { swap } = await ollama([tag], shown);
+    await swap.discover(new Map());
+    tag.digest = "d2";
+    shown["qwen3:8b"] = { ...SHOWN, model_info: { "qwen3.context_length": 262_144 } };
+    await swap.discover(new Map());
+    expect(await swap.liveContext("qwen3:8b")).toMatchObject({ trained: 262_144 });
+    tag.digest = "d3";
+    delete shown["qwen3:8b"];
+    await swap.discover(new Map());
+    expect(await swap.liveContext("qwen3:8b")).toMatchObject({ trained: undefined });
+  });
+
   test("leaves out what cannot chat, and keeps a model that tells nothing", async () => {
     const tags = [QWEN, { name: "bge-m3:latest" }, { name: "odd" }, null, { name: "" }, { size: 3 }];
     const { swap } = await ollama(tags, { "bge-m3:latest": { capabilities: ["embedding"] } });

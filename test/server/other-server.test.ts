@@ -7,6 +7,7 @@ test.each([
   [{ context_window: 4096 }, 4096],
   [{ max_context_length: 2048 }, 2048],
   [{ parameters: { max_seq_len: 1024 } }, 1024],
+  [{ meta: { n_ctx: 4096, n_ctx_train: 32_768 } }, 4096],
   [{ max_model_len: 131_072, context_length: 1 }, 131_072],
   [{ max_model_len: "many", context_length: -5 }, undefined],
   [{}, undefined],

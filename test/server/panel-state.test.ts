@@ -91,6 +91,13 @@ describe("states", () => {
     expect(store.sawStates(states({ a: "unloaded", b: "ready" }), NOW)).toBe(false);
   });
 
+  test("of a load that has failed are news, and not those of a model that was unloaded", () => {
+    const store = looked();
+    expect(store.sawStates(states({ a: "ready", b: "starting" }), NOW)).toBe(false);
+    expect(store.sawStates(states({ a: "ready", b: "unloaded" }), NOW)).toBe(true);
+    expect(store.sawStates(states({ a: "unloaded", b: "unloaded" }), NOW)).toBe(false);
+  });
+
   test("told before the models were read are news once those are, of what was not read so", () => {
     const store = new PanelStore();
     const { told } = store;

@@ -41,8 +41,8 @@ describe("an empty 502", () => {
     ["ready", { kind: "crashed" }],
     ["gone", { kind: "crashed" }],
     ["unloaded", { kind: "crashed" }],
-    ["unreachable", { kind: "failed", remedy: "retry", link: "llama-swap" }],
-    ["unknown", { kind: "failed", remedy: "retry", link: "llama-swap" }],
+    ["unreachable", { kind: "failed", remedy: "retry", link: "server" }],
+    ["unknown", { kind: "failed", remedy: "retry", link: "server" }],
   ])("with the model %s", (state, expected) => {
     expect(judge(502, "", state)).toEqual(expected);
   });

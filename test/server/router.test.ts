@@ -203,9 +203,34 @@ describe("unloading by the router", () => {
       ["/models/unload", "b"],
     ]);
   });
+
+  test.each(["loaded", "loading"])(
+    "of one that is shown as %s while it stops waits for its end",
+    async (value) => {
+      const place = await router({ a: { value } });
+      const lists = () => place.requests.filter((request) => request === "GET /v1/models").length;
+      await place.swap.backend();
+      const before = lists();
+      const unloading = unloadModel(place.swap, "a", NEVER, fastClock(100));
+      await Promise.race([unloading, eventually(() => expect(lists()).toBeGreaterThan(before + 3))]);
+      place.states.a = { value: "unloaded" };
+      await unloading;
+    },
+  );
 });
 
 describe("reading a router", () => {
+  test("tells of which model the process has failed", async () => {
+    const place = await router({
+      a: { value: "unloaded", failed: true, exit_code: 1 },
+      b: { value: "unloaded" },
+    });
+    expect(await place.swap.discover(new Map())).toMatchObject([
+      { id: "a", state: "unloaded", failure: { exitCode: 1 } },
+      { id: "b", state: "unloaded", failure: undefined },
+    ]);
+  });
+
   test("asks a loaded model alone, and never so that it would be loaded", async () => {
     const place = await router(
       { "org/a b": { value: "loaded", args: ["s", "-m", "x", "-c", "8192"] }, b: { value: "loading" } },

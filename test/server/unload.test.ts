@@ -141,24 +141,29 @@ describe("an unloading that fails", () => {
     expect(fault.message).toMatch(/^m did not stop within 60 s \(timed out\)/);
   });
 
-  test("because the server does not answer, ends after a minute and leaves no connection", async () => {
-    const { swap, connections } = await cannedServer(() => {});
+  /** Tells what runs, and never answers to an unloading. */
+  const deaf: Answering = (request, response) => {
+    if (request.method === "GET") response.end('{"running":[]}');
+  };
+
+  test("because the server does not answer, ends after a minute and leaves no request", async () => {
+    const { swap, underWay } = await cannedServer(deaf);
     const fault = await faultOf(unloadModel(swap, undefined, NEVER, fastClock(1000)));
     expect(fault.message).toMatch(/^The loaded models did not stop within 60 s/);
-    await eventually(() => expect(connections()).toBe(0));
+    await eventually(() => expect(underWay()).toBe(0));
   });
 
   test("because it is given up, ends with the reason", async () => {
     const reason = new Error("enough");
-    const { swap, requests, connections } = await cannedServer(() => {});
+    const { swap, requests, underWay } = await cannedServer(deaf);
     const abort = new AbortController();
     const unloading = unloadModel(swap, "m", abort.signal);
-    await eventually(() => expect(requests).toHaveLength(1));
+    await eventually(() => expect(requests).toHaveLength(2));
     abort.abort(reason);
     await expect(unloading).rejects.toBe(reason);
-    await eventually(() => expect(connections()).toBe(0));
+    await eventually(() => expect(underWay()).toBe(0));
     await expect(unloadModel(swap, "m", abort.signal)).rejects.toBe(reason);
-    expect(requests).toHaveLength(1);
+    expect(requests).toHaveLength(2);
   });
 });
 

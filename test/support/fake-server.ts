@@ -60,7 +60,7 @@ export class FakeServer implements ServerProbe {
       if (how === "not understood") return how;
       const text = readFileSync(this.configPath, "utf8");
       if (text.includes("broken")) {
-        throw new ServerError("option 'broken' not recognized", { link: "llama-swap", remedy: "none" });
+        throw new ServerError("option 'broken' not recognized", { link: "server", remedy: "none" });
       }
       if (how === "reloaded" && text !== this.#text) {
         this.#text = text;
@@ -86,7 +86,7 @@ export class FakeServer implements ServerProbe {
   async running(): Promise<RunningModel[]> {
     this.#look();
     if (this.#text.includes("broken")) {
-      throw new ServerError("It is down.", { link: "llama-swap", remedy: "retry" });
+      throw new ServerError("It is down.", { link: "server", remedy: "retry" });
     }
     const commandLine = this.#commandLine;
     return this.loaded.map((id) => ({ id, state: "ready", commandLine, ttlSeconds: 0 }));

@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { readConfig } from "../../config.ts";
 import { Http, readText } from "../../server/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { EXTENSION, makeWorkplace, piCommand, REPOSITORY, runPi, type Workplace } from "./pi.ts";
+import {
+  EXTENSION,
+  makeWorkplace,
+  type PiOptions,
+  piCommand,
+  REPOSITORY,
+  runPi,
+  type Workplace,
+} from "./pi.ts";
 import { screenSvg } from "./screen-svg.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -14,6 +22,8 @@ const IMAGES = join(REPOSITORY, "docs/images");
 const MODEL = "Qwen3.6-35B";
 
 const COMMAND = `llama-server --port \${PORT} --no-reasoning --token-rate 38 --prompt-rate 1200`;
+const ON_MODEL = ["-e", EXTENSION, "--model", `ai-server/${MODEL}`];
+
 const CONFIG = `
 models:
   ${MODEL}:
@@ -45,11 +55,11 @@ async function openPi(sim: Sim, workplace: Workplace): Promise<Terminal> {
     offline: false,
   };
   await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"] });
+  await loadOnce(sim, options);
   // As a file: tmux takes no command of this length.
   await writeFile(join(workplace.agentDir, "APPEND_SYSTEM.md"), SYSTEM_PROMPT);
-  const args = ["-e", EXTENSION, "--model", `ai-server/${MODEL}`];
   const terminal = await Terminal.start({
-    ...(await piCommand({ ...options, args })),
+    ...(await piCommand({ ...options, args: ON_MODEL })),
     columns: COLUMNS,
     rows: ROWS,
   });
@@ -75,10 +85,9 @@ async function lineOf(terminal: Terminal, wanted: RegExp): Promise<string> {
   return before.join("") + (colored[at] ?? "");
 }
 
-/** Two turns, of whose phases the second one's load knows how long the first one's was. */
-async function workingLine(sim: Sim, terminal: Terminal): Promise<string> {
-  await terminal.submit("sim: tokens 20");
-  await terminal.waitFor(new RegExp(`^${MODEL} ready`, "m"), 60_000);
+/** A turn before the picture, so that how long the load takes is known in it. */
+async function loadOnce(sim: Sim, options: Omit<PiOptions, "args">): Promise<void> {
+  await runPi({ ...options, args: [...ON_MODEL, "-p", "sim: tokens 20"] });
   const http = new Http(readConfig(clientEnv(sim), {}, "/nowhere"));
   try {
     const { body } = await http.request({ method: "POST", path: "/api/models/unload" });
@@ -86,6 +95,9 @@ async function workingLine(sim: Sim, terminal: Terminal): Promise<string> {
   } finally {
     await http.close();
   }
+}
+
+async function workingLine(terminal: Terminal): Promise<string> {
   await terminal.submit("sim: tokens 200");
   const lines = [
     await lineOf(terminal, /Loading .* [34] s of about \d+ s/),
@@ -112,7 +124,7 @@ let terminal: Terminal | undefined;
 try {
   await mkdir(IMAGES, { recursive: true });
   terminal = await openPi(sim, workplace);
-  await draw("working-line.svg", await workingLine(sim, terminal));
+  await draw("working-line.svg", await workingLine(terminal));
   await draw("panel.svg", await panel(terminal));
 } finally {
   await terminal?.close();
