@@ -64,17 +64,20 @@ export function requireUser({ ctx }: Call): void {
   );
 }
 
+/** What tells where the server's machine keeps things. */
+type Place = Pick<ModelServer, "config" | "backend" | "lastKind">;
+
 /**
  * Uses the server's machine; its connection ends with the work.
  *
  * @param work gets the configuration of this kind of server, in which path and unit are those of the machine
  */
 export async function withMachine<T>(
-  server: Pick<ModelServer, "config" | "backend">,
+  server: Place,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  return withMachineOf(server.config, await kindOf(server, signal), work);
+  return withMachineOf(server, await kindOf(server, signal), work);
 }
 
 /**
@@ -84,13 +87,13 @@ export async function withMachine<T>(
  *   repair it.
  */
 export async function withConfigFile<T>(
-  server: Pick<ModelServer, "config" | "backend">,
+  server: Place,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const backend = await kindOf(server, signal);
   if (backend !== undefined && !hasConfigFile(backend.kind)) throw withoutConfigFile(backend);
-  return withMachineOf(server.config, backend, work);
+  return withMachineOf(server, backend, work);
 }
 
 function withoutConfigFile({ kind, name }: Backend): ServerError {
@@ -115,12 +118,12 @@ async function kindOf(
 }
 
 async function withMachineOf<T>(
-  given: Config,
+  server: Place,
   backend: Backend | undefined,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
 ): Promise<T> {
   const { placedConfig } = await import("../host/config-place.ts");
-  const config = placedConfig(given, backend?.kind);
+  const config = placedConfig(server.config, backend?.kind, server.lastKind);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/shell.ts"),
     import("../host/machine.ts"),

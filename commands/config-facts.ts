@@ -125,6 +125,8 @@ export async function readConfigFacts(
     waiting.signal.throwIfAborted();
     return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
   }
+  // What models have just told is to be there first.
+  await aiServer.remembered();
   const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
   const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
   const more = facts.problems.length - MAX_PROBLEMS;

@@ -167,7 +167,8 @@ async function carryOut(
     requireModel(id, read, facts);
     const planned = planContextChange(text, formatOf(read.name), id, tokens);
     const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
-    return { text: planned.text, contextSize: tokens, isNew, change: planned };
+    const { slots } = planned.after;
+    return { text: planned.text, contextSize: tokens, slots, isNew, change: planned };
   };
   const outcome = await change.safe.change<ContextPlan>(
     { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },

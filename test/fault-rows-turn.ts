@@ -225,25 +225,25 @@ export const STREAMS: FaultRow[] = [
   answered(
     "a connection lost in the answer",
     [{ pieces: [half], end: "lost" }],
-    "The answer broke off: the connection was lost (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the connection was lost (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "a stream that just ends",
     [{ pieces: [half] }],
-    "The answer broke off: the stream ended without its last event (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the stream ended without its last event (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "an event that is no JSON",
     [{ pieces: [half, "data: {]\n\n"] }],
-    "The answer broke off: an event of the stream is not JSON (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: an event of the stream is not JSON (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "nothing but [DONE], twice",
     [{ pieces: ["data: [DONE]\n\n"] }, { pieces: ["data: [DONE]\n\n"] }],
-    "The answer broke off: the stream ended without content (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the stream ended without content (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
