@@ -63,6 +63,8 @@ export class AiServer {
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
   readonly #learnt: Learnt;
+  /** Windows that overflows told, in order: a reading that was under way does not know them. */
+  readonly #corrections: { id: string; tokens: number }[] = [];
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
@@ -155,9 +157,12 @@ export class AiServer {
   ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
+    const heard = this.#corrections.length;
     const found = await server.discover(await this.learnt(server.config), options);
     this.#learnt.keepKind(server.config, server.kind);
-    const models = toServedModels(found, server.config);
+    let models: readonly ServedModel[] = toServedModels(found, server.config);
+    for (const { id, tokens } of this.#corrections.slice(heard))
+      models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };
   }
@@ -195,6 +200,7 @@ export class AiServer {
   correctContextWindow(id: string, tokens: number): void {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
+    this.#corrections.push({ id, tokens });
     // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
     this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
     this.#learnt.keep(corrected);
