@@ -74,6 +74,8 @@ export interface TurnReport {
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
   retrying(why: string, delayMs: number): void;
+  /** A load was broken off; the next one begins anew. */
+  restarted(): void;
 }
 
 type State =
@@ -177,6 +179,10 @@ export class TurnActivity implements TurnReport {
 
   retrying(why: string, delayMs: number): void {
     this.#state = { kind: "retrying", why, until: this.#now() + delayMs };
+  }
+
+  restarted(): void {
+    this.#loadingSince = undefined;
   }
 
   /** What the turn does at this moment. Where it waits, this asks how long and for whom; a later look knows. */

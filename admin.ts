@@ -1,6 +1,5 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `commands/`. */
 import type { Call } from "./commands/call.ts";
-import { sentenceOf } from "./server/errors.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
 
@@ -38,8 +37,7 @@ export async function runCommand(name: CommandName, use: Omit<Call, "waiting">):
   });
 }
 
-/** What a program of the server's wrote may stand in it. */
 async function showFault(ctx: Call["ctx"], error: unknown): Promise<void> {
-  const { maskText } = await import("./masking/masking.ts");
-  show(ctx, maskText(sentenceOf(error), "log"), "error");
+  const { faultText } = await import("./commands/fault-text.ts");
+  show(ctx, faultText(error), "error");
 }

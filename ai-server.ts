@@ -5,6 +5,7 @@ import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedMo
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
+import { Learnt } from "./learnt.ts";
 import type { Memory } from "./memory/memory.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
@@ -35,6 +36,13 @@ export interface AiServerOptions {
   onChanged: (windows: readonly string[]) => void;
 }
 
+interface ModelsOrigin {
+  /** The server's address; undefined where the configuration names none. */
+  url: string | undefined;
+  /** Read from it in this process, and not from pi's store. */
+  isLive: boolean;
+}
+
 /**
  * Opens nothing until a server is asked for, and can be closed and used again. The server is made anew when the
  * configuration is another than before.
@@ -44,8 +52,8 @@ export class AiServer {
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
-  /** The server from which the models came in this process; undefined where they come from a store. */
-  #liveUrl: string | undefined;
+  /** Where the models come from; undefined as long as they are nobody's. */
+  #origin: ModelsOrigin | undefined;
   /** The discovery of a start or a login by its configuration: none for one that failed. */
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
@@ -54,23 +62,26 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
   #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
-  #memory: Promise<Memory> | undefined;
-  #learning: Promise<void> | undefined;
+  readonly #learnt: Learnt;
+  /** Windows that overflows told, in order: a reading that was under way does not know them. */
+  readonly #corrections: { id: string; tokens: number }[] = [];
   /** The command that changes the server at this moment. */
   #changing: string | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
-    this.#current = new CurrentServer(options.now);
+    const learnt = new Learnt(join(options.agentDir, "ai-server.json"), options.now);
+    this.#learnt = learnt;
+    this.#current = new CurrentServer(options.now, (config) => learnt.kindBefore(config));
   }
 
   get models(): readonly ServedModel[] {
     return this.#models;
   }
 
-  /** Whether the list was read from the server in this process. */
+  /** Whether the list is as it was read from the server in this process. */
   get isLive(): boolean {
-    return this.#liveUrl !== undefined;
+    return this.#origin?.isLive ?? false;
   }
 
   /** Whether pi asked for models with anything set up. */
@@ -146,26 +157,19 @@ export class AiServer {
   ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
+    const heard = this.#corrections.length;
     const found = await server.discover(await this.learnt(server.config), options);
-    const models = toServedModels(found, server.config);
+    this.#learnt.keepKind(server.config, server.kind);
+    let models: readonly ServedModel[] = toServedModels(found, server.config);
+    for (const { id, tokens } of this.#corrections.slice(heard))
+      models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     return { models, changes: changesBetween(before, models) };
   }
 
   /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
-  async learnt(config: Config): Promise<Map<string, LearntFacts>> {
-    const [{ learntFacts }, memory] = await Promise.all([import("./learnt.ts"), this.memory()]);
-    return learntFacts(memory, this.#models, config);
-  }
-
-  /** Keeps what models have just told, while nobody waits for it. */
-  #learn(models: readonly ServedModel[]): void {
-    const before = this.#learning;
-    const learning = Promise.all([import("./learnt.ts"), this.memory(), before]);
-    this.#learning = learning
-      .then(([{ learn }, memory]) => learn(memory, models, this.#options.now()))
-      // To remember is a convenience.
-      .catch(() => {});
+  learnt(config: Config): Promise<Map<string, LearntFacts>> {
+    return this.#learnt.facts(this.#models, config);
   }
 
   /**
@@ -183,11 +187,11 @@ export class AiServer {
   }
 
   /** Takes over a list; tells the session when it is another than before. */
-  #keep(models: readonly ServedModel[], liveUrl: string | undefined): void {
+  #keep(models: readonly ServedModel[], origin: ModelsOrigin | undefined): void {
     const before = this.#models;
     this.#models = models;
-    this.#liveUrl = liveUrl;
-    if (liveUrl !== undefined) this.#problem = undefined;
+    this.#origin = origin;
+    if (origin?.isLive) this.#problem = undefined;
     if (!isChanged(before, models)) return;
     this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
   }
@@ -196,8 +200,10 @@ export class AiServer {
   correctContextWindow(id: string, tokens: number): void {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
-    this.#keep(models, this.#liveUrl);
-    this.#learn(corrected);
+    this.#corrections.push({ id, tokens });
+    // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
+    this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
+    this.#learnt.keep(corrected);
   }
 
   /**
@@ -221,9 +227,10 @@ export class AiServer {
       const config = this.#configOrProblem(stored);
       const address = config && baseUrlOf(config);
       const restored = restoredModels(list(context.stored?.models), address);
-      const isLive = address === undefined ? this.isLive : this.#liveUrl === address;
-      if (restored.length > 0 && !isLive) {
-        await context.publish({ update: () => this.#keep(restored, undefined) });
+      // The store does not know what turns have told of windows since.
+      const isThere = this.#origin !== undefined && (this.#origin.url === address || address === undefined);
+      if (restored.length > 0 && !isThere) {
+        await context.publish({ update: () => this.#keep(restored, { url: address, isLive: false }) });
       }
       // With a wrong variable the stored models stay, so that the first turn can say what is wrong.
       if (config === undefined) return;
@@ -231,7 +238,7 @@ export class AiServer {
         const models =
           this.#found?.models ?? (await this.discover(stored, { signal: context.signal })).models;
         await this.#publish(context, models, config);
-      } else if (restored.length === 0 && !isLive) {
+      } else if (restored.length === 0 && !isThere) {
         await this.#start(context, stored, config);
       }
     } catch (error) {
@@ -274,25 +281,20 @@ export class AiServer {
     await context.publish({
       persist: { models: [...models], checkedAt: this.#options.now() },
       update: () => {
-        this.#keep(models, baseUrlOf(config));
-        this.#learn(models);
+        this.#keep(models, { url: baseUrlOf(config), isLive: true });
+        this.#learnt.keep(models);
       },
     });
   }
 
   /** What is remembered on this machine. */
   memory(): Promise<Memory> {
-    const { agentDir, now } = this.#options;
-    this.#memory ??= import("./memory/memory.ts").then(
-      ({ Memory }) => new Memory(join(agentDir, "ai-server.json"), now),
-    );
-    return this.#memory;
+    return this.#learnt.memory();
   }
 
   /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
-  async remembered(): Promise<void> {
-    await this.#learning;
-    await (await this.#memory)?.written();
+  remembered(): Promise<void> {
+    return this.#learnt.written();
   }
 
   /** @throws {ServerError} while a command changes the server, so that a second one need not begin */

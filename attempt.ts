@@ -7,10 +7,9 @@ import type {
   SimpleStreamOptions,
 } from "@earendil-works/pi-ai";
 import { brokenStream, Decoder, type Progress } from "./decoder.ts";
-import { codeOf, ServerError } from "./server/errors.ts";
-import { streamFault } from "./server/faults.ts";
+import { cleanText, codeOf, ServerError } from "./server/errors.ts";
 import { type HttpResponse, readText } from "./server/http.ts";
-import { type JsonRecord, record } from "./server/json.ts";
+import type { JsonRecord } from "./server/json.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { isAboutLoading, type Refusal } from "./server/refusal.ts";
 import { type Silence, type SilentState, watchSilence } from "./server/silence.ts";
@@ -143,16 +142,11 @@ export class Attempt {
   }
 
   async #read(response: HttpResponse, silence: Silence): Promise<void> {
-    const { message, model, options, signal } = this.#parts;
+    const { model, options, signal } = this.#parts;
     const { onResponse, onProviderStreamEvent: observe }: StreamHooks = options;
     await onResponse?.({ status: response.status, headers: response.headers }, model);
     this.#parts.onBegin();
-    let isBanner = false;
-    const onProgress = (progress: Progress): void => {
-      isBanner = progress.kind === "banner";
-      this.#parts.onProgress(progress);
-    };
-    const decoder = new Decoder({ message, emit: this.#parts.emit, onProgress });
+    const decoder = new Decoder(this.#parts);
     this.#decoder = decoder;
     if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
       decoder.pushWhole(await wholeAnswer(response));
@@ -165,18 +159,18 @@ export class Attempt {
     try {
       for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
         silence.heard();
-        isBanner = false;
         if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
         else decoder.push(chunk);
         // The banner tells places in the queue, and not that a load begins: /running does.
-        if (!isBanner) silence.answered();
+        if (decoder.isAnswering) silence.answered();
         ({ isDone, isFinished } = decoder);
         // Read on to the end, so that the connection can be used again, but not for ever.
         if (isDone) closing ??= setTimeout(() => this.#cut.abort(), CLOSING_MS);
       }
     } catch (error) {
       // A whole answer counts, however its connection ended.
-      const isWhole = isDone || (isFinished && !(error instanceof ServerError));
+      const isFault = error instanceof ServerError && !this.#cut.signal.aborted;
+      const isWhole = isDone || (isFinished && !isFault);
       if (!isWhole || signal.aborted) throw error;
     } finally {
       clearTimeout(closing);
@@ -188,15 +182,13 @@ export class Attempt {
 /** A server that does not stream, or an error with status 200. */
 async function wholeAnswer(response: HttpResponse): Promise<unknown> {
   const text = await readText(response.body, MAX_WHOLE_BYTES);
-  let answer: unknown;
   try {
-    answer = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
+    const type = cleanText(response.headers["content-type"] ?? "something", 100);
     throw new ServerError(
-      `The server answered a chat with ${response.headers["content-type"] ?? "something"} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
       { link: "server", remedy: "none", cause },
     );
   }
-  if (record(answer)?.error !== undefined) throw streamFault(text);
-  return answer;
 }

@@ -47,7 +47,7 @@ export class Blocks {
 
   /** Adds text or thinking; the event comes with `flush`. */
   append(channel: Channel, delta: string): void {
-    if (this.#open?.channel !== channel || this.#pendingCall) this.#begin(channel);
+    if (this.#open?.channel !== channel) this.#begin(channel);
     this.#pending += delta;
   }
 

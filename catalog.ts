@@ -54,20 +54,17 @@ export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
 /** What a model of pi's is made of. */
 type ServedFacts = RememberedFacts & Pick<ModelFacts, "id" | "name">;
 
-/** One model for pi. An unknown context is registered as a number all the same; its source says so. */
-export function toServedModel(facts: ServedFacts, config: Pick<Config, "origin" | "basePath">): ServedModel {
-  return servedAt(baseUrlOf(config), facts);
-}
-
 /** The models of a discovery that pi is offered: all that can be used. */
 export function toServedModels(
   found: readonly ModelFacts[],
   config: Pick<Config, "origin" | "basePath">,
 ): ServedModel[] {
-  return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, config)] : []));
+  const baseUrl = baseUrlOf(config);
+  return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, baseUrl)] : []));
 }
 
-function servedAt(baseUrl: string, facts: ServedFacts): ServedModel {
+/** One model for pi. An unknown context is registered as a number all the same; its source says so. */
+export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel {
   const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
   const { keptBy, needsAlternation, needsShortCallIds, command, refuted } = facts;
   const levels = levelsOf(thinking.value);
@@ -120,7 +117,7 @@ export function fallbackModels(config: Config): ServedModel[] {
         needsAlternation: false,
         needsShortCallIds: false,
       },
-      config,
+      baseUrlOf(config),
     ),
   );
 }
@@ -138,7 +135,7 @@ export function restoredModels(stored: readonly unknown[], baseUrl: string | und
     if (model?.api !== API || storedUrl === undefined) return [];
     if (baseUrl !== undefined && storedUrl !== baseUrl) return [];
     const facts = restoredFacts(model);
-    return facts === undefined ? [] : [servedAt(storedUrl, facts)];
+    return facts === undefined ? [] : [toServedModel(facts, storedUrl)];
   });
 }
 

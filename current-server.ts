@@ -1,5 +1,6 @@
 /** The one server that is in use, made anew when the configuration is another than before. */
 import type { Config } from "./config.ts";
+import type { BackendKind } from "./server/backend.ts";
 import type { ModelServer } from "./server/model-server.ts";
 
 /** What tells one configuration from another. */
@@ -10,12 +11,17 @@ export function keyOf(config: Config): string {
 /** Opens nothing until it is asked for, and can be closed and used again. */
 export class CurrentServer {
   readonly #now: () => number;
+  readonly #kindBefore: (config: Config) => Promise<BackendKind | undefined>;
   #made: { key: string; server: Promise<ModelServer> } | undefined;
   #closing = new AbortController();
 
-  /** @param now Unix time in milliseconds */
-  constructor(now: () => number) {
+  /**
+   * @param now Unix time in milliseconds
+   * @param kindBefore which kind of server was there before, where that is known; never rejects
+   */
+  constructor(now: () => number, kindBefore: (config: Config) => Promise<BackendKind | undefined>) {
     this.#now = now;
+    this.#kindBefore = kindBefore;
   }
 
   /** The server of this configuration. */
@@ -23,9 +29,8 @@ export class CurrentServer {
     const key = keyOf(config);
     if (this.#made?.key !== key) {
       const previous = this.#made;
-      const server = import("./server/model-server.ts").then(
-        ({ ModelServer }) => new ModelServer(config, this.#now),
-      );
+      const parts = Promise.all([import("./server/model-server.ts"), this.#kindBefore(config)]);
+      const server = parts.then(([{ ModelServer }, kind]) => new ModelServer(config, this.#now, kind));
       const made = { key, server };
       this.#made = made;
       server.catch(() => {

@@ -23,6 +23,8 @@ export type Progress =
   /** `timeMs`: what the server has spent on the prompt. */
   | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
   | { kind: "banner"; text: string }
+  /** The model's own first event, before what is in it. */
+  | { kind: "answering" }
   | { kind: "generating" };
 
 export interface DecoderOptions {
@@ -51,6 +53,7 @@ export class Decoder {
   #said: string | undefined;
   #deltas = 0;
   #finishReason: string | undefined;
+  #isAnswering = false;
   #isDone = false;
   #isFlushing = false;
   #usage: JsonRecord | undefined;
@@ -76,6 +79,11 @@ export class Decoder {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#message.content.length > 0;
+  }
+
+  /** Whether anything of the model's own came. */
+  get isAnswering(): boolean {
+    return this.#isAnswering;
   }
 
   /** Pieces of content, thinking and arguments that came. */
@@ -172,8 +180,8 @@ export class Decoder {
       if (bare !== "") throw this.#saidFault(bare);
       throw brokenStream("the stream ended without its last event");
     }
-    this.#blocks.close(false);
     const reason = this.#stopReason();
+    this.#blocks.close(false);
     this.#settleUsage();
     this.#message.stopReason = reason;
   }
@@ -211,6 +219,17 @@ export class Decoder {
     const chunk = record(value);
     if (chunk === undefined) return;
     if (chunk.error !== undefined && chunk.error !== null) throw this.#saidFault(JSON.stringify(chunk));
+    const choice = record(list(chunk.choices)[0]);
+    const delta = choice && (record(choice.delta) ?? record(choice.message));
+    if (!this.#isAnswering) {
+      if (isBanner(chunk, delta)) {
+        this.#banner += delta.reasoning_content;
+        this.#onProgress({ kind: "banner", text: this.#banner });
+        return;
+      }
+      this.#isAnswering = true;
+      this.#onProgress({ kind: "answering" });
+    }
     const message = this.#message;
     if (message.responseId === undefined && typeof chunk.id === "string" && chunk.id !== "") {
       message.responseId = chunk.id;
@@ -226,25 +245,10 @@ export class Decoder {
     if (chunk.timings) this.#timings = record(chunk.timings) ?? this.#timings;
     if (chunk.prompt_progress) this.#onPromptProgress(record(chunk.prompt_progress));
 
-    const choice = record(list(chunk.choices)[0]);
-    if (choice === undefined) return;
-    if (typeof choice.finish_reason === "string" && choice.finish_reason !== "") {
+    if (typeof choice?.finish_reason === "string" && choice.finish_reason !== "") {
       this.#finishReason = choice.finish_reason;
     }
-    const delta = record(choice.delta) ?? record(choice.message);
-    if (delta === undefined) return;
-    // llama-swap's loading banner looks like thinking, but its chunks carry no id and no object.
-    if (
-      chunk.id === undefined &&
-      chunk.object === undefined &&
-      chunk.model === undefined &&
-      isBanner(delta)
-    ) {
-      this.#banner += delta.reasoning_content;
-      this.#onProgress({ kind: "banner", text: this.#banner });
-      return;
-    }
-    this.#onDelta(delta);
+    if (delta) this.#onDelta(delta);
   }
 
   #saidFault(text: string): ServerError {
@@ -304,9 +308,16 @@ export class Decoder {
   }
 }
 
-function isBanner(delta: JsonRecord): delta is JsonRecord & { reasoning_content: string } {
+/** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
+function isBanner(
+  chunk: JsonRecord,
+  delta: JsonRecord | undefined,
+): delta is JsonRecord & { reasoning_content: string } {
   return (
-    typeof delta.reasoning_content === "string" &&
+    chunk.id === undefined &&
+    chunk.object === undefined &&
+    chunk.model === undefined &&
+    typeof delta?.reasoning_content === "string" &&
     delta.content === undefined &&
     delta.tool_calls === undefined
   );
@@ -322,7 +333,7 @@ function textOfParts(content: unknown): string {
 /** The words make pi ask again: a broken stream may pass. */
 export function brokenStream(what: string, cause?: unknown): ServerError {
   return new ServerError(
-    `The answer broke off: ${what} (connection error). The server or Caddy may have been restarted.`,
+    `The answer broke off: ${what} (connection error). The server may have been restarted, or the model unloaded.`,
     {
       link: "stream",
       remedy: "retry",

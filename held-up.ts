@@ -1,6 +1,7 @@
 /** Why a turn's model does not answer yet, put together from llama-swap's banner and from `/running`. */
 import type { TurnReport, Waiting } from "./activity.ts";
 import type { LoadStage } from "./server/load-progress.ts";
+import type { StateNow } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
 
 /** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
@@ -12,10 +13,9 @@ export class HeldUp {
   readonly #tell: (say: (report: TurnReport) => void) => void;
   /** Whether the last that was told is that the model is not ready. */
   #isHeldUp = false;
-  #hasBanner = false;
   #waiting = NOTHING;
-  /** The banner tells a place in the queue, and never that the place is left: `/running` does. */
-  #isItsTurn = false;
+  /** As `/running` told it last: the banner tells a place in the queue, and never that the place is left. */
+  #own: StateNow | undefined;
 
   constructor(tell: (say: (report: TurnReport) => void) => void) {
     this.#tell = tell;
@@ -23,9 +23,8 @@ export class HeldUp {
 
   /** The request is sent, maybe once more. */
   asks(): void {
-    this.#hasBanner = false;
     this.#waiting = NOTHING;
-    this.#isItsTurn = false;
+    this.#own = undefined;
   }
 
   /**
@@ -33,30 +32,31 @@ export class HeldUp {
    * @param elapsedMs since the request
    */
   sawBanner(banner: string, elapsedMs: number): void {
-    this.#hasBanner = true;
     this.#waiting = { ...this.#waiting, position: queuePosition(banner) };
-    this.#say(elapsedMs);
+    // It finishes its line, and the model may read the prompt without a word by then.
+    if (this.#own !== "ready") this.#say(elapsedMs);
   }
 
   /** @param elapsedMs since the request */
   sawState({ own, busy, stage }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
     if (own === "unknown" || own === "unreachable") return;
-    const wasHeldUp = this.#isHeldUp;
-    this.#isHeldUp = own !== "ready";
-    this.#isItsTurn = own === "ready" || own === "starting";
+    this.#own = own;
     this.#waiting = { ...this.#waiting, for: busy };
-    if (own === "ready") {
-      // It may read the prompt without a word, or be busy with others. A banner goes on to its own end.
-      if (wasHeldUp && !this.#hasBanner) this.#tell((report) => report.connecting());
-      return;
-    }
-    this.#say(elapsedMs, stage);
+    if (own === "ready") this.answers();
+    else this.#say(elapsedMs, stage);
+  }
+
+  /** The model itself has the request: it may read the prompt without a word, or be busy with others. */
+  answers(): void {
+    if (this.#isHeldUp) this.#tell((report) => report.connecting());
+    this.#isHeldUp = false;
   }
 
   #say(elapsedMs: number, stage?: LoadStage): void {
+    this.#isHeldUp = true;
     const waiting = this.#waiting;
-    const isWaiting = !this.#isItsTurn && (waiting.for ?? waiting.position) !== undefined;
+    const isWaiting = this.#own !== "starting" && (waiting.for ?? waiting.position) !== undefined;
     this.#tell((report) =>
       isWaiting ? report.waiting(waiting) : report.loading(elapsedMs, waiting.for, stage),
     );

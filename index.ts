@@ -47,7 +47,7 @@ interface Session {
 function agentDir(): string {
   const moved = process.env.PI_CODING_AGENT_DIR;
   if (!moved) return join(homedir(), ".pi", "agent");
-  return moved.startsWith("~/") ? join(homedir(), moved.slice(2)) : moved;
+  return moved.replace(/^~(?=\/|$)/, () => homedir());
 }
 
 export default function aiServerExtension(pi: ExtensionAPI): void {
@@ -179,8 +179,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
-    if (!aiServer.isUsed) return;
     const begin = async (): Promise<void> => {
+      // As above.
+      if (!aiServer.isUsed) await aiServer.started();
+      if (!aiServer.isUsed) return;
       await tellProblem(current);
       if (!aiServer.isLive && !current.knowsProblem && !isOffline(process.env))
         await refreshInBackground(current);

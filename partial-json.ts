@@ -35,16 +35,6 @@ export class PartialJson {
   #rest = "";
   #ended = false;
 
-  /** The text received so far. */
-  get text(): string {
-    return this.#text;
-  }
-
-  /** Whether any value was begun. */
-  get isEmpty(): boolean {
-    return this.#text === "";
-  }
-
   /**
    * Reads the next piece.
    *

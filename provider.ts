@@ -15,13 +15,12 @@ import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
 
 /** Ends a turn whose code could not be loaded, as after an update under a running pi. */
-function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): undefined {
+function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, reason: string): void {
   const error = emptyMessage(model, Date.now());
   error.stopReason = "error";
-  error.errorMessage = `The extension could not be loaded: ${reason} Run /reload, or install it again.`;
+  error.errorMessage = `The extension could not be loaded; run /reload, or install it again. (${reason})`;
   stream.push({ type: "error", reason: "error", error });
   stream.end();
-  return undefined;
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
@@ -33,12 +32,8 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
   ): AssistantMessageEventStream => {
     const stream = createAssistantMessageEventStream();
     import("./turn.ts")
-      .then(
-        ({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options),
-        (error: unknown) => failTurn(stream, model, sentenceOf(error)),
-      )
-      // To remember is a convenience.
-      .catch(() => {});
+      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options))
+      .catch((error: unknown) => failTurn(stream, model, sentenceOf(error)));
     return stream;
   };
 

@@ -19,7 +19,14 @@ import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
 import { processFault } from "./server/load-failure.ts";
 import type { ModelServer } from "./server/model-server.ts";
-import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, type Verdict } from "./server/refusal.ts";
+import {
+  isAboutLoading,
+  isLoadFailure,
+  judgeRefusal,
+  type Refusal,
+  type StateNow,
+  type Verdict,
+} from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
 import { wordedFor } from "./wording.ts";
 
@@ -41,6 +48,12 @@ export interface TurnParts {
 const CHAT_PATH = "/v1/chat/completions";
 
 const RETRY_BASE_MS = 1000;
+
+const WHY_WAIT = {
+  loading: "the model loads",
+  unloaded: "the model was unloaded",
+  busy: "the server has too many requests",
+};
 
 /** Timers may fire a little early; an answer of `/running` is shared for a second. */
 const STALE_MS = 50;
@@ -141,11 +154,15 @@ class Turn {
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        await this.#pause(this.#backoff(faults), refusal.message);
+        // What failed, without the cause and the next step: there is one line for it.
+        const [what = ""] = refusal.message.split(/ \(|\. /);
+        await this.#pause(this.#backoff(faults), what);
         faults += 1;
         continue;
       }
       const verdict = await this.#judge(server, refusal, body);
+      if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
+        this.#tell((report) => report.restarted());
       if (verdict.kind === "unknown field") {
         // A hook that puts the field back must not make this go round for ever.
         if (refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
@@ -227,7 +244,7 @@ class Turn {
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
     // What `/running` told may be a second old: the model that was starting then may be the one that failed.
-    await this.#pause(verdict.delayMs + STALE_MS, "the model loads");
+    await this.#pause(verdict.delayMs + STALE_MS, WHY_WAIT[verdict.why]);
     return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
   }
 
@@ -251,10 +268,7 @@ class Turn {
         { link: "model", remedy: "retry" },
       );
     }
-    await this.#pause(
-      verdict.delayMs,
-      verdict.why === "busy" ? "the server has too many requests" : "the model loads",
-    );
+    await this.#pause(verdict.delayMs, WHY_WAIT[verdict.why]);
   }
 
   #pause(delayMs: number, why: string): Promise<void> {
@@ -285,6 +299,7 @@ class Turn {
     if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
     else if (progress.kind === "generating")
       this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
+    else if (progress.kind === "answering") this.#heldUp.answers();
     else this.#heldUp.sawBanner(progress.text, this.#parts.now() - this.#askedAt);
   }
 }

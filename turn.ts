@@ -74,7 +74,7 @@ async function noteLoad(
   if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
 }
 
-/** Runs a turn; how it goes is told by `stream` and by `activities`. Rejects where only remembering has failed. */
+/** Runs a turn; how it goes is told by `stream` and by `activities`. */
 export async function runTurn(
   aiServer: AiServer,
   activities: Activities,
@@ -102,5 +102,6 @@ export async function runTurn(
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;
   activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
-  await noteLoad(aiServer, model, options.env, loadMs);
+  // To remember is a convenience.
+  await noteLoad(aiServer, model, options.env, loadMs).catch(() => {});
 }

@@ -64,20 +64,8 @@ export function requireUser({ ctx }: Call): void {
   );
 }
 
-/**
- * The configuration with what belongs to the kind of server where the user has set nothing. A server that does not
- * answer must not hinder what may repair it: then what was known of it counts, or the ending of the path.
- *
- * @throws {ServerError} where AI_SERVER_PRESET_PATH belongs to another kind; the signal's reason
- */
-export async function placedConfigOf(
-  server: Pick<ModelServer, "config" | "backend">,
-  signal?: AbortSignal,
-): Promise<Config> {
-  const { placedConfig } = await import("../host/config-place.ts");
-  const backend = await kindOf(server, signal);
-  return placedConfig(server.config, backend?.kind);
-}
+/** What tells where the server's machine keeps things. */
+type Place = Pick<ModelServer, "config" | "backend" | "lastKind">;
 
 /**
  * Uses the server's machine; its connection ends with the work.
@@ -85,11 +73,11 @@ export async function placedConfigOf(
  * @param work gets the configuration of this kind of server, in which path and unit are those of the machine
  */
 export async function withMachine<T>(
-  server: Pick<ModelServer, "config" | "backend">,
+  server: Place,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  return withMachineOf(server.config, await kindOf(server, signal), work);
+  return withMachineOf(server, await kindOf(server, signal), work);
 }
 
 /**
@@ -99,13 +87,13 @@ export async function withMachine<T>(
  *   repair it.
  */
 export async function withConfigFile<T>(
-  server: Pick<ModelServer, "config" | "backend">,
+  server: Place,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const backend = await kindOf(server, signal);
   if (backend !== undefined && !hasConfigFile(backend.kind)) throw withoutConfigFile(backend);
-  return withMachineOf(server.config, backend, work);
+  return withMachineOf(server, backend, work);
 }
 
 function withoutConfigFile({ kind, name }: Backend): ServerError {
@@ -130,12 +118,12 @@ async function kindOf(
 }
 
 async function withMachineOf<T>(
-  given: Config,
+  server: Place,
   backend: Backend | undefined,
   work: (machine: RemoteMachine, config: Config) => Promise<T>,
 ): Promise<T> {
   const { placedConfig } = await import("../host/config-place.ts");
-  const config = placedConfig(given, backend?.kind);
+  const config = placedConfig(server.config, backend?.kind, server.lastKind);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/shell.ts"),
     import("../host/machine.ts"),

@@ -7,6 +7,7 @@ import type { Progress } from "../host/steps.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
+import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
 import { reportOf } from "./outcome.ts";
 
@@ -82,7 +83,12 @@ export async function offerWayBack(
   if (call.ended.aborted) return;
   const lines = ["The server may not run with the new config yet, and nobody has looked whether it can."];
   if (!(await isConfirmed(call, "Put the old config back?", lines))) return;
-  const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
-  const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);
-  show(call.ctx, text, level);
+  try {
+    const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
+    const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);
+    show(call.ctx, text, level);
+  } catch (error) {
+    // Nobody else tells of it: what a cancelled command throws is not heard.
+    show(call.ctx, `The old config was not put back. ${faultText(error)}`, "error");
+  }
 }

@@ -4,12 +4,11 @@ import { type ContextSetting, findContexts, formatOf } from "../host/config-file
 import { shareOf } from "../host/context-setting.ts";
 import type { HostFile } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
-import { maskText } from "../masking/masking.ts";
 import type { LastFacts, Memory } from "../memory/memory.ts";
-import { sentenceOf } from "../server/errors.ts";
 import type { Fact, LearntFacts } from "../server/models.ts";
 import { idOf } from "../server/names.ts";
 import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
+import { faultText } from "./fault-text.ts";
 
 /** What the files set, and what in them could not be read. */
 export interface ConfigFacts {
@@ -57,7 +56,7 @@ export function configFacts(files: readonly HostFile[], pathOf: (file: HostFile)
       }
     } catch (error) {
       isWhole = false;
-      problems.push(`${pathOf(file)}: ${sentenceOf(error)}`);
+      problems.push(`${pathOf(file)}: ${faultText(error)}`);
     }
   }
   return { windows, problems, isWhole };
@@ -124,8 +123,10 @@ export async function readConfigFacts(
     );
   } catch (error) {
     waiting.signal.throwIfAborted();
-    return { read: [], problems: [`The config was not read: ${maskText(sentenceOf(error), "log")}`] };
+    return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
   }
+  // What models have just told is to be there first.
+  await aiServer.remembered();
   const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
   const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
   const more = facts.problems.length - MAX_PROBLEMS;

@@ -23,7 +23,7 @@ import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
 import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
 import { diffText, plainDiffOf } from "./diff-text.ts";
-import { modelsNow, refreshModels, trainedContext } from "./models.ts";
+import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
 
@@ -111,12 +111,7 @@ async function subjectOf(
   call.waiting.signal.throwIfAborted();
   const ids = [...new Set([...written, ...facts.map(({ id }) => id)])];
   const read = readId(call.argument, ids);
-  if (read === undefined) {
-    throw new ServerError(`Give a model's id: ${ids.slice(0, 5).join(", ")}.`, {
-      link: "model",
-      remedy: "none",
-    });
-  }
+  if (read === undefined) throw noIdGiven(ids);
   if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   const own = facts.find(({ id }) => id === read.id);
   const id = own?.runsAs ?? read.id;
@@ -172,7 +167,8 @@ async function carryOut(
     requireModel(id, read, facts);
     const planned = planContextChange(text, formatOf(read.name), id, tokens);
     const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
-    return { text: planned.text, contextSize: tokens, isNew, change: planned };
+    const { slots } = planned.after;
+    return { text: planned.text, contextSize: tokens, slots, isNew, change: planned };
   };
   const outcome = await change.safe.change<ContextPlan>(
     { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },

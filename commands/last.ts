@@ -3,22 +3,23 @@ import type { TurnFigures } from "../activity.ts";
 import { shortTokens } from "../catalog.ts";
 import { spent } from "../ui/duration.ts";
 import { show, widthOf } from "../ui/output.ts";
+import { rateWords } from "../ui/rate.ts";
 import { type Column, table } from "../ui/table.ts";
 import type { Call } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Ended", priority: 0 },
-  { title: "Model", priority: 3 },
+  { title: "Model", priority: 4 },
   { title: "Prompt", priority: 1 },
-  { title: "Cached", priority: 1 },
-  { title: "Read", priority: 2 },
-  { title: "Answer", priority: 1 },
+  { title: "Cached", priority: 2 },
+  { title: "Read", priority: 1 },
+  { title: "Answer", priority: 3 },
   { title: "Written", priority: 1 },
-  { title: "Load", priority: 4 },
+  { title: "Load", priority: 5 },
 ];
 
 function rate(perSecond: number | undefined): string {
-  return perSecond === undefined ? "" : `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`;
+  return perSecond === undefined ? "" : `${rateWords(perSecond)}/s`;
 }
 
 function row(turn: TurnFigures): string[] {

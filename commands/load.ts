@@ -14,9 +14,6 @@ import { loadHooks } from "./loading.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 import { requestWords, sessionOf, stakesOf } from "./stakes.ts";
 
-/** A load may be stopped after the user's own signal has ended everything else. */
-const UNLOAD_LIMIT_MS = 60_000;
-
 /** Loads a model, and says until it is ready what the server does. */
 export async function load(call: Call): Promise<void> {
   const { aiServer, waiting, argument } = call;
@@ -39,7 +36,12 @@ async function carryOutLoad(
     loaded = await loadNow(call, server, id, running);
   } catch (error) {
     if (!call.waiting.signal.aborted) throw error;
-    await offerStop(call, server, id);
+    const { ctx, ended } = call;
+    // Nobody else tells of it: what a cancelled command says is not heard.
+    await offerStop(call, server, id).catch(async (fault: unknown) => {
+      const { faultText } = await import("./fault-text.ts");
+      if (!ended.aborted) show(ctx, faultText(fault), "error");
+    });
     return;
   }
   await tellLoaded(call, server, id, running, loaded);
@@ -96,12 +98,11 @@ export async function tellLoaded(
   show(ctx, lines.join("\n"));
 }
 
-/** Ending the request does not end the load. */
+/** Ending the request does not end the load. By the session's own end alone: the user's signal is aborted already. */
 async function offerStop(call: Call, server: ModelServer, id: string): Promise<void> {
   const { ctx, ended } = call;
   if (ended.aborted) return;
-  const limit = AbortSignal.any([ended, AbortSignal.timeout(UNLOAD_LIMIT_MS)]);
-  const found = (await runningOf(server, limit)).find((model) => model.id === id);
+  const found = (await runningOf(server, ended)).find((model) => model.id === id);
   const state =
     found === undefined
       ? "The server may still be loading it."
@@ -115,7 +116,7 @@ async function offerStop(call: Call, server: ModelServer, id: string): Promise<v
     show(ctx, `The server goes on loading ${id}.`);
     return;
   }
-  await unloadModel(server, id, limit);
+  await unloadModel(server, id, ended);
   show(ctx, `${id} is not loaded any more.`);
 }
 
@@ -171,10 +172,12 @@ async function carryOutUnload(
   }
 }
 
-/** Requests of which the server tells the number alone may be this model's. */
-function mayBeAnswering(id: string, { total = 0, models }: InFlight): boolean {
+/** Requests of which the server tells the number alone may be this model's, and a model that is silent reads a prompt. */
+function mayBeAnswering(id: string, { total = 0, models, silent = [] }: InFlight): boolean {
   const told = models.reduce((sum, model) => sum + model.total, 0);
-  return total > told || models.some(({ model, total: own }) => model === id && own > 0);
+  return (
+    total > told || silent.includes(id) || models.some(({ model, total: own }) => model === id && own > 0)
+  );
 }
 
 async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {
@@ -191,11 +194,12 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
   await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 
-/** What runs now. @throws {ServerError} where the server cannot tell, and so cannot load or unload */
+/** What runs now. @throws {ServerError} where the server does not tell, or loads and unloads nothing when asked */
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
   const running = await server.runningNow(signal);
-  if (running !== undefined) return running;
   const backend = await server.backend(signal);
+  if (backend.load === undefined) throw cannotLoad(backend);
+  if (running !== undefined) return running;
   if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
     `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,

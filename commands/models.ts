@@ -77,13 +77,15 @@ export function requiredModel(
   running: readonly RunningModel[],
 ): Chosen {
   const chosen = chosenModel(text, models, running);
-  if (chosen !== undefined) return chosen;
-  const ids = models.slice(0, 5).map(({ id }) => id);
-  const hint =
-    ids.length === 0
-      ? "The server has none."
-      : `The server has ${ids.join(", ")}${models.length > 5 ? ", …" : ""}.`;
-  throw new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+  if (chosen === undefined) throw noIdGiven(models.map(({ id }) => id));
+  return chosen;
+}
+
+/** The sentence for a command that needs an id. */
+export function noIdGiven(ids: readonly string[]): ServerError {
+  const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
+  const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
+  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
 }
 
 /** What a file tells, as facts. */

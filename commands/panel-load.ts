@@ -30,6 +30,10 @@ export class PanelLoad implements OwnLoad {
     });
   }
 
+  get isGivenUp(): boolean {
+    return this.#stopped.signal.aborted;
+  }
+
   /** Waits for it no longer; the server goes on. */
   giveUp(): void {
     this.#stopped.abort(new Error("Cancelled"));

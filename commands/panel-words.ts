@@ -1,11 +1,13 @@
 /** The server's state as the words and figures of the panel. Pure. */
 import { shortTokens } from "../catalog.ts";
+import { maskText } from "../masking/masking.ts";
 import type { BackendKind } from "../server/backend.ts";
 import type { PanelModel, PanelState } from "../server/panel-state.ts";
 import type { MemoryHistory, Performance } from "../server/performance.ts";
 import type { AnsweredRequest } from "../server/recent-activity.ts";
 import { duration } from "../ui/duration.ts";
-import type { PanelBar, PanelContent, PanelPlot, PanelRow } from "../ui/panel-content.ts";
+import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "../ui/panel-content.ts";
+import { rateWords } from "../ui/rate.ts";
 import type { Column } from "../ui/table.ts";
 import {
   commandRow,
@@ -56,6 +58,8 @@ export interface PanelExtras {
   readonly session: string | undefined;
   /** The id of pi's model, where it is one of this server. */
   readonly modelInPi: string | undefined;
+  /** Whether the contexts of such a server can be changed. */
+  readonly hasConfigFile: boolean;
 }
 
 /**
@@ -114,7 +118,7 @@ function troubleWords(
   { problem, following, models, version }: PanelState,
   { kind }: PanelExtras,
 ): string | undefined {
-  if (problem !== undefined) return faultReport(problem, kind);
+  if (problem !== undefined) return maskText(faultReport(problem, kind), "log");
   if (models.length > 0) return undefined;
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";
@@ -127,7 +131,18 @@ export function isLoaded({ state }: PanelModel): boolean {
   return state === "ready" || state === "starting" || state === "stopping";
 }
 
-function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number): PanelRow {
+/** What is said to be possible with a model; the other letters tell why not. */
+export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
+  const isHere = runsAs !== undefined;
+  return [
+    ...(facts === undefined ? [] : (["use"] as const)),
+    ...(isHere && hasConfigFile ? (["context"] as const) : []),
+    ...(isHere ? (["log"] as const) : []),
+  ];
+}
+
+function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
+  const { ownLoad, modelInPi, hasConfigFile } = extras;
   const { id, facts, state, rates, runsAs } = model;
   const isKnown = facts !== undefined && facts.context.source !== "default";
   const name = id === modelInPi ? `${id} (in pi)` : id;
@@ -151,6 +166,7 @@ function row(model: PanelModel, { ownLoad, modelInPi }: PanelExtras, now: number
           ? "changing"
           : "still",
     toggles,
+    offers: offersOf(model, hasConfigFile),
   };
 }
 
@@ -207,10 +223,11 @@ function barOf(title: string, elapsedMs: number, expectedMs: number | undefined,
   return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
 }
 
-function inFlight({ requests, following }: PanelState, { session }: PanelExtras, now: number): string[] {
+function inFlight(state: PanelState, { session }: PanelExtras, now: number): string[] {
+  const { requests, following, isAskingRequests } = state;
   if (requests === undefined) {
-    const isTold = following === "reading" || following === "lost";
-    return isTold ? [] : ["In flight: the server does not tell"];
+    const isAwaited = isAskingRequests || following === "reading" || following === "lost";
+    return isAwaited ? [] : ["In flight: the server does not tell"];
   }
   const { total, listed = [] } = requests;
   if (total === 0) return ["In flight: nothing"];
@@ -263,8 +280,4 @@ function ratePlots(answered: readonly AnsweredRequest[] | undefined): PanelPlot[
       answered.map(({ generationRate }) => generationRate),
     ),
   ];
-}
-
-function rateWords(rate: number): string {
-  return rate < 10 ? rate.toFixed(1) : String(Math.round(rate));
 }

@@ -3,7 +3,6 @@ import { baseUrlOf, toServedModels } from "../catalog.ts";
 import { PROVIDER_ID } from "../config.ts";
 import { expectedLoadMs } from "../load-times.ts";
 import { REAL_CLOCK } from "../server/clock.ts";
-import { sentenceOf } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { PanelSource } from "../server/panel-source.ts";
 import type { PanelModel } from "../server/panel-state.ts";
@@ -16,10 +15,11 @@ import { whileWaiting } from "../ui/wait.ts";
 import { readId, typedId } from "./arguments.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { changeContext } from "./context.ts";
+import { faultText } from "./fault-text.ts";
 import { unload } from "./load.ts";
 import { logs } from "./logs.ts";
 import { PanelLoad } from "./panel-load.ts";
-import { isLoaded, isTicking, panelContent, STEP_MS } from "./panel-words.ts";
+import { isLoaded, isTicking, offersOf, panelContent, STEP_MS } from "./panel-words.ts";
 import { sessionOf } from "./stakes.ts";
 import { status } from "./status.ts";
 
@@ -117,8 +117,13 @@ class Panel {
       message: this.#message,
       session: sessionOf(this.#call),
       modelInPi: ctx.model?.provider === PROVIDER_ID ? ctx.model.id : undefined,
+      hasConfigFile: this.#hasConfigFile,
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
+  }
+
+  get #hasConfigFile(): boolean {
+    return this.#server.hasConfigFile !== false;
   }
 
   /** Selects the model that was named; what names none is a filter. */
@@ -178,7 +183,7 @@ class Panel {
       else if (action.kind === "use") await this.#use(action.id);
       else if (action.kind === "toggle") this.#begin(action.id);
     } catch (error) {
-      if (!this.#signal.aborted) show(ctx, sentenceOf(error), "error");
+      if (!this.#signal.aborted) show(ctx, faultText(error), "error");
     }
     this.#redraw();
   }
@@ -215,14 +220,16 @@ class Panel {
       show(ctx, `${this.#load.id} is still being loaded. Wait for its end, or stop it.`, "warning");
       return;
     }
-    const failed = (error: unknown): void => show(ctx, sentenceOf(error), "error");
+    const failed = (error: unknown): void => show(ctx, faultText(error), "error");
     for (const id of ids) {
-      if (this.#signal.aborted) return;
-      this.#load = new PanelLoad(this.#call, this.#server, id, failed);
+      const load = new PanelLoad(this.#call, this.#server, id, failed);
+      this.#load = load;
       this.#redraw();
-      await this.#load.over;
+      await load.over;
       this.#load = undefined;
       this.#redraw();
+      // Whoever stops one wants the rest no more.
+      if (load.isGivenUp || this.#signal.aborted) return;
     }
   }
 
@@ -250,6 +257,10 @@ class Panel {
 
   async #changeContext(id: string): Promise<void> {
     const { ctx, ended } = this.#call;
+    const model = this.#modelOf(id);
+    // Without a size the command says why not.
+    if (model !== undefined && !offersOf(model, this.#hasConfigFile).includes("context"))
+      return this.#command(changeContext, id, "");
     const size = await ctx.ui.input(`Context size of ${id}`, "65536, 64k or 128K", { signal: ended });
     if (size?.trim()) await this.#command(changeContext, id, ` ${size.trim()}`);
   }
@@ -272,7 +283,7 @@ class Panel {
       try {
         await work({ ...this.#call, waiting });
       } catch (error) {
-        if (!waiting.signal.aborted) show(ctx, sentenceOf(error), "error");
+        if (!waiting.signal.aborted) show(ctx, faultText(error), "error");
       }
     });
   }

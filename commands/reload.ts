@@ -1,12 +1,11 @@
 /** The part of `/ai-server-refresh` that llama.cpp's router has: its preset is read again, without a restart. */
 import { formatOf } from "../host/config-file.ts";
 import { isAsHeld } from "../host/ini-presets.ts";
-import { maskText } from "../masking/masking.ts";
-import { sentenceOf } from "../server/errors.ts";
 import { heldPresets } from "../server/llama-cpp-list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
+import { faultText } from "./fault-text.ts";
 import { stakesOf } from "./stakes.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -49,7 +48,7 @@ export async function reloadPreset(call: Call): Promise<string | undefined> {
     });
   } catch (error) {
     signal.throwIfAborted();
-    return `The router has not read its preset again: ${maskText(sentenceOf(error), "log")}`;
+    return `The router has not read its preset again: ${faultText(error)}`;
   }
 }
 
@@ -58,7 +57,7 @@ async function costsOf(call: Call, server: ModelServer, running: readonly Runnin
   const { signal } = call.waiting;
   const compared = await compare(call, server, running).catch((error: unknown) => {
     signal.throwIfAborted();
-    return maskText(sentenceOf(error), "log");
+    return faultText(error);
   });
   if (typeof compared === "string") {
     return [

@@ -111,12 +111,12 @@ async function putBack(
   const { ctx, waiting } = call;
   const path = pathOf(file, change.config);
   const confirm = async (preview: Preview): Promise<boolean> => {
-    const { plan, loaded, isUnloaded, reloads, file: current } = preview;
+    const { plan, loaded, isUnloaded, file: current } = preview;
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
     return isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
       diffText(ctx, current.text, plan.text, formatOf(file.name)),
       "The text of now becomes a backup itself.",
-      ...(reloads ? [effectWords(preview, change.config)] : []),
+      effectWords(preview, change.config),
       ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
     ]);
   };

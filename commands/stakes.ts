@@ -28,7 +28,14 @@ function modelWords({ model, total, longestMs, clients }: ModelRequests, own: st
 }
 
 /** Whose requests are in flight and will be cut, as a sentence. */
-export function requestWords({ total, models }: InFlight, ownSession: string | undefined): string {
+export function requestWords(requests: InFlight, ownSession: string | undefined): string {
+  const { silent = [] } = requests;
+  if (silent.length === 0) return toldWords(requests, ownSession);
+  const words = requests.total ? `${toldWords(requests, ownSession)} ` : "";
+  return `${words}${silent.join(", ")} did not answer in time and may be reading a prompt, which would be cut.`;
+}
+
+function toldWords({ total, models }: InFlight, ownSession: string | undefined): string {
   if (total === undefined)
     return "Whether requests are in flight, which would be cut, the server does not tell.";
   if (total === 0) return "No request is in flight.";
@@ -39,13 +46,14 @@ export function requestWords({ total, models }: InFlight, ownSession: string | u
 }
 
 /** Those on models that are unloaded; a number that names no model may be about any. */
-function requestsOn({ source, total, models }: InFlight, ids: readonly string[]): InFlight {
+function requestsOn({ source, total, models, silent = [] }: InFlight, ids: readonly string[]): InFlight {
   const left = models.filter(({ model }) => !ids.includes(model));
   const others = left.reduce((sum, model) => sum + model.total, 0);
   return {
     source,
     total: total === undefined ? undefined : total - others,
     models: models.filter((model) => !left.includes(model)),
+    silent: silent.filter((model) => ids.includes(model)),
   };
 }
 
@@ -104,6 +112,7 @@ async function lossesOf(
     requests,
     gone.map(({ id }) => id),
   );
-  if (cut.total === 0) return [...lines, "No request on what is unloaded is in flight."];
+  if (cut.total === 0 && !cut.silent?.length)
+    return [...lines, "No request on what is unloaded is in flight."];
   return [...lines, requestWords(cut, sessionOf(call))];
 }

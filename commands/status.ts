@@ -5,6 +5,7 @@ import { findContexts, formatOf } from "../host/config-file.ts";
 import type { RemoteMachine } from "../host/machine.ts";
 import { shown } from "../host/refusals.ts";
 import { expectedLoadMs } from "../load-times.ts";
+import { maskText } from "../masking/masking.ts";
 import type { BackendKind } from "../server/backend.ts";
 import { type Link, ServerError, sentenceOf } from "../server/errors.ts";
 import { NO_DESCRIPTION } from "../server/model-description.ts";
@@ -13,6 +14,7 @@ import { show, widthOf } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
+import { faultText } from "./fault-text.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
 import { reloadPreset } from "./reload.ts";
@@ -65,7 +67,7 @@ export async function status(call: Call): Promise<void> {
   const lines = await serverLines(call, text).catch(async (error: unknown) => {
     waiting.signal.throwIfAborted();
     const server = await serverFor(call).catch(() => undefined);
-    failure = faultReport(error, server?.kind);
+    failure = maskText(faultReport(error, server?.kind), "log");
     return [failure];
   });
   if (given.has("--ssh")) lines.push("", ...(await machineLines(call)));
@@ -132,7 +134,7 @@ async function machineLines(call: Call): Promise<string[]> {
 function sentence(signal: AbortSignal): (error: unknown) => string {
   return (error) => {
     signal.throwIfAborted();
-    return sentenceOf(error);
+    return faultText(error);
   };
 }
 
@@ -143,7 +145,7 @@ function fileWords({ name, text }: { name: string; text: string }): string {
     const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
     return problems.length === 0 ? count : [`${count}, of which not understood:`, ...problems].join("\n  ");
   } catch (error) {
-    return sentenceOf(error);
+    return faultText(error);
   }
 }
 

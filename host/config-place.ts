@@ -8,18 +8,25 @@ import { formatOf } from "./config-file.ts";
  * The configuration with path and unit of this kind of server, where the user has set none.
  *
  * @param kind undefined where the server does not answer: then the path that was set tells by its ending
+ * @param kindBefore what it was when it last answered; counts where neither tells
  * @throws {ServerError} where the path that was set is of the other kind
  */
-export function placedConfig(config: Config, kind: BackendKind | undefined): Config {
+export function placedConfig(
+  config: Config,
+  kind: BackendKind | undefined,
+  kindBefore: BackendKind | undefined,
+): Config {
   const { isPresetPathSet, isServiceUnitSet, presetPath, serviceUnit, sshHost, sshMode } = config;
   const isIni = isPresetPathSet && formatOf(presetPath) === "ini";
   // With a wrapper its own path counts.
   if (isPresetPathSet && (sshMode === "direct" || sshHost === "local")) requireFormat(presetPath, kind);
-  const isRouter = kind === "router" || (kind !== "llama-swap" && isIni);
-  if (!isRouter) return config;
+  const isToldByPath = isPresetPathSet && /\.(ini|ya?ml)$/i.test(presetPath);
+  const likely = kind ?? (isToldByPath ? undefined : kindBefore);
+  const isRouter = likely === "router" || (likely !== "llama-swap" && isIni);
+  if (!isRouter && likely !== "llama-server") return config;
   return {
     ...config,
-    presetPath: isPresetPathSet ? presetPath : ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
+    presetPath: isPresetPathSet || !isRouter ? presetPath : ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
     serviceUnit: isServiceUnitSet ? serviceUnit : ROUTER_DEFAULTS.AI_SERVER_SERVICE_UNIT,
   };
 }

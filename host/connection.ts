@@ -1,5 +1,5 @@
 /** The arguments of `ssh`, and the one connection that its calls share. */
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -44,8 +44,8 @@ function removeLeftovers(parent: string, olderThanMs: number): void {
     const pid = Number(/^pi-ssh-(\d+)-/.exec(name)?.[1]);
     if (!(pid > 0) || isAlive(pid)) continue;
     const folder = join(parent, name);
-    const { uid, mtimeMs } = statSync(folder);
-    if (uid === process.getuid?.() && Date.now() - mtimeMs > olderThanMs) {
+    const found = lstatSync(folder, { throwIfNoEntry: false });
+    if (found && found.uid === process.getuid?.() && Date.now() - found.mtimeMs > olderThanMs) {
       rmSync(folder, { recursive: true, force: true });
     }
   }

@@ -15,6 +15,7 @@ const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
 const PARALLEL_KEYS = ["parallel", "np", "LLAMA_ARG_N_PARALLEL"];
 const UNIFIED_KEYS = ["kvu", "kv-unified", "LLAMA_ARG_KV_UNIFIED"];
 const NOT_UNIFIED_KEYS = ["no-kvu", "no-kv-unified"];
+
 function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   const parallel = entryOf(own, PARALLEL_KEYS) ?? entryOf(global, PARALLEL_KEYS);
   const keys = [...UNIFIED_KEYS, ...NOT_UNIFIED_KEYS];
@@ -26,14 +27,21 @@ function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   };
 }
 
-function describe(text: string, sections: readonly Section[], name: string): ContextSetting {
+/** The models without a size of their own. */
+function heirsOf(sections: readonly Section[]): string[] {
+  return modelNames(sections).filter((name) => !entryOf(sectionOf(sections, name), CONTEXT_KEYS));
+}
+
+function describe(
+  text: string,
+  sections: readonly Section[],
+  name: string,
+  heirs: readonly string[],
+): ContextSetting {
   const own = sectionOf(sections, name);
   const global = sectionOf(sections, GLOBAL);
   const ownEntry = entryOf(own, CONTEXT_KEYS);
   const entry = ownEntry ?? entryOf(global, CONTEXT_KEYS);
-  const others = modelNames(sections).filter(
-    (other) => other !== name && !entryOf(sectionOf(sections, other), CONTEXT_KEYS),
-  );
   return {
     model: name,
     ...positionAt(text, entry?.valueSpan.start ?? own?.start ?? 0),
@@ -41,7 +49,7 @@ function describe(text: string, sections: readonly Section[], name: string): Con
     setBy: !entry ? "nothing" : ownEntry ? "section" : "global section",
     name: entry?.key,
     anchor: undefined,
-    sharedWith: entry && !ownEntry ? others : [],
+    sharedWith: entry && !ownEntry ? heirs.filter((other) => other !== name) : [],
     slots: slotsOf(own, global),
     problem: undefined,
   };
@@ -50,14 +58,15 @@ function describe(text: string, sections: readonly Section[], name: string): Con
 /** The settings of all models of a llama.cpp preset, in the file's order. @throws {ServerError} */
 export function iniSettings(text: string): ContextSetting[] {
   const sections = readSections(text);
-  return modelNames(sections).map((name) => describe(text, sections, name));
+  const heirs = heirsOf(sections);
+  return modelNames(sections).map((name) => describe(text, sections, name, heirs));
 }
 
 /** One model's setting in a llama.cpp preset. @throws {ServerError} */
 export function findIni(text: string, id: string): ContextSetting {
   const sections = readSections(text);
   requireSection(sections, id);
-  return describe(text, sections, id);
+  return describe(text, sections, id, heirsOf(sections));
 }
 
 function requireSection(sections: readonly Section[], id: string): Section {
@@ -162,7 +171,7 @@ function warningsFor(text: string, sections: readonly Section[], section: Sectio
 export function planIni(text: string, id: string, tokens: number): ContextChange {
   const sections = readSections(text);
   const section = requireSection(sections, id);
-  const before = describe(text, sections, id);
+  const before = describe(text, sections, id, heirsOf(sections));
   const warnings = warningsFor(text, sections, section);
   if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
   const edits = [editFor(text, section, tokens)];

@@ -165,7 +165,14 @@ export class RemoteMachine implements Machine {
       const [name = "", mode = ""] = line.value.split(" ");
       const text = decodeUtf8(content.body);
       if (text === undefined) throw this.#fault("not-utf8", "");
-      return [{ name: Buffer.from(name, "base64").toString("utf8"), text, hash: sha256(content.body), mode }];
+      return [
+        {
+          name: Buffer.from(name, "base64").toString("utf8"),
+          text,
+          hash: sha256(content.body),
+          mode: cleanText(mode, 20),
+        },
+      ];
     });
   }
 
@@ -191,7 +198,8 @@ function bodyOf(lines: Answer["lines"], key: string): string {
 }
 
 function written(answer: Answer): Written {
-  return { hash: valueFor(answer.lines, "hash") ?? "", backup: valueFor(answer.lines, "stamp") };
+  const stamp = valueFor(answer.lines, "stamp") ?? "";
+  return { hash: valueFor(answer.lines, "hash") ?? "", backup: dateOf(stamp) && stamp };
 }
 
 /** Undefined for bytes that would not come back the same. */

@@ -1,5 +1,6 @@
 /** What a change is asked, what it asks, and how it can end. Plain data. */
 import type { RunningModel } from "../server/models.ts";
+import type { Slots } from "./context-setting.ts";
 import type { HostFile, UnitStatus } from "./machine.ts";
 import type { ContextVerdict } from "./probe.ts";
 import type { Report, StepName } from "./steps.ts";
@@ -12,6 +13,8 @@ export interface Plan {
   isNew(commandLine: string): boolean;
   /** The `--ctx-size` that the text sets, when the live window is to be compared with it. */
   contextSize?: number;
+  /** What the text says of the slots, which the environment or a script may hide from the command line. */
+  slots?: Slots;
 }
 
 export interface ChangeRequest<P extends Plan = Plan> {

@@ -1,6 +1,7 @@
 /** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
 import { split } from "shlex";
 import type { RunningModel } from "../server/models.ts";
+import type { Slots } from "./context-setting.ts";
 
 /** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
 export interface LiveContext {
@@ -74,12 +75,18 @@ function lastValue(args: readonly string[], names: readonly string[]): string | 
  *
  * @param asked the value of `--ctx-size`, 0 for the trained window
  * @param commandLine as `/running` shows it
+ * @param declared what the config says of the slots; counts where the command line says nothing
  */
-export function judgeContext(asked: number, commandLine: string, live: LiveContext): ContextVerdict {
+export function judgeContext(
+  asked: number,
+  commandLine: string,
+  live: LiveContext,
+  declared?: Slots,
+): ContextVerdict {
   const args = words(commandLine);
-  const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? 1);
+  const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? declared?.parallel ?? 1);
   const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? 0);
-  const isShared = args.includes("--kv-unified") || args.includes("-kvu");
+  const isShared = args.includes("--kv-unified") || args.includes("-kvu") || declared?.kvUnified === true;
   const total = asked === 0 ? (live.trained ?? 0) : roundUp(asked);
   // Given so, it is taken as it is.
   const share = perSlot > 0 ? perSlot : roundUp(total / slots);

@@ -40,6 +40,7 @@ export interface Answer {
 
 const PROTOCOL = "ai-server-1";
 const BLOCKS = new Set(["content", "detail", "show", "command-line", "logs"]);
+const ERROR_CODE = /^[a-z0-9-]{1,40}$/;
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
 
 /** The SHA-256 of a file's content, as `ai-server-admin` spells it. */
@@ -127,10 +128,16 @@ function parseLines(lines: readonly string[]): Answer {
     at = to;
   }
   return {
-    error: valueFor(parsed, "error"),
+    error: errorIn(parsed),
     detail: parsed.find((line) => line.key === "detail")?.body?.toString("utf8") ?? "",
     lines: parsed,
   };
+}
+
+/** The script's code; anything else may be shown as little as a server's other words. */
+function errorIn(lines: readonly AnswerLine[]): string | undefined {
+  const code = valueFor(lines, "error");
+  return code === undefined || ERROR_CODE.test(code) ? code : "unknown";
 }
 
 /** The value of the first line with this key. */

@@ -57,9 +57,11 @@ function* unitsOf(scalar: Scalar, source: string, content: Span): Generator<Unit
 }
 
 /**
- * How llama-swap writes a value into a text (Go's `%v` of what yaml.v3 read).
+ * How llama-swap writes a value into a text (Go's `%v` of what yaml.v3 read, to which a leading zero means octal).
  */
 export function textOfScalar(scalar: Scalar): string {
+  const digits = scalar.type === "PLAIN" ? (scalar.source ?? "").replaceAll("_", "") : "";
+  if (/^[-+]?0[0-7]+$/.test(digits)) return String(Number.parseInt(digits, 8));
   if (typeof scalar.value === "string") {
     const isDigits = scalar.type === "PLAIN" && /^[-+]?\d[\d_]*$/.test(scalar.value);
     return isDigits ? scalar.value.replaceAll("_", "") : scalar.value;

@@ -3,6 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../server/errors.ts";
 import type { RunningModel } from "../server/models.ts";
 import type { Machine } from "./machine.ts";
+import type { Plan } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
 import {
   type Clock,
@@ -185,15 +186,12 @@ export class Service {
    * @returns the window compared with what was asked, undefined where nothing was
    * @throws {StepFailed} for the old command line, or a window that nothing explains
    */
-  prove(
-    id: string,
-    plan: { isNew(commandLine: string): boolean; contextSize?: number },
-  ): Promise<ContextVerdict | undefined> {
+  prove(id: string, plan: Omit<Plan, "text">): Promise<ContextVerdict | undefined> {
     return this.step("verify", id, async () => {
       const commandLine = await this.#newCommandLine(id, plan.isNew);
       if (plan.contextSize === undefined) return undefined;
       const live = await this.#probe.liveContext(id, this.#limited(this.signal, 30_000));
-      const verdict = judgeContext(plan.contextSize, commandLine, live);
+      const verdict = judgeContext(plan.contextSize, commandLine, live, plan.slots);
       if (!verdict.isFault) return verdict;
       throw unproven(
         `${id} was loaded with a context of ${verdict.tokens} tokens instead of ${verdict.expected}.`,

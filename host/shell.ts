@@ -165,10 +165,12 @@ export class Shell {
       let stderr = "";
       let size = 0;
       let isOver = false;
+      let drain: NodeJS.Timeout | undefined;
       const settle = (outcome: () => void): void => {
         if (isOver) return;
         isOver = true;
         clearTimeout(limit);
+        clearTimeout(drain);
         limits.signal?.removeEventListener("abort", onAbort);
         outcome();
       };
@@ -200,7 +202,7 @@ export class Shell {
       child.once("close", finish);
       child.once("exit", (code) => {
         this.#children.delete(child);
-        setTimeout(() => finish(code), DRAIN_MS);
+        if (!isOver) drain = setTimeout(() => finish(code), DRAIN_MS);
       });
     });
   }

@@ -21,7 +21,7 @@ export interface SshTarget {
 }
 
 /** Quotes an argument for the command lines that a sentence tells the user to run. */
-export function shellWord(word: string): string {
+function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
@@ -63,7 +63,8 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
     (at) => `There is no way to ${at.host}. Check this machine's network or VPN.`,
   ],
   [
-    /timed out|timeout/i,
+    // A banner of the server's may speak of time-outs too.
+    /(Connection|Operation|port \d+) timed out|^Timeout, server/im,
     (at) =>
       `${at.host} did not answer ssh within ${at.connectTimeoutMs / 1000} s. The machine may be off, or a firewall drops the packets.`,
   ],

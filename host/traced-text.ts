@@ -105,9 +105,14 @@ export interface Position {
 
 /** Line and column of an offset; a byte order mark takes no column. */
 export function positionAt(text: string, offset: number): Position {
-  const before = text.slice(0, offset).replace(/^\uFEFF/, "");
-  const lines = before.split(/\r\n|\n/);
-  return { line: lines.length, column: [...(lines.at(-1) ?? "")].length + 1 };
+  let line = 1;
+  let start = text.startsWith("\uFEFF") ? 1 : 0;
+  // Without a list of lines: this is asked for every model of a file.
+  for (let at = text.indexOf("\n"); at >= 0 && at < offset; at = text.indexOf("\n", start)) {
+    line += 1;
+    start = at + 1;
+  }
+  return { line, column: [...text.slice(start, offset)].length + 1 };
 }
 
 /** The numbers of the lines, in the edited text, that hold something new. */

@@ -225,6 +225,18 @@ function refuse(
   throw refusal(before, what, "Change it by hand.");
 }
 
+/** What ends a line to llama-swap's YAML reader (`is_break` of go-yaml v3), and to YAML 1.2 does not. */
+const FOREIGN_LINE_END = /\r(?!\n)|[\u0085\u2028\u2029]/;
+
+/** Where the two readers may see other lines, nothing that is found here proves anything about the server. */
+function refuseForeignLineEnds(text: string): void {
+  const found = FOREIGN_LINE_END.exec(text);
+  if (!found) return;
+  const code = found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+  const what = `the character U+${code} ends a line for llama-swap, but not for every reader of YAML`;
+  throw refusal(positionAt(text, found.index), what, "Replace it by a plain line end or a blank.");
+}
+
 /**
  * Plans the change of one model's context size in llama-swap's YAML.
  *
@@ -233,6 +245,7 @@ function refuse(
 export function planYaml(text: string, id: string, tokens: number): ContextChange {
   const config = readYamlConfig(text);
   const model = modelOf(config, id);
+  refuseForeignLineEnds(text);
   const located = locate(config, model);
   const before = yamlSetting(config, id);
   const warnings = ignoredBeside(config, model, located);
@@ -260,7 +273,5 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
 
 /** One model's setting in llama-swap's YAML. @throws {ServerError} where it cannot be understood */
 export function findYaml(text: string, id: string): ContextSetting {
-  const config = readYamlConfig(text);
-  modelOf(config, id);
-  return yamlSetting(config, id);
+  return yamlSetting(readYamlConfig(text), id);
 }

@@ -14,7 +14,7 @@ import {
   visit,
   type YAMLMap,
 } from "yaml";
-import { cleanText } from "../server/errors.ts";
+import { cleanText, sentenceOf } from "../server/errors.ts";
 import { withoutComments } from "./command-words.ts";
 import { refusal, shown } from "./refusals.ts";
 import { traceScalar } from "./scalar-source.ts";
@@ -48,6 +48,15 @@ export interface Found {
   readonly anchor: string | undefined;
 }
 
+/**
+ * How a document becomes plain values. An anchor may be used by a thousand models; what grows by aliases of aliases
+ * passes that at once.
+ */
+export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
+
+/** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
+const MAX_EXPANDED = 131_072;
+
 /** What each alias stands for. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
@@ -69,8 +78,14 @@ export function referenceTo(name: string): string {
   return `\${${name}}`;
 }
 
+/** Whether a text stays short enough when a macro is put into it. */
+export function staysShort(text: string, reference: string, by: string): boolean {
+  const count = text.split(reference).length - 1;
+  return count === 0 || text.length + count * by.length <= MAX_EXPANDED;
+}
+
 /** The name of a key as llama-swap reads it: a number keeps its digits. */
-export function keyText(key: unknown): string {
+function keyText(key: unknown): string {
   if (!isScalar(key)) return "";
   return key.type === "PLAIN" && key.source !== undefined ? key.source : String(key.value);
 }
@@ -184,27 +199,30 @@ function readAnchors(document: Document, text: string): Anchors {
   const named = new Map<string, Node>();
   const anchors = new Map<Alias, Node>();
   visit(document, {
-    Node(_, node) {
+    Node(_, node, path) {
       if (!isAlias(node)) {
         if (node.anchor) named.set(node.anchor, node);
         return;
       }
       const found = named.get(node.source);
       const at = positionAt(text, node.range?.[0] ?? 0);
-      const what = `the alias *${cleanText(node.source, 80)} has no anchor before it`;
-      if (!found) throw refusal(at, what, "Repair it by hand.");
+      const name = `the alias *${cleanText(node.source, 80)}`;
+      if (!found) throw refusal(at, `${name} has no anchor before it`, "Repair it by hand.");
+      if (path.includes(found)) throw refusal(at, `${name} stands for what holds it`, "Repair it by hand.");
       anchors.set(node, found);
     },
   });
   return anchors;
 }
 
-/** Plain values of a document. @throws {ServerError} where its aliases lead to far too much */
+/** Plain values of a document. @throws {ServerError} where its aliases or merge keys lead to far too much, or nowhere */
 function plainOf(document: Document): unknown {
   try {
-    return document.toJS({ mapAsMap: true });
-  } catch {
-    const what = "the aliases lead to one another without end";
+    return document.toJS(AS_PLAIN);
+  } catch (error) {
+    const what = sentenceOf(error).startsWith("Merge")
+      ? "a merge key (`<<`) takes over what is no mapping"
+      : "the aliases lead to one another without end";
     throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
   }
 }
@@ -228,7 +246,7 @@ export function macrosFor(config: YamlConfig, model: Model): Macro[] {
  * may only use those before it.
  *
  * @param isCommand for `cmd`: its comment lines go before macros are expanded
- * @returns undefined where value and source of a scalar do not match
+ * @returns undefined where value and source of a scalar do not match, or the text becomes longer than any command
  */
 export function expand(
   config: YamlConfig,
@@ -243,9 +261,10 @@ export function expand(
     const reference = referenceTo(macro.name);
     if (!expanded.text.includes(reference)) continue;
     const value = traceScalar(macro.scalar, config.text);
-    if (!value) return undefined;
+    if (!value || !staysShort(expanded.text, reference, value.text)) return undefined;
     expanded = replaceTraced(expanded, reference, value);
   }
+  if (!staysShort(expanded.text, referenceTo("MODEL_ID"), model.id)) return undefined;
   const span = { start: model.key.range?.[0] ?? 0, end: model.key.range?.[1] ?? 0 };
   const trace = { own: span, origin: span, scalar: model.key };
   const id = { text: model.id, traces: Array.from({ length: model.id.length }, () => trace) };

@@ -3,7 +3,15 @@ import { commandText } from "./command-words.ts";
 import { CONTEXT_VARIABLE, namesContext, shareOf, tokensOf } from "./context-setting.ts";
 import { textOfScalar } from "./scalar-source.ts";
 import { contextFlags } from "./server-flags.ts";
-import { type Model, macrosFor, readYamlConfig, referenceTo, type YamlConfig } from "./yaml-config.ts";
+import {
+  AS_PLAIN,
+  type Model,
+  macrosFor,
+  readYamlConfig,
+  referenceTo,
+  staysShort,
+  type YamlConfig,
+} from "./yaml-config.ts";
 import { type Located, locate } from "./yaml-context.ts";
 
 type Path = readonly string[];
@@ -69,12 +77,18 @@ function expanded(value: unknown, macros: readonly (readonly [string, string])[]
   }
   if (Array.isArray(value)) return value.map((item: unknown) => expanded(item, macros));
   if (typeof value !== "string") return value;
-  return macros.reduceRight((text, [reference, by]) => text.replaceAll(reference, () => by), value);
+  let text: string = value;
+  for (const [reference, by] of [...macros].reverse()) {
+    // Not equal to anything, so that what cannot be compared counts as changed.
+    if (!staysShort(text, reference, by)) return Symbol("too long");
+    text = text.replaceAll(reference, () => by);
+  }
+  return text;
 }
 
 /** Everything of a model but its command, as llama-swap will have it. */
 function otherSettings(config: YamlConfig, model: Model): unknown {
-  const plain: unknown = model.mapping.toJS(config.document, { mapAsMap: true });
+  const plain: unknown = model.mapping.toJS(config.document, AS_PLAIN);
   if (!(plain instanceof Map)) return plain;
   const macros = macrosFor(config, model).map(
     (macro) => [referenceTo(macro.name), textOfScalar(macro.scalar)] as const,

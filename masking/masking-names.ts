@@ -6,8 +6,9 @@ const MAX_NAME_LENGTH = 64;
 /** What such a name always has in it, for a quick no. */
 export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft/i;
 
+/** The longer ones also at the end of a word, as in `PGPASSWORD`. */
 const STRONG =
-  /^(password|passwd|passphrase|passcode|secret|credential|authori[sz]ation|bearer|cookie|apikey|apitoken)s?$/;
+  /(password|passwd|passphrase|passcode|apikey|apitoken|^(secret|credential|authori[sz]ation|bearer|cookie))s?$/;
 const KEY =
   /^(api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing|storage)keys?$/;
 const TOKENS =
@@ -74,11 +75,6 @@ export function isSecretName(name: string): boolean {
   });
 }
 
-/** Whether a number behind this name is a figure: so it is for `token`, and not for `password`. */
-export function mayCount(name: string): boolean {
-  return isTokenName(partsOf(name));
-}
-
 /** Whether the word before a lone `token` makes it a piece of text, as in `EOS token = 2`. */
 export function isModelToken(wordBefore: string): boolean {
   return MODEL_TOKENS.has(wordBefore.toLowerCase());
@@ -97,5 +93,6 @@ export function isSecretMacro(name: string): boolean {
 /** Whether a value hides nothing: a switch, nothing at all, or a figure where the name allows one. */
 export function isPlainValue(value: string, name: string): boolean {
   if (/^(true|false|on|off|yes|no|null|none|~|)$/i.test(value)) return true;
-  return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && mayCount(name);
+  // So it is for `token`, and not for `password`.
+  return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && isTokenName(partsOf(name));
 }

@@ -50,6 +50,10 @@ async function create(path: string, text: string): Promise<boolean> {
   try {
     await file.writeFile(text);
     return true;
+  } catch (error) {
+    // On a full disk: without its holder in it, it would only be in the way.
+    await unlink(path).catch(() => {});
+    throw error;
   } finally {
     await file.close();
   }

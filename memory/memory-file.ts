@@ -41,6 +41,8 @@ export interface ModelMemory {
 
 export interface ServerMemory {
   usedAt: number;
+  /** Whoever reads it checks it. */
+  kind: string | undefined;
   readonly models: Map<string, ModelMemory>;
 }
 
@@ -95,6 +97,7 @@ export function readServers(content: string): Servers {
   return new Map(
     entriesOf(file.servers, MAX_URL_LENGTH, (server) => ({
       usedAt: number(server.usedAt) ?? 0,
+      kind: text(server.kind),
       models: new Map(
         entriesOf(server.models, MAX_ID_LENGTH, (model) => ({
           usedAt: number(model.usedAt) ?? 0,
@@ -108,7 +111,7 @@ export function readServers(content: string): Servers {
 
 function writeServers(servers: Servers): string {
   const plain = Object.fromEntries(
-    [...servers].map(([url, { usedAt, models }]) => [url, { usedAt, models: Object.fromEntries(models) }]),
+    [...servers].map(([url, server]) => [url, { ...server, models: Object.fromEntries(server.models) }]),
   );
   return `${JSON.stringify({ version: VERSION, servers: plain })}\n`;
 }

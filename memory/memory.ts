@@ -35,11 +35,22 @@ function isOtherCommand(one: LastFacts | undefined, other: LastFacts | undefined
   return first !== undefined && second !== undefined && first !== second;
 }
 
-/** A change of what is known of one model. */
+/** A change of what is known of one server. */
 interface Change {
   readonly url: string;
-  readonly id: string;
-  apply(model: ModelMemory): void;
+  /** @param usedAt the moment of the change */
+  apply(server: ServerMemory, usedAt: number): void;
+}
+
+/** A change of one of its models, which is then the one that was used last. */
+function inModel(id: string, apply: (model: ModelMemory) => void): Change["apply"] {
+  return ({ models }, usedAt) => {
+    const model = models.get(id) ?? { usedAt, loads: [], facts: undefined };
+    model.usedAt = usedAt;
+    apply(model);
+    models.delete(id);
+    models.set(id, model);
+  };
 }
 
 /**
@@ -87,7 +98,7 @@ export class Memory {
 
   /** The same of every model of a server, by id. */
   async allFacts(url: string): Promise<Map<string, LastFacts>> {
-    const models = readServers(await readSmallFile(this.#path)).get(url)?.models ?? [];
+    const models = (await this.#server(url))?.models ?? [];
     return new Map([...models].flatMap(([id, { facts }]) => (facts === undefined ? [] : [[id, facts]])));
   }
 
@@ -107,7 +118,7 @@ export class Memory {
     const apply = (model: ModelMemory): void => {
       model.loads = [...model.loads, { command, loadMs }].slice(-MAX_LOADS);
     };
-    await this.#change({ url, id, apply });
+    await this.#changeModel(url, id, apply);
   }
 
   /**
@@ -124,7 +135,26 @@ export class Memory {
       const [older, newer] = isNewer ? [model.facts, read] : [read, model.facts];
       model.facts = isOtherCommand(older, newer) ? newer : { ...older, ...read, ...newer };
     };
-    await this.#change({ url, id, apply });
+    await this.#changeModel(url, id, apply);
+  }
+
+  /** Which kind of server it was when it last answered; any text. */
+  async kind(url: string): Promise<string | undefined> {
+    return (await this.#server(url))?.kind;
+  }
+
+  /**
+   * Remembers which kind of server it is.
+   *
+   * @returns when it is written, or will not be
+   */
+  async rememberKind(url: string, kind: string): Promise<void> {
+    await this.#change({
+      url,
+      apply: (server) => {
+        server.kind = kind;
+      },
+    });
   }
 
   /** Resolves when everything so far is written, or will not be: before a process ends. */
@@ -132,14 +162,20 @@ export class Memory {
     while (this.#writing !== undefined) await this.#writing;
   }
 
+  async #server(url: string): Promise<ServerMemory | undefined> {
+    return readServers(await readSmallFile(this.#path)).get(url);
+  }
+
   async #model(url: string, id: string): Promise<ModelMemory | undefined> {
-    return readServers(await readSmallFile(this.#path))
-      .get(url)
-      ?.models.get(id);
+    return (await this.#server(url))?.models.get(id);
+  }
+
+  async #changeModel(url: string, id: string, apply: (model: ModelMemory) => void): Promise<void> {
+    if (isKey(id, MAX_ID_LENGTH)) await this.#change({ url, apply: inModel(id, apply) });
   }
 
   async #change(change: Change): Promise<void> {
-    if (!isKey(change.url, MAX_URL_LENGTH) || !isKey(change.id, MAX_ID_LENGTH)) return;
+    if (!isKey(change.url, MAX_URL_LENGTH)) return;
     this.#waiting.push(change);
     // What comes while a write is under way goes into the next one, together.
     while (this.#waiting.includes(change)) {
@@ -171,13 +207,9 @@ export class Memory {
 
   #apply(servers: Servers, change: Change): void {
     const usedAt = this.#now();
-    const server: ServerMemory = servers.get(change.url) ?? { usedAt, models: new Map() };
-    const model: ModelMemory = server.models.get(change.id) ?? { usedAt, loads: [], facts: undefined };
+    const server = servers.get(change.url) ?? { usedAt, kind: undefined, models: new Map() };
     server.usedAt = usedAt;
-    model.usedAt = usedAt;
-    change.apply(model);
-    server.models.delete(change.id);
-    server.models.set(change.id, model);
+    change.apply(server, usedAt);
     servers.delete(change.url);
     servers.set(change.url, server);
   }

@@ -131,6 +131,9 @@ export function answerFault(status: number, text: string, path: string): ServerE
     );
   }
   if (status === 403) return fault(`Caddy does not let this client in (HTTP 403).${said}`, "Caddy", "none");
+  if (status === 400 && /HTTP request .*to .*HTTPS (server|port)/i.test(body.message)) {
+    return fault("The server speaks TLS there: write https: in AI_SERVER_URL.", "TLS", "none");
+  }
   if (status === 421) {
     return fault(
       "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.",

@@ -185,7 +185,9 @@ export class Http {
     path: string,
     options: { signal?: AbortSignal | undefined; timeoutMs: number; body?: string },
   ): Promise<unknown> {
-    const limit = AbortSignal.timeout(options.timeoutMs);
+    // Read once: what is left of a longer limit gets less with each look.
+    const { timeoutMs } = options;
+    const limit = AbortSignal.timeout(timeoutMs);
     const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
     try {
       const { body } = options;
@@ -203,9 +205,9 @@ export class Http {
       }
     } catch (error) {
       if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
-        if (this.#sockets.connecting > 0) throw notConnected(this.#address, options.timeoutMs, error);
+        if (this.#sockets.connecting > 0) throw notConnected(this.#address, timeoutMs, error);
         throw new ServerError(
-          `The server did not answer ${path} within ${Math.ceil(options.timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
+          `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
           { link: "server", remedy: "retry", cause: error },
         );
       }

@@ -1,5 +1,7 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
+import type { Backend } from "./backend.ts";
+import { ServerError } from "./errors.ts";
 import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
@@ -10,6 +12,11 @@ const LIMIT_MS = 2000;
 const EVENTS_MS = 1200;
 /** Models whose slots are asked, all at once. */
 const MOST_ASKED = 50;
+/** A busy model tells of its slots only between two batches of a prompt. */
+const SLOTS_MS = 10_000;
+
+/** Such a model would be kept awake by questions about its slots. The flag has no variable of its own. */
+const SLEEPS = /--sleep-idle-seconds[= ]\d/;
 
 export interface ModelRequests {
   model: string;
@@ -27,7 +34,11 @@ export interface InFlight {
   total: number | undefined;
   /** Their sum may be below `total`: llama-swap v192 to v234 tells the number alone. */
   models: readonly ModelRequests[];
+  /** Ready models that did not tell in time, as llama-server does not while it reads a prompt. */
+  silent?: readonly string[];
 }
+
+const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
 
@@ -83,6 +94,11 @@ function busyIn(slots: readonly Slot[] | undefined): number | undefined {
   return slots?.filter(({ isBusy }) => isBusy).length;
 }
 
+/** An answer that refuses says nothing of the model; none at all is what a busy one gives. */
+function silenceOf(error: unknown): "silent" | undefined {
+  return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
+}
+
 async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
   const backend = await server.backend(signal);
   const limits = { signal, timeoutMs: LIMIT_MS };
@@ -94,12 +110,43 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
     running.map(async ({ id, isAsleep }) => ({
       model: id,
       // What sleeps works on nothing, and would be woken by the question.
-      total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, () => undefined),
+      total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, silenceOf),
     })),
   );
-  const models = counts.flatMap(({ model, total = 0 }) =>
-    total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
+  const models = counts.flatMap(({ model, total }) =>
+    typeof total === "number" && total > 0 ? [{ model, total, longestMs: undefined, clients: [] }] : [],
   );
-  if (models.length === 0 && counts.some(({ total }) => total === undefined)) return UNKNOWN;
-  return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models };
+  const quiet = counts.filter(({ total }) => total === "silent").map(({ model }) => model);
+  const silent = quiet.length === 0 ? {} : { silent: quiet };
+  if (models.length === 0 && counts.some(({ total }) => typeof total !== "number"))
+    return { ...UNKNOWN, ...silent };
+  return { source: "slots", total: models.reduce((sum, { total }) => sum + total, 0), models, ...silent };
+}
+
+/**
+ * The requests that are in slots of the loaded models, for a server that tells of them in no other way; more may wait
+ * for a slot. May be asked again and again: it keeps no model awake, and to llama.cpp's router it is no use of a model.
+ *
+ * @returns undefined where that is not told, or not without keeping a model awake
+ * @throws {ServerError} also when a model is too busy to tell; the signal's reason
+ */
+export async function requestsInSlots(
+  backend: Pick<Backend, "running" | "slots">,
+  signal: AbortSignal,
+): Promise<RequestsInFlight | undefined> {
+  const limits = { signal, timeoutMs: SLOTS_MS };
+  const running = (await backend.running(limits)) ?? [];
+  const awake = running.filter(({ state, isAsleep }) => state === "ready" && !isAsleep);
+  const mayAsk = awake.every(({ commandLine }) => commandLine !== undefined && !SLEEPS.test(commandLine));
+  if (!mayAsk || awake.length > MOST_ASKED) return undefined;
+  const told = await Promise.all(
+    awake.map(async ({ id }) => ({ model: id, slots: await backend.slots(id, limits) })),
+  );
+  if (told.some(({ slots }) => slots === undefined)) return undefined;
+  const listed = told.flatMap(({ model, slots = [] }) =>
+    slots
+      .filter(({ isBusy }) => isBusy)
+      .map(({ id }) => ({ id: `${model} ${id}`, model, path: "", elapsedMs: undefined, client: NOBODY })),
+  );
+  return { total: listed.length, listed };
 }

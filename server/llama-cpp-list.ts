@@ -11,7 +11,7 @@ import {
 } from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
-import { idOf, nameOf } from "./names.ts";
+import { fileTypeOf, idOf, nameOf } from "./names.ts";
 
 const MOST_ALIASES = 50;
 
@@ -43,7 +43,7 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
       vision: declaredVision(entry, undefined),
       trainedContext: count(meta?.n_ctx_train),
       sizeBytes: count(meta?.size),
-      quantization: nameOf(meta?.ftype),
+      quantization: fileTypeOf(meta?.ftype),
     },
     description: {
       ...NO_DESCRIPTION,

@@ -5,7 +5,7 @@ import { ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
-import { isAboutLoading, isLoadFailure, judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
+import { judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
 import { transportFault } from "./transport-faults.ts";
 
 /** Between two questions for the same thing; more seldom where each comes with two looks at `/running`. */
@@ -85,7 +85,7 @@ export class LlamaSwapLoad {
     const isUnready = (status === 502 && text === "") || status === 503;
     if (isUnready && state === "ready") return this.#waitUnchecked();
     const verdict = judgeRefusal(refusal, state, [], path, this.#steps.clock.now());
-    const isUnloaded = isAboutLoading(text) && !isLoadFailure(text);
+    const isUnloaded = verdict.kind === "wait" && verdict.why === "unloaded";
     if (verdict.kind === "failed") throw verdict.error;
     if (verdict.kind === "load failed") throw await this.#failed("could not be loaded", verdict.reason);
     if (verdict.kind === "crashed" || isUnloaded) await this.#interrupted(isUnloaded);

@@ -36,6 +36,7 @@ export class ModelServer {
   readonly config: Config;
   readonly http: Http;
   readonly #now: () => number;
+  readonly #kindBefore: BackendKind | undefined;
   #backend: Backend | undefined;
   #recognising: Promise<Backend> | undefined;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
@@ -44,10 +45,12 @@ export class ModelServer {
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
-  constructor(config: Config, now: () => number = Date.now) {
+  /** @param kindBefore what stood at this address when it last answered an earlier process */
+  constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
     this.config = config;
     this.http = new Http(config, now);
     this.#now = now;
+    this.#kindBefore = kindBefore;
   }
 
   /**
@@ -225,14 +228,20 @@ export class ModelServer {
     return this.#backend?.kind;
   }
 
-  /** Whether the server loads and unloads when asked; undefined as long as its kind is not known. */
-  get canLoad(): boolean | undefined {
-    return this.#backend && this.#backend.load !== undefined;
+  /** What it is, or as long as it has not answered, what it was before: then no more than a hint. */
+  get lastKind(): BackendKind | undefined {
+    return this.kind ?? this.#kindBefore;
   }
 
-  /** Whether it has a config file whose contexts can be changed; undefined as long as its kind is not known. */
+  /** Whether the server loads and unloads when asked; undefined as long as that is not known. */
+  get canLoad(): boolean | undefined {
+    if (this.#backend !== undefined) return this.#backend.load !== undefined;
+    return this.#kindBefore === "llama-server" ? false : undefined;
+  }
+
+  /** Whether it has a config file whose contexts can be changed; undefined as long as that is not known. */
   get hasConfigFile(): boolean | undefined {
-    return this.#backend && hasConfigFile(this.#backend.kind);
+    return this.lastKind && hasConfigFile(this.lastKind);
   }
 
   /** What the server is, and of which version. @throws {ServerError} */

@@ -3,7 +3,7 @@ import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
 import { count, flag, record } from "./json.ts";
 import type { ListedModel, ProcessFailure } from "./listed-model.ts";
-import { nameOf } from "./names.ts";
+import { fileTypeOf } from "./names.ts";
 import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
@@ -117,7 +117,7 @@ export function parseProps(answer: unknown): LiveFacts {
   return {
     context: count(record(props?.default_generation_settings)?.n_ctx),
     vision: flag(record(props?.modalities)?.vision),
-    quantization: nameOf(props?.model_ftype),
+    quantization: fileTypeOf(props?.model_ftype),
     ...templateFacts(props),
   };
 }

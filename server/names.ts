@@ -19,3 +19,8 @@ export function idOf(value: unknown): string | undefined {
 export function nameOf(value: unknown): string | undefined {
   return text(cleanText(text(value) ?? "", MAX_NAME_LENGTH).replace(/\s+/g, " "));
 }
+
+/** A quantisation in llama-server's words, without its mark for one that only the tensors tell. */
+export function fileTypeOf(value: unknown): string | undefined {
+  return nameOf(value)?.replace(/^\(guessed\) /, "");
+}

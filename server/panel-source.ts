@@ -1,6 +1,8 @@
 /** Keeps the state of the server up to date for as long as somebody looks at it. Loads nothing. */
+import type { Backend } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import type { EventHooks } from "./events.ts";
+import { requestsInSlots } from "./in-flight.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { LearntFacts, ModelFacts } from "./models.ts";
 import { type PanelState, PanelStore } from "./panel-state.ts";
@@ -14,6 +16,7 @@ const POLL_MS = 10_000;
 /** llama-swap measures no more often. */
 const PERFORMANCE_MS = 5000;
 const ACTIVITY_MS = 5000;
+const SLOTS_MS = 5000;
 
 /** Of what was measured before, as much as is shown. */
 const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
@@ -94,6 +97,7 @@ export class PanelSource {
       this.#models.run(readModels, MODELS_PAUSE_MS, signal, clock).finally(first.resolve),
       this.#activity.run(() => this.#readActivity(signal), ACTIVITY_MS, signal, clock),
       this.#followEvents(signal),
+      this.#followSlots(signal),
       rest(),
     ];
     // Each of them ends by the signal, as whose reason its pauses end.
@@ -218,6 +222,30 @@ export class PanelSource {
     }
     store.following = "still";
     this.#parts.onChange();
+  }
+
+  /** llama.cpp's router tells of no requests; the slots of its models do. */
+  async #followSlots(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const backend = await this.#parts.server.backend(signal).catch(() => undefined);
+      if (backend !== undefined && backend.kind !== "router") return;
+      if (backend !== undefined) await this.#readSlots(backend, signal);
+      await this.#clock.sleep(SLOTS_MS, signal);
+    }
+  }
+
+  async #readSlots(backend: Backend, signal: AbortSignal): Promise<void> {
+    const store = this.#store;
+    if (store.state.requests === undefined) store.isAskingRequests = true;
+    try {
+      const told = await requestsInSlots(backend, signal);
+      store.isAskingRequests = told !== undefined;
+      if (told === undefined) store.lostRequests();
+      else store.sawRequests(told, this.#clock.now());
+      this.#parts.onChange();
+    } catch {
+      // A model that is too busy to tell is where it was.
+    }
   }
 
   async #followPerformance(signal: AbortSignal): Promise<void> {

@@ -53,6 +53,8 @@ export interface PanelState {
   readonly models: readonly PanelModel[];
   /** Undefined where the server does not tell; `listed` where it tells the number alone. */
   readonly requests: { total: number; listed: readonly PanelRequest[] | undefined } | undefined;
+  /** They are asked for again and again: where there are none, the next answer is to be awaited. */
+  readonly isAskingRequests: boolean;
   readonly performance: Performance | undefined;
   /** The last requests, the oldest first; undefined where the server does not tell. */
   readonly answered: readonly AnsweredRequest[] | undefined;
@@ -84,6 +86,7 @@ export class PanelStore {
   /** Whether such a server loads and unloads when asked. */
   canLoad = true;
   answered: readonly AnsweredRequest[] | undefined;
+  isAskingRequests = false;
   #read = NOTHING_READ;
   #performance: Performance | undefined;
   #requests: PanelState["requests"];
@@ -181,15 +184,19 @@ export class PanelStore {
     this.#performance = joinPerformance(this.#performance, performance);
   }
 
-  /** What was told of requests no longer holds. */
   lostEvents(): void {
     this.following = "lost";
-    this.#requests = undefined;
+    this.lostRequests();
     this.#usedAt.clear();
   }
 
+  /** What was told of requests no longer holds. */
+  lostRequests(): void {
+    this.#requests = undefined;
+  }
+
   get state(): PanelState {
-    const { following, problem, version, certificateEnds, answered } = this;
+    const { following, problem, version, certificateEnds, answered, isAskingRequests } = this;
     const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
     const shown = new Set(listed.map(({ runsAs }) => runsAs));
     // Before the first reading nobody can say what is listed.
@@ -205,6 +212,7 @@ export class PanelStore {
       answered,
       models: [...listed, ...unlisted.map(([id]) => this.#model(id, id, undefined))],
       requests: this.#requests,
+      isAskingRequests,
       performance: this.#performance,
     };
   }

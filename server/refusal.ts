@@ -20,7 +20,7 @@ export type StateNow = ModelState | "gone" | "unreachable";
 
 export type Verdict =
   /** The server swaps or loads, or has a queue: asking again is waiting, not retrying. */
-  | { kind: "wait"; why: "loading" | "busy"; delayMs: number }
+  | { kind: "wait"; why: "loading" | "unloaded" | "busy"; delayMs: number }
   /** The model's process ended under the request. */
   | { kind: "crashed" }
   /** The model could not be started, and will not the next time. */
@@ -44,6 +44,9 @@ const UNLOADED =
 /** llama-swap's and llama.cpp's words for a start that failed; up to v217 "unable to start process: …". */
 const LOAD_FAILED =
   /exited prematurely|failed to start command|health check timed out|unable to start process|failed to load|start\(\) failed/i;
+
+/** Ollama's words where its queue is full. */
+const BUSY = /server busy|maximum pending requests/i;
 
 const UNKNOWN_FIELD =
   /unknown|unrecogni[sz]ed|unexpected|not permitted|extra (?:inputs|fields)|unsupported|not supported|invalid (?:field|parameter)/i;
@@ -99,8 +102,11 @@ export function judgeRefusal(
     return { kind: "failed", error: answerFault(status, text, path) };
 
   const isChanging = state === "starting" || state === "stopping";
-  if (UNLOADED.test(body.message)) return { kind: "wait", why: "loading", delayMs: POLL_MS };
-  if (status === 503) return { kind: "wait", why: "loading", delayMs: retryAfterMs(refusal.retryAfter, now) };
+  if (UNLOADED.test(body.message)) return { kind: "wait", why: "unloaded", delayMs: POLL_MS };
+  if (status === 503) {
+    const why = BUSY.test(body.message) ? "busy" : "loading";
+    return { kind: "wait", why, delayMs: retryAfterMs(refusal.retryAfter, now) };
+  }
   if (LOAD_FAILED.test(body.message)) {
     // Ready or starting again: somebody else has asked for it since.
     return isChanging || state === "ready"

@@ -116,20 +116,28 @@ const UNTOLD: SilentState = { own: "unknown", busy: undefined };
 function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
   if (running === undefined) return UNTOLD;
   const own = running.find((model) => model.id === id)?.state ?? "gone";
-  const busy = running.find((model) => model.id !== id)?.id;
-  return { own, busy };
+  const others = running.filter((model) => model.id !== id);
+  const busy = others.find(({ state }) => state === "stopping") ?? others[0];
+  return { own, busy: busy?.id };
 }
 
 function timedOut(silentMs: number, state: SilentState): ServerError {
   const seconds = Math.round(silentMs / 1000);
-  const where =
-    state.own === "unreachable"
-      ? "Caddy or the model server do not answer either."
-      : state.own === "ready" || state.own === "unknown"
-        ? "The model is loaded but does not work on this request."
-        : "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
-  return new ServerError(`The server was silent for ${seconds} s (timed out). ${where}`, {
+  return new ServerError(`The server was silent for ${seconds} s (timed out). ${whereItStands(state)}`, {
     link: state.own === "unreachable" ? "server" : "model",
     remedy: "retry",
   });
+}
+
+function whereItStands({ own }: SilentState): string {
+  switch (own) {
+    case "unreachable":
+      return "Caddy or the model server do not answer either.";
+    case "unknown":
+      return "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
+    case "ready":
+      return "The model is loaded but does not work on this request.";
+    default:
+      return "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
+  }
 }

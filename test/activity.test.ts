@@ -44,6 +44,19 @@ describe("a turn", () => {
     expect(turn.loadMs).toBe(7000);
   });
 
+  test("begins the load anew that was broken off", async () => {
+    const { turn, lookAfter, clock } = begun();
+    turn.loading(1000, undefined);
+    expect(await lookAfter(4000)).toMatchObject({ elapsedMs: 5000 });
+    turn.restarted();
+    turn.retrying("the model was unloaded", 1000);
+    clock.at += 2000;
+    turn.loading(1000, undefined);
+    expect(await lookAfter(1000)).toMatchObject({ kind: "loading", elapsedMs: 2000 });
+    turn.prompt(prompt(0, 0));
+    expect(turn.loadMs).toBe(2000);
+  });
+
   test("counts no load that it has not seen to its end, and no waiting as one", async () => {
     const { turn, clock } = begun();
     turn.waiting({ for: "other", position: undefined });

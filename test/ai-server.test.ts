@@ -307,6 +307,33 @@ describe("the window learnt from an overflow", () => {
     expect(changes()).toBe(2);
   });
 
+  test("outlives pi's next look into its store, which follows each registration", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh, windows } = fake({ ...envOf(server), PI_OFFLINE: "1" }, stored);
+    await refresh();
+    aiServer.correctContextWindow("a", 4096);
+    await refresh();
+    expect(aiServer.models[0]?.contextWindow).toBe(4096);
+    expect(windows()).toEqual([[], ["a: context 8k → 4k"]]);
+  });
+
+  test("is not undone by a reading that began before it", async () => {
+    const server = await sim();
+    const { aiServer, refresh, windows } = fake(envOf(server));
+    await refresh();
+    const reader = await aiServer.server();
+    const discover = reader.discover.bind(reader);
+    reader.discover = async (...parameters) => {
+      const found = await discover(...parameters);
+      aiServer.correctContextWindow("a", 4096);
+      return found;
+    };
+    await refresh({ allowNetwork: true });
+    expect(aiServer.models[0]?.contextWindow).toBe(4096);
+    expect(windows().slice(1)).toEqual([["a: context 8k → 4k"]]);
+  });
+
   test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", async (tokens) => {
     const server = await sim();
     const { aiServer, refresh } = fake(envOf(server));

@@ -11,7 +11,7 @@ const served = (more: Partial<ModelFacts> = {}): ServedModel =>
       outputLimit: { value: 1000, source: "declared" },
       ...more,
     }),
-    { origin: "https://ai.example", basePath: "/llm" },
+    "https://ai.example/llm",
   );
 
 describe("changes", () => {

@@ -22,6 +22,7 @@ import { facts as factsOf } from "./model-facts.ts";
 import { PLAIN } from "./samples.ts";
 
 const AT = { origin: "https://ai.example", basePath: "/llm" };
+const ADDRESS = baseUrlOf(AT);
 
 /** One of which every part is another than what stands for nothing known. */
 const facts = (more: Partial<ModelFacts> = {}): ModelFacts =>
@@ -38,7 +39,7 @@ const facts = (more: Partial<ModelFacts> = {}): ModelFacts =>
     ...more,
   });
 
-const served = (more: Partial<ModelFacts> = {}): ServedModel => toServedModel(facts(more), AT);
+const served = (more: Partial<ModelFacts> = {}): ServedModel => toServedModel(facts(more), ADDRESS);
 
 test("a model of pi's has the server's spelling, its address, no cost, and what is known", () => {
   expect(served()).toEqual({
@@ -113,7 +114,7 @@ describe("a stored catalogue", () => {
     change(model);
     return model;
   };
-  const restored = (value: unknown): ServedModel[] => restoredModels([value], baseUrlOf(AT));
+  const restored = (value: unknown): ServedModel[] => restoredModels([value], ADDRESS);
 
   test("comes back as it was", () => {
     expect(restored(stored(() => {}))).toEqual([served()]);
@@ -205,7 +206,7 @@ describe("a stored catalogue", () => {
         expect(["none", "switch", "effort", "budget", "always"], what).toContain(
           traitsOf(model).thinking.kind,
         );
-        expect(() => toServedModel({ ...facts(), ...model.aiServer }, AT), what).not.toThrow();
+        expect(() => toServedModel({ ...facts(), ...model.aiServer }, ADDRESS), what).not.toThrow();
       }
     }
   });

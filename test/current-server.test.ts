@@ -5,7 +5,7 @@ import { CurrentServer } from "../current-server.ts";
 const at = (port: number) => readConfig({ AI_SERVER_URL: `http://127.0.0.1:${port}` }, {}, "/nowhere");
 
 function current(): CurrentServer {
-  const made = new CurrentServer(Date.now);
+  const made = new CurrentServer(Date.now, async () => undefined);
   onTestFinished(() => made.close());
   return made;
 }

@@ -127,7 +127,7 @@ describe("the end", () => {
     expect(decode([events(call), DONE]).message.stopReason).toBe("toolUse");
     const nothing = decode([DONE]);
     expect(nothing.error?.message).toBe(
-      "The answer broke off: the stream ended without content (connection error). The server or Caddy may have been restarted.",
+      "The answer broke off: the stream ended without content (connection error). The server may have been restarted, or the model unloaded.",
     );
   });
 
@@ -156,7 +156,7 @@ describe("the end", () => {
     expect(decoded.error).toMatchObject({
       remedy: "retry",
       message:
-        "The answer broke off: the stream ended without its last event (connection error). The server or Caddy may have been restarted.",
+        "The answer broke off: the stream ended without its last event (connection error). The server may have been restarted, or the model unloaded.",
     });
   });
 
@@ -180,6 +180,13 @@ describe("the end", () => {
   it("by a content filter is said", () => {
     const { error } = decode([events(chunk({ content: "A" }, "content_filter")), DONE]);
     expect(error?.message).toBe("The server withheld the rest of the answer (content filter).");
+  });
+
+  it("by a content filter in the midst of a call ends the call once, and keeps what came of it", () => {
+    const call = { tool_calls: [{ index: 0, id: "a", function: { name: "x", arguments: '{"path":"a/b' } }] };
+    const decoded = decode([events(chunk(call), chunk({}, "content_filter")), DONE]);
+    expectBalanced(decoded);
+    expect(decoded.message.content).toMatchObject([{ arguments: { path: "a/b" } }]);
   });
 
   it("of an event that never ends is an error instead of a full memory", () => {
@@ -275,6 +282,12 @@ describe("llama-swap's loading banner", () => {
       const thought = { choices: [{ delta: { reasoning_content: "Hm." } }], ...more };
       expect(decode([events(thought), DONE]).message.content).toMatchObject([{ thinking: "Hm." }]);
     }
+  });
+
+  it("is over when the answer has begun: thinking behind that is the model's", () => {
+    const thought = { choices: [{ delta: { reasoning_content: "Hm." } }] };
+    const { message } = decode([events(chunk({ role: "assistant", content: null }), thought), DONE]);
+    expect(message.content).toMatchObject([{ thinking: "Hm." }]);
   });
 });
 

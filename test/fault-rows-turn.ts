@@ -46,6 +46,12 @@ export const ANSWERS: FaultRow[] = [
     "compact",
   ),
   answered(
+    "http: to a port that speaks TLS",
+    [{ status: 400, pieces: ["Client sent an HTTP request to an HTTPS server.\n"] }],
+    "The server speaks TLS there: write https: in AI_SERVER_URL.",
+    "none",
+  ),
+  answered(
     "421",
     [{ status: 421 }],
     "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.",
@@ -232,25 +238,25 @@ export const STREAMS: FaultRow[] = [
   answered(
     "a connection lost in the answer",
     [{ pieces: [half], end: "lost" }],
-    "The answer broke off: the connection was lost (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the connection was lost (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "a stream that just ends",
     [{ pieces: [half] }],
-    "The answer broke off: the stream ended without its last event (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the stream ended without its last event (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "an event that is no JSON",
     [{ pieces: [half, "data: {]\n\n"] }],
-    "The answer broke off: an event of the stream is not JSON (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: an event of the stream is not JSON (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(
     "nothing but [DONE], twice",
     [{ pieces: ["data: [DONE]\n\n"] }, { pieces: ["data: [DONE]\n\n"] }],
-    "The answer broke off: the stream ended without content (connection error). The server or Caddy may have been restarted.",
+    "The answer broke off: the stream ended without content (connection error). The server may have been restarted, or the model unloaded.",
     "retry",
   ),
   answered(

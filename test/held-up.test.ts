@@ -46,18 +46,25 @@ test("a place holds until /running shows the load, whatever the banner still say
   ]);
 });
 
-test("a model that is ready is held up no more, but for a banner that is still being written", () => {
-  const plain = held();
-  plain.state("ready");
-  plain.state("starting");
-  plain.state("ready");
-  plain.state("ready");
-  expect(plain.told).toEqual(["loading since 5000 instead of undefined", "connecting"]);
-  const { told, heldUp, state } = held();
-  heldUp.sawBanner(BANNER, 100);
+test("a model that is ready is held up no more", () => {
+  const { told, state } = held();
+  state("ready");
   state("starting");
   state("ready");
-  expect(told).not.toContain("connecting");
+  state("ready");
+  expect(told).toEqual(["loading since 5000 instead of undefined", "connecting"]);
+});
+
+test("a banner that is still being written when its model is ready tells of no load any more", () => {
+  const { told, heldUp, state } = held();
+  heldUp.sawBanner(BANNER, 100);
+  state("ready");
+  heldUp.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
+  expect(told).toEqual(["loading since 100 instead of undefined", "connecting"]);
+  // Somebody else had it unloaded before it was our turn.
+  state("stopping");
+  heldUp.sawBanner(`${BANNER}.`, 6000);
+  expect(told.at(-1)).toBe("loading since 6000 instead of undefined");
 });
 
 test("the next request begins with nothing of the last one's", () => {

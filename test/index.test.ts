@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model, ModelsStoreEntry, TranscriptContext } from "@earendil-works/pi-ai";
@@ -98,6 +98,16 @@ describe("the factory", () => {
     await pi.emit("session_start");
     await pi.emit("session_shutdown");
   });
+});
+
+test("an agent folder that is the home itself is found, as pi finds it", async () => {
+  setEnv({ HOME: agentDir, PI_CODING_AGENT_DIR: "~", PI_OFFLINE: "1" });
+  mkdirSync(join(agentDir, "certs"));
+  writeFileSync(join(agentDir, "certs", "client.pem"), "");
+  const pi = load();
+  await pi.refresh();
+  const asked = pi.provider.auth.apiKey?.check?.({ signal: new AbortController().signal } as never);
+  expect(await asked).toMatchObject({ type: "api_key" });
 });
 
 describe("a session", () => {
@@ -206,6 +216,29 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain("Run: chmod 600");
   });
 
+  test("after a reload, which starts it before the models are handed over, is told what any other is", async () => {
+    const server = await sim(16_384);
+    const store = await storeOf();
+    chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
+    server.requests.length = 0;
+    const pi = load(store);
+    const reload = { type: "session_start", reason: "reload" };
+    await pi.emit("session_start", pi.context("rpc", store?.models[0]), reload);
+    await pi.refresh();
+    await expect.poll(() => pi.notices.length).toBe(2);
+    expect(pi.notices[0]).toContain("Run: chmod 600");
+    expect(pi.notices[1]).toContain('"ai-server/a"');
+    expect(server.requests.map(({ path }) => path).sort()).toEqual(["/running", "/v1/models"]);
+  });
+
+  test("after a reload of somebody who set nothing up is left alone", async () => {
+    const pi = load();
+    await pi.emit("session_start", pi.context("rpc"), { type: "session_start", reason: "reload" });
+    await pi.refresh();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
+  });
+
   test("has one notice for a model whose window is too small", async () => {
     await sim(16_384);
     const pi = load();
@@ -296,7 +329,8 @@ models:
     expect(windows(pi)).toEqual([4096]);
     await expect.poll(changes).toEqual(["a: context 32k → 4k"]);
     expect(await turn()).toBe("stop");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    // The next start is to know it too, and has nothing to tell.
+    await expect.poll(() => pi.store?.models.map(({ contextWindow }) => contextWindow)).toEqual([4096]);
     expect(changes()).toHaveLength(1);
   });
 });

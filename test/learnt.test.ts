@@ -1,5 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
@@ -32,7 +32,7 @@ function pi(store?: ModelsStoreEntry) {
   const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
   onTestFinished(() => aiServer.close());
   /** What is registered of a model after the server was asked. */
-  const refresh = async (id = "a"): Promise<unknown[]> => {
+  const look = async (id = "a"): Promise<unknown[]> => {
     await aiServer.refresh({
       ...(store === undefined ? {} : { stored: structuredClone(store) }),
       allowNetwork: true,
@@ -43,15 +43,20 @@ function pi(store?: ModelsStoreEntry) {
         return true;
       },
     });
-    await aiServer.remembered();
     const model = aiServer.models.find((one) => one.id === id);
     return [model?.contextWindow, model?.aiServer.context.source];
+  };
+  /** The same, and all that was learnt is on disk. */
+  const refresh = async (id?: string): Promise<unknown[]> => {
+    const told = await look(id);
+    await aiServer.remembered();
+    return told;
   };
   const ask = async (path: string, method: "GET" | "POST" = "GET"): Promise<void> => {
     const { body } = await (await aiServer.server()).http.request({ method, path });
     for await (const _ of body);
   };
-  return { aiServer, refresh, ask };
+  return { aiServer, look, refresh, ask };
 }
 
 const load = (one: ReturnType<typeof pi>, id: string): Promise<void> => one.ask(`/upstream/${id}/health`);
@@ -99,6 +104,21 @@ test("a declared window that the running model has refuted does not come back wh
   expect(await one.refresh()).toEqual([65_536, "declared"]);
 });
 
+test("what was just told counts also while another pi keeps it from being written", async () => {
+  const one = pi();
+  await load(one, "a");
+  await one.refresh();
+  await configure(CONFIG("131072 --parallel 2"));
+  await load(one, "a");
+  writeFileSync(`${file()}.lock`, `${process.pid}\n${hostname()}\nanother's`);
+  expect(await one.look()).toEqual([65_536, "live"]);
+  await unload(one);
+  const looking = one.look();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  rmSync(`${file()}.lock`);
+  expect(await looking).toEqual([65_536, "last seen"]);
+});
+
 test("a window that an overflow told is learnt too", async () => {
   await configure(CONFIG("8192", "    metadata: { context_length: 131072 }\n"));
   const one = pi();
@@ -117,6 +137,23 @@ test("what is kept already is not written again", async () => {
   await one.refresh();
   await pi().refresh();
   expect(statSync(file()).ino).toBe(before);
+});
+
+test("what kind a server was is a hint for the next pi, until it answers itself", async () => {
+  expect((await pi().aiServer.server()).lastKind).toBeUndefined();
+  const one = pi();
+  await (await one.aiServer.memory()).rememberKind(sim.url, "router");
+  const server = await one.aiServer.server();
+  expect([server.lastKind, server.hasConfigFile, server.canLoad]).toEqual(["router", true, undefined]);
+  await one.refresh();
+  expect([server.lastKind, server.canLoad]).toEqual(["llama-swap", true]);
+  const other = await pi().aiServer.server();
+  expect(other.lastKind).toBe("llama-swap");
+  await (await one.aiServer.memory()).rememberKind(sim.url, "llama-server");
+  const single = await pi().aiServer.server();
+  expect([single.hasConfigFile, single.canLoad]).toEqual([false, false]);
+  await (await one.aiServer.memory()).rememberKind(sim.url, "\u001b[2J");
+  expect((await pi().aiServer.server()).lastKind).toBeUndefined();
 });
 
 test("an agent folder that cannot be written leaves what pi itself keeps", async () => {

@@ -36,15 +36,12 @@ describe("whole arguments", () => {
       const whole = JSON.stringify(JSON.parse(text));
       expect(JSON.stringify(preview), `preview of seed ${seed}`).toBe(whole);
       expect(JSON.stringify(reader.finish()), `seed ${seed}`).toBe(`{"arguments":${whole}}`);
-      expect(reader.text).toBe(text);
     }
   });
 
   it("that are empty are an empty object", () => {
     const reader = new PartialJson();
-    expect(reader.isEmpty).toBe(true);
     expect(reader.append(" \n")).toEqual({});
-    expect(reader.isEmpty).toBe(false);
     expect(reader.finish()).toEqual({ arguments: {} });
   });
 

@@ -8,6 +8,7 @@ import { AiServer } from "../ai-server.ts";
 import { PLACEHOLDER_API_KEY, type Variables } from "../config.ts";
 import { createProvider } from "../provider.ts";
 import { startSim } from "../sim/server.ts";
+import { model } from "./samples.ts";
 import { kept } from "./server/wire.ts";
 
 let agentDir = "";
@@ -113,6 +114,19 @@ models:
     expect([answer.stopReason, answer.errorMessage]).toEqual([
       "error",
       'AI_SERVER_RUNNING_PATH is "running": it must begin with a slash and hold plain letters, without spaces and #.',
+    ]);
+  });
+
+  test("that cannot even begin ends with what to do", async () => {
+    const { aiServer } = provider({});
+    const activities = new Activities();
+    activities.begin = () => {
+      throw new Error("broken");
+    };
+    const answer = await createProvider(aiServer, activities).streamSimple(model(), context, {}).result();
+    expect([answer.stopReason, answer.errorMessage]).toEqual([
+      "error",
+      "The extension could not be loaded; run /reload, or install it again. (broken)",
     ]);
   });
 });

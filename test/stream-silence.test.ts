@@ -71,7 +71,11 @@ describe("a server that is silent", () => {
 
   it.each<[string, FakeServer["state"], string]>([
     ["does not answer /running either", new Error("down"), "Caddy or the model server do not answer either."],
-    ["has no /running", undefined, "The model is loaded but does not work on this request."],
+    [
+      "has no /running",
+      undefined,
+      "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.",
+    ],
   ])("that %s is given up at the first limit", async (_what, state, where) => {
     const { after, message } = await endOf(await silentTurn(state));
     expect(after).toBe(5 * MINUTE);
@@ -111,6 +115,13 @@ describe("a stream that falls silent", () => {
     expect(silent.server.chats).toHaveLength(1);
   });
 
+  it("is whole where the server had said that the answer is finished", async () => {
+    const finished = HI + events(chunk({}, "stop"));
+    const silent = await silentTurn("ready", { pieces: [finished], env: { AI_SERVER_TIMEOUT_MS: "20000" } });
+    expect(await endOf(silent)).toMatchObject({ after: 20_000, message: "stop" });
+    expect(silent.server.chats).toHaveLength(1);
+  });
+
   it("lives on while comments come", async () => {
     const silent = await silentTurn("ready", { pieces: [HI] });
     for (let minute = 0; minute < 60; minute += 4) {
@@ -141,6 +152,33 @@ describe("a stream that falls silent", () => {
     }
     expect(silent.server.looks).toBeLessThanOrEqual(1);
     silent.server.chats[0]?.stream.end(REST);
+    await endOf(silent);
+  });
+});
+
+describe("llama-swap's banner", () => {
+  const banner = (text: string): string => events({ choices: [{ delta: { reasoning_content: text } }] });
+
+  it("is no answer, though an event of it comes in two pieces: the load is still seen", async () => {
+    const whole = banner("Queue position: #1 .");
+    const pieces = [whole.slice(0, 30), whole.slice(30)];
+    const silent = await silentTurn("gone", { pieces });
+    await silent.clock.advance(1000);
+    silent.server.state = "starting";
+    await silent.clock.advance(5000);
+    expect(silent.turn.activities.at(-1)).toMatchObject({ kind: "loading" });
+    silent.server.chats[0]?.stream.end(HI + REST);
+    await endOf(silent);
+  });
+
+  it("is over with the model's first event, be it one that says nothing", async () => {
+    const silent = await silentTurn("gone", { pieces: [banner("llama-swap loading model: x\n")] });
+    await silent.clock.advance(100);
+    expect(silent.turn.activities.at(-1)).toMatchObject({ kind: "loading" });
+    silent.server.chats[0]?.stream.write(events(chunk({ role: "assistant", content: null })));
+    await silent.clock.advance(0);
+    expect(silent.turn.activities.at(-1)).toEqual({ kind: "connecting" });
+    silent.server.chats[0]?.stream.end(HI + REST);
     await endOf(silent);
   });
 });

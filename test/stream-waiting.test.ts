@@ -178,11 +178,17 @@ describe("a load that fails", () => {
     });
     const said =
       '{"src":"llama-swap","error":{"message":"unspecific error: group: model unloaded","type":"server_error"}}';
-    const { message, events: seen } = await turnWith([{ pieces: [banner, said] }, OK], {
-      prepare: scripted(["gone"]),
-    });
-    expect(message.stopReason).toBe("stop");
-    expect(seen.filter((type) => type === "start")).toHaveLength(1);
+    const turn = await turnWith([{ pieces: [banner, said] }, OK], { prepare: scripted(["gone"]) });
+    expect(turn.message.stopReason).toBe("stop");
+    expect(turn.events.filter((type) => type === "start")).toHaveLength(1);
+    expect(turn.activities).toEqual([
+      { kind: "connecting" },
+      { kind: "loading", elapsedMs: 0 },
+      { kind: "restarted" },
+      { kind: "retrying", why: "the model was unloaded", delayMs: 1000 },
+      { kind: "connecting" },
+      { kind: "generating" },
+    ]);
   });
 });
 

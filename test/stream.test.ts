@@ -65,6 +65,21 @@ describe("a turn", () => {
     expect(message.errorMessage).toMatch(/^context_length_exceeded: /);
   });
 
+  it("of another kind is told without what its name might do to the terminal", async () => {
+    const { message } = await turnWith([
+      { headers: { "content-type": "text/\u009b31mhtml" }, pieces: ["<html>Welcome</html>"] },
+    ]);
+    expect(message.errorMessage).toMatch(/^The server answered a chat with text\/html instead of a stream/);
+  });
+
+  it("that came whole is no error because it says that there is none", async () => {
+    const whole = { choices: [{ message: { content: "Hi" }, finish_reason: "stop" }], error: null };
+    const { message } = await turnWith([
+      { headers: { "content-type": "application/json" }, pieces: [JSON.stringify(whole)] },
+    ]);
+    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
+  });
+
   it("ends when the server leaves the connection open behind [DONE]", async () => {
     const { message } = await turnWith([{ pieces: [HI], end: "never" }]);
     expect(message.stopReason).toBe("stop");
@@ -111,6 +126,7 @@ describe("a turn", () => {
       prompt: bad,
       generating: bad,
       retrying: bad,
+      restarted: bad,
     };
     const parts = { report, onContextWindow: bad };
     expect((await turnWith([OK], { parts })).message.stopReason).toBe("stop");
@@ -339,7 +355,8 @@ describe("a lost connection", () => {
     expect(server.chats).toHaveLength(6);
     const retries = activities.filter((one) => one.kind === "retrying");
     expect(retries.map((one) => one.delayMs)).toEqual([1000, 2000, 3000, 3000, 3000]);
-    expect(retries[0]?.why).toBe(lostConnection().message);
+    // On one line; the rest of the sentence is for an error that stays.
+    expect(retries[0]?.why).toBe("127.0.0.1:9 closed the connection before it answered");
     expect(clock.sleeps).toEqual(expect.arrayContaining([1000, 2000, 3000]));
   });
 
@@ -354,7 +371,7 @@ describe("a lost connection", () => {
     expect(message).toMatchObject({
       stopReason: "error",
       errorMessage:
-        "The answer broke off: the connection was lost (connection error). The server or Caddy may have been restarted.",
+        "The answer broke off: the connection was lost (connection error). The server may have been restarted, or the model unloaded.",
     });
     expect(message.content).toHaveLength(1);
     expect(message.usage).toMatchObject({ output: 1, totalTokens: 1 });

@@ -128,7 +128,7 @@ async function play(
 
 /** What a turn said of itself. */
 export type Said =
-  | { kind: "connecting" | "generating" }
+  | { kind: "connecting" | "generating" | "restarted" }
   | { kind: "waiting"; for: string | undefined; position: number | undefined }
   | { kind: "loading"; elapsedMs: number }
   | { kind: "prompt"; total: number; cached: number; processed: number }
@@ -141,6 +141,7 @@ function hearing(said: Said[]): TurnReport {
     loading: (elapsedMs) => said.push({ kind: "loading", elapsedMs }),
     prompt: ({ total, cached, processed }) => said.push({ kind: "prompt", total, cached, processed }),
     generating: () => said.push({ kind: "generating" }),
+    restarted: () => said.push({ kind: "restarted" }),
     retrying: (why, delayMs) => said.push({ kind: "retrying", why, delayMs }),
   };
 }

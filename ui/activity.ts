@@ -2,15 +2,12 @@ import type { Activity } from "../activity.ts";
 import { shortTokens } from "../catalog.ts";
 import type { LoadStage } from "../server/load-progress.ts";
 import { duration } from "./duration.ts";
+import { rateWords } from "./rate.ts";
 
 /** A time that is still to come: in steps that do not flicker. */
 function remaining(milliseconds: number): string {
   const seconds = Math.ceil(milliseconds / 1000);
   return duration(1000 * (seconds < 20 ? seconds : Math.ceil(seconds / 5) * 5));
-}
-
-function rate(perSecond: number): string {
-  return `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)} tok/s`;
 }
 
 function timed(what: string, elapsedMs: number): string {
@@ -58,7 +55,7 @@ function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {
   const size = cached > 0 ? `${shortTokens(total)} (${shortTokens(cached)} cached)` : shortTokens(total);
   return [
     `Reading prompt · ${percent} % of ${size}`,
-    ...(perSecond === undefined ? [] : [rate(perSecond)]),
+    ...(perSecond === undefined ? [] : [`${rateWords(perSecond)} tok/s`]),
     ...(leftMs === undefined || percent === 100 ? [] : [`${remaining(leftMs)} left`]),
   ].join(" · ");
 }
@@ -79,7 +76,7 @@ export function activityLine(activity: Activity, modelName: string): string {
     case "generating": {
       const { tokens, perSecond } = activity;
       const count = `${tokens} ${tokens === 1 ? "token" : "tokens"}`;
-      return perSecond === undefined ? count : `${rate(perSecond)} · ${count}`;
+      return perSecond === undefined ? count : `${rateWords(perSecond)} tok/s · ${count}`;
     }
   }
 }

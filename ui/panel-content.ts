@@ -2,6 +2,9 @@
 import type { Level } from "./output.ts";
 import type { Column } from "./table.ts";
 
+/** What a letter does with a model. */
+export type PanelLetter = "use" | "context" | "log";
+
 export interface PanelRow {
   readonly id: string;
   /** One text for each column. */
@@ -9,6 +12,7 @@ export interface PanelRow {
   readonly tone: "ready" | "changing" | "still";
   /** What Enter does with it; undefined where it can do nothing. */
   readonly toggles: "load" | "unload" | "stop" | undefined;
+  readonly offers: readonly PanelLetter[];
 }
 
 /** Something that lasts. */
@@ -46,7 +50,7 @@ export interface PanelContent {
 
 export type PanelAction =
   | { readonly kind: "leave" | "refresh" }
-  | { readonly kind: "toggle" | "use" | "context" | "log"; readonly id: string };
+  | { readonly kind: "toggle" | PanelLetter; readonly id: string };
 
 /** Where somebody is in the list; outlives the screen, which is closed for each question. */
 export interface PanelPlace {

@@ -15,6 +15,8 @@ import { filtered, firstSeen, selectedAt } from "./panel-list.ts";
 import { barLines, headingLines, lowerLines, messageLines } from "./panel-parts.ts";
 import { table } from "./table.ts";
 
+const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
+
 /** Columns of the mark in front of each row. */
 const MARK = 2;
 
@@ -246,7 +248,7 @@ export class PanelView implements Component, Focusable {
       ...(row?.toggles === undefined ? [] : hint(this.#key("tui.select.confirm"), row.toggles)),
       ...hint(this.#key("tui.select.up", "tui.select.down"), "move"),
       "/ filter",
-      ...(row === undefined ? [] : ["m use in pi", "c context", "l log"]),
+      ...(row?.offers ?? []).map((letter) => LETTERS[letter]),
       "r refresh",
     ];
   }

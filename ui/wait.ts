@@ -37,6 +37,8 @@ class Wait implements Waiting {
   readonly #screen: Screen;
   readonly #cancelled = new AbortController();
   readonly #left = Promise.withResolvers<undefined>();
+  /** Takes the listeners off the session, which has many waits. */
+  readonly #over = new AbortController();
   readonly signal: AbortSignal;
   #text = "Asking the server";
   #expectedMs: number | undefined;
@@ -50,8 +52,9 @@ class Wait implements Waiting {
   constructor(screen: Screen, ended: AbortSignal) {
     this.#screen = screen;
     this.signal = AbortSignal.any([this.#cancelled.signal, ended]);
-    this.signal.addEventListener("abort", () => this.#refresh(), { once: true });
-    ended.addEventListener("abort", () => this.#leave(), { once: true });
+    const { signal } = this.#over;
+    this.signal.addEventListener("abort", () => this.#refresh(), { once: true, signal });
+    ended.addEventListener("abort", () => this.#leave(), { once: true, signal });
     this.#wait();
   }
 
@@ -79,6 +82,7 @@ class Wait implements Waiting {
 
   end(): void {
     this.#isOver = true;
+    this.#over.abort();
     this.#hide();
   }
 

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { withConfigFile, withMachine } from "../../commands/call.ts";
+import type { Config } from "../../config.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { byPath, cannedServer } from "../server/canned.ts";
-import { faultOf } from "../server/wire.ts";
+import { clientOf, faultOf, kept } from "../server/wire.ts";
+import { freePort } from "../support/network.ts";
 
 const NEVER = new AbortController().signal;
 const HERE = { AI_SERVER_SSH_HOST: "local" };
@@ -29,6 +32,20 @@ describe("work on the config file", () => {
     const place = await server(answers);
     expect((await faultOf(withConfigFile(place, work, NEVER))).message).toMatch(words);
     expect(await withMachine(place, work, NEVER)).toBe("done");
+  });
+
+  test("of a server that does not answer is done where the kind that it was before keeps it", async () => {
+    const config = clientOf(`http://127.0.0.1:${await freePort()}`, "/nowhere", HERE);
+    const where = async (_: unknown, { presetPath, serviceUnit }: Config) => [presetPath, serviceUnit];
+    for (const [kind, place] of [
+      ["router", ["~/.llama-models.ini", "llama-server.service"]],
+      ["llama-server", ["~/.config/llama-swap/config.yaml", "llama-swap.service"]],
+      [undefined, ["~/.config/llama-swap/config.yaml", "llama-swap.service"]],
+    ] as const) {
+      const server = await kept(new ModelServer(config, Date.now, kind));
+      expect(await withConfigFile(server, where, NEVER)).toEqual(place);
+      expect(await withMachine(server, where, NEVER)).toEqual(place);
+    }
   });
 
   test("of llama-swap and of a server that does not answer is done", async () => {

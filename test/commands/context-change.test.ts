@@ -249,6 +249,25 @@ describe("a change that is cancelled after the write", () => {
     expect(user.told[1]?.split("\n")[0]).toBe(told);
   });
 
+  test("says why the old config could not be put back", async () => {
+    const place = await startPlace(slow);
+    place.speed = 1;
+    const user = leaving(true);
+    const { confirms } = user;
+    user.confirms = (question) => {
+      if (question.title.startsWith("Put the old")) place.tool("systemctl", "echo LoadState=not-found");
+      return confirms(question);
+    };
+    await place.type("/ai-server-ctx small 4k", user);
+    expect(user.notices[1]).toEqual({
+      level: "error",
+      text: expect.stringMatching(
+        /^The old config was not put back\. The unit llama-swap\.service does not exist/,
+      ),
+    });
+    expect(place.text).toBe(slow.replace("8192", "4096"));
+  });
+
   test("by the session's end offers nothing, and leaves a whole file", async () => {
     const place = await startPlace(slow);
     place.speed = 1;

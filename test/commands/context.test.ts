@@ -102,7 +102,7 @@ describe("/ai-server-ctx", () => {
   });
 
   test.each([
-    ["", "Give a model's id: small, org/Größe:Q4 x, groesse."],
+    ["", "Say which model. The server has small, org/Größe:Q4 x, groesse."],
     ["smal 4096", 'There is no model "smal". Did you mean "small"?'],
     ["small lots", '"lots" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small 4096 now", '"4096 now" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],

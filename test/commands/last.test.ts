@@ -45,6 +45,11 @@ test.each([40, 60, 80])("it fits %i columns", (width) => {
   expect(table).toContain("09:05:07");
 });
 
+test("rates stay where there is no room for all", () => {
+  const [title] = rowsOf(lastTable([figures()], 38));
+  expect(title).toEqual(["Ended", "Prompt", "Read", "Written"]);
+});
+
 test("the command shows what this session's turns took, and nothing of those that failed", async () => {
   const activities = new Activities();
   const user = new User("rpc");

@@ -163,6 +163,21 @@ models:
   });
 });
 
+test("a load that cannot be stopped after Escape says why", async () => {
+  const place = await startPlace(SLOW);
+  place.sim.setSpeed(1);
+  const user = new User("tui");
+  user.confirms = async () => {
+    await place.close();
+    return true;
+  };
+  user.sees = () => setImmediate(() => user.escape());
+  await place.type("/ai-server-load endless", user);
+  expect(user.notices).toEqual([
+    { level: "error", text: expect.stringMatching(/refused|lost|unreachable/i) },
+  ]);
+});
+
 describe("/ai-server-unload", () => {
   test("of an idle model does not ask", async () => {
     const place = await startPlace();
@@ -194,6 +209,24 @@ describe("/ai-server-unload", () => {
       },
     ]);
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
+  });
+
+  test("of one that does not tell its requests in time asks first", async () => {
+    const { swap, requests } = await cannedServer((request, response) => {
+      const running = { running: [{ model: "m", state: "ready" }] };
+      if (request.url === "/upstream/m/slots") return;
+      byPath({ "/v1/models": { data: [{ id: "m" }] }, "/running": running })(request, response);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const user = await place.type("/ai-server-unload m", saying(false));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload m all the same?",
+        text: "m did not answer in time and may be reading a prompt, which would be cut.",
+      },
+    ]);
+    expect(user.told).toEqual(["Nothing was unloaded."]);
+    expect(requests.join()).not.toContain("unload");
   });
 
   test.each([
@@ -246,6 +279,23 @@ describe("a server without /running", () => {
       /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded\.$/,
     );
     expect(place.sim.starts).toEqual({});
+  });
+});
+
+describe("a server that loads nothing when asked", () => {
+  test.each(["load tiny", "unload tiny", "unload"])("does not ask first whether to %s", async (line) => {
+    const { swap } = await cannedServer(
+      byPath({
+        "/running": 404,
+        "/v1/models": { data: [{ id: "tiny" }] },
+        "/props": { default_generation_settings: { n_ctx: 4096 } },
+        "/slots": [{ is_processing: true }],
+      }),
+    );
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const { told, questions } = await place.type(`/ai-server-${line}`);
+    expect(questions).toEqual([]);
+    expect(told[0]).toMatch(/^This server is one llama-server: its model is loaded for as long as it runs/);
   });
 });
 

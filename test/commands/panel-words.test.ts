@@ -30,6 +30,7 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
   models: [model("a")],
   requests: { total: 0, listed: [] },
+  isAskingRequests: false,
   performance: undefined,
   answered: undefined,
   ...more,
@@ -42,6 +43,7 @@ const EXTRAS: PanelExtras = {
   message: undefined,
   session: "mine",
   modelInPi: undefined,
+  hasConfigFile: true,
 };
 
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
@@ -116,6 +118,15 @@ describe("a row", () => {
     [{ canLoad: false }, undefined, "still"],
   ] as const)("of %j can be toggled to %s", (more, toggles, tone) => {
     expect(content({ models: [model("a", more)] }).rows[0]).toMatchObject({ toggles, tone });
+  });
+
+  test.each([
+    [{}, {}, ["use", "context", "log"]],
+    [{ facts: undefined }, {}, ["context", "log"]],
+    [{ runsAs: undefined }, {}, ["use"]],
+    [{}, { hasConfigFile: false }, ["use", "log"]],
+  ])("of %j, with %j, offers %j", (more, extras, offers) => {
+    expect(content({ models: [model("a", more)] }, extras).rows[0]?.offers).toEqual(offers);
   });
 
   test("of our own load waits for others, and can be stopped", () => {
@@ -223,6 +234,7 @@ describe("requests in flight", () => {
     [{}, ["In flight: nothing"]],
     [{ requests: undefined }, ["In flight: the server does not tell"]],
     [{ requests: undefined, following: "lost" }, []],
+    [{ requests: undefined, isAskingRequests: true }, []],
   ] as const)("of %j are %j", (state, lines) => {
     expect(content(state).inFlight).toEqual(lines);
   });

@@ -1,5 +1,6 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
+import { byPath, cannedServer } from "../server/canned.ts";
 import { eventually } from "../sim/client.ts";
 import { ODD, type Place, startPlace } from "./place.ts";
 import { Sitter } from "./sitter.ts";
@@ -183,6 +184,24 @@ describe("Enter", () => {
     await leaves({ place, sitter, over });
   });
 
+  test("that fails shows no secret of what the server said", async () => {
+    const { swap } = await cannedServer((request, response) => {
+      const running = { running: [{ model: "m", state: "ready" }] };
+      const said = { status: 500, headers: {}, body: "cannot stop llama-server --api-key hunter2" };
+      const models = { data: [{ id: "m" }] };
+      byPath({ "/running": running, "/v1/models": models, "/api/models/unload/m": said })(request, response);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const sitter = new Sitter(place);
+    const over = sitter.open();
+    await sitter.sees(/→ m +ready/);
+    sitter.press(ENTER);
+    await sitter.sees(/cannot stop llama-server --api-key ••••/);
+    expect(sitter.user.everything).not.toContain("hunter2");
+    sitter.press(ESCAPE);
+    await over;
+  });
+
   test("does not begin a second load", async () => {
     const { place, sitter, over } = await opened(SLOW);
     await sitter.sees(/→ quick/);
@@ -250,6 +269,39 @@ describe("Escape while a model loads", () => {
   });
 });
 
+test("to stop one of two loads that were to come back ends both", async () => {
+  let running = ["one", "two"].map((model) => ({ model, state: "ready" }));
+  const models = { data: [{ id: "big" }, { id: "one" }, { id: "two" }] };
+  const { swap, requests } = await cannedServer((request, response) => {
+    const url = request.url ?? "";
+    const loaded = /^\/upstream\/(.*)\/health$/.exec(url)?.[1];
+    if (url.startsWith("/api/models/unload/")) running = [];
+    // Such a load never ends.
+    if (loaded !== undefined) running = [{ model: loaded, state: "starting" }];
+    else
+      byPath({
+        [url]: url.startsWith("/api/models/") ? 200 : 404,
+        "/v1/models": models,
+        "/running": { running },
+      })(request, response);
+  });
+  const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+  const sitter = new Sitter(place);
+  const over = sitter.open();
+  await sitter.sees(/→ big +unloaded[\s\S]*two +ready/);
+  sitter.answers = (title, offered) => (title.startsWith("Load") ? "Yes" : offered[0]);
+  sitter.press(ENTER);
+  await eventually(() => expect(requests).toContain("GET /upstream/big/health"));
+  sitter.press(ESCAPE);
+  await eventually(() => expect(requests).toContain("GET /upstream/one/health"));
+  sitter.press(ESCAPE);
+  await sitter.sees(/one is not loaded any more\./);
+  expect(sitter.asked).toEqual(["big is being loaded.", "Load one, two again?", "one is being loaded."]);
+  sitter.press(ESCAPE);
+  await over;
+  expect(requests).not.toContain("GET /upstream/two/health");
+});
+
 describe("letters", () => {
   test("m makes it pi's model", async () => {
     const { place, sitter, over } = await opened();
@@ -300,6 +352,25 @@ describe("letters", () => {
     expect(place.restarts).toBe(1);
     sitter.press(ESCAPE);
     await leaves({ place, sitter, over });
+  });
+
+  test("c asks for no size where none can be changed", async () => {
+    const { swap } = await cannedServer(
+      byPath({
+        "/running": 404,
+        "/v1/models": { data: [{ id: "m" }] },
+        "/props": { default_generation_settings: { n_ctx: 4096 } },
+      }),
+    );
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const sitter = new Sitter(place);
+    const over = sitter.open();
+    await sitter.sees(/→ m +ready[\s\S]*m use in pi · l log/);
+    sitter.press("c");
+    await sitter.sees(/This server is one llama-server/);
+    expect(sitter.asked).toEqual([]);
+    sitter.press(ESCAPE);
+    await over;
   });
 
   test("r reads everything again, for pi too", async () => {

@@ -74,6 +74,7 @@ describe("/ai-server-rollback", () => {
           `     cmd: llama-server --port \${PORT} --load 0.2 --parallel 2 -m /models/g.gguf -c 16384`,
           "     aliases: [groesse]",
           "The text of now becomes a backup itself.",
+          "llama-swap.service is restarted, which unloads every model.",
           "Loaded now, and unloaded by this: small.",
           "No request is in flight.",
           "How long loading takes is not known on this machine yet; often it is a minute.",

@@ -52,6 +52,18 @@ describe("the requests that will be cut", () => {
       ]),
       "Requests in flight, which will be cut: 2 on m (this session of pi, at 10.0.0.8).",
     ],
+    [
+      { ...flight(undefined), silent: ["m"] },
+      "m did not answer in time and may be reading a prompt, which would be cut.",
+    ],
+    [
+      { ...flight(0), silent: ["m"] },
+      "m did not answer in time and may be reading a prompt, which would be cut.",
+    ],
+    [
+      { ...flight(1, [requests({ model: "n" })]), silent: ["m"] },
+      "Requests in flight, which will be cut: 1 on n. m did not answer in time and may be reading a prompt, which would be cut.",
+    ],
   ])("%j", (given, words) => {
     expect(requestWords(given, "mine")).toBe(words);
   });

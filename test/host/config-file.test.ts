@@ -159,6 +159,16 @@ describe("what is found", () => {
     expect(find(file, model)).toMatchObject(expected);
   });
 
+  test.each([
+    ["010000", 4096],
+    ["0_10_000", 4096],
+    ["032768", 32768],
+    ['"010000"', 10000],
+  ])("a macro of %s as Go reads it", (written, tokens) => {
+    const text = `macros: {ctx: ${written}}\nmodels:\n  a:\n    cmd: llama-server -c \${ctx}\n`;
+    expect(findContext(text, "yaml", "a").tokens).toBe(tokens);
+  });
+
   test("all models at once; one that is not understood has its problem and harms no other", () => {
     const text = [
       "models:",
@@ -271,6 +281,62 @@ describe("hostile ids and sizes", () => {
     expect(refusalOf(() => planContextChange(text, "yaml", "m", 512)).message).toMatch(
       /line \d+, column \d+/,
     );
+  });
+
+  test.each([
+    [
+      "models:\n  a: &a\n    cmd: llama-server -c 1\n    x: *a\n",
+      "line 4, column 8: the alias *a stands for what holds it",
+    ],
+    [
+      "models:\n  a:\n    cmd: llama-server\n    metadata: &m [*m]\n",
+      "line 4, column 19: the alias *m stands for",
+    ],
+    ["models:\n  a:\n    <<: 5\n    cmd: llama-server\n", "a merge key (`<<`) takes over what is no mapping"],
+  ])("what Go refuses is a sentence: %j", (text, sentence) => {
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 512)).message).toContain(sentence);
+    expect(refusalOf(() => findContexts(text, "yaml")).message).toContain(sentence);
+  });
+
+  test("macros that double one another are refused, not expanded", () => {
+    const rows = Array.from({ length: 40 }, (_, at) => `  m${at + 1}: "\${m${at}}\${m${at}}"`);
+    const head = ["macros:", "  m0: x", ...rows, "models:", "  a:"];
+    const inCommand = [...head, "    cmd: llama-server ${m40} -c 4096"].join("\n");
+    expect(refusalOf(() => planContextChange(inCommand, "yaml", "a", 512)).message).toContain(
+      "cannot be followed",
+    );
+    const beside = [...head, "    cmd: llama-server -c 4096", '    name: "${m40}"'].join("\n");
+    expect(refusalOf(() => planContextChange(beside, "yaml", "a", 512)).message).toContain(
+      "name of this model",
+    );
+    expect(findContext(beside, "yaml", "a").tokens).toBe(4096);
+  });
+
+  test("one anchor may serve some hundred models", () => {
+    const block = (at: number): string => `  m${at}:\n    cmd: llama-server -c 4096\n    env: *env\n`;
+    const models = Array.from({ length: 300 }, (_, at) => block(at)).join("");
+    const { text } = planContextChange(`x: &env [A=1]\nmodels:\n${models}`, "yaml", "m299", 8192);
+    expect(findContext(text, "yaml", "m299").tokens).toBe(8192);
+  });
+
+  test.each([
+    ["000D", "\r"],
+    ["0085", "\u0085"],
+    ["2028", "\u2028"],
+    ["2029", "\u2029"],
+  ])("U+%s, which ends a line for llama-swap alone, is refused and not read over", (code, char) => {
+    const text = `models:\n  a:\n    # was:${char}    name: A\n    cmd: llama-server -c 4096\n`;
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
+      `The configuration at line 3, column 11: the character U+${code} ends a line for llama-swap, but not for every reader of YAML. Replace it by a plain line end or a blank.`,
+    );
+  });
+
+  test("a preset of some thousand sections is read in seconds, not minutes", () => {
+    const section = (at: number): string => `[m${at}]\nmodel = /models/${at}.gguf\nctx-size = 4096\n`;
+    const text = Array.from({ length: 3000 }, (_, at) => section(at)).join("");
+    const start = performance.now();
+    expect(findContexts(text, "ini")).toHaveLength(3000);
+    expect(performance.now() - start).toBeLessThan(4000);
   });
 
   test("a hundred models are planned in less than two seconds", () => {

@@ -5,13 +5,21 @@ import { placedConfig } from "../../host/config-place.ts";
 const LLAMA_SWAP = ["~/.config/llama-swap/config.yaml", "llama-swap.service"];
 const ROUTER = ["~/.llama-models.ini", "llama-server.service"];
 
-function placed(kind: Parameters<typeof placedConfig>[1], env: Record<string, string> = {}): string[] {
-  const { presetPath, serviceUnit } = placedConfig(readConfig(env, {}, "/nowhere"), kind);
+type Kind = Parameters<typeof placedConfig>[1];
+
+function placed(kind: Kind, env: Record<string, string> = {}, kindBefore: Kind = undefined): string[] {
+  const { presetPath, serviceUnit } = placedConfig(readConfig(env, {}, "/nowhere"), kind, kindBefore);
   return [presetPath, serviceUnit];
 }
 
-test.each(["llama-swap", "llama-server", "other", undefined] as const)("%s has llama-swap's", (kind) => {
+test.each(["llama-swap", "other", undefined] as const)("%s has llama-swap's", (kind) => {
   expect(placed(kind)).toEqual(LLAMA_SWAP);
+});
+
+test("one llama-server has a unit that is called after it, and no config", () => {
+  expect(placed("llama-server")).toEqual([LLAMA_SWAP[0], "llama-server.service"]);
+  expect(placed(undefined, {}, "llama-server")[1]).toBe("llama-server.service");
+  expect(placed("llama-server", { AI_SERVER_SERVICE_UNIT: "mine.service" })[1]).toBe("mine.service");
 });
 
 test("a router has its own, each only where none is set", () => {
@@ -28,6 +36,18 @@ test("a router has its own, each only where none is set", () => {
 test("where the server does not answer, a path that ends in .ini tells", () => {
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.INI" })).toEqual(["/x.INI", ROUTER[1]]);
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.yaml" })).toEqual(["/x.yaml", LLAMA_SWAP[1]]);
+});
+
+test("where neither tells, it is what it was before", () => {
+  expect(placed(undefined, {}, "router")).toEqual(ROUTER);
+  expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/etc/models" }, "router")[1]).toBe(ROUTER[1]);
+  expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.yaml" }, "router")).toEqual([
+    "/x.yaml",
+    LLAMA_SWAP[1],
+  ]);
+  expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.ini" }, "llama-swap")).toEqual(["/x.ini", ROUTER[1]]);
+  expect(placed("llama-swap", {}, "router")).toEqual(LLAMA_SWAP);
+  expect(placed("router", {}, "llama-swap")).toEqual(ROUTER);
 });
 
 test.each([

@@ -15,6 +15,19 @@ test.each([
   expect(judge(asked, cmd, tokens, 131_072)).toMatchObject({ kind, expected, isFault: false, why: "" });
 });
 
+test("slots that only the config tells, as through the environment or in a script, explain it too", () => {
+  const judged = (command: string, parallel: number, kvUnified?: boolean) =>
+    judgeContext(65536, command, { tokens: 16384, trained: 131_072 }, { parallel, kvUnified });
+  const asAsked = { kind: "as asked", expected: 16384, isFault: false };
+  expect(judged("llama-server -c 65536 --fit off", 4)).toMatchObject(asAsked);
+  expect(judged("sh -c 'llama-server -c 65536 -np 4'", 4)).toMatchObject(asAsked);
+  expect(judged("llama-server -c 65536 -np 4", 1)).toMatchObject(asAsked);
+  expect(judged("llama-server -c 65536 --fit off", 4, true)).toMatchObject({
+    expected: 65536,
+    isFault: true,
+  });
+});
+
 test("less for a reason is told, and is no fault", () => {
   expect(judge(200_000, "-c 200000", 131_072, 131_072).why).toMatch(/trained for 131072/);
   expect(judge(65536, "-c 65536", 30_000, 131_072).why).toMatch(/--fit/);

@@ -49,6 +49,14 @@ test("an answer is what stands between its own marks, and nothing that looks lik
   expect(readAnswer(`\n${NONCE} begin\nalive\n`, NONCE)).toEqual({ begun: true, answer: undefined });
 });
 
+test("a code that no script of ours gives is not repeated", () => {
+  const withCode = (code: string) =>
+    readAnswer(`\n${NONCE} begin\nerror ${code}\n${NONCE} end\n`, NONCE).answer?.error;
+  expect(withCode("no-backup")).toBe("no-backup");
+  expect(withCode("\u001b[2J\u202e$(x)")).toBe("unknown");
+  expect(withCode("")).toBe("unknown");
+});
+
 test("the script is POSIX sh to every shell that is here, and the shared part is functions only", () => {
   const text = readFileSync(WRAPPER, "utf8");
   for (const [shell, ...args] of [["sh"], ["bash", "--posix"]]) {

@@ -1,5 +1,14 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -134,6 +143,27 @@ test("the control socket lies in a private folder with a short path, which is go
   expect(args).toContain("-oControlPersist=60\n");
   expect(args).toContain("-Oexit\n");
   await shell.close();
+});
+
+test("a leftover that goes, or leads nowhere, does not cost the folder that was just made", async () => {
+  const parent = mkdtempSync(join(tmpdir(), "leftovers-"));
+  const connection = new SharedConnection(1000, 60_000, [parent]);
+  symlinkSync("/nowhere", join(parent, "pi-ssh-999999999-gone"));
+  connection.options();
+  expect(connection.folder).toMatch(new RegExp(`^${parent}/`));
+  connection.removeFolder();
+  expect(readdirSync(parent)).toEqual(["pi-ssh-999999999-gone"]);
+  rmSync(parent, { recursive: true });
+});
+
+test("after an answer nothing keeps a process that could end", () => {
+  const text = `import { Shell } from ${JSON.stringify(new URL("../../host/shell.ts", import.meta.url).href)};
+    await new Shell(${JSON.stringify(host.settings())}).ask({ verb: ["read"] }, { timeoutMs: 5000 });
+    const answered = performance.now();
+    process.on("exit", () => console.log(performance.now() - answered));`;
+  const args = ["--input-type=module", "-e", text];
+  const lastedMs = Number(execFileSync(process.execPath, args, { encoding: "utf8" }));
+  expect(lastedMs).toBeLessThan(400);
 });
 
 test("where no short private folder can be made it works without sharing", async () => {

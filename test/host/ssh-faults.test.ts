@@ -9,6 +9,13 @@ test.each([
   ["ssh: connect to host 192.0.2.3 port 22: Network is unreachable", /network or VPN/],
   ["ssh: connect to host 192.0.2.3 port 22: Connection timed out", /within 10 s/],
   ["Connection timed out during banner exchange", /within 10 s/],
+  ["ssh: connect to host 192.0.2.3 port 22: Operation timed out", /within 10 s/],
+  ["Connection to 192.0.2.3 port 22 timed out", /within 10 s/],
+  ["Timeout, server 192.0.2.3 not responding.", /within 10 s/],
+  [
+    "Idle sessions are timed out. Login timeout: 60 s.\nai-server@192.0.2.3: Permission denied (publickey).",
+    /permission denied/,
+  ],
   ["ssh: connect to host 192.0.2.3 port 22: Connection refused", /refuses ssh connections/],
   [
     "Host key verification failed.",

@@ -36,6 +36,20 @@ function secret(random: Random, units: readonly [string, ...string[]]): string {
 const inDouble = (value: string): string => value.replaceAll(/["\\$`]/g, "\\$&");
 const inSingleYaml = (value: string): string => value.replaceAll("'", "''");
 
+const QUOTINGS = [
+  (value: string): string => `'${value.replaceAll("'", `'\\''`)}'`,
+  (value: string): string => `"${inDouble(value)}"`,
+  (value: string): string => value.replaceAll(/[^\w.:=-]/gu, "\\$&"),
+] as const;
+
+/** As a shell joins it from two pieces: `'a b'"c"`. */
+function inPieces(random: Random): string {
+  const value = [...secret(random, QUOTED_UNITS)];
+  const at = integer(random, 1, value.length - 1);
+  const pieces = [value.slice(0, at), value.slice(at)];
+  return pieces.map((piece) => pick(random, QUOTINGS)(piece.join(""))).join("");
+}
+
 /** Where a secret may stand: the lines, and the secret as it is spelled there. */
 type Plant = (random: Random) => { lines: string[]; spelled: string };
 
@@ -67,6 +81,7 @@ const YAML: readonly Plant[] = [
     quotedBy(inDouble),
   ),
   plant((s) => ["  cmd: >-", "    llama-server", `    --hf-token='${s}' -c 5`], noQuotes),
+  plant((s) => ["  cmd: |", `    llama-server --api-key ${s} -c 5`], inPieces),
   plant((s) => [`  cmd: "llama-server -hft ${s} -c 5"`], bare),
   plant((s) => ["  cmd: |", `    docker run -e "API_KEY=${s}" img -c 5`], quotedBy(inDouble)),
   plant((s) => ["  cmd: |", `    curl -H "x-api-key: ${s}" http://h`], quotedBy(inDouble)),
@@ -81,6 +96,9 @@ const COMMAND: readonly Plant[] = [
   plant((s) => ["--hf-token \\", `  '${s}' \\`], noQuotes),
   plant((s) => [`-e "HF_TOKEN=${s}" \\`], quotedBy(inDouble)),
   plant((s) => [`-H "Authorization: Bearer ${s}" \\`], quotedBy(inDouble)),
+  plant((s) => [`--api-key ${s} \\`], inPieces),
+  plant((s) => [`--hf-token=${s} \\`], inPieces),
+  plant((s) => ["-e \\", `  HF_TOKEN=${s} \\`], inPieces),
 ];
 const INI: readonly Plant[] = [
   plant(

@@ -141,10 +141,10 @@ describe("leaves alone", () => {
 
 test("names", () => {
   const secret =
-    "apiKeys apiKey API_KEY x-api-key --api-key -hft HF_TOKEN hf_token token accessToken auth_tokens password PGPASSWORD DB_PASS passphrase SECRET_KEY_BASE authorization credentials AWS_SECRET_ACCESS_KEY api_key_2 privateKey";
+    "apiKeys apiKey API_KEY x-api-key --api-key -hft HF_TOKEN hf_token token accessToken auth_tokens password PGPASSWORD openaiapikey DB_PASS passphrase SECRET_KEY_BASE authorization credentials AWS_SECRET_ACCESS_KEY api_key_2 privateKey";
   const open =
     "key keys keepAlive tokens max_tokens tokenizer eos_token bos_token_id token-rate api-key-file ssl_key cache-type-k PWD OLDPWD monkey AWS_ACCESS_KEY_ID cors-credentials author -";
-  const names = secret.replace("PGPASSWORD ", "").split(" ");
+  const names = secret.split(" ");
   expect(names.filter((name) => !isSecretName(name))).toEqual([]);
   expect(open.split(" ").filter((name) => isSecretName(name))).toEqual([]);
 });

@@ -115,6 +115,19 @@ describe("the lock", () => {
     expect(readdirSync(folder)).toEqual(["ai-server.json"]);
   });
 
+  test("on a full disk leaves nothing behind", async () => {
+    // A limit of no bytes is a disk without any.
+    const full = `trap '' XFSZ; ulimit -f 0; exec '${process.execPath}' '${WRITER}' '${file}' full 2`;
+    const writer = spawn("sh", ["-c", full], { stdio: ["ignore", "pipe", "ignore"] });
+    let said = "";
+    writer.stdout.on("data", (piece) => {
+      said += String(piece);
+    });
+    expect((await once(writer, "close"))[0]).toBe(0);
+    expect(said).toBe("ready\n0\n1\n");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   test("is taken over from one who died while taking it over", async () => {
     const text = `${dead}\n${hostname()}\nx`;
     writeFileSync(lock(), text);

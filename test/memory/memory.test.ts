@@ -46,6 +46,16 @@ test("what is being written is waited for", async () => {
   expect([await again.loadTimes(URL_ONE, "a"), await again.loadTimes(URL_ONE, "b")]).toEqual([[20], [30]]);
 });
 
+test("the kind of a server is remembered beside its models", async () => {
+  await memory.rememberLoad(URL_ONE, "a", load(20));
+  expect(await memory.kind(URL_ONE)).toBeUndefined();
+  await memory.rememberKind(URL_ONE, "router");
+  await memory.rememberLoad(URL_ONE, "a", load(30));
+  const again = new Memory(file, () => now);
+  expect([await again.kind(URL_ONE), await again.loadTimes(URL_ONE, "a")]).toEqual(["router", [20, 30]]);
+  expect(await again.kind("https://two.example")).toBeUndefined();
+});
+
 describe("loads", () => {
   test("are expected to take as long as the median of the last five", async () => {
     expect(await memory.expectedLoadMs(URL_ONE, "a")).toBeUndefined();

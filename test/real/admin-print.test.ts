@@ -168,7 +168,7 @@ for (const version of PI_VERSIONS) {
       expect(finished.stdout).toBe("There is no backup yet: each change of the config makes one.\n");
       expect(errors(finished)).toEqual([
         'There is no model "stedy". Did you mean "steady"?',
-        expect.stringMatching(/^Give a model's id: .*steady/),
+        expect.stringMatching(/^Say which model\. The server has .*steady/),
         '"much" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
         expect.stringMatching(/^There is no model "nothing"\./),
         expect.stringMatching(/^There is no model "slow and steady"\./),

@@ -7,7 +7,9 @@ import { judgeContext } from "../../host/probe.ts";
 import { record } from "../../server/json.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { parseProps } from "../../server/models.ts";
+import { PanelSource } from "../../server/panel-source.ts";
 import { assistant, model, PLAIN, result, system, tool, transcript, user } from "../samples.ts";
+import { fastClock } from "../server/fast-clock.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -226,6 +228,10 @@ ctx-size = 2048
 model = ${TINY_MODEL}
 ctx-size = 8192
 
+[dozy]
+model = ${TINY_MODEL}
+sleep-idle-seconds = 1
+
 [broken]
 model = ${join(tmpdir(), "no-such-model.gguf")}
 `;
@@ -240,9 +246,9 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
   }
 
   test("reading its models loads none; a turn loads its own, and the next one takes the place", async () => {
-    const unloaded = { small: "unloaded", large: "unloaded", broken: "unloaded" };
+    const unloaded = { small: "unloaded", large: "unloaded", dozy: "unloaded", broken: "unloaded" };
     const found = await withClient(server, (client) => client.discover(new Map()));
-    expect(found.map(({ id }) => id).sort()).toEqual(["broken", "large", "small"]);
+    expect(found.map(({ id }) => id).sort()).toEqual(["broken", "dozy", "large", "small"]);
     expect(await states()).toEqual(unloaded);
     for (const id of ["small", "large"]) {
       const { message } = await turn(server, { on: model({ id }), context: transcript(user("Hello")) });
@@ -267,6 +273,47 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
       expect(loaded?.trainedContext?.value).toBe(TRAINED_CONTEXT);
       expect(loaded?.sizeBytes?.value).toBeGreaterThan(1000);
       expect(loaded?.quantization?.value).toBeTypeOf("string");
+    });
+  });
+
+  /** What the panel knows, which asks more often than it does for a user. */
+  async function followed(use: (source: PanelSource) => Promise<void>): Promise<void> {
+    await withClient(server, async (client) => {
+      const over = new AbortController();
+      const parts = { server: client, lastSeen: () => new Map(), expectedLoadMs: async () => undefined };
+      const source = new PanelSource({ ...parts, onChange: () => {}, clock: fastClock(20) });
+      const following = source.follow(over.signal);
+      await use(source);
+      over.abort();
+      await following;
+    });
+  }
+
+  test("the panel knows what is in flight", async () => {
+    const cut = new AbortController();
+    await withClient(server, async (client) => {
+      const options = { signal: cut.signal };
+      const context = transcript(user(SCRIPTS.endless.cue));
+      const { ended, events } = beginTurn(client, { clock, on: model({ id: "small" }), context, options });
+      await eventually("the model speaks", () => events.includes("text_delta") || undefined);
+      await followed(async (source) => {
+        const models = () => source.state.requests?.listed?.map((request) => request.model);
+        await eventually("the request is seen", () => models()?.includes("small") || undefined);
+        cut.abort();
+        await ended;
+        await eventually("its end is seen", () => models()?.length === 0 || undefined);
+      });
+    });
+  });
+
+  test("the panel keeps no model awake", async () => {
+    await turn(server, { on: model({ id: "dozy" }), context: transcript(user("Hello")) });
+    await followed(async (source) => {
+      await eventually("the panel has read", () => source.state.models.length > 0 || undefined);
+      await eventually("the model sleeps", async () => {
+        expect(source.state.requests?.total ?? 0).toBe(0);
+        return at(await states(), "dozy") === "sleeping" || undefined;
+      });
     });
   });
 

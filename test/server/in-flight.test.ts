@@ -120,6 +120,13 @@ describe("told by the slots", () => {
     expect((await told(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
   });
 
+  test("are unknown, but named, of a model that does not tell in time", async () => {
+    const { swap } = await cannedServer((request, response) => {
+      if (request.url !== "/upstream/m/slots") byPath({ "/running": ready("m", "n") })(request, response);
+    });
+    expect(await requestsInFlight(swap, NEVER)).toEqual({ ...UNKNOWN, silent: ["m"] });
+  });
+
   test("are none where nothing is loaded", async () => {
     expect((await told(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
   });

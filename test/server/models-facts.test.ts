@@ -249,6 +249,7 @@ describe("vision", () => {
   test("live is told by props", () => {
     expect(parseProps({ modalities: { vision: true, audio: false } }).vision).toBe(true);
     expect(parseProps({ modalities: { vision: "yes" } }).vision).toBeUndefined();
+    expect(parseProps({ model_ftype: "(guessed) all F32" }).quantization).toBe("all F32");
   });
 });
 

@@ -248,6 +248,48 @@ describe("a server without events", () => {
   });
 });
 
+describe("following llama.cpp's router", () => {
+  /** With one model that is loaded; what it tells of its slots changes with `slots`. */
+  async function router(flags: readonly string[], status = "loaded") {
+    const now = { slots: [false, false] as readonly boolean[] | "busy" };
+    const args = ["llama-server", "--model", "/m.gguf", ...flags];
+    const models = { data: [{ id: "m", status: { value: status, args } }] };
+    const { swap, requests } = await cannedServer((request, response) => {
+      const { url } = request;
+      if (url === "/v1/models") response.end(JSON.stringify(models));
+      else if (url !== "/slots?model=m&autoload=false") response.writeHead(404).end();
+      else if (now.slots !== "busy")
+        response.end(JSON.stringify(now.slots.map((is_processing, id) => ({ id, is_processing }))));
+    });
+    return { now, requests, ...(await follow(swap, fastClock(100))) };
+  }
+
+  test("tells the requests in the slots, and keeps them while the model is too busy to tell", async () => {
+    const { source, now, requests } = await router([]);
+    await eventually(() => expect(source.state.requests).toEqual({ total: 0, listed: [] }));
+    now.slots = [false, true];
+    await eventually(() => expect(source.state.requests?.listed).toMatchObject([{ model: "m" }]));
+    expect(modelIn(source.state, "m").isInUse).toBe(true);
+    now.slots = "busy";
+    const before = requests.length;
+    await eventually(() => expect(requests.slice(before).join()).toContain("/slots"));
+    expect(source.state.requests?.total).toBe(1);
+    expect(requests.join()).not.toContain("/models/load");
+  });
+
+  test.each([
+    ["that would go to sleep", "loaded", undefined],
+    ["that sleeps", "sleeping", { total: 0, listed: [] }],
+  ])("asks no slots of a model %s", async (_, status, told) => {
+    const { source, requests, changes } = await router(["--sleep-idle-seconds", "60"], status);
+    await eventually(() => expect(source.state.following).toBe("polling"));
+    const before = changes();
+    await eventually(() => expect(changes()).toBeGreaterThan(before + 3));
+    expect(source.state).toMatchObject({ requests: told, isAskingRequests: told !== undefined });
+    expect(requests.join()).not.toContain("/slots");
+  });
+});
+
 describe("a server that", () => {
   test("does not answer is a problem, until it does", async () => {
     let isUp = false;

@@ -32,6 +32,7 @@ function recorded(name: string): [status: number, body: string] {
 }
 
 const LOADING = { kind: "wait", why: "loading", delayMs: 1000 };
+const UNLOADED = { ...LOADING, why: "unloaded" };
 const STATES: StateNow[] = ["ready", "starting", "stopping", "unloaded", "gone", "unknown", "unreachable"];
 
 describe("an empty 502", () => {
@@ -68,6 +69,11 @@ describe("429", () => {
     ["in words of an overflow", "The request exceeds the rate limit: too many tokens a minute"],
   ])("%s is waited for", (_when, body) => {
     expect(judge(429, body, "ready", "3")).toEqual({ kind: "wait", why: "busy", delayMs: 3000 });
+  });
+
+  it("is what Ollama means by its 503", () => {
+    const body = '{"error":"server busy, please try again.  maximum pending requests exceeded"}';
+    expect(judge(503, body, "ready")).toEqual({ kind: "wait", why: "busy", delayMs: 1000 });
   });
 
   it.each([
@@ -122,9 +128,9 @@ describe("a start that failed", () => {
   it("through an unload is waited for, whatever the state", () => {
     const [status, body] = recorded("092-chat-cancelled-by-unload");
     for (const state of ["gone", "starting", "ready", "unknown"] as const)
-      expect(judge(status, body, state)).toEqual(LOADING);
+      expect(judge(status, body, state)).toEqual(UNLOADED);
     expect([isAboutLoading(body), isLoadFailure(body)]).toEqual([true, false]);
-    expect(judge(500, '{"error":"matrix: model unloaded","src":"llama-swap"}', "gone")).toEqual(LOADING);
+    expect(judge(500, '{"error":"matrix: model unloaded","src":"llama-swap"}', "gone")).toEqual(UNLOADED);
   });
 
   it.each([

@@ -32,6 +32,17 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
+  it("names the model that is being stopped before one that stays", async () => {
+    const { clock, server, states, silence } = watched();
+    const entry = (id: string, state: "ready" | "stopping") => {
+      return { id, state, commandLine: undefined, ttlSeconds: undefined };
+    };
+    server.running = async () => [entry("embedding", "ready"), entry("other", "stopping")];
+    await clock.advance(1000);
+    expect(states[0]).toEqual([{ own: "gone", busy: "other" }, 1000]);
+    silence.stop();
+  });
+
   it("goes on looking while bytes come that are no answer", async () => {
     const { clock, server, states, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "10000" });
     server.state = "starting";

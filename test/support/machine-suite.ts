@@ -344,6 +344,16 @@ export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
     expect((await failing.status()).hasRestartCommand).toBe(true);
   });
 
+  test("a restart command needs no unit; without it, one that is none is said", async () => {
+    const serviceUnit = "";
+    const able = await host.machine({ serviceUnit, restartCommand: "true" }).status();
+    expect(able).toMatchObject({ problem: undefined, hasRestartCommand: true, watchesConfig: false });
+    const unable = host.machine({ serviceUnit });
+    expect((await unable.status()).problem).toMatch(/Set (AI_SERVER_SERVICE_UNIT|unit in ai-server-admin)/);
+    await expect(unable.restart()).rejects.toMatchObject({ code: "no-unit" });
+    await expect(unable.logs(5)).rejects.toMatchObject({ code: "no-unit" });
+  });
+
   test("tells the unit's state, its command line, and whether llama-swap watches the file", async () => {
     const argv = `/usr/bin/llama-swap -config "${host.path}"`;
     host.tool("systemctl", `cat <<'END'\n${UNIT(argv)}\nEND`);

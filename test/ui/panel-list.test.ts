@@ -2,7 +2,13 @@ import { expect, test } from "vitest";
 import type { PanelRow } from "../../ui/panel-content.ts";
 import { filtered, firstSeen, selectedAt } from "../../ui/panel-list.ts";
 
-const row = (id: string, ...cells: string[]): PanelRow => ({ id, cells, tone: "still", toggles: "load" });
+const row = (id: string, ...cells: string[]): PanelRow => ({
+  id,
+  cells,
+  tone: "still",
+  toggles: "load",
+  offers: [],
+});
 const ROWS = [
   row("Qwen-30B", "Qwen-30B", "ready"),
   row("gemma", "gemma (in pi)", "unloaded"),

@@ -18,6 +18,7 @@ const row = (id: string, more: Partial<PanelRow> = {}): PanelRow => ({
   cells: [id, "unloaded", "64k", "declared", "38", ""],
   tone: "still",
   toggles: "load",
+  offers: ["use", "context", "log"],
   ...more,
 });
 
@@ -312,6 +313,14 @@ describe("keys", () => {
       return hint;
     });
     expect(hints).toEqual(["load", "unload", "stop", undefined]);
+  });
+
+  test("name the letters that do something with the model", () => {
+    const shown = new Shown({ rows: [row("a", { offers: [] }), row("b", { offers: ["log"] })] });
+    expect(shown.screen).not.toMatch(/use in pi|context\n|c context|l log/);
+    shown.press(DOWN);
+    expect(shown.screen).toMatch(/l log/);
+    expect(shown.screen).not.toMatch(/use in pi|c context/);
   });
 });
 

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Waiting, whileWaiting } from "../../ui/wait.ts";
@@ -192,6 +193,12 @@ describe("the session's end", () => {
     expect(user.screen).toBe("");
     end.reject(new Error("late"));
     await later(0, undefined);
+  });
+
+  test("has nothing of a wait that is over", async () => {
+    const ended = new AbortController();
+    await whileWaiting(contextOf(new User("tui")), ended.signal, async () => "done");
+    expect(getEventListeners(ended.signal, "abort")).toEqual([]);
   });
 
   test("before the work has begun shows nothing", async () => {
