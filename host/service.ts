@@ -20,9 +20,6 @@ const REAL_CLOCK: Clock = {
   sleep: (ms, signal) => wait(ms, undefined, signal ? { signal } : {}),
 };
 
-/** Loads are tried this often while a reload goes on: the old process may still hold the model's port for 30 s. */
-const ATTEMPTS_AFTER_RELOAD = 4;
-
 /** One change's view of the service. */
 export class Service {
   /** The step under way, or the last one. */
@@ -167,14 +164,16 @@ export class Service {
 
   /** @param mayRetry while a reload is still stopping the processes of before */
   load(id: string, signal: AbortSignal | undefined, mayRetry: boolean): Promise<void> {
+    const { retryMs = 5000, portHeldMs = 35_000 } = this.#limits;
     return this.step("load", id, async () => {
-      for (let attempt = 1; ; attempt++) {
+      const end = this.#clock.now() + portHeldMs;
+      for (;;) {
         try {
           return await this.#loadOnce(id, signal);
         } catch (error) {
           signal?.throwIfAborted();
-          if (!mayRetry || attempt >= ATTEMPTS_AFTER_RELOAD) throw error;
-          await this.#clock.sleep(this.#limits.retryMs ?? 5000, signal);
+          if (!mayRetry || this.#clock.now() >= end) throw error;
+          await this.#clock.sleep(retryMs, signal);
         }
       }
     });

@@ -40,6 +40,8 @@ export interface Limits {
   reloadTimeoutMs?: number;
   /** Between two attempts to load while a reload may still be stopping old processes. Default 5000. */
   retryMs?: number;
+  /** How long after a reload a process of before may hold its model's port. Default 35000: it is killed after 30 s. */
+  portHeldMs?: number;
 }
 
 export interface Clock {

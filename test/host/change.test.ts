@@ -15,6 +15,7 @@ const LIMITS: Limits = {
   pollMs: 20,
   reloadTimeoutMs: 150,
   retryMs: 10,
+  portHeldMs: 1000,
 };
 
 describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
@@ -231,6 +232,26 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     });
     expect(host.text).toBe(fakeConfig(2048));
     expect(server.restarts).toBe(0);
+  });
+
+  test("a process that is slow to end after a reload may hold the model's port for long", async () => {
+    fakeSystemctl("llama-swap -watch-config");
+    server.watches = true;
+    server.heldFor = 6;
+    expect(await change(2048)).toMatchObject({ kind: "changed", context: { tokens: 2048 } });
+    expect(server.tries).toBe(7);
+  });
+
+  test("a load that fails later than any port is held after a reload is not tried again", async () => {
+    fakeSystemctl("llama-swap -watch-config");
+    server.watches = true;
+    const limits = { ...LIMITS, portHeldMs: 100 };
+    const outcome = await safe(limits).change(
+      { modelId: "m", plan: fakePlan(2048, "slow") },
+      { confirm: async () => true },
+    );
+    expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
+    expect(server.tries).toBe(1);
   });
 
   test("a watching llama-swap that refuses the file keeps the old one running: that is no success", async () => {

@@ -31,6 +31,10 @@ export class FakeServer implements ServerProbe {
   /** A reload that happens without a restart, as -watch-config does. */
   watches = false;
   isStubborn = false;
+  /** How many loads fail because the old process still holds the model's port. */
+  heldFor = 0;
+  /** How often a load was tried. */
+  tries = 0;
   /** How often it was asked to read its file again. */
   reloads = 0;
   /** Absent until `canReload`. */
@@ -94,12 +98,13 @@ export class FakeServer implements ServerProbe {
 
   async load(id: string, signal: AbortSignal): Promise<void> {
     this.#look();
+    this.tries += 1;
     if (this.#text.includes("slow")) {
       await new Promise((_, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
       });
     }
-    if (this.#text.includes("unloadable") || id === "gone") {
+    if (this.#text.includes("unloadable") || id === "gone" || this.tries <= this.heldFor) {
       throw new ServerError("upstream command exited prematurely", { link: "model", remedy: "none" });
     }
     this.loads.push(id);

@@ -26,7 +26,11 @@ export async function startLlamaSwap(program: string, config: string): Promise<L
   const serve = join(folder, "serve");
   const command = [llamaServer, "-m", TINY_MODEL, "--host", "127.0.0.1", ...OWN_ARGUMENTS].join(" ");
   writeFileSync(started, "");
-  writeFileSync(serve, `#!/bin/sh\necho started >>'${started}'\nexport LD_LIBRARY_PATH='${libraries}'\nexec ${command} "$@"\n`, { mode: 0o755 });
+  writeFileSync(
+    serve,
+    `#!/bin/sh\necho started >>'${started}'\nexport LD_LIBRARY_PATH='${libraries}'\nexec ${command} "$@"\n`,
+    { mode: 0o755 },
+  );
   const port = await freePort();
   const path = join(folder, "config.yaml");
   // Its models' ports: what an earlier one left behind, or another one beside it, must not be taken for them.
