@@ -11,6 +11,8 @@ export class Activities {
   readonly #loaded = new Set<string>();
   readonly #listeners = new Set<() => void>();
   #ready: readonly string[] = [];
+  /** By a model's id those that were seen ready at the same time: an embedding model may stay beside every other. */
+  readonly #beside = new Map<string, Set<string>>();
 
   /** Called when a turn begins or ends. @returns takes the listener away */
   onChange(listener: () => void): () => void {
@@ -59,11 +61,18 @@ export class Activities {
   /** @param ids of the models that were seen ready between turns */
   seeReady(ids: readonly string[]): void {
     this.#ready = ids;
+    for (const id of ids) this.#beside.set(id, new Set([...this.beside(id), ...ids]));
+  }
+
+  /** Those that were seen ready at the same time as the one with this id. */
+  beside(id: string): ReadonlySet<string> {
+    return this.#beside.get(id) ?? new Set();
   }
 
   /** A model that was seen ready since the last answer, where the one with this id was not. */
   seenInsteadOf(id: string): string | undefined {
-    return this.#ready.includes(id) ? undefined : this.#ready[0];
+    if (this.#ready.includes(id)) return undefined;
+    return this.#ready.find((other) => !this.beside(id).has(other));
   }
 
   /** The figures of the last turns, the latest last. */

@@ -95,6 +95,8 @@ export interface TurnSubject {
   readonly hasAnswered: boolean;
   /** The model that was seen in its place since then. */
   readonly instead?: string | undefined;
+  /** Models that are loaded beside it, and have not taken its place. */
+  readonly beside?: ReadonlySet<string> | undefined;
 }
 
 /** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
@@ -152,11 +154,11 @@ export class TurnActivity implements TurnReport {
     this.#state = { kind: "waiting", since, ...waiting };
     // A banner calls it a load before it tells a place in the queue.
     this.#loadingSince = undefined;
-    this.#instead = waiting.for ?? this.#instead;
+    this.#took(waiting.for);
   }
 
   loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
-    this.#instead = instead ?? this.#instead;
+    this.#took(instead);
     // What was waited before the load does not belong to it.
     this.#loadingSince ??= this.#now() - (this.#state.kind === "waiting" ? 0 : elapsedMs);
     this.#state = { kind: "loading", since: this.#loadingSince, stage };
@@ -246,8 +248,13 @@ export class TurnActivity implements TurnReport {
     if (this.#hasAskedWhy) return;
     this.#hasAskedWhy = true;
     void this.#questions.lastUsed().then((model) => {
-      this.#instead ??= model;
+      if (this.#instead === undefined) this.#took(model);
     });
+  }
+
+  /** A model that is or was loaded in the place of this one, as far as somebody tells. */
+  #took(model: string | undefined): void {
+    if (model !== undefined && !this.subject.beside?.has(model)) this.#instead = model;
   }
 
   #askWho(model: string, now: number): void {

@@ -85,9 +85,10 @@ export async function runTurn(
 ): Promise<void> {
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
-  const instead = activities.seenInsteadOf(runsAs(model) ?? id);
+  const process = runsAs(model) ?? id;
+  const [instead, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
-  const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead };
+  const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead, beside };
   const activity = new TurnActivity(subject, questions, Date.now);
   activities.begin(activity);
   const parts = {

@@ -172,12 +172,9 @@ async function carryOutUnload(
   }
 }
 
-/** Requests of which the server tells the number alone may be this model's, and a model that is silent reads a prompt. */
-function mayBeAnswering(id: string, { total = 0, models, silent = [] }: InFlight): boolean {
-  const told = models.reduce((sum, model) => sum + model.total, 0);
-  return (
-    total > told || silent.includes(id) || models.some(({ model, total: own }) => model === id && own > 0)
-  );
+/** A model that is silent may read a prompt. */
+function mayBeAnswering(id: string, { models, silent = [] }: InFlight): boolean {
+  return silent.includes(id) || models.some(({ model, total }) => model === id && total > 0);
 }
 
 async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {

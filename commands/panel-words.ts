@@ -90,7 +90,7 @@ export function panelContent(
 /** Whether time alone changes what is to be seen. */
 export function isTicking({ models, requests }: PanelState): boolean {
   return (
-    (requests?.listed?.length ?? 0) > 0 ||
+    (requests?.length ?? 0) > 0 ||
     models.some(({ loading, unloadsAt }) => loading !== undefined || unloadsAt !== undefined)
   );
 }
@@ -229,14 +229,13 @@ function inFlight(state: PanelState, { session }: PanelExtras, now: number): str
     const isAwaited = isAskingRequests || following === "reading" || following === "lost";
     return isAwaited ? [] : ["In flight: the server does not tell"];
   }
-  const { total, listed = [] } = requests;
-  if (total === 0) return ["In flight: nothing"];
-  const lines = listed.slice(0, MOST_REQUESTS).map(({ model, since, client }) => {
+  if (requests.length === 0) return ["In flight: nothing"];
+  const lines = requests.slice(0, MOST_REQUESTS).map(({ model, since, client }) => {
     const time = since === undefined ? [] : [duration(now - since)];
     return `  ${[model, ...time, whose(client, session)].filter((word) => word !== "").join(" · ")}`;
   });
-  const more = listed.length - lines.length;
-  return [`In flight: ${total}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+  const more = requests.length - lines.length;
+  return [`In flight: ${requests.length}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
 }
 
 function memoryPlots(performance: Performance | undefined): PanelPlot[] {

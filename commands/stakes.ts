@@ -40,19 +40,16 @@ function toldWords({ total, models }: InFlight, ownSession: string | undefined):
     return "Whether requests are in flight, which would be cut, the server does not tell.";
   if (total === 0) return "No request is in flight.";
   const told = models.map((model) => modelWords(model, ownSession));
-  const untold = total - models.reduce((sum, model) => sum + model.total, 0);
-  if (untold > 0) told.push(told.length === 0 ? String(untold) : `${untold} more`);
   return `Requests in flight, which will be cut: ${told.join("; ")}.`;
 }
 
-/** Those on models that are unloaded; a number that names no model may be about any. */
+/** Those on models that are unloaded. */
 function requestsOn({ source, total, models, silent = [] }: InFlight, ids: readonly string[]): InFlight {
-  const left = models.filter(({ model }) => !ids.includes(model));
-  const others = left.reduce((sum, model) => sum + model.total, 0);
+  const cut = models.filter(({ model }) => ids.includes(model));
   return {
     source,
-    total: total === undefined ? undefined : total - others,
-    models: models.filter((model) => !left.includes(model)),
+    total: total && cut.reduce((sum, model) => sum + model.total, 0),
+    models: cut,
     silent: silent.filter((model) => ids.includes(model)),
   };
 }

@@ -43,13 +43,6 @@ export interface RequestInFlight {
   client: Client;
 }
 
-/** What is on its way to a model, waiting for a load included. */
-export interface RequestsInFlight {
-  total: number;
-  /** Undefined before llama-swap v235, which tells the number alone. */
-  listed: readonly RequestInFlight[] | undefined;
-}
-
 /** A piece of a log: cleaned, of one line or many. */
 export interface LogPiece {
   source: "proxy" | "upstream";
@@ -60,8 +53,8 @@ export interface LogPiece {
 export interface EventTargets {
   /** Every model of the config, unlisted ones too; peers are `unknown`. */
   onModels?: ((models: ReadonlyMap<string, ModelState>) => void) | undefined;
-  /** Never called before llama-swap v192. */
-  onRequests?: ((requests: RequestsInFlight) => void) | undefined;
+  /** What is on its way to a model, waiting for a load included. Never called before llama-swap v235. */
+  onRequests?: ((requests: readonly RequestInFlight[]) => void) | undefined;
   onLog?: ((piece: LogPiece) => void) | undefined;
   /** A request was answered, and `/api/metrics/activity` has it. Never called before llama-swap v236. */
   onActivity?: (() => void) | undefined;
@@ -132,12 +125,13 @@ export class EventReader {
     if (piece !== "") this.#targets.onLog?.({ source, text: piece });
   }
 
-  /** v192 tells a number, v235 the whole list, v240 a snapshot and then each change. */
+  /**
+   * v235 tells the whole list, v240 a snapshot and then each change. v192 tells a number, which up to v217 is wrong:
+   * a request is counted down as soon as it has begun.
+   */
   #onInFlight(payload: JsonRecord | undefined): void {
     if (payload === undefined) return;
-    const total = number(payload.total);
-    if (total !== undefined) this.#targets.onRequests?.({ total, listed: undefined });
-    else if (payload.operation === "upsert") this.#upsert(payload.request);
+    if (payload.operation === "upsert") this.#upsert(payload.request);
     else if (payload.operation === "remove") this.#remove(payload.id);
     else if (payload.operation === "snapshot" || Array.isArray(payload.requests)) {
       this.#requests = new Map();
@@ -179,7 +173,7 @@ export class EventReader {
       ...request,
       elapsedMs: begun === undefined ? undefined : Math.max(0, now - begun),
     }));
-    this.#targets.onRequests?.({ total: listed.length, listed });
+    this.#targets.onRequests?.(listed);
   }
 }
 

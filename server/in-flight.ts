@@ -2,7 +2,7 @@
 
 import type { Backend } from "./backend.ts";
 import { ServerError } from "./errors.ts";
-import type { Client, RequestInFlight, RequestsInFlight } from "./event-reader.ts";
+import type { Client, RequestInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { Slot } from "./slots.ts";
@@ -32,7 +32,6 @@ export interface InFlight {
   source: "events" | "slots" | "nobody";
   /** Undefined: not known, which is not the same as none. From `slots` there may be more that wait. */
   total: number | undefined;
-  /** Their sum may be below `total`: llama-swap v192 to v234 tells the number alone. */
   models: readonly ModelRequests[];
   /** Ready models that did not tell in time, as llama-server does not while it reads a prompt. */
   silent?: readonly string[];
@@ -53,20 +52,21 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
   signal.throwIfAborted();
-  if (told?.listed !== undefined || told?.total === 0) {
-    return { source: "events", total: told.total, models: byModel(told.listed ?? []) };
-  }
+  if (told !== undefined) return { source: "events", total: told.length, models: byModel(told) };
   const slots = await busyModels(server, limit).catch(() => UNKNOWN);
   signal.throwIfAborted();
-  return told === undefined ? slots : { source: "events", total: told.total, models: slots.models };
+  return slots;
 }
 
 /** What the events tell first, where they tell it in time. */
-async function toldRequests(server: ModelServer, signal: AbortSignal): Promise<RequestsInFlight | undefined> {
+async function toldRequests(
+  server: ModelServer,
+  signal: AbortSignal,
+): Promise<readonly RequestInFlight[] | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(EVENTS_MS)]);
-  let told: RequestsInFlight | undefined;
-  const onRequests = (requests: RequestsInFlight): void => {
+  let told: readonly RequestInFlight[] | undefined;
+  const onRequests = (requests: readonly RequestInFlight[]): void => {
     told ??= requests;
     heard.abort();
   };
@@ -133,7 +133,7 @@ async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InF
 export async function requestsInSlots(
   backend: Pick<Backend, "running" | "slots">,
   signal: AbortSignal,
-): Promise<RequestsInFlight | undefined> {
+): Promise<readonly RequestInFlight[] | undefined> {
   const limits = { signal, timeoutMs: SLOTS_MS };
   const running = (await backend.running(limits)) ?? [];
   const awake = running.filter(({ state, isAsleep }) => state === "ready" && !isAsleep);
@@ -143,10 +143,9 @@ export async function requestsInSlots(
     awake.map(async ({ id }) => ({ model: id, slots: await backend.slots(id, limits) })),
   );
   if (told.some(({ slots }) => slots === undefined)) return undefined;
-  const listed = told.flatMap(({ model, slots = [] }) =>
+  return told.flatMap(({ model, slots = [] }) =>
     slots
       .filter(({ isBusy }) => isBusy)
       .map(({ id }) => ({ id: `${model} ${id}`, model, path: "", elapsedMs: undefined, client: NOBODY })),
   );
-  return { total: listed.length, listed };
 }

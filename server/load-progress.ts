@@ -1,5 +1,5 @@
 /** What the server does while one model is loaded, out of what `/running` and the events tell. Does no I/O. */
-import type { RequestsInFlight } from "./event-reader.ts";
+import type { RequestInFlight } from "./event-reader.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 
 export type LoadProgress =
@@ -32,7 +32,7 @@ export class LoadWatch {
   #running: States | undefined;
   /** Undefined while no events come: what they told then no longer holds. */
   #events: States | undefined;
-  #requests: RequestsInFlight | undefined;
+  #requests: readonly RequestInFlight[] | undefined;
   #begun: number | undefined;
   #stage: LoadStage | undefined;
   /** Whether somebody else had begun the load before us, so that its length is not known. */
@@ -63,7 +63,7 @@ export class LoadWatch {
     this.#note(now);
   }
 
-  sawRequests(requests: RequestsInFlight): void {
+  sawRequests(requests: readonly RequestInFlight[]): void {
     this.#requests = requests;
   }
 
@@ -115,8 +115,7 @@ export class LoadWatch {
   }
 
   #requestsOf(id: string): number | undefined {
-    if (this.#requests?.total === 0) return 0;
-    return this.#requests?.listed?.filter(({ model }) => model === id).length;
+    return this.#requests?.filter(({ model }) => model === id).length;
   }
 
   /** Keeps the moment at which the load itself began. */

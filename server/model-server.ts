@@ -18,6 +18,11 @@ import type { ServerVersion } from "./version.ts";
 
 /** Milliseconds for an answer that a server gives without asking a model. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/**
+ * For what a ready model tells of itself, which is kept from earlier. Up to v217 llama-swap lets nobody ask as long as
+ * the request that loaded the model is answered.
+ */
+const LIVE_TIMEOUT_MS = 2000;
 
 /** A server that is busy tells of its slots only between two batches: no turn waits longer for that. */
 const SLOT_TIMEOUT_MS = 500;
@@ -161,7 +166,8 @@ export class ModelServer {
     const listed = await backend.listed(models, limits);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
-    const live = await liveFacts(backend, running ?? [], limits);
+    const liveMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
+    const live = await liveFacts(backend, running ?? [], { signal, timeoutMs: liveMs });
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
   }

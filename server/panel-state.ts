@@ -1,5 +1,5 @@
 /** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
-import type { Client, RequestsInFlight } from "./event-reader.ts";
+import type { Client, RequestInFlight } from "./event-reader.ts";
 import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "./models.ts";
 import { joinPerformance, type Performance } from "./performance.ts";
@@ -51,8 +51,8 @@ export interface PanelState {
   /** The last day of the client certificate. */
   readonly certificateEnds: Date | undefined;
   readonly models: readonly PanelModel[];
-  /** Undefined where the server does not tell; `listed` where it tells the number alone. */
-  readonly requests: { total: number; listed: readonly PanelRequest[] | undefined } | undefined;
+  /** Undefined where the server does not tell. */
+  readonly requests: readonly PanelRequest[] | undefined;
   /** They are asked for again and again: where there are none, the next answer is to be awaited. */
   readonly isAskingRequests: boolean;
   readonly performance: Performance | undefined;
@@ -161,23 +161,17 @@ export class PanelStore {
   }
 
   /** @returns whether anything is to be seen of it: the server tells of each piece of an answer */
-  sawRequests({ total, listed }: RequestsInFlight, now: number): boolean {
+  sawRequests(requests: readonly RequestInFlight[], now: number): boolean {
     const before = this.#requests;
-    const busy = new Set(listed?.map(({ model }) => model));
-    for (const { model } of before?.listed ?? []) if (!busy.has(model)) this.#usedAt.set(model, now);
-    // Whose a request was is not told: it may have been anybody's.
-    if (listed === undefined && total !== before?.total) this.#usedAt.clear();
-    const known = new Map(before?.listed?.map((request) => [request.id, request]));
-    this.#requests = {
-      total,
-      listed: listed?.map(({ id, model, elapsedMs, client }) => {
-        const since = elapsedMs === undefined ? undefined : now - elapsedMs;
-        return known.get(id) ?? { id, model, client, since };
-      }),
-    };
-    const ids = (requests: PanelState["requests"]): string =>
-      JSON.stringify(requests?.listed?.map(({ id }) => id));
-    return total !== before?.total || ids(before) !== ids(this.#requests);
+    const busy = new Set(requests.map(({ model }) => model));
+    for (const { model } of before ?? []) if (!busy.has(model)) this.#usedAt.set(model, now);
+    const known = new Map(before?.map((request) => [request.id, request]));
+    this.#requests = requests.map(({ id, model, elapsedMs, client }) => {
+      const since = elapsedMs === undefined ? undefined : now - elapsedMs;
+      return known.get(id) ?? { id, model, client, since };
+    });
+    const ids = (of: PanelState["requests"]): string => JSON.stringify(of?.map(({ id }) => id));
+    return ids(before) !== ids(this.#requests);
   }
 
   sawPerformance(performance: Performance): void {
@@ -221,7 +215,7 @@ export class PanelStore {
     const process = runsAs ?? "";
     const state = this.#states.get(process) ?? facts?.state ?? "unknown";
     const running = this.#read.running?.find((model) => model.id === process);
-    const isInUse = this.#requests?.listed?.some(({ model }) => model === process) === true;
+    const isInUse = this.#requests?.some(({ model }) => model === process) === true;
     const loading = this.#loading.get(process);
     return {
       id,
@@ -242,7 +236,7 @@ export class PanelStore {
   #unloadsAt(id: string, ttlSeconds: number | undefined): number | undefined {
     const usedAt = this.#usedAt.get(id);
     // Without the list of requests somebody may be using it unseen.
-    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests?.listed === undefined)
+    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests === undefined)
       return undefined;
     return usedAt + 1000 * ttlSeconds;
   }

@@ -87,6 +87,23 @@ describe("the turns under way", () => {
     expect(activities.seenInsteadOf("m")).toBeUndefined();
   });
 
+  test("do not name a model that stays beside theirs", async () => {
+    const activities = new Activities();
+    activities.seeReady(["embed", "m"]);
+    activities.seeReady(["embed"]);
+    expect(activities.seenInsteadOf("m")).toBeUndefined();
+    activities.seeReady(["embed", "other"]);
+    expect(activities.seenInsteadOf("m")).toBe("other");
+    // The server's record of requests names "other" as the last one that was asked.
+    const alone = begun({ hasAnswered: true, beside: new Set(["embed", "other"]) });
+    alone.turn.waiting({ for: "embed", position: undefined });
+    alone.turn.loading(1000, "embed");
+    expect(await alone.lookAfter(0)).toMatchObject({ again: { instead: undefined } });
+    const { turn, lookAfter } = begun({ hasAnswered: true, beside: new Set(["embed"]) });
+    turn.loading(1000, "embed");
+    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+  });
+
   test("are told of until the listener is taken away, and one that throws harms nobody", () => {
     const activities = new Activities();
     const heard: string[] = [];

@@ -39,7 +39,7 @@ describe("work on the config file", () => {
     const where = async (_: unknown, { presetPath, serviceUnit }: Config) => [presetPath, serviceUnit];
     for (const [kind, place] of [
       ["router", ["~/.llama-models.ini", "llama-server.service"]],
-      ["llama-server", ["~/.config/llama-swap/config.yaml", "llama-swap.service"]],
+      ["llama-server", ["~/.config/llama-swap/config.yaml", "llama-server.service"]],
       [undefined, ["~/.config/llama-swap/config.yaml", "llama-swap.service"]],
     ] as const) {
       const server = await kept(new ModelServer(config, Date.now, kind));

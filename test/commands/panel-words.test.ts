@@ -29,7 +29,7 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   version: { name: "llama-swap", version: "v250" },
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
   models: [model("a")],
-  requests: { total: 0, listed: [] },
+  requests: [],
   isAskingRequests: false,
   performance: undefined,
   answered: undefined,
@@ -217,7 +217,7 @@ describe("requests in flight", () => {
   test("are told with how long and whose", () => {
     const theirs = request("1", { client: { ...NOBODY, agent: "curl/8 (x)", address: "10.0.0.2" } });
     const ours = request("2", { since: undefined, client: { ...NOBODY, session: "mine" } });
-    expect(content({ requests: { total: 2, listed: [theirs, ours] } }).inFlight).toEqual([
+    expect(content({ requests: [theirs, ours] }).inFlight).toEqual([
       "In flight: 2",
       "  a · 12 s · curl/8 at 10.0.0.2",
       "  a · this session of pi",
@@ -225,12 +225,11 @@ describe("requests in flight", () => {
   });
 
   test("that are many are counted", () => {
-    const listed = Array.from({ length: 9 }, (_, at) => request(String(at)));
-    expect(content({ requests: { total: 9, listed } }).inFlight.at(-1)).toBe("  and 5 more");
+    const requests = Array.from({ length: 9 }, (_, at) => request(String(at)));
+    expect(content({ requests }).inFlight.at(-1)).toBe("  and 5 more");
   });
 
   test.each([
-    [{ requests: { total: 3, listed: undefined } }, ["In flight: 3"]],
     [{}, ["In flight: nothing"]],
     [{ requests: undefined }, ["In flight: the server does not tell"]],
     [{ requests: undefined, following: "lost" }, []],
@@ -290,9 +289,7 @@ test.each([
 test("time alone changes it only while something lasts", () => {
   const of = (more: Partial<PanelState>): boolean => isTicking(stateOf(more));
   expect(of({})).toBe(false);
-  expect(of({ requests: { total: 1, listed: [{ id: "1", model: "a", since: NOW, client: NOBODY }] } })).toBe(
-    true,
-  );
+  expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: NOBODY }] })).toBe(true);
   expect(of({ models: [model("a", { unloadsAt: NOW })] })).toBe(true);
   expect(of({ models: [model("a", { loading: { since: NOW, isWhole: true } })] })).toBe(true);
 });

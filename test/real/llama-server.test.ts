@@ -297,7 +297,7 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
       const { ended, events } = beginTurn(client, { clock, on: model({ id: "small" }), context, options });
       await eventually("the model speaks", () => events.includes("text_delta") || undefined);
       await followed(async (source) => {
-        const models = () => source.state.requests?.listed?.map((request) => request.model);
+        const models = () => source.state.requests?.map((request) => request.model);
         await eventually("the request is seen", () => models()?.includes("small") || undefined);
         cut.abort();
         await ended;
@@ -311,7 +311,7 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
     await followed(async (source) => {
       await eventually("the panel has read", () => source.state.models.length > 0 || undefined);
       await eventually("the model sleeps", async () => {
-        expect(source.state.requests?.total ?? 0).toBe(0);
+        expect(source.state.requests ?? []).toEqual([]);
         return at(await states(), "dozy") === "sleeping" || undefined;
       });
     });

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { RequestsInFlight } from "../../server/event-reader.ts";
+import type { RequestInFlight } from "../../server/event-reader.ts";
 import { type EventHooks, followEvents, readEvents } from "../../server/events.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { ModelState } from "../../server/models.ts";
@@ -33,7 +33,7 @@ describe("following a llama-swap", () => {
   test("tells what its models do, a request under way and whose it is", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
     const states: (ModelState | undefined)[] = [];
-    const told: RequestsInFlight[] = [];
+    const told: (readonly RequestInFlight[])[] = [];
     await follow(
       sim,
       {
@@ -42,19 +42,19 @@ describe("following a llama-swap", () => {
       },
       20,
     );
-    await eventually(() => expect(told).toEqual([{ total: 0, listed: [] }]));
+    await eventually(() => expect(told).toEqual([[]]));
     const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });
     const hangUp = new AbortController();
     const chat = await swap.chat(body, { "user-agent": "pi/1", "x-session-id": "s-7" }, hangUp.signal);
     expect(chat.status).toBe(200);
     await eventually(() =>
-      expect(told.at(-1)?.listed).toMatchObject([
+      expect(told.at(-1)).toMatchObject([
         { model: "slow", path: "/v1/chat/completions", client: { agent: "pi/1", session: "s-7" } },
       ]),
     );
     hangUp.abort();
-    await eventually(() => expect(told.at(-1)).toEqual({ total: 0, listed: [] }));
+    await eventually(() => expect(told.at(-1)).toEqual([]));
     expect(states).toContain("starting");
     expect(states.at(-1)).toBe("ready");
   });
@@ -158,19 +158,19 @@ describe("one connection", () => {
       if (count < 3) response.writeHead(503).end();
       else {
         open = response.writeHead(200, STREAM);
-        open.write(frame("inflight", { total: count }));
+        open.write(frame("inflight", { requests: [{ id: "1", model: "m" }] }));
       }
     });
     const clock = new FakeClock();
     const abort = new AbortController();
     const totals: number[] = [];
-    const hooks = { onRequests: ({ total }: RequestsInFlight) => totals.push(total) };
+    const hooks = { onRequests: ({ length }: readonly RequestInFlight[]) => totals.push(length) };
     const following = followEvents(swap, hooks, abort.signal, clock);
     for (const pause of [500, 1000]) {
       await eventually(() => expect(clock.waiting).toBe(1));
       await clock.advance(pause);
     }
-    await eventually(() => expect(totals).toEqual([3]));
+    await eventually(() => expect(totals).toEqual([1]));
     await clock.advance(10_000);
     open?.end();
     await eventually(() => expect(clock.waiting).toBe(1));
@@ -198,10 +198,10 @@ describe("one connection", () => {
       response.writeHead(200, { ...STREAM, date: date.toUTCString() });
       response.end(frame("inflight", { requests: [request] }));
     });
-    const told: RequestsInFlight[] = [];
-    const targets = { onRequests: (requests: RequestsInFlight) => told.push(requests) };
+    const told: (readonly RequestInFlight[])[] = [];
+    const targets = { onRequests: (requests: readonly RequestInFlight[]) => told.push(requests) };
     expect(await readEvents(swap, targets, AbortSignal.timeout(5000))).toBe("ended");
-    const elapsed = told[0]?.listed?.[0]?.elapsedMs ?? 0;
+    const elapsed = told[0]?.[0]?.elapsedMs ?? 0;
     expect(Math.abs(elapsed - 20_000)).toBeLessThan(1500);
   });
 

@@ -62,20 +62,20 @@ describe("told by the events", () => {
     await eventually(() => expect(connections()).toBe(1));
   });
 
-  test("as a number alone are completed by the slots", async () => {
-    const { swap } = await eventServer([frame("inflight", { total: 3 })], {
+  test("as a number alone, which was wrong up to v217, give way to the slots", async () => {
+    const { swap } = await eventServer([frame("inflight", { total: 0 })], {
       "/running": { running: [{ model: "m", state: "ready" }] },
       "/upstream/m/slots": working(true, false, true),
     });
     expect(await requestsInFlight(swap, NEVER)).toEqual({
-      source: "events",
-      total: 3,
+      source: "slots",
+      total: 2,
       models: [{ model: "m", total: 2, longestMs: undefined, clients: [] }],
     });
   });
 
   test("as none need no more questions", async () => {
-    const { swap, requests } = await eventServer([frame("inflight", { total: 0 })]);
+    const { swap, requests } = await eventServer([frame("inflight", { operation: "snapshot" })]);
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
     expect(requests).toEqual(["GET /running", "GET /api/events"]);
   });

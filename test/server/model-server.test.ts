@@ -139,6 +139,8 @@ describe("discovery", () => {
     const models = await swap.discover(new Map(), { timeoutMs: 400 });
     expect(contexts(models)).toEqual([["m", "ready", 5000, "command line"]]);
     expect(paths).toContain("/upstream/m/props");
+    const late = new Promise<never>((_, reject) => setTimeout(reject, 8000, new Error("late")));
+    expect(contexts(await Promise.race([swap.discover(new Map()), late]))).toEqual(contexts(models));
   });
 
   test.each([["/running"], ["/v1/models"]])("%s that does not answer ends with the limit", async (silent) => {

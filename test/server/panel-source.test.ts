@@ -71,7 +71,7 @@ describe("following a llama-swap", () => {
         following: "live",
         problem: undefined,
         version: { name: "llama-swap" },
-        requests: { total: 0, listed: [] },
+        requests: [],
         answered: [],
       });
       expect(state.certificateEnds?.getTime()).toBeGreaterThan(Date.now());
@@ -125,10 +125,10 @@ describe("following a llama-swap", () => {
     });
     const chat = await (await clientFor(sim)).chat(body, { "user-agent": "pi/1" }, AbortSignal.timeout(9000));
     await eventually(() =>
-      expect(source.state.requests?.listed).toMatchObject([{ model: "a", client: { agent: "pi/1" } }]),
+      expect(source.state.requests).toMatchObject([{ model: "a", client: { agent: "pi/1" } }]),
     );
     await chat.body.dump();
-    await eventually(() => expect(source.state.requests).toEqual({ total: 0, listed: [] }));
+    await eventually(() => expect(source.state.requests).toEqual([]));
     await eventually(() => expect(modelIn(source.state, "a").rates.generation).toBeGreaterThan(0));
     expect(asked(sim, "/api/metrics/activity")).toBe(2);
   });
@@ -159,7 +159,7 @@ describe("following a llama-swap", () => {
     });
     const chat = await (await clientFor(sim)).chat(body, {}, hangUp.signal);
     chat.body.on("error", () => {}).resume();
-    await eventually(() => expect(source.state.requests?.total).toBe(1));
+    await eventually(() => expect(source.state.requests).toHaveLength(1));
     const before = changes();
     const told = sim.requests.at(-1);
     // The stand-in tells four times a second how much was written.
@@ -266,20 +266,20 @@ describe("following llama.cpp's router", () => {
 
   test("tells the requests in the slots, and keeps them while the model is too busy to tell", async () => {
     const { source, now, requests } = await router([]);
-    await eventually(() => expect(source.state.requests).toEqual({ total: 0, listed: [] }));
+    await eventually(() => expect(source.state.requests).toEqual([]));
     now.slots = [false, true];
-    await eventually(() => expect(source.state.requests?.listed).toMatchObject([{ model: "m" }]));
+    await eventually(() => expect(source.state.requests).toMatchObject([{ model: "m" }]));
     expect(modelIn(source.state, "m").isInUse).toBe(true);
     now.slots = "busy";
     const before = requests.length;
     await eventually(() => expect(requests.slice(before).join()).toContain("/slots"));
-    expect(source.state.requests?.total).toBe(1);
+    expect(source.state.requests).toHaveLength(1);
     expect(requests.join()).not.toContain("/models/load");
   });
 
   test.each([
     ["that would go to sleep", "loaded", undefined],
-    ["that sleeps", "sleeping", { total: 0, listed: [] }],
+    ["that sleeps", "sleeping", []],
   ])("asks no slots of a model %s", async (_, status, told) => {
     const { source, requests, changes } = await router(["--sleep-idle-seconds", "60"], status);
     await eventually(() => expect(source.state.following).toBe("polling"));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { RequestInFlight, RequestsInFlight } from "../../server/event-reader.ts";
+import type { RequestInFlight } from "../../server/event-reader.ts";
 import type { ModelFacts, ModelState, RunningModel } from "../../server/models.ts";
 import { type ModelsRead, type PanelModel, PanelStore } from "../../server/panel-state.ts";
 import { facts as factsOf } from "../model-facts.ts";
@@ -44,8 +44,6 @@ const request = (id: string, model: string, elapsedMs = 0): RequestInFlight => (
   client: NOBODY,
 });
 
-const inFlight = (...listed: RequestInFlight[]): RequestsInFlight => ({ total: listed.length, listed });
-
 function shown(store: PanelStore, id: string): PanelModel {
   const model = store.state.models.find((found) => found.id === id);
   if (model === undefined) throw new Error(`${id} is not shown`);
@@ -57,7 +55,7 @@ function looked(): PanelStore {
   const store = new PanelStore();
   store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.told, NOW);
   store.sawStates(states({ a: "ready", b: "unloaded" }), NOW);
-  store.sawRequests(inFlight(), NOW);
+  store.sawRequests([], NOW);
   return store;
 }
 
@@ -187,9 +185,9 @@ describe("the time to unload", () => {
 
   test("stands still while it answers, and begins anew then", () => {
     const store = looked();
-    store.sawRequests(inFlight(request("1", "a")), NOW + 10_000);
+    store.sawRequests([request("1", "a")], NOW + 10_000);
     expect(shown(store, "a")).toMatchObject({ isInUse: true, unloadsAt: undefined });
-    store.sawRequests(inFlight(), NOW + 20_000);
+    store.sawRequests([], NOW + 20_000);
     expect(shown(store, "a")).toMatchObject({ isInUse: false, unloadsAt: NOW + 320_000 });
   });
 
@@ -200,10 +198,7 @@ describe("the time to unload", () => {
     expect(shown(store, "a").unloadsAt).toBeUndefined();
   });
 
-  test("is not claimed where requests are not told, or only their number", () => {
-    const store = looked();
-    store.sawRequests({ total: 0, listed: undefined }, NOW);
-    expect(shown(store, "a").unloadsAt).toBeUndefined();
+  test("is not claimed where requests are not told", () => {
     const lost = looked();
     lost.lostEvents();
     expect(shown(lost, "a").unloadsAt).toBeUndefined();
@@ -220,14 +215,11 @@ describe("the time to unload", () => {
 describe("requests in flight", () => {
   test("keep the moment at which they began, and are news only when one comes or goes", () => {
     const store = looked();
-    expect(store.sawRequests(inFlight(request("1", "a", 3000)), NOW)).toBe(true);
-    expect(store.sawRequests(inFlight(request("1", "a", 4100)), NOW + 1000)).toBe(false);
-    expect(store.state.requests?.listed).toEqual([
-      { id: "1", model: "a", since: NOW - 3000, client: NOBODY },
-    ]);
-    expect(store.sawRequests(inFlight(request("2", "a")), NOW + 2000)).toBe(true);
-    expect(store.sawRequests({ total: 1, listed: undefined }, NOW)).toBe(true);
-    expect(store.sawRequests({ total: 1, listed: undefined }, NOW)).toBe(false);
+    expect(store.sawRequests([request("1", "a", 3000)], NOW)).toBe(true);
+    expect(store.sawRequests([request("1", "a", 4100)], NOW + 1000)).toBe(false);
+    expect(store.state.requests).toEqual([{ id: "1", model: "a", since: NOW - 3000, client: NOBODY }]);
+    expect(store.sawRequests([request("2", "a")], NOW + 2000)).toBe(true);
+    expect(store.sawRequests([], NOW + 3000)).toBe(true);
   });
 });
 
