@@ -44,8 +44,8 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
   };
   const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
-    const { requestsInFlight } = await import("./server/in-flight.ts");
-    const { models } = await requestsInFlight(await aiServer.server(stored), signal);
+    const { requestsAhead } = await import("./server/in-flight.ts");
+    const { models } = await requestsAhead(await aiServer.server(stored), signal);
     return models.find(({ model: name }) => name === busy);
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {

@@ -6,6 +6,7 @@ import type { Client, RequestInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { Slot } from "./slots.ts";
+import { releaseOf, swapVersion } from "./version.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;
@@ -39,6 +40,9 @@ export interface InFlight {
 
 const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
+/** From this release on llama-swap answers for a model that is ready at once, whoever waits for another. */
+const ANSWERS_AT_ONCE = 218;
+
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
 
 /**
@@ -52,10 +56,28 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
   signal.throwIfAborted();
-  if (told !== undefined) return { source: "events", total: told.length, models: byModel(told) };
+  if (told !== undefined) return inEvents(told);
   const slots = await busyModels(server, limit).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
+}
+
+/**
+ * The same for whoever waits for one of these models to go. A llama-swap before v218 lets a question to that model wait
+ * in turn, and then loads the model again for it, even when nobody waits for the answer any more: it is not asked.
+ *
+ * @throws {ServerError}; the signal's reason
+ */
+export async function requestsAhead(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
+  const told = await toldRequests(server, signal);
+  if (told !== undefined) return inEvents(told);
+  const { kind } = await server.backend(signal);
+  const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;
+  return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal);
+}
+
+function inEvents(told: readonly RequestInFlight[]): InFlight {
+  return { source: "events", total: told.length, models: byModel(told) };
 }
 
 /** What the events tell first, where they tell it in time. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { requestsInFlight } from "../../server/in-flight.ts";
+import { requestsAhead, requestsInFlight } from "../../server/in-flight.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { eventually } from "../sim/client.ts";
@@ -88,6 +88,36 @@ describe("told by the events", () => {
     const began = performance.now();
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "slots", total: 0, models: [] });
     expect(performance.now() - began).toBeLessThan(2200);
+  });
+});
+
+describe("of models that a turn waits for", () => {
+  const ahead = async (version: unknown, frames: string[]) => {
+    const { swap, requests } = await eventServer(frames, {
+      "/api/version": version,
+      "/running": { running: [{ model: "m", state: "ready" }] },
+      "/upstream/m/slots": working(true),
+    });
+    const { source, total } = await requestsAhead(swap, NEVER);
+    return { source, total, isAsked: requests.includes("GET /upstream/m/slots") };
+  };
+  const number = [frame("inflight", { total: 1 })];
+
+  test.each<[string, unknown]>([
+    ["v217", { version: "v217" }],
+    ["of before v173", 404],
+    ["of one's own making", { version: "local_0bdb3720" }],
+  ])(
+    "those are not asked of a llama-swap %s: it would load them again for the question",
+    async (_which, version) => {
+      expect(await ahead(version, number)).toEqual({ source: "nobody", total: undefined, isAsked: false });
+    },
+  );
+
+  test("those are asked from v218 on, where the events do not tell", async () => {
+    expect(await ahead({ version: "v218" }, number)).toEqual({ source: "slots", total: 1, isAsked: true });
+    const told = [frame("inflight", { operation: "snapshot" })];
+    expect(await ahead({ version: "v250" }, told)).toEqual({ source: "events", total: 0, isAsked: false });
   });
 });
 
