@@ -10,6 +10,8 @@ export interface LlamaSwap extends Daemon {
   url: string;
   /** How often a model's process was started. */
   starts(): number;
+  /** Writes another config, which it reads when it was started with `-watch-config`. */
+  write(config: string): void;
 }
 
 /**
@@ -17,8 +19,13 @@ export interface LlamaSwap extends Daemon {
  *
  * @param program the path of a llama-swap
  * @param config its YAML; `serve <arguments>` in it is a llama-server with the tiny model
+ * @param args further arguments
  */
-export async function startLlamaSwap(program: string, config: string): Promise<LlamaSwap> {
+export async function startLlamaSwap(
+  program: string,
+  config: string,
+  args: readonly string[] = [],
+): Promise<LlamaSwap> {
   const { program: llamaServer, cwd, env } = await prepareLlamaServer();
   const { LD_LIBRARY_PATH: libraries, ...environment } = env;
   const folder = mkdtempSync(join(tmpdir(), "llama-swap-test-"));
@@ -35,16 +42,18 @@ export async function startLlamaSwap(program: string, config: string): Promise<L
   const path = join(folder, "config.yaml");
   // Its models' ports: what an earlier one left behind, or another one beside it, must not be taken for them.
   const startPort = `startPort: ${await freePort()}\n`;
-  writeFileSync(path, startPort + config.replaceAll(/\bserve(?= )/g, serve));
+  const write = (text: string): void =>
+    writeFileSync(path, startPort + text.replaceAll(/\bserve(?= )/g, serve));
+  write(config);
   const url = `http://127.0.0.1:${port}`;
   const daemon = await startDaemon({
     name: "llama-swap",
     program,
-    args: ["--config", path, "--listen", `127.0.0.1:${port}`],
+    args: ["--config", path, "--listen", `127.0.0.1:${port}`, ...args],
     folder,
     cwd,
     env: { ...environment, HOME: folder },
     isUp: () => isHealthy(url),
   });
-  return { url, starts: () => readFileSync(started, "utf8").split("\n").length - 1, ...daemon };
+  return { url, starts: () => readFileSync(started, "utf8").split("\n").length - 1, write, ...daemon };
 }
