@@ -11,6 +11,9 @@ const everyProject = {
   retry: 1,
 };
 
+// LLAMA_SWAP names a real llama-swap: npx vitest run --project unit test/llama-swap
+const needsLlamaSwap = process.env.LLAMA_SWAP ? [] : ["test/llama-swap/**"];
+
 export default defineConfig({
   test: {
     reporters: ["default", new SummaryReporter()],
@@ -21,7 +24,7 @@ export default defineConfig({
           ...everyProject,
           name: "unit",
           include: ["**/*.test.ts"],
-          exclude: [...everyProject.exclude, "test/real/**"],
+          exclude: [...everyProject.exclude, "test/real/**", ...needsLlamaSwap],
           testTimeout: 20_000,
           hookTimeout: 20_000,
           // These mostly wait for timers and processes: one worker would leave a machine of two cores idle.
