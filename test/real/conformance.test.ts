@@ -24,7 +24,7 @@ ctx-size = 8192
 parallel = 1
 [small]
 model = ${TINY_MODEL}
-ctx-size = 4096
+ctx-size = 32768
 parallel = 2
 [empty]
 ctx-size = 4096
@@ -97,7 +97,7 @@ class Shared {
 }
 
 realSuite(llamaServerProblem(), "a real llama-server", () => {
-  const shared = new Shared((args) => startLlamaServer({ args: ["-np", "2", "-c", "8192", ...args] }));
+  const shared = new Shared((args) => startLlamaServer({ args: ["-np", "2", "-c", "32768", ...args] }));
   afterAll(() => shared.end());
   conforms({
     title: "with one model",
@@ -107,8 +107,8 @@ realSuite(llamaServerProblem(), "a real llama-server", () => {
     version: /llama-server \S+/,
     ids: [TINY_ID],
     id: TINY_ID,
-    first: { state: "ready", context: [4096, "live"] },
-    after: { state: "ready", context: [4096, "live"] },
+    first: { state: "ready", context: [16_384, "live"] },
+    after: { state: "ready", context: [16_384, "live"] },
     loadsAtStart: 1,
     canLoad: false,
     sees: "slots",
@@ -129,8 +129,8 @@ realSuite(llamaServerProblem(), "a real llama.cpp router", () => {
     version: /llama\.cpp's router \S+/,
     ids: ["empty", "large", "small"],
     id: "small",
-    first: { state: "unloaded", context: [2048, "command line"] },
-    after: { state: "ready", context: [2048, "live"] },
+    first: { state: "unloaded", context: [16_384, "command line"] },
+    after: { state: "ready", context: [16_384, "live"] },
     loadsAtStart: 0,
     canLoad: true,
     sees: "slots",
