@@ -145,7 +145,7 @@ describe("a start that failed", () => {
     [500, '{"error":"unspecific error: aborted","src":"llama-swap"}'],
   ])("that was broken off is waited for: %d %s", (status, body) => {
     for (const state of ["gone", "starting", "ready", "unknown"] as const)
-      expect(judge(status, body, state)).toEqual(LOADING);
+      expect(judge(status, body, state)).toEqual(UNLOADED);
     expect([isAboutLoading(body), isLoadFailure(body)]).toEqual([true, false]);
   });
 
