@@ -11,7 +11,7 @@ const everyProject = {
   retry: 1,
 };
 
-// LLAMA_SWAP names a real llama-swap: npx vitest run --project unit test/llama-swap
+// Only for who has a llama-swap, which no package brings: npm run test:llama-swap
 const needsLlamaSwap = process.env.LLAMA_SWAP ? [] : ["test/llama-swap/**"];
 
 export default defineConfig({
