@@ -69,7 +69,10 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
  * @throws {ServerError}; the signal's reason
  */
 export async function requestsAhead(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
+  // Where the session has ended meanwhile, each question would open a connection.
+  signal.throwIfAborted();
   const told = await toldRequests(server, signal);
+  signal.throwIfAborted();
   if (told !== undefined) return inEvents(told);
   const { kind } = await server.backend(signal);
   const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;

@@ -86,7 +86,10 @@ for (const version of PI_VERSIONS) {
               for (let asked = 0; asked < 9; asked += 1)
                 place.sim.failNext({ path: "/api/events", status: 404 });
             await terminal.submit("sim: say Done.");
-            await phase(t, terminal, "waiting", /Waiting for other, which answers a request · \d+ s/);
+            if (events === "")
+              await phase(t, terminal, "waiting", /Waiting for other, which answers a request · \d+ s/);
+            // A build of unknown age is not asked for its slots: before v218 it might load the model again for that.
+            else await terminal.waitFor(/Waiting for other · \d+ s/);
             await terminal.waitFor(LOADING);
             await chat;
             await terminal.waitFor(/^ *Done\./m);

@@ -76,7 +76,7 @@ export class Terminal {
   async submit(line: string): Promise<void> {
     await this.type(line);
     await this.waitUntil(`the editor shows ${line}`, (screen) => editorOf(screen).includes(line));
-    for (let tries = 0; tries < 10; tries += 1) {
+    for (let tries = 0; tries < 40; tries += 1) {
       await this.press("Enter");
       await new Promise((resolve) => setTimeout(resolve, 300));
       if (!editorOf(await this.screen()).includes(line)) return;
