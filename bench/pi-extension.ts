@@ -13,18 +13,18 @@ import { cpuOf } from "./statistics.ts";
 import { expectedCharacters } from "./turns.ts";
 
 /** What pi's agent passes with each turn, where it matters for the cost of a delta. */
-function optionsAsPi(job: Job): SimpleStreamOptions {
+function optionsAsPi(): SimpleStreamOptions {
   const hooks = {
     onPayload: async (payload: unknown) => payload,
     onResponse: async () => {},
-    ...(job.hasStreamHook ? { onProviderStreamEvent: async () => {} } : {}),
+    onProviderStreamEvent: async () => {},
   };
   return { ...hooks, sessionId: "bench", timeoutMs: 300_000, signal: new AbortController().signal };
 }
 
 async function measure(job: Job): Promise<JobResult> {
   const collector = makeCollector();
-  const options = optionsAsPi(job);
+  const options = optionsAsPi();
   const contenders = job.contenders.map((name) => ({
     name,
     run: makeContender(name, job.env, options),

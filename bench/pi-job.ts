@@ -10,8 +10,6 @@ export interface Job {
   contenders: ContenderName[];
   warmUps: number;
   rounds: number;
-  /** Whether pi passes its hook for parsed events: every turn of pi since 1.0 has it. */
-  hasStreamHook: boolean;
   /** The file for the result. */
   result: string;
 }

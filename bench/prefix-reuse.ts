@@ -5,7 +5,7 @@ import type { PiVersion } from "../test/support/pi.ts";
 import { SCRIPTS } from "../test/support/tiny-model.ts";
 import type { Figure, Measured } from "./figure.ts";
 
-const VERSION = "1.5.2";
+const VERSION = "1.6.0";
 const TURNS = 12;
 const TURNS_BESIDE = 6;
 /** Turns of which this one is the last that a session sees before it is loaded or opened again. */

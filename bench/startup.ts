@@ -8,13 +8,13 @@ import { PROBE_VARIABLE, type ProbedStart } from "./start-probed.ts";
 import { median } from "./statistics.ts";
 
 const PROBE = new URL("start-probe.ts", import.meta.url).href;
-const VERSION = "1.5.2";
+const VERSION = "1.6.0";
 /** The model that the benchmark's server lists. */
 const LISTED = /\bbench\b/;
 
 export const STARTUP_ADDED: Figure = {
   name: "startupAddedMs",
-  what: "ms that the extension adds to `pi --list-models` (1.5.2, warm, stored catalogue) over pi without any extension; the worse of server up and down",
+  what: "ms that the extension adds to `pi --list-models` (1.6.0, warm, stored catalogue) over pi without any extension; the worse of server up and down",
   limit: { most: 40 },
   margin: 0.25,
 };

@@ -22,7 +22,7 @@ export function remedyBy(rules: Rules, errorMessage: string): Remedy {
   return rules.isRetryableAssistantError(message) ? "retry" : "none";
 }
 
-const NEWER = "1.5.2";
+const OLDER = "1.5.2";
 const CACHE = fileURLToPath(new URL("../node_modules/.cache/", import.meta.url));
 
 /**
@@ -30,8 +30,8 @@ const CACHE = fileURLToPath(new URL("../node_modules/.cache/", import.meta.url))
  *
  * @throws when the package cannot be had from the registry
  */
-export async function newerRules(): Promise<Rules> {
-  const home = join(CACHE, `pi-ai-${NEWER}`);
+export async function olderRules(): Promise<Rules> {
+  const home = join(CACHE, `pi-ai-${OLDER}`);
   if (!existsSync(join(home, "package", "dist", "utils", "retry.js"))) await unpack(home);
   const load = (name: string): Promise<unknown> =>
     import(/* @vite-ignore */ pathToFileURL(join(home, "package", "dist", "utils", name)).href);
@@ -43,7 +43,7 @@ async function unpack(home: string): Promise<void> {
   await mkdir(dirname(home), { recursive: true });
   const temporary = await mkdtemp(join(dirname(home), "unpacking-"));
   try {
-    await npm(["pack", `@earendil-works/pi-ai@${NEWER}`, "--pack-destination", temporary], temporary);
+    await npm(["pack", `@earendil-works/pi-ai@${OLDER}`, "--pack-destination", temporary], temporary);
     const tarball = (await readdir(temporary)).find((name) => name.endsWith(".tgz"));
     if (tarball === undefined) throw new Error("npm pack left no tarball");
     await runOk("tar", ["-xzf", tarball], { cwd: temporary });

@@ -58,7 +58,7 @@ for (const version of PI_VERSIONS) {
       });
 
       // What these show comes from the same code on both: minutes of waiting are spent on one.
-      if (version === "1.5.2") {
+      if (version === "1.6.0") {
         test("the next turn expects its load to take as long, and says that it loads again, and why", async (t) => {
           const place = await opened(t);
           const terminal = await place.terminal("slow");
@@ -169,7 +169,7 @@ for (const version of PI_VERSIONS) {
 
       // Each of the slow ones on one version: what differs between the two is not in these phases.
       const slowPhase: [string, RegExp] =
-        version === "0.87.1" ? ["reading the prompt", READING] : ["generating", GENERATING];
+        version === "1.5.2" ? ["reading the prompt", READING] : ["generating", GENERATING];
       const phases = [["loading", LOADING], slowPhase] as const;
       const busyWith = async (terminal: Terminal, wanted: RegExp): Promise<void> => {
         await terminal.submit("sim: tokens 400");
@@ -206,7 +206,7 @@ for (const version of PI_VERSIONS) {
         });
       }
 
-      const [resumed, resumedAt] = version === "0.87.1" ? phases[0] : phases[1];
+      const [resumed, resumedAt] = version === "1.5.2" ? phases[0] : phases[1];
       test(`while ${resumed}, /resume leaves neither a word of trouble nor a request`, async (t) => {
         const place = await opened(t);
         const terminal = await place.terminal("slow");

@@ -13,8 +13,8 @@ import { processesWith } from "../support/terminal.ts";
 
 /** One version of pi for each way: what differs between the versions is not here. */
 const LOGINS = [
-  ["0.87.1", "shell"],
-  ["1.5.2", "wrapper"],
+  ["1.5.2", "shell"],
+  ["1.6.0", "wrapper"],
 ] as const;
 
 for (const [version, login] of LOGINS) {

@@ -10,7 +10,7 @@ import { transportFault } from "../../server/transport-faults.ts";
 import { type Caddy, startCaddy } from "../support/caddy.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { countingProxy } from "../support/network.ts";
-import { EXTENSION, makeWorkplace, piProblem, runPi } from "../support/pi.ts";
+import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
@@ -214,7 +214,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
     expect(await models(http)).toMatchObject({ object: "list" });
   });
 
-  for (const version of ["0.87.1", "1.5.2"] as const) {
+  for (const version of PI_VERSIONS) {
     test(`pi ${version} holds a turn through it, and says why it cannot with another CA's certificate`, async () => {
       expect(await piProblem(version)).toBeUndefined();
       const place = await makeWorkplace();

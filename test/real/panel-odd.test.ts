@@ -19,7 +19,7 @@ import { missingProgram, realSuite } from "../support/programs.ts";
 import { Terminal } from "../support/terminal.ts";
 
 // Its theme is written in plain hexadecimal figures; what is shown comes from the same code on both.
-const VERSION = "0.87.1";
+const VERSION = "1.6.0";
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
 models:

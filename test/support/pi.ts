@@ -6,8 +6,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { npm } from "./npm.ts";
 import { type Finished, run, runOk } from "./processes.ts";
 
-/** The two versions of pi that the extension is tried on: the pinned devDependency and a newer one. */
-export const PI_VERSIONS = ["0.87.1", "1.5.2"] as const;
+/** The two versions of pi that the extension supports: the one before the newest, and the newest, which is the pinned devDependency. */
+export const PI_VERSIONS = ["1.5.2", "1.6.0"] as const;
 export type PiVersion = (typeof PI_VERSIONS)[number];
 
 /** The repository's own folder. */
@@ -19,14 +19,14 @@ export const EXTENSION = join(REPOSITORY, "index.ts");
 const CLI = "dist/bundle/cli.js";
 
 /**
- * The path of that version's `cli.js`, run with node. 1.5.2 cannot be installed as a dependency, but its
+ * The path of that version's `cli.js`, run with node. 1.5.2 cannot be installed beside the pinned one, but its
  * tarball carries all it needs except `jiti` and `typebox`, which it finds in the `node_modules` above it.
  *
  * @throws when the tarball cannot be had
  */
 export async function piCli(version: PiVersion): Promise<string> {
   const modules = join(REPOSITORY, "node_modules");
-  if (version === "0.87.1") return join(modules, "@earendil-works/pi-coding-agent", CLI);
+  if (version === "1.6.0") return join(modules, "@earendil-works/pi-coding-agent", CLI);
   const home = join(modules, ".cache", `pi-${version}`);
   const cli = join(home, "package", CLI);
   if (!existsSync(cli)) await unpack(`@earendil-works/pi-coding-agent@${version}`, home);

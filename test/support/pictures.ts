@@ -49,7 +49,7 @@ async function openPi(sim: Sim, workplace: Workplace): Promise<Terminal> {
   const env = { ...clientEnv(sim), PATH: `${bin}:${process.env.PATH}` };
   // Offline nothing would be asked at rest, and the footer would stay empty.
   const options = {
-    version: "0.87.1" as const,
+    version: "1.6.0" as const,
     agentDir: workplace.agentDir,
     env,
     offline: false,

@@ -23,7 +23,7 @@ type PiTui = typeof import("@earendil-works/pi-tui");
 const BUNDLES = join(REPOSITORY, "node_modules/.cache/pi-1.5.2/package/dist/bundle/chunks");
 
 /** pi-tui of 1.5.2 comes inside pi's bundle, which is only there once a suite has unpacked it. */
-function newerTui(): string[] {
+function olderTui(): string[] {
   if (!existsSync(BUNDLES)) return [];
   return readdirSync(BUNDLES)
     .map((name) => join(BUNDLES, name))
@@ -53,7 +53,7 @@ const ESCAPE = "\u001b";
 const LEFT = "\u001b[D";
 const DOWN = "\u001b[B";
 
-describe.each(["@earendil-works/pi-tui", ...newerTui()])("in the editor of %s", (specifier) => {
+describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", (specifier) => {
   let tui: PiTui;
   let folder: string;
 

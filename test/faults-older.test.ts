@@ -3,18 +3,18 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { FaultPlace } from "./fault-place.ts";
 import { ANSWERS, STREAMS } from "./fault-rows-turn.ts";
 import { WAY } from "./fault-rows-way.ts";
-import { newerRules, type Rules, remedyBy } from "./pi-rules.ts";
+import { olderRules, type Rules, remedyBy } from "./pi-rules.ts";
 
 vi.mock("@earendil-works/pi-ai", async (original) => {
-  const { newerRules: load } = await import("./pi-rules.ts");
+  const { olderRules: load } = await import("./pi-rules.ts");
   return { ...(await original<object>()), ...(await load()) };
 });
 
 let place: FaultPlace;
-let newer: Rules;
+let older: Rules;
 
 beforeAll(async () => {
-  newer = await newerRules();
+  older = await olderRules();
   place = await FaultPlace.open();
 }, 200_000);
 
@@ -28,7 +28,7 @@ describe.each([
   it.each(rows)("$fault: $pi", async ({ provoke, says, pi }) => {
     const read = await provoke(place);
     expect(read.replaceAll("\u2060", "")).toBe(says);
-    expect(remedyBy(newer, read)).toBe(pi);
+    expect(remedyBy(older, read)).toBe(pi);
   });
 });
 
