@@ -20,6 +20,7 @@ import {
   placeSession,
 } from "./session-model.ts";
 import { ThinkingLevel } from "./thinking-level.ts";
+import type { Level } from "./ui/output.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -56,6 +57,8 @@ interface Session {
   placing: Promise<void>;
   /** The model that pi did not take though the session belongs to it, and the choice that stands in its place. */
   held: { id: string; choice: string | undefined } | undefined;
+  /** Whether a first model is being selected where there was none. */
+  isSelecting: boolean;
   level: ThinkingLevel;
 }
 
@@ -147,11 +150,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     display.select(ctx.model);
   };
 
-  const tell = async (current: Session, text: string): Promise<void> => {
+  const tell = async (current: Session, text: string, level: Level = "warning"): Promise<void> => {
     if (current.told.has(text)) return;
     current.told.add(text);
     const output = await import("./ui/output.ts");
-    if (current === session) output.tell(current.ctx, text, "warning");
+    if (current === session) output.tell(current.ctx, text, level);
   };
 
   /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
@@ -206,15 +209,21 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     await tell(current, placedNotice(placed));
   };
 
-  /** Where pi has no model at all, as before a login, takes the first one of a list that was just read. */
+  /** Where pi has no model at all, as before a login, takes the default of the settings or the first one of a list that was just read. */
   const selectFirst = async (current: Session): Promise<void> => {
-    const [first] = aiServer.models;
+    const { models } = aiServer;
+    const id = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
+    const first = models.find((model) => model.id === id) ?? models[0];
     // pi's own stand-in where it has no model.
     const isWithout = current.ctx.model?.provider === "unknown";
-    if (first === undefined || !aiServer.isLive || !isWithout) return;
+    if (first === undefined || !aiServer.isLive || !isWithout || current.isSelecting) return;
+    current.isSelecting = true;
     register();
-    if (!(await pi.setModel(first)) || current !== session) return;
-    (await import("./ui/output.ts")).tell(current.ctx, `AI Server: ${first.id} is selected.`, "info");
+    const isSelected = await pi.setModel(first);
+    // pi ends a login with an error that it has no default model: this comes after it, not before.
+    await current.ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: false });
+    current.isSelecting = false;
+    if (isSelected) await tell(current, `AI Server: ${first.id} is selected.`, "info");
   };
 
   /** Whether the session belongs to a model here that pi did not take, and the user has not chosen another since. */
@@ -246,6 +255,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       display: undefined,
       placing: Promise.resolve(),
       held: undefined,
+      isSelecting: false,
       level: new ThinkingLevel(pi),
     };
     session = current;
