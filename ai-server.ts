@@ -58,6 +58,7 @@ export class AiServer {
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
   #isUsed = false;
+  #isClaimed = false;
   readonly #firstRefresh = Promise.withResolvers<void>();
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
@@ -87,6 +88,16 @@ export class AiServer {
   /** Whether pi asked for models with anything set up. */
   get isUsed(): boolean {
     return this.#isUsed;
+  }
+
+  /** Whether a session is on one of its models though nothing is set up: its turns end with what to do. */
+  get isOnlyClaimed(): boolean {
+    return this.#isClaimed && !this.#isUsed;
+  }
+
+  /** Keeps a session here that belongs here, also where nothing is set up. */
+  claim(): void {
+    this.#isClaimed = true;
   }
 
   /**
