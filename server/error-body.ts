@@ -59,7 +59,10 @@ export function parseErrorBody(answer: string): ErrorBody {
   const value = parsed(answer);
   if (value !== undefined && typeof value !== "string") return readError(value);
   const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
-  const said = typeof value === "string" ? value : (unescaped?.[1] ?? answer.replace(/<[^<>]*>/g, " "));
+  const said =
+    typeof value === "string"
+      ? value
+      : (unescaped?.[1] ?? messageOfCut(answer) ?? answer.replace(/<[^<>]*>/g, " "));
   const nested = typeof value === "string" ? parsed(value) : undefined;
   if (record(nested) ?? Array.isArray(nested)) return readError(nested);
   return {
@@ -94,6 +97,15 @@ export function errorText({ message, source, type, code, figures }: ErrorBody): 
   const { prompt: n_prompt_tokens, sureWindow: n_ctx } = figures;
   const error = { message, type, code, n_prompt_tokens, n_ctx };
   return JSON.stringify(source === null ? { error } : { src: source, error });
+}
+
+/** The message of an error that was cut, since it is longer than what is read of one. */
+function messageOfCut(answer: string): string | undefined {
+  if (!/^\s*[[{]/.test(answer)) return undefined;
+  const found = /"(?:message|detail|msg|error)"\s*:\s*("(?:[^"\\]|\\.)*")/.exec(
+    answer.slice(0, WORDS_CHARACTERS),
+  );
+  return text(parsed(found?.[1] ?? ""));
 }
 
 /** Whether an event of a stream, or an answer that came whole, is an error or holds one. */
