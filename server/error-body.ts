@@ -260,6 +260,7 @@ const OVERFLOW = new RegExp(
     "prompt[ _](?:is )?too[ _]long",
     "too big compared to KV size",
     "maximum context length",
+    "context length is only",
     "input is too large",
     "context shift is disabled",
     "trying to keep the first \\d+ tokens",
@@ -284,7 +285,8 @@ export function isShortage(words: string): boolean {
 }
 
 /** Whether an error says that the prompt, or prompt and answer together, did not fit. */
-export function isOverflow({ words, type, code }: Pick<ErrorBody, "words" | "type" | "code">): boolean {
+export function isOverflow({ words, type, code, figures }: ErrorBody): boolean {
   if (OVERFLOW_NAME.test(type) || OVERFLOW_NAME.test(code)) return true;
-  return OVERFLOW.test(words) && !NO_OVERFLOW.test(words);
+  const { prompt = 0, window = Number.POSITIVE_INFINITY } = figures;
+  return (OVERFLOW.test(words) || prompt > window) && !NO_OVERFLOW.test(words);
 }
