@@ -328,6 +328,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     finish().catch(() => {});
   });
 
+  pi.on("agent_settled", async (_event, ctx) => {
+    if (ctx.mode !== "print") return;
+    const { lostFailure } = await import("./print-failure.ts");
+    const failure = lostFailure(ctx.sessionManager.getBranch());
+    if (failure === undefined) return;
+    (await import("./ui/output.ts")).tell(ctx, failure, "error");
+    process.exitCode = 1;
+  });
+
   pi.on("session_shutdown", async () => {
     session?.ended.abort();
     session?.display?.close();
