@@ -1,7 +1,14 @@
 /** The one object that leads to everything else: configuration, server, and the models last heard of. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
-import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedModels } from "./catalog.ts";
+import {
+  baseUrlOf,
+  fallbackModels,
+  processOf,
+  restoredModels,
+  type ServedModel,
+  toServedModels,
+} from "./catalog.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
@@ -201,6 +208,12 @@ export class AiServer {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
     this.#corrections.push({ id, tokens });
+    this.openServer().then(
+      (server) => {
+        for (const model of corrected) server?.known.correctContext(processOf(model), tokens);
+      },
+      () => {},
+    );
     // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
     this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
     this.#learnt.keep(corrected);

@@ -148,8 +148,11 @@ export async function changeContext(call: Call): Promise<void> {
 
 function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {
   const setting = findContext(file.text, formatOf(file.name), id);
+  const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
-    facts?.context.source === "live" ? [`Loaded, a request may use ${facts.context.value} tokens.`] : [];
+    source === "live" || source === "last seen"
+      ? [`Loaded, a request may use ${facts?.context.value} tokens.`]
+      : [];
   show(ctx, [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n"));
 }
 

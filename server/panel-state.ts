@@ -68,6 +68,8 @@ export interface ModelsRead {
   readonly descriptions: ReadonlyMap<string, ModelDescription>;
   /** Milliseconds, by the id under which the server runs it. */
   readonly expectedLoads: ReadonlyMap<string, number>;
+  /** The processes that were asked for their facts, which each of them takes for a use. */
+  readonly asked: readonly string[];
 }
 
 const NOTHING_READ: ModelsRead = {
@@ -75,6 +77,7 @@ const NOTHING_READ: ModelsRead = {
   running: undefined,
   descriptions: new Map(),
   expectedLoads: new Map(),
+  asked: [],
 };
 
 /** Takes in what comes, and gives it as one state. Times are Unix milliseconds by our clock. */
@@ -109,14 +112,14 @@ export class PanelStore {
 
   /**
    * @param told as it was when this was asked for
-   * @param now when the models were asked, which each of those that are ready takes for a use
+   * @param now when the models were asked
    * @returns whether one has become ready meanwhile, so that there is news of it to be read
    */
   sawModels(read: ModelsRead, told: number, now: number): boolean {
     this.problem = undefined;
     this.#read = read;
-    const { models, running } = read;
-    for (const { id, state } of running ?? []) if (state === "ready") this.#usedAt.set(id, now);
+    const { models, running, asked } = read;
+    for (const id of asked) this.#usedAt.set(id, now);
     if (running === undefined) return false;
     const ready = new Set(running.filter(({ state }) => state === "ready").map(({ id }) => id));
     if (told !== this.#told)

@@ -31,6 +31,7 @@ const read = (models: ModelFacts[], running: RunningModel[] | undefined, more = 
   running,
   descriptions: new Map(),
   expectedLoads: new Map(),
+  asked: (running ?? []).filter(({ state }) => state === "ready").map(({ id }) => id),
   ...more,
 });
 
