@@ -99,6 +99,45 @@ describe("a failed load", () => {
   });
 });
 
+describe("a load that fails while the model is shown as", () => {
+  const failed = recordedAnswer("head", "111-fail-exit-upstream");
+
+  test.each(["ready", "starting"] as const)("%s is tried once more, and then told", async (state) => {
+    const { load, asked } = await on(scriptedLoad("m", [[failed, state]]));
+    expect((await faultOf(load())).message).toMatch(/^m could not be loaded: .*exited prematurely\n/);
+    expect(asked()).toBe(2);
+  });
+
+  test("ready without a word is asked a few times more, ever more seldom", async () => {
+    const { load, asked } = await on(scriptedLoad("m", [[EMPTY_502, "ready"]]));
+    const { message } = await faultOf(load());
+    expect(message).toMatch(/^m could not be loaded: llama-swap shows it as ready, but nothing answers/);
+    expect(asked()).toBe(6);
+  });
+
+  test("ready, and whose process ends again after it has said that it is loading, is begun once more", async () => {
+    const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
+    const { load, asked } = await on(
+      scriptedLoad("m", [
+        [loading, "ready"],
+        [EMPTY_502, "ready"],
+        [loading, "ready"],
+        [EMPTY_502, "ready"],
+      ]),
+    );
+    expect((await faultOf(load())).message).toMatch(/^m could not be loaded: its process ended\n/);
+    expect(asked()).toBe(4);
+  });
+
+  test("ready, and says for long that it is loading, is waited for", async () => {
+    const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
+    const long: [Answer, State][] = Array.from({ length: 40 }, () => [loading, "ready"]);
+    const { load, asked } = await on(scriptedLoad("m", [...long, [OK, "ready"]]));
+    await load();
+    expect(asked()).toBe(41);
+  });
+});
+
 describe("an unknown id", () => {
   test.each(["v170", "v217", "head"] as const)("of llama-swap %s is told", async (version) => {
     const answer =
