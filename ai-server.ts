@@ -59,6 +59,8 @@ export class AiServer {
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
+  /** As a command last reported them, or as they first were. */
+  #told: readonly ServedModel[] | undefined;
   /** Where the models come from; undefined as long as they are nobody's. */
   #origin: ModelsOrigin | undefined;
   /** The discovery of a start or a login by its configuration: none for one that failed. */
@@ -171,7 +173,8 @@ export class AiServer {
     for (const { id, tokens } of this.#corrections.slice(heard))
       models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
-    return { models, changes: changesBetween(before, models) };
+    const told = this.#told && restoredModels(this.#told, baseUrlOf(server.config));
+    return { models, changes: changesBetween(before, models, told) };
   }
 
   /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
@@ -186,6 +189,7 @@ export class AiServer {
    */
   async publish(models: readonly ServedModel[], registry: Registry, isTold: boolean): Promise<void> {
     this.#found = { models, isTold };
+    if (isTold) this.#told = models;
     try {
       await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: true });
     } finally {
@@ -198,6 +202,7 @@ export class AiServer {
     const before = this.#models;
     this.#models = models;
     this.#origin = origin;
+    if (origin !== undefined) this.#told ??= models;
     if (origin?.isLive) this.#problem = undefined;
     if (!isChanged(before, models)) return;
     this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
@@ -208,12 +213,9 @@ export class AiServer {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
     this.#corrections.push({ id, tokens });
-    this.openServer().then(
-      (server) => {
-        for (const model of corrected) server?.known.correctContext(processOf(model), tokens);
-      },
-      () => {},
-    );
+    const correct = (server: ModelServer | undefined): void =>
+      corrected.forEach((model) => void server?.known.correctContext(processOf(model), tokens));
+    this.openServer().then(correct, () => {});
     // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
     this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
     this.#learnt.keep(corrected);

@@ -121,6 +121,7 @@ async function machineLines(call: Call): Promise<string[]> {
       const states = [unit.activeState, unit.subState].filter((word) => word !== "").join(", ");
       const extras = [
         unit.watchesConfig ? "reloads its config by itself" : "",
+        unit.isBlind ? "never sees a new config, as its container has it as one mounted file" : "",
         unit.hasRestartCommand ? "restarted by a command of yours" : "",
       ];
       const words = [states === "" ? "state unknown" : states, ...extras]
