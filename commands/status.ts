@@ -87,7 +87,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
   const head = `${address} · ${versionWords(version)}${abilities}`;
   const chosen = chosenModel(text, models, running ?? []);
-  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx))];
+  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx), running)];
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
     return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];

@@ -76,14 +76,18 @@ describe("a failed load", () => {
     const { load, asked } = await on(scriptedLoad("m", [[recordedAnswer(version, name), "gone"]]));
     const { message } = await faultOf(load());
     expect(message).toContain(`m could not be loaded: ${reason}`);
-    expect(message).toMatch(/\nIts log ends with:\nfirst\nsecond\nout of memory$/);
+    expect(message).toMatch(
+      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give it a smaller context/,
+    );
     expect(asked()).toBe(1);
   });
 
   test("of v218 to v250 says why", async () => {
     const body = '{"error":"health check timed out after 15s","src":"llama-swap"}';
     const { load } = await on(scriptedLoad("m", [[{ status: 500, headers: {}, body }, "gone"]], ""));
-    expect((await faultOf(load())).message).toBe("m could not be loaded: health check timed out after 15s");
+    expect((await faultOf(load())).message).toBe(
+      "m could not be loaded: health check timed out after 15s\nhealthCheckTimeout in llama-swap's config is 15 s: raise it if the model needs longer to load.",
+    );
   });
 
   test("is no failure while somebody else's is under way", async () => {
