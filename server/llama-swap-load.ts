@@ -107,6 +107,7 @@ export class LlamaSwapLoad {
       if (this.#failures >= FAILURES)
         throw await this.#failed("could not be loaded", parseErrorBody(text).message);
       this.#failures += 1;
+      this.#steps.watch.restarted();
     }
     if (verdict.kind === "wait" && verdict.why === "busy") this.#steps.report({ kind: "busy" });
     await this.#steps.clock.sleep(verdict.kind === "wait" ? verdict.delayMs : AGAIN_MS, this.#steps.signal);

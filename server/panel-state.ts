@@ -98,6 +98,8 @@ export class PanelStore {
   readonly #loading = new Map<string, { since: number; isWhole: boolean }>();
   /** When each model was last used, as far as that was seen. */
   readonly #usedAt = new Map<string, number>();
+  /** Whether the last states came by events, without a gap until now. */
+  #isFollowed = false;
   /** How often the states were told, so that an older answer does not overwrite them. */
   #told = 0;
 
@@ -126,7 +128,7 @@ export class PanelStore {
       return [...this.#states].some(([id, state]) => state === "ready" && !ready.has(id));
     const states = new Map(models.flatMap(({ runsAs, state }) => (runsAs ? [[runsAs, state]] : [])));
     for (const { id, state } of running) states.set(id, state);
-    this.#take(states, now);
+    this.#take(states, now, false);
     return false;
   }
 
@@ -136,18 +138,22 @@ export class PanelStore {
    * @returns whether the load of one has ended before our eyes, so that there is news of it to be read
    */
   sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+    const isFollowed = this.#isFollowed;
+    this.#isFollowed = true;
     this.#told += 1;
-    return this.#take(states, now);
+    return this.#take(states, now, isFollowed);
   }
 
   /** @param running everything that runs, where the server tells that alone */
   sawRunning(running: readonly RunningModel[], now: number): boolean {
     const states = new Map([...this.#states.keys()].map((id): [string, ModelState] => [id, "unloaded"]));
     for (const { id, state } of running) states.set(id, state);
+    this.#isFollowed = false;
     return this.sawStates(states, now);
   }
 
-  #take(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+  /** @param isFollowed whether each state since the last ones would have been reported: a load begins now, or did before */
+  #take(states: ReadonlyMap<string, ModelState>, now: number, isFollowed: boolean): boolean {
     const before = this.#states;
     const isFirst = before.size === 0;
     this.#states = states;
@@ -155,7 +161,7 @@ export class PanelStore {
       if (state !== "starting") this.#loading.delete(id);
       else if (!this.#loading.has(id)) {
         // Up to v217 a model that starts is not told as such at first.
-        this.#loading.set(id, { since: now, isWhole: !isFirst && before.get(id) !== "starting" });
+        this.#loading.set(id, { since: now, isWhole: isFollowed && before.get(id) !== "starting" });
       }
       if (state === "unloaded") this.#usedAt.delete(id);
     }
@@ -183,6 +189,7 @@ export class PanelStore {
 
   lostEvents(): void {
     this.following = "lost";
+    this.#isFollowed = false;
     this.lostRequests();
     this.#usedAt.clear();
   }
