@@ -319,7 +319,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       // A model that was loaded by this turn tells its real window only now, be it another than last time.
       const served = aiServer.models.find((model) => model.id === id);
       const isUnread = served?.aiServer.context.source !== "live" && !current.asked.has(id);
-      const isNews = activities.takeLoad(id) || isUnread;
+      const isLoaded = activities.takeLoad(id);
+      if (isLoaded && !isOffline(process.env))
+        (await aiServer.server()).known.outdate(served?.aiServer.runsAs ?? id);
+      const isNews = isLoaded || isUnread;
       current.asked.add(id);
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
