@@ -245,10 +245,7 @@ function sorted(fields: JsonRecord): JsonRecord {
 }
 
 /** The model's, over them those of its thinking level, over them the request's: pi's order (simple-options.js). */
-function samplingParams(
-  model: Model<Api>,
-  options: RequestOptions,
-): JsonRecord {
+function samplingParams(model: Model<Api>, options: RequestOptions): JsonRecord {
   const level = clampThinkingLevel(model, options.reasoning ?? "off");
   const ofLevel = model.samplingParamsByThinkingLevel?.[level];
   return { ...model.samplingParams, ...ofLevel, ...options.samplingParams };
