@@ -329,13 +329,25 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       // A model that was loaded by this turn tells its real window only now, be it another than last time.
       const served = aiServer.models.find((model) => model.id === id);
       const isUnread = served?.aiServer.context.source !== "live" && !current.asked.has(id);
-      const isNews = activities.takeLoad(id) || isUnread;
+      const isLoaded = activities.takeLoad(id);
+      if (isLoaded && !isOffline(process.env))
+        (await aiServer.server()).known.outdate(served?.aiServer.runsAs ?? id);
+      const isNews = isLoaded || isUnread;
       current.asked.add(id);
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);
     };
     finish().catch(() => {});
+  });
+
+  pi.on("agent_settled", async (_event, ctx) => {
+    if (ctx.mode !== "print") return;
+    const { lostFailure } = await import("./print-failure.ts");
+    const failure = lostFailure(ctx.sessionManager.getBranch());
+    if (failure === undefined) return;
+    (await import("./ui/output.ts")).tell(ctx, failure, "error");
+    process.exitCode = 1;
   });
 
   pi.on("session_shutdown", async () => {

@@ -175,23 +175,23 @@ describe("what a template does not take", () => {
 });
 
 describe("max_tokens", () => {
-  const long = (characters: number) =>
+  const long = (tokens: number) =>
     chatRequest(
-      transcript(user("x".repeat(characters))),
+      transcript(user("x".repeat(3.5 * tokens))),
       model({ contextWindow: 10_000, maxTokens: 5000 }),
       PLAIN,
       {},
       NONE,
     );
 
-  it("is the registered figure while there is room", () => {
-    expect(long(4 * 5000)).toMatchObject({ max_tokens: 5000 });
+  it("is the registered figure while there is room, and a margin", () => {
+    expect(long(3750)).toMatchObject({ max_tokens: 5000 });
   });
 
   it("is the room that is left near the end of the window, but never too little for an answer", () => {
-    expect(long(4 * 7000)).toMatchObject({ max_tokens: 3000 });
-    expect(long(4 * 9900)).toMatchObject({ max_tokens: 1024 });
-    expect(long(4 * 20_000)).toMatchObject({ max_tokens: 1024 });
+    expect(long(6000)).toMatchObject({ max_tokens: 2750 });
+    expect(long(9900)).toMatchObject({ max_tokens: 1024 });
+    expect(long(20_000)).toMatchObject({ max_tokens: 1024 });
   });
 
   it("is what the caller asks for, when that is less", () => {
