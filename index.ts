@@ -2,7 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Activities } from "./activities.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
@@ -10,16 +10,7 @@ import { isContextKnown, noToolsNotice } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
-import {
-  askedLevel,
-  heldNotice,
-  isContinued,
-  lastChoice,
-  meantModel,
-  placedNotice,
-  placeSession,
-} from "./session-model.ts";
-import { ThinkingLevel } from "./thinking-level.ts";
+import { SessionPlace } from "./session-place.ts";
 import type { Level } from "./ui/output.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
@@ -53,13 +44,7 @@ interface Session {
   isShowing: boolean;
   /** In the terminal alone, and only once it is loaded. */
   display: Display | undefined;
-  /** Resolves when the session is on its model, or cannot be put there. */
-  placing: Promise<void>;
-  /** The model that pi did not take though the session belongs to it, and the choice that stands in its place. */
-  held: { id: string; choice: string | undefined } | undefined;
-  /** Whether a first model is being selected where there was none. */
-  isSelecting: boolean;
-  level: ThinkingLevel;
+  place: SessionPlace;
 }
 
 function agentDir(): string {
@@ -97,11 +82,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   const takeModels = (current: Session): void => {
     try {
       pi.registerProvider(provider);
-      current.level.modelKnown(current.ctx.model);
+      current.place.modelsRead();
     } catch {
       // The session has ended meanwhile; the next one registers by itself.
     }
-    selectFirst(current).catch(() => {});
   };
   register();
 
@@ -190,51 +174,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (notice !== undefined) await tell(current, notice);
   };
 
-  /** Puts the session on the model that it belongs to; the notice comes only where pi had come up with another. */
-  const place = async (current: Session, reason: SessionStartEvent["reason"]): Promise<void> => {
-    const { ctx } = current;
-    const branch = ctx.sessionManager.getBranch();
-    const settings = pi.getSettings();
-    const args = process.argv.slice(2);
-    const id = meantModel({ reason, branch, settings, args });
-    const placed = await placeSession(pi, ctx, aiServer, id, register, current.ended.signal);
-    if (current !== session) return;
-    const asked = askedLevel(args);
-    const isPlaced = placed !== undefined && placed.state !== "refused";
-    const start = { model: ctx.model, branch, settings, asked, isContinued: isContinued(branch), isPlaced };
-    current.level.begin(start);
-    if (placed === undefined) return;
-    if (placed.state === "refused")
-      current.held = { id: placed.id, choice: lastChoice(ctx.sessionManager.getBranch()) };
-    await tell(current, placedNotice(placed));
-  };
-
-  /** Where pi has no model at all, as before a login, takes the default of the settings or the first one of a list that was just read. */
-  const selectFirst = async (current: Session): Promise<void> => {
-    const { models } = aiServer;
-    const id = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
-    const first = models.find((model) => model.id === id) ?? models[0];
-    // pi's own stand-in where it has no model.
-    const isWithout = current.ctx.model?.provider === "unknown";
-    if (first === undefined || !aiServer.isLive || !isWithout || current.isSelecting) return;
-    current.isSelecting = true;
-    register();
-    const isSelected = await pi.setModel(first);
-    // pi ends a login with an error that it has no default model: this comes after it, not before.
-    await current.ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: false });
-    current.isSelecting = false;
-    if (isSelected) await tell(current, `AI Server: ${first.id} is selected.`, "info");
-  };
-
-  /** Whether the session belongs to a model here that pi did not take, and the user has not chosen another since. */
+  /** Holds a prompt back that would go to a provider to which the session does not belong. */
   const isHeld = async (current: Session | undefined): Promise<boolean> => {
-    await current?.placing;
-    const held = current?.held;
-    if (current === undefined || held === undefined) return false;
-    const { model, sessionManager } = current.ctx;
-    if (model?.provider === PROVIDER_ID || lastChoice(sessionManager.getBranch()) !== held.choice)
-      return false;
-    (await import("./ui/output.ts")).tell(current.ctx, heldNotice(held.id), "error");
+    if (current === undefined || !(await current.place.isHeld())) return false;
+    (await import("./ui/output.ts")).tell(current.ctx, current.place.heldNotice, "error");
     return true;
   };
 
@@ -245,24 +188,30 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
 
   pi.on("session_start", async (event, ctx) => {
+    const ended = new AbortController();
+    const place = new SessionPlace({
+      pi,
+      ctx,
+      aiServer,
+      args: process.argv.slice(2),
+      register,
+      tell: (text, level) => tell(current, text, level),
+      ended: ended.signal,
+    });
     const current: Session = {
       ctx,
-      ended: new AbortController(),
+      ended,
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
       isShowing: false,
       display: undefined,
-      placing: Promise.resolve(),
-      held: undefined,
-      isSelecting: false,
-      level: new ThinkingLevel(pi),
+      place,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
-    current.placing = place(current, event.reason).catch(() => {});
-    await current.placing;
+    await place.begin(event.reason);
     if (current !== session) return;
     const begin = async (): Promise<void> => {
       // As above.
@@ -284,13 +233,13 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     return { action: "handled" };
   });
 
-  pi.on("thinking_level_select", ({ level }, ctx) => session?.level.levelChanged(level, ctx.model));
+  pi.on("thinking_level_select", ({ level }) => session?.place.levelChanged(level));
 
   pi.on("model_select", (event) => {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
-    current.level.modelChosen(model, pi.getSettings());
+    current.place.modelChosen(model);
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {
