@@ -9,7 +9,7 @@ import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown, noToolsNotice } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
-import { createProvider } from "./provider.ts";
+import { canBeNamed, createProvider } from "./provider.ts";
 import { SessionPlace } from "./session-place.ts";
 import type { Level } from "./ui/output.ts";
 
@@ -75,7 +75,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
    * (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js).
    */
   const register = (): void => {
-    if (aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed)
+    if ((aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed) && canBeNamed(agentDir()))
       pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
     pi.registerProvider(provider);
   };

@@ -98,7 +98,9 @@ export class SessionPlace {
     aiServer.claim();
     const model = listed ?? (await absentModel(aiServer, id));
     register();
-    const isTaken = await pi.setModel(model).catch(() => false);
+    const take = (): Promise<boolean> => pi.setModel(model).catch(() => false);
+    // The second time pi has looked again whether the provider is available.
+    const isTaken = (await take()) || (await this.#refresh().then(take));
     if (!isTaken) return { id, state: "refused" };
     this.#held = undefined;
     if (aiServer.isOnlyClaimed) return { id, state: "not set up" };
@@ -106,14 +108,17 @@ export class SessionPlace {
   }
 
   async #listed(id: string): Promise<ServedModel | undefined> {
-    const { ctx, aiServer, ended } = this.#parts;
+    const { aiServer } = this.#parts;
     const find = (): ServedModel | undefined => aiServer.models.find((model) => model.id === id);
-    const known = find();
-    if (known !== undefined) return known;
+    if (find() === undefined) await this.#refresh();
+    return find();
+  }
+
+  async #refresh(): Promise<void> {
+    const { ctx, ended } = this.#parts;
     const signal = AbortSignal.any([ended, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
     const refresh = ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: false, signal });
     await refresh.catch(() => {});
-    return find();
   }
 
   /** Whether the session belongs to a model here that pi has not taken, and the user has not chosen another since. */
@@ -158,7 +163,7 @@ export class SessionPlace {
     register();
     const isSelected = await pi.setModel(first);
     // pi ends a login with an error that it has no default model: the notice comes after it, not before.
-    await ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: false });
+    await this.#refresh();
     this.#isSelecting = false;
     if (isSelected) await tell(`AI Server: ${first.id} is selected.`, "info");
   }
