@@ -12,7 +12,12 @@ import type {
   ToolResultMessage,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { collapseSystemMessages, getCurrentTools, getSystemMessageText } from "@earendil-works/pi-ai";
+import {
+  clampThinkingLevel,
+  collapseSystemMessages,
+  getCurrentTools,
+  getSystemMessageText,
+} from "@earendil-works/pi-ai";
 import type { AssistantChatMessage, ChatMessage, ImagePart, TextPart, ToolCallPart } from "./chat-message.ts";
 import { outputLimit } from "./output-limit.ts";
 import { type JsonRecord, record } from "./server/json.ts";
@@ -239,6 +244,13 @@ function sorted(fields: JsonRecord): JsonRecord {
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** The model's, over them those of its thinking level, over them the request's: pi's order (simple-options.js). */
+function samplingParams(model: Model<Api>, options: RequestOptions): JsonRecord {
+  const level = clampThinkingLevel(model, options.reasoning ?? "off");
+  const ofLevel = model.samplingParamsByThinkingLevel?.[level];
+  return { ...model.samplingParams, ...ofLevel, ...options.samplingParams };
+}
+
 /** Fields that a plain chat/completions server may not know, and that the answer can do without. */
 export const OPTIONAL_FIELDS = [
   "return_progress",
@@ -278,7 +290,7 @@ export function chatRequest(
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...thinkingFields(traits, options),
     ...(options.slot === undefined ? {} : { id_slot: options.slot }),
-    ...sorted({ ...model.samplingParams, ...options.samplingParams }),
+    ...sorted(samplingParams(model, options)),
   };
   for (const name of refused) delete body[name];
   return body;

@@ -184,7 +184,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a health check that timed out",
     [refused(500, "unspecific error: health check timed out after 15s")],
-    "thinker could not be loaded: unspecific error: health check timed out after 15s",
+    "thinker could not be loaded: unspecific error: health check timed out after 15s\nhealthCheckTimeout in llama-swap's config is 15 s: raise it if the model needs longer to load.",
     "none",
     { state: "gone" },
   ),

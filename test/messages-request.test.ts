@@ -41,6 +41,20 @@ describe("a request", () => {
     expect(body).toMatchObject({ temperature: 0, top_p: 0.9, min_p: 0.1, top_k: 20 });
   });
 
+  it("takes the model's sampling parameters of the thinking level, between those of the model and of the turn", () => {
+    const on = model({
+      samplingParams: { top_p: 0.5, top_k: 20, min_p: 0.2 },
+      samplingParamsByThinkingLevel: { off: { top_k: 1 }, high: { top_k: 40, min_p: 0.3 } },
+    });
+    const asked = { samplingParams: { min_p: 0.4 } };
+    expect(request(asked, { on })).toMatchObject({ top_p: 0.5, top_k: 1, min_p: 0.4 });
+    expect(request({ reasoning: "high", ...asked }, { on })).toMatchObject({ top_k: 40, min_p: 0.4 });
+    expect(request({ reasoning: "high" }, { on })).toMatchObject({ top_p: 0.5, top_k: 40, min_p: 0.3 });
+    // pi does not offer xhigh for this model, and takes its parameters for high.
+    expect(request({ reasoning: "xhigh" }, { on })).toMatchObject({ top_k: 40 });
+    expect(request({ reasoning: "low" }, { on })).toMatchObject({ top_k: 20 });
+  });
+
   it("lets sampling parameters override named fields, as pi documents", () => {
     expect(request({ temperature: 1, samplingParams: { temperature: 0.2 } })).toMatchObject({
       temperature: 0.2,
