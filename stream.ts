@@ -12,8 +12,10 @@ import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
-import { HeldUp } from "./held-up.ts";
+import { FailedLoad } from "./failed-load.ts";
+import { HeldUp, quietReason } from "./held-up.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { RestartWait } from "./restart-wait.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
@@ -39,6 +41,8 @@ export interface TurnParts {
   runsAs(model: Model<Api>): string | undefined;
   /** Hears what the turn does. */
   report?: TurnReport;
+  /** The command of this pi that changes the server at this moment. */
+  changing?(): string | undefined;
   /** The model's real context window, told by an overflow error. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
   now(): number;
@@ -55,8 +59,12 @@ const WHY_WAIT = {
   busy: "the server has too many requests",
 };
 
-/** Timers may fire a little early; an answer of `/running` is shared for a second. */
-const STALE_MS = 50;
+/** How often a request may be sent again that the server did not have: once more than a proxy loses one by itself. */
+const MAX_RESENT = 2;
+
+/** Between two requests for a model that is unloaded again and again: each loads it. */
+const LONGEST_POLL_MS = 10_000;
+
 /** pi's own default for the longest wait between two attempts. */
 const MAX_RETRY_DELAY_MS = 60_000;
 
@@ -111,6 +119,8 @@ class Turn {
   #attempt: Attempt | undefined;
   #isStarted = false;
   #askedAt = 0;
+  readonly #failedLoad = new FailedLoad();
+  #unloads = 0;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
@@ -145,22 +155,33 @@ class Turn {
     const server = await this.#parts.server(this.#options.env);
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
-    const until = this.#parts.now() + server.config.loadTimeoutMs;
+    const restart = this.#restartOf(server);
+    let until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
+    let resent = 0;
     const refused = new Set<string>();
     for (;;) {
-      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error, faults));
+      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        // What failed, without the cause and the next step: there is one line for it.
-        const [what = ""] = refusal.message.split(/ \(|\. /);
-        await this.#pause(this.#backoff(faults), what);
-        faults += 1;
+        if (this.#attempt?.isLost && resent < MAX_RESENT) {
+          resent += 1;
+          await server.renew();
+          await this.#pause(RETRY_BASE_MS, "the connection is dead");
+        } else if (await restart.isBackAfter(refusal)) {
+          until = this.#parts.now() + server.config.loadTimeoutMs;
+        } else {
+          if (faults >= this.#allowed(refusal)) throw refusal;
+          // What failed, without the cause and the next step: there is one line for it.
+          const [what = ""] = refusal.message.split(/ \(|\. /);
+          await this.#pause(this.#backoff(faults), what);
+          faults += 1;
+        }
         continue;
       }
-      const verdict = await this.#judge(server, refusal, body);
+      const verdict = await this.#judge(server, refusal, body, until);
       if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
         this.#tell((report) => report.restarted());
       if (verdict.kind === "unknown field") {
@@ -174,6 +195,8 @@ class Turn {
         await this.#pause(RETRY_BASE_MS, "the model's process ended");
       } else if (verdict.kind === "wait") {
         await this.#wait(verdict, until);
+      } else if (verdict.kind === "failed" && (await restart.isBackAfter(verdict.error))) {
+        until = this.#parts.now() + server.config.loadTimeoutMs;
       } else {
         throw await this.#ended(server, verdict);
       }
@@ -208,10 +231,14 @@ class Turn {
       signal: this.#signal,
       now,
       sleep,
-      onBegin: () => this.#begin(),
+      onBegin: () => {
+        this.#heldUp.begins();
+        this.#begin();
+      },
       emit: (event) => this.#stream.push(event),
       onProgress: (progress) => this.#tellProgress(progress),
       onSilence: (state, elapsedMs) => this.#heldUp.sawState(state, elapsedMs),
+      onQuiet: (state, silentMs) => this.#tell((report) => report.quiet(quietReason(state), silentMs)),
     });
     return this.#attempt.run(body);
   }
@@ -222,14 +249,22 @@ class Turn {
     this.#stream.push({ type: "start", partial: this.#message });
   }
 
-  /** A fault that may be asked again for, before any content came; every other is thrown. */
-  #passing(error: unknown, faults: number): ServerError {
+  #restartOf(server: ModelServer): RestartWait {
+    const { now, sleep, changing = () => undefined } = this.#parts;
+    const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
+    return new RestartWait(server, { now, sleep, signal: this.#signal, changing, onDown });
+  }
+
+  /** A fault that may pass, before any content came; every other is thrown. */
+  #passing(error: unknown): ServerError {
     const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
-    const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
-    // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.
-    const allowed = (isConnection && error.link !== "TCP" ? 1 : 0) + (this.#options.maxRetries ?? 0);
-    if (!mayPass || this.#signal.aborted || faults >= allowed) throw error;
+    if (!mayPass || this.#signal.aborted) throw error;
     return error;
+  }
+
+  /** A connection that was lost is tried once more on our own account, everything else as often as pi asks for. */
+  #allowed({ link }: ServerError): number {
+    return (link === "Caddy" || link === "stream" ? 1 : 0) + (this.#options.maxRetries ?? 0);
   }
 
   #backoff(faults: number): number {
@@ -238,14 +273,15 @@ class Turn {
     return limit > 0 ? Math.min(delay, limit) : delay;
   }
 
-  async #judge(server: ModelServer, refusal: Refusal, body: unknown): Promise<Verdict> {
+  async #judge(server: ModelServer, refusal: Refusal, body: unknown, until: number): Promise<Verdict> {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
-    // What `/running` told may be a second old: the model that was starting then may be the one that failed.
-    await this.#pause(verdict.delayMs + STALE_MS, WHY_WAIT[verdict.why]);
-    return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
+    const pause = (ms: number): Promise<void> => this.#pause(ms, WHY_WAIT[verdict.why]);
+    const left = (): number => until - this.#parts.now();
+    const later = await this.#failedLoad.stateAfter(pause, () => this.#stateNow(server), left);
+    return judgeRefusal(refusal, later, fields, CHAT_PATH, this.#parts.now());
   }
 
   async #stateNow(server: ModelServer): Promise<StateNow> {
@@ -268,7 +304,9 @@ class Turn {
         { link: "model", remedy: "retry" },
       );
     }
-    await this.#pause(verdict.delayMs, WHY_WAIT[verdict.why]);
+    if (verdict.why === "unloaded") this.#unloads += 1;
+    const delayMs = verdict.why === "unloaded" ? verdict.delayMs * 1.3 ** (this.#unloads - 1) : 0;
+    await this.#pause(Math.max(verdict.delayMs, Math.min(LONGEST_POLL_MS, delayMs)), WHY_WAIT[verdict.why]);
   }
 
   #pause(delayMs: number, why: string): Promise<void> {

@@ -96,6 +96,7 @@ export async function runTurn(
     traits: traitsOf,
     runsAs,
     report: activity,
+    changing: () => aiServer.changing,
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
     now: Date.now,
     sleep,

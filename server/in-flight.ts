@@ -17,7 +17,7 @@ const MOST_ASKED = 50;
 const SLOTS_MS = 10_000;
 
 /** Such a model would be kept awake by questions about its slots. The flag has no variable of its own. */
-const SLEEPS = /--sleep-idle-seconds[= ]\d/;
+export const SLEEPS = /--sleep-idle-seconds[= ]\d/;
 
 export interface ModelRequests {
   model: string;
@@ -41,7 +41,7 @@ export interface InFlight {
 const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
 /** From this release on llama-swap answers for a model that is ready at once, whoever waits for another. */
-const ANSWERS_AT_ONCE = 218;
+export const ANSWERS_AT_ONCE = 218;
 
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
 
@@ -84,12 +84,13 @@ function inEvents(told: readonly RequestInFlight[]): InFlight {
 }
 
 /** What the events tell first, where they tell it in time. */
-async function toldRequests(
+export async function toldRequests(
   server: ModelServer,
   signal: AbortSignal,
+  limitMs = EVENTS_MS,
 ): Promise<readonly RequestInFlight[] | undefined> {
   const heard = new AbortController();
-  const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(EVENTS_MS)]);
+  const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
   let told: readonly RequestInFlight[] | undefined;
   const onRequests = (requests: readonly RequestInFlight[]): void => {
     told ??= requests;
