@@ -22,6 +22,8 @@ export interface AttemptParts {
   runsAs: string | undefined;
   message: AssistantMessage;
   options: SimpleStreamOptions;
+  /** The server did not have the last request. */
+  isResent: boolean;
   /** The turn's own signal. */
   signal: AbortSignal;
   now(): number;
@@ -114,7 +116,7 @@ export class Attempt {
     const { server, signal, options } = this.#parts;
     const headers = headersOf(options);
     const sent = JSON.stringify(body);
-    const silence = this.#watch(headers["x-session-id"], sent.length);
+    const silence = this.#watch(headers["x-session-id"], Buffer.byteLength(sent));
     try {
       const either = AbortSignal.any([signal, this.#cut.signal]);
       const response = await server.chat(sent, headers, either);
@@ -138,7 +140,7 @@ export class Attempt {
       this.#isLost = isLost;
       this.#cut.abort(error);
     };
-    const request = { asked: this.#parts.model.id, session, bytes };
+    const request = { asked: this.#parts.model.id, session, bytes, isResent: this.#parts.isResent };
     return watchSilence(server, runsAs, { now, sleep, onState, onQuiet, onTimeout }, request);
   }
 

@@ -59,7 +59,7 @@ const WHY_WAIT = {
   busy: "the server has too many requests",
 };
 
-/** How often a request may be sent again that the server did not have: once more than a proxy loses one by itself. */
+/** How often a request is sent again that the server did not have. */
 const MAX_RESENT = 2;
 
 /** Between two requests for a model that is unloaded again and again: each loads it. */
@@ -121,6 +121,7 @@ class Turn {
   #askedAt = 0;
   readonly #failedLoad = new FailedLoad();
   #unloads = 0;
+  #resent = 0;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
@@ -159,15 +160,14 @@ class Turn {
     let until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
-    let resent = 0;
     const refused = new Set<string>();
     for (;;) {
       const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        if (this.#attempt?.isLost && resent < MAX_RESENT) {
-          resent += 1;
+        if (this.#attempt?.isLost && this.#resent < MAX_RESENT) {
+          this.#resent += 1;
           await server.renew();
           await this.#pause(RETRY_BASE_MS, "the connection is dead");
         } else if (await restart.isBackAfter(refusal)) {
@@ -226,6 +226,7 @@ class Turn {
       server,
       model: this.#model,
       runsAs: this.#parts.runsAs(this.#model),
+      isResent: this.#resent > 0,
       message: this.#message,
       options: this.#options,
       signal: this.#signal,

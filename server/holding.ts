@@ -4,7 +4,7 @@
  */
 import type { Backend, Limits } from "./backend.ts";
 import type { RequestInFlight } from "./event-reader.ts";
-import { ANSWERS_AT_ONCE, SLEEPS, toldRequests } from "./in-flight.ts";
+import { ANSWERS_AT_ONCE, SLEEPS, type ToldRequests, toldRequests } from "./in-flight.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { RunningModel } from "./models.ts";
 import { nameOf } from "./names.ts";
@@ -26,6 +26,8 @@ export interface OwnRequest {
   asked: string;
   /** Its `X-Session-ID`. */
   session: string | undefined;
+  /** Of its body. */
+  bytes: number;
   /** How long ago it was sent, in milliseconds. */
   elapsedMs: number;
 }
@@ -59,18 +61,24 @@ export async function holdingOf(server: ModelServer, own: OwnRequest, signal: Ab
 }
 
 /** llama-swap lists every request from its arrival to the end of its answer, whatever it waits for. */
-function inList(told: readonly RequestInFlight[], own: OwnRequest): Holding {
-  if (told.length >= MOST_LISTED) return UNKNOWN;
-  const ofModel = told.filter(({ model }) => model === own.runsAs || model === own.asked);
-  const isHeld = ofModel.some((request) => mayBe(request, own));
-  return { isHeld, ahead: ofModel.length - (isHeld ? 1 : 0) };
+function inList({ requests, sizes }: ToldRequests, own: OwnRequest): Holding {
+  if (requests.length >= MOST_LISTED) return UNKNOWN;
+  const ours = requests.filter((request) => mayBe(request, sizes.get(request.id), own));
+  const others = requests.filter((request) => isOfModel(request, own) && !ours.includes(request));
+  return { isHeld: ours.length > 0, ahead: others.length + Math.max(0, ours.length - 1) };
 }
 
-function mayBe({ path, elapsedMs, client }: RequestInFlight, own: OwnRequest): boolean {
+function isOfModel({ model }: RequestInFlight, own: OwnRequest): boolean {
+  return model === own.runsAs || model === own.asked;
+}
+
+/** Not every version tells whose a request is, nor how large. */
+function mayBe(request: RequestInFlight, bytes: number | undefined, own: OwnRequest): boolean {
+  const { path, elapsedMs, client } = request;
   if (path !== "" && !path.endsWith("/chat/completions")) return false;
   if (elapsedMs !== undefined && elapsedMs > own.elapsedMs + SLACK_MS) return false;
-  // Not every version tells whose a request is.
-  return client.session === undefined || client.session === nameOf(own.session);
+  if (client.session !== undefined && client.session !== nameOf(own.session)) return false;
+  return bytes === undefined ? isOfModel(request, own) : bytes === own.bytes;
 }
 
 async function bySlots(backend: Backend, own: OwnRequest, limits: Limits): Promise<Holding> {

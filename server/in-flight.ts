@@ -2,7 +2,7 @@
 
 import type { Backend } from "./backend.ts";
 import { ServerError } from "./errors.ts";
-import type { Client, RequestInFlight } from "./event-reader.ts";
+import type { Client, EventTargets, RequestInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { Slot } from "./slots.ts";
@@ -56,7 +56,7 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told);
+  if (told !== undefined) return inEvents(told.requests);
   const slots = await busyModels(server, limit).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
@@ -73,7 +73,7 @@ export async function requestsAhead(server: ModelServer, signal: AbortSignal): P
   signal.throwIfAborted();
   const told = await toldRequests(server, signal);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told);
+  if (told !== undefined) return inEvents(told.requests);
   const { kind } = await server.backend(signal);
   const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;
   return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal);
@@ -83,17 +83,23 @@ function inEvents(told: readonly RequestInFlight[]): InFlight {
   return { source: "events", total: told.length, models: byModel(told) };
 }
 
+export interface ToldRequests {
+  requests: readonly RequestInFlight[];
+  /** Bytes of their bodies, by id, where llama-swap tells. */
+  sizes: ReadonlyMap<string, number>;
+}
+
 /** What the events tell first, where they tell it in time. */
 export async function toldRequests(
   server: ModelServer,
   signal: AbortSignal,
   limitMs = EVENTS_MS,
-): Promise<readonly RequestInFlight[] | undefined> {
+): Promise<ToldRequests | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
-  let told: readonly RequestInFlight[] | undefined;
-  const onRequests = (requests: readonly RequestInFlight[]): void => {
-    told ??= requests;
+  let told: ToldRequests | undefined;
+  const onRequests: EventTargets["onRequests"] = (requests, sizes) => {
+    told ??= { requests, sizes };
     heard.abort();
   };
   const backend = await server.backend(stop).catch(() => undefined);

@@ -43,6 +43,8 @@ export interface WatchedRequest {
   session: string | undefined;
   /** Of the body. */
   bytes: number;
+  /** It was sent again: such a connection is new, so that it must have been seen on the server before it counts as lost. */
+  isResent?: boolean;
 }
 
 export interface Silence {
@@ -108,6 +110,7 @@ class SilenceWatch implements Silence {
   #askedAt = Number.NEGATIVE_INFINITY;
   /** How often in a row the server did not have the request, since the last byte. */
   #misses = 0;
+  #wasHeld = false;
   #isRenewed = false;
 
   constructor(
@@ -226,15 +229,20 @@ class SilenceWatch implements Silence {
     const again = this.#misses > 0 || isQueueLook ? 0 : ASK_AGAIN_MS;
     if (now() - this.#askedAt < again) return;
     const lastByte = this.#lastByte;
-    const { asked, session } = this.#request;
+    const { asked, session, bytes, isResent } = this.#request;
     const elapsedMs = now() - this.#began;
     const { signal } = this.#ended;
-    const holding = await this.#server.holding({ runsAs: this.#id, asked, session, elapsedMs }, signal);
+    const holding = await this.#server.holding(
+      { runsAs: this.#id, asked, session, bytes, elapsedMs },
+      signal,
+    );
     if (signal.aborted || lastByte !== this.#lastByte) return;
     this.#holding = holding;
     if (!this.#mayBeLost) return;
     this.#askedAt = now();
-    this.#misses = holding.isHeld === false ? this.#misses + 1 : 0;
+    if (holding.isHeld === true) this.#wasHeld = true;
+    const isMissed = holding.isHeld === false && (this.#wasHeld || isResent !== true);
+    this.#misses = isMissed ? this.#misses + 1 : 0;
   }
 
   /**
