@@ -304,8 +304,10 @@ export class ModelServer {
     });
   }
 
-  /** Has every request from now on go over new connections. Never throws. */
+  /** Has every question from now on go over new connections, those too whose answer others wait for. Never throws. */
   renew(): Promise<void> {
+    this.#recognising = undefined;
+    this.#running = undefined;
     return this.http.renew();
   }
 

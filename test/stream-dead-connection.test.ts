@@ -4,7 +4,7 @@
  */
 import { expect, onTestFinished, test } from "vitest";
 import { ModelServer } from "../server/model-server.ts";
-import { type Sim, startSim } from "../sim/server.ts";
+import { type RequestRecord, type Sim, startSim } from "../sim/server.ts";
 import { assistant, model, transcript, user } from "./samples.ts";
 import { fastClock } from "./server/fast-clock.ts";
 import { clientOf, kept } from "./server/wire.ts";
@@ -13,13 +13,15 @@ import { FreezingProxy } from "./support/freezing-proxy.ts";
 import { beginTurn, type RunningTurn } from "./turns.ts";
 
 const SPEED = 20;
-const LIMIT_MS = 30_000;
+/** At /running, which is what can be counted on a machine that is busy: they are up to five seconds apart. */
+const MOST_LOOKS = 12;
 const COMMAND = `llama-server --port \${PORT} --ctx-size 65536 --no-reasoning`;
 const CONFIG = `
+healthCheckTimeout: 3600
 models:
   steady: { cmd: "${COMMAND} -m /models/steady.gguf --token-rate 20" }
   quick: { cmd: "${COMMAND} -m /models/quick.gguf" }
-  loads: { cmd: "${COMMAND} -m /models/loads.gguf --load 100" }
+  loads: { cmd: "${COMMAND} -m /models/loads.gguf --load 1000" }
   soon: { cmd: "${COMMAND} -m /models/soon.gguf --load 20" }
   banner: { cmd: "${COMMAND} -m /models/banner.gguf --load 20", sendLoadingState: true }
 `;
@@ -29,8 +31,10 @@ interface Place {
   proxy: FreezingProxy;
   clock: ReturnType<typeof fastClock>;
   begin(id: string, text: string): RunningTurn;
-  /** Requests that reached the stand-in. */
-  chats(): number;
+  /** Requests for an answer that reached the stand-in. */
+  chats(): readonly RequestRecord[];
+  /** Looks that reached it. */
+  looks(): number;
 }
 
 async function place(): Promise<Place> {
@@ -45,8 +49,9 @@ async function place(): Promise<Place> {
     const context = transcript(user("Hello"), assistant("Hi"), user(text));
     return beginTurn(server, { clock, on: model({ id, name: id }), context, options });
   };
-  const chats = (): number => sim.requests.filter(({ path }) => path.endsWith("/chat/completions")).length;
-  return { sim, proxy, clock, begin, chats };
+  const chats = () => sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
+  const looks = (): number => sim.requests.filter(({ path }) => path === "/running").length;
+  return { sim, proxy, clock, begin, chats, looks };
 }
 
 /** A client of its own, which asks for a model and does not wait. */
@@ -75,90 +80,70 @@ async function afterOneTurn(): Promise<Place> {
 }
 
 test.each(["loaded", "unloaded"])(
-  "before headers, its model %s meanwhile: asked again within 30 s, once, and the user sees why",
+  "before headers, its model %s meanwhile: it is asked again, once, and the user sees why",
   async (state) => {
-    const { sim, clock, begin, chats } = await afterOneTurn();
+    const { sim, begin, chats, looks } = await afterOneTurn();
     if (state === "unloaded") await unload(sim);
-    const begun = clock.now();
     const { message, activities } = await begin("quick", "sim: say Two").ended;
     expect(message.content).toEqual([{ type: "text", text: "Two" }]);
-    expect(clock.now() - begun).toBeLessThan(LIMIT_MS);
-    expect(chats()).toBe(1);
+    expect(chats()).toHaveLength(1);
+    expect(looks()).toBeLessThan(MOST_LOOKS);
     expect(activities).toContainEqual({ kind: "retrying", why: "the connection is dead", delayMs: 1000 });
   },
 );
 
-test("before headers, while its model loads for another client: asked again within 30 s", async () => {
-  const { sim, clock, begin, chats } = await afterOneTurn();
+test("before headers, while its model loads for another client: it is asked again during that load", async () => {
+  const { sim, begin, chats, looks } = await afterOneTurn();
   await another(sim, "loads");
-  const begun = clock.now();
   const turn = begin("loads", "sim: say Two");
-  await eventually(() => expect(chats()).toBe(2));
-  expect(clock.now() - begun).toBeLessThan(LIMIT_MS);
-  expect(sim.starts.loads).toBe(1);
+  await eventually(() => expect(chats()).toHaveLength(2), 60_000);
+  expect(looks()).toBeLessThan(MOST_LOOKS);
+  expect([chats()[0]?.finishedAt, sim.starts.loads]).toEqual([undefined, 1]);
   sim.setSpeed(2000);
   expect((await turn.ended).message.content).toEqual([{ type: "text", text: "Two" }]);
 });
 
-test.each(["soon", "banner"])(
-  "during the load (%s): waits for what the server does for it, and asks again within 30 s of its end",
-  async (id) => {
-    const { sim, proxy, clock, begin, chats } = await place();
-    const turn = begin(id, "sim: say Late");
-    await eventually(() => expect(chats()).toBe(1));
+test.each<[string, string, string]>([
+  ["the load", "soon", "sim: say Late"],
+  ["a load with a banner", "banner", "sim: say Late"],
+  ["the prompt", "quick", "sim: silent 60\nsim: say Late"],
+])(
+  "during %s: it is asked again when the server no longer works on it, and not before",
+  async (_when, id, text) => {
+    const { sim, proxy, begin, chats } = await place();
+    const turn = begin(id, text);
+    await eventually(() => expect(chats()).toHaveLength(1));
     expect(proxy.freeze()).toBeGreaterThan(0);
-    const [first] = sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
-    await eventually(() => expect(first?.finishedAt ?? first?.disconnectedAt).toBeDefined());
-    const over = clock.now();
     const { message } = await turn.ended;
     expect(message.content).toEqual([{ type: "text", text: "Late" }]);
-    expect(clock.now() - over).toBeLessThan(LIMIT_MS);
-    expect([chats(), sim.starts[id]]).toEqual([2, 1]);
+    const [first, second, ...more] = chats();
+    expect(more).toEqual([]);
+    expect(second?.at).toBeGreaterThanOrEqual(first?.finishedAt ?? Number.POSITIVE_INFINITY);
+    expect(sim.starts[id]).toBe(1);
   },
 );
 
-test("during the prompt: is not cut while a slot works on it, and asked again within 30 s of its end", async () => {
-  const { sim, proxy, clock, begin, chats } = await place();
-  await begin("quick", "sim: say One").ended;
-  sim.requests.length = 0;
-  const turn = begin("quick", "sim: silent 60\nsim: say Read");
-  await eventually(() => expect(chats()).toBe(1));
-  expect(proxy.freeze()).toBeGreaterThan(0);
-  const [first] = sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
-  await eventually(() => expect(first?.finishedAt).toBeDefined());
-  expect(chats()).toBe(1);
-  const over = clock.now();
-  await eventually(() => expect(chats()).toBe(2));
-  expect(clock.now() - over).toBeLessThan(LIMIT_MS);
-  expect((await turn.ended).message.content).toEqual([{ type: "text", text: "Read" }]);
-});
-
-test("in the midst of an answer: ends within 30 s of its end on the server, and is not asked again", async () => {
-  const { sim, proxy, clock, begin, chats } = await place();
+test("in the midst of an answer: it ends when the server no longer works on it, and is not asked again", async () => {
+  const { proxy, begin, chats } = await place();
   const turn = begin("steady", "sim: tokens 400");
   await eventually(() => expect(turn.events).toContain("text_delta"));
   expect(proxy.freeze()).toBeGreaterThan(0);
-  const [first] = sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
-  await eventually(() => expect(first?.finishedAt).toBeDefined());
-  const over = clock.now();
   const { message, activities } = await turn.ended;
-  expect(clock.now() - over).toBeLessThan(LIMIT_MS);
   expect(message.stopReason).toBe("error");
   expect(message.errorMessage).toMatch(
     /^The answer broke off: the server does not have this request any more \(connection error\)\./,
   );
   expect(message.content).toMatchObject([{ type: "text", text: expect.stringMatching(/^ok( ok)*$/) }]);
   expect(activities).toContainEqual({ kind: "quiet", why: "not held", silentMs: expect.any(Number) });
-  expect(chats()).toBe(1);
+  expect(chats()).toHaveLength(1);
+  expect(chats()[0]?.finishedAt).toBeDefined();
 });
 
 test("a prompt of minutes on a living connection is never cut", async () => {
-  const { sim, clock, begin, chats } = await place();
-  await begin("quick", "sim: say One").ended;
-  sim.requests.length = 0;
+  const { clock, begin, chats } = await place();
   const begun = clock.now();
-  const turn = begin("quick", "sim: silent 120\nsim: say Read");
+  const turn = begin("quick", "sim: silent 90\nsim: say Read");
   expect((await turn.ended).message.content).toEqual([{ type: "text", text: "Read" }]);
-  expect(clock.now() - begun).toBeGreaterThan(115_000);
-  expect(chats()).toBe(1);
+  expect(clock.now() - begun).toBeGreaterThan(85_000);
+  expect(chats()).toHaveLength(1);
 });
