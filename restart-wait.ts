@@ -6,8 +6,8 @@ export interface RestartParts {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
   readonly signal: AbortSignal;
-  /** The command of this pi that changes the server at this moment. */
-  changing(): string | undefined;
+  /** The command of this pi that restarts the server at this moment. */
+  restarting(): string | undefined;
   /** Called before each pause. @param by the command that restarts it */
   onDown(by: string | undefined): void;
 }
@@ -33,7 +33,7 @@ export class RestartWait {
    * @throws {ServerError} when it stays away for longer than `loadTimeoutMs`; the signal's reason
    */
   async isBackAfter(fault: ServerError): Promise<boolean> {
-    if (!this.#server.hasAnswered && this.#parts.changing() === undefined) return false;
+    if (!this.#server.hasAnswered && this.#parts.restarting() === undefined) return false;
     if (!isAway(fault)) return false;
     // What is not refused may be a fault of this one request.
     const still = isRefused(fault) ? fault : await this.#away();
@@ -43,13 +43,13 @@ export class RestartWait {
   }
 
   async #untilBack(fault: ServerError): Promise<void> {
-    const { now, sleep, signal, changing, onDown } = this.#parts;
+    const { now, sleep, signal, restarting, onDown } = this.#parts;
     const { loadTimeoutMs } = this.#server.config;
     // Once a turn, however often it comes and goes.
     this.#until ??= now() + loadTimeoutMs;
     for (let pause = FIRST_PAUSE_MS, last = fault; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3)) {
       if (now() + pause > this.#until) throw stayedAway(loadTimeoutMs, last);
-      onDown(changing());
+      onDown(restarting());
       await sleep(pause, signal);
       const away = await this.#away();
       if (away === undefined) return;

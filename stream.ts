@@ -41,8 +41,8 @@ export interface TurnParts {
   runsAs(model: Model<Api>): string | undefined;
   /** Hears what the turn does. */
   report?: TurnReport;
-  /** The command of this pi that changes the server at this moment. */
-  changing?(): string | undefined;
+  /** The command of this pi that restarts the server at this moment. */
+  restarting?(): string | undefined;
   /** The model's real context window, told by an overflow error. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
   now(): number;
@@ -251,9 +251,9 @@ class Turn {
   }
 
   #restartOf(server: ModelServer): RestartWait {
-    const { now, sleep, changing = () => undefined } = this.#parts;
+    const { now, sleep, restarting = () => undefined } = this.#parts;
     const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
-    return new RestartWait(server, { now, sleep, signal: this.#signal, changing, onDown });
+    return new RestartWait(server, { now, sleep, signal: this.#signal, restarting, onDown });
   }
 
   /** A fault that may pass, before any content came; every other is thrown. */

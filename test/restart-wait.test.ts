@@ -119,7 +119,7 @@ describe("a server that has not answered yet", () => {
 
   it("is waited for while a command of this pi restarts it, by its name", async () => {
     const { message, activities } = await turnWith([{ fault: REFUSED }, OK], {
-      parts: { changing: () => "/ai-server-restart" },
+      parts: { restarting: () => "/ai-server-restart" },
       prepare: (server) => {
         away(3)(server);
         server.answered = false;

@@ -28,6 +28,7 @@ models:
 
 interface Place {
   sim: Sim;
+  server: ModelServer;
   proxy: FreezingProxy;
   clock: ReturnType<typeof fastClock>;
   begin(id: string, text: string): RunningTurn;
@@ -51,7 +52,7 @@ async function place(): Promise<Place> {
   };
   const chats = () => sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
   const looks = (): number => sim.requests.filter(({ path }) => path === "/running").length;
-  return { sim, proxy, clock, begin, chats, looks };
+  return { sim, server, proxy, clock, begin, chats, looks };
 }
 
 /** A client of its own, which asks for a model and does not wait. */
@@ -74,6 +75,8 @@ async function unload(sim: Sim): Promise<void> {
 async function afterOneTurn(): Promise<Place> {
   const at = await place();
   expect((await at.begin("quick", "sim: say One").ended).message.stopReason).toBe("stop");
+  // Whatever became of the turn's connection, one is kept.
+  await at.server.runningNow();
   expect(at.proxy.freeze()).toBeGreaterThan(0);
   at.sim.requests.length = 0;
   return at;
