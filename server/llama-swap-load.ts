@@ -2,10 +2,10 @@
 import { routeFor } from "../config.ts";
 import type { Access, Backend, LoadSteps } from "./backend.ts";
 import { ServerError } from "./errors.ts";
-import { answerFault } from "./faults.ts";
+import { answerFault, parseErrorBody } from "./faults.ts";
 import { readText } from "./http.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
-import { judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
+import { isLoadFailure, judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
 import { transportFault } from "./transport-faults.ts";
 
 /** Between two questions for the same thing; more seldom where each comes with two looks at `/running`. */
@@ -29,6 +29,7 @@ export class LlamaSwapLoad {
   readonly #steps: LoadSteps;
   #interruptions = 0;
   #losses = 0;
+  #hasFailed = false;
 
   constructor(access: Access, backend: Pick<Backend, "running" | "logTail">, id: string, steps: LoadSteps) {
     this.#access = access;
@@ -88,10 +89,20 @@ export class LlamaSwapLoad {
     const isUnloaded = verdict.kind === "wait" && verdict.why === "unloaded";
     if (verdict.kind === "failed") throw verdict.error;
     if (verdict.kind === "load failed") throw await this.#failed("could not be loaded", verdict.reason);
+    if (verdict.kind === "wait" && isLoadFailure(text)) await this.#failedOnce(text);
     if (verdict.kind === "crashed" || isUnloaded) await this.#interrupted(isUnloaded);
     if (verdict.kind === "wait" && verdict.why === "busy") this.#steps.report({ kind: "busy" });
     await this.#steps.clock.sleep(verdict.kind === "wait" ? verdict.delayMs : AGAIN_MS, this.#steps.signal);
     return false;
+  }
+
+  /**
+   * The load has failed, and the model is there or on its way: another client has asked for it since. It is asked for
+   * once more: each further request may load it again, to fail again.
+   */
+  async #failedOnce(text: string): Promise<void> {
+    if (this.#hasFailed) throw await this.#failed("could not be loaded", parseErrorBody(text).message);
+    this.#hasFailed = true;
   }
 
   /** Asking a process that has ended would start the next one, for ever. */
