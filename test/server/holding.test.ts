@@ -172,6 +172,18 @@ describe("llama.cpp", () => {
   });
 });
 
+test("Ollama tells nothing: what loads is not in its list", async () => {
+  const answers = {
+    "/running": 404,
+    "/v1/models": { data: [{ id: "m" }] },
+    "/api/tags": { models: [{ name: "m" }] },
+    "/api/ps": { models: [] },
+  };
+  const { swap } = await cannedServer(byPath(answers));
+  expect(await swap.running()).toEqual([]);
+  expect(await holdingOf(swap, OURS, NEVER)).toEqual(UNKNOWN);
+});
+
 test("another server, or one that does not answer, tells nothing", async () => {
   const { swap } = await cannedServer(byPath({ "/running": 404, "/v1/models": { data: [{ id: "m" }] } }));
   expect(await holdingOf(swap, OURS, NEVER)).toEqual(UNKNOWN);
