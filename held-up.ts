@@ -1,11 +1,19 @@
 /** Why a turn's model does not answer yet, put together from llama-swap's banner and from `/running`. */
 import type { QuietReason, TurnReport, Waiting } from "./activity.ts";
+import { ServerError } from "./server/errors.ts";
 import type { LoadStage } from "./server/load-progress.ts";
 import type { StateNow } from "./server/refusal.ts";
 import type { SilentState } from "./server/silence.ts";
 
 /** Characters of a banner that are looked at: a place is told once, and holds until another one is. */
 const BANNER_TAIL = 8192;
+
+/** Why a turn asks again, for its working line. */
+export const WHY_WAIT = {
+  loading: "the model loads",
+  unloaded: "the model was unloaded",
+  busy: "the server has too many requests",
+};
 
 const NOTHING: Waiting = { for: undefined, position: undefined };
 
@@ -90,4 +98,14 @@ function queuePosition(banner: string): number | undefined {
 export function quietReason({ own, isHeld }: SilentState): QuietReason | undefined {
   if (own === "starting" || own === "stopping" || own === "gone" || own === "unreachable") return own;
   return isHeld === false ? "not held" : undefined;
+}
+
+/** The error of a turn that has asked again for as long as it may. */
+export function waitedTooLong(modelName: string, why: keyof typeof WHY_WAIT): ServerError {
+  return new ServerError(
+    why === "busy"
+      ? `${modelName} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
+      : `${modelName} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.`,
+    { link: "model", remedy: "retry" },
+  );
 }

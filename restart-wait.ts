@@ -5,11 +5,8 @@ import type { ModelServer } from "./server/model-server.ts";
 export interface RestartParts {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  readonly signal: AbortSignal;
   /** The command of this pi that restarts the server at this moment. */
-  restarting(): string | undefined;
-  /** Called before each pause. @param by the command that restarts it */
-  onDown(by: string | undefined): void;
+  restarting?(): string | undefined;
 }
 
 const FIRST_PAUSE_MS = 1000;
@@ -18,11 +15,21 @@ const LONGEST_PAUSE_MS = 5000;
 export class RestartWait {
   readonly #server: ModelServer;
   readonly #parts: RestartParts;
+  readonly #signal: AbortSignal;
+  readonly #onDown: (by: string | undefined) => void;
   #until: number | undefined;
 
-  constructor(server: ModelServer, parts: RestartParts) {
+  /** @param onDown called before each pause, with the command that restarts the server */
+  constructor(
+    server: ModelServer,
+    parts: RestartParts,
+    signal: AbortSignal,
+    onDown: (by: string | undefined) => void,
+  ) {
     this.#server = server;
     this.#parts = parts;
+    this.#signal = signal;
+    this.#onDown = onDown;
   }
 
   /**
@@ -33,7 +40,7 @@ export class RestartWait {
    * @throws {ServerError} when it stays away for longer than `loadTimeoutMs`; the signal's reason
    */
   async isBackAfter(fault: ServerError): Promise<boolean> {
-    if (!this.#server.hasAnswered && this.#parts.restarting() === undefined) return false;
+    if (!this.#server.hasAnswered && this.#parts.restarting?.() === undefined) return false;
     if (!isAway(fault)) return false;
     // What is not refused may be a fault of this one request.
     const still = isRefused(fault) ? fault : await this.#away();
@@ -43,14 +50,14 @@ export class RestartWait {
   }
 
   async #untilBack(fault: ServerError): Promise<void> {
-    const { now, sleep, signal, restarting, onDown } = this.#parts;
+    const { now, sleep } = this.#parts;
     const { loadTimeoutMs } = this.#server.config;
     // Once a turn, however often it comes and goes.
     this.#until ??= now() + loadTimeoutMs;
     for (let pause = FIRST_PAUSE_MS, last = fault; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3)) {
       if (now() + pause > this.#until) throw stayedAway(loadTimeoutMs, last);
-      onDown(restarting());
-      await sleep(pause, signal);
+      this.#onDown(this.#parts.restarting?.());
+      await sleep(pause, this.#signal);
       const away = await this.#away();
       if (away === undefined) return;
       last = away;
@@ -60,10 +67,10 @@ export class RestartWait {
   /** Why it does not answer; undefined where it does. */
   async #away(): Promise<ServerError | undefined> {
     try {
-      await this.#server.ping(this.#parts.signal);
+      await this.#server.ping(this.#signal);
       return undefined;
     } catch (error) {
-      this.#parts.signal.throwIfAborted();
+      this.#signal.throwIfAborted();
       // Any answer of its own will do; a machine that starts again refuses first, and then is silent.
       return error instanceof ServerError && (isAway(error) || isUnreachable(error)) ? error : undefined;
     }

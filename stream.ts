@@ -13,9 +13,11 @@ import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { FailedLoad } from "./failed-load.ts";
-import { HeldUp, quietReason } from "./held-up.ts";
+import { HeldUp, quietReason, WHY_WAIT, waitedTooLong } from "./held-up.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { askedOutput, withOutput } from "./output-limit.ts";
 import { RestartWait } from "./restart-wait.ts";
+import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
@@ -30,7 +32,7 @@ import {
   type Verdict,
 } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
-import { wordedFor } from "./wording.ts";
+import { asPiReads, wordedFor } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -52,12 +54,6 @@ export interface TurnParts {
 const CHAT_PATH = "/v1/chat/completions";
 
 const RETRY_BASE_MS = 1000;
-
-const WHY_WAIT = {
-  loading: "the model loads",
-  unloaded: "the model was unloaded",
-  busy: "the server has too many requests",
-};
 
 /** How often a request is sent again that the server did not have. */
 const MAX_RESENT = 2;
@@ -94,7 +90,7 @@ export function streamTurn(
     (error: unknown) => {
       turn.abandon();
       const aborted = options.signal?.aborted === true;
-      const fault = error instanceof ServerError ? error : undefined;
+      const fault = error instanceof ServerError ? asPiReads(error) : undefined;
       message.stopReason = aborted ? "aborted" : "error";
       message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
       try {
@@ -122,6 +118,8 @@ class Turn {
   readonly #failedLoad = new FailedLoad();
   #unloads = 0;
   #resent = 0;
+  /** Tokens of the longest answer, where the server has refused more. */
+  #mostOutput: number | undefined;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
@@ -156,7 +154,8 @@ class Turn {
     const server = await this.#parts.server(this.#options.env);
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
-    const restart = this.#restartOf(server);
+    const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
+    const restart = new RestartWait(server, this.#parts, this.#signal, onDown);
     let until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
@@ -179,6 +178,10 @@ class Turn {
           await this.#pause(this.#backoff(faults), what);
           faults += 1;
         }
+        continue;
+      }
+      if (this.#takesLessOutput(refusal, body)) {
+        body = await this.#body(context, server, slot);
         continue;
       }
       const verdict = await this.#judge(server, refusal, body, until);
@@ -214,7 +217,15 @@ class Turn {
     const traits = this.#parts.traits(this.#model);
     const options = { ...this.#options, slot };
     const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
-    return (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
+  }
+
+  /** Whether the server refused for the answer's length alone and named what fits; it is asked for that once. */
+  #takesLessOutput({ status, text }: Refusal, body: unknown): boolean {
+    if (this.#mostOutput !== undefined || status === 429) return false;
+    this.#mostOutput = fittingOutput(parseErrorBody(text), askedOutput(body));
+    return this.#mostOutput !== undefined;
   }
 
   /** One request. Gives nothing when the message is whole, or the refusal. */
@@ -250,14 +261,9 @@ class Turn {
     this.#stream.push({ type: "start", partial: this.#message });
   }
 
-  #restartOf(server: ModelServer): RestartWait {
-    const { now, sleep, restarting = () => undefined } = this.#parts;
-    const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
-    return new RestartWait(server, { now, sleep, signal: this.#signal, restarting, onDown });
-  }
-
   /** A fault that may pass, before any content came; every other is thrown. */
-  #passing(error: unknown): ServerError {
+  #passing(thrown: unknown): ServerError {
+    const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
     const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
     if (!mayPass || this.#signal.aborted) throw error;
     return error;
@@ -298,12 +304,7 @@ class Turn {
 
   async #wait(verdict: Extract<Verdict, { kind: "wait" }>, until: number): Promise<void> {
     if (this.#parts.now() + verdict.delayMs > until) {
-      throw new ServerError(
-        verdict.why === "busy"
-          ? `${this.#model.name} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
-          : `${this.#model.name} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.`,
-        { link: "model", remedy: "retry" },
-      );
+      throw waitedTooLong(this.#model.name, verdict.why);
     }
     if (verdict.why === "unloaded") this.#unloads += 1;
     const delayMs = verdict.why === "unloaded" ? verdict.delayMs * 1.3 ** (this.#unloads - 1) : 0;
