@@ -3,6 +3,7 @@ import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise }
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
+import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
 import { KnownFacts } from "./known-facts.ts";
@@ -198,6 +199,22 @@ export class ModelServer {
     return slots?.some(({ isBusy }) => isBusy) ?? false;
   }
 
+  /** Whether the server still has a request of ours. @throws the signal's reason, and nothing else */
+  holding(own: OwnRequest, signal: AbortSignal): Promise<Holding> {
+    return holdingOf(this, own, signal);
+  }
+
+  /** Whether the server has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.http.hasAnswered;
+  }
+
+  /** One question that every server answers without asking a model. @throws {ServerError}; the signal's reason */
+  async ping(signal: AbortSignal): Promise<void> {
+    const path = this.kind === "llama-swap" ? this.config.runningPath : this.config.modelsPath;
+    await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
+  }
+
   /**
    * The slot of a model for a conversation that begins, where the server's own choice may cost another conversation
    * its cache. Never throws, and never takes long.
@@ -296,6 +313,13 @@ export class ModelServer {
       headers: { ...headers, accept: "text/event-stream, application/json" },
       signal,
     });
+  }
+
+  /** Has every question from now on go over new connections, those too whose answer others wait for. Never throws. */
+  renew(): Promise<void> {
+    this.#recognising = undefined;
+    this.#running = undefined;
+    return this.http.renew();
   }
 
   /** Takes no more requests; running ones end by themselves. */
