@@ -85,12 +85,12 @@ export function judgeContext(
 ): ContextVerdict {
   const args = words(commandLine);
   const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? declared?.parallel ?? 1);
-  const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? 0);
+  const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? declared?.perSlot ?? 0);
   const isShared = args.includes("--kv-unified") || args.includes("-kvu") || declared?.kvUnified === true;
   const total = asked === 0 ? (live.trained ?? 0) : roundUp(asked);
-  // Given so, it is taken as it is.
-  const share = perSlot > 0 ? perSlot : roundUp(total / slots);
-  const expected = perSlot > 0 || (!isShared && slots > 1) ? share : total;
+  const share = !isShared && slots > 1 ? roundUp(total / slots) : total;
+  // A limit, taken as it is and not rounded; above the share it has no effect.
+  const expected = perSlot > 0 ? Math.min(perSlot, share) : share;
   const { tokens, trained } = live;
   const verdict = (kind: ContextVerdict["kind"], why: string, isFault = false): ContextVerdict => ({
     kind,
