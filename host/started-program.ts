@@ -147,7 +147,8 @@ function isProgram(word: Word | undefined): boolean {
 /** What runs in a container: its entry point, the program of its image, or the command that is given. */
 function inContainer(words: readonly Word[], at: number, prefix: Prefix): Start | Script | string {
   const container = containerAt(words, at + 1, prefix);
-  if (!container) return `what ${nameOf(words[at])} starts there cannot be told from the command`;
+  const cannotTell = `what ${nameOf(words[at])} starts there cannot be told from the command`;
+  if (!container) return cannotTell;
   const image = words[container.at];
   const rest = words.slice(container.at + 1);
   const { entrypoint } = container;
@@ -157,9 +158,9 @@ function inContainer(words: readonly Word[], at: number, prefix: Prefix): Start 
   const isOwn =
     first === undefined || first.startsWith("-") || (own.kind !== "unknown" && !isProgram(rest[0]));
   if (!isOwn) return startOf(rest, prefix);
-  const name = image?.value.text ?? "";
-  const command = image ? [image, ...rest] : rest;
-  return { command, program: container.isImage ? own : programCalled(""), name };
+  // A service of a compose file, or the name of a container, says nothing of the program.
+  if (!image || !container.isImage) return cannotTell;
+  return { command: [image, ...rest], program: own, name: image.value.text };
 }
 
 /** What a shell starts: the string of its `-c`, or a script. */

@@ -208,7 +208,7 @@ function refuseOther({ model, server }: Located, before: ContextSetting, tokens:
     : refusal(
         before,
         `${starts} llama-server: the variable ${sizeVariable} sets its context size`,
-        `Write \`${sizeVariable}=${tokens}\` into its \`env\` by hand.`,
+        `Give it \`${sizeVariable}=${tokens}\` by hand.`,
       );
 }
 

@@ -67,13 +67,14 @@ export function modelOf(config: YamlConfig, id: string): Model {
     throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder.id)}: give that id instead.`);
   }
   const models = lookUp(config.anchors, config.root, "models");
-  const empty = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
-  if (empty) {
-    throw refusal(
-      positionAt(config.text, empty.offset),
-      `${shown(id)} holds no settings`,
-      "Give it a `cmd`.",
-    );
+  const key = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
+  if (key && isMap(models?.node)) {
+    const value = lookUp(config.anchors, models.node, id)?.node;
+    const isEmpty = !value || (isScalar(value) && value.value === null);
+    const what = isEmpty
+      ? "holds no settings"
+      : "holds no mapping, and llama-swap takes only that for a model";
+    throw refusal(positionAt(config.text, key.offset), `${shown(id)} ${what}`, "Give it a `cmd`.");
   }
   const near = [...config.models.keys()].find((other) => other.toLowerCase() === id.trim().toLowerCase());
   const hint = near ? ` There is ${shown(near)}.` : "";
