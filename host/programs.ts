@@ -4,7 +4,7 @@
 export interface Program {
   /**
    * Only what is known to be llama.cpp's server gets an argument that was not there. Others are known with a flag or a
-   * variable of their own; of an unknown program no more than a `--ctx-size` that stands there already is understood.
+   * variable of their own, or with none; of an unknown program no more is understood than a size that stands there.
    */
   readonly kind: "llama-server" | "other" | "unknown";
   /** The flags that set its context size; the first one is how its manual spells it. */
@@ -20,6 +20,8 @@ const UNKNOWN: Program = { kind: "unknown", sizeFlags: ["--ctx-size"] };
 
 const SERVER = /(^|[-_.])llama[-_.]?server([-_.].*)?$/i;
 const LLAMAFILE = /(^|\.)llamafile([-_][\d.]+)?$/i;
+/** What llama.cpp called its server until June 2024, in its own folder. */
+const OLD_SERVER = /[/\\](ik_)?llama[-_.]?cpp[/\\](.*[/\\])?server(\.exe)?$/i;
 /** A script or a tool that is called after llama-server. */
 const NOT_SERVER =
   /\.(log|jsonl?|ya?ml|ini|txt|conf|gguf|service|pid|sock|py|sh|bash|zsh|js|ts|rb|pl|ps1|bat|cmd)$|[-_.](proxy|exporter|wrapper|bench|client|monitor|tools?)\b/i;
@@ -36,6 +38,9 @@ const OTHERS: readonly (readonly [RegExp, Omit<Program, "kind">])[] = [
   [/^lmdeploy$/, { sizeFlags: ["--session-len"] }],
   [/^text-generation-(launcher|inference)$/, { sizeFlags: ["--max-total-tokens"] }],
   [/^trtllm-serve$/, { sizeFlags: ["--max_seq_len"] }],
+  // They serve pictures, speech, vectors, or a model's whole length.
+  [/^(sd|sd[-_](server|cli|cpp)|stable-diffusion([-_.].*)?|comfyui([-_.].*)?)$/, { sizeFlags: [] }],
+  [/^(whisper([-_.].*)?|infinity(_emb)?|text-embeddings-.*|mlx_(lm|vlm|audio)(\..*)?)$/, { sizeFlags: [] }],
   [/^ollama([-_.].*)?$/, { sizeFlags: [], sizeVariable: "OLLAMA_CONTEXT_LENGTH" }],
 ];
 
@@ -58,6 +63,7 @@ function otherCalled(name: string): Program | undefined {
 /** The program that a path or a Python module stands for. */
 export function programCalled(path: string): Program {
   const name = baseName(path);
+  if (OLD_SERVER.test(`/${path}`)) return LLAMA_SERVER;
   if (isServerName(path) || (LLAMAFILE.test(name) && !name.startsWith("-"))) return LLAMA_SERVER;
   // TabbyAPI is started by a script of its folder that is called `main.py` or `start.sh`.
   const isTabby = /[/\\]tabbyapi[^/\\]*[/\\](main\.py|start\.(py|sh|bat))$/i.test(`/${path}`);

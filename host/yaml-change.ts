@@ -1,15 +1,22 @@
 import { isAlias, isScalar, type Scalar } from "yaml";
 import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "./context-setting.ts";
 import { type Declared, declaredFigures } from "./declared-figures.ts";
-import { ignoredBeside, unknownFlag } from "./known-keys.ts";
+import { ignoredBeside } from "./known-keys.ts";
 import { maskVariables, VARIABLE } from "./masked-variables.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
-import { placeOf, refusal, shown } from "./refusals.ts";
+import { placeOf, shown } from "./refusals.ts";
 import { contextArgument } from "./server-flags.ts";
-import { applyEdits, changedLines, type Edit, originOf, ownSpan, positionAt } from "./traced-text.ts";
-import { lookUp, type Model, readYamlConfig, type YamlConfig } from "./yaml-config.ts";
+import { applyEdits, changedLines, type Edit, originOf, ownSpan } from "./traced-text.ts";
+import { readYamlConfig, type YamlConfig } from "./yaml-config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./yaml-context.ts";
 import { faultOf } from "./yaml-proof.ts";
+import {
+  refuse,
+  refuseForeignLineEnds,
+  refuseOtherEnvironment,
+  refuseUnknownFlag,
+  sharers,
+} from "./yaml-refusals.ts";
 
 /** One way to change the size, to be proven. */
 interface Way {
@@ -71,16 +78,6 @@ function added(config: YamlConfig, located: Located, tokens: number): Edit[][] {
   const argument = contextArgument(located.server, tokens);
   const line = asLine(config, located, at, argument);
   return [...(line ? [[line]] : []), [{ start: at, end: at, text: ` ${argument}` }]];
-}
-
-/** The other models that run the very same `cmd`. */
-function sharers(config: YamlConfig, located: Located): Model[] {
-  return [...config.models.values()].filter(
-    (other) =>
-      other !== located.model &&
-      other.mapping !== located.model.mapping &&
-      lookUp(config.anchors, other.mapping, "cmd")?.node === located.scalar,
-  );
 }
 
 /** Edits inside the command's scalar, made so that only this model has them. */
@@ -153,7 +150,7 @@ function follow(
     const isShare = old !== undefined && held === shareOf(old, located.slots);
     const wanted = isTotal ? tokens : shareOf(tokens, located.slots);
     const followsMacro = way.macro && declared.text.traces.some((trace) => trace.scalar === way.macro);
-    if (followsMacro || held === tokens) return [];
+    if (followsMacro || held === tokens || (isShare && held === wanted)) return [];
     const why = isTotal || isShare ? "is shared and stays" : "is another figure and stays";
     const note = `${at} ${why} at ${shown(declared.text.text)}.`;
     return [{ edit: isTotal || isShare ? editOf(config, declared, String(wanted)) : undefined, note }];
@@ -188,86 +185,6 @@ function prove(
     else notes.push(note);
   }
   return { edits: proven, notes };
-}
-
-/** The refusal of a new argument for what is not known to be llama-server. */
-function refuseOther({ model, server }: Located, before: ContextSetting, tokens: number): never {
-  const { kind, sizeFlags, sizeVariable } = server.program;
-  const starts = `${shown(model.id)} starts ${shown(server.name)}, which is not`;
-  const [flag] = sizeFlags;
-  if (kind === "unknown") {
-    const what = `${starts} known to be llama-server, and --ctx-size may mean nothing to it`;
-    throw refusal(before, what, "If it takes a context size, write that into its `cmd` by hand.");
-  }
-  throw flag
-    ? refusal(
-        before,
-        `${starts} llama-server: ${flag} sets its context size, and its \`cmd\` has none`,
-        `Write \`${flag} ${tokens}\` into its \`cmd\` by hand.`,
-      )
-    : refusal(
-        before,
-        `${starts} llama-server: the variable ${sizeVariable} sets its context size`,
-        `Give it \`${sizeVariable}=${tokens}\` by hand.`,
-      );
-}
-
-function refuse(
-  config: YamlConfig,
-  located: Located,
-  before: ContextSetting,
-  { fault, tokens }: { fault: string | undefined; tokens: number },
-): never {
-  const { model, server } = located;
-  if (server.program.kind !== "llama-server" && !located.figure) refuseOther(located, before, tokens);
-  if (!model.isOwn) {
-    const what = `${shown(model.id)} takes over its whole block from elsewhere`;
-    throw refusal(
-      positionAt(config.text, rangeOf(model.key).start),
-      what,
-      "Write a block with a `cmd` of its own.",
-    );
-  }
-  const others = sharers(config, located).map((other) => shown(other.id));
-  if (others.length > 0) {
-    const what = `the \`cmd\` of ${shown(model.id)} is also that of ${others.join(", ")}`;
-    throw refusal(before, what, `Write a \`cmd\` of its own for ${shown(model.id)} by hand, then try again.`);
-  }
-  if (server.isInScript && !located.figure) {
-    const what = `${shown(model.id)} starts llama-server with arguments that only its shell knows`;
-    throw refusal(before, what, "Write `--ctx-size` into that command by hand.");
-  }
-  if (server.isInScript && before.tokens === undefined) {
-    const what = `the size of ${shown(model.id)} stands inside the string that it gives to a shell, and is not a plain number`;
-    throw refusal(before, what, "Change it by hand.");
-  }
-  const what = `the size of ${shown(model.id)} cannot be changed alone${fault ? ` (${fault})` : ""}`;
-  throw refusal(before, what, "Change it by hand.");
-}
-
-/** What ends a line to llama-swap's YAML reader (`is_break` of go-yaml v3), and to YAML 1.2 does not. */
-const FOREIGN_LINE_END = /\r(?!\n)|[\u0085\u2028\u2029]/;
-
-/** Where the two readers may see other lines, nothing that is found here proves anything about the server. */
-function refuseForeignLineEnds(text: string): void {
-  const found = FOREIGN_LINE_END.exec(text);
-  if (!found) return;
-  const code = found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  const what = `the character U+${code} ends a line for llama-swap, but not for every reader of YAML`;
-  throw refusal(positionAt(text, found.index), what, "Replace it by a plain line end or a blank.");
-}
-
-/** What is not set by a flag that llama-server knows is set by none that can be changed. */
-function refuseUnknownFlag(config: YamlConfig, located: Located): void {
-  const word = unknownFlag(located);
-  const at = word?.raw.traces[0]?.origin.start;
-  if (!word || at === undefined) return;
-  const what = `${located.server.name} has no flag ${shown(word.value.text)}, and does not start with it`;
-  throw refusal(
-    positionAt(config.text, at),
-    what,
-    "Write `--ctx-size` in its place by hand, then try again.",
-  );
 }
 
 /** llama-server reads the number from the next word (seen on llama.cpp 0.7.0). */
@@ -324,6 +241,7 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
   refuseForeignLineEnds(text);
   const located = locate(config, model);
   refuseUnknownFlag(config, located);
+  refuseOtherEnvironment(config, model);
   const before = yamlSetting(config, id);
   const warnings = [...joinedNote(located), ...ignoredBeside(config, model)];
   if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };

@@ -98,7 +98,7 @@ export function readCommandLine(command: string): CommandLine {
     return NOTHING;
   }
   const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
-  const size = lastValue(words, ["--ctx-size", "-c"]) ?? lastValue(words, OTHER_SIZES);
+  const size = lastValue(words, OTHER_SIZES) ?? lastValue(words, ["--ctx-size", "-c"]);
   const total = wholeNumber(size);
   const perSlot = wholeNumber(lastValue(words, ["--kv-unified-per-slot"]));
   const known = { ...NOTHING, isChat, vision: visionOf(words), quantization: quantizationIn(words) };

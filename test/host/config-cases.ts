@@ -204,7 +204,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "image",
     tokens: 24576,
     refusal:
-      'The configuration at line 4, column 10: "image" starts "sd-server", which is not known to be llama-server, and --ctx-size may mean nothing to it. If it takes a context size, write that into its `cmd` by hand.',
+      'The configuration at line 4, column 10: "image" starts "sd-server", which is not llama-server and knows no --ctx-size. Nothing was changed.',
   },
   {
     file: "refused-broken-yaml.yaml",

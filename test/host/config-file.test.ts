@@ -284,6 +284,16 @@ describe("what llama-swap puts in before it reads the file", () => {
   });
 });
 
+test.each(["{LLAMA_ARG_CTX_SIZE: 4096}", "LLAMA_ARG_CTX_SIZE=4096"])(
+  "an environment that is no list is named, and no flag is added beside it: %s",
+  (env) => {
+    const text = `models:\n  a:\n    cmd: llama-server\n    env: ${env}\n`;
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
+      'The configuration at line 4, column 10: the `env` of "a" is no list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
+    );
+  },
+);
+
 describe("what is no model", () => {
   test.each([
     ["models: []", "`models:` holds a list"],

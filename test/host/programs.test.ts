@@ -28,6 +28,7 @@ describe("what is llama-server gets the flag", () => {
     ["/opt/ik_llama.cpp/build/bin/llama-server --jinja", "… --ctx-size 24576"],
     ["C:/llama/llama-server.exe --jinja", "… --ctx-size 24576"],
     ["/usr/bin/my-llama-server-b4719 --jinja", "… --ctx-size 24576"],
+    ["/opt/llama.cpp/build/bin/server --jinja", "… --ctx-size 24576"],
     ["llamafile --server --jinja", "… --ctx-size 24576"],
     ["/models/qwen.llamafile --server", "… --ctx-size 24576"],
     [`llama serve --port ${PORT}`, "… --ctx-size 24576"],
@@ -72,29 +73,43 @@ describe("what is llama-server gets the flag", () => {
 
 describe("what is not known to be llama-server is left alone, and named", () => {
   test.each([
-    [`sd-server --listen-port ${PORT} -m /m/a.gguf`, "sd-server"],
-    ["whisper-server -fa -m /m/a.gguf -c 4096", "whisper-server"],
-    ["mlx_lm.server --model x", "mlx_lm.server"],
     ["python -m something --model a.gguf", "something"],
     ["python -m something --engine llama-server -m a.gguf", "something"],
     ["python3 serve.py --upstream=llama-server a.gguf", "serve.py"],
-    ["text-embeddings-router --model-id a.gguf", "text-embeddings-router"],
-    ["infinity_emb v2 --model-id x", "infinity_emb"],
     ["llama-cli -m a.gguf", "llama-cli"],
+    ["/opt/sd.cpp/server -m a.gguf", "server"],
     ["llama cli -m a.gguf", "llama"],
     ["llama-swap --config x", "llama-swap"],
     ["/opt/llama-server.sh a.gguf", "llama-server.sh"],
     ["llama-server-proxy -m a.gguf", "llama-server-proxy"],
-    ["ssh host sd-server -m a.gguf", "sd-server"],
-    ["env A=b nice sd-server -m a.gguf", "sd-server"],
     ["docker run ghcr.io/x/my-llama-tools -m a.gguf", "ghcr.io/x/my-llama-tools"],
     ["docker run ghcr.io/mostlygeek/llama-swap:cuda -m a.gguf", "ghcr.io/mostlygeek/llama-swap:cuda"],
     ["docker run ghcr.io/ggml-org/llama.cpp:light -m a.gguf", "ghcr.io/ggml-org/llama.cpp:light"],
     ["docker run ghcr.io/ggml-org/llama.cpp:full -m a.gguf", "ghcr.io/ggml-org/llama.cpp:full"],
-    ["docker run --entrypoint /bin/sd-server ghcr.io/ggml-org/llama.cpp:server -m a.gguf", "sd-server"],
   ])("%s", (cmd, name) => {
     expect(planned(cmd)).toBe(
       `"a" starts "${name}", which is not known to be llama-server, and --ctx-size may mean nothing to it. If it takes a context size, write that into its \`cmd\` by hand.`,
+    );
+  });
+
+  test.each([
+    [`sd-server --listen-port ${PORT} -m /m/a.gguf`, "sd-server"],
+    ["whisper-server -fa -m /m/a.gguf -c 4096", "whisper-server"],
+    ["mlx_lm.server --model x", "mlx_lm.server"],
+    ["text-embeddings-router --model-id a.gguf", "text-embeddings-router"],
+    ["infinity_emb v2 --model-id x", "infinity_emb"],
+    ["ssh host sd-server -m a.gguf", "sd-server"],
+    ["env A=b nice sd-server -m a.gguf", "sd-server"],
+    ["docker run --entrypoint /bin/sd-server ghcr.io/ggml-org/llama.cpp:server -m a.gguf", "sd-server"],
+    ["docker run comfyui:local", "comfyui:local"],
+    [
+      "docker run ghcr.io/huggingface/text-embeddings-inference:1.8 a.gguf",
+      "ghcr.io/huggingface/text-embeddings-inference:1.8",
+    ],
+    ["sd-server --ctx-size 4096 --jinja -c 4096", "sd-server"],
+  ])("nor what is known to be another: %s", (cmd, name) => {
+    expect(planned(cmd)).toBe(
+      `"a" starts "${name}", which is not llama-server and knows no --ctx-size. Nothing was changed.`,
     );
   });
 
