@@ -204,7 +204,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "image",
     tokens: 24576,
     refusal:
-      'The configuration at line 4, column 10: "image" starts "sd-server", which is not llama-server and knows no --ctx-size. Nothing was changed.',
+      'The configuration at line 4, column 10: "image" starts "sd-server", which is not llama-server and knows no --ctx-size. There is no context size to set.',
   },
   {
     file: "refused-broken-yaml.yaml",

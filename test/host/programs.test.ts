@@ -109,7 +109,7 @@ describe("what is not known to be llama-server is left alone, and named", () => 
     ["sd-server --ctx-size 4096 --jinja -c 4096", "sd-server"],
   ])("nor what is known to be another: %s", (cmd, name) => {
     expect(planned(cmd)).toBe(
-      `"a" starts "${name}", which is not llama-server and knows no --ctx-size. Nothing was changed.`,
+      `"a" starts "${name}", which is not llama-server and knows no --ctx-size. There is no context size to set.`,
     );
   });
 
