@@ -50,6 +50,23 @@ function isPlain(args: readonly Word[]): boolean {
   return !args.some((word) => /[$`]/.test(word.value.text.replace(LLAMA_SWAP_REFERENCE, "")));
 }
 
+/** What a script does beside starting its server. */
+const BESIDE = new Set(
+  "cd source . export set unset ulimit umask echo printf sleep mkdir rm trap wait test [ true : tee ts grep sed awk cat".split(
+    " ",
+  ),
+);
+
+/** The servers that a script starts; where none of them is known, whatever it starts. */
+function serversOf(script: readonly Word[]): ServerCommand[] {
+  const started = commandsOf(script).flatMap((command) => {
+    const server = serverOf(command);
+    return typeof server === "string" || server.isInScript ? [] : [server];
+  });
+  const known = started.filter(({ program }) => program.kind !== "unknown");
+  return known.length > 0 ? known : started.filter(({ name }) => !BESIDE.has(name));
+}
+
 /** The one server that the string of a shell starts. */
 function scriptServer(
   words: readonly Word[],
@@ -58,12 +75,7 @@ function scriptServer(
 ): ServerCommand | string {
   const inner = splitShell(script.value);
   if (!inner) return "a quote is left open inside the string that it gives to a shell";
-  const found = commandsOf(inner).flatMap((command) => {
-    const server = serverOf(command);
-    return typeof server !== "string" && server.program.kind !== "unknown" && !server.isInScript
-      ? [server]
-      : [];
-  });
+  const found = serversOf(inner);
   const [server] = found;
   // Flags on a line of their own were meant for the command before it, and are not read by that.
   const isCut = inner.some(

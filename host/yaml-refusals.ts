@@ -32,7 +32,11 @@ function refuseOther({ model, server }: Located, before: ContextSetting, tokens:
     throw refusal(before, what, `Write \`${flag} ${tokens}\` into its \`cmd\` by hand.`);
   }
   if (sizeVariable === undefined) {
-    throw refusal(before, `${starts} llama-server and knows no --ctx-size`, "There is no context size to set.");
+    throw refusal(
+      before,
+      `${starts} llama-server and knows no --ctx-size`,
+      "There is no context size to set.",
+    );
   }
   const what = `${starts} llama-server: the variable ${sizeVariable} sets its context size`;
   throw refusal(before, what, `Give it \`${sizeVariable}=${tokens}\` by hand.`);
