@@ -205,7 +205,9 @@ function byPython(words: readonly Word[], at: number): Start {
 
 /** Looks behind a program that is not known for one that is: the option before a word may take it as its value. */
 function laterIn(words: readonly Word[], prefix: Prefix): Start | Script | string | undefined {
-  const runsNext = /^nix(-shell)?$/.test(nameOf(words[0])) ? /^(--|--command|-c)$/ : /^--(args|command|exec)?$/;
+  const runsNext = /^nix(-shell)?$/.test(nameOf(words[0]))
+    ? /^(--|--command|-c)$/
+    : /^--(args|command|exec)?$/;
   const at = words.findIndex((word, index) => {
     const before = words[index - 1]?.value.text ?? "";
     const isValue = /^-[^=]*$/.test(before) && !runsNext.test(before);

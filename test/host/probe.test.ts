@@ -44,6 +44,15 @@ test("slots that only the config tells, as through the environment or in a scrip
   });
 });
 
+test("a program that rounds nothing has what was asked for", () => {
+  const live = { tokens: 5000, trained: undefined };
+  expect(judgeContext(5000, "koboldcpp --contextsize 5000", live)).toMatchObject({
+    kind: "as asked",
+    why: "",
+  });
+  expect(judgeContext(5001, "koboldcpp --contextsize 5001", live)).toMatchObject({ kind: "less" });
+});
+
 test("less for a reason is told, and is no fault", () => {
   expect(judge(200_000, "-c 200000", 131_072, 131_072).why).toMatch(/trained for 131072/);
   expect(judge(65536, "-c 65536", 30_000, 131_072).why).toMatch(/--fit/);
