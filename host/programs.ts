@@ -50,7 +50,7 @@ export function baseName(path: string): string {
 }
 
 /** Whether a word can only be the name of llama.cpp's server, or the path to it. */
-export function isServerName(path: string): boolean {
+function isServerName(path: string): boolean {
   const name = baseName(path);
   return SERVER.test(name) && !NOT_SERVER.test(name) && !name.startsWith("-");
 }
