@@ -77,7 +77,6 @@ describe("an alert", () => {
     `The server refused the client certificate ${folder}/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`;
 
   test.each([
-    [40, "handshake_failure"],
     [42, "bad_certificate"],
     [43, "unsupported_certificate"],
     [44, "certificate_revoked"],
@@ -124,6 +123,18 @@ describe("an alert", () => {
     const { url } = await kept(alertingServer(alert));
     expect(await faultAt(url)).toEqual([link, "none", sentence()]);
   });
+
+  test.each([[40], [71]])(
+    "%d: what they have in common is questioned before the certificate",
+    async (alert) => {
+      const { url } = await kept(alertingServer(alert));
+      expect(await faultAt(url)).toEqual([
+        "TLS",
+        "none",
+        `127.0.0.1 ended the handshake: it has no cipher, key or signature in common with this client, which takes none without encryption or certificate, or it refuses the client certificate ${folder}/client.pem. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+      ]);
+    },
+  );
 
   test("that nobody knows is no reason to try again", async () => {
     const { url, port } = await kept(alertingServer(47));
@@ -265,7 +276,7 @@ describe("an error of the system", () => {
     expect(transportFault(coded(code), at("https://ai.example"))).toMatchObject({
       link: "TLS",
       remedy: "none",
-      message: `The connection to ai.example could not be secured (${code}).`,
+      message: `The connection to ai.example could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
     });
   });
 
