@@ -123,8 +123,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   const tell = async (current: Session, text: string): Promise<void> => {
     if (current.told.has(text)) return;
     current.told.add(text);
-    const output = await import("./ui/output.ts");
-    if (current === session) output.tell(current.ctx, text, "warning");
+    const [output, { maskText }] = await Promise.all([
+      import("./ui/output.ts"),
+      import("./masking/masking.ts"),
+    ]);
+    if (current === session) output.tell(current.ctx, maskText(text, "log"), "warning");
   };
 
   /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */

@@ -13,8 +13,9 @@ import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { HeldUp } from "./held-up.ts";
+import type { OwnSecrets } from "./masking/masking.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
-import { ServerError, sentenceOf } from "./server/errors.ts";
+import { ServerError } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
 import { processFault } from "./server/load-failure.ts";
@@ -28,7 +29,7 @@ import {
   type Verdict,
 } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
-import { wordedFor } from "./wording.ts";
+import { errorText } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -83,12 +84,12 @@ export function streamTurn(
       stream.end();
       return turn.figures();
     },
-    (error: unknown) => {
+    async (error: unknown) => {
       turn.abandon();
       const aborted = options.signal?.aborted === true;
       const fault = error instanceof ServerError ? error : undefined;
       message.stopReason = aborted ? "aborted" : "error";
-      message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
+      message.errorMessage = aborted ? "Request was aborted" : await errorText(error, turn.secrets);
       try {
         if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
       } catch {
@@ -110,6 +111,7 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
+  #secrets: OwnSecrets | undefined;
   #askedAt = 0;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
@@ -128,6 +130,11 @@ class Turn {
     this.#signal = options.signal ?? new AbortController().signal;
   }
 
+  /** What its words may not repeat, once the configuration is read. */
+  get secrets(): OwnSecrets | undefined {
+    return this.#secrets;
+  }
+
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
     this.#attempt?.abandon();
@@ -143,6 +150,7 @@ class Turn {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
+    this.#secrets = server.config;
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
     const until = this.#parts.now() + server.config.loadTimeoutMs;

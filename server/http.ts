@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
 import { alertOf, connectorFor, type Sockets } from "./connection.ts";
@@ -8,6 +9,9 @@ import { transportFault } from "./transport-faults.ts";
 
 /** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
+
+/** Bytes of an error's body that are read at most. */
+const MAX_ERROR_BYTES = 64 * 1024;
 
 /**
  * How long an idle connection is kept, in milliseconds: longer than a user reads an answer. A server that closes
@@ -172,7 +176,27 @@ export class Http {
     );
     // A body that is dropped without being read reports its own end; nobody is left to hear it.
     body.on("error", () => {});
-    return { status: statusCode, headers: flatten(received), body };
+    return {
+      status: statusCode,
+      headers: flatten(received),
+      body: statusCode === 200 ? body : this.#blanked(body),
+    };
+  }
+
+  /** What an error says without the user's own secrets, before anything is made of it. */
+  #blanked(body: HttpResponse["body"]): HttpResponse["body"] {
+    const { apiKey, passphrase } = this.#address;
+    if (apiKey === undefined && passphrase === undefined) return body;
+    async function* blanked(): AsyncGenerator<Buffer> {
+      const { blankedBody, blankerOf } = await import("../masking/masking-literal.ts");
+      const text = await readText(body, MAX_ERROR_BYTES);
+      yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
+    }
+    const readable = Readable.from(blanked(), { objectMode: false });
+    // One that is dropped before it was read has not begun.
+    readable.on("error", () => {}).once("close", () => body.destroy());
+    // Of undici's own it lacks what no reader of an error uses.
+    return readable as HttpResponse["body"];
   }
 
   /**
@@ -193,7 +217,7 @@ export class Http {
       const { body } = options;
       const asked = body === undefined ? ({ method: "GET" } as const) : ({ method: "POST", body } as const);
       const response = await this.request({ ...asked, path, signal });
-      const text = await readText(response.body, MAX_JSON_BYTES);
+      const text = await readText(response.body, response.status === 200 ? MAX_JSON_BYTES : MAX_ERROR_BYTES);
       if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
       try {
         return JSON.parse(text);
@@ -251,7 +275,7 @@ function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, st
 }
 
 /** Reads a body as text, at most `limit` bytes; the connection of a longer one is closed. */
-export async function readText(body: HttpResponse["body"], limit: number): Promise<string> {
+export async function readText(body: Readable, limit: number): Promise<string> {
   const pieces: Buffer[] = [];
   let size = 0;
   for await (const piece of body as AsyncIterable<Buffer>) {
