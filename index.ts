@@ -165,8 +165,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
-    const identity = await server.http.identity();
-    for (const warning of identity?.warnings ?? []) await tell(current, `AI Server: ${warning}`);
+    for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
   };
 
   pi.on("session_start", (_event, ctx) => {

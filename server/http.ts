@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
 import { alertOf, connectorFor, type Sockets } from "./connection.ts";
+import { decodedBody } from "./content-encoding.ts";
 import { codeOf, ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
@@ -152,12 +153,12 @@ export class Http {
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
     request.signal?.throwIfAborted();
     const { origin, basePath, apiKey } = this.#address;
-    const headers: Record<string, string> = {
+    const asked: Record<string, string> = {
       accept: "application/json, text/event-stream",
       ...request.headers,
     };
-    if (request.body !== undefined) headers["content-type"] = "application/json";
-    if (apiKey !== undefined) headers.authorization = `Bearer ${apiKey}`;
+    if (request.body !== undefined) asked["content-type"] = "application/json";
+    if (apiKey !== undefined) asked.authorization = `Bearer ${apiKey}`;
     const {
       statusCode,
       headers: received,
@@ -167,7 +168,7 @@ export class Http {
         origin,
         path: basePath + request.path,
         method: request.method,
-        headers,
+        headers: asked,
         body: request.body ?? null,
         signal: request.signal ?? null,
       }),
@@ -176,15 +177,15 @@ export class Http {
     );
     // A body that is dropped without being read reports its own end; nobody is left to hear it.
     body.on("error", () => {});
-    return {
-      status: statusCode,
-      headers: flatten(received),
-      body: statusCode === 200 ? body : this.#blanked(body),
-    };
+    const headers = flatten(received);
+    const plain = decodedBody(body, headers["content-encoding"]);
+    // Of undici's own, those that are made here lack what no reader of theirs uses.
+    const told = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
+    return { status: statusCode, headers, body: told };
   }
 
   /** What an error says without the user's own secrets, before anything is made of it. */
-  #blanked(body: HttpResponse["body"]): HttpResponse["body"] {
+  #blanked(body: Readable): Readable {
     const { apiKey, passphrase } = this.#address;
     if (apiKey === undefined && passphrase === undefined) return body;
     async function* blanked(): AsyncGenerator<Buffer> {
@@ -194,9 +195,7 @@ export class Http {
     }
     const readable = Readable.from(blanked(), { objectMode: false });
     // One that is dropped before it was read has not begun.
-    readable.on("error", () => {}).once("close", () => body.destroy());
-    // Of undici's own it lacks what no reader of an error uses.
-    return readable as HttpResponse["body"];
+    return readable.on("error", () => {}).once("close", () => body.destroy());
   }
 
   /**

@@ -11,6 +11,7 @@ import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
 import { type LearntFacts, type LiveFacts, type ModelFacts, modelsOf, type RunningModel } from "./models.ts";
+import { MAX_MODELS } from "./names.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
 import { slotWithLeast } from "./slots.ts";
@@ -47,6 +48,8 @@ export class ModelServer {
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
   /** The list of models as last read. */
   #listed: readonly ListedModel[] = [];
+  /** Models of the list that are too many to be kept. */
+  #leftOut = 0;
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
@@ -163,13 +166,22 @@ export class ModelServer {
     // Only llama-swap tells it apart from the list.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
     const running = await (known?.answer ?? backend.running(limits, models));
-    const listed = await backend.listed(models, limits);
+    const all = await backend.listed(models, limits);
+    this.#leftOut = Math.max(0, all.length - MAX_MODELS);
+    const listed = all.slice(0, MAX_MODELS);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
     const liveMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
     const live = await liveFacts(backend, running ?? [], { signal, timeoutMs: liveMs });
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
+  }
+
+  /** What the user is warned of, a sentence each: of the certificates, and of a list that is too long. @throws {ServerError} */
+  async warnings(): Promise<string[]> {
+    const identity = await this.http.identity();
+    const tooMany = `The server lists ${MAX_MODELS + this.#leftOut} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`;
+    return [...(identity?.warnings ?? []), ...(this.#leftOut > 0 ? [tooMany] : [])];
   }
 
   /** What the list, as last read, says of each model beside its facts. */

@@ -43,6 +43,13 @@ const WEAK_SIGNATURE: Row = [
     `${name(at)} signs the handshake with an algorithm that this client does not take, as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
 ];
 
+const NOT_UNPACKED: Row = [
+  "Caddy",
+  "none",
+  (at) =>
+    `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
+];
+
 const UNREACHABLE: Row = [
   "TCP",
   "retry",
@@ -68,6 +75,10 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     (at) =>
       `${host(at)} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`,
   ],
+  Z_DATA_ERROR: NOT_UNPACKED,
+  Z_NEED_DICT: NOT_UNPACKED,
+  Z_BUF_ERROR: NOT_UNPACKED,
+  Z_MEM_ERROR: NOT_UNPACKED,
   EHOSTUNREACH: UNREACHABLE,
   ENETUNREACH: UNREACHABLE,
   EADDRNOTAVAIL: UNREACHABLE,
@@ -207,7 +218,11 @@ export function transportFault(error: unknown, address: ServerAddress): ServerEr
   const { code: told, reason } = codeAndReason(error);
   // OpenSSL renames the family of an alert from version to version: SSLV3, TLSV1, TLSV13, SSL/TLS.
   const alert = told.replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_");
-  const code = Object.hasOwn(BY_CODE_SAME_AS, alert) ? (BY_CODE_SAME_AS[alert] ?? alert) : alert;
+  const code = /^(ERR__|ZSTD_error)/.test(alert)
+    ? "Z_DATA_ERROR"
+    : Object.hasOwn(BY_CODE_SAME_AS, alert)
+      ? (BY_CODE_SAME_AS[alert] ?? alert)
+      : alert;
   const certificate = certificateFault(code, reason, address, name(address));
   if (certificate !== undefined)
     return new ServerError(certificate, { link: "TLS", remedy: "none", cause: error });
