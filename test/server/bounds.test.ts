@@ -57,17 +57,6 @@ describe("a list of models", () => {
     );
     expect((await server.discover(new Map())).map(({ id }) => id)).toEqual(["b😀"]);
   });
-
-  test("whose models have command lines of 8 kB with quotes alone is read within a second", async () => {
-    const ids = Array.from({ length: 900 }, (_, at) => `m${at}`);
-    const server = await swap(
-      ids.map((id) => ({ id })),
-      ids.map((model) => ({ model, state: "starting", cmd: `llama-server ${'a""'.repeat(2700)}` })),
-    );
-    const before = performance.now();
-    expect(await server.discover(new Map())).toHaveLength(900);
-    expect(performance.now() - before).toBeLessThan(3000);
-  });
 });
 
 describe("an answer that is compressed though none was asked for", () => {
@@ -125,7 +114,7 @@ describe("an answer that is compressed though none was asked for", () => {
   });
 
   test("no more is unpacked than is read", async () => {
-    const bomb = gzipSync(Buffer.alloc(200 * 1024 * 1024));
+    const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
     const { http } = await serving((_, response) => {
       response.writeHead(200, { "content-encoding": "gzip" });
       response.end(bomb);
@@ -133,7 +122,7 @@ describe("an answer that is compressed though none was asked for", () => {
     const before = process.memoryUsage().rss;
     const { body } = await http.request({ method: "GET", path: "/x" });
     expect((await readText(body, 1000)).length).toBe(1000);
-    expect(process.memoryUsage().rss - before).toBeLessThan(100 * 1024 * 1024);
+    expect(process.memoryUsage().rss - before).toBeLessThan(32 * 1024 * 1024);
   });
 });
 
