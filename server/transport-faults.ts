@@ -228,5 +228,20 @@ export function transportFault(error: unknown, address: ServerAddress): ServerEr
     return new ServerError(certificate, { link: "TLS", remedy: "none", cause: error });
   const [link, remedy, sentence] =
     (Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined) ?? otherFault(code);
-  return new ServerError(sentence(address), { link, remedy, cause: error });
+  return new ServerError(sentence(address) + (isWay(link, remedy) ? proxyHint(address) : ""), {
+    link,
+    remedy,
+    cause: error,
+  });
+}
+
+/** Where there is no way, one through a proxy may be the only one. */
+function isWay(link: Link, remedy: Remedy): boolean {
+  return link === "DNS" || link === "TCP" || (link === "Caddy" && remedy === "retry");
+}
+
+function proxyHint({ unusedProxy }: ServerAddress): string {
+  return unusedProxy !== undefined
+    ? ` ${unusedProxy} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`
+    : "";
 }
