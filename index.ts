@@ -166,6 +166,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
     for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
+    tellOfDoor(current).catch(() => {});
+  };
+
+  /** In the background. A single answer in print mode makes no second connection. */
+  const tellOfDoor = async (current: Session): Promise<void> => {
+    const { ctx, ended } = current;
+    if ((ctx.mode !== "tui" && ctx.mode !== "rpc") || isOffline(process.env)) return;
+    const { openDoor } = await aiServer.server();
+    for (const warning of await openDoor.warnings(ended.signal)) await tell(current, `AI Server: ${warning}`);
   };
 
   pi.on("session_start", (_event, ctx) => {

@@ -12,6 +12,7 @@ import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
 import { type LearntFacts, type LiveFacts, type ModelFacts, modelsOf, type RunningModel } from "./models.ts";
 import { MAX_MODELS } from "./names.ts";
+import { OpenDoor } from "./open-door.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
 import { slotWithLeast } from "./slots.ts";
@@ -41,6 +42,7 @@ const FOLLOW_PAUSE_MS = 5000;
 export class ModelServer {
   readonly config: Config;
   readonly http: Http;
+  readonly openDoor: OpenDoor;
   readonly #now: () => number;
   readonly #kindBefore: BackendKind | undefined;
   #backend: Backend | undefined;
@@ -57,6 +59,7 @@ export class ModelServer {
   constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
     this.config = config;
     this.http = new Http(config, now);
+    this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
     this.#kindBefore = kindBefore;
   }
@@ -180,8 +183,17 @@ export class ModelServer {
   /** What the user is warned of, a sentence each: of the certificates, and of a list that is too long. @throws {ServerError} */
   async warnings(): Promise<string[]> {
     const identity = await this.http.identity();
-    const tooMany = `The server lists ${MAX_MODELS + this.#leftOut} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`;
-    return [...(identity?.warnings ?? []), ...(this.#leftOut > 0 ? [tooMany] : [])];
+    return [...(identity?.warnings ?? []), ...this.tooMany];
+  }
+
+  /** That the list, as last read, has more models than are kept, as a sentence; none where it has not. */
+  get tooMany(): string[] {
+    const listed = MAX_MODELS + this.#leftOut;
+    return this.#leftOut === 0
+      ? []
+      : [
+          `The server lists ${listed} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`,
+        ];
   }
 
   /** What the list, as last read, says of each model beside its facts. */

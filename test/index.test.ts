@@ -455,3 +455,35 @@ describe("the end of a session", () => {
     },
   );
 });
+
+describe("a server that asks for no client certificate", () => {
+  const open = async (): Promise<Sim> => {
+    const server = await kept(startSim({ config: CONFIG(), speed: 100, tls: "server" }));
+    setEnv({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
+    return server;
+  };
+  const looks = (server: Sim): number => server.requests.filter(({ path }) => path === "/health").length;
+
+  test("is reported once a session", async () => {
+    const server = await open();
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await expect
+      .poll(() => pi.notices.filter((text) => text.includes("no client certificate")))
+      .toHaveLength(1);
+    const before = server.requests.length;
+    await pi.emit("agent_end", pi.context("rpc", pi.provider.getModels()[0]));
+    await expect.poll(() => server.requests.length).toBeGreaterThan(before);
+    expect(looks(server)).toBe(1);
+  });
+
+  test("is not looked at for a single answer in print mode", async () => {
+    const server = await open();
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start", undefined, pi.context("print"));
+    await pi.emit("session_shutdown", undefined);
+    expect(looks(server)).toBe(0);
+  });
+});
