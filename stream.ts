@@ -15,6 +15,8 @@ import { emptyMessage } from "./empty-message.ts";
 import { HeldUp } from "./held-up.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { askedOutput, withOutput } from "./output-limit.ts";
+import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { ServerError } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
@@ -29,7 +31,7 @@ import {
   type Verdict,
 } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
-import { errorText } from "./wording.ts";
+import { asPiReads, errorText } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -87,9 +89,9 @@ export function streamTurn(
     async (error: unknown) => {
       turn.abandon();
       const aborted = options.signal?.aborted === true;
-      const fault = error instanceof ServerError ? error : undefined;
+      const fault = error instanceof ServerError ? asPiReads(error) : undefined;
       message.stopReason = aborted ? "aborted" : "error";
-      message.errorMessage = aborted ? "Request was aborted" : await errorText(error, turn.secrets);
+      message.errorMessage = aborted ? "Request was aborted" : await errorText(fault ?? error, turn.secrets);
       try {
         if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
       } catch {
@@ -113,6 +115,8 @@ class Turn {
   #isStarted = false;
   #secrets: OwnSecrets | undefined;
   #askedAt = 0;
+  /** Tokens of the longest answer, where the server has refused more. */
+  #mostOutput: number | undefined;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
@@ -168,6 +172,10 @@ class Turn {
         faults += 1;
         continue;
       }
+      if (this.#takesLessOutput(refusal, body)) {
+        body = await this.#body(context, server, slot);
+        continue;
+      }
       const verdict = await this.#judge(server, refusal, body);
       if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
         this.#tell((report) => report.restarted());
@@ -199,7 +207,15 @@ class Turn {
     const traits = this.#parts.traits(this.#model);
     const options = { ...this.#options, slot };
     const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
-    return (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
+  }
+
+  /** Whether the server refused for the answer's length alone and named what fits; it is asked for that once. */
+  #takesLessOutput({ status, text }: Refusal, body: unknown): boolean {
+    if (this.#mostOutput !== undefined || status === 429) return false;
+    this.#mostOutput = fittingOutput(parseErrorBody(text), askedOutput(body));
+    return this.#mostOutput !== undefined;
   }
 
   /** One request. Gives nothing when the message is whole, or the refusal. */
@@ -231,7 +247,8 @@ class Turn {
   }
 
   /** A fault that may be asked again for, before any content came; every other is thrown. */
-  #passing(error: unknown, faults: number): ServerError {
+  #passing(thrown: unknown, faults: number): ServerError {
+    const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
     const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
     const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
     // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.

@@ -3,6 +3,7 @@
 import { blankerOf } from "../masking/masking-literal.ts";
 import type { Access } from "./backend.ts";
 import { cleanText } from "./errors.ts";
+import { isPolling } from "./log-noise.ts";
 
 const LOG_IDLE_MS = 300;
 const LOG_LIMIT_MS = 2000;
@@ -10,8 +11,8 @@ const LOG_BYTES = 128 * 1024;
 const LOG_LINE_LENGTH = 400;
 
 /**
- * The last lines of a model's log: where the reason of a failed start is. The stream has no end, so that it is
- * read until it pauses.
+ * The last lines of a model's log, without those of health checks and other looks: where the reason of a failed start
+ * is. The stream has no end, so that it is read until it pauses.
  *
  * @returns cleaned lines, none when the server has no such log; never throws
  */
@@ -55,6 +56,6 @@ export async function logTail(
   return text
     .split("\n")
     .map((line) => cleanText(line, LOG_LINE_LENGTH))
-    .filter((line) => line !== "")
+    .filter((line) => line !== "" && !isPolling(line))
     .slice(-lines);
 }
