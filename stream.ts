@@ -14,11 +14,12 @@ import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { FailedLoad } from "./failed-load.ts";
 import { HeldUp, quietReason, WHY_WAIT, waitedTooLong } from "./held-up.ts";
+import type { OwnSecrets } from "./masking/masking.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { askedOutput, withOutput } from "./output-limit.ts";
 import { RestartWait } from "./restart-wait.ts";
 import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
-import { ServerError, sentenceOf } from "./server/errors.ts";
+import { ServerError } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
 import { processFault } from "./server/load-failure.ts";
@@ -32,7 +33,7 @@ import {
   type Verdict,
 } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
-import { asPiReads, wordedFor } from "./wording.ts";
+import { asPiReads, errorText } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -87,12 +88,12 @@ export function streamTurn(
       stream.end();
       return turn.figures();
     },
-    (error: unknown) => {
+    async (error: unknown) => {
       turn.abandon();
       const aborted = options.signal?.aborted === true;
       const fault = error instanceof ServerError ? asPiReads(error) : undefined;
       message.stopReason = aborted ? "aborted" : "error";
-      message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
+      message.errorMessage = aborted ? "Request was aborted" : await errorText(fault ?? error, turn.secrets);
       try {
         if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
       } catch {
@@ -114,6 +115,7 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
+  #secrets: OwnSecrets | undefined;
   #askedAt = 0;
   readonly #failedLoad = new FailedLoad();
   #unloads = 0;
@@ -137,6 +139,11 @@ class Turn {
     this.#signal = options.signal ?? new AbortController().signal;
   }
 
+  /** What its words may not repeat, once the configuration is read. */
+  get secrets(): OwnSecrets | undefined {
+    return this.#secrets;
+  }
+
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
     this.#attempt?.abandon();
@@ -152,6 +159,7 @@ class Turn {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
+    this.#secrets = server.config;
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
     const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));

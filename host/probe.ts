@@ -1,6 +1,6 @@
 /** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
-import { split } from "shlex";
 import type { RunningModel } from "../server/models.ts";
+import { splitWords } from "../server/split-words.ts";
 import type { Slots } from "./context-setting.ts";
 
 /** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
@@ -53,7 +53,7 @@ function roundUp(tokens: number): number {
 
 function words(commandLine: string): string[] {
   try {
-    return split(commandLine.replace(/\\\r?\n/g, " "));
+    return splitWords(commandLine.replace(/\\\r?\n/g, " "));
   } catch {
     return [];
   }

@@ -1,4 +1,4 @@
-import { split } from "shlex";
+import { splitWords } from "../server/split-words.ts";
 import { isTrainedLength } from "../server/trained-length.ts";
 import { commandText } from "./command-words.ts";
 import { CONTEXT_VARIABLE, namesContext, shareOf, tokensOf } from "./context-setting.ts";
@@ -119,7 +119,7 @@ function otherSettings(config: YamlConfig, model: Model): unknown {
 /** Word lists of a splitter written by others, or undefined where it cannot split. */
 function secondOpinion(located: Located): string[] | undefined {
   try {
-    return split(commandText(located.expanded));
+    return splitWords(commandText(located.expanded));
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { split } from "shlex";
+import { splitWords } from "./split-words.ts";
 
 /** What the flags of a llama-server's command line tell. */
 export interface CommandLine {
@@ -65,9 +65,13 @@ function wholeNumber(value: string | undefined): number | undefined {
 const QUANTIZATION =
   /(?<=[-_.:/])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))(?=[-.:]|$)/gi;
 
+/** The end of a file's name: the pattern above takes time for each letter of each. */
+const MAX_FILE_CHARACTERS = 300;
+
 function quantizationIn(words: readonly string[]): string | undefined {
   const file = lastValue(words, ["--model", "-m"]) ?? lastValue(words, ["--hf-repo", "-hf", "-hfr"]);
   return file
+    ?.slice(-MAX_FILE_CHARACTERS)
     ?.replace(/-\d{5}-of-\d{5}(?=\.gguf$)/, "")
     .match(QUANTIZATION)
     ?.at(-1)
@@ -93,7 +97,7 @@ function isUnified(words: readonly string[]): boolean {
 export function readCommandLine(command: string): CommandLine {
   let words: string[];
   try {
-    words = argumentsOf(split(command.replace(/\\\r?\n/g, " ")));
+    words = argumentsOf(splitWords(command.replace(/\\\r?\n/g, " ")));
   } catch {
     return NOTHING;
   }

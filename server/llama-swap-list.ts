@@ -3,7 +3,7 @@ import { count, flag, list, number, record, text } from "./json.ts";
 import { declaredVision, entriesOf, isChatModel, type ListedModel, listedModel } from "./listed-model.ts";
 import { descriptionsOf, NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
-import { idOf, nameOf } from "./names.ts";
+import { idOf, MAX_MODELS, nameOf } from "./names.ts";
 import { isTrainedLength } from "./trained-length.ts";
 
 const STATES: ReadonlyMap<unknown, ModelState> = new Map([
@@ -21,7 +21,8 @@ const KINDS: ReadonlyMap<unknown, ListedModel["kind"]> = new Map([
 
 /** Reads `/running` of any version: v185 and older tell only model and state. */
 export function parseRunning(answer: unknown): RunningModel[] {
-  return list(record(answer)?.running).flatMap((entry) => {
+  const rows = list(record(answer)?.running).slice(0, MAX_MODELS);
+  return rows.flatMap((entry) => {
     const row = record(entry);
     const id = idOf(row?.model);
     if (row === undefined || id === undefined) return [];
