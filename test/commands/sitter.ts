@@ -1,7 +1,7 @@
-import { stripVTControlCharacters } from "node:util";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { eventually } from "../sim/client.ts";
+import { plainLine } from "../ui/plain-line.ts";
 import type { Place } from "./place.ts";
 import { type Screen, User } from "./user.ts";
 
@@ -63,7 +63,7 @@ export class Sitter {
 
   get screen(): string {
     const lines = this.#open.at(-1)?.render(this.columns) ?? [];
-    return lines.map((line) => stripVTControlCharacters(line).trimEnd()).join("\n");
+    return lines.map(plainLine).join("\n");
   }
 
   press(...keys: string[]): void {
