@@ -18,7 +18,8 @@ export async function restart(call: Call): Promise<void> {
     waiting.signal.throwIfAborted();
     const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
     const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);
-    if (!(await isConfirmed(call, `Restart ${how}?`, stakes))) {
+    const keep = running === undefined ? "Leave it as it is" : "Leave it running";
+    if (!(await isConfirmed(call, { title: `Restart ${how}?`, consequences: stakes }, [keep, "Restart"]))) {
       show(ctx, "Nothing was restarted.");
       return;
     }

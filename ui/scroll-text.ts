@@ -1,4 +1,4 @@
-import { wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 
 /** What of a growing text is kept: its last lines, and no more characters than this. */
 const MOST_LINES = 20_000;
@@ -25,6 +25,7 @@ export interface Seen {
 export class ScrollText {
   /** Gives lines their colours, as many as it gets. */
   readonly #style: (lines: readonly string[]) => string[];
+  readonly #indent: number;
   readonly #lines: string[] = [];
   #styled: string[] | undefined;
   #characters = 0;
@@ -38,9 +39,11 @@ export class ScrollText {
   /**
    * @param style asked again after a change of theme, and for appended lines alone
    * @param lines without line ends and control characters, as all that is appended
+   * @param indent columns by which the further rows of a wrapped line are set in
    */
-  constructor(style: (lines: readonly string[]) => string[], lines: readonly string[]) {
+  constructor(style: (lines: readonly string[]) => string[], lines: readonly string[], indent = 0) {
     this.#style = style;
+    this.#indent = indent;
     this.append(lines);
   }
 
@@ -135,16 +138,22 @@ export class ScrollText {
     this.isAtEnd = false;
   }
 
+  goToEnd(): void {
+    this.isAtEnd = true;
+  }
+
   /** The rows of a line at the present width, at least one. */
   #rowsOf(line: number): string[] {
     this.#styled ??= this.#style(this.#lines);
     const plain = this.#lines[line] ?? "";
     const marked = this.mark(plain);
-    const rows = wrapTextWithAnsi(
-      marked === plain ? (this.#styled[line] ?? plain) : marked,
-      this.#size.width,
-    );
-    return rows.length > 0 ? rows : [""];
+    const shown = marked === plain ? (this.#styled[line] ?? plain) : marked;
+    const { width } = this.#size;
+    const isWrapped = this.#indent > 0 && visibleWidth(plain) > width;
+    const indent = isWrapped ? Math.min(this.#indent, width - 1) : 0;
+    const rows = wrapTextWithAnsi(shown, width - indent);
+    if (rows.length === 0) return [""];
+    return indent === 0 ? rows : rows.map((row, at) => (at === 0 ? row : " ".repeat(indent) + row));
   }
 
   /** The place at the top when the last row is at the bottom. */

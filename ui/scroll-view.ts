@@ -58,7 +58,7 @@ export class ScrollView implements Component, Focusable {
   /** Goes to the end and says that the text grows, until `end`; what does not fit the bounds is dropped at its top. */
   follow(): void {
     this.#state = "live";
-    this.#text.isAtEnd = true;
+    this.#text.goToEnd();
     this.#trim();
     this.#parts.tui.requestRender();
   }
@@ -120,7 +120,7 @@ export class ScrollView implements Component, Focusable {
     else if (does("tui.select.pageUp")) text.page(-1);
     else if (does("tui.select.pageDown", "space")) text.page(1);
     else if (matchesKey(data, "home") || matchesKey(data, "g")) text.goTo(0);
-    else if (matchesKey(data, "end") || matchesKey(data, "shift+g")) text.isAtEnd = true;
+    else if (matchesKey(data, "end") || matchesKey(data, "shift+g")) text.goToEnd();
     else if (matchesKey(data, "/")) this.#startSearch();
     else if (matchesKey(data, "n")) this.#goToMatch(1);
     else if (matchesKey(data, "shift+n")) this.#goToMatch(-1);

@@ -20,6 +20,7 @@ describe("/ai-server-restart", () => {
         ].join("\n"),
       },
     ]);
+    expect(user.acts).toEqual([["Leave it running", "Restart"]]);
     expect(user.notices).toEqual([{ level: "info", text: "The server was restarted and answers." }]);
     expect([place.restarts, await place.loaded(), place.text]).toEqual([1, ["small"], CONFIG]);
     expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
@@ -80,6 +81,7 @@ describe("/ai-server-restart", () => {
     await place.close();
     const user = await place.type("/ai-server-restart", saying(true));
     expect(user.questions[0]?.text).toBe("The server does not answer at this moment.");
+    expect(user.acts).toEqual([["Leave it as it is", "Restart"]]);
     expect(user.told).toEqual(["The server was restarted and answers."]);
   });
 
