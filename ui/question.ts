@@ -14,7 +14,7 @@ import { cleanLine } from "./clean-line.ts";
 import { diffStyled } from "./diff.ts";
 import { fitted, flow, SEPARATOR } from "./panel-layout.ts";
 import { firstSeen } from "./panel-list.ts";
-import { ScrollText, type Seen } from "./scroll-text.ts";
+import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 
 export interface Choice<T> {
@@ -41,6 +41,10 @@ const MOST_RPC_LINES = 30;
 const ROOMY = 20;
 /** With fewer rows the keys are not named. */
 const LEAST_WITH_HINTS = 6;
+/** Of more choices than these, the place of the chosen one is said. */
+const MOST_UNCOUNTED = 5;
+/** Rows of one choice; a long path must not push the others away. */
+const MOST_CHOICE_ROWS = 3;
 /** A wrapped row must not look like a line that begins with + or -. */
 const INDENT = 2;
 /** Columns of the mark in front of each choice. */
@@ -71,8 +75,6 @@ interface Frame {
  * diff scrolls in what is left. Where the consequences do not fit either, they scroll with it.
  */
 export class QuestionView implements Component {
-  /** The keys for paging are for the diff, not for what pi shows below. */
-  readonly capturesViewportInput = true;
   readonly #parts: QuestionParts;
   readonly #consequences: readonly string[];
   readonly #diff: ScrollText | undefined;
@@ -83,6 +85,7 @@ export class QuestionView implements Component {
   /** Whether a key has moved it; until then a diff is seen where it changes something. */
   #isMoved = false;
   #chosen = 0;
+  readonly #wrapping = new Wrapping();
 
   constructor(parts: QuestionParts) {
     this.#parts = parts;
@@ -150,7 +153,7 @@ export class QuestionView implements Component {
   /** What stands around the text; the choices get their rows first. */
   #frame(width: number, height: number): Frame {
     const { theme, question } = this.#parts;
-    const title = wrapTextWithAnsi(cleanLine(question.title), width);
+    const title = this.#wrapping.rowsOf(cleanLine(question.title), width);
     const hints = height < LEAST_WITH_HINTS ? [] : this.#hints(width).slice(0, height < ROOMY ? 1 : 2);
     const gap = height < ROOMY ? 0 : 1;
     const free = Math.max(1, height - hints.length - 3 * gap);
@@ -160,8 +163,7 @@ export class QuestionView implements Component {
     const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
     const most = Math.max(0, Math.min(free - choices.length, Math.max(1, Math.floor(height / 5))));
     const isTitleWhole = title.length <= most;
-    const shown = isTitleWhole ? title : title.slice(0, most);
-    if (!isTitleWhole && most > 0) shown[most - 1] = fitted(`${shown[most - 1]}…`, width);
+    const shown = cutRows(title, most);
     return {
       title: shown.map((line) => theme.fg("accent", theme.bold(line))),
       choices,
@@ -175,7 +177,7 @@ export class QuestionView implements Component {
   /** The text between title and choices, in at most as many rows as it gets. */
   #body(width: number, { body, gap, isTitleWhole }: Frame): string[] {
     const all = isTitleWhole ? this.#all.whole : this.#all.titled;
-    const fixed = this.#consequences.flatMap((line) => wrapTextWithAnsi(line, width));
+    const fixed = this.#consequences.flatMap((line) => this.#wrapping.rowsOf(line, width));
     if (fixed.length > 0) fixed.push(...Array<string>(gap).fill(""));
     const left = body - fixed.length;
     // Two rows at least: one of the diff, and how much of it is hidden.
@@ -215,16 +217,20 @@ export class QuestionView implements Component {
   #choiceRows(width: number): { choice: number; line: string }[] {
     const { choices, theme } = this.#parts;
     return choices.flatMap((words, choice) =>
-      wrapTextWithAnsi(cleanLine(words), Math.max(1, width - MARK)).map((text, at) => {
-        if (choice !== this.#chosen) return { choice, line: `  ${text}` };
-        return { choice, line: theme.fg("accent", theme.bold(`${at === 0 ? "→ " : "  "}${text}`)) };
-      }),
+      cutRows(wrapTextWithAnsi(cleanLine(words), Math.max(1, width - MARK)), MOST_CHOICE_ROWS).map(
+        (text, at) => {
+          if (choice !== this.#chosen) return { choice, line: `  ${text}` };
+          return { choice, line: theme.fg("accent", theme.bold(`${at === 0 ? "→ " : "  "}${text}`)) };
+        },
+      ),
     );
   }
 
   #hints(width: number): string[] {
     const hint = (key: string, does: string): string[] => (key === "" ? [] : [`${key} ${does}`]);
+    const { length: count } = this.#parts.choices;
     const pieces = [
+      ...(count > MOST_UNCOUNTED ? [`${this.#chosen + 1} of ${count}`] : []),
       ...hint(this.#key("tui.select.up", "tui.select.down"), "choose"),
       ...hint(this.#key("tui.select.confirm"), "ok"),
       ...hint(this.#key("tui.select.cancel"), "no"),
@@ -246,6 +252,13 @@ function choicesAround(
   const at = rows.findIndex(({ choice }) => choice === chosen);
   const first = firstSeen(rows.length, at, height);
   return rows.slice(first, first + height).map(({ line }) => line);
+}
+
+/** The first rows, with a mark at their end where there are more. */
+function cutRows(rows: readonly string[], most: number): string[] {
+  if (rows.length <= most || most === 0) return rows.slice(0, most);
+  const last = rows[most - 1] ?? "";
+  return [...rows.slice(0, most - 1), `${last.slice(0, -1)}…`];
 }
 
 /** Where a question is asked. */

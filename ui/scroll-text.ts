@@ -1,4 +1,4 @@
-import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { wrapTextWithAnsi } from "@earendil-works/pi-tui";
 
 /** What of a growing text is kept: its last lines, and no more characters than this. */
 const MOST_LINES = 20_000;
@@ -21,6 +21,27 @@ export interface Seen {
   readonly below: number;
 }
 
+/** How many wrapped texts are kept. */
+const MOST_KEPT = 500;
+
+/** Wraps texts, and keeps the rows for the next rendering: a hostile line takes pi's own wrapping a tenth of a second. */
+export class Wrapping {
+  readonly #rows = new Map<string, readonly string[]>();
+  #width = 0;
+
+  /** @returns at least one row */
+  rowsOf(text: string, width: number): readonly string[] {
+    if (width !== this.#width || this.#rows.size > MOST_KEPT) this.#rows.clear();
+    this.#width = width;
+    const kept = this.#rows.get(text);
+    if (kept !== undefined) return kept;
+    const wrapped = wrapTextWithAnsi(text, width);
+    const rows = wrapped.length > 0 ? wrapped : [""];
+    this.#rows.set(text, rows);
+    return rows;
+  }
+}
+
 /** A text of which a part is seen: its lines, wrapped to a width, and the place in it. Draws and reads no keys itself. */
 export class ScrollText {
   /** Gives lines their colours, as many as it gets. */
@@ -28,6 +49,8 @@ export class ScrollText {
   readonly #indent: number;
   readonly #lines: string[] = [];
   #styled: string[] | undefined;
+  readonly #whole = new Wrapping();
+  readonly #narrow = new Wrapping();
   #characters = 0;
   #top: Place = { line: 0, row: 0 };
   #size = { width: 80, height: 20 };
@@ -143,17 +166,17 @@ export class ScrollText {
   }
 
   /** The rows of a line at the present width, at least one. */
-  #rowsOf(line: number): string[] {
+  #rowsOf(line: number): readonly string[] {
     this.#styled ??= this.#style(this.#lines);
     const plain = this.#lines[line] ?? "";
     const marked = this.mark(plain);
     const shown = marked === plain ? (this.#styled[line] ?? plain) : marked;
     const { width } = this.#size;
-    const isWrapped = this.#indent > 0 && visibleWidth(plain) > width;
-    const indent = isWrapped ? Math.min(this.#indent, width - 1) : 0;
-    const rows = wrapTextWithAnsi(shown, width - indent);
-    if (rows.length === 0) return [""];
-    return indent === 0 ? rows : rows.map((row, at) => (at === 0 ? row : " ".repeat(indent) + row));
+    const rows = this.#whole.rowsOf(shown, width);
+    const indent = Math.min(this.#indent, width - 1);
+    if (rows.length === 1 || indent === 0) return rows;
+    const narrow = this.#narrow.rowsOf(shown, width - indent);
+    return narrow.map((row, at) => (at === 0 ? row : " ".repeat(indent) + row));
   }
 
   /** The place at the top when the last row is at the bottom. */
