@@ -8,8 +8,9 @@ import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { actsOf, type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
+import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
 import { changeCounts, diffLines } from "./diff-text.ts";
+import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
@@ -110,7 +111,9 @@ async function putBack(
 ): Promise<void> {
   const { ctx, waiting } = call;
   const path = pathOf(file, change.config);
+  let asked: Preview | undefined;
   const confirm = async (preview: Preview): Promise<boolean> => {
+    asked = preview;
     const { plan, loaded, isUnloaded, file: current } = preview;
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
     return isConfirmed(
@@ -120,6 +123,7 @@ async function putBack(
         consequences: [
           effectWords(preview, change.config),
           ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
+          ...(await drainOf(call, server, preview)),
           "The text of now becomes a backup itself.",
         ],
         diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
@@ -131,7 +135,7 @@ async function putBack(
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
   const { level, text } = reportOf(
     outcome,
-    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.`,
+    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.${restartedWords(asked, change.config)}`,
     path,
   );
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);

@@ -1,6 +1,7 @@
 /** The verbs of `ai-server-admin` with types. */
 import { split } from "shlex";
 import { cleanText } from "../server/errors.ts";
+import { isMountedAlone } from "./container-mount.ts";
 import { hostFault } from "./faults.ts";
 import { type Answer, type HostRequest, sha256, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
@@ -9,6 +10,9 @@ import { HostError } from "./ssh-faults.ts";
 /** Milliseconds for a verb that only reads; a write waits for a lock and for the disk. */
 const READ_MS = 15_000;
 const WRITE_MS = 30_000;
+
+/** Characters of a journal that are read. */
+const MOST_LOG = 200_000;
 
 /** With a wrapper, only the wrapper knows what is set. */
 const WRAPPER_NAMES = {
@@ -54,6 +58,8 @@ export interface UnitStatus {
   commandLine: readonly string[] | undefined;
   /** llama-swap reloads a changed file by itself. */
   watchesConfig: boolean;
+  /** It is meant to, but never sees one that was replaced: its container has the config as one mounted file. */
+  isBlind: boolean;
   /** Whether the user's services run without a login. */
   lingers: boolean;
   /** AI_SERVER_RESTART_COMMAND, or the wrapper's own, takes the place of systemctl. */
@@ -132,6 +138,8 @@ export class RemoteMachine implements Machine {
       .split("\n")
       .filter((word) => word !== "");
     const commandLine = running.length > 0 ? running : startWords(property("ExecStart"));
+    const watches = commandLine !== undefined && watchesConfig(commandLine);
+    const isMounted = commandLine !== undefined && isMountedAlone(commandLine);
     return {
       problem:
         code === undefined || hasRestartCommand
@@ -140,7 +148,8 @@ export class RemoteMachine implements Machine {
       activeState: property("ActiveState"),
       subState: property("SubState"),
       commandLine,
-      watchesConfig: commandLine !== undefined && watchesConfig(commandLine),
+      watchesConfig: watches && !isMounted,
+      isBlind: watches && isMounted,
       lingers: valueFor(lines, "linger") === "yes",
       hasRestartCommand,
     };
@@ -149,7 +158,7 @@ export class RemoteMachine implements Machine {
   async logs(lines: number, signal?: AbortSignal): Promise<string[]> {
     const count = String(Math.min(99_999, Math.max(1, Math.trunc(lines))));
     const answer = await this.#ask({ verb: ["logs", count] }, READ_MS, signal);
-    return cleanText(bodyOf(answer.lines, "logs"), 200_000).split("\n");
+    return lastLines(bodyOf(answer.lines, "logs"));
   }
 
   async #ask(request: HostRequest, timeoutMs: number, signal: AbortSignal | undefined): Promise<Answer> {
@@ -195,6 +204,12 @@ export class RemoteMachine implements Machine {
 
 function bodyOf(lines: Answer["lines"], key: string): string {
   return lines.find((line) => line.key === key)?.body?.toString("utf8") ?? "";
+}
+
+/** The end of a text where it is too long, in whole lines. */
+function lastLines(text: string): string[] {
+  const lines = cleanText(text.slice(-MOST_LOG), MOST_LOG).split("\n");
+  return text.length > MOST_LOG ? lines.slice(1) : lines;
 }
 
 function written(answer: Answer): Written {

@@ -239,7 +239,6 @@ const QUESTIONS = [
     "It is 32768 tokens (32k) now.",
     "stand-in.service is restarted, which unloads every model.",
     UNLOADED,
-    "- --ctx-size 32768",
   ],
   ["/ai-server-restart", "Leave it running", "Restart", "Restart stand-in.service?", UNLOADED],
   ["/ai-server-unload", "Keep them loaded", "Unload them now", "Unload every model?", UNLOADED],
@@ -279,19 +278,19 @@ for (const version of PI_VERSIONS) {
           await terminal.waitFor(/ steady\b/);
           for (const [line, keep, change, ...said] of QUESTIONS) {
             await enter(terminal, line);
-            const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[^]*escape no$`, "m")));
+            const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[\\s\\S]*escape no$`, "m")));
             for (const words of [...said, `→ ${keep} ${change} `]) expect(asked).toContain(words);
             await terminal.press("Enter");
             await terminal.waitFor(/^ *Nothing was (changed|restarted|unloaded)\./m);
           }
           await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          const before = await terminal.waitFor(/^→ Keep as it is$[^]*escape no$/m);
+          const before = await terminal.waitFor(/^→ Keep as it is$[\s\S]*escape no$/m);
           // Dragged as small and as large as it goes, and back.
           await terminal.resize(30, 6);
           await terminal.waitFor(/^\d+ hidden.*\n→ Keep as it is\n {2}Change and restart\nup\/down.*$/m);
           await terminal.resize(120, 50);
           await terminal.waitFor(
-            /^@@[^]*^ {3}slow:\n\n→ Keep as it is\n {2}Change and restart\n\n.*escape no$/m,
+            /^@@[\s\S]*^ {3}slow:\n\n→ Keep as it is\n {2}Change and restart\n\n.*escape no$/m,
           );
           await terminal.resize(columns, rows);
           await terminal.waitUntil("the question is as it was", (now) => now === before);
