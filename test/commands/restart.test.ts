@@ -126,10 +126,10 @@ describe("/ai-server-restart", () => {
     place.spoils = (text) => text.replace("--load 0.2", "--load 600");
     place.speed = 1;
     const user = saying(true, "tui");
-    user.sees = (screen) => {
-      if (screen.render(80).join("\n").includes("Loading small again")) setImmediate(() => user.escape());
-    };
-    await place.type("/ai-server-restart", user);
+    const left = place.type("/ai-server-restart", user);
+    await expect.poll(() => user.screen, { interval: 20, timeout: 15_000 }).toContain("Loading small again");
+    user.escape();
+    await left;
     expect(user.notices).toEqual([
       {
         level: "warning",
