@@ -7,9 +7,9 @@ import { HostError } from "../host/ssh-faults.ts";
 import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
-import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
-import { changeCounts, diffText } from "./diff-text.ts";
+import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
+import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import { changeCounts, diffLines } from "./diff-text.ts";
 import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
@@ -85,12 +85,12 @@ async function differenceOf(
   }
 }
 
-async function choose({ ctx, waiting, ended }: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
-  const words = offers.map((offer) => offer.words);
-  const chosen = await waiting.ask(() =>
-    ctx.ui.select("Which backup of the config shall be put back?", words, { signal: ended }),
-  );
-  return offers[words.indexOf(chosen ?? "")];
+async function choose(call: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
+  const question = { title: "Which backup of the config is put back?", consequences: [] };
+  return chosenBy<Offer | undefined>(call, question, [
+    { words: "Keep the config as it is", means: undefined },
+    ...offers.map((offer) => ({ words: offer.words, means: offer })),
+  ]);
 }
 
 function named(stamp: string, offers: readonly Offer[]): Offer {
@@ -116,13 +116,20 @@ async function putBack(
     asked = preview;
     const { plan, loaded, isUnloaded, file: current } = preview;
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
-    return isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
-      diffText(ctx, current.text, plan.text, formatOf(file.name)),
-      "The text of now becomes a backup itself.",
-      effectWords(preview, change.config),
-      ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
-      ...(await drainOf(call, server, preview)),
-    ]);
+    return isConfirmed(
+      call,
+      {
+        title: `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`,
+        consequences: [
+          effectWords(preview, change.config),
+          ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
+          ...(await drainOf(call, server, preview)),
+          "The text of now becomes a backup itself.",
+        ],
+        diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
+      },
+      actsOf("Put back", preview),
+    );
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
