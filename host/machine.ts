@@ -1,8 +1,7 @@
 /** The verbs of `ai-server-admin` with types. */
 import { split } from "shlex";
-import { cleanText } from "../server/errors.ts";
 import { hostFault } from "./faults.ts";
-import { type Answer, type HostRequest, sha256, valueFor } from "./protocol.ts";
+import { type Answer, type HostRequest, sha256, shownName, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
 import { HostError } from "./ssh-faults.ts";
 
@@ -21,7 +20,7 @@ const WRAPPER_NAMES = {
 
 /** A configuration file of the server. */
 export interface HostFile {
-  /** Without its folder. */
+  /** Without its folder, and safe to show. */
   name: string;
   text: string;
   /** SHA-256 of its bytes. */
@@ -66,7 +65,7 @@ export interface Machine {
   read(signal?: AbortSignal): Promise<HostFile[]>;
   /** @param name of the file in its folder, as `read` gave it */
   readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile>;
-  /** The oldest first. */
+  /** In the order in which they were written, which is not that of their names where a clock was wrong. */
   list(name: string, signal?: AbortSignal): Promise<Backup[]>;
   /** @param expected hash of the file that is replaced; any other content there is left alone */
   write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
@@ -81,6 +80,8 @@ export interface Machine {
 export class RemoteMachine implements Machine {
   readonly #shell: Shell;
   readonly #restartTimeoutMs: number;
+  /** The names of files as the machine spells them, by those that are shown. */
+  readonly #names = new Map<string, string>();
 
   constructor(shell: Shell, restartTimeoutMs: number) {
     this.#shell = shell;
@@ -102,7 +103,7 @@ export class RemoteMachine implements Machine {
     const answer = await this.#ask({ verb: ["list"], name }, READ_MS, signal);
     return answer.lines.flatMap(({ key, value }) => {
       const [stamp = "", bytes = "", hash = ""] = value.split(" ");
-      const date = key === "backup" ? dateOf(stamp) : undefined;
+      const date = key === "backup" && /^\d{1,12}$/.test(bytes) ? dateOf(stamp) : undefined;
       return date === undefined ? [] : [{ stamp, date, bytes: Number(bytes), hash }];
     });
   }
@@ -124,11 +125,11 @@ export class RemoteMachine implements Machine {
 
   async status(signal?: AbortSignal): Promise<UnitStatus> {
     const { lines } = await this.#ask({ verb: ["status"] }, READ_MS, signal);
-    const show = bodyOf(lines, "show");
+    const show = textOf(lines, "show");
     const property = (name: string): string => new RegExp(`^${name}=(.*)$`, "m").exec(show)?.[1] ?? "";
     const hasRestartCommand = valueFor(lines, "restart-command") !== undefined;
     const code = valueFor(lines, "problem");
-    const running = bodyOf(lines, "command-line")
+    const running = textOf(lines, "command-line")
       .split("\n")
       .filter((word) => word !== "");
     const commandLine = running.length > 0 ? running : startWords(property("ExecStart"));
@@ -136,7 +137,7 @@ export class RemoteMachine implements Machine {
       problem:
         code === undefined || hasRestartCommand
           ? undefined
-          : this.#fault(code, bodyOf(lines, "detail")).message,
+          : this.#fault(code, textOf(lines, "detail")).message,
       activeState: property("ActiveState"),
       subState: property("SubState"),
       commandLine,
@@ -149,30 +150,28 @@ export class RemoteMachine implements Machine {
   async logs(lines: number, signal?: AbortSignal): Promise<string[]> {
     const count = String(Math.min(99_999, Math.max(1, Math.trunc(lines))));
     const answer = await this.#ask({ verb: ["logs", count] }, READ_MS, signal);
-    return cleanText(bodyOf(answer.lines, "logs"), 200_000).split("\n");
+    return textOf(answer.lines, "logs").split("\n");
   }
 
   async #ask(request: HostRequest, timeoutMs: number, signal: AbortSignal | undefined): Promise<Answer> {
-    const answer = await this.#shell.ask(request, { timeoutMs, signal });
+    const name = request.name && (this.#names.get(request.name) ?? request.name);
+    const answer = await this.#shell.ask({ ...request, name }, { timeoutMs, signal });
     if (answer.error !== undefined) throw this.#fault(answer.error, answer.detail);
     return answer;
   }
 
   #files(answer: Answer): HostFile[] {
     return answer.lines.flatMap((line, at) => {
-      const content = answer.lines[at + 1];
-      if (line.key !== "file" || content?.body === undefined) return [];
-      const [name = "", mode = ""] = line.value.split(" ");
-      const text = decodeUtf8(content.body);
+      const content = answer.lines[at + 1]?.body;
+      if (line.key !== "file" || content === undefined) return [];
+      const [encoded = "", mode = ""] = line.value.split(" ");
+      const text = decodeUtf8(content);
       if (text === undefined) throw this.#fault("not-utf8", "");
-      return [
-        {
-          name: Buffer.from(name, "base64").toString("utf8"),
-          text,
-          hash: sha256(content.body),
-          mode: cleanText(mode, 20),
-        },
-      ];
+      const spelled = Buffer.from(encoded, "base64").toString("utf8");
+      const name = shownName(spelled);
+      if (name === undefined) throw this.#fault("bad-answer", "");
+      this.#names.set(name, spelled);
+      return [{ name, text, hash: sha256(content), mode: mode.slice(0, 20) }];
     });
   }
 
@@ -193,8 +192,8 @@ export class RemoteMachine implements Machine {
   }
 }
 
-function bodyOf(lines: Answer["lines"], key: string): string {
-  return lines.find((line) => line.key === key)?.body?.toString("utf8") ?? "";
+function textOf(lines: Answer["lines"], key: string): string {
+  return lines.find((line) => line.key === key)?.text ?? "";
 }
 
 function written(answer: Answer): Written {
@@ -215,7 +214,8 @@ function dateOf(stamp: string): Date | undefined {
   const parts = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(stamp);
   if (parts === null) return undefined;
   const [, year, month, day, hour, minute, second] = parts;
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  return Number.isNaN(date.getTime()) ? undefined : date;
 }
 
 function stampWord(stamp: string): string {
