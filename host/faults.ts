@@ -38,7 +38,7 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   "folder-read-only": [
     "config file",
     (at) =>
-      `The user that logs in ${at.where} may not read and write in the folder of ${at.file}, where the backup and the new file are made. ${NOTHING}`,
+      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
   ],
   changed: [
     "config file",

@@ -1,9 +1,16 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { directScript, MISREAD, readAnswer, requestText, sharedFunctions } from "../../host/protocol.ts";
+import {
+  directScript,
+  MISREAD,
+  readAnswer,
+  requestText,
+  sha256,
+  sharedFunctions,
+} from "../../host/protocol.ts";
 import { WRAPPER } from "../support/local-host.ts";
 import { isInstalled } from "../support/programs.ts";
 
@@ -24,6 +31,14 @@ function restart(): string {
     restartCommand: `echo ran >>'${folder}/ran'`,
   };
   return directScript(FUNCTIONS, NONCE, requestText(NONCE, { verb: ["restart"] }, direct));
+}
+
+/** A write in the place of an empty file. */
+function write(content: Buffer): string {
+  const presetPath = join(folder, "config.yaml");
+  writeFileSync(presetPath, "");
+  const direct = { presetPath, serviceUnit: "none.service", restartCommand: undefined };
+  return directScript(FUNCTIONS, NONCE, requestText(NONCE, { verb: ["write", sha256("")], content }, direct));
 }
 
 const hasRun = (): boolean => existsSync(join(folder, "ran"));
@@ -57,6 +72,9 @@ test.each(["dash", "bash", "busybox", "zsh", "yash", "mksh"].filter((name) => is
     const { stdout } = spawnSync("sh", ["-s"], { input: restart(), encoding: "utf8", env });
     expect(readAnswer(stdout, NONCE).answer?.error).toBeUndefined();
     expect(readFileSync(join(folder, "ran"), "utf8")).toBe("ran\n");
+    const content = Buffer.from(`${"# $(touch ran2) 'x' \\ \u00e4\n".repeat(2500)}no line end`);
+    spawnSync("sh", ["-s"], { input: write(content), env });
+    expect(readFileSync(join(folder, "config.yaml"), "utf8")).toBe(content.toString());
   },
 );
 
