@@ -112,7 +112,8 @@ export class SharedConnection {
   options(): string[] {
     const socket = this.#socket();
     const fixed = [...this.#fixed, ...this.#youngOptions()];
-    if (socket === undefined) return [...fixed, "-oControlMaster=no", "-oControlPath=none"];
+    if (socket === undefined)
+      return [...fixed, "-oControlMaster=no", "-oControlPath=none", "-oControlPersist=no"];
     const keep = Math.max(1, Math.ceil(this.#keepMs / 1000));
     return [...fixed, "-oControlMaster=auto", `-oControlPath=${socket}`, `-oControlPersist=${keep}`];
   }

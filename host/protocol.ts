@@ -52,6 +52,9 @@ const WORD = /^[a-zA-Z0-9]{1,64}$/;
 const MOST_TEXT = 200_000;
 const MOST_VALUE = 6000;
 
+/** Lines of an answer beside those in blocks: a folder of files and backups has some hundred. */
+const MOST_LINES = 10_000;
+
 /** Bytes of a file's name, on every file system. */
 const MOST_NAME = 255;
 
@@ -146,7 +149,7 @@ export function readAnswer(output: string, nonce: string): ReadAnswer {
 
 function parseLines(lines: readonly string[]): Answer {
   const parsed: AnswerLine[] = [];
-  for (let at = 0; at < lines.length; at++) {
+  for (let at = 0; at < lines.length && parsed.length < MOST_LINES; at++) {
     const [key = "", ...rest] = (lines[at] ?? "").split(" ");
     if (key !== "content" && !TEXT_BLOCKS.has(key)) {
       parsed.push({ key, value: remoteText(rest.join(" "), MOST_VALUE), text: undefined, body: undefined });

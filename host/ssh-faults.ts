@@ -35,7 +35,7 @@ function known(at: SshTarget, stderr: string): string {
   const told = /host key (?:is known )?for (\S+)(?: has changed|\s+and you have)|-R "?([^"\s]+)"?/i.exec(
     stderr,
   );
-  return told?.[1] ?? told?.[2] ?? at.host.slice(at.host.lastIndexOf("@") + 1);
+  return (told?.[1] ?? told?.[2])?.slice(0, 255) ?? at.host.slice(at.host.lastIndexOf("@") + 1);
 }
 
 /** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */
@@ -115,30 +115,28 @@ function lastLines(stderr: string): string {
 const STARTUP_FILES =
   "~/.bashrc of bash, ~/.zshenv of zsh, ~/.cshrc of csh, ~/.config/fish/config.fish of fish";
 
-/** A sentence that stands for how the login there went, or undefined. `said` is what was written to standard error. */
-function loginFault(at: SshTarget, code: number | null, said: string): string | undefined {
-  if (
-    /operable program or batch file|CommandNotFoundException|Batch-?datei|fichier de commandes/i.test(said)
-  ) {
-    return `${at.host} is a Windows machine, or one whose login shell is cmd.exe or PowerShell: it has no sh. Set AI_SERVER_SSH_HOST to the Linux or macOS system that runs the model server; with WSL, to an ssh server inside it.`;
+/** What a shell of Windows says of a command that it does not find; the first is cmd.exe's in three languages. */
+const WINDOWS =
+  /operable program or batch file|Batch-?datei|fichier de commandes|CommandNotFoundException|as (?:a|the) name of a cmdlet/i;
+
+/** By what another program shows itself that reads what was meant for `sh`, and its name. */
+const OTHERS: readonly (readonly [RegExp, string])[] = [
+  [/\bfish: /, "fish"],
+  [/\bnu::/, "nu"],
+  [/^tmux: |open terminal failed/m, "tmux"],
+  [/not a (?:terminal|tty)|connected to a terminal/i, "a program for terminals"],
+  // The first line of a request, taken for a command.
+  [/\bai-server-1\b.*not found|(?:not found|unknown command).*\bai-server-1\b/i, "another shell"],
+];
+
+/** The sentence for a login that did not lead to `sh`, or undefined. */
+function loginFault({ host }: SshTarget, code: number | null, stderr: string): string | undefined {
+  if (WINDOWS.test(stderr)) {
+    return `${host} is a Windows machine: its login shell is cmd.exe or PowerShell, and there is no sh. Set AI_SERVER_SSH_HOST to the Linux or macOS system that runs the model server; with WSL, to an ssh server inside it.`;
   }
-  const other =
-    code === MISREAD
-      ? "another program than sh"
-      : (/\b(fish): |\b(nu)::|^(tmux|screen|zellij|xonsh|elvish|pwsh)\b/im
-          .exec(said)
-          ?.slice(1)
-          .find(Boolean) ??
-        (/not a (?:terminal|tty)|connected to a terminal/i.test(said)
-          ? "a program for terminals"
-          : undefined) ??
-        (/ai-server-1\b.*(?:not found|unknown command)|(?:not found|unknown command).*\bai-server-1\b/i.test(
-          said,
-        )
-          ? "another shell"
-          : undefined));
+  const other = code === MISREAD ? "another program" : OTHERS.find(([pattern]) => pattern.test(stderr))?.[1];
   if (other === undefined) return undefined;
-  return `On ${at.host}, ${other} got what was meant for sh, and nothing was carried out: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
+  return `On ${host}, ${other} got what was meant for sh, and nothing was carried out: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
 }
 
 /** The sentence for an `ssh` that ended without the script's answer. */
@@ -148,8 +146,8 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string)
   if (row !== undefined && (code === 255 || row === SENTENCES[0])) {
     return new HostError(row[1](target, stderr), "ssh", details);
   }
-  const login = loginFault(target, code, stderr);
-  if (login !== undefined) return new HostError(login, "ssh", details);
+  const there = loginFault(target, code, stderr);
+  if (there !== undefined) return new HostError(there, "ssh", details);
   if (code === 127) {
     const what =
       target.mode === "wrapper"

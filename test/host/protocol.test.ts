@@ -71,6 +71,11 @@ test("what a machine says is bounded and without terminal control, and a file's 
   expect(texts.at(-1)?.body?.equals(said)).toBe(true);
 });
 
+test("an answer of millions of lines is not read to its end", () => {
+  const { answer } = readAnswer(`${NONCE} begin\n${"a\n".repeat(3_000_000)}${NONCE} end\n`, NONCE);
+  expect(answer?.lines.length).toBeLessThanOrEqual(10_000);
+});
+
 test("every name of a file is shown without terminal control, and as no other name", () => {
   const names = [
     "a.yaml",

@@ -43,18 +43,20 @@ test.each([
 test.each([
   [
     "'sh' is not recognized as an internal or external command,\r\noperable program or batch file.",
-    /Windows machine.*has no sh/,
+    /Windows machine.*there is no sh/,
   ],
   [
     "sh : The term 'sh' is not recognized as the name of a cmdlet, function, script file, or operable program.\n    + FullyQualifiedErrorId : CommandNotFoundException",
-    /Windows machine.*has no sh/,
+    /Windows machine.*there is no sh/,
   ],
   [
     'Der Befehl "sh" ist entweder falsch geschrieben oder\nkonnte nicht gefunden werden. ... Batchdatei',
     /Windows machine/,
   ],
   ["fish: Unsupported use of '='. In fish, please use 'set whole 0123'.", /fish got what was meant for sh/],
-  ["open terminal failed: not a terminal", /a program for terminals got/],
+  ["open terminal failed: not a terminal", /tmux got/],
+  ["Must be connected to a terminal.", /a program for terminals got/],
+  ["sh: The term 'sh' is not recognized as a name of a cmdlet, function", /Windows machine/],
   ["Error: nu::parser::parse_mismatch", /nu got what was meant for sh/],
   ["zsh: command not found: ai-server-1", /another shell got/],
 ])("what answers in the place of sh is named: %s", (stderr, sentence) => {

@@ -170,10 +170,10 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
 
       test.each([
         ['if command -v fish >/dev/null; then [ -z "$FISH_VERSION" ] && exec fish -l; fi', "fish"],
-        ["exec zsh -l", "another program than sh"],
-        ["exec bash --norc", "another program than sh"],
-        ["exec dash", "another program than sh"],
-        ["exec tmux", "a program for terminals"],
+        ["exec zsh -l", "another program"],
+        ["exec bash --norc", "another program"],
+        ["exec dash", "another program"],
+        ["exec tmux", "tmux"],
       ])("%s: nothing is carried out, and the sentence names the file", async (line, who) => {
         startup(line);
         await expect(restart().ask(ask, limits)).rejects.toMatchObject({
