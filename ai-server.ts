@@ -1,7 +1,14 @@
 /** The one object that leads to everything else: configuration, server, and the models last heard of. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
-import { baseUrlOf, fallbackModels, restoredModels, type ServedModel, toServedModels } from "./catalog.ts";
+import {
+  baseUrlOf,
+  fallbackModels,
+  processOf,
+  restoredModels,
+  type ServedModel,
+  toServedModels,
+} from "./catalog.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
@@ -52,12 +59,15 @@ export class AiServer {
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
+  /** As a command last reported them, or as they first were. */
+  #told: readonly ServedModel[] | undefined;
   /** Where the models come from; undefined as long as they are nobody's. */
   #origin: ModelsOrigin | undefined;
   /** The discovery of a start or a login by its configuration: none for one that failed. */
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
   #isUsed = false;
+  #isClaimed = false;
   readonly #firstRefresh = Promise.withResolvers<void>();
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
@@ -87,6 +97,16 @@ export class AiServer {
   /** Whether pi asked for models with anything set up. */
   get isUsed(): boolean {
     return this.#isUsed;
+  }
+
+  /** Whether a session is on one of its models though nothing is set up: its turns end with what to do. */
+  get isOnlyClaimed(): boolean {
+    return this.#isClaimed && !this.#isUsed;
+  }
+
+  /** Keeps a session here that belongs here, also where nothing is set up. */
+  claim(): void {
+    this.#isClaimed = true;
   }
 
   /**
@@ -164,7 +184,8 @@ export class AiServer {
     for (const { id, tokens } of this.#corrections.slice(heard))
       models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
-    return { models, changes: changesBetween(before, models) };
+    const told = this.#told && restoredModels(this.#told, baseUrlOf(server.config));
+    return { models, changes: changesBetween(before, models, told) };
   }
 
   /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
@@ -179,6 +200,7 @@ export class AiServer {
    */
   async publish(models: readonly ServedModel[], registry: Registry, isTold: boolean): Promise<void> {
     this.#found = { models, isTold };
+    if (isTold) this.#told = models;
     try {
       await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: true });
     } finally {
@@ -191,6 +213,7 @@ export class AiServer {
     const before = this.#models;
     this.#models = models;
     this.#origin = origin;
+    if (origin !== undefined) this.#told ??= models;
     if (origin?.isLive) this.#problem = undefined;
     if (!isChanged(before, models)) return;
     this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
@@ -201,6 +224,9 @@ export class AiServer {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
     this.#corrections.push({ id, tokens });
+    const correct = (server: ModelServer | undefined): void =>
+      corrected.forEach((model) => void server?.known.correctContext(processOf(model), tokens));
+    this.openServer().then(correct, () => {});
     // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
     this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
     this.#learnt.keep(corrected);

@@ -1,21 +1,34 @@
 /** What is another in a catalogue than before, and what a running model corrects in it. Pure. */
-import { processOf, type ServedModel, shortTokens } from "./catalog.ts";
+import { isContextKnown, processOf, type ServedModel, shortTokens } from "./catalog.ts";
 import { count } from "./server/json.ts";
 
-/** What a refresh changed, one line each: added, gone, another context window. */
-export function changesBetween(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
+/**
+ * What a refresh changed, one line each: added, gone, another context window.
+ *
+ * @param told the models as the user last heard of them, where something else has read the list since
+ */
+export function changesBetween(
+  before: readonly ServedModel[],
+  after: readonly ServedModel[],
+  told: readonly ServedModel[] = before,
+): string[] {
   const old = new Map(before.map((model) => [model.id, model]));
+  const known = new Set(told.map(({ id }) => id));
   const lines = after.flatMap((model) => {
+    if (!known.has(model.id)) return [`${model.id}: added`];
     const was = old.get(model.id);
-    return was === undefined ? [`${model.id}: added`] : windowChange(was, model);
+    return was === undefined ? [] : windowChange(was, model);
   });
   const ids = new Set(after.map((model) => model.id));
-  for (const model of before) if (!ids.has(model.id)) lines.push(`${model.id}: gone`);
+  for (const { id } of told) if (!ids.has(id)) lines.push(`${id}: gone`);
   return lines;
 }
 
+/** A window that was not known is registered as a number all the same, from which nothing can change. */
 function windowChange(was: ServedModel, model: ServedModel): string[] {
   const [before, after] = [was.contextWindow, model.contextWindow];
+  if (!isContextKnown(model)) return isContextKnown(was) ? [`${model.id}: context no longer known`] : [];
+  if (!isContextKnown(was)) return [`${model.id}: context ${shortTokens(after)}`];
   if (before === after) return [];
   const short = [before, after].map(shortTokens);
   const [from, to] = short[0] === short[1] ? [before, after] : short;

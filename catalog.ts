@@ -100,25 +100,28 @@ export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel 
 /** The models that stand for the default server as long as it was never reached. */
 export function fallbackModels(config: Config): ServedModel[] {
   if (!config.isDefaultUrl) return [];
+  return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
+}
+
+/** A model of which nothing but the id is known: its server was never reached, or lists it no longer. */
+export function unreadModel(id: string, contextWindow: number, baseUrl: string): ServedModel {
   const unread = { source: "default" } as const;
-  return MODELS.map(({ id, contextWindow }) =>
-    toServedModel(
-      {
-        id,
-        name: id,
-        runsAs: id,
-        context: { value: contextWindow, ...unread },
-        outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
-        vision: { value: false, ...unread },
-        thinking: { value: { kind: "none" }, ...unread },
-        keepsThinking: false,
-        keptBy: undefined,
-        tools: { value: true, ...unread },
-        needsAlternation: false,
-        needsShortCallIds: false,
-      },
-      baseUrlOf(config),
-    ),
+  return toServedModel(
+    {
+      id,
+      name: id,
+      runsAs: id,
+      context: { value: contextWindow, ...unread },
+      outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
+      vision: { value: false, ...unread },
+      thinking: { value: { kind: "none" }, ...unread },
+      keepsThinking: false,
+      keptBy: undefined,
+      tools: { value: true, ...unread },
+      needsAlternation: false,
+      needsShortCallIds: false,
+    },
+    baseUrl,
   );
 }
 

@@ -16,10 +16,11 @@ import type { Timer } from "./ui/timer.ts";
 /** For a look that nobody asked for. */
 const LOOK_MS = 5000;
 
-/** A window that was not read from the model itself may be another one than it was loaded with. */
+/** A window that the model itself never reported may be another one than it was loaded with. */
 function liveWindow({ models }: Pick<AiServer, "models">, id: string): number | undefined {
   const served = models.find(({ aiServer }) => aiServer.runsAs === id);
-  return served?.aiServer.context.source === "live" ? served.contextWindow : undefined;
+  const source = served?.aiServer.context.source;
+  return source === "live" || source === "last seen" ? served?.contextWindow : undefined;
 }
 
 export interface DisplayParts {

@@ -2,14 +2,24 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { ExtensionAPI, ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
 import { Activities } from "./activities.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown, noToolsNotice } from "./catalog.ts";
-import { PROVIDER_ID } from "./config.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
 import { createProvider } from "./provider.ts";
+import {
+  askedLevel,
+  heldNotice,
+  isContinued,
+  lastChoice,
+  meantModel,
+  placedNotice,
+  placeSession,
+} from "./session-model.ts";
+import { ThinkingLevel } from "./thinking-level.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -42,6 +52,11 @@ interface Session {
   isShowing: boolean;
   /** In the terminal alone, and only once it is loaded. */
   display: Display | undefined;
+  /** Resolves when the session is on its model, or cannot be put there. */
+  placing: Promise<void>;
+  /** The model that pi did not take though the session belongs to it, and the choice that stands in its place. */
+  held: { id: string; choice: string | undefined } | undefined;
+  level: ThinkingLevel;
 }
 
 function agentDir(): string {
@@ -60,20 +75,32 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
       current?.display?.modelsChanged();
-      if (current) setImmediate(() => current === session && registerAgain());
+      if (current) setImmediate(() => current === session && takeModels(current));
       if (current && windows.length > 0) tellWindows(current, windows).catch(() => {});
     },
   });
   const activities = new Activities();
   const provider = createProvider(aiServer, activities);
-  const registerAgain = (): void => {
+  /**
+   * Registers the provider, and first by its name with a key: then pi takes it for configured at once, and not only
+   * when the last of the overlapping checks of a start has ended, before which pi may choose the session's model
+   * (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js).
+   */
+  const register = (): void => {
+    if (aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed)
+      pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
+    pi.registerProvider(provider);
+  };
+  const takeModels = (current: Session): void => {
     try {
       pi.registerProvider(provider);
+      current.level.modelKnown(current.ctx.model);
     } catch {
-      // The session has ended meanwhile; the next one registers anew.
+      // The session has ended meanwhile; the next one registers by itself.
     }
+    selectFirst(current).catch(() => {});
   };
-  pi.registerProvider(provider);
+  register();
 
   for (const [name, description] of Object.entries(COMMANDS)) {
     pi.registerCommand(name, {
@@ -160,13 +187,55 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (notice !== undefined) await tell(current, notice);
   };
 
+  /** Puts the session on the model that it belongs to; the notice comes only where pi had come up with another. */
+  const place = async (current: Session, reason: SessionStartEvent["reason"]): Promise<void> => {
+    const { ctx } = current;
+    const branch = ctx.sessionManager.getBranch();
+    const settings = pi.getSettings();
+    const args = process.argv.slice(2);
+    const id = meantModel({ reason, branch, settings, args });
+    const placed = await placeSession(pi, ctx, aiServer, id, register, current.ended.signal);
+    if (current !== session) return;
+    const asked = askedLevel(args);
+    const isPlaced = placed !== undefined && placed.state !== "refused";
+    const start = { model: ctx.model, branch, settings, asked, isContinued: isContinued(branch), isPlaced };
+    current.level.begin(start);
+    if (placed === undefined) return;
+    if (placed.state === "refused")
+      current.held = { id: placed.id, choice: lastChoice(ctx.sessionManager.getBranch()) };
+    await tell(current, placedNotice(placed));
+  };
+
+  /** Where pi has no model at all, as before a login, takes the first one of a list that was just read. */
+  const selectFirst = async (current: Session): Promise<void> => {
+    const [first] = aiServer.models;
+    // pi's own stand-in where it has no model.
+    const isWithout = current.ctx.model?.provider === "unknown";
+    if (first === undefined || !aiServer.isLive || !isWithout) return;
+    register();
+    if (!(await pi.setModel(first)) || current !== session) return;
+    (await import("./ui/output.ts")).tell(current.ctx, `AI Server: ${first.id} is selected.`, "info");
+  };
+
+  /** Whether the session belongs to a model here that pi did not take, and the user has not chosen another since. */
+  const isHeld = async (current: Session | undefined): Promise<boolean> => {
+    await current?.placing;
+    const held = current?.held;
+    if (current === undefined || held === undefined) return false;
+    const { model, sessionManager } = current.ctx;
+    if (model?.provider === PROVIDER_ID || lastChoice(sessionManager.getBranch()) !== held.choice)
+      return false;
+    (await import("./ui/output.ts")).tell(current.ctx, heldNotice(held.id), "error");
+    return true;
+  };
+
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
     const identity = await server.http.identity();
     for (const warning of identity?.warnings ?? []) await tell(current, `AI Server: ${warning}`);
   };
 
-  pi.on("session_start", (_event, ctx) => {
+  pi.on("session_start", async (event, ctx) => {
     const current: Session = {
       ctx,
       ended: new AbortController(),
@@ -175,10 +244,16 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       asked: new Set(),
       isShowing: false,
       display: undefined,
+      placing: Promise.resolve(),
+      held: undefined,
+      level: new ThinkingLevel(pi),
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
+    current.placing = place(current, event.reason).catch(() => {});
+    await current.placing;
+    if (current !== session) return;
     const begin = async (): Promise<void> => {
       // As above.
       if (!aiServer.isUsed) await aiServer.started();
@@ -193,10 +268,19 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     begin().catch(() => {});
   });
 
+  pi.on("input", async (_event, ctx) => {
+    if (!(await isHeld(session))) return undefined;
+    if (ctx.mode === "print" || ctx.mode === "json") process.exitCode = 1;
+    return { action: "handled" };
+  });
+
+  pi.on("thinking_level_select", ({ level }, ctx) => session?.level.levelChanged(level, ctx.model));
+
   pi.on("model_select", (event) => {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
+    current.level.modelChosen(model, pi.getSettings());
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {
@@ -209,7 +293,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     tellAll().catch(() => {});
   });
 
-  pi.on("session_before_compact", () => session?.display?.compacts(true));
+  pi.on("session_before_compact", async () => {
+    if (await isHeld(session)) return { cancel: true };
+    session?.display?.compacts(true);
+    return undefined;
+  });
   pi.on("session_compact", () => session?.display?.compacts(false));
   pi.on("session_compact_failed", () => session?.display?.compacts(false));
 
@@ -231,13 +319,25 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       // A model that was loaded by this turn tells its real window only now, be it another than last time.
       const served = aiServer.models.find((model) => model.id === id);
       const isUnread = served?.aiServer.context.source !== "live" && !current.asked.has(id);
-      const isNews = activities.takeLoad(id) || isUnread;
+      const isLoaded = activities.takeLoad(id);
+      if (isLoaded && !isOffline(process.env))
+        (await aiServer.server()).known.outdate(served?.aiServer.runsAs ?? id);
+      const isNews = isLoaded || isUnread;
       current.asked.add(id);
       if ((!aiServer.isLive || isNews) && !isOffline(process.env)) await refreshInBackground(current);
       await tellWarnings(current);
       await tellOfModel(current, current.ctx.model);
     };
     finish().catch(() => {});
+  });
+
+  pi.on("agent_settled", async (_event, ctx) => {
+    if (ctx.mode !== "print") return;
+    const { lostFailure } = await import("./print-failure.ts");
+    const failure = lostFailure(ctx.sessionManager.getBranch());
+    if (failure === undefined) return;
+    (await import("./ui/output.ts")).tell(ctx, failure, "error");
+    process.exitCode = 1;
   });
 
   pi.on("session_shutdown", async () => {

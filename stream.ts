@@ -14,6 +14,8 @@ import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { HeldUp } from "./held-up.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { askedOutput, withOutput } from "./output-limit.ts";
+import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { ServerError, sentenceOf } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
 import { record } from "./server/json.ts";
@@ -28,7 +30,7 @@ import {
   type Verdict,
 } from "./server/refusal.ts";
 import { answerFigures } from "./usage.ts";
-import { wordedFor } from "./wording.ts";
+import { asPiReads, wordedFor } from "./wording.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {
@@ -86,7 +88,7 @@ export function streamTurn(
     (error: unknown) => {
       turn.abandon();
       const aborted = options.signal?.aborted === true;
-      const fault = error instanceof ServerError ? error : undefined;
+      const fault = error instanceof ServerError ? asPiReads(error) : undefined;
       message.stopReason = aborted ? "aborted" : "error";
       message.errorMessage = aborted ? "Request was aborted" : fault ? wordedFor(fault) : sentenceOf(error);
       try {
@@ -111,6 +113,8 @@ class Turn {
   #attempt: Attempt | undefined;
   #isStarted = false;
   #askedAt = 0;
+  /** Tokens of the longest answer, where the server has refused more. */
+  #mostOutput: number | undefined;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
@@ -160,6 +164,10 @@ class Turn {
         faults += 1;
         continue;
       }
+      if (this.#takesLessOutput(refusal, body)) {
+        body = await this.#body(context, server, slot);
+        continue;
+      }
       const verdict = await this.#judge(server, refusal, body);
       if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
         this.#tell((report) => report.restarted());
@@ -191,7 +199,15 @@ class Turn {
     const traits = this.#parts.traits(this.#model);
     const options = { ...this.#options, slot };
     const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
-    return (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
+  }
+
+  /** Whether the server refused for the answer's length alone and named what fits; it is asked for that once. */
+  #takesLessOutput({ status, text }: Refusal, body: unknown): boolean {
+    if (this.#mostOutput !== undefined || status === 429) return false;
+    this.#mostOutput = fittingOutput(parseErrorBody(text), askedOutput(body));
+    return this.#mostOutput !== undefined;
   }
 
   /** One request. Gives nothing when the message is whole, or the refusal. */
@@ -223,7 +239,8 @@ class Turn {
   }
 
   /** A fault that may be asked again for, before any content came; every other is thrown. */
-  #passing(error: unknown, faults: number): ServerError {
+  #passing(thrown: unknown, faults: number): ServerError {
+    const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
     const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
     const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
     // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.

@@ -4,7 +4,9 @@
  */
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import { emptyMessage } from "./empty-message.ts";
-import type { Remedy, ServerError } from "./server/errors.ts";
+import { isShortage, parseErrorBody } from "./server/error-body.ts";
+import { type Remedy, ServerError } from "./server/errors.ts";
+import { overflowFault } from "./server/faults.ts";
 
 /** What pi will do with an error of this text. */
 export function remedyOf(text: string): Remedy {
@@ -13,6 +15,25 @@ export function remedyOf(text: string): Remedy {
   message.errorMessage = text;
   if (isContextOverflow(message)) return "compact";
   return isRetryableAssistantError(message) ? "retry" : "none";
+}
+
+/**
+ * The fault as it is, or an overflow: where nothing but the server's words shows what a fault is, and pi's own rules
+ * find an overflow in them, it is one.
+ */
+export function asPiReads(fault: ServerError): ServerError {
+  const { undecided, status, quote } = fault;
+  if (fault.remedy === "compact" || undecided === undefined || isShortage(undecided)) return fault;
+  if (remedyOf(undecided) !== "compact") return fault;
+  const { message, contextWindow } = overflowFault(parseErrorBody(undecided));
+  return new ServerError(quote === undefined ? message : `${message} It says: ${quote}`, {
+    link: "model",
+    remedy: "compact",
+    ...(quote === undefined ? {} : { quote }),
+    ...(status === undefined ? {} : { status }),
+    ...(contextWindow === undefined ? {} : { contextWindow }),
+    cause: fault,
+  });
 }
 
 /** Unseen, and no letter: words read as before but match no rule. */

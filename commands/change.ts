@@ -1,7 +1,7 @@
 /** What the commands that change the server's configuration share: the safe change with its words on the screen. */
 import type { Config } from "../config.ts";
 import type { SafeChange } from "../host/change.ts";
-import type { HostFile, RemoteMachine } from "../host/machine.ts";
+import type { HostFile, RemoteMachine, UnitStatus } from "../host/machine.ts";
 import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
 import type { Progress } from "../host/steps.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -47,7 +47,7 @@ export async function changeOn(
   config: Config,
 ): Promise<Change> {
   const { waiting } = call;
-  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = config;
+  const { serviceUnit, restartCommand, restartTimeoutMs, loadTimeoutMs } = config;
   const [{ SafeChange }, { HttpProbe }] = await Promise.all([
     import("../host/change.ts"),
     import("../host/server-probe.ts"),
@@ -57,18 +57,40 @@ export async function changeOn(
   waiting.signal.throwIfAborted();
   const probe = new HttpProbe(server, loadHooks(call, server), backend);
   const report = (progress: Progress): void => {
-    const words = progress.state === "begun" ? stepWords(progress, serviceUnit) : undefined;
+    const restarted = restartCommand === undefined ? serviceUnit : "the server by AI_SERVER_RESTART_COMMAND";
+    const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
     if (words !== undefined) waiting.say(words);
   };
   return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), config, report };
 }
 
-/** How a change of the config takes effect, as a sentence. */
-export function effectWords({ unit, reloads }: Preview<Plan>, { serviceUnit }: Config): string {
-  const restarted = `${unit.hasRestartCommand ? "the server" : serviceUnit} is restarted, which unloads every model.`;
-  if (unit.watchesConfig) return "llama-swap reloads the config by itself, which unloads every model.";
-  if (!reloads) return restarted.replace(/^the/, "The");
-  return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted}`;
+/** What a restart is, as a sentence without its end: `llama-swap.service is restarted`. */
+function restartWords({ hasRestartCommand }: UnitStatus, { serviceUnit, restartCommand }: Config): string {
+  if (!hasRestartCommand) return `${serviceUnit} is restarted`;
+  return `the server is restarted by ${restartCommand === undefined ? "the wrapper's restart_command" : "AI_SERVER_RESTART_COMMAND"}`;
+}
+
+/** How a change of the config takes effect, as sentences. */
+export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): string {
+  const restarted = restartWords(unit, config);
+  if (unit.watchesConfig) {
+    const otherwise = unit.problem === undefined ? ` Where no reload comes, ${restarted}.` : "";
+    return `llama-swap reloads the config by itself, which unloads every model.${otherwise}`;
+  }
+  if (reloads)
+    return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted}, which unloads every model.`;
+  const why = unit.isBlind
+    ? " Its container has the config as one mounted file, so that -watch-config never sees the new one."
+    : "";
+  return `${restarted.replace(/^the/, "The")}, which unloads every model.${why}`;
+}
+
+/** What of a change that was done has to be said beside it: a restart by a command of the user's. */
+export function restartedWords(preview: Preview | undefined, config: Config): string {
+  if (preview === undefined || preview.reloads) return "";
+  const { watchesConfig, hasRestartCommand } = preview.unit;
+  if (watchesConfig || !hasRestartCommand) return "";
+  return ` ${restartWords(preview.unit, config).replace(/^the server is/, "The server was")}.`;
 }
 
 /** After a cancelled change that has written its file: offers to put the text of before back. */

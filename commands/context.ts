@@ -21,8 +21,9 @@ import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
+import { type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
 import { diffText, plainDiffOf } from "./diff-text.ts";
+import { drainOf } from "./drain.ts";
 import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
@@ -148,8 +149,11 @@ export async function changeContext(call: Call): Promise<void> {
 
 function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {
   const setting = findContext(file.text, formatOf(file.name), id);
+  const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
-    facts?.context.source === "live" ? [`Loaded, a request may use ${facts.context.value} tokens.`] : [];
+    source === "live" || source === "last seen"
+      ? [`Loaded, a request may use ${facts?.context.value} tokens.`]
+      : [];
   show(ctx, [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n"));
 }
 
@@ -162,6 +166,7 @@ async function carryOut(
 ): Promise<void> {
   const { ctx, waiting } = call;
   let seen = file;
+  let asked: Preview<ContextPlan> | undefined;
   const plan = (text: string, read: HostFile): ContextPlan => {
     seen = read;
     requireModel(id, read, facts);
@@ -173,13 +178,17 @@ async function carryOut(
   const outcome = await change.safe.change<ContextPlan>(
     { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },
     {
-      confirm: (preview) => confirm(call, server, change.config, preview),
+      confirm: (preview) => {
+        asked = preview;
+        return confirm(call, server, change.config, preview);
+      },
       report: change.report,
       signal: waiting.signal,
     },
   );
   const path = pathOf(seen, change.config);
-  const { level, text } = reportOf(outcome, `${id}: the context size is now ${sizeWords(tokens)}.`, path);
+  const changed = `${id}: the context size is now ${sizeWords(tokens)}.${restartedWords(asked, change.config)}`;
+  const { level, text } = reportOf(outcome, changed, path);
   // Before the end is told: until then pi takes no keys.
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, [text, ...otherEdit(outcome, seen)].join("\n"), level);
@@ -205,6 +214,7 @@ async function confirm(
     ...warnings,
     effectWords(preview, config),
     ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),
+    ...(await drainOf(call, server, preview)),
   ]);
 }
 

@@ -4,6 +4,7 @@ import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/machine.ts";
 import { maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
+import { withoutPolling } from "../server/log-noise.ts";
 import { followLog } from "../server/log-stream.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
@@ -37,7 +38,7 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
       ? maskLines(first, "log")
       : [`${id} has logged nothing, or llama-swap keeps no log of each model: it does since v178.`];
   const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
-    followLog(server, id, (more) => append(maskLines(more, "log")), signal);
+    followLog(server, id, (more) => append(shownLines(more)), signal);
   await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));
 }
 
@@ -48,15 +49,20 @@ async function showJournal(call: Call, server: ModelServer, id: string | undefin
     waiting.say(`Reading the journal of ${serviceUnit}`);
     const first = await machine.logs(FIRST_LINES, waiting.signal);
     const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
-      followJournal(machine, first, (lines) => append(maskLines(lines, "log")), signal);
+      followJournal(machine, first, (lines) => append(shownLines(lines)), signal);
     const view = {
       title: `Journal of ${serviceUnit}${id === undefined ? "" : `, with what ${id} writes`}`,
-      lines: maskLines(first, "log"),
+      lines: shownLines(first),
       language: "log",
     } as const;
     await waiting.ask(() => showLive(ctx, view, follow, ended));
   };
   await withMachine(server, work, waiting.signal);
+}
+
+/** Without secrets, and without the lines of who has looked. */
+function shownLines(lines: readonly string[]): string[] {
+  return maskLines(withoutPolling(lines), "log");
 }
 
 async function followJournal(

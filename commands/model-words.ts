@@ -1,9 +1,10 @@
 /** What is known of models, as a table and line by line. Pure. */
 import { shortTokens } from "../catalog.ts";
 import { maskText } from "../masking/masking.ts";
+import { readCommandLine } from "../server/command-line.ts";
 import { cleanText } from "../server/errors.ts";
 import type { ModelDescription } from "../server/model-description.ts";
-import type { Fact, ModelFacts, RunningModel } from "../server/models.ts";
+import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models.ts";
 import { spent } from "../ui/duration.ts";
 import { type Column, table } from "../ui/table.ts";
 
@@ -79,10 +80,32 @@ function known<T>(fact: Fact<T>, words: (value: T) => string): string {
   return fact.source === "default" ? UNKNOWN : words(fact.value);
 }
 
-/** The table of all models, its lines at most `width` columns wide. */
-export function statusTable(models: readonly ModelFacts[], width: number): string {
-  if (models.length === 0) return "The server offers no model that can be chatted with.";
-  return table(COLUMNS, models.map(row), width).join("\n");
+/** The state of a model that is loaded though pi does not offer it: hidden, or not for chatting. */
+export function unofferedState(state: ModelState): string {
+  return `${state}, not in /model`;
+}
+
+/** A model of which only its process is known. */
+function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): string[] {
+  const context = commandLine === undefined ? undefined : readCommandLine(commandLine).context;
+  const known = context === undefined ? [UNKNOWN, ""] : [shortTokens(context), "command line"];
+  return [id, unofferedState(state), ...known, idleTime(ttlSeconds), "", ""];
+}
+
+/**
+ * The table of all models, its lines at most `width` columns wide.
+ *
+ * @param running what is loaded, of which those that are no models of pi's come last
+ */
+export function statusTable(
+  models: readonly ModelFacts[],
+  width: number,
+  running: readonly RunningModel[] = [],
+): string {
+  const shown = new Set(models.flatMap(({ id, runsAs }) => [id, runsAs]));
+  const rows = [...models.map(row), ...running.filter(({ id }) => !shown.has(id)).map(unofferedRow)];
+  const none = models.length === 0 ? ["The server offers no model that can be chatted with."] : [];
+  return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, rows, width))].join("\n");
 }
 
 function from<T>(fact: Fact<T> | undefined, words: (value: T) => string): string {

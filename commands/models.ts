@@ -2,6 +2,7 @@
 import { baseUrlOf, readLearnt } from "../catalog.ts";
 import type { LiveContext } from "../host/probe.ts";
 import { shown } from "../host/refusals.ts";
+import { commandDigest } from "../server/command-line.ts";
 import { ServerError } from "../server/errors.ts";
 import type { FileFacts } from "../server/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/model-description.ts";
@@ -98,11 +99,16 @@ function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, key
   };
 }
 
-/** What is known of a model, with what a ready one tells of its file. */
-export async function withFileFacts(call: Call, server: ModelServer, facts: ModelFacts): Promise<ModelFacts> {
-  if (facts.state !== "ready" || facts.runsAs === undefined) return facts;
-  const { file } = await liveContext(call, server, facts.runsAs);
-  return { ...facts, ...factsOfFile(file) };
+/** What is known of a model, with what a ready one reports of its window and its file when it is asked. */
+export async function askedFacts(
+  call: Call,
+  server: ModelServer,
+  facts: ModelFacts,
+): Promise<{ facts: ModelFacts; isAsked: boolean }> {
+  if (facts.state !== "ready" || facts.runsAs === undefined) return { facts, isAsked: false };
+  const { tokens, file } = await liveContext(call, server, facts.runsAs);
+  const context = tokens === undefined ? {} : { context: { value: tokens, source: "live" } as const };
+  return { facts: { ...facts, ...context, ...factsOfFile(file) }, isAsked: true };
 }
 
 /**
@@ -125,18 +131,19 @@ export async function liveContext(
   return live;
 }
 
-/** The window that a model was trained for: as it tells while it runs, else as it told last. */
+/** The window that a model was trained for, as it is remembered; a model is asked only where it is not. */
 export async function trainedContext(
   call: Call,
   server: ModelServer,
   id: string,
   running: readonly RunningModel[],
 ): Promise<number | undefined> {
-  const isReady = running.some((model) => model.id === id && model.state === "ready");
-  const live = isReady ? await liveContext(call, server, id) : NOTHING_TOLD;
-  if (live.trained !== undefined) return live.trained;
   const memory = await call.aiServer.memory();
-  return readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {}).trainedContext?.value;
+  const { command, trainedContext } = readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {});
+  const own = running.find((model) => model.id === id && model.state === "ready");
+  const isSame = own?.commandLine !== undefined && command === commandDigest(own.commandLine);
+  if (own === undefined || (isSame && trainedContext !== undefined)) return trainedContext?.value;
+  return (await liveContext(call, server, id)).trained ?? trainedContext?.value;
 }
 
 /**

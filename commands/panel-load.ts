@@ -46,8 +46,8 @@ export class PanelLoad implements OwnLoad {
   }
 
   async #run(call: Call, server: ModelServer, signal: AbortSignal): Promise<void> {
-    const say = (words: string, expectedMs?: number, elapsedMs = 0): void => {
-      if (words !== this.words) this.since = REAL_CLOCK.now() - elapsedMs;
+    const say = (words: string, expectedMs?: number, elapsedMs?: number): void => {
+      if (elapsedMs !== undefined || words !== this.words) this.since = REAL_CLOCK.now() - (elapsedMs ?? 0);
       this.words = words;
       this.expectedMs = expectedMs;
     };

@@ -18,6 +18,7 @@ import {
   otherRows,
   placeRow,
   stateWords,
+  unofferedState,
 } from "./model-words.ts";
 import { whose } from "./stakes.ts";
 import { faultReport, versionWords } from "./status.ts";
@@ -148,7 +149,7 @@ function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
   const name = id === modelInPi ? `${id} (in pi)` : id;
   const isOwn = ownLoad !== undefined && runsAs === ownLoad.id;
   const toggles = !model.canLoad ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
-  const words = facts === undefined ? state : stateWords(facts);
+  const words = facts === undefined ? unofferedState(state) : stateWords(facts);
   return {
     id,
     cells: [

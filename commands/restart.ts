@@ -4,6 +4,7 @@ import type { RemoteMachine } from "../host/machine.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
 import { changeOn } from "./change.ts";
+import { drainWords } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { stakesOf } from "./stakes.ts";
 
@@ -17,7 +18,10 @@ export async function restart(call: Call): Promise<void> {
     const running = await server.runningNow(waiting.signal).catch(() => undefined);
     waiting.signal.throwIfAborted();
     const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
-    const stakes = await stakesOf(call, server, running, running?.map(({ id }) => id) ?? []);
+    const stakes = [
+      ...(await stakesOf(call, server, running, running?.map(({ id }) => id) ?? [])),
+      ...(running?.length ? await drainWords(server, waiting.signal) : []),
+    ];
     if (!(await isConfirmed(call, `Restart ${how}?`, stakes))) {
       show(ctx, "Nothing was restarted.");
       return;
@@ -31,8 +35,11 @@ export async function restart(call: Call): Promise<void> {
       show(ctx, "Cancelled. The server may be restarting all the same; /ai-server-status tells.", "warning");
       return;
     }
-    await refreshModels(call).catch(() => undefined);
-    const text = ["The server was restarted and answers.", ...notes].join("\n");
+    const isFirst = aiServer.models.length === 0;
+    const found = await refreshModels(call, true).catch(() => []);
+    const changes = isFirst ? [] : found;
+    const by = restartCommand === undefined ? "" : " by AI_SERVER_RESTART_COMMAND";
+    const text = [`The server was restarted${by} and answers.`, ...changes, ...notes].join("\n");
     show(ctx, text, notes.length > 0 ? "warning" : "info");
   };
   await aiServer.exclusively("/ai-server-restart", () => withMachine(server, work, waiting.signal));

@@ -8,8 +8,9 @@ import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { type Change, changeOn, effectWords, offerWayBack } from "./change.ts";
+import { type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
 import { changeCounts, diffText } from "./diff-text.ts";
+import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
@@ -126,7 +127,9 @@ async function putBack(
 ): Promise<void> {
   const { ctx, waiting } = call;
   const path = pathOf(file, change.config);
+  let asked: Preview | undefined;
   const confirm = async (preview: Preview): Promise<boolean> => {
+    asked = preview;
     const { plan, loaded, isUnloaded, file: current } = preview;
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
     return isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
@@ -134,13 +137,14 @@ async function putBack(
       "The text of now becomes a backup itself.",
       effectWords(preview, change.config),
       ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
+      ...(await drainOf(call, server, preview)),
     ]);
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
   const { level, text } = reportOf(
     outcome,
-    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.`,
+    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.${restartedWords(asked, change.config)}`,
     path,
   );
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);

@@ -16,7 +16,7 @@ import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
 import { faultText } from "./fault-text.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { chosenModel, modelsNow, refreshModels, withFileFacts } from "./models.ts";
+import { askedFacts, chosenModel, modelsNow, refreshModels } from "./models.ts";
 import { reloadPreset } from "./reload.ts";
 
 const WAY: readonly Link[] = [
@@ -87,16 +87,22 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
   const head = `${address} · ${versionWords(version)}${abilities}`;
   const chosen = chosenModel(text, models, running ?? []);
-  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx))];
+  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx), running)];
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
     return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
-  const [facts, lastLoadMs] = await Promise.all([
-    withFileFacts(call, server, chosen.facts),
+  const [{ facts, isAsked }, lastLoadMs] = await Promise.all([
+    askedFacts(call, server, chosen.facts),
     expectedLoadMs(call.aiServer, server, chosen.id),
   ]);
   const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
-  return [head, ...modelDetails(facts, { running: found, lastLoadMs, description, address })];
+  const details = modelDetails(facts, { running: found, lastLoadMs, description, address });
+  const isCounted = isAsked && (found?.ttlSeconds ?? 0) > 0;
+  return [
+    head,
+    ...details,
+    ...(isCounted ? ["The model itself was asked: its idle time begins again."] : []),
+  ];
 }
 
 /** Whether ssh, the config file and the unit are reachable. */
@@ -115,6 +121,7 @@ async function machineLines(call: Call): Promise<string[]> {
       const states = [unit.activeState, unit.subState].filter((word) => word !== "").join(", ");
       const extras = [
         unit.watchesConfig ? "reloads its config by itself" : "",
+        unit.isBlind ? "never sees a new config, as its container has it as one mounted file" : "",
         unit.hasRestartCommand ? "restarted by a command of yours" : "",
       ];
       const words = [states === "" ? "state unknown" : states, ...extras]

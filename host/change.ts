@@ -3,6 +3,7 @@
  * anything on that way fails. Everything that touches the world is passed in.
  */
 import { ServerError, sentenceOf } from "../server/errors.ts";
+import { withoutPolling } from "../server/log-noise.ts";
 import type { RunningModel } from "../server/models.ts";
 import { formatOf } from "./config-file.ts";
 import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
@@ -13,6 +14,10 @@ import { sha256 } from "./protocol.ts";
 import { reloadEffect } from "./reload-effect.ts";
 import { Service } from "./service.ts";
 import { type Clock, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
+
+/** Of a journal that are read, and of those that are quoted. */
+const JOURNAL_LINES = 200;
+const QUOTED_LINES = 20;
 
 /** Changes, restores and restarts, each proven by the server itself. */
 export class SafeChange {
@@ -171,7 +176,11 @@ export class SafeChange {
   /** Makes the server read the file: by itself, asked to, or restarted. */
   async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<void> {
     const { signal, isGoingBack } = service;
-    if (job.unit.watchesConfig) return service.untilReloaded(before, signal);
+    if (job.unit.watchesConfig && !service.isBlind) {
+      const isReloaded = await service.untilReloaded(before, isGoingBack ? [] : job.expected, signal);
+      if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) return;
+      service.isBlind = true;
+    }
     try {
       if (await service.reload(isGoingBack ? [] : job.expected, signal)) return;
     } catch (error) {
@@ -181,6 +190,11 @@ export class SafeChange {
     await service.restart(signal);
   }
 
+  /** Where no reload came: whether a restart can do it, and the new text is none that was seen and refused. */
+  async #mayRestart(service: Service, { problem }: UnitStatus): Promise<boolean> {
+    return problem === undefined && !(await service.hasRefused(service.signal));
+  }
+
   /** Loads the changed model and compares what the server then shows with what was wanted. */
   async #prove(
     service: Service,
@@ -188,7 +202,16 @@ export class SafeChange {
     plan: Plan,
     unit: UnitStatus,
   ): Promise<ContextVerdict | undefined> {
-    await service.load(id, service.signal, unit.watchesConfig);
+    const { signal } = service;
+    const isReloading = unit.watchesConfig && !service.isBlind;
+    await service.load(id, signal, isReloading);
+    const isOld = isReloading && (await service.runsOld({ id, isNew: plan.isNew }, signal));
+    if (isOld && (await this.#mayRestart(service, unit))) {
+      service.isBlind = true;
+      await service.restart(signal);
+      await service.untilAnswers(signal);
+      await service.load(id, signal, false);
+    }
     return service.prove(id, plan);
   }
 
@@ -276,12 +299,17 @@ export class SafeChange {
   async #ownWords(step: StepName, id: string | undefined): Promise<readonly string[]> {
     const limit = AbortSignal.timeout(5000);
     try {
-      if (step === "restart" || step === "answer") return await this.#machine.logs(20, limit);
+      if (step === "restart" || step === "answer") return await this.#journal(limit);
       const own = (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
       // A router hands its models' words to its own output.
-      return own.length === 0 && this.#probe.reload !== undefined ? await this.#machine.logs(20, limit) : own;
+      return own.length === 0 && this.#probe.reload !== undefined ? await this.#journal(limit) : own;
     } catch {
       return [];
     }
+  }
+
+  /** The end of the unit's journal, without the lines of who has looked whether it answers. */
+  async #journal(limit: AbortSignal): Promise<string[]> {
+    return withoutPolling(await this.#machine.logs(JOURNAL_LINES, limit)).slice(-QUOTED_LINES);
   }
 }

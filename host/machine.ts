@@ -1,5 +1,6 @@
 /** The verbs of `ai-server-admin` with types. */
 import { split } from "shlex";
+import { isMountedAlone } from "./container-mount.ts";
 import { hostFault } from "./faults.ts";
 import { type Answer, type HostRequest, sha256, shownName, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
@@ -53,6 +54,8 @@ export interface UnitStatus {
   commandLine: readonly string[] | undefined;
   /** llama-swap reloads a changed file by itself. */
   watchesConfig: boolean;
+  /** It is meant to, but never sees one that was replaced: its container has the config as one mounted file. */
+  isBlind: boolean;
   /** Whether the user's services run without a login. */
   lingers: boolean;
   /** AI_SERVER_RESTART_COMMAND, or the wrapper's own, takes the place of systemctl. */
@@ -133,6 +136,8 @@ export class RemoteMachine implements Machine {
       .split("\n")
       .filter((word) => word !== "");
     const commandLine = running.length > 0 ? running : startWords(property("ExecStart"));
+    const watches = commandLine !== undefined && watchesConfig(commandLine);
+    const isMounted = commandLine !== undefined && isMountedAlone(commandLine);
     return {
       problem:
         code === undefined || hasRestartCommand
@@ -141,7 +146,8 @@ export class RemoteMachine implements Machine {
       activeState: property("ActiveState"),
       subState: property("SubState"),
       commandLine,
-      watchesConfig: commandLine !== undefined && watchesConfig(commandLine),
+      watchesConfig: watches && !isMounted,
+      isBlind: watches && isMounted,
       lingers: valueFor(lines, "linger") === "yes",
       hasRestartCommand,
     };

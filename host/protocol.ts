@@ -174,10 +174,14 @@ function parseLines(lines: readonly string[]): Answer {
 
 /**
  * The one door for text from the server's machine: without terminal control, and of a bounded length, of which the
- * end is kept. What a startup file, a unit, a journal or an ssh wrote goes through it, a file's content does not.
+ * end is kept, in whole lines where there are several. What a startup file, a unit, a journal or an ssh wrote goes
+ * through it; a file's content does not.
  */
 export function remoteText(said: Buffer | string, limit = MOST_TEXT): string {
-  return cleanText(said.toString("utf8").slice(-limit), limit);
+  const text = said.toString("utf8");
+  const end = text.slice(-limit);
+  const isCut = text.length > limit && end.includes("\n");
+  return cleanText(isCut ? end.slice(end.indexOf("\n") + 1) : end, limit);
 }
 
 /**

@@ -27,6 +27,8 @@ export class Service {
   /** The caller's; cleared on the way back. */
   signal: AbortSignal | undefined;
   isGoingBack = false;
+  /** It is meant to reload a changed file by itself, and did not. */
+  isBlind = false;
   /** The server has shown that it does not know how to reload. */
   #isReloadUnknown = false;
   readonly #machine: Machine;
@@ -145,21 +147,44 @@ export class Service {
   }
 
   /**
-   * Waits for a server that reloads by itself: each reload unloads every model. Where nothing was loaded, or a preload
-   * was quicker than the eye, time alone has to do; the model's command line is the proof later.
+   * Waits for a server that reloads by itself: each reload unloads every model. Where nothing was loaded, time alone
+   * has to do; the model's command line is the proof later.
+   *
+   * @param expected models that show the new text on their command lines
+   * @returns whether it has; undefined where nothing shows it
    */
-  async untilReloaded(before: readonly RunningModel[], signal: AbortSignal | undefined): Promise<void> {
+  async untilReloaded(
+    before: readonly RunningModel[],
+    expected: readonly Expected[],
+    signal: AbortSignal | undefined,
+  ): Promise<boolean | undefined> {
     const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
     const ready = before.filter(({ state }) => state === "ready").map(({ id }) => id);
-    await this.step("restart", undefined, async () => {
+    return this.step("restart", undefined, async () => {
       const end = this.#clock.now() + reloadTimeoutMs;
       while (this.#clock.now() < end) {
         await this.#clock.sleep(pollMs, signal);
         if (ready.length === 0) continue;
         const now = await this.runningOrNone(signal);
-        if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return;
+        if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return true;
+        // A preload may be quicker than the eye.
+        if (expected.some((model) => isShown(model, now))) return true;
       }
+      return ready.length === 0 ? undefined : false;
     });
+  }
+
+  /** Whether a model runs with the old command line, at this moment. */
+  async runsOld({ id, isNew }: Expected, signal: AbortSignal | undefined): Promise<boolean> {
+    const own = (await this.runningOrNone(signal)).find((model) => model.id === id);
+    return own?.commandLine !== undefined && !isNew(own.commandLine);
+  }
+
+  /** Whether llama-swap says that it has refused the new text: then it would not start with it either. */
+  async hasRefused(signal: AbortSignal | undefined): Promise<boolean> {
+    const lines = await this.#probe.log?.(undefined, this.#limited(signal, 5000)).catch(() => []);
+    signal?.throwIfAborted();
+    return lines?.some((line) => /fail\w* to (re)?load .*config/i.test(line)) === true;
   }
 
   /** @param mayRetry while a reload is still stopping the processes of before */
@@ -269,6 +294,12 @@ export class Service {
     const limit = AbortSignal.timeout(Math.min(Math.ceil(ms), 2_147_483_647));
     return signal === undefined ? limit : AbortSignal.any([signal, limit]);
   }
+}
+
+function isShown({ id, isNew }: Expected, running: readonly RunningModel[]): boolean {
+  return running.some(
+    (model) => model.id === id && model.commandLine !== undefined && isNew(model.commandLine),
+  );
 }
 
 function isTimeout(error: unknown): boolean {

@@ -27,6 +27,8 @@ export interface FaultDetails {
   remedy: Remedy;
   /** Text of the server's that the sentence quotes; may be left out or reworded where its words mislead. */
   quote?: string;
+  /** The server's own words, where nothing else shows what the fault is: pi's rules may find an overflow in them. */
+  undecided?: string;
   /** The real context window in tokens, where an overflow error told it. */
   contextWindow?: number;
   /** HTTP status of the answer, where there was one. */
@@ -42,6 +44,7 @@ export class ServerError extends Error {
   readonly link: Link;
   readonly remedy: Remedy;
   readonly quote: string | undefined;
+  readonly undecided: string | undefined;
   readonly contextWindow: number | undefined;
   readonly status: number | undefined;
 
@@ -51,6 +54,7 @@ export class ServerError extends Error {
     this.link = details.link;
     this.remedy = details.remedy;
     this.quote = details.quote;
+    this.undecided = details.undecided;
     this.contextWindow = details.contextWindow;
     this.status = details.status;
   }

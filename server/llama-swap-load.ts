@@ -1,25 +1,35 @@
 /** One load by llama-swap, which loads whatever is asked for. */
 import { routeFor } from "../config.ts";
 import type { Access, Backend, LoadSteps } from "./backend.ts";
+import { parseErrorBody } from "./error-body.ts";
 import { ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
-import { judgeRefusal, type Refusal, type StateNow } from "./refusal.ts";
+import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, saysLoading } from "./refusal.ts";
 import { transportFault } from "./transport-faults.ts";
 
 /** Between two questions for the same thing; more seldom where each comes with two looks at `/running`. */
 const AGAIN_MS = 1000;
 const UNCHECKED_MS = 2000;
 
-/** How often a load may be broken off from outside, and a connection lost, before that is the answer. */
+/** How often a load may be broken off from outside, fail, and a connection be lost, before that is the answer. */
 const INTERRUPTIONS = 1;
+const FAILURES = 1;
 const LOSSES = 3;
+/**
+ * How often a process that is shown as ready may be asked again though nothing listens, with twice the pause each time:
+ * a minute in all. Where it has just died, each question starts it again.
+ */
+const SILENCES = 5;
 /** Looks at `/running` until it shows a model that has answered. */
 const LOOKS = 5;
 
 const ANSWER_TIMEOUT_MS = 10_000;
 const ERROR_BYTES = 64 * 1024;
+
+const SILENT =
+  "could not be loaded: llama-swap shows it as ready, but nothing answers at its address. Check proxy and the port in its cmd; with checkEndpoint: none llama-swap does not look whether it has started";
 
 /** The request that loads, asked as often as the server wants it. Used once. */
 export class LlamaSwapLoad {
@@ -28,7 +38,11 @@ export class LlamaSwapLoad {
   readonly #id: string;
   readonly #steps: LoadSteps;
   #interruptions = 0;
+  #failures = 0;
   #losses = 0;
+  #silences = 0;
+  /** Its process has answered that it is loading. */
+  #isHeard = false;
 
   constructor(access: Access, backend: Pick<Backend, "running" | "logTail">, id: string, steps: LoadSteps) {
     this.#access = access;
@@ -83,21 +97,36 @@ export class LlamaSwapLoad {
     }
     // With `checkEndpoint: none` it is ready before its process listens, and before it has loaded.
     const isUnready = (status === 502 && text === "") || status === 503;
-    if (isUnready && state === "ready") return this.#waitUnchecked();
+    if (isUnready && state === "ready") return this.#waitUnchecked(saysLoading(refusal));
     const verdict = judgeRefusal(refusal, state, [], path, this.#steps.clock.now());
     const isUnloaded = verdict.kind === "wait" && verdict.why === "unloaded";
     if (verdict.kind === "failed") throw verdict.error;
     if (verdict.kind === "load failed") throw await this.#failed("could not be loaded", verdict.reason);
     if (verdict.kind === "crashed" || isUnloaded) await this.#interrupted(isUnloaded);
+    // Shown as ready or starting it may be loaded for another client; asked for ever it would be loaded for ever.
+    if (verdict.kind === "wait" && isLoadFailure(text) && state !== "stopping") {
+      if (this.#failures >= FAILURES)
+        throw await this.#failed("could not be loaded", parseErrorBody(text).message);
+      this.#failures += 1;
+      this.#steps.watch.restarted();
+    }
     if (verdict.kind === "wait" && verdict.why === "busy") this.#steps.report({ kind: "busy" });
     await this.#steps.clock.sleep(verdict.kind === "wait" ? verdict.delayMs : AGAIN_MS, this.#steps.signal);
     return false;
   }
 
   /** Asking a process that has ended would start the next one, for ever. */
-  async #waitUnchecked(): Promise<false> {
-    await this.#steps.clock.sleep(UNCHECKED_MS, this.#steps.signal);
-    if ((await this.#stateNow()) === "gone") await this.#interrupted(false);
+  async #waitUnchecked(isLoading: boolean): Promise<false> {
+    // It was heard before, and now nothing listens: this request has started another one.
+    if (this.#isHeard && !isLoading) await this.#interrupted(false);
+    this.#isHeard = isLoading;
+    if (isLoading) this.#silences = 0;
+    else if (this.#silences >= SILENCES) throw await this.#failed(SILENT, undefined);
+    await this.#steps.clock.sleep(UNCHECKED_MS * 2 ** this.#silences, this.#steps.signal);
+    if (!isLoading) this.#silences += 1;
+    if ((await this.#stateNow()) !== "gone") return false;
+    await this.#interrupted(false);
+    this.#isHeard = false;
     return false;
   }
 

@@ -2,8 +2,11 @@
 import type { Backend } from "./backend.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import type { LoadProgress } from "./load-progress.ts";
+import { withoutPolling } from "./log-noise.ts";
 
 const LOG_LINES = 6;
+/** Of which the reason is looked for. */
+const READ_LINES = 60;
 const LOG_LINE_CHARACTERS = 300;
 
 /**
@@ -22,15 +25,35 @@ export async function processFault(
   signal: AbortSignal,
 ): Promise<ServerError> {
   const [log, { maskLines, maskText }] = await Promise.all([
-    server.logTail?.(model.id, LOG_LINES, signal) ?? [],
+    server.logTail?.(model.id, READ_LINES, signal) ?? [],
     // Only failures need it, and it reads YAML.
     import("../masking/masking.ts"),
   ]);
-  const lines = maskLines(log, "log").map((line) => cleanText(line, LOG_LINE_CHARACTERS));
+  const tail = withoutPolling(log);
+  const lines = maskLines(tail.slice(-LOG_LINES), "log").map((line) => cleanText(line, LOG_LINE_CHARACTERS));
   // llama-swap repeats the whole command line of a process that it cannot start.
   const said = reason === undefined ? "" : `: ${maskText(reason, "log")}`;
   const quote = lines.length === 0 ? said : `${said}\nIts log ends with:\n${lines.join("\n")}`;
-  return new ServerError(`${model.name} ${what}${quote}`, { link: "model", remedy: "none", quote });
+  const hint = hintFor(model.id, reason ?? "", tail);
+  return new ServerError(`${model.name} ${what}${quote}${hint}`, { link: "model", remedy: "none", quote });
+}
+
+/** llama-swap's words where a model did not get healthy in time, with Go's form of a duration: `15s`, `2m0s`. */
+const TOO_SLOW = /health check timed out after (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?/i;
+
+/** As CUDA, Vulkan, Metal, ggml, vLLM and the kernel have it. */
+const OUT_OF_MEMORY =
+  /out of (?:device |host )?memory|OutOf(?:Device|Host)?Memory|(?:failed|unable|cannot) to allocate|cudaMalloc failed|bad_alloc|\boom[- _]?kill|insufficient memory/i;
+
+/** What helps against the reason of a failed load, as a line of its own; empty where it is not known. */
+function hintFor(id: string, reason: string, log: readonly string[]): string {
+  if ([reason, ...log].some((line) => OUT_OF_MEMORY.test(line)))
+    return `\nMemory ran out: give it a smaller context with /ai-server-ctx ${id} <size>, or take a smaller quantisation of it.`;
+  const slow = TOO_SLOW.exec(reason);
+  if (slow === null) return "";
+  const [hours, minutes, rest] = slow.slice(1).map((part) => Number(part ?? 0));
+  const limit = 3600 * (hours ?? 0) + 60 * (minutes ?? 0) + (rest ?? 0);
+  return `\nhealthCheckTimeout in llama-swap's config is ${limit} s: raise it if the model needs longer to load.`;
 }
 
 /** The server has no model of this id, or none that is loaded by itself. */

@@ -1,6 +1,7 @@
 /** The end of a model's log, as llama-swap keeps it. */
 import type { Access } from "./backend.ts";
 import { cleanText } from "./errors.ts";
+import { isPolling } from "./log-noise.ts";
 
 const LOG_IDLE_MS = 300;
 const LOG_LIMIT_MS = 2000;
@@ -8,8 +9,8 @@ const LOG_BYTES = 128 * 1024;
 const LOG_LINE_LENGTH = 400;
 
 /**
- * The last lines of a model's log: where the reason of a failed start is. The stream has no end, so that it is
- * read until it pauses.
+ * The last lines of a model's log, without those of health checks and other looks: where the reason of a failed start
+ * is. The stream has no end, so that it is read until it pauses.
  *
  * @returns cleaned lines, none when the server has no such log; never throws
  */
@@ -52,6 +53,6 @@ export async function logTail(
   return text
     .split("\n")
     .map((line) => cleanText(line, LOG_LINE_LENGTH))
-    .filter((line) => line !== "")
+    .filter((line) => line !== "" && !isPolling(line))
     .slice(-lines);
 }

@@ -5,12 +5,13 @@ import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
+import { KnownFacts } from "./known-facts.ts";
 import type { FileFacts, ListedModel } from "./listed-model.ts";
 import { LlamaServer } from "./llama-server.ts";
 import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
-import { type LearntFacts, type LiveFacts, type ModelFacts, modelsOf, type RunningModel } from "./models.ts";
+import { type LearntFacts, type ModelFacts, modelsOf, processesOf, type RunningModel } from "./models.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
 import { slotWithLeast } from "./slots.ts";
@@ -30,9 +31,6 @@ const SLOT_TIMEOUT_MS = 500;
 /** What runs is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
 const RUNNING_INTERVAL_MS = 1000;
 
-/** Of models that are ready: each is asked, all at once, and nothing but the server says how many there are. */
-const MOST_ASKED = 50;
-
 /** Before a server that could not be recognised is asked again by those who follow it. */
 const FOLLOW_PAUSE_MS = 5000;
 
@@ -47,6 +45,7 @@ export class ModelServer {
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
   /** The list of models as last read. */
   #listed: readonly ListedModel[] = [];
+  readonly known = new KnownFacts();
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
 
@@ -79,8 +78,18 @@ export class ModelServer {
     const { kind, running } = await recognise(this, limits, models);
     const backend = this.#backend?.kind === kind ? this.#backend : await this.#made(kind, limits, models);
     this.#backend = backend;
-    if (running !== undefined) this.#running = { at, answer: Promise.resolve(parseRunning(running)) };
+    if (running !== undefined)
+      this.#running = { at, answer: Promise.resolve(this.#saw(parseRunning(running))) };
     return backend;
+  }
+
+  #saw(running: RunningModel[] | undefined): RunningModel[] | undefined {
+    if (running !== undefined) this.known.saw(running);
+    return running;
+  }
+
+  async #askRunning(backend: Backend, limits: Limits, models?: unknown): Promise<RunningModel[] | undefined> {
+    return this.#saw(await backend.running(limits, models));
   }
 
   async #made(kind: BackendKind, limits: Limits, models: () => Promise<unknown>): Promise<Backend> {
@@ -107,7 +116,7 @@ export class ModelServer {
     const now = this.#now();
     if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
       // Shared by several turns: one caller's signal must not end it for the others.
-      const answer = backend.running({ timeoutMs });
+      const answer = this.#askRunning(backend, { timeoutMs });
       this.#running = { at: now, answer };
       answer.catch(() => undefined);
     }
@@ -125,7 +134,7 @@ export class ModelServer {
     const backend = await this.backend(signal);
     // What has just told llama-swap from others is its answer to this very question.
     if (isNew && this.#running !== undefined) return abortable(this.#running.answer, signal);
-    return backend.running({ signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    return this.#askRunning(backend, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
   async #readList(limits: Limits): Promise<unknown> {
@@ -139,7 +148,7 @@ export class ModelServer {
 
   /**
    * Reads which models there are and what is known of each: the list, what runs, and the live facts of those that
-   * are ready.
+   * are ready and have not said them yet.
    *
    * @param timeoutMs for all of it; a model that is slow to tell loses its live facts
    * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
@@ -162,12 +171,13 @@ export class ModelServer {
     const [models, backend] = await Promise.all([list, this.#recognise(limits, () => list)]);
     // Only llama-swap tells it apart from the list.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
-    const running = await (known?.answer ?? backend.running(limits, models));
+    const running = await (known?.answer ?? this.#askRunning(backend, limits, models));
     const listed = await backend.listed(models, limits);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
+    const processes = processesOf(listed, running ?? []);
     const liveMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
-    const live = await liveFacts(backend, running ?? [], { signal, timeoutMs: liveMs });
+    const live = await this.known.read(backend, processes, learnt, { signal, timeoutMs: liveMs });
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
   }
@@ -226,6 +236,7 @@ export class ModelServer {
       backend.live(id, limits),
       backend.fileFacts(id, limits).catch(() => undefined),
     ]);
+    this.known.keep(id, live);
     return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
@@ -296,20 +307,4 @@ export class ModelServer {
   close(): Promise<void> {
     return this.http.close();
   }
-}
-
-/** By id. A model that cannot tell, or stands far behind in a list of hundreds, loses only its live facts. */
-async function liveFacts(
-  backend: Backend,
-  running: readonly RunningModel[],
-  limits: Limits,
-): Promise<Map<string, LiveFacts>> {
-  const ready = running.filter(({ state }) => state === "ready").slice(0, MOST_ASKED);
-  const told = await Promise.all(
-    ready.map(async ({ id }): Promise<[string, LiveFacts][]> => {
-      const facts = await backend.live(id, limits).catch(() => undefined);
-      return facts === undefined ? [] : [[id, facts]];
-    }),
-  );
-  return new Map(told.flat());
 }

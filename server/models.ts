@@ -139,6 +139,11 @@ function remembered<T>(fact: Fact<T> | undefined): Candidate<T> {
   return [fact.value, fact.source === "config file" ? "config file" : "last seen"];
 }
 
+/** A fact that the model said itself, now or at an earlier time. */
+function saidItself<T>(fact: Fact<T> | undefined): Fact<T> | undefined {
+  return fact?.source === "live" || fact?.source === "last seen" ? fact : undefined;
+}
+
 /** What was learnt, as far as it holds for the command line that the model has now. */
 function stillValid(learnt: LearntFacts | undefined, command: string | undefined): LearntFacts | undefined {
   const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
@@ -183,6 +188,17 @@ export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, Learn
   });
 }
 
+/** The ids of the processes that are ready and answer for a chat model: no other is asked for its facts. */
+export function processesOf(listed: readonly ListedModel[], running: readonly RunningModel[]): string[] {
+  const chat = new Set(
+    listed.flatMap(({ isChat, runsAs }) => (isChat && runsAs !== undefined ? [runsAs] : [])),
+  );
+  return running
+    .filter(({ id, state }) => state === "ready" && chat.has(id))
+    .filter(({ commandLine }) => commandLine === undefined || readCommandLine(commandLine).isChat)
+    .map(({ id }) => id);
+}
+
 function factsOf(
   listed: ListedModel,
   running: ReadonlyMap<string, RunningModel>,
@@ -203,9 +219,12 @@ function factsOf(
     live?.context === undefined
       ? (last?.refuted ?? {})
       : refutedBy(live.context, declared.context, command?.context);
+  const isSame = runs?.state === "ready" && digest !== undefined && last?.command === digest;
   const context = best<number>(
     UNKNOWN_CONTEXT,
     [live?.context, "live"],
+    // What it said itself, when it ran with this very command line.
+    isSame ? remembered(saidItself(last?.context)) : [undefined, "default"],
     [unless(refuted.declared, declared.context), "declared"],
     [unless(refuted.commandLine, command?.context), "command line"],
     remembered(last?.context),

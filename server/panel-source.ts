@@ -9,7 +9,7 @@ import { type PanelState, PanelStore } from "./panel-state.ts";
 import { lastReadingAt, MOST_READINGS, readPerformance } from "./performance.ts";
 import { readRecentActivity } from "./recent-activity.ts";
 
-/** Between two readings of the models: each asks every ready one, and fills llama-swap's log. */
+/** Between two readings of the models: each adds lines to llama-swap's log. */
 const MODELS_PAUSE_MS = 1000;
 /** Where there are no events. */
 const POLL_MS = 10_000;
@@ -64,6 +64,8 @@ export class PanelSource {
   readonly #models = new Wanted();
   readonly #activity = new Wanted();
   #hasActivity = true;
+  /** How often each model had been asked for its facts by the last reading. */
+  #timesAsked: ReadonlyMap<string, number> | undefined;
 
   constructor(parts: PanelSourceParts) {
     this.#parts = parts;
@@ -133,7 +135,11 @@ export class PanelSource {
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
     const { server, lastSeen, expectedLoadMs, onChange } = this.#parts;
     const { told } = this.#store;
+    const before = this.#timesAsked ?? new Map(server.known.timesAsked);
     const models = await server.discover(await lastSeen(), { signal });
+    const times = new Map(server.known.timesAsked);
+    this.#timesAsked = times;
+    const asked = [...times].flatMap(([id, count]) => (count === before.get(id) ? [] : [id]));
     // The answer of a moment ago, which that has asked for.
     const running = await server.running(signal);
     const now = this.#clock.now();
@@ -147,7 +153,7 @@ export class PanelSource {
     signal.throwIfAborted();
     this.#store.canLoad = (await server.backend(signal)).load !== undefined;
     const { descriptions } = server;
-    const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()) };
+    const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()), asked };
     if (this.#store.sawModels(read, told, now)) this.#models.want();
     onChange();
     return models;

@@ -68,6 +68,8 @@ export interface ModelsRead {
   readonly descriptions: ReadonlyMap<string, ModelDescription>;
   /** Milliseconds, by the id under which the server runs it. */
   readonly expectedLoads: ReadonlyMap<string, number>;
+  /** The processes that were asked for their facts, which each of them takes for a use. */
+  readonly asked: readonly string[];
 }
 
 const NOTHING_READ: ModelsRead = {
@@ -75,6 +77,7 @@ const NOTHING_READ: ModelsRead = {
   running: undefined,
   descriptions: new Map(),
   expectedLoads: new Map(),
+  asked: [],
 };
 
 /** Takes in what comes, and gives it as one state. Times are Unix milliseconds by our clock. */
@@ -95,6 +98,8 @@ export class PanelStore {
   readonly #loading = new Map<string, { since: number; isWhole: boolean }>();
   /** When each model was last used, as far as that was seen. */
   readonly #usedAt = new Map<string, number>();
+  /** Whether the last states came by events, without a gap until now. */
+  #isFollowed = false;
   /** How often the states were told, so that an older answer does not overwrite them. */
   #told = 0;
 
@@ -109,21 +114,21 @@ export class PanelStore {
 
   /**
    * @param told as it was when this was asked for
-   * @param now when the models were asked, which each of those that are ready takes for a use
+   * @param now when the models were asked
    * @returns whether one has become ready meanwhile, so that there is news of it to be read
    */
   sawModels(read: ModelsRead, told: number, now: number): boolean {
     this.problem = undefined;
     this.#read = read;
-    const { models, running } = read;
-    for (const { id, state } of running ?? []) if (state === "ready") this.#usedAt.set(id, now);
+    const { models, running, asked } = read;
+    for (const id of asked) this.#usedAt.set(id, now);
     if (running === undefined) return false;
     const ready = new Set(running.filter(({ state }) => state === "ready").map(({ id }) => id));
     if (told !== this.#told)
       return [...this.#states].some(([id, state]) => state === "ready" && !ready.has(id));
     const states = new Map(models.flatMap(({ runsAs, state }) => (runsAs ? [[runsAs, state]] : [])));
     for (const { id, state } of running) states.set(id, state);
-    this.#take(states, now);
+    this.#take(states, now, false);
     return false;
   }
 
@@ -133,18 +138,22 @@ export class PanelStore {
    * @returns whether the load of one has ended before our eyes, so that there is news of it to be read
    */
   sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+    const isFollowed = this.#isFollowed;
+    this.#isFollowed = true;
     this.#told += 1;
-    return this.#take(states, now);
+    return this.#take(states, now, isFollowed);
   }
 
   /** @param running everything that runs, where the server tells that alone */
   sawRunning(running: readonly RunningModel[], now: number): boolean {
     const states = new Map([...this.#states.keys()].map((id): [string, ModelState] => [id, "unloaded"]));
     for (const { id, state } of running) states.set(id, state);
+    this.#isFollowed = false;
     return this.sawStates(states, now);
   }
 
-  #take(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+  /** @param isFollowed whether each state since the last ones would have been reported: a load begins now, or did before */
+  #take(states: ReadonlyMap<string, ModelState>, now: number, isFollowed: boolean): boolean {
     const before = this.#states;
     const isFirst = before.size === 0;
     this.#states = states;
@@ -152,7 +161,7 @@ export class PanelStore {
       if (state !== "starting") this.#loading.delete(id);
       else if (!this.#loading.has(id)) {
         // Up to v217 a model that starts is not told as such at first.
-        this.#loading.set(id, { since: now, isWhole: !isFirst && before.get(id) !== "starting" });
+        this.#loading.set(id, { since: now, isWhole: isFollowed && before.get(id) !== "starting" });
       }
       if (state === "unloaded") this.#usedAt.delete(id);
     }
@@ -180,6 +189,7 @@ export class PanelStore {
 
   lostEvents(): void {
     this.following = "lost";
+    this.#isFollowed = false;
     this.lostRequests();
     this.#usedAt.clear();
   }

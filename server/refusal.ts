@@ -1,7 +1,8 @@
 /** What an answer other than 200 means for a turn, before any content came. Pure. */
 
+import { isOverflow, parseErrorBody } from "./error-body.ts";
 import { ServerError } from "./errors.ts";
-import { answerFault, isOverflow, overflowFault, parseErrorBody } from "./faults.ts";
+import { answerFault, overflowFault } from "./faults.ts";
 import type { ModelState } from "./models.ts";
 
 export interface Refusal {
@@ -57,6 +58,11 @@ export function isLoadFailure(text: string): boolean {
   return LOAD_FAILED.test(message) && !UNLOADED.test(message);
 }
 
+/** Whether a model's own process says that it is loading: that process is alive. */
+export function saysLoading({ status, text }: Pick<Refusal, "status" | "text">): boolean {
+  return status === 503 && LOADING.test(parseErrorBody(text).message);
+}
+
 /**
  * Whether an error says that a start failed or was broken off. With a loading banner it stands in the stream, since
  * the status 200 went out before the load began.
@@ -97,7 +103,7 @@ export function judgeRefusal(
   if (status === 429) return { kind: "wait", why: "busy", delayMs: retryAfterMs(refusal.retryAfter, now) };
   if (status === 404 && /model/i.test(body.message))
     return { kind: "failed", error: unknownModel(body.message) };
-  const isLoading = status === 503 && LOADING.test(body.message);
+  const isLoading = saysLoading(refusal);
   if (status < 500 || (state === "unreachable" && !isLoading))
     return { kind: "failed", error: answerFault(status, text, path) };
 

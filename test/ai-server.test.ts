@@ -365,6 +365,24 @@ describe("a window that is another than before", () => {
   });
 });
 
+describe("what a refresh reports", () => {
+  test("is also what was read unasked since the last report, and only once", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    await refresh();
+    writeFileSync(
+      join(server.dir, "config.yaml"),
+      CONFIG(8192).replace("models:", `models:\n  c:\n    cmd: llama-server --port \${PORT}`),
+    );
+    await server.reload();
+    await refresh({ allowNetwork: true });
+    const { models, changes } = await aiServer.discover(undefined);
+    expect(changes).toEqual(["c: added"]);
+    await aiServer.publish(models, { refresh: () => refresh({ allowNetwork: true }) }, true);
+    expect((await aiServer.discover(undefined)).changes).toEqual([]);
+  });
+});
+
 describe("the connection", () => {
   test("is made anew when the configuration changes, and only then", async () => {
     const server = await sim();

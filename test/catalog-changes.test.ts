@@ -27,6 +27,19 @@ describe("changes", () => {
     expect(windowChanges(before, after)).toEqual(["a: context 32k → 128k"]);
   });
 
+  test("name no number where none was known", () => {
+    const unknown = served({ id: "a", context: { value: 32_768, source: "default" } });
+    expect(changesBetween([unknown], [sized("a", 8192)])).toEqual(["a: context 8k"]);
+    expect(windowChanges([unknown], [sized("a", 32_768)])).toEqual(["a: context 32k"]);
+    expect(changesBetween([sized("a", 8192)], [unknown])).toEqual(["a: context no longer known"]);
+    expect(changesBetween([unknown], [unknown])).toEqual([]);
+  });
+
+  test("are also those that something else has read since they were last reported", () => {
+    const [a, b, gone] = [sized("a", 8192), sized("b", 8192), sized("gone", 1)];
+    expect(changesBetween([a, b], [a, b], [a, gone])).toEqual(["b: added", "gone: gone"]);
+  });
+
   test("that pi must hear of are any", () => {
     expect(isChanged([sized("a", 1)], [sized("a", 1)])).toBe(false);
     expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);

@@ -79,3 +79,8 @@ test("without --port the documented configuration does not start", async () => {
   const broken = config.replace(`--port \${PORT}`, "");
   await expect(startSim({ config: broken, tls: "none" })).rejects.toThrow(/PORT/);
 });
+
+test("the documented unit is stopped more patiently than llama-swap stops itself, in 35 s", () => {
+  const seconds = /^TimeoutStopSec=(\d+)$/m.exec(docsBlock("server.md", "unit"))?.[1];
+  expect(Number(seconds)).toBeGreaterThan(35);
+});

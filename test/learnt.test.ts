@@ -82,7 +82,7 @@ test("what was learnt under another command line is forgotten by all", async () 
   const [one, other] = [pi(), pi()];
   await load(one, "a");
   await one.refresh();
-  expect(await other.refresh()).toEqual([32_768, "live"]);
+  expect(await other.refresh()).toEqual([32_768, "last seen"]);
   await configure(CONFIG("8192"));
   expect(await other.refresh()).toEqual([32_768, "last seen"]);
   await load(one, "a");

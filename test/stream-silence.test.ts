@@ -118,7 +118,7 @@ describe("a stream that falls silent", () => {
   it("is whole where the server had said that the answer is finished", async () => {
     const finished = HI + events(chunk({}, "stop"));
     const silent = await silentTurn("ready", { pieces: [finished], env: { AI_SERVER_TIMEOUT_MS: "20000" } });
-    expect(await endOf(silent)).toMatchObject({ after: 20_000, message: "stop" });
+    expect(await endOf(silent)).toMatchObject({ after: 5000, message: "stop" });
     expect(silent.server.chats).toHaveLength(1);
   });
 

@@ -28,12 +28,25 @@ export function barLines({ bars }: PanelContent, width: number, theme: Colours):
   });
 }
 
-export function messageLines({ message }: PanelContent, width: number, theme: Colours): string[] {
+/** @param most lines that there is room for */
+export function messageLines(
+  { message }: PanelContent,
+  width: number,
+  theme: Colours,
+  most = MESSAGE_LINES,
+): string[] {
   if (message === undefined) return [];
   const colour = message.level === "info" ? "success" : message.level;
   const lines = message.text.split("\n").flatMap((line) => wrapTextWithAnsi(line, width));
-  const shown = lines.length > MESSAGE_LINES ? [...lines.slice(0, MESSAGE_LINES - 1), "…"] : lines;
-  return shown.map((line) => theme.fg(colour, line));
+  return ends(lines, most).map((line) => theme.fg(colour, line));
+}
+
+/** The first line of a text that is too long, which says what it is about, and its last, where a log has the reason. */
+function ends(lines: readonly string[], room: number): readonly string[] {
+  const most = Math.min(MESSAGE_LINES, room);
+  if (lines.length <= most) return lines;
+  if (most < 3) return lines.slice(0, most);
+  return [...lines.slice(0, 1), "…", ...lines.slice(2 - most)];
 }
 
 /** Details, requests and plots: what is cut off first stands last. */

@@ -66,7 +66,7 @@ export class PanelView implements Component, Focusable {
     const footer = this.#footer(width, content);
     const { theme } = this.#parts;
     const head = headingLines(content, width, theme);
-    const message = messageLines(content, width, theme).slice(0, Math.max(1, Math.floor(height / 4)));
+    const message = messageLines(content, width, theme, Math.max(1, Math.floor(height / 4)));
     const fixed = [...barLines(content, width, theme), ...message];
     const gap = height >= 20 ? 1 : 0;
     const free = Math.max(0, height - head.length - footer.length - fixed.length - gap);

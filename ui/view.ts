@@ -108,20 +108,24 @@ function styleOf(
   return { style, close };
 }
 
-function textFor(mode: Screen["mode"], { title, lines }: View): string {
+function textFor(mode: Screen["mode"], { title, lines, language }: View): string {
   if (lines.length === 0) return `${title}: empty`;
   if (mode === "print") return lines.join("\n");
-  return `${title}\n\n${(mode === "rpc" ? cut(lines, Buffer.byteLength(title)) : lines).join("\n")}`;
+  return `${title}\n\n${(mode === "rpc" ? cut(lines, Buffer.byteLength(title), language) : lines).join("\n")}`;
 }
 
-/** The lines that fit a notice which already holds `bytes`, and how many did not. */
-function cut(lines: readonly string[], bytes: number): string[] {
+/** The lines that fit a notice which already holds `bytes`, of a log the last ones, and how many did not. */
+function cut(lines: readonly string[], bytes: number, language: View["language"]): string[] {
+  const isLog = language === "log";
   // Room for the line that says how many are left out.
   let used = bytes + 100;
-  const fits = lines.findIndex((line) => {
+  const fits = (isLog ? lines.toReversed() : lines).findIndex((line) => {
     used += Buffer.byteLength(line) + 1;
     return used > MOST_NOTICE_BYTES;
   });
   if (fits < 0) return [...lines];
-  return [...lines.slice(0, fits), `… ${lines.length - fits} more lines, too many for a notice`];
+  const left = lines.length - fits;
+  return isLog
+    ? [`… ${left} earlier lines, too many for a notice`, ...lines.slice(left)]
+    : [...lines.slice(0, fits), `… ${left} more lines, too many for a notice`];
 }

@@ -63,9 +63,10 @@ class Wait implements Waiting {
     return this.#left.promise;
   }
 
-  say(text: string, expectedMs?: number, elapsedMs = 0): void {
-    if (text !== this.#text) this.#began = performance.now() - elapsedMs;
+  say(text: string, expectedMs?: number, elapsedMs?: number): void {
     const isNew = text !== this.#text;
+    // A load may begin again under the same words.
+    if (isNew || elapsedMs !== undefined) this.#began = performance.now() - (elapsedMs ?? 0);
     this.#text = text;
     this.#expectedMs = expectedMs;
     if (this.#isShown && (isNew || this.#screen.mode === "tui")) this.#refresh();

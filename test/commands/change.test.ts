@@ -1,5 +1,8 @@
 import { expect, test } from "vitest";
-import { stepWords } from "../../commands/change.ts";
+import { effectWords, restartedWords, stepWords } from "../../commands/change.ts";
+import type { Config } from "../../config.ts";
+import type { UnitStatus } from "../../host/machine.ts";
+import type { Preview } from "../../host/outcome.ts";
 import type { Progress, StepName } from "../../host/steps.ts";
 
 const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
@@ -28,4 +31,50 @@ test.each<[Progress, string | undefined]>([
   [progress("load again", { id: "b", isGoingBack: true }), "Going back: Loading b again"],
 ])("%j is said as %s", (step, words) => {
   expect(stepWords(step, "my.service")).toBe(words);
+});
+
+const effectOf = (unit: Partial<UnitStatus>, restartCommand?: string, reloads = false): string =>
+  effectWords(
+    { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Preview,
+    { serviceUnit: "my.service", restartCommand } as Config,
+  );
+
+test.each([
+  [effectOf({}), "my.service is restarted, which unloads every model."],
+  [
+    effectOf({ hasRestartCommand: true }, "docker restart x"),
+    "The server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
+  ],
+  [
+    effectOf({ hasRestartCommand: true }),
+    "The server is restarted by the wrapper's restart_command, which unloads every model.",
+  ],
+  [
+    effectOf({ isBlind: true }),
+    "my.service is restarted, which unloads every model. Its container has the config as one mounted file, so that -watch-config never sees the new one.",
+  ],
+  [
+    effectOf({ watchesConfig: true }),
+    "llama-swap reloads the config by itself, which unloads every model. Where no reload comes, my.service is restarted.",
+  ],
+  [
+    effectOf({ watchesConfig: true, problem: "There is no unit." }),
+    "llama-swap reloads the config by itself, which unloads every model.",
+  ],
+  [
+    effectOf({ hasRestartCommand: true }, "x", true),
+    "The router reads its preset again, which unloads what was changed alone. An old one cannot: then the server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
+  ],
+])("the effect of a change: %s", (words, expected) => {
+  expect(words).toBe(expected);
+});
+
+test.each([
+  [{ hasRestartCommand: true }, " The server was restarted by AI_SERVER_RESTART_COMMAND."],
+  [{}, ""],
+  [{ hasRestartCommand: true, watchesConfig: true }, ""],
+])("what was done by the restart of %j is said as %j", (unit, expected) => {
+  const preview = { unit: { watchesConfig: false, hasRestartCommand: false, ...unit }, reloads: false };
+  const config = { serviceUnit: "my.service", restartCommand: "docker restart x" } as Config;
+  expect(restartedWords(preview as Preview, config)).toBe(expected);
 });

@@ -152,8 +152,8 @@ includeAliasesInList: true
         level: "info",
         text: [
           "The config sets the context size of 2 of its 2 models.",
-          "a: context 32k → 64k",
-          "also-a: context 32k → 64k",
+          "a: context 64k",
+          "also-a: context 64k",
         ].join("\n"),
       },
     ]);

@@ -70,6 +70,21 @@ describe("a confirmed change", () => {
     expect([place.restarts, place.text]).toEqual([0, CHANGED]);
   });
 
+  test("where a container never sees the new file says beforehand that it restarts, and does", async () => {
+    const place = await startPlace();
+    const show = readFileSync(new URL("../fixtures/docker-watch.show", import.meta.url), "utf8");
+    place.unitShows(show);
+    await place.load("small");
+    const user = saying(true);
+    await place.type("/ai-server-ctx small 4096", user);
+    expect(user.questions[0]?.text).toContain(
+      "llama-swap.service is restarted, which unloads every model. Its container has the config as one mounted file, so that -watch-config never sees the new one.",
+    );
+    expect(user.told[0]).toContain("It is loaded, and a request may use 4096 tokens.");
+    expect([place.restarts, place.text]).toEqual([1, CHANGED]);
+    expect((await place.type("/ai-server-status --ssh")).told[0]).toContain("never sees a new config");
+  });
+
   test("in a folder goes to the file that has the model", async () => {
     const place = await startPlace();
     const folder = join(place.folder, "conf.d");

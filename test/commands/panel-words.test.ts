@@ -104,7 +104,7 @@ describe("a row", () => {
     const unread = model("a", { facts: facts({ context: { value: 32_768, source: "default" } }) });
     expect(cells(unread).slice(2, 4)).toEqual(["unknown", ""]);
     expect(cells(model("hidden", { facts: undefined, state: "ready" })).slice(1, 4)).toEqual([
-      "ready",
+      "ready, not in /model",
       "",
       "",
     ]);

@@ -161,12 +161,14 @@ export class Place {
 
   /** Gives the unit this command line, as `systemctl show` tells it. */
   unitRuns(commandLine: string): void {
+    this.unitShows(UNIT(commandLine));
+  }
+
+  /** Lets `systemctl show` print this. */
+  unitShows(shown: string): void {
     const ask = join(this.#root, "asked", "restart");
     const restart = `echo >'${ask}'; while [ -e '${ask}' ]; do sleep 0.02; done`;
-    this.tool(
-      "systemctl",
-      `case $2 in restart) ${restart} ;; show) cat <<'END'\n${UNIT(commandLine)}\nEND\n;; esac`,
-    );
+    this.tool("systemctl", `case $2 in restart) ${restart} ;; show) cat <<'END'\n${shown}\nEND\n;; esac`);
   }
 
   /** The machine lets us in with a forced command alone, as sshd would run it. */

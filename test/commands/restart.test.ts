@@ -17,12 +17,26 @@ describe("/ai-server-restart", () => {
           "Loaded now, and unloaded by this: small.",
           "No request is in flight.",
           "How long loading takes is not known on this machine yet; often it is a minute.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
         ].join("\n"),
       },
     ]);
     expect(user.notices).toEqual([{ level: "info", text: "The server was restarted and answers." }]);
     expect([place.restarts, await place.loaded(), place.text]).toEqual([1, ["small"], CONFIG]);
     expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
+  });
+
+  test("reports what it brought, and what does it, and the next refresh has nothing more", async () => {
+    const place = await startPlace();
+    await place.type("/ai-server-refresh");
+    place.set({ AI_SERVER_RESTART_COMMAND: "systemctl --user restart x" });
+    place.text = `${CONFIG}  new: { cmd: "llama-server --port \${PORT} -c 4096" }\n`;
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+    expect(user.told).toEqual([
+      "The server was restarted by AI_SERVER_RESTART_COMMAND and answers.\nnew: added",
+    ]);
+    expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 4 models."]);
   });
 
   test("does nothing without a yes", async () => {

@@ -78,6 +78,7 @@ describe("/ai-server-rollback", () => {
           "Loaded now, and unloaded by this: small.",
           "No request is in flight.",
           "How long loading takes is not known on this machine yet; often it is a minute.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
         ].join("\n"),
       },
     ]);

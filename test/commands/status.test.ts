@@ -56,6 +56,21 @@ describe("a fault names the link that fails:", () => {
 });
 
 describe("/ai-server-status", () => {
+  test.each([
+    ["unlisted: true", "4k +command line"],
+    ["metadata: { chat: false }", "4k +command line"],
+  ])("shows a loaded model with %s, marked, and no other that pi does not offer", async (hides, context) => {
+    const hidden = (id: string): string =>
+      `  ${id}:\n    cmd: llama-server --port \${PORT} -c 4096\n    ${hides}\n    ttl: 300\n`;
+    const place = await startPlace(DECLARED(32_768, "b") + hidden("secret") + hidden("idle"));
+    await place.load("secret");
+    const { told } = await place.type("/ai-server-status");
+    expect(told[0]).toMatch(new RegExp(`\nsecret +ready, not in /model +${context} +5 min idle`));
+    expect(told[0]).not.toContain("idle:");
+    expect(told[0]).not.toMatch(/\nidle/);
+    expect(told[0]?.match(/\nsecret/g)).toHaveLength(1);
+  });
+
   test("shows address, version and table, and loads nothing", async () => {
     const place = await startPlace(DECLARED(32_768, "b"));
     const { notices } = await place.type("/ai-server-status");

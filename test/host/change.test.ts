@@ -2,7 +2,7 @@ import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } fr
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
+import type { ChangeHooks, ChangeOutcome, Preview } from "../../host/outcome.ts";
 import type { Limits, Progress } from "../../host/steps.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
@@ -264,6 +264,55 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       file: "old",
     });
     expect(host.text).toBe(OLD);
+    expect(server.restarts).toBe(0);
+  });
+
+  test("a llama-swap whose container never sees a new file is restarted at once, and known to be", async () => {
+    fakeSystemctl("docker run -v /x/c.yaml:/app/config.yaml image -config /app/config.yaml -watch-config");
+    server.loaded = ["m"];
+    const confirm = async ({ unit }: Preview): Promise<boolean> => unit.isBlind && !unit.watchesConfig;
+    expect(await change(2048, "", { confirm })).toMatchObject({
+      kind: "changed",
+      context: { tokens: 2048 },
+      notes: [],
+    });
+    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(server.restarts).toBe(1);
+  });
+
+  test.each([[["m"]], [[]]])("where no reload comes it is restarted, with %j loaded", async (loaded) => {
+    fakeSystemctl("/opt/start-llama-swap -watch-config");
+    server.isSilent = true;
+    server.loaded = [...loaded];
+    expect(await change(2048)).toMatchObject({ kind: "changed", context: { tokens: 2048 }, notes: [] });
+    expect(server.restarts).toBe(1);
+    expect(host.text).toBe(fakeConfig(2048));
+  });
+
+  test("where no reload comes, the way back is a restart too", async () => {
+    fakeSystemctl("/opt/start-llama-swap -watch-config");
+    server.isSilent = true;
+    server.loaded = ["m"];
+    expect(await change(2048, "unloadable")).toMatchObject({
+      kind: "rolled back",
+      failed: "load",
+      file: "old",
+      isHealthy: true,
+    });
+    expect(server.restarts).toBe(2);
+    expect(server.loaded).toEqual(["m"]);
+    expect(host.text).toBe(OLD);
+  });
+
+  test("where no reload comes and nothing can restart it, it is no success", async () => {
+    host.tool(
+      "systemctl",
+      `echo LoadState=not-found; echo 'ExecStart={ path=/x ; argv[]=llama-swap -watch-config ; pid=0 }'`,
+    );
+    server.isSilent = true;
+    server.loaded = ["m"];
+    expect(await change(2048)).toMatchObject({ kind: "rolled back", failed: "verify", file: "old" });
+    expect(server.restarts).toBe(0);
   });
 
   test("an edit while the user reads the question is refused, with the file as it is now", async () => {

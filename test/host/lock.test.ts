@@ -8,7 +8,7 @@ import { FILE, installWrapper, LocalHost } from "../support/local-host.ts";
 import { isInstalled } from "../support/programs.ts";
 
 const OLD = "models: {}\n";
-const WRITERS = 6;
+const WRITERS = 4;
 let host: LocalHost;
 
 beforeEach(() => {
@@ -78,10 +78,15 @@ test.each([...CASES, { shell: ["sh"], flock: "half of them" }, { shell: ["sh"], 
       ),
     );
     expect(readFileSync(join(host.tools, "wrong"), "utf8")).toBe("");
-    expect(answers.flat().sort()).toEqual([...Array(WRITERS - 1).fill("error changed"), "stamp"]);
+    const [written, ...refused] = answers.flat().sort().reverse();
+    expect(written).toBe("stamp");
+    // On a machine that is busy the last in the line may have waited for too long.
+    expect(refused).toHaveLength(WRITERS - 1);
+    for (const code of refused) expect(code).toMatch(/^error (changed|locked)$/);
     expect(host.text).toMatch(/^# writer \d\n$/);
     expect(readdirSync(host.folder).sort()).toEqual([FILE, ...host.backups]);
   },
+  60_000,
 );
 
 test.each([

@@ -52,7 +52,7 @@ test("an answer is what stands between its own marks, and nothing that looks lik
 test("what a machine says is bounded and without terminal control, and a file's content is as it is", () => {
   const hostile =
     "\u001b]8;;http://x\u0007l\u001b]8;;\u0007\u001b]52;c;AAAA\u0007\u009b31m\u202ea\u0000\u0007b";
-  const said = Buffer.from(`${"x".repeat(250_000)}\n${hostile}`);
+  const said = Buffer.from(`${"x".repeat(100_000)}\n${"y".repeat(150_000)}\n${hostile}`);
   const blocks = ["detail", "show", "command-line", "logs", "content"].map(
     (key) => `${key}\n${said.toString("base64")}\n.`,
   );
@@ -64,7 +64,7 @@ test("what a machine says is bounded and without terminal control, and a file's 
   expect(value?.value).toMatch(/^y{1,6001}…?$/);
   for (const { text, body } of texts.slice(0, -1)) {
     expect(body).toBeUndefined();
-    expect(text).toMatch(/^x+\nlab$/);
+    expect(text).toMatch(/^y{150000}\nlab$/);
     expect(text?.length).toBeLessThanOrEqual(200_001);
   }
   expect(texts.at(-1)).toMatchObject({ key: "content", text: undefined });

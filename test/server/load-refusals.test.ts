@@ -76,14 +76,18 @@ describe("a failed load", () => {
     const { load, asked } = await on(scriptedLoad("m", [[recordedAnswer(version, name), "gone"]]));
     const { message } = await faultOf(load());
     expect(message).toContain(`m could not be loaded: ${reason}`);
-    expect(message).toMatch(/\nIts log ends with:\nfirst\nsecond\nout of memory$/);
+    expect(message).toMatch(
+      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give it a smaller context/,
+    );
     expect(asked()).toBe(1);
   });
 
   test("of v218 to v250 says why", async () => {
     const body = '{"error":"health check timed out after 15s","src":"llama-swap"}';
     const { load } = await on(scriptedLoad("m", [[{ status: 500, headers: {}, body }, "gone"]], ""));
-    expect((await faultOf(load())).message).toBe("m could not be loaded: health check timed out after 15s");
+    expect((await faultOf(load())).message).toBe(
+      "m could not be loaded: health check timed out after 15s\nhealthCheckTimeout in llama-swap's config is 15 s: raise it if the model needs longer to load.",
+    );
   });
 
   test("is no failure while somebody else's is under way", async () => {
@@ -96,6 +100,45 @@ describe("a failed load", () => {
     );
     expect((await load()).wasLoaded).toBe(false);
     expect(asked()).toBe(2);
+  });
+});
+
+describe("a load that fails while the model is shown as", () => {
+  const failed = recordedAnswer("head", "111-fail-exit-upstream");
+
+  test.each(["ready", "starting"] as const)("%s is tried once more, and then told", async (state) => {
+    const { load, asked } = await on(scriptedLoad("m", [[failed, state]]));
+    expect((await faultOf(load())).message).toMatch(/^m could not be loaded: .*exited prematurely\n/);
+    expect(asked()).toBe(2);
+  });
+
+  test("ready without a word is asked a few times more, ever more seldom", async () => {
+    const { load, asked } = await on(scriptedLoad("m", [[EMPTY_502, "ready"]]));
+    const { message } = await faultOf(load());
+    expect(message).toMatch(/^m could not be loaded: llama-swap shows it as ready, but nothing answers/);
+    expect(asked()).toBe(6);
+  });
+
+  test("ready, and whose process ends again after it has said that it is loading, is begun once more", async () => {
+    const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
+    const { load, asked } = await on(
+      scriptedLoad("m", [
+        [loading, "ready"],
+        [EMPTY_502, "ready"],
+        [loading, "ready"],
+        [EMPTY_502, "ready"],
+      ]),
+    );
+    expect((await faultOf(load())).message).toMatch(/^m could not be loaded: its process ended\n/);
+    expect(asked()).toBe(4);
+  });
+
+  test("ready, and says for long that it is loading, is waited for", async () => {
+    const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
+    const long: [Answer, State][] = Array.from({ length: 40 }, () => [loading, "ready"]);
+    const { load, asked } = await on(scriptedLoad("m", [...long, [OK, "ready"]]));
+    await load();
+    expect(asked()).toBe(41);
   });
 });
 

@@ -172,7 +172,8 @@ describe("a load that fails", () => {
       /^fails could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\n/,
     );
     expect(fault.message).toContain("cudaMalloc failed: out of memory");
-    expect(fault.message.split("\n").at(-1)).toContain("failed to load model");
+    expect(fault.message.split("\n").at(-2)).toContain("failed to load model");
+    expect(fault.message.split("\n").at(-1)).toMatch(/^Memory ran out: .*\/ai-server-ctx fails <size>/);
     expect([fault.link, fault.remedy]).toEqual(["model", "none"]);
   });
 

@@ -31,6 +31,7 @@ const read = (models: ModelFacts[], running: RunningModel[] | undefined, more = 
   running,
   descriptions: new Map(),
   expectedLoads: new Map(),
+  asked: (running ?? []).filter(({ state }) => state === "ready").map(({ id }) => id),
   ...more,
 });
 
@@ -169,6 +170,21 @@ describe("a load", () => {
     expect(shown(store, "b").loading).toEqual({ since: NOW, isWhole: false });
   });
 
+  test("that is seen only now and then has no beginning", () => {
+    const store = looked();
+    store.sawRunning([runs("b", "starting")], NOW + 10_000);
+    expect(shown(store, "b").loading).toEqual({ since: NOW + 10_000, isWhole: false });
+  });
+
+  test("that began while the events were lost has no beginning, and the next one has", () => {
+    const store = looked();
+    store.lostEvents();
+    store.sawStates(states({ a: "unloaded", b: "starting" }), NOW + 9000);
+    expect(shown(store, "b").loading).toEqual({ since: NOW + 9000, isWhole: false });
+    store.sawStates(states({ a: "starting", b: "unloaded" }), NOW + 12_000);
+    expect(shown(store, "a").loading).toEqual({ since: NOW + 12_000, isWhole: true });
+  });
+
   test("of a model that the configuration no longer has is over", () => {
     const store = looked();
     store.sawStates(states({ a: "starting" }), NOW);
@@ -179,6 +195,13 @@ describe("a load", () => {
 });
 
 describe("the time to unload", () => {
+  test("is not known of a model that was not asked", () => {
+    const store = new PanelStore();
+    store.sawModels(read([facts("a", "ready")], [runs("a")], { asked: [] }), store.told, NOW);
+    store.sawRequests([], NOW);
+    expect(shown(store, "a").unloadsAt).toBeUndefined();
+  });
+
   test("runs from when the model was asked last, which reading it is too", () => {
     expect(shown(looked(), "a")).toMatchObject({ isInUse: false, unloadsAt: NOW + 300_000 });
   });

@@ -31,6 +31,8 @@ export class FakeServer implements ServerProbe {
   /** A reload that happens without a restart, as -watch-config does. */
   watches = false;
   isStubborn = false;
+  /** Its own log says nothing of a reload. */
+  isSilent = false;
   /** How many loads fail because the old process still holds the model's port. */
   heldFor = 0;
   /** How often a load was tried. */
@@ -117,6 +119,7 @@ export class FakeServer implements ServerProbe {
   }
 
   async log(id: string | undefined): Promise<string[]> {
+    if (id === undefined && this.isSilent) return [];
     return [id === undefined ? "failed to reload config" : "cudaMalloc failed: out of memory"];
   }
 

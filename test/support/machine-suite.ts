@@ -40,6 +40,9 @@ export const NEW = OLD.replace("1024", "2048");
 export const UNIT = (argv: string): string =>
   `LoadState=loaded\nActiveState=active\nSubState=running\nResult=success\nMainPID=0\nNRestarts=0\nExecStart={ path=/usr/bin/llama-swap ; argv[]=${argv} ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }`;
 
+const DOCKER =
+  "/usr/bin/docker run --rm -v /home/u/config.yaml:/app/config.yaml ghcr.io/mostlygeek/llama-swap:vulkan -config /app/config.yaml";
+
 /** Every verb, in what it does and in what it refuses. */
 export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
   let host: HostUnderTest;
@@ -372,6 +375,8 @@ export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
     expect(await watches("-watch-config")).toBe(true);
     expect(await watches("--watch-config=true -listen :1")).toBe(true);
     expect(await watches("-watch-config=false")).toBe(false);
+    host.tool("systemctl", `cat <<'END'\n${UNIT(`${DOCKER} -watch-config`)}\nEND`);
+    expect(await host.machine().status()).toMatchObject({ watchesConfig: false, isBlind: true });
     host.tool("systemctl", "echo LoadState=not-found");
     expect((await host.machine().status()).problem).toMatch(/does not exist/);
     host.tool("systemctl", "echo 'Failed to connect to bus: No medium found' >&2; exit 1");

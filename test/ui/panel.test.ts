@@ -168,10 +168,10 @@ describe("the screen", () => {
     expect(shown.screen).not.toMatch(/Model|enter/);
   });
 
-  test("keeps the beginning of a long message", () => {
+  test("keeps the first line of a long message, and its last ones", () => {
     const text = Array.from({ length: 30 }, (_, at) => `line ${at}`).join("\n");
     const shown = new Shown({ message: { level: "error", text } });
-    expect(shown.screen).toMatch(/line 0\nline 1\nline 2\nline 3\nline 4\n…\n/);
+    expect(shown.screen).toMatch(/line 0\n…\nline 26\nline 27\nline 28\nline 29\n/);
   });
 
   test("takes only colours of the theme", () => {

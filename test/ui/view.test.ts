@@ -200,6 +200,16 @@ describe("at an RPC client", () => {
     expect(notices).toEqual(["config.yaml\n\na\n  b", "config.yaml\n\nmodels:\n  a: 1"]);
   });
 
+  test("of a long log the last lines are kept", async () => {
+    const { ctx, notices } = rpc();
+    const lines = Array.from({ length: 10_000 }, (_, at) => `${at} ${"x".repeat(100)}`);
+    await showText(ctx, { ...VIEW, lines, language: "log" });
+    const [, , first, ...shown] = (notices[0] ?? "").split("\n");
+    expect(first).toBe(`… ${10_000 - shown.length} earlier lines, too many for a notice`);
+    expect(shown).toEqual(lines.slice(-shown.length));
+    expect(Buffer.byteLength(notices[0] ?? "")).toBeLessThanOrEqual(200_000);
+  });
+
   test("a long one is cut at 200 kB, and says so", async () => {
     const { ctx, notices } = rpc();
     const lines = Array<string>(10_000).fill("ä".repeat(100));

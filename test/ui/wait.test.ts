@@ -52,6 +52,8 @@ describe("a wait", () => {
     waiting.say("Loading m", 83_000, 12_000);
     await expect.poll(() => user.screen).toContain("Loading m · 12 s of about 1 min 23 s");
     await expect.poll(() => user.screen, { timeout: 3000 }).toContain("Loading m · 13 s of about");
+    waiting.say("Loading m", 83_000, 2000);
+    expect(user.screen).toContain("Loading m · 2 s of about");
     waiting.say("Looking at it");
     expect(user.screen).toContain("Looking at it…");
     end.resolve("");
