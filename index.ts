@@ -137,8 +137,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   const tell = async (current: Session, text: string, level: Level = "warning"): Promise<void> => {
     if (current.told.has(text)) return;
     current.told.add(text);
-    const output = await import("./ui/output.ts");
-    if (current === session) output.tell(current.ctx, text, level);
+    const [output, { maskText }] = await Promise.all([
+      import("./ui/output.ts"),
+      import("./masking/masking.ts"),
+    ]);
+    if (current === session) output.tell(current.ctx, maskText(text, "log"), level);
   };
 
   /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
@@ -183,8 +186,16 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
-    const identity = await server.http.identity();
-    for (const warning of identity?.warnings ?? []) await tell(current, `AI Server: ${warning}`);
+    for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
+    tellOfDoor(current).catch(() => {});
+  };
+
+  /** In the background. A single answer in print mode makes no second connection. */
+  const tellOfDoor = async (current: Session): Promise<void> => {
+    const { ctx, ended } = current;
+    if ((ctx.mode !== "tui" && ctx.mode !== "rpc") || isOffline(process.env)) return;
+    const { openDoor } = await aiServer.server();
+    for (const warning of await openDoor.warnings(ended.signal)) await tell(current, `AI Server: ${warning}`);
   };
 
   pi.on("session_start", async (event, ctx) => {

@@ -22,6 +22,8 @@ describe("what speaks against a size", () => {
     [100_000, 131_072, ["llama-server rounds it up to 100096, a multiple of 256."]],
   ])("%d of %s", (tokens, trained, advice) => {
     expect(adviceFor(tokens, trained)).toEqual(advice);
+    // What llama-server rounds, others take as it is.
+    expect(adviceFor(tokens, trained, "vllm")).toEqual(advice.filter((line) => !line.includes("rounds")));
   });
 });
 
@@ -45,6 +47,25 @@ describe("where a size is set", () => {
         "Its 4 slots share it (--kv-unified).",
       ],
     ],
+    [
+      "    cmd: llama-server -c 8192 -np 2 --kv-unified-per-slot 2048\n",
+      [
+        "Context size: 8192 tokens (8k), set by -c in /c.yaml, line 3.",
+        "A request gets no more than 2048 tokens (--kv-unified-per-slot).",
+      ],
+    ],
+    [
+      "    cmd: llama-server -c 2048 -np 2 --kv-unified-per-slot 2048\n",
+      [
+        "Context size: 2048 tokens (2k), set by -c in /c.yaml, line 3.",
+        "Each of its 2 slots gets 1024 tokens.",
+      ],
+    ],
+    [
+      "    cmd: vllm serve x --max-model-len 32k -np 2\n",
+      ["Context size: 32000 tokens (32k), set by --max-model-len in /c.yaml, line 3."],
+    ],
+    ["    cmd: sd-server -m x.gguf\n", ["No context size is set in /c.yaml: sd-server takes its own."]],
     [
       "    cmd: llama-server -c 0 -np 4\n",
       ["Context size: 0, the trained size, set by -c in /c.yaml, line 3."],
@@ -147,7 +168,7 @@ describe("/ai-server-ctx", () => {
     place.installsWrapper();
     const user = saying(true);
     await place.type("/ai-server-ctx small 4k", user);
-    expect(user.questions[0]?.text).toContain("now. In config.yaml:\n");
+    expect(user.questions[0]?.text).toContain("\nIn config.yaml:\n");
     expect(user.told[0]).toMatch(/The text of before is in config\.yaml\.bak-\d{8}T\d{6}Z\.$/);
     expect([place.restarts, place.text.includes("--ctx-size 4096")]).toEqual([1, true]);
   });
@@ -164,7 +185,16 @@ describe("the question", () => {
       {
         title: expect.stringMatching(`^Change the context size of ${ODD} to 200001 tokens`),
         text: [
-          `It is 16384 tokens (16k) now. In ${place.path}:`,
+          "It is 16384 tokens (16k) now.",
+          "llama-swap.service is restarted, which unloads every model.",
+          `Loaded now, and unloaded by this: ${ODD}.`,
+          "No request is in flight.",
+          "It should take about 3 s.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
+          "Each of its 2 slots gets 100096 tokens.",
+          "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
+          "llama-server rounds it up to 200192, a multiple of 256.",
+          `In ${place.path}:`,
           "@@ -7,6 +7,6 @@",
           "         -m /models/small.gguf",
           "         --ctx-size 8192",
@@ -173,16 +203,10 @@ describe("the question", () => {
           `+    cmd: llama-server --port \${PORT} --load 0.2 --parallel 2 -m /models/g.gguf -c 200001`,
           "     aliases: [groesse]",
           "     ttl: 300",
-          "Each of its 2 slots gets 100096 tokens.",
-          "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
-          "llama-server rounds it up to 200192, a multiple of 256.",
-          "llama-swap.service is restarted, which unloads every model.",
-          `Loaded now, and unloaded by this: ${ODD}.`,
-          "No request is in flight.",
-          "It should take about 3 s.",
         ].join("\n"),
       },
     ]);
+    expect(user.acts).toEqual([["Keep as it is", "Change and restart"]]);
   });
 
   test("remembers the trained size of a model that is not loaded any more", async () => {
