@@ -15,8 +15,8 @@ import * as json from "./server/json.ts";
 // Copied once, since each use of an imported name has its price in pi's loader.
 const { list, number, record, text } = json;
 
-/** What a call takes besides its texts, in characters. */
-const CALL_CHARACTERS = 32;
+/** What a block takes besides its texts, in characters. */
+const BLOCK_CHARACTERS = 32;
 
 /**
  * Pieces after which a text is read once. V8 keeps a text as the pieces that it was put together from, at ten times the
@@ -158,6 +158,7 @@ export class Blocks {
 
   #begin(channel: Channel): void {
     this.#closeText();
+    this.#characters += BLOCK_CHARACTERS;
     const block: TextContent | ThinkingContent =
       channel === "text"
         ? { type: "text", text: "" }
@@ -206,7 +207,7 @@ export class Blocks {
     const index = number(call.index) ?? this.#calls.length;
     const open: OpenCall = { block, index, contentIndex, arguments: new PartialJson() };
     this.#calls.push(open);
-    this.#characters += block.id.length + block.name.length + CALL_CHARACTERS;
+    this.#characters += block.id.length + block.name.length + BLOCK_CHARACTERS;
     this.#byIndex.set(index, open);
     if (!this.#byId.has(block.id)) this.#byId.set(block.id, open);
     this.#emit({ type: "toolcall_start", contentIndex, partial: this.#message });

@@ -26,6 +26,9 @@ const MAX_ANSWER_CHARACTERS = 8 * 1024 * 1024;
 
 const CHARACTERS_PER_TOKEN = 4;
 
+/** Characters of a loading banner that are kept: it goes on as long as the load does. */
+const MAX_BANNER_CHARACTERS = 64 * 1024;
+
 const SWAP_FAILED = /Unable to swap model err: (.+)/;
 
 /** What the server says of its work besides content. */
@@ -274,7 +277,7 @@ export class Decoder {
     const delta = choice && (record(choice.delta) ?? record(choice.message));
     if (!this.#isAnswering) {
       if (isBanner(chunk, delta)) {
-        this.#banner += delta.reasoning_content;
+        this.#banner = `${this.#banner}${delta.reasoning_content}`.slice(-MAX_BANNER_CHARACTERS);
         this.#onProgress({ kind: "banner", text: this.#banner });
         return;
       }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Decoder } from "../decoder.ts";
+import { Decoder, type Progress } from "../decoder.ts";
 import { chunk, DONE, decode, events } from "./decoding.ts";
 import { assistant } from "./samples.ts";
 
@@ -30,6 +30,28 @@ describe("an answer without an end", () => {
       errorMessage: "The answer was cut after 8,388,608 characters: the model did not come to an end.",
     });
     expect(message.usage.output).toBeGreaterThan(2_000_000);
+  });
+
+  it("is cut too where each of its characters begins a block", { timeout: 20_000 }, () => {
+    const { decoder, message } = quiet();
+    const turns = events(
+      ...Array.from({ length: 500 }, () => [chunk({ content: "a" }), chunk({ reasoning: "b" })]).flat(),
+    );
+    for (let pushed = 0; !decoder.isTooLong && pushed < 1000; pushed += 1) decoder.push(Buffer.from(turns));
+    decoder.end();
+    expect(message.stopReason).toBe("length");
+    expect(message.content.length).toBeLessThan(300_000);
+  });
+
+  it("may be a loading banner, of which the end is kept", () => {
+    const told: string[] = [];
+    const message = assistant([], { stopReason: "pending", model: "script" });
+    const onProgress = (progress: Progress): void =>
+      void (progress.kind === "banner" && told.push(progress.text));
+    const decoder = new Decoder({ message, emit: () => {}, onProgress });
+    const banner = events({ choices: [{ delta: { reasoning_content: "x".repeat(50_000) } }] });
+    for (let pushed = 0; pushed < 5; pushed += 1) decoder.push(Buffer.from(banner));
+    expect(told.map(({ length }) => length)).toEqual([50_000, 65_536, 65_536, 65_536, 65_536]);
   });
 
   it("takes nothing more of a chunk in which it was cut", () => {
