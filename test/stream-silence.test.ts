@@ -206,6 +206,16 @@ describe("a request that the server does not have", () => {
   });
 });
 
+it("a connection whose other end confirms nothing any more is lost like any other, before content", async () => {
+  const role = events(chunk({ role: "assistant", content: null }));
+  const silent = await silentTurn("ready", { pieces: [role] });
+  await silent.clock.advance(1000);
+  // What the system reports when its probes stay without a reply.
+  silent.server.chats[0]?.stream.destroy(Object.assign(new Error("read"), { code: "ETIMEDOUT" }));
+  expect((await endOf(silent)).message).toBe("stop");
+  expect(silent.server.chats).toHaveLength(2);
+});
+
 describe("llama-swap's banner", () => {
   const banner = (text: string): string => events({ choices: [{ delta: { reasoning_content: text } }] });
 
