@@ -101,7 +101,7 @@ describe("waiting", () => {
 
 describe("a load that fails", () => {
   const sentence =
-    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting";
+    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting\nMemory ran out: give it a smaller context with /ai-server-ctx thinker <size>, or take a smaller quantisation of it.";
 
   it("ends at once, with its reason and the end of its log", async () => {
     const { message, server } = await turnWith([FAILED, OK], {
@@ -167,7 +167,7 @@ describe("a load that fails", () => {
     });
     expect(message.content).toEqual([]);
     expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(
-      /^thinker could not be loaded: .*upstream command exited prematurely\nIts log ends with:\nout of memory$/,
+      /^thinker could not be loaded: .*upstream command exited prematurely\nIts log ends with:\nout of memory\nMemory ran out: give it a smaller context with \/ai-server-ctx thinker <size>/,
     );
     expect(server.chats).toHaveLength(1);
   });

@@ -180,6 +180,7 @@ describe("the question", () => {
           `Loaded now, and unloaded by this: ${ODD}.`,
           "No request is in flight.",
           "It should take about 3 s.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
         ].join("\n"),
       },
     ]);
