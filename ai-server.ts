@@ -67,6 +67,7 @@ export class AiServer {
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
   #isUsed = false;
+  #isClaimed = false;
   readonly #firstRefresh = Promise.withResolvers<void>();
   #started: Promise<void> | undefined;
   /** A list that was read for a command, on its way through pi's refresh. */
@@ -96,6 +97,16 @@ export class AiServer {
   /** Whether pi asked for models with anything set up. */
   get isUsed(): boolean {
     return this.#isUsed;
+  }
+
+  /** Whether a session is on one of its models though nothing is set up: its turns end with what to do. */
+  get isOnlyClaimed(): boolean {
+    return this.#isClaimed && !this.#isUsed;
+  }
+
+  /** Keeps a session here that belongs here, also where nothing is set up. */
+  claim(): void {
+    this.#isClaimed = true;
   }
 
   /**
@@ -310,6 +321,11 @@ export class AiServer {
   /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
   remembered(): Promise<void> {
     return this.#learnt.written();
+  }
+
+  /** The command that changes the server at this moment, as the user typed it. */
+  get changing(): string | undefined {
+    return this.#changing;
   }
 
   /** @throws {ServerError} while a command changes the server, so that a second one need not begin */

@@ -6,8 +6,10 @@ import type {
   Model,
   SimpleStreamOptions,
 } from "@earendil-works/pi-ai";
-import { brokenStream, Decoder, type Progress } from "./decoder.ts";
+import { Decoder, type Progress } from "./decoder.ts";
+import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { cleanText, codeOf, ServerError } from "./server/errors.ts";
+import { brokenStream, streamFault } from "./server/faults.ts";
 import { type HttpResponse, readText } from "./server/http.ts";
 import type { JsonRecord } from "./server/json.ts";
 import type { ModelServer } from "./server/model-server.ts";
@@ -22,6 +24,8 @@ export interface AttemptParts {
   runsAs: string | undefined;
   message: AssistantMessage;
   options: SimpleStreamOptions;
+  /** The server did not have the last request. */
+  isResent: boolean;
   /** The turn's own signal. */
   signal: AbortSignal;
   now(): number;
@@ -31,14 +35,20 @@ export interface AttemptParts {
   emit(event: AssistantMessageEvent): void;
   onProgress(progress: Progress): void;
   onSilence(state: SilentState, elapsedMs: number): void;
+  /** The answer has begun, and nothing comes of it. */
+  onQuiet(state: SilentState, silentMs: number): void;
 }
 
 /** Bytes of an error's body, and of an answer that comes whole, that are read. */
 const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_WHOLE_BYTES = 16 * 1024 * 1024;
 
-/** How long the end of the connection is awaited after the stream's own end, in milliseconds. */
-const CLOSING_MS = 2000;
+/**
+ * How long a stream may go on, in milliseconds: after its last event, so that its connection can be used again, and
+ * after the `finish_reason`, until the usage comes. Some servers leave it open for ever, with heartbeats.
+ */
+const CLOSING_MS = 1000;
+const USAGE_MS = 5000;
 
 /** Headers that only the connection itself may set. */
 const OWN_HEADERS = new Set([
@@ -71,6 +81,7 @@ export class Attempt {
   readonly #parts: AttemptParts;
   readonly #cut = new AbortController();
   #decoder: Decoder | undefined;
+  #isLost = false;
 
   constructor(parts: AttemptParts) {
     this.#parts = parts;
@@ -79,6 +90,11 @@ export class Attempt {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#decoder?.hasContent ?? false;
+  }
+
+  /** Whether it ended because the server does not have the request any more. */
+  get isLost(): boolean {
+    return this.#isLost;
   }
 
   /** Pieces of content that came: about one token each. */
@@ -104,15 +120,12 @@ export class Attempt {
    */
   async run(body: unknown): Promise<Refusal | undefined> {
     const { server, signal, options } = this.#parts;
-    const silence = watchSilence(server, this.#parts.runsAs, {
-      now: this.#parts.now,
-      sleep: this.#parts.sleep,
-      onState: this.#parts.onSilence,
-      onTimeout: (error) => this.#cut.abort(error),
-    });
+    const headers = headersOf(options);
+    const sent = JSON.stringify(body);
+    const silence = this.#watch(headers["x-session-id"], Buffer.byteLength(sent));
     try {
       const either = AbortSignal.any([signal, this.#cut.signal]);
-      const response = await server.chat(JSON.stringify(body), headersOf(options), either);
+      const response = await server.chat(sent, headers, either);
       silence.heard();
       if (response.status !== 200) {
         const text = await readText(response.body, MAX_ERROR_BYTES);
@@ -127,16 +140,29 @@ export class Attempt {
     }
   }
 
+  #watch(session: string | undefined, bytes: number): Silence {
+    const { server, runsAs, now, sleep, onSilence: onState, onQuiet } = this.#parts;
+    const onTimeout = (error: ServerError, isLost: boolean): void => {
+      this.#isLost = isLost;
+      this.#cut.abort(error);
+    };
+    const request = { asked: this.#parts.model.id, session, bytes, isResent: this.#parts.isResent };
+    return watchSilence(server, runsAs, { now, sleep, onState, onQuiet, onTimeout }, request);
+  }
+
   #refusalOrFault(error: unknown): Refusal {
     this.#parts.signal.throwIfAborted();
-    if (this.#cut.signal.aborted && !this.#decoder?.isDone) throw this.#cut.signal.reason;
+    const { reason } = this.#cut.signal;
+    if (reason instanceof ServerError && !this.#decoder?.isDone) throw reason;
     // A body that nobody reads any more would keep its connection, and the model at work.
     this.#cut.abort();
     const said = this.hasContent ? undefined : this.#decoder?.said;
-    if (said !== undefined && isAboutLoading(said)) return { status: 500, text: said, retryAfter: undefined };
+    const isRefusal = said !== undefined && (isAboutLoading(said) || isAboutOutput(said));
+    if (isRefusal) return { status: 500, text: said, retryAfter: undefined };
     // What has no code is no fault of the way: a hook threw it, and its own words tell more.
     if (error instanceof ServerError || codeOf(error) === "") throw error;
-    throw this.hasContent
+    // The answer had begun, and then its other end confirmed nothing any more.
+    throw this.hasContent || (this.#decoder !== undefined && codeOf(error) === "ETIMEDOUT")
       ? brokenStream("the connection was lost", error)
       : transportFault(error, this.#parts.server.config);
   }
@@ -153,7 +179,7 @@ export class Attempt {
       decoder.end();
       return;
     }
-    let closing: NodeJS.Timeout | undefined;
+    const closing = new Closing(this.#parts.sleep, () => this.#cut.abort());
     let isDone = false;
     let isFinished = false;
     try {
@@ -164,18 +190,50 @@ export class Attempt {
         // The banner tells places in the queue, and not that a load begins: /running does.
         if (decoder.isAnswering) silence.answered();
         ({ isDone, isFinished } = decoder);
-        // Read on to the end, so that the connection can be used again, but not for ever.
-        if (isDone) closing ??= setTimeout(() => this.#cut.abort(), CLOSING_MS);
+        if (decoder.isTooLong) break;
+        if (decoder.isSettled) closing.within(CLOSING_MS);
+        else if (isFinished) closing.within(USAGE_MS);
       }
     } catch (error) {
       // A whole answer counts, however its connection ended.
-      const isFault = error instanceof ServerError && !this.#cut.signal.aborted;
+      const isFault = error instanceof ServerError && error !== this.#cut.signal.reason;
       const isWhole = isDone || (isFinished && !isFault);
       if (!isWhole || signal.aborted) throw error;
     } finally {
-      clearTimeout(closing);
+      closing.stop();
     }
     decoder.end();
+  }
+}
+
+/** Whether an error says that a shorter answer would fit. */
+function isAboutOutput(said: string): boolean {
+  return fittingOutput(parseErrorBody(said), Number.POSITIVE_INFINITY) !== undefined;
+}
+
+/** Ends a stream that does not end by itself. */
+class Closing {
+  readonly #sleep: AttemptParts["sleep"];
+  readonly #end: () => void;
+  #limitMs = Number.POSITIVE_INFINITY;
+  #waiting = new AbortController();
+
+  constructor(sleep: AttemptParts["sleep"], end: () => void) {
+    this.#sleep = sleep;
+    this.#end = end;
+  }
+
+  /** Ends the stream in so many milliseconds, unless it is about to end sooner: only a shorter limit starts again. */
+  within(limitMs: number): void {
+    if (limitMs >= this.#limitMs) return;
+    this.stop();
+    this.#limitMs = limitMs;
+    this.#waiting = new AbortController();
+    this.#sleep(limitMs, this.#waiting.signal).then(this.#end, () => {});
+  }
+
+  stop(): void {
+    this.#waiting.abort();
   }
 }
 
@@ -186,6 +244,7 @@ async function wholeAnswer(response: HttpResponse): Promise<unknown> {
     return JSON.parse(text);
   } catch (cause) {
     const type = cleanText(response.headers["content-type"] ?? "something", 100);
+    if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
       `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
       { link: "server", remedy: "none", cause },

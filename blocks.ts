@@ -7,12 +7,22 @@ import type {
   ThinkingContent,
   ToolCall,
 } from "@earendil-works/pi-ai";
-import { PartialJson } from "./partial-json.ts";
+import { textOfParts } from "./answer-shapes.ts";
+import { isTooDeep, PartialJson } from "./partial-json.ts";
 import type { JsonRecord } from "./server/json.ts";
 import * as json from "./server/json.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
-const { number, record, text } = json;
+const { list, number, record, text } = json;
+
+/** What a call takes besides its texts, in characters. */
+const CALL_CHARACTERS = 32;
+
+/**
+ * Pieces after which a text is read once. V8 keeps a text as the pieces that it was put together from, at ten times the
+ * memory, until a character of it is asked for.
+ */
+const LOOSE_PIECES = 16_384;
 
 interface OpenCall {
   block: ToolCall;
@@ -31,10 +41,16 @@ export class Blocks {
   readonly #message: AssistantMessage;
   readonly #emit: (event: AssistantMessageEvent) => void;
   readonly #calls: OpenCall[] = [];
+  /** The last call of each index, and the first of each id: an answer may hold tens of thousands. */
+  readonly #byIndex = new Map<number, OpenCall>();
+  readonly #byId = new Map<string, OpenCall>();
   #open: { block: TextContent | ThinkingContent; channel: Channel; contentIndex: number } | undefined;
   /** Deltas that no event was emitted for yet, of the call or else of the open block. */
   #pending = "";
   #pendingCall: OpenCall | undefined;
+  #deltas = 0;
+  #characters = 0;
+  #loose = 0;
 
   constructor(message: AssistantMessage, emit: (event: AssistantMessageEvent) => void) {
     this.#message = message;
@@ -45,22 +61,47 @@ export class Blocks {
     return this.#calls.length > 0;
   }
 
-  /** Adds text or thinking; the event comes with `flush`. */
-  append(channel: Channel, delta: string): void {
+  /** Pieces of content, thinking and calls that came. */
+  get deltas(): number {
+    return this.#deltas;
+  }
+
+  /** Characters that the content takes, about. */
+  get characters(): number {
+    return this.#characters;
+  }
+
+  /** Adds one `delta` of a choice, or the `message` of an answer that came whole; the events come with `flush`. */
+  add(delta: JsonRecord): void {
+    // Servers that send both fields send the same text in both.
+    const thinking = text(delta.reasoning_content) ?? text(delta.reasoning);
+    if (thinking !== undefined) this.#append("thinking", thinking);
+    const content = typeof delta.content === "string" ? delta.content : textOfParts(delta.content);
+    if (content !== "") this.#append("text", content);
+    if (!delta.tool_calls) return;
+    for (const entry of list(delta.tool_calls)) {
+      const call = record(entry);
+      if (call !== undefined) this.#appendCall(call);
+    }
+  }
+
+  #append(channel: Channel, delta: string): void {
+    this.#deltas += 1;
+    this.#characters += delta.length;
     if (this.#open?.channel !== channel) this.#begin(channel);
     this.#pending += delta;
   }
 
-  /** Adds one entry of `delta.tool_calls`; the event for its arguments comes with `flush`. */
-  appendCall(call: JsonRecord): void {
+  #appendCall(call: JsonRecord): void {
+    this.#deltas += 1;
     if (this.#open) this.#closeText();
     const definition = record(call.function) ?? {};
     const name = text(definition.name);
     const open = this.#findCall(call, name) ?? this.#beginCall(call, name);
     if (open.block.name === "" && name !== undefined) open.block.name = name;
-    const given = definition.arguments;
-    const delta = typeof given === "string" ? given : given == null ? "" : JSON.stringify(given);
+    const delta = argumentsText(definition.arguments, open);
     if (delta === "") return;
+    this.#characters += delta.length;
     if (this.#pendingCall !== open) this.flush();
     this.#pendingCall = open;
     this.#pending += delta;
@@ -82,12 +123,20 @@ export class Blocks {
     if (this.#open === undefined) return;
     const { block, contentIndex } = this.#open;
     if (block.type === "text") {
-      block.text += delta;
+      block.text = this.#joined(block.text, delta);
       this.#emit({ type: "text_delta", contentIndex, delta, partial });
     } else {
-      block.thinking += delta;
+      block.thinking = this.#joined(block.thinking, delta);
       this.#emit({ type: "thinking_delta", contentIndex, delta, partial });
     }
+  }
+
+  #joined(text: string, delta: string): string {
+    const joined = text + delta;
+    this.#loose += 1;
+    // The count takes part in it: a look that changes nothing is left out when the code is compiled.
+    if (this.#loose >= LOOSE_PIECES) this.#loose = joined.charCodeAt(0) === 0 ? 1 : 0;
+    return joined;
   }
 
   /**
@@ -136,12 +185,12 @@ export class Blocks {
     const id = text(call.id);
     const index = number(call.index);
     if (index !== undefined) {
-      const found = this.#calls.findLast((open) => open.index === index);
+      const found = this.#byIndex.get(index);
       const isAnother =
         found !== undefined && name !== undefined && id !== undefined && id !== found.block.id;
       return isAnother ? undefined : found;
     }
-    if (id !== undefined) return this.#calls.find((open) => open.block.id === id);
+    if (id !== undefined) return this.#byId.get(id);
     return name === undefined ? this.#calls.at(-1) : undefined;
   }
 
@@ -157,7 +206,19 @@ export class Blocks {
     const index = number(call.index) ?? this.#calls.length;
     const open: OpenCall = { block, index, contentIndex, arguments: new PartialJson() };
     this.#calls.push(open);
+    this.#characters += block.id.length + block.name.length + CALL_CHARACTERS;
+    this.#byIndex.set(index, open);
+    if (!this.#byId.has(block.id)) this.#byId.set(block.id, open);
     this.#emit({ type: "toolcall_start", contentIndex, partial: this.#message });
     return open;
   }
+}
+
+/** Some servers send the arguments as they are instead of as text. */
+function argumentsText(given: unknown, open: OpenCall): string {
+  if (typeof given === "string") return given;
+  if (given === undefined || given === null) return "";
+  if (!isTooDeep(given)) return JSON.stringify(given);
+  open.arguments.refuse();
+  return "";
 }

@@ -4,7 +4,7 @@ import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
 import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
-import { idOf, nameOf } from "./server/names.ts";
+import { idOf, MAX_MODELS, nameOf } from "./server/names.ts";
 import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
@@ -100,25 +100,28 @@ export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel 
 /** The models that stand for the default server as long as it was never reached. */
 export function fallbackModels(config: Config): ServedModel[] {
   if (!config.isDefaultUrl) return [];
+  return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
+}
+
+/** A model of which nothing but the id is known: its server was never reached, or lists it no longer. */
+export function unreadModel(id: string, contextWindow: number, baseUrl: string): ServedModel {
   const unread = { source: "default" } as const;
-  return MODELS.map(({ id, contextWindow }) =>
-    toServedModel(
-      {
-        id,
-        name: id,
-        runsAs: id,
-        context: { value: contextWindow, ...unread },
-        outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
-        vision: { value: false, ...unread },
-        thinking: { value: { kind: "none" }, ...unread },
-        keepsThinking: false,
-        keptBy: undefined,
-        tools: { value: true, ...unread },
-        needsAlternation: false,
-        needsShortCallIds: false,
-      },
-      baseUrlOf(config),
-    ),
+  return toServedModel(
+    {
+      id,
+      name: id,
+      runsAs: id,
+      context: { value: contextWindow, ...unread },
+      outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
+      vision: { value: false, ...unread },
+      thinking: { value: { kind: "none" }, ...unread },
+      keepsThinking: false,
+      keptBy: undefined,
+      tools: { value: true, ...unread },
+      needsAlternation: false,
+      needsShortCallIds: false,
+    },
+    baseUrl,
   );
 }
 
@@ -129,7 +132,7 @@ export function fallbackModels(config: Config): ServedModel[] {
  * @param baseUrl undefined takes any server's
  */
 export function restoredModels(stored: readonly unknown[], baseUrl: string | undefined): ServedModel[] {
-  return stored.flatMap((value) => {
+  return stored.slice(0, MAX_MODELS).flatMap((value) => {
     const model = record(value);
     const storedUrl = text(model?.baseUrl);
     if (model?.api !== API || storedUrl === undefined) return [];

@@ -1,20 +1,30 @@
 /** The SSE bytes of one answer as pi's events. Does no I/O: pieces go in, events come out. */
 import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
 import { createParser, type EventSourceParser } from "eventsource-parser";
+import { isBanner, isErrorEvent, isGoodEnd, isInWords, isTrouble, nameOf } from "./answer-shapes.ts";
 import { Blocks } from "./blocks.ts";
 import { ChunkReader } from "./chunk-reader.ts";
+import { errorText, isError, parseErrorBody, readError } from "./server/error-body.ts";
 import { ServerError } from "./server/errors.ts";
-import { streamFault } from "./server/faults.ts";
+import { brokenStream, finishFault, streamFault } from "./server/faults.ts";
 import type { JsonRecord } from "./server/json.ts";
 import * as json from "./server/json.ts";
-import { StreamTail } from "./stream-tail.ts";
-import { usageOf } from "./usage.ts";
+import { isErrorObject, StreamTail } from "./stream-tail.ts";
+import { UsageSoFar } from "./usage.ts";
 
 // pi's loader hands imported names out through a proxy, at a price for each use: copied once for what runs per token.
-const { count, list, number, record, text } = json;
+const { list, record } = json;
 
 /** Characters of one event: a whole answer in one event stays below, an endless line does not. */
 const MAX_EVENT_CHARACTERS = 64 * 1024 * 1024;
+
+/**
+ * Characters of an answer, about two million tokens: no window holds as much. What goes on beyond is a model or a
+ * server that does not stop.
+ */
+const MAX_ANSWER_CHARACTERS = 8 * 1024 * 1024;
+
+const CHARACTERS_PER_TOKEN = 4;
 
 const SWAP_FAILED = /Unable to swap model err: (.+)/;
 
@@ -51,14 +61,12 @@ export class Decoder {
   readonly #tail = new StreamTail();
   #banner = "";
   #said: string | undefined;
-  #deltas = 0;
   #finishReason: string | undefined;
   #isAnswering = false;
   #isDone = false;
+  #isSettled = false;
   #isFlushing = false;
-  #usage: JsonRecord | undefined;
-  #timings: JsonRecord | undefined;
-  #promptTotal: { total: number; cached: number } | undefined;
+  readonly #figures = new UsageSoFar();
   /** Parsed events of this chunk, where somebody wants to see them before they are decoded. */
   #collected: unknown[] | undefined;
 
@@ -68,7 +76,7 @@ export class Decoder {
     this.#onProgress = options.onProgress ?? (() => {});
     this.#parser = createParser({
       maxBufferSize: MAX_EVENT_CHARACTERS,
-      onEvent: ({ data }) => this.#onData(data),
+      onEvent: ({ data, event }) => this.#onData(data, event),
       onError: (error) => {
         if (error.type === "max-buffer-size-exceeded")
           throw brokenStream("an event of the stream has no end", error);
@@ -88,12 +96,12 @@ export class Decoder {
 
   /** Pieces of content, thinking and arguments that came. */
   get deltas(): number {
-    return this.#deltas;
+    return this.#blocks.deltas;
   }
 
   /** The last `timings` of llama-server's. */
   get timings(): JsonRecord | undefined {
-    return this.#timings;
+    return this.#figures.timings;
   }
 
   /** Whether `[DONE]` came: nothing behind it counts. */
@@ -104,6 +112,16 @@ export class Decoder {
   /** Whether the server said that the answer is whole, though `[DONE]` may be missing. */
   get isFinished(): boolean {
     return this.#isDone || this.#finishReason !== undefined;
+  }
+
+  /** Whether the server said that the answer is whole, and what it took: nothing is missing but the stream's end. */
+  get isSettled(): boolean {
+    return this.#isDone || this.#isSettled;
+  }
+
+  /** Whether the answer has grown beyond any bound; nothing more of it is taken. */
+  get isTooLong(): boolean {
+    return this.#blocks.characters > MAX_ANSWER_CHARACTERS;
   }
 
   /** What the server wrote in place of an answer: an error event, bare text, or the banner's last words. */
@@ -161,6 +179,8 @@ export class Decoder {
     if (piece === "") return;
     this.#tail.add(piece);
     this.#parser.feed(piece);
+    const { error } = this.#tail;
+    if (error !== undefined) throw this.#saidFault(error);
   }
 
   /**
@@ -175,15 +195,35 @@ export class Decoder {
       this.#parser.feed("\n\n");
       this.#blocks.flush();
     }
-    if (!this.#isDone && this.#finishReason === undefined) {
-      const bare = this.#tail.bareText() || (this.#swapFailure ?? "");
-      if (bare !== "") throw this.#saidFault(bare);
-      throw brokenStream("the stream ended without its last event");
-    }
+    this.#checkEnd();
     const reason = this.#stopReason();
     this.#blocks.close(false);
     this.#settleUsage();
     this.#message.stopReason = reason;
+  }
+
+  /** @throws {ServerError} where something else than events says that the answer is not whole */
+  #checkEnd(): void {
+    if (this.isTooLong) return;
+    if (this.#tail.hasErrorEvent) throw this.#saidFault("");
+    const bare = this.#tail.bareText();
+    if (isErrorObject(bare)) throw this.#saidFault(bare);
+    if (this.isFinished) return;
+    // A server that answers whole, under the name of a stream.
+    if (bare.startsWith("{") && !this.hasContent && this.#takeWhole(bare)) return;
+    const said = bare || (this.#swapFailure ?? "");
+    if (said !== "") throw this.#saidFault(said);
+    throw brokenStream("the stream ended without its last event");
+  }
+
+  #takeWhole(bare: string): boolean {
+    try {
+      this.pushWhole(JSON.parse(bare));
+      return this.hasContent;
+    } catch (error) {
+      if (error instanceof ServerError) throw error;
+      return false;
+    }
   }
 
   /** Closes the open blocks of a stream that failed or was aborted; what came stays as it is. */
@@ -194,21 +234,25 @@ export class Decoder {
 
   /** Fills the usage of the message from what came so far; also for a stream that was cut. */
   #settleUsage(): void {
-    Object.assign(this.#message.usage, usageOf(this.#usage, this.#timings, this.#promptTotal, this.#deltas));
+    const { deltas, characters } = this.#blocks;
+    const pieces = this.isTooLong ? Math.max(deltas, Math.ceil(characters / CHARACTERS_PER_TOKEN)) : deltas;
+    Object.assign(this.#message.usage, this.#figures.with(pieces));
   }
 
-  #onData(data: string): void {
+  #onData(data: string, event: string | undefined): void {
     if (this.#isDone) return;
     if (data === "[DONE]" || data.trim() === "[DONE]") {
       this.#isDone = true;
       return;
     }
+    if (event !== undefined && isErrorEvent(event)) throw this.#saidFault(data);
     let chunk: unknown;
     try {
       chunk = this.#chunks.read(data);
     } catch (error) {
       // The end of a cut stream is not a message of its own.
       if (this.#isFlushing) return;
+      if (isInWords(data)) throw this.#saidFault(data);
       throw brokenStream("an event of the stream is not JSON", error);
     }
     if (this.#collected) this.#collected.push(chunk);
@@ -216,10 +260,17 @@ export class Decoder {
   }
 
   #onChunk(value: unknown): void {
+    if (this.isTooLong) return;
     const chunk = record(value);
-    if (chunk === undefined) return;
-    if (chunk.error !== undefined && chunk.error !== null) throw this.#saidFault(JSON.stringify(chunk));
+    if (chunk === undefined) {
+      if (typeof value === "string" && isTrouble(value)) throw this.#saidFault(value);
+      if (isError(value)) throw this.#errorFault(value);
+      return;
+    }
     const choice = record(list(chunk.choices)[0]);
+    const isUnusual =
+      choice === undefined || chunk.object === "error" || Boolean(chunk.error ?? choice.error);
+    if (isUnusual && isError(chunk)) throw this.#errorFault(chunk);
     const delta = choice && (record(choice.delta) ?? record(choice.message));
     if (!this.#isAnswering) {
       if (isBanner(chunk, delta)) {
@@ -230,114 +281,62 @@ export class Decoder {
       this.#isAnswering = true;
       this.#onProgress({ kind: "answering" });
     }
-    const message = this.#message;
-    if (message.responseId === undefined && typeof chunk.id === "string" && chunk.id !== "") {
-      message.responseId = chunk.id;
-    }
-    if (
-      message.responseModel === undefined &&
-      typeof chunk.model === "string" &&
-      chunk.model !== message.model
-    ) {
-      if (chunk.model !== "") message.responseModel = chunk.model;
-    }
-    if (chunk.usage) this.#usage = record(chunk.usage) ?? this.#usage;
-    if (chunk.timings) this.#timings = record(chunk.timings) ?? this.#timings;
+    this.#name(chunk);
+    const isMeasured = this.#figures.note(chunk);
     if (chunk.prompt_progress) this.#onPromptProgress(record(chunk.prompt_progress));
+    if (choice?.finish_reason) this.#finish(choice.finish_reason);
+    if (isMeasured && this.#finishReason !== undefined) this.#isSettled = true;
+    if (delta === undefined) return;
+    const wasEmpty = this.#blocks.deltas === 0;
+    this.#blocks.add(delta);
+    if (wasEmpty && this.#blocks.deltas > 0) this.#onProgress({ kind: "generating" });
+  }
 
-    if (typeof choice?.finish_reason === "string" && choice.finish_reason !== "") {
-      this.#finishReason = choice.finish_reason;
-    }
-    if (delta) this.#onDelta(delta);
+  /** Notes which server's answer it is, once. */
+  #name({ id, model }: JsonRecord): void {
+    const message = this.#message;
+    if (message.responseId === undefined && typeof id === "string" && id !== "")
+      message.responseId = nameOf(id);
+    const isOther = message.responseModel === undefined && typeof model === "string" && model !== "";
+    if (isOther && model !== message.model) message.responseModel = nameOf(model);
+  }
+
+  /** An end that is none of the good ones stays, whatever the server says later. */
+  #finish(reason: unknown): void {
+    if (this.#finishReason !== undefined && !isGoodEnd(this.#finishReason)) return;
+    this.#finishReason = typeof reason === "string" ? reason : "of another type";
   }
 
   #saidFault(text: string): ServerError {
-    this.#said = text;
-    return streamFault(text);
+    const body = parseErrorBody(text);
+    this.#said = errorText(body);
+    return streamFault(body);
   }
 
-  #onDelta(delta: JsonRecord): void {
-    // Servers that send both fields send the same text in both.
-    const thinking = text(delta.reasoning_content) ?? text(delta.reasoning);
-    if (thinking !== undefined) {
-      this.#count();
-      this.#blocks.append("thinking", thinking);
-    }
-    const content = typeof delta.content === "string" ? delta.content : textOfParts(delta.content);
-    if (content !== "") {
-      this.#count();
-      this.#blocks.append("text", content);
-    }
-    if (delta.tool_calls) {
-      for (const entry of list(delta.tool_calls)) {
-        const call = record(entry);
-        if (call === undefined) continue;
-        this.#count();
-        this.#blocks.appendCall(call);
-      }
-    }
+  #errorFault(value: unknown): ServerError {
+    const body = readError(value);
+    this.#said = errorText(body);
+    return streamFault(body);
   }
 
-  #onPromptProgress(progress: JsonRecord | undefined): void {
-    const total = count(progress?.total);
-    const cached = count(progress?.cache) ?? 0;
-    const processed = number(progress?.processed);
-    if (total === undefined || processed === undefined) return;
-    this.#promptTotal = { total, cached };
-    this.#onProgress({ kind: "prompt", total, cached, processed, timeMs: number(progress?.time_ms) });
-  }
-
-  #count(): void {
-    this.#deltas += 1;
-    if (this.#deltas === 1) this.#onProgress({ kind: "generating" });
+  #onPromptProgress(told: JsonRecord | undefined): void {
+    const progress = this.#figures.notePrompt(told);
+    if (progress) this.#onProgress({ kind: "prompt", ...progress });
   }
 
   #stopReason(): Extract<StopReason, "stop" | "length" | "toolUse"> {
     const raw = this.#finishReason;
-    if (raw !== undefined) Object.assign(this.#message, { rawStopReason: raw });
-    if (raw === "content_filter") {
-      throw new ServerError("The server withheld the rest of the answer (content filter).", {
-        link: "model",
-        remedy: "none",
-      });
+    const message = this.#message;
+    if (this.isTooLong) {
+      const limit = MAX_ANSWER_CHARACTERS.toLocaleString("en-US");
+      message.errorMessage = `The answer was cut after ${limit} characters: the model did not come to an end.`;
+      return "length";
     }
+    if (raw !== undefined) Object.assign(message, { rawStopReason: nameOf(raw) });
+    if (raw !== undefined && !isGoodEnd(raw)) throw finishFault(nameOf(raw));
     if (raw === "length") return "length";
     if (this.#blocks.hasCalls) return "toolUse";
     if (raw === undefined && !this.hasContent) throw brokenStream("the stream ended without content");
     return "stop";
   }
-}
-
-/** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
-function isBanner(
-  chunk: JsonRecord,
-  delta: JsonRecord | undefined,
-): delta is JsonRecord & { reasoning_content: string } {
-  return (
-    chunk.id === undefined &&
-    chunk.object === undefined &&
-    chunk.model === undefined &&
-    typeof delta?.reasoning_content === "string" &&
-    delta.content === undefined &&
-    delta.tool_calls === undefined
-  );
-}
-
-/** Some servers send content as a list of parts. */
-function textOfParts(content: unknown): string {
-  let joined = "";
-  for (const part of list(content)) joined += text(record(part)?.text) ?? "";
-  return joined;
-}
-
-/** The words make pi ask again: a broken stream may pass. */
-export function brokenStream(what: string, cause?: unknown): ServerError {
-  return new ServerError(
-    `The answer broke off: ${what} (connection error). The server may have been restarted, or the model unloaded.`,
-    {
-      link: "stream",
-      remedy: "retry",
-      cause,
-    },
-  );
 }

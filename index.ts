@@ -7,9 +7,11 @@ import { Activities } from "./activities.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown, noToolsNotice } from "./catalog.ts";
-import { PROVIDER_ID } from "./config.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
-import { createProvider } from "./provider.ts";
+import { canBeNamed, createProvider } from "./provider.ts";
+import { SessionPlace } from "./session-place.ts";
+import type { Level } from "./ui/output.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -42,6 +44,7 @@ interface Session {
   isShowing: boolean;
   /** In the terminal alone, and only once it is loaded. */
   display: Display | undefined;
+  place: SessionPlace;
 }
 
 function agentDir(): string {
@@ -60,20 +63,31 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       // After pi's own refresh: only a new registration gives the session's current model its new window.
       const current = session;
       current?.display?.modelsChanged();
-      if (current) setImmediate(() => current === session && registerAgain());
+      if (current) setImmediate(() => current === session && takeModels(current));
       if (current && windows.length > 0) tellWindows(current, windows).catch(() => {});
     },
   });
   const activities = new Activities();
   const provider = createProvider(aiServer, activities);
-  const registerAgain = (): void => {
+  /**
+   * Registers the provider, and first by its name with a key: then pi takes it for configured at once, and not only
+   * when the last of the overlapping checks of a start has ended, before which pi may choose the session's model
+   * (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js).
+   */
+  const register = (): void => {
+    if ((aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed) && canBeNamed(agentDir()))
+      pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
+    pi.registerProvider(provider);
+  };
+  const takeModels = (current: Session): void => {
     try {
       pi.registerProvider(provider);
+      current.place.modelsRead();
     } catch {
-      // The session has ended meanwhile; the next one registers anew.
+      // The session has ended meanwhile; the next one registers by itself.
     }
   };
-  pi.registerProvider(provider);
+  register();
 
   for (const [name, description] of Object.entries(COMMANDS)) {
     pi.registerCommand(name, {
@@ -120,11 +134,14 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     display.select(ctx.model);
   };
 
-  const tell = async (current: Session, text: string): Promise<void> => {
+  const tell = async (current: Session, text: string, level: Level = "warning"): Promise<void> => {
     if (current.told.has(text)) return;
     current.told.add(text);
-    const output = await import("./ui/output.ts");
-    if (current === session) output.tell(current.ctx, text, "warning");
+    const [output, { maskText }] = await Promise.all([
+      import("./ui/output.ts"),
+      import("./masking/masking.ts"),
+    ]);
+    if (current === session) output.tell(current.ctx, maskText(text, "log"), level);
   };
 
   /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
@@ -160,25 +177,53 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (notice !== undefined) await tell(current, notice);
   };
 
-  const tellWarnings = async (current: Session): Promise<void> => {
-    const server = await aiServer.server();
-    const identity = await server.http.identity();
-    for (const warning of identity?.warnings ?? []) await tell(current, `AI Server: ${warning}`);
+  /** Holds a prompt back that would go to a provider to which the session does not belong. */
+  const isHeld = async (current: Session | undefined): Promise<boolean> => {
+    if (current === undefined || !(await current.place.isHeld())) return false;
+    (await import("./ui/output.ts")).tell(current.ctx, current.place.heldNotice, "error");
+    return true;
   };
 
-  pi.on("session_start", (_event, ctx) => {
+  const tellWarnings = async (current: Session): Promise<void> => {
+    const server = await aiServer.server();
+    for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
+    tellOfDoor(current).catch(() => {});
+  };
+
+  /** In the background. A single answer in print mode makes no second connection. */
+  const tellOfDoor = async (current: Session): Promise<void> => {
+    const { ctx, ended } = current;
+    if ((ctx.mode !== "tui" && ctx.mode !== "rpc") || isOffline(process.env)) return;
+    const { openDoor } = await aiServer.server();
+    for (const warning of await openDoor.warnings(ended.signal)) await tell(current, `AI Server: ${warning}`);
+  };
+
+  pi.on("session_start", async (event, ctx) => {
+    const ended = new AbortController();
+    const place = new SessionPlace({
+      pi,
+      ctx,
+      aiServer,
+      args: process.argv.slice(2),
+      register,
+      tell: (text, level) => tell(current, text, level),
+      ended: ended.signal,
+    });
     const current: Session = {
       ctx,
-      ended: new AbortController(),
+      ended,
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
       isShowing: false,
       display: undefined,
+      place,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
+    await place.begin(event.reason);
+    if (current !== session) return;
     const begin = async (): Promise<void> => {
       // As above.
       if (!aiServer.isUsed) await aiServer.started();
@@ -193,10 +238,19 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     begin().catch(() => {});
   });
 
+  pi.on("input", async (_event, ctx) => {
+    if (!(await isHeld(session))) return undefined;
+    if (ctx.mode === "print" || ctx.mode === "json") process.exitCode = 1;
+    return { action: "handled" };
+  });
+
+  pi.on("thinking_level_select", ({ level }) => session?.place.levelChanged(level));
+
   pi.on("model_select", (event) => {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
+    current.place.modelChosen(model);
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {
@@ -209,7 +263,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     tellAll().catch(() => {});
   });
 
-  pi.on("session_before_compact", () => session?.display?.compacts(true));
+  pi.on("session_before_compact", async () => {
+    if (await isHeld(session)) return { cancel: true };
+    session?.display?.compacts(true);
+    return undefined;
+  });
   pi.on("session_compact", () => session?.display?.compacts(false));
   pi.on("session_compact_failed", () => session?.display?.compacts(false));
 
@@ -241,6 +299,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       await tellOfModel(current, current.ctx.model);
     };
     finish().catch(() => {});
+  });
+
+  pi.on("agent_settled", async (_event, ctx) => {
+    if (ctx.mode !== "print") return;
+    const { lostFailure } = await import("./print-failure.ts");
+    const failure = lostFailure(ctx.sessionManager.getBranch());
+    if (failure === undefined) return;
+    (await import("./ui/output.ts")).tell(ctx, failure, "error");
+    process.exitCode = 1;
   });
 
   pi.on("session_shutdown", async () => {

@@ -12,8 +12,14 @@ import type {
   ToolResultMessage,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { collapseSystemMessages, getCurrentTools, getSystemMessageText } from "@earendil-works/pi-ai";
+import {
+  clampThinkingLevel,
+  collapseSystemMessages,
+  getCurrentTools,
+  getSystemMessageText,
+} from "@earendil-works/pi-ai";
 import type { AssistantChatMessage, ChatMessage, ImagePart, TextPart, ToolCallPart } from "./chat-message.ts";
+import { outputLimit } from "./output-limit.ts";
 import { type JsonRecord, record } from "./server/json.ts";
 import { alternating, withoutTools } from "./template-limits.ts";
 import { type ThinkingTraits, thinkingFields } from "./thinking-fields.ts";
@@ -39,11 +45,6 @@ const NO_IMAGE = "(An image stood here; this model does not take images.)";
 const NO_RESULT = "No result: the call was interrupted.";
 const IMAGES_FOLLOW = "(The image follows in the next message.)";
 const RESULT_IMAGES = "Images from the tool results above:";
-
-/** Rough tokens of one image, for the estimate of the room that is left. */
-const IMAGE_TOKENS = 1200;
-const CHARACTERS_PER_TOKEN = 4;
-const LEAST_OUTPUT = 1024;
 
 /** Half of a surrogate pair is not valid UTF-8, and llama-server refuses the body that holds one. */
 function wellFormed(text: string): string {
@@ -239,29 +240,15 @@ function toolDefinition(tool: Tool): unknown {
   };
 }
 
-/** Tokens of the body, roughly: four characters each, images apart. */
-function estimateTokens(messages: readonly ChatMessage[], tools: unknown): number {
-  let characters = tools === undefined ? 0 : JSON.stringify(tools).length;
-  let images = 0;
-  for (const message of messages) {
-    if (typeof message.content === "string") characters += message.content.length;
-    else {
-      for (const part of message.content) {
-        if (part.type === "text") characters += part.text.length;
-        else images += 1;
-      }
-    }
-    if (message.role === "assistant") {
-      characters += message.reasoning_content?.length ?? 0;
-      for (const call of message.tool_calls ?? [])
-        characters += call.function.name.length + call.function.arguments.length;
-    }
-  }
-  return Math.ceil(characters / CHARACTERS_PER_TOKEN) + images * IMAGE_TOKENS;
-}
-
 function sorted(fields: JsonRecord): JsonRecord {
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** The model's, over them those of its thinking level, over them the request's: pi's order (simple-options.js). */
+function samplingParams(model: Model<Api>, options: RequestOptions): JsonRecord {
+  const level = clampThinkingLevel(model, options.reasoning ?? "off");
+  const ofLevel = model.samplingParamsByThinkingLevel?.[level];
+  return { ...model.samplingParams, ...ofLevel, ...options.samplingParams };
 }
 
 /** Fields that a plain chat/completions server may not know, and that the answer can do without. */
@@ -291,20 +278,19 @@ export function chatRequest(
   const messages = chatMessages(context, model, traits);
   const definitions = getCurrentTools(context.messages).map(toolDefinition);
   const tools = definitions.length === 0 || !traits.takesTools ? undefined : definitions;
-  const room = model.contextWindow - estimateTokens(messages, tools);
   const body: Record<string, unknown> = {
     model: model.id,
     messages,
     stream: true,
     stream_options: { include_usage: true },
     return_progress: true,
-    max_tokens: Math.min(options.maxTokens ?? model.maxTokens, Math.max(room, LEAST_OUTPUT)),
+    max_tokens: outputLimit(context, model, options.maxTokens ?? model.maxTokens),
     ...(tools === undefined ? {} : { tools }),
     ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...thinkingFields(traits, options),
     ...(options.slot === undefined ? {} : { id_slot: options.slot }),
-    ...sorted({ ...model.samplingParams, ...options.samplingParams }),
+    ...sorted(samplingParams(model, options)),
   };
   for (const name of refused) delete body[name];
   return body;

@@ -21,6 +21,14 @@ const SCALAR = /[^\s,\]}"[{:]+/y;
 /** No number or literal is longer; a longer one is not read again with each piece, its text is still kept. */
 const LONGEST_SCALAR = 1024;
 
+/** Levels of arguments that are taken: pi stores them by functions that call themselves for each, and so have an end. */
+const MOST_LEVELS = 1024;
+const TOO_DEEP = `The arguments are nested more than ${MOST_LEVELS} levels deep.`;
+
+/** Of more keys, the preview is copied once for so many of them: a copy for each piece costs the square of their number. */
+const FEW_KEYS = 64;
+const KEYS_PER_COPY = 32;
+
 /** Deeper levels are not followed any more; their text is still kept and parsed at the end. */
 const MAX_DEPTH = 64;
 
@@ -34,16 +42,33 @@ export class PartialJson {
   /** A number or literal, or an escape, that the last piece cut. */
   #rest = "";
   #ended = false;
+  #isRefused = false;
+  #preview: JsonObject = {};
+  /** Keys of the root, and pieces that the preview does not show yet. */
+  #keys = 0;
+  #unseen = 0;
 
   /**
    * Reads the next piece.
    *
-   * @returns what can be seen of the arguments so far: a new object each time, whose nested values are shared
+   * @returns what can be seen of the arguments so far: an object that is never changed, whose nested values are; of
+   *   very many keys the last ones may be missing
    */
   append(piece: string): JsonObject {
     this.#text += piece;
     if (!this.#ended) this.#read(this.#rest + piece);
-    return { ...this.#root };
+    this.#unseen += 1;
+    if (this.#keys <= FEW_KEYS || this.#unseen * KEYS_PER_COPY >= this.#keys) {
+      this.#unseen = 0;
+      this.#preview = { ...this.#root };
+    }
+    return this.#preview;
+  }
+
+  /** Takes none of the arguments: they are nested too deep to be handed on. */
+  refuse(): void {
+    this.#isRefused = true;
+    this.#ended = true;
   }
 
   /**
@@ -52,9 +77,11 @@ export class PartialJson {
    * @returns the object; an empty one and the reason where the text is not a JSON object
    */
   finish(): { arguments: JsonObject; error?: string } {
+    if (this.#isRefused) return { arguments: {}, error: TOO_DEEP };
     if (this.#text.trim() === "") return { arguments: {} };
     try {
       const value: unknown = JSON.parse(this.#text);
+      if (isTooDeep(value)) return { arguments: {}, error: TOO_DEEP };
       if (typeof value === "object" && value !== null && !Array.isArray(value))
         return { arguments: value as JsonObject };
       return { arguments: {}, error: "The arguments are JSON, but not an object." };
@@ -193,5 +220,16 @@ export class PartialJson {
     if (key === "__proto__") {
       Object.defineProperty(container, key, { value, enumerable: true, configurable: true, writable: true });
     } else container[key] = value;
+    if (container === this.#root) this.#keys += 1;
   }
+}
+
+/** Whether a value is nested deeper than arguments may be; looks at each part once, without calling itself. */
+export function isTooDeep(value: unknown): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > MOST_LEVELS) return true;
+    level = level.flatMap((part) => (typeof part === "object" && part !== null ? Object.values(part) : []));
+  }
+  return false;
 }

@@ -1,35 +1,114 @@
-/** Characters of the stream's end that are kept, for errors which the server writes there without `data:`. */
-const TAIL_CHARACTERS = 32 * 1024;
+import { isError } from "./server/error-body.ts";
 
-/** The end of a stream as it came, for what is no SSE in it. */
+/** Characters of such lines that are kept: errors are short. */
+const MOST_CHARACTERS = 32 * 1024;
+
+/** Enough of a line of data to know that it is one, and whether it is the last. */
+const DATA_CHARACTERS = 16;
+
+const DONE = /^\uFEFF?data: ?\[DONE\]/;
+const FIELD = /^\uFEFF?(?:data|event|id|retry)?(?::|$)/;
+/** llama-server until September 2025 writes errors as a field of this name, and proxies as a line of text. */
+const ERROR_LINE = /^\uFEFF?\s*(?:error|exception)\s*:\s?(.*)$/is;
+const ERROR_EVENT = /^event: ?.*(?:error|exception|fail)/i;
+const NAMES = ["data:", "event:", "id:", "retry:"];
+
+/**
+ * What is no SSE in a stream, or no event of it: errors are written so by llama-server, llama-swap and llama.cpp's
+ * router. Each line is looked at once; of lines of data only the beginning is.
+ */
 export class StreamTail {
-  readonly #pieces: string[] = [];
+  /** The line whose end has not come yet, as far as it is needed. */
+  #open = "";
+  /** Inside a line of data, of which nothing is needed. */
+  #isData = false;
+  #isOver = false;
+  readonly #bare: string[] = [];
   #length = 0;
-  /** Whether it has lost its beginning. */
-  #isCut = false;
+  #error: string | undefined;
+  #hasErrorEvent = false;
 
   add(piece: string): void {
-    this.#pieces.push(piece);
-    this.#length += piece.length;
-    while (this.#length > TAIL_CHARACTERS && this.#pieces.length > 1) {
-      this.#length -= this.#pieces.shift()?.length ?? 0;
-      this.#isCut = true;
+    const hasReturns = piece.includes("\r");
+    let at = 0;
+    while (at < piece.length && !this.#isOver) {
+      const end = lineEnd(piece, at, hasReturns);
+      if (end === -1) {
+        this.#begin(piece, at);
+        return;
+      }
+      if (this.#isData) this.#isData = false;
+      else if (this.#open !== "" || (end > at && !isPlainData(piece, at))) {
+        this.#line(this.#open + piece.slice(at, Math.min(end, at + MOST_CHARACTERS)));
+        this.#open = "";
+      }
+      at = end + 1;
     }
   }
 
-  /** Lines that are no SSE: llama-swap and llama.cpp's router write errors so. Empty where there are none. */
-  bareText(): string {
-    const lines = this.#pieces.join("").split(/\r\n|\n|\r/);
-    // The rest of a line is not a line of its own.
-    if (this.#isCut) lines.shift();
-    return lines
-      .filter(
-        (line) =>
-          line.trim() !== "" &&
-          !/^\uFEFF?(data|event|id|retry)?:/.test(line) &&
-          !/^(d|da|dat|data)$/.test(line),
-      )
-      .join("\n")
-      .trim();
+  /** The server's words in a line of its own that is an error, whatever comes after it; undefined where none came. */
+  get error(): string | undefined {
+    return this.#error;
   }
+
+  /** Whether an event named as an error began: one without data is never dispatched. */
+  get hasErrorEvent(): boolean {
+    return this.#hasErrorEvent;
+  }
+
+  /** Lines that are no SSE. Empty where there are none. */
+  bareText(): string {
+    const rest =
+      NAMES.some((name) => name.startsWith(this.#open)) || FIELD.test(this.#open) ? "" : this.#open;
+    return [...this.#bare, rest].join("\n").trim();
+  }
+
+  #begin(piece: string, at: number): void {
+    if (this.#isData) return;
+    const rest = this.#open + piece.slice(at, at + MOST_CHARACTERS);
+    this.#isData = rest.length > DATA_CHARACTERS && rest.startsWith("data:");
+    this.#open = this.#isData ? "" : rest.slice(0, MOST_CHARACTERS);
+  }
+
+  #line(line: string): void {
+    this.#isOver = DONE.test(line);
+    if (ERROR_EVENT.test(line)) this.#hasErrorEvent = true;
+    if (FIELD.test(line)) return;
+    this.#error ||= ERROR_LINE.exec(line)?.[1] ?? (isErrorObject(line) ? line : this.#error);
+    this.#bare.push(line);
+    this.#length += line.length;
+    while (this.#length > MOST_CHARACTERS && this.#bare.length > 1)
+      this.#length -= this.#bare.shift()?.length ?? 0;
+  }
+}
+
+/** Whether a text is JSON that is an error. */
+export function isErrorObject(text: string): boolean {
+  if (!/^\s*[[{]/.test(text)) return false;
+  try {
+    return isError(JSON.parse(text));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Whether a line is `data: {…`, as nearly all are. By single characters: `startsWith` takes longer than all the rest
+ * that is done for such a line.
+ */
+function isPlainData(piece: string, at: number): boolean {
+  return (
+    piece.charCodeAt(at) === 100 &&
+    piece.charCodeAt(at + 1) === 97 &&
+    piece.charCodeAt(at + 4) === 58 &&
+    piece.charCodeAt(at + 6) === 123
+  );
+}
+
+/** Where a line ends by any of SSE's line ends; -1 where the piece does not have its end. */
+function lineEnd(piece: string, from: number, hasReturns: boolean): number {
+  const feed = piece.indexOf("\n", from);
+  if (!hasReturns) return feed;
+  const back = piece.indexOf("\r", from);
+  return back === -1 ? feed : feed === -1 ? back : Math.min(feed, back);
 }

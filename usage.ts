@@ -33,6 +33,43 @@ export function usageOf(
   };
 }
 
+/** What the events of one stream say of its cost; the last word counts. */
+export class UsageSoFar {
+  #usage: JsonRecord | undefined;
+  #timings: JsonRecord | undefined;
+  #prompt: { total: number; cached: number } | undefined;
+
+  /** llama-server's own measurements, once they came. */
+  get timings(): JsonRecord | undefined {
+    return this.#timings;
+  }
+
+  /** @returns whether the event says what the answer has cost */
+  note({ usage, timings }: JsonRecord): boolean {
+    if (!usage && !timings) return false;
+    this.#usage = record(usage) ?? this.#usage;
+    this.#timings = record(timings) ?? this.#timings;
+    return true;
+  }
+
+  /** @returns the prompt's progress, where it can be read */
+  notePrompt(
+    progress: JsonRecord | undefined,
+  ): { total: number; cached: number; processed: number; timeMs: number | undefined } | undefined {
+    const total = count(progress?.total);
+    const cached = count(progress?.cache) ?? 0;
+    const processed = number(progress?.processed);
+    if (total === undefined || processed === undefined) return undefined;
+    this.#prompt = { total, cached };
+    return { total, cached, processed, timeMs: number(progress?.time_ms) };
+  }
+
+  /** @param deltas content events that came */
+  with(deltas: number): ReturnType<typeof usageOf> {
+    return usageOf(this.#usage, this.#timings, this.#prompt, deltas);
+  }
+}
+
 /** A rate that can be shown. */
 function rate(value: unknown): number | undefined {
   const perSecond = number(value);

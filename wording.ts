@@ -4,7 +4,10 @@
  */
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import { emptyMessage } from "./empty-message.ts";
-import type { Remedy, ServerError } from "./server/errors.ts";
+import type { OwnSecrets } from "./masking/masking.ts";
+import { isShortage, parseErrorBody } from "./server/error-body.ts";
+import { type Remedy, reworded, ServerError, sentenceOf } from "./server/errors.ts";
+import { overflowFault } from "./server/faults.ts";
 
 /** What pi will do with an error of this text. */
 export function remedyOf(text: string): Remedy {
@@ -13,6 +16,25 @@ export function remedyOf(text: string): Remedy {
   message.errorMessage = text;
   if (isContextOverflow(message)) return "compact";
   return isRetryableAssistantError(message) ? "retry" : "none";
+}
+
+/**
+ * The fault as it is, or an overflow: where nothing but the server's words shows what a fault is, and pi's own rules
+ * find an overflow in them, it is one.
+ */
+export function asPiReads(fault: ServerError): ServerError {
+  const { undecided, status, quote } = fault;
+  if (fault.remedy === "compact" || undecided === undefined || isShortage(undecided)) return fault;
+  if (remedyOf(undecided) !== "compact") return fault;
+  const { message, contextWindow } = overflowFault(parseErrorBody(undecided));
+  return new ServerError(quote === undefined ? message : `${message} It says: ${quote}`, {
+    link: "model",
+    remedy: "compact",
+    ...(quote === undefined ? {} : { quote }),
+    ...(status === undefined ? {} : { status }),
+    ...(contextWindow === undefined ? {} : { contextWindow }),
+    cause: fault,
+  });
 }
 
 /** Unseen, and no letter: words read as before but match no rule. */
@@ -47,4 +69,25 @@ export function wordedFor(fault: ServerError): string {
   // A host, a path or a model's name outside of the quote did it.
   const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
   return marked(disarm(message, remedy, marked));
+}
+
+/**
+ * What the user reads of a turn that failed, and pi keeps in the session: worded for pi, without the user's own
+ * secrets, and with what else looks like one masked. Never rejects.
+ *
+ * @param secrets of the configuration that the turn ran with, where it came as far as to have one
+ */
+export async function errorText(error: unknown, secrets: OwnSecrets | undefined): Promise<string> {
+  try {
+    // Only failures need it, and it reads YAML.
+    const { blankerOf, maskText } = await import("./masking/masking.ts");
+    const own = secrets ?? { apiKey: undefined, passphrase: undefined };
+    const [theirs, ours] = [blankerOf(own), blankerOf(own, "ours")];
+    const whole = (text: string): string => maskText(ours(text), "log");
+    if (!(error instanceof ServerError)) return whole(sentenceOf(error));
+    return wordedFor(reworded(error, (text) => maskText(theirs(text), "log"), whole));
+  } catch {
+    // What cannot be masked is not shown.
+    return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";
+  }
 }

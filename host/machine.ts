@@ -1,6 +1,6 @@
 /** The verbs of `ai-server-admin` with types. */
-import { split } from "shlex";
 import { cleanText } from "../server/errors.ts";
+import { splitWords } from "../server/split-words.ts";
 import { isMountedAlone } from "./container-mount.ts";
 import { hostFault } from "./faults.ts";
 import { type Answer, type HostRequest, sha256, valueFor } from "./protocol.ts";
@@ -248,7 +248,7 @@ function startWords(execStart: string): string[] | undefined {
   const argv = /argv\[\]=(.*?) ; /.exec(execStart)?.[1];
   if (argv === undefined) return undefined;
   try {
-    return split(argv);
+    return splitWords(argv);
   } catch {
     return argv.split(/\s+/);
   }

@@ -27,6 +27,8 @@ export interface FaultDetails {
   remedy: Remedy;
   /** Text of the server's that the sentence quotes; may be left out or reworded where its words mislead. */
   quote?: string;
+  /** The server's own words, where nothing else shows what the fault is: pi's rules may find an overflow in them. */
+  undecided?: string;
   /** The real context window in tokens, where an overflow error told it. */
   contextWindow?: number;
   /** HTTP status of the answer, where there was one. */
@@ -42,6 +44,7 @@ export class ServerError extends Error {
   readonly link: Link;
   readonly remedy: Remedy;
   readonly quote: string | undefined;
+  readonly undecided: string | undefined;
   readonly contextWindow: number | undefined;
   readonly status: number | undefined;
 
@@ -51,9 +54,35 @@ export class ServerError extends Error {
     this.link = details.link;
     this.remedy = details.remedy;
     this.quote = details.quote;
+    this.undecided = details.undecided;
     this.contextWindow = details.contextWindow;
     this.status = details.status;
   }
+}
+
+/**
+ * The same fault in other words.
+ *
+ * @param quoted changes what it quotes of the server's
+ * @param whole changes the whole sentence, the quotation changed already
+ */
+export function reworded(
+  fault: ServerError,
+  quoted: (text: string) => string,
+  whole: (text: string) => string,
+): ServerError {
+  const { link, remedy, contextWindow, status, cause } = fault;
+  const quote = fault.quote ? quoted(fault.quote) : fault.quote;
+  const message = whole(
+    fault.quote && quote ? fault.message.replace(fault.quote, () => quote) : fault.message,
+  );
+  const known = { link, remedy, cause };
+  return new ServerError(message, {
+    ...known,
+    ...(quote === undefined ? {} : { quote }),
+    ...(contextWindow === undefined ? {} : { contextWindow }),
+    ...(status === undefined ? {} : { status }),
+  });
 }
 
 /** The sentence of any thrown value; for errors that are not ours, their message without a stack. */
@@ -86,6 +115,8 @@ export function cleanText(text: string, limit = 2000): string {
     .replace(/\r\n?/g, "\n")
     .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
     .replace(/\t/g, "  ")
+    .toWellFormed()
     .trim();
-  return plain.length > limit ? `${plain.slice(0, limit)}…` : plain;
+  // A letter of two units is not cut in half: half of one is no text.
+  return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
 }

@@ -1,109 +1,102 @@
 /** Turns statuses and error bodies of HTTP, and errors inside a stream, into sentences. */
-import { cleanText, type FaultDetails, type Link, type Remedy, ServerError } from "./errors.ts";
-import { count, record, text } from "./json.ts";
-
-/** What an error body says, and who said it. */
-export interface ErrorBody {
-  message: string;
-  /** llama-swap names itself since v218; null where that is not told. */
-  source: string | null;
-  type: string;
-  contextWindow: number | undefined;
-}
-
-/**
- * Reads the four formats in which llama-swap and llama-server report errors: `{"error":{"message"}}`,
- * `{"error":"text"}`, plain text, and JSON with unescaped quotes (llama-swap v218 to v224).
- */
-export function parseErrorBody(answer: string): ErrorBody {
-  let value: unknown;
-  try {
-    value = JSON.parse(answer);
-  } catch {
-    const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
-    return {
-      message: cleanText(unescaped?.[1] ?? answer.replace(/<[^<>]*>/g, " "), 400),
-      source: unescaped?.[2] ?? (answer.startsWith("llama-swap: ") ? "llama-swap" : null),
-      type: "",
-      contextWindow: undefined,
-    };
-  }
-  const body = record(value);
-  const error = record(body?.error);
-  const message = text(body?.error) ?? error?.message ?? body?.message ?? body?.detail;
-  return {
-    message: typeof message === "string" ? cleanText(message, 400) : "",
-    source: text(body?.src) ?? null,
-    type: text(error?.type) ?? "",
-    contextWindow: count(error?.n_ctx),
-  };
-}
-
-/** llama.cpp's wordings for a prompt that does not fit, in the body of an answer or in a stream. */
-const OVERFLOW =
-  /exceeds? the available context size|context size has been exceeded|exceed_context_size|context[ _](?:length|window)[ _]exceeded|prompt is too long|larger than the (?:context|max context)|too big compared to KV size|maximum context length|input is too large|context shift is disabled/i;
+import { type ErrorBody, isOverflow, parseErrorBody } from "./error-body.ts";
+import { type FaultDetails, type Link, type Remedy, ServerError } from "./errors.ts";
 
 /** llama-server's words when a tool call of the model, not ours, could not be read. */
 const UNREADABLE_TOOL_CALL =
   /failed to parse (?:input at pos|tool call)|invalid tool call|failed to parse.*tool.?call/i;
 
-/** Whether an error says that the prompt, or prompt and answer together, did not fit. */
-export function isOverflow(body: Pick<ErrorBody, "message" | "type">): boolean {
-  return body.type === "exceed_context_size_error" || OVERFLOW.test(body.message);
-}
-
-function grouped(tokens: number): string {
-  return tokens.toLocaleString("en-US").replaceAll(",", "\u202f");
+/** Tokens as they stand in a sentence: 40,960 tokens. */
+function tokens(count: number | undefined): string | undefined {
+  return count === undefined ? undefined : `${count.toLocaleString("en-US")} tokens`;
 }
 
 /** The sentence for an overflow, worded so that pi compacts and asks again. */
-export function overflowFault(body: ErrorBody, details: Partial<FaultDetails> = {}): ServerError {
-  const window =
-    body.contextWindow === undefined ? "" : ` The model's window is ${grouped(body.contextWindow)} tokens.`;
+export function overflowFault({ figures }: ErrorBody, details: Partial<FaultDetails> = {}): ServerError {
+  const { prompt, window, sureWindow } = figures;
+  const has = (count: number | undefined): string => (count === undefined ? "" : ` (${tokens(count)})`);
+  const isAnswer = prompt !== undefined && window !== undefined && prompt < window;
+  const what = isAnswer ? "leaves no room for an answer in" : "no longer fits into";
   return new ServerError(
-    `context_length_exceeded: the conversation no longer fits into the model's context.${window}`,
+    `context_length_exceeded: the conversation${has(prompt)} ${what} the model's context${has(window)}.`,
     {
       ...details,
       link: "model",
       remedy: "compact",
-      ...(body.contextWindow === undefined ? {} : { contextWindow: body.contextWindow }),
+      ...(sureWindow === undefined ? {} : { contextWindow: sureWindow }),
     },
   );
 }
 
-function quoted(body: ErrorBody): { said: string; quote?: string } {
-  return body.message === "" ? { said: "" } : { said: ` It says: ${body.message}`, quote: body.message };
+function quoted({ message }: ErrorBody): { said: string; quoting: Pick<FaultDetails, "quote"> } {
+  return message === ""
+    ? { said: "", quoting: {} }
+    : { said: ` It says: ${message}`, quoting: { quote: message } };
 }
 
-/**
- * The sentence for an error object inside a running stream, or for a 200 answer that holds one.
- *
- * @param text the JSON or the bare text that stood where an event was expected
- */
-export function streamFault(text: string): ServerError {
-  const body = parseErrorBody(text);
+/** The words make pi ask again: a broken stream may pass. */
+export function brokenStream(what: string, cause?: unknown): ServerError {
+  return new ServerError(
+    `The answer broke off: ${what} (connection error). The server may have been restarted, or the model unloaded.`,
+    {
+      link: "stream",
+      remedy: "retry",
+      cause,
+    },
+  );
+}
+
+/** The sentence for an error inside a running stream, or for a 200 answer that is one. */
+export function streamFault(body: ErrorBody): ServerError {
   if (isOverflow(body)) return overflowFault(body);
   if (UNREADABLE_TOOL_CALL.test(body.message)) return toolCallFault(body);
-  const { said, quote } = quoted(body);
+  const { said, quoting } = quoted(body);
   if (/^proxy error|failed to read connection/i.test(body.message)) {
     return new ServerError(`The model's process ended while it answered (server error).${said}`, {
       link: "model",
       remedy: "retry",
-      ...(quote === undefined ? {} : { quote }),
+      ...quoting,
     });
   }
   return new ServerError(`The server ended the answer with an error (server error).${said}`, {
     link: "model",
     remedy: "retry",
-    ...(quote === undefined ? {} : { quote }),
+    ...quoting,
+    undecided: body.words,
   });
 }
 
 function toolCallFault(body: ErrorBody): ServerError {
-  const { said, quote } = quoted(body);
+  const { said, quoting } = quoted(body);
   return new ServerError(
     `The server could not read the tool call that the model wrote (server error).${said} If this happens often, start llama-server with --jinja and check that the chat template fits the model.`,
-    { link: "model", remedy: "retry", ...(quote === undefined ? {} : { quote }) },
+    { link: "model", remedy: "retry", ...quoting },
+  );
+}
+
+/** A `finish_reason` that may pass, by the words that pi's own provider takes so. */
+const PASSING_END =
+  /network.?error|server.?error|internal.?error|time.?out|timed.?out|unavailable|overloaded|rate.?limit|terminated/i;
+
+/**
+ * The sentence for an answer that ended, but not well.
+ *
+ * @param reason its `finish_reason`, safe to show
+ */
+export function finishFault(reason: string): ServerError {
+  const body = parseErrorBody(reason);
+  if (isOverflow(body)) return overflowFault(body);
+  if (reason === "content_filter") {
+    return new ServerError("The server withheld the rest of the answer (content filter).", {
+      link: "model",
+      remedy: "none",
+    });
+  }
+  const isPassing = PASSING_END.test(reason);
+  const kind = isPassing ? " (server error)" : "";
+  return new ServerError(
+    `The server broke the answer off${kind}, with the finish_reason ${reason}. Ask again; /ai-server-logs may show why.`,
+    { link: "model", remedy: isPassing ? "retry" : "none", quote: reason, undecided: reason },
   );
 }
 
@@ -116,10 +109,12 @@ function toolCallFault(body: ErrorBody): ServerError {
  */
 export function answerFault(status: number, text: string, path: string): ServerError {
   const body = parseErrorBody(text);
-  const { said, quote } = quoted(body);
-  const details = { status, ...(quote === undefined ? {} : { quote }) };
+  const { said, quoting } = quoted(body);
   const fault = (message: string, link: Link, remedy: Remedy): ServerError =>
-    new ServerError(message, { ...details, link, remedy });
+    new ServerError(message, { ...quoting, status, link, remedy });
+  // Only where the server itself answered, and neither asks for patience nor for a key.
+  const undecided = (message: string, remedy: Remedy): ServerError =>
+    new ServerError(message, { ...quoting, status, link: "model", remedy, undecided: body.words });
 
   if (isOverflow(body)) return overflowFault(body, { status });
   if (UNREADABLE_TOOL_CALL.test(body.message) && !/as JSON/.test(body.message)) return toolCallFault(body);
@@ -180,9 +175,9 @@ export function answerFault(status: number, text: string, path: string): ServerE
   if (status === 503)
     return fault(`The server is not available just now (HTTP 503).${said}`, "server", "retry");
   if (status >= 500 && body.type !== "server_error") {
-    return fault(`The server failed (server error, HTTP ${status}).${said}`, "model", "retry");
+    return undecided(`The server failed (server error, HTTP ${status}).${said}`, "retry");
   }
   // No status from 500 on: the number alone would make pi ask again.
   const number = status < 500 ? ` (HTTP ${status})` : "";
-  return fault(`The server refused the request${number}.${said}`, "model", "none");
+  return undecided(`The server refused the request${number}.${said}`, "none");
 }

@@ -1,8 +1,9 @@
 /** One load by llama-swap, which loads whatever is asked for. */
 import { routeFor } from "../config.ts";
 import type { Access, Backend, LoadSteps } from "./backend.ts";
+import { parseErrorBody } from "./error-body.ts";
 import { ServerError } from "./errors.ts";
-import { answerFault, parseErrorBody } from "./faults.ts";
+import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import { processFault, unknownModel } from "./load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, saysLoading } from "./refusal.ts";

@@ -1,7 +1,8 @@
 /** What an answer other than 200 means for a turn, before any content came. Pure. */
 
+import { isOverflow, parseErrorBody } from "./error-body.ts";
 import { ServerError } from "./errors.ts";
-import { answerFault, isOverflow, overflowFault, parseErrorBody } from "./faults.ts";
+import { answerFault, overflowFault } from "./faults.ts";
 import type { ModelState } from "./models.ts";
 
 export interface Refusal {

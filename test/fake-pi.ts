@@ -1,4 +1,12 @@
-import type { ModelsStoreEntry, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
+import type {
+  Api,
+  Model,
+  ModelsStoreEntry,
+  ModelThinkingLevel,
+  Provider,
+  RefreshModelsContext,
+} from "@earendil-works/pi-ai";
+import { clampThinkingLevel } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 
 type Handler = (event: unknown, ctx: unknown) => unknown;
@@ -8,13 +16,38 @@ export class FakePi {
   readonly registered: Provider[] = [];
   readonly commands = new Map<string, { handler: (args: string, ctx: unknown) => Promise<void> }>();
   readonly notices: string[] = [];
+  /** Providers that were registered by name with a key, which pi takes for configured at once. */
+  readonly marked: string[] = [];
   /** The catalogue as pi keeps it on disk. */
   store: ModelsStoreEntry | undefined;
+  settings: Record<string, unknown> = {};
+  /** The session's entries, in order. */
+  readonly branch: Record<string, unknown>[] = [];
+  level: ModelThinkingLevel = "medium";
+  /** Whether pi takes the models that an extension selects. */
+  takesModels = true;
+  #model: Model<Api> | undefined;
   readonly #handlers = new Map<string, Handler>();
   #isOver = false;
 
   readonly api = {
-    registerProvider: (provider: Provider) => this.registered.push(provider),
+    registerProvider: (provider: Provider | string) => {
+      if (typeof provider === "string") {
+        this.marked.push(provider);
+        return;
+      }
+      this.registered.push(provider);
+      this.#model = provider.getModels().find(({ id }) => this.#isCurrent(provider.id, id)) ?? this.#model;
+    },
+    getSettings: () => this.settings,
+    getThinkingLevel: () => this.level,
+    setThinkingLevel: (level: ModelThinkingLevel) => this.choose(level),
+    appendEntry: (customType: string, data: unknown) => this.append({ type: "custom", customType, data }),
+    setModel: async (model: Model<Api>) => {
+      if (!this.takesModels) return false;
+      await this.select(model);
+      return true;
+    },
     registerCommand: (name: string, command: { handler: (args: string, ctx: unknown) => Promise<void> }) =>
       this.commands.set(name, command),
     on: (event: string, handler: Handler) => this.#handlers.set(event, handler),
@@ -26,11 +59,43 @@ export class FakePi {
     return provider;
   }
 
+  get model(): Model<Api> | undefined {
+    return this.#model;
+  }
+
+  append(entry: Record<string, unknown>): void {
+    this.branch.push({ id: `entry-${this.branch.length}`, ...entry });
+  }
+
+  /** Selects a model as pi does: records it, sets the level of the settings as far as the model has it, tells. */
+  async select(model: Model<Api>): Promise<void> {
+    this.#model = model;
+    this.append({ type: "model_change", provider: model.provider, modelId: model.id });
+    this.choose((this.settings.defaultThinkingLevel as ModelThinkingLevel | undefined) ?? this.level);
+    const payload = { type: "model_select", model, source: "set" };
+    if (this.#handlers.has("model_select")) await this.emit("model_select", this.context(), payload);
+  }
+
+  /** Sets a thinking level as pi does, as far as the model has it. */
+  choose(wanted: ModelThinkingLevel): void {
+    const level = this.#model === undefined ? wanted : clampThinkingLevel(this.#model, wanted);
+    if (level === this.level) return;
+    const payload = { type: "thinking_level_select", level, previousLevel: this.level };
+    this.level = level;
+    this.append({ type: "thinking_level_change", thinkingLevel: level });
+    void this.emit("thinking_level_select", this.context(), payload);
+  }
+
+  #isCurrent(provider: string, id: string): boolean {
+    return this.#model?.provider === provider && this.#model.id === id;
+  }
+
   /** What pi hands to handlers; touching it after `end()` throws, as pi's own does. */
   context(mode: ExtensionContext["mode"] = "rpc", model?: unknown): ExtensionContext {
+    if (model !== undefined) this.#model = model as Model<Api>;
     const parts: Record<string, unknown> = {
       mode,
-      model,
+      sessionManager: { getBranch: () => [...this.branch] },
       ui: {
         notify: (text: string) => this.notices.push(text),
         setWorkingMessage: () => {},
@@ -45,7 +110,7 @@ export class FakePi {
     };
     const get = (_: object, name: string): unknown => {
       if (this.#isOver) throw new Error("This extension ctx is stale after session replacement or reload.");
-      return parts[name];
+      return name === "model" ? this.#model : parts[name];
     };
     return new Proxy({}, { get: get as ProxyHandler<object>["get"] & {} }) as unknown as ExtensionContext;
   }
@@ -69,13 +134,18 @@ export class FakePi {
     });
   }
 
-  async emit(
+  async emit(event: string, ctx?: unknown, payload?: unknown): Promise<void> {
+    await this.answerTo(event, ctx, payload);
+  }
+
+  /** What the extension's handler gives back. */
+  async answerTo(
     event: string,
     ctx: unknown = this.context(),
     payload: unknown = { type: event, messages: [] },
-  ): Promise<void> {
+  ): Promise<unknown> {
     const handler = this.#handlers.get(event);
     if (handler === undefined) throw new Error(`nobody listens to ${event}`);
-    await handler(payload, ctx);
+    return await handler(payload, ctx);
   }
 }

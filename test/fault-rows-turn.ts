@@ -136,13 +136,12 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "an overflow with the window",
     [recorded(400, "s04-err-context-stream.json")],
-    "context_length_exceeded: the conversation no longer fits into the model's context. The model's window is 4\u202f096 tokens.",
+    "context_length_exceeded: the conversation (8,619 tokens) no longer fits into the model's context (4,096 tokens).",
     "compact",
   ),
   ...[
     "the request exceeds the available context size. try increasing the context size or enable context shift",
     "Context size has been exceeded.",
-    "input (9739 tokens) is larger than the max context size (8192 tokens). skipping",
     "Input prompt is too big compared to KV size. Please try increasing KV size.",
   ].map((message) =>
     answered(
@@ -151,6 +150,12 @@ export const ANSWERS: FaultRow[] = [
       "context_length_exceeded: the conversation no longer fits into the model's context.",
       "compact",
     ),
+  ),
+  answered(
+    "an overflow whose words name the numbers",
+    [refused(500, "input (9739 tokens) is larger than the max context size (8192 tokens). skipping")],
+    "context_length_exceeded: the conversation (9,739 tokens) no longer fits into the model's context (8,192 tokens).",
+    "compact",
   ),
   answered(
     "an overflow in the stream",

@@ -41,6 +41,20 @@ describe("a request", () => {
     expect(body).toMatchObject({ temperature: 0, top_p: 0.9, min_p: 0.1, top_k: 20 });
   });
 
+  it("takes the model's sampling parameters of the thinking level, between those of the model and of the turn", () => {
+    const on = model({
+      samplingParams: { top_p: 0.5, top_k: 20, min_p: 0.2 },
+      samplingParamsByThinkingLevel: { off: { top_k: 1 }, high: { top_k: 40, min_p: 0.3 } },
+    });
+    const asked = { samplingParams: { min_p: 0.4 } };
+    expect(request(asked, { on })).toMatchObject({ top_p: 0.5, top_k: 1, min_p: 0.4 });
+    expect(request({ reasoning: "high", ...asked }, { on })).toMatchObject({ top_k: 40, min_p: 0.4 });
+    expect(request({ reasoning: "high" }, { on })).toMatchObject({ top_p: 0.5, top_k: 40, min_p: 0.3 });
+    // pi does not offer xhigh for this model, and takes its parameters for high.
+    expect(request({ reasoning: "xhigh" }, { on })).toMatchObject({ top_k: 40 });
+    expect(request({ reasoning: "low" }, { on })).toMatchObject({ top_k: 20 });
+  });
+
   it("lets sampling parameters override named fields, as pi documents", () => {
     expect(request({ temperature: 1, samplingParams: { temperature: 0.2 } })).toMatchObject({
       temperature: 0.2,
@@ -161,23 +175,23 @@ describe("what a template does not take", () => {
 });
 
 describe("max_tokens", () => {
-  const long = (characters: number) =>
+  const long = (tokens: number) =>
     chatRequest(
-      transcript(user("x".repeat(characters))),
+      transcript(user("x".repeat(3.5 * tokens))),
       model({ contextWindow: 10_000, maxTokens: 5000 }),
       PLAIN,
       {},
       NONE,
     );
 
-  it("is the registered figure while there is room", () => {
-    expect(long(4 * 5000)).toMatchObject({ max_tokens: 5000 });
+  it("is the registered figure while there is room, and a margin", () => {
+    expect(long(3750)).toMatchObject({ max_tokens: 5000 });
   });
 
   it("is the room that is left near the end of the window, but never too little for an answer", () => {
-    expect(long(4 * 7000)).toMatchObject({ max_tokens: 3000 });
-    expect(long(4 * 9900)).toMatchObject({ max_tokens: 1024 });
-    expect(long(4 * 20_000)).toMatchObject({ max_tokens: 1024 });
+    expect(long(6000)).toMatchObject({ max_tokens: 2750 });
+    expect(long(9900)).toMatchObject({ max_tokens: 1024 });
+    expect(long(20_000)).toMatchObject({ max_tokens: 1024 });
   });
 
   it("is what the caller asks for, when that is less", () => {

@@ -287,7 +287,7 @@ describe("faults on the way", () => {
   it("a prompt beyond the window brings the real window", async () => {
     const overflow = await turn("small", `sim: say Hi\n${"word ".repeat(3000)}`);
     expect(overflow.message.errorMessage).toBe(
-      "context_length_exceeded: the conversation no longer fits into the model's context. The model's window is 1\u202f024 tokens.",
+      "context_length_exceeded: the conversation (3,038 tokens) no longer fits into the model's context (1,024 tokens).",
     );
     expect(overflow.windows).toEqual([1024]);
   });

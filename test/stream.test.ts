@@ -112,7 +112,9 @@ describe("a turn", () => {
     };
     const { windows, message } = await turnWith([{ status: 400, pieces: [JSON.stringify(said)] }]);
     expect(windows).toEqual([4096]);
-    expect(message.errorMessage).toContain("The model's window is 4\u202f096 tokens.");
+    expect(message.errorMessage).toContain(
+      "(8,619 tokens) no longer fits into the model's context (4,096 tokens).",
+    );
   });
 
   it("survives a listener that throws", async () => {
@@ -126,6 +128,8 @@ describe("a turn", () => {
       prompt: bad,
       generating: bad,
       retrying: bad,
+      quiet: bad,
+      down: bad,
       restarted: bad,
     };
     const parts = { report, onContextWindow: bad };

@@ -174,7 +174,7 @@ realSuite(llamaServerProblem(), "a real llama-server's full context", () => {
   test("a prompt that does not fit is worded for compaction, with the real window", async () => {
     const { message, windows, events } = await turn(server, { context: transcript(user(words(5_000))) });
     expect(events).toEqual(["error"]);
-    expect(message.errorMessage).toMatch(/^context_length_exceeded: .* window is 4\u202f096 tokens\.$/);
+    expect(message.errorMessage).toMatch(/^context_length_exceeded: .* context \(4,096 tokens\)\.$/);
     expect(windows).toEqual([4_096]);
   });
 

@@ -86,6 +86,20 @@ for (const version of PI_VERSIONS) {
         expect(code).toBe(0);
       });
 
+      test("an overflow that cannot be compacted is on standard error, and the code is 1", async () => {
+        const { code, stdout, stderr } = await pi([
+          "-p",
+          "--model",
+          "ai-server/small",
+          "word ".repeat(20_000),
+        ]);
+        expect(stdout).toBe("");
+        expect(stderr.trimEnd().split("\n").at(-1)).toMatch(
+          /^context_length_exceeded: the conversation \([\d,]+ tokens\) no longer fits into the model's context \(16,384 tokens\)\.$/,
+        );
+        expect(code).toBe(1);
+      });
+
       test("an id with slash, colon and umlaut goes to the server as it is spelled", async () => {
         const { stdout } = await pi(["-p", "--model", "ai-server/org/Größe:Q4", "sim: say Es geht."]);
         expect(stdout).toBe("Es geht.\n");

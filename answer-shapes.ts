@@ -1,0 +1,69 @@
+/** Where servers differ in what they write into a stream: names, ends, errors in words, llama-swap's banner. Pure. */
+import { cleanText } from "./server/errors.ts";
+import type { JsonRecord } from "./server/json.ts";
+import * as json from "./server/json.ts";
+
+// Copied once, since each use of an imported name has its price in pi's loader.
+const { list, record, text } = json;
+
+/** Characters of an id or a name that is kept with the message. */
+const MAX_NAME_CHARACTERS = 200;
+
+/** Ends that are none of the good ones, which are pi's own: stop, end, length, tool_calls, function_call. */
+const GOOD_ENDS = new Set(["stop", "end", "length", "tool_calls", "function_call"]);
+
+/** The name of an event that is an error, whatever its data. */
+const ERROR_EVENT = /error|exception|fail/i;
+
+/** Data that is neither JSON nor a piece of it, but words. */
+const IN_WORDS = /^\s*(?:\[[A-Z]+\]\W*)?[A-Za-z]/;
+const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
+
+/** Whether an answer that ends so is whole; unknown reasons are not, as pi's own provider takes them. */
+export function isGoodEnd(reason: string): boolean {
+  return GOOD_ENDS.has(reason);
+}
+
+/** Whether an event of this name is an error, whatever its data. */
+export function isErrorEvent(name: string): boolean {
+  return ERROR_EVENT.test(name);
+}
+
+/** Whether data that is no JSON is something said, not a damaged piece of it. */
+export function isInWords(data: string): boolean {
+  return IN_WORDS.test(data);
+}
+
+/** Whether a text in place of an event speaks of a failure. */
+export function isTrouble(said: string): boolean {
+  return TROUBLE.test(said);
+}
+
+/** A server's id or name as it is kept: on one line, without control characters, not endless. */
+export function nameOf(name: string): string {
+  return cleanText(name.slice(0, 2 * MAX_NAME_CHARACTERS), MAX_NAME_CHARACTERS)
+    .replace(/\s+/g, " ")
+    .toWellFormed();
+}
+
+/** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
+export function isBanner(
+  chunk: JsonRecord,
+  delta: JsonRecord | undefined,
+): delta is JsonRecord & { reasoning_content: string } {
+  return (
+    chunk.id === undefined &&
+    chunk.object === undefined &&
+    chunk.model === undefined &&
+    typeof delta?.reasoning_content === "string" &&
+    delta.content === undefined &&
+    delta.tool_calls === undefined
+  );
+}
+
+/** Some servers send content as a list of parts. */
+export function textOfParts(content: unknown): string {
+  let joined = "";
+  for (const part of list(content)) joined += text(record(part)?.text) ?? "";
+  return joined;
+}

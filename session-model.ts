@@ -1,0 +1,110 @@
+/** Which model a session is meant to be on, and what the user reads of it. Pure. */
+import type { ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import { PROVIDER_ID } from "./config.ts";
+import { cleanText } from "./server/errors.ts";
+import { record, text } from "./server/json.ts";
+
+/** The entries of a session, as far as they lead to where it is now. */
+export type Branch = ReturnType<ExtensionContext["sessionManager"]["getBranch"]>;
+
+/** What pi's choice of a session's model depends on. */
+export interface SessionChoice {
+  reason: SessionStartEvent["reason"];
+  branch: Branch;
+  /** pi's settings. */
+  settings: unknown;
+  /** The arguments that pi was started with. */
+  args: readonly string[];
+}
+
+/** How a session came to be on the model that it is meant to be on. */
+export interface Placed {
+  id: string;
+  /** `absent`: in no list that was read; `refused`: pi did not take the model, so that nothing may be sent. */
+  state: "listed" | "absent" | "not set up" | "refused";
+}
+
+/** Whether a session has anything in it that pi would continue. */
+export function isContinued(branch: Branch): boolean {
+  const messages = ["message", "custom_message", "branch_summary", "compaction"];
+  return branch.some(({ type }) => messages.includes(type));
+}
+
+/** The model that a session records: of its last choice or its last answer, whichever came later, as pi takes it. */
+function recordedModel(branch: Branch): { provider: string; id: string } | undefined {
+  for (const entry of branch.toReversed()) {
+    if (entry.type === "model_change") return { provider: entry.provider, id: entry.modelId };
+    if (entry.type === "message" && entry.message.role === "assistant")
+      return { provider: entry.message.provider, id: entry.message.model };
+  }
+  return undefined;
+}
+
+/** The level that the command line names, by itself or after the model. */
+export function askedLevel(args: readonly string[]): string | undefined {
+  return argumentAfter(args, "--thinking") ?? argumentAfter(args, "--model")?.match(/:([a-z]+)$/)?.[1];
+}
+
+function argumentAfter(args: readonly string[], name: string): string | undefined {
+  const at = args.lastIndexOf(name);
+  return at === -1 ? undefined : args[at + 1];
+}
+
+/** Whether the models that a user has pi choose from include this one, by a part of its name or a pattern. */
+function isInScope(id: string, patterns: readonly string[]): boolean {
+  if (patterns.length === 0) return true;
+  const names = [id, `${PROVIDER_ID}/${id}`].map((name) => name.toLowerCase());
+  return patterns.some((pattern) => {
+    const wanted = pattern.trim().toLowerCase();
+    const [start = ""] = wanted.split(/[*?[]/);
+    const isPattern = start !== wanted;
+    const plain = wanted.replace(/:(off|minimal|low|medium|high|xhigh|max)$/, "");
+    return names.some((name) => (isPattern ? name.startsWith(start) : name.includes(plain)));
+  });
+}
+
+/**
+ * The id of this provider's model that a session is meant to be on.
+ *
+ * pi's order: `--model`, which is never changed here; what the session records; the default of the settings, for a
+ * session that begins (pi's sdk.js and main.js).
+ *
+ * @returns undefined where the session is another provider's, or where pi may choose
+ */
+export function meantModel({ reason, branch, settings, args }: SessionChoice): string | undefined {
+  if (argumentAfter(args, "--model") !== undefined) return undefined;
+  const recorded = isContinued(branch) ? recordedModel(branch) : undefined;
+  if (recorded !== undefined) return recorded.provider === PROVIDER_ID ? recorded.id : undefined;
+  // A session that only loads its extensions again keeps what the user has chosen meanwhile.
+  if (reason === "reload") return undefined;
+  const { defaultProvider, defaultModel, enabledModels } = record(settings) ?? {};
+  const id = text(defaultModel);
+  if (defaultProvider !== PROVIDER_ID || id === undefined) return undefined;
+  const named =
+    argumentAfter(args, "--models")?.split(",") ?? (Array.isArray(enabledModels) ? enabledModels : []);
+  return isInScope(id, named.map(String)) ? id : undefined;
+}
+
+/** What the user reads of it. */
+export function placedNotice({ id, state }: Placed): string {
+  const name = nameOf(id);
+  switch (state) {
+    case "listed":
+      return `AI Server: this session stays on ${name}.`;
+    case "absent":
+      return `AI Server: this session stays on ${name}, though the server's list of models does not have it or could not be read. Nothing is sent to another provider; to go on elsewhere, choose another model with /model.`;
+    case "not set up":
+      return `AI Server: this session stays on ${name}, though the AI server is not set up here. Run /login ai-server, or choose another model with /model. Nothing is sent to another provider until then.`;
+    case "refused":
+      return heldNotice(id);
+  }
+}
+
+/** Why a prompt is held back. */
+export function heldNotice(id: string): string {
+  return `AI Server: nothing was sent. This session belongs to ${nameOf(id)}, which pi could not select, and another provider's model is selected instead. Choose a model with /model to go on.`;
+}
+
+function nameOf(id: string): string {
+  return `${PROVIDER_ID}/${cleanText(id, 200)}`;
+}

@@ -1,0 +1,92 @@
+import { describe, expect, test } from "vitest";
+import { askedLevel, heldNotice, meantModel, placedNotice, type SessionChoice } from "../session-model.ts";
+
+type Branch = SessionChoice["branch"];
+
+const USER = { type: "message", message: { role: "user", content: "Hi" } };
+const chosen = (provider: string, modelId: string): unknown => ({ type: "model_change", provider, modelId });
+const answered = (provider: string, model: string): unknown => ({
+  type: "message",
+  message: { role: "assistant", provider, model },
+});
+
+function meant(entries: unknown[], changes: Partial<SessionChoice> = {}): string | undefined {
+  return meantModel({ reason: "startup", branch: entries as Branch, settings: {}, args: [], ...changes });
+}
+
+describe("a stored session is meant to be on", () => {
+  test("the model of its last answer", () => {
+    expect(meant([chosen("cloud", "x"), USER, answered("ai-server", "a")])).toBe("a");
+    expect(meant([chosen("ai-server", "a"), USER, answered("cloud", "x")])).toBeUndefined();
+  });
+
+  test("the model that was chosen after it", () => {
+    expect(meant([USER, answered("cloud", "x"), chosen("ai-server", "a"), USER])).toBe("a");
+    expect(meant([USER, answered("ai-server", "a"), chosen("cloud", "x")])).toBeUndefined();
+  });
+
+  test("its own model and not the default of the settings", () => {
+    const settings = { defaultProvider: "ai-server", defaultModel: "b" };
+    expect(meant([USER, answered("ai-server", "a")], { settings })).toBe("a");
+    expect(meant([USER, answered("cloud", "x")], { settings })).toBeUndefined();
+  });
+
+  test.each(["resume", "fork", "reload"] as const)("the same after %s", (reason) => {
+    expect(meant([USER, answered("ai-server", "a")], { reason })).toBe("a");
+  });
+
+  test("what the command line names, which is pi's to select", () => {
+    const entries = [USER, answered("ai-server", "a")];
+    expect(meant(entries, { args: ["-p", "--model", "cloud/x", "Hi"] })).toBeUndefined();
+    expect(meant(entries, { args: ["-p", "--models", "cloud/x", "Hi"] })).toBe("a");
+  });
+});
+
+describe("a session that begins is meant to be on", () => {
+  // pi has recorded what it came up with.
+  const begun = [chosen("cloud", "x"), { type: "thinking_level_change", thinkingLevel: "off" }];
+  const settings = { defaultProvider: "ai-server", defaultModel: "org/a:Q4" };
+
+  test("the default of the settings", () => {
+    expect(meant(begun, { settings })).toBe("org/a:Q4");
+    expect(meant(begun, { settings, reason: "new" })).toBe("org/a:Q4");
+    expect(meant(begun)).toBeUndefined();
+    expect(meant(begun, { settings: { defaultProvider: "cloud", defaultModel: "a" } })).toBeUndefined();
+    expect(meant(begun, { settings: { defaultProvider: "ai-server" } })).toBeUndefined();
+  });
+
+  test("what was chosen in it before its extensions were loaded again", () => {
+    expect(meant(begun, { settings, reason: "reload" })).toBeUndefined();
+  });
+
+  test.each([
+    [["ai-server/*"], "org/a:Q4"],
+    [["cloud/*", "AI-Server/org/a:Q4:high"], "org/a:Q4"],
+    [["a:q4"], "org/a:Q4"],
+    [["*"], "org/a:Q4"],
+    [["cloud/*"], undefined],
+    [["cloud/x", "other"], undefined],
+    [[], "org/a:Q4"],
+  ])("the default only where the models to choose from, %j, have it", (enabledModels, id) => {
+    expect(meant(begun, { settings: { ...settings, enabledModels } })).toBe(id);
+    const args = enabledModels.length === 0 ? [] : ["--models", enabledModels.join(",")];
+    expect(meant(begun, { settings, args })).toBe(id);
+  });
+});
+
+test("the level of the command line stands by itself or after the model", () => {
+  expect(askedLevel(["--thinking", "low", "--model", "ai-server/a:high"])).toBe("low");
+  expect(askedLevel(["--model", "ai-server/a:off"])).toBe("off");
+  expect(askedLevel(["--model", "ai-server/a"])).toBeUndefined();
+  expect(askedLevel([])).toBeUndefined();
+});
+
+test("each notice says where the session is and what to do", () => {
+  const states = ["listed", "absent", "not set up", "refused"] as const;
+  const [listed, absent, notSetUp, refused] = states.map((state) => placedNotice({ id: "a", state }));
+  expect(listed).toBe("AI Server: this session stays on ai-server/a.");
+  expect(absent).toContain("Nothing is sent to another provider");
+  expect(notSetUp).toContain("Run /login ai-server");
+  expect(refused).toBe(heldNotice("a"));
+  expect(refused).toContain("nothing was sent");
+});
