@@ -4,7 +4,7 @@ import { type Config, MODELS, PROVIDER_ID } from "./config.ts";
 import type { ModelTraits } from "./messages.ts";
 import { count, flag, type JsonRecord, record, text } from "./server/json.ts";
 import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "./server/models.ts";
-import { idOf, nameOf } from "./server/names.ts";
+import { idOf, MAX_MODELS, nameOf } from "./server/names.ts";
 import { isKeepingVariable, restoredThinking, type Thinking } from "./server/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
@@ -132,7 +132,7 @@ export function unreadModel(id: string, contextWindow: number, baseUrl: string):
  * @param baseUrl undefined takes any server's
  */
 export function restoredModels(stored: readonly unknown[], baseUrl: string | undefined): ServedModel[] {
-  return stored.flatMap((value) => {
+  return stored.slice(0, MAX_MODELS).flatMap((value) => {
     const model = record(value);
     const storedUrl = text(model?.baseUrl);
     if (model?.api !== API || storedUrl === undefined) return [];

@@ -11,6 +11,9 @@ export const PROVIDER_ID = "ai-server";
 /** What pi gets as the key of a provider that has none; never sent. */
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
+/** The variables that hold a secret itself, and not the path of one. */
+export const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+
 /** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
 export const DEFAULTS = {
   AI_SERVER_URL: "https://ai.shahondin1624.de",
@@ -59,6 +62,8 @@ export interface ServerAddress {
   passphrase: string | undefined;
   apiKey: string | undefined;
   connectTimeoutMs: number;
+  /** The variable that names a proxy for this address, which is not used: a possible cause where there is no way. */
+  unusedProxy?: string | undefined;
 }
 
 /** Everything that can be set, validated. Durations are in milliseconds, paths of local files are absolute. */
@@ -218,6 +223,24 @@ function parseRestartCommand(value: string | undefined): string | undefined {
   return value;
 }
 
+const PROXY_VARIABLES = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] as const;
+
+/** Whether a list such as `localhost,.example.org,10.0.0.1:8443`, or `*`, names this host, as curl reads it. */
+function isExcepted(list: string, { hostname, port }: URL): boolean {
+  return list.split(/[\s,]+/).some((entry) => {
+    const [, name = "", own] = /^\*?\.?(.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
+    if (entry === "*") return true;
+    if (name === "" || (own !== undefined && own !== (port || "443"))) return false;
+    return hostname === name || hostname.endsWith(`.${name}`);
+  });
+}
+
+function unusedProxy(env: Variables, origin: string): string | undefined {
+  const url = new URL(origin);
+  if (url.protocol !== "https:" || isExcepted(env.NO_PROXY ?? env.no_proxy ?? "", url)) return undefined;
+  return PROXY_VARIABLES.find((name) => env[name]?.trim());
+}
+
 /** A header cannot carry line breaks or characters beyond Latin-1; said here rather than by the HTTP client. */
 function parseApiKey(value: string | undefined): string | undefined {
   if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
@@ -257,6 +280,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     apiKey: parseApiKey(get("AI_SERVER_API_KEY")),
     timeoutMs: duration("AI_SERVER_TIMEOUT_MS"),
     connectTimeoutMs: duration("AI_SERVER_CONNECT_TIMEOUT_MS"),
+    unusedProxy: unusedProxy(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),

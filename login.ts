@@ -95,7 +95,8 @@ export async function login(
       interaction.signal.throwIfAborted();
       const question = error instanceof ServerError ? questionFor(error, all) : undefined;
       if (question === undefined || aiServer.isFromEnvironment(question.name)) throw error;
-      await ask(question, sentenceOf(error));
+      const { maskText } = await import("./masking/masking.ts");
+      await ask(question, maskText(sentenceOf(error), "log"));
     }
   }
 }

@@ -4,8 +4,9 @@
  */
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import { emptyMessage } from "./empty-message.ts";
+import type { OwnSecrets } from "./masking/masking.ts";
 import { isShortage, parseErrorBody } from "./server/error-body.ts";
-import { type Remedy, ServerError } from "./server/errors.ts";
+import { type Remedy, reworded, ServerError, sentenceOf } from "./server/errors.ts";
 import { overflowFault } from "./server/faults.ts";
 
 /** What pi will do with an error of this text. */
@@ -68,4 +69,25 @@ export function wordedFor(fault: ServerError): string {
   // A host, a path or a model's name outside of the quote did it.
   const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
   return marked(disarm(message, remedy, marked));
+}
+
+/**
+ * What the user reads of a turn that failed, and pi keeps in the session: worded for pi, without the user's own
+ * secrets, and with what else looks like one masked. Never rejects.
+ *
+ * @param secrets of the configuration that the turn ran with, where it came as far as to have one
+ */
+export async function errorText(error: unknown, secrets: OwnSecrets | undefined): Promise<string> {
+  try {
+    // Only failures need it, and it reads YAML.
+    const { blankerOf, maskText } = await import("./masking/masking.ts");
+    const own = secrets ?? { apiKey: undefined, passphrase: undefined };
+    const [theirs, ours] = [blankerOf(own), blankerOf(own, "ours")];
+    const whole = (text: string): string => maskText(ours(text), "log");
+    if (!(error instanceof ServerError)) return whole(sentenceOf(error));
+    return wordedFor(reworded(error, (text) => maskText(theirs(text), "log"), whole));
+  } catch {
+    // What cannot be masked is not shown.
+    return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";
+  }
 }

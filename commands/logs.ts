@@ -2,7 +2,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/machine.ts";
-import { maskLines } from "../masking/masking.ts";
+import { blankerOf, maskLines } from "../masking/masking.ts";
 import { ServerError } from "../server/errors.ts";
 import { withoutPolling } from "../server/log-noise.ts";
 import { followLog } from "../server/log-stream.ts";
@@ -47,12 +47,14 @@ async function showJournal(call: Call, server: ModelServer, id: string | undefin
   const { ctx, waiting, ended } = call;
   const work = async (machine: RemoteMachine, { serviceUnit }: Config): Promise<void> => {
     waiting.say(`Reading the journal of ${serviceUnit}`);
+    const blank = blankerOf(server.config);
+    const masked = (lines: readonly string[]): string[] => shownLines(lines.map(blank));
     const first = await machine.logs(FIRST_LINES, waiting.signal);
     const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
-      followJournal(machine, first, (lines) => append(shownLines(lines)), signal);
+      followJournal(machine, first, (lines) => append(masked(lines)), signal);
     const view = {
       title: `Journal of ${serviceUnit}${id === undefined ? "" : `, with what ${id} writes`}`,
-      lines: shownLines(first),
+      lines: masked(first),
       language: "log",
     } as const;
     await waiting.ask(() => showLive(ctx, view, follow, ended));

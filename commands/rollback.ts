@@ -53,19 +53,35 @@ export async function rollback(call: Call): Promise<void> {
   await withConfigFile(server, work, waiting.signal);
 }
 
+/** The last written first; of several files, each in its own order. */
 async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSignal): Promise<Offer[]> {
-  const offers: Offer[] = [];
+  const ofEachFile: Offer[][] = [];
   const files = await machine.read(signal);
   for (const file of files) {
+    const offers: Offer[] = [];
     for (const backup of await machine.list(file.name, signal)) {
       const difference = await differenceOf(machine, file, backup, signal);
       const name = files.length > 1 ? [pathOf(file, config)] : [];
       const date = backup.date.toLocaleString("sv-SE");
       const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
-      offers.push({ file, backup, words });
+      offers.unshift({ file, backup, words });
     }
+    ofEachFile.push(offers);
   }
-  return offers.sort((a, b) => b.backup.stamp.localeCompare(a.backup.stamp));
+  return merged(ofEachFile);
+}
+
+/** Only the stamps tell of different files which backup was first, and of one file they may not: see `Machine.list`. */
+function merged(ofEachFile: readonly Offer[][]): Offer[] {
+  const offers: Offer[] = [];
+  for (;;) {
+    const [next] = ofEachFile
+      .filter((left) => left.length > 0)
+      .sort(([a], [b]) => (b?.backup.stamp ?? "").localeCompare(a?.backup.stamp ?? ""));
+    const offer = next?.shift();
+    if (offer === undefined) return offers;
+    offers.push(offer);
+  }
 }
 
 /** One backup that cannot be read must not keep the others from being put back. */

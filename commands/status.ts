@@ -79,18 +79,19 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
-  const [models, running, version] = await Promise.all([
+  const [models, running, version, door] = await Promise.all([
     modelsNow(call, server),
     server.runningNow(signal),
     server.version(signal),
+    server.openDoor.warnings(signal),
   ]);
   const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
-  const head = `${address} · ${versionWords(version)}${abilities}`;
+  const head = [`${address} · ${versionWords(version)}${abilities}`, ...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? []);
-  if (chosen === undefined) return [head, statusTable(models, widthOf(ctx), running)];
+  if (chosen === undefined) return [...head, statusTable(models, widthOf(ctx), running)];
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
-    return [head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
+    return [...head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
   const [{ facts, isAsked }, lastLoadMs] = await Promise.all([
     askedFacts(call, server, chosen.facts),
     expectedLoadMs(call.aiServer, server, chosen.id),
@@ -99,7 +100,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const details = modelDetails(facts, { running: found, lastLoadMs, description, address });
   const isCounted = isAsked && (found?.ttlSeconds ?? 0) > 0;
   return [
-    head,
+    ...head,
     ...details,
     ...(isCounted ? ["The model itself was asked: its idle time begins again."] : []),
   ];
@@ -172,6 +173,7 @@ export async function refresh(call: Call): Promise<void> {
   const { length } = call.aiServer.models;
   const noun = length === 1 ? "model" : "models";
   const told = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
-  const lines = [...(reloaded === undefined ? [] : [reloaded]), ...read, ...told, ...problems];
-  show(ctx, lines.join("\n"), problems.length > 0 ? "warning" : "info");
+  const { tooMany } = await serverFor(call);
+  const lines = [...(reloaded === undefined ? [] : [reloaded]), ...read, ...told, ...tooMany, ...problems];
+  show(ctx, lines.join("\n"), problems.length + tooMany.length > 0 ? "warning" : "info");
 }

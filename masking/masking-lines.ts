@@ -29,6 +29,13 @@ interface Place {
 const NAME_UNIT = /[\w.-]/;
 const MAX_NAME_LENGTH = 128;
 const SCHEME = /^(?:(Digest|Negotiate)|Bearer|Basic|Token|ApiKey)[ \t]+/i;
+/** `API key: X` and the like, as a log says it: the words before `key`, and those that may stand before the sign. */
+const SPOKEN =
+  /(?:^|[^\w.-])(?:api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing)[ \t]{1,3}$/i;
+const SAID =
+  /^(?:[ \t]{1,3}(?:configured|expected|found|given|got|is|of|provided|received|sent|set|supplied|to|used|value|was)\b){1,3}/i;
+/** What no sentence goes on with: `is invalid` does, `is 4fG2xyz` does not. */
+const RANDOM_WORD = /^(?=\S*\d)\S{6,}|^\S{24,}/;
 /** Line ends, lines that are comments, and what a list puts before its next item. */
 const GAP = /^(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]*(?:- +)?/;
 /** Words of a sentence about a flag, which are not its value. */
@@ -38,6 +45,18 @@ function skipBlanks(text: string, from: number, end: number): number {
   let at = from;
   while (at < end && /[ \t]/.test(text.charAt(at))) at += 1;
   return at;
+}
+
+function isSpoken(place: Place): boolean {
+  return /^keys?$/i.test(place.name) && !place.isFlag && SPOKEN.test(before(place));
+}
+
+/** Where the words end that stand between a spoken name and its value: `API key provided: X`, `API key is 'X'`. */
+function afterSaid(place: Place): number {
+  return (
+    place.end +
+    (SAID.exec(place.text.slice(place.end, Math.min(place.lineEnd, place.end + 60)))?.[0].length ?? 0)
+  );
 }
 
 /** The beginning of the line before a name, or the last part of it. */
@@ -89,6 +108,15 @@ function findSign(place: Place): { at: number; quote: string; sign: string } | u
   }
   if (sign === ":" && next !== ":" && !text.startsWith("//", at + 1))
     return { at: skipBlanks(text, at + 1, lineEnd), quote, sign };
+  if (isSpoken(place)) {
+    const said = afterSaid(place);
+    const from = skipBlanks(text, said, lineEnd);
+    if (/[:=]/.test(text.charAt(from)))
+      return { at: skipBlanks(text, from + 1, lineEnd), quote: "", sign: ":" };
+    const isValue =
+      quoteAt(text, from) !== "" || RANDOM_WORD.test(text.slice(from, Math.min(lineEnd, from + 200)));
+    return isValue ? { at: from, quote: "", sign: " " } : undefined;
+  }
   if (!place.isFlag) return undefined;
   const from = afterFlag(place, nameEnd, isQuoted);
   return from < 0 ? undefined : { at: from, quote, sign: " " };
@@ -185,7 +213,7 @@ function isSecret(place: Place): boolean {
   if (/[?&]$/.test(lead)) return isSecretParameter(name);
   if (/^tokens?$/i.test(name) && !place.isFlag && isModelToken(/(\w+)[ \t]+$/.exec(lead)?.[1] ?? ""))
     return false;
-  return isSecretName(name) || (place.isFlag && name === "hft");
+  return isSecretName(name) || isSpoken(place) || (place.isFlag && name === "hft");
 }
 
 /**

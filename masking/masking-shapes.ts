@@ -20,6 +20,8 @@ function findKeyBlocks(text: string, found: Findings): void {
   for (const match of text.matchAll(KEY_BLOCK)) {
     const start = match.index + match[0].length;
     const end = lastEnd < start ? -1 : text.indexOf("-----END", start);
+    // A sentence about the line is no key.
+    if (end < 0 && /^ (?:or|and|is|but|in)\b/.test(text.slice(start, start + 5))) continue;
     // Without an end, no further than a key can reach.
     found.hide(text, start, end < 0 ? Math.min(text.length, start + 16_384) : end);
   }

@@ -9,6 +9,7 @@ import { findShapes } from "./masking-shapes.ts";
 import { Findings, hidden } from "./masking-spans.ts";
 import { findInYaml } from "./masking-yaml.ts";
 
+export { type Blank, blankerOf, type OwnSecrets } from "./masking-literal.ts";
 export { isSecretName } from "./masking-names.ts";
 export { MASK } from "./masking-spans.ts";
 export type { TextKind };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { split } from "shlex";
+import { splitWords } from "./split-words.ts";
 
 /** What the flags of a llama-server's command line tell. */
 export interface CommandLine {
@@ -34,6 +34,17 @@ export function commandDigest(commandLine: string): string {
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
 
+/** What sets the context size of other servers: vLLM's, SGLang's, KoboldCpp's. */
+const OTHER_SIZES = ["--max-model-len", "--context-length", "--contextsize"];
+
+/** What comes after the name of llama-server, where that is named: a wrapper's `-c` is another one. */
+function argumentsOf(words: readonly string[]): string[] {
+  const at = words.findIndex(
+    (word) => /(^|[/\\_.-])llama-server([-_.][^/\\]*)?$/i.test(word) && !/\.gguf$/i.test(word),
+  );
+  return words.slice(at + 1);
+}
+
 /** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
 function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
   let found: string | undefined;
@@ -54,9 +65,13 @@ function wholeNumber(value: string | undefined): number | undefined {
 const QUANTIZATION =
   /(?<=[-_.:/])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))(?=[-.:]|$)/gi;
 
+/** The end of a file's name: the pattern above takes time for each letter of each. */
+const MAX_FILE_CHARACTERS = 300;
+
 function quantizationIn(words: readonly string[]): string | undefined {
   const file = lastValue(words, ["--model", "-m"]) ?? lastValue(words, ["--hf-repo", "-hf", "-hfr"]);
   return file
+    ?.slice(-MAX_FILE_CHARACTERS)
     ?.replace(/-\d{5}-of-\d{5}(?=\.gguf$)/, "")
     .match(QUANTIZATION)
     ?.at(-1)
@@ -82,15 +97,19 @@ function isUnified(words: readonly string[]): boolean {
 export function readCommandLine(command: string): CommandLine {
   let words: string[];
   try {
-    words = split(command.replace(/\\\r?\n/g, " "));
+    words = argumentsOf(splitWords(command.replace(/\\\r?\n/g, " ")));
   } catch {
     return NOTHING;
   }
   const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
-  const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
+  const size = lastValue(words, OTHER_SIZES) ?? lastValue(words, ["--ctx-size", "-c"]);
+  const total = wholeNumber(size);
+  const perSlot = wholeNumber(lastValue(words, ["--kv-unified-per-slot"]));
   const known = { ...NOTHING, isChat, vision: visionOf(words), quantization: quantizationIn(words) };
-  if (total === undefined) return known;
+  // Without a size llama-server takes as much as all slots need.
+  if (total === undefined) return { ...known, context: size === undefined ? perSlot : undefined };
   // One KV cache for all slots: each request may use the whole window.
   const slots = isUnified(words) ? 1 : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
-  return { ...known, contextSize: total, context: Math.floor(total / slots) || undefined };
+  const share = Math.floor(total / slots);
+  return { ...known, contextSize: total, context: Math.min(share, perSlot ?? share) || undefined };
 }

@@ -60,6 +60,31 @@ export class ServerError extends Error {
   }
 }
 
+/**
+ * The same fault in other words.
+ *
+ * @param quoted changes what it quotes of the server's
+ * @param whole changes the whole sentence, the quotation changed already
+ */
+export function reworded(
+  fault: ServerError,
+  quoted: (text: string) => string,
+  whole: (text: string) => string,
+): ServerError {
+  const { link, remedy, contextWindow, status, cause } = fault;
+  const quote = fault.quote ? quoted(fault.quote) : fault.quote;
+  const message = whole(
+    fault.quote && quote ? fault.message.replace(fault.quote, () => quote) : fault.message,
+  );
+  const known = { link, remedy, cause };
+  return new ServerError(message, {
+    ...known,
+    ...(quote === undefined ? {} : { quote }),
+    ...(contextWindow === undefined ? {} : { contextWindow }),
+    ...(status === undefined ? {} : { status }),
+  });
+}
+
 /** The sentence of any thrown value; for errors that are not ours, their message without a stack. */
 export function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -90,6 +115,8 @@ export function cleanText(text: string, limit = 2000): string {
     .replace(/\r\n?/g, "\n")
     .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
     .replace(/\t/g, "  ")
+    .toWellFormed()
     .trim();
-  return plain.length > limit ? `${plain.slice(0, limit)}…` : plain;
+  // A letter of two units is not cut in half: half of one is no text.
+  return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
 }

@@ -1,7 +1,8 @@
 /** llama-swap's `/api/events`: what it tells of its models and requests as it happens. */
+import { type Blank, blankerOf } from "../masking/masking-literal.ts";
 import type { Access } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
-import { EventReader, type EventTargets } from "./event-reader.ts";
+import { EventReader, type EventTargets, type LogPiece } from "./event-reader.ts";
 import { answerFault } from "./faults.ts";
 import { readText } from "./http.ts";
 import type { LoadStage } from "./load-progress.ts";
@@ -40,10 +41,14 @@ export async function followEvents(
   const targets = {
     onModels: quiet(hooks.onModels),
     onRequests: quiet(hooks.onRequests),
-    onLog: quiet(hooks.onLog),
+    onLog: quiet(hooks.onLog && cleared(hooks.onLog, blankerOf(server.config))),
     onActivity: quiet(hooks.onActivity),
   };
   await keepReading(() => readEvents(server, targets, signal, clock.now), hooks, signal, clock);
+}
+
+function cleared(onLog: (piece: LogPiece) => void, blank: Blank): (piece: LogPiece) => void {
+  return (piece) => onLog({ ...piece, text: blank(piece.text) });
 }
 
 /**

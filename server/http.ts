@@ -1,6 +1,8 @@
+import { Readable } from "node:stream";
 import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../config.ts";
 import { alertOf, connectorFor, type Sockets } from "./connection.ts";
+import { decodedBody } from "./content-encoding.ts";
 import { codeOf, ServerError } from "./errors.ts";
 import { answerFault } from "./faults.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
@@ -8,6 +10,9 @@ import { transportFault } from "./transport-faults.ts";
 
 /** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
+
+/** Bytes of an error's body that are read at most. */
+const MAX_ERROR_BYTES = 64 * 1024;
 
 /**
  * How long an idle connection is kept, in milliseconds: longer than a user reads an answer. A server that closes
@@ -38,6 +43,12 @@ interface Connection {
 /** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
 const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 
+/** Of an open connection, that its other end answered no probe; of a new one, that it was not made. */
+const NO_REPLY = "ETIMEDOUT";
+
+/** What Caddy answers in the place of a server that it does not reach. */
+const FROM_PROXY = new Set([502, 503, 504]);
+
 /**
  * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
  * Only the configured CA is trusted, redirects are not followed, proxy variables are not read and no global
@@ -52,10 +63,16 @@ export class Http {
   /** Connections of replaced certificates, which may still carry a stream. */
   readonly #retired = new Set<Agent>();
   readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
+  #hasAnswered = false;
 
   constructor(address: ServerAddress, now: () => number = Date.now) {
     this.#address = address;
     this.#now = now;
+  }
+
+  /** Whether the server itself has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   get #isTls(): boolean {
@@ -92,6 +109,10 @@ export class Http {
 
   async #open(): Promise<Connection> {
     const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
+    return this.#connectionFor(identity);
+  }
+
+  #connectionFor(identity: Identity | undefined): Connection {
     const agent = new Agent({
       connect: connectorFor(identity, this.#address.connectTimeoutMs, this.#sockets),
       allowH2: false,
@@ -125,7 +146,8 @@ export class Http {
     } catch (error) {
       const socket = error instanceof Error ? failed.get(error) : undefined;
       const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
-      if (request.signal?.aborted || !wasIdle || !LOST_CONNECTION.has(codeOf(error))) {
+      const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
+      if (request.signal?.aborted || !wasIdle || !isLost) {
         throw await this.#fault(error, request, identity);
       }
     }
@@ -148,12 +170,12 @@ export class Http {
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
     request.signal?.throwIfAborted();
     const { origin, basePath, apiKey } = this.#address;
-    const headers: Record<string, string> = {
+    const asked: Record<string, string> = {
       accept: "application/json, text/event-stream",
       ...request.headers,
     };
-    if (request.body !== undefined) headers["content-type"] = "application/json";
-    if (apiKey !== undefined) headers.authorization = `Bearer ${apiKey}`;
+    if (request.body !== undefined) asked["content-type"] = "application/json";
+    if (apiKey !== undefined) asked.authorization = `Bearer ${apiKey}`;
     const {
       statusCode,
       headers: received,
@@ -163,7 +185,7 @@ export class Http {
         origin,
         path: basePath + request.path,
         method: request.method,
-        headers,
+        headers: asked,
         body: request.body ?? null,
         signal: request.signal ?? null,
       }),
@@ -172,7 +194,26 @@ export class Http {
     );
     // A body that is dropped without being read reports its own end; nobody is left to hear it.
     body.on("error", () => {});
-    return { status: statusCode, headers: flatten(received), body };
+    if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
+    const headers = flatten(received);
+    const plain = decodedBody(body, headers["content-encoding"]);
+    // Of undici's own, those that are made here lack what no reader of theirs uses.
+    const told = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
+    return { status: statusCode, headers, body: told };
+  }
+
+  /** What an error says without the user's own secrets, before anything is made of it. */
+  #blanked(body: Readable): Readable {
+    const { apiKey, passphrase } = this.#address;
+    if (apiKey === undefined && passphrase === undefined) return body;
+    async function* blanked(): AsyncGenerator<Buffer> {
+      const { blankedBody, blankerOf } = await import("../masking/masking-literal.ts");
+      const text = await readText(body, MAX_ERROR_BYTES);
+      yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
+    }
+    const readable = Readable.from(blanked(), { objectMode: false });
+    // One that is dropped before it was read has not begun.
+    return readable.on("error", () => {}).once("close", () => body.destroy());
   }
 
   /**
@@ -193,7 +234,7 @@ export class Http {
       const { body } = options;
       const asked = body === undefined ? ({ method: "GET" } as const) : ({ method: "POST", body } as const);
       const response = await this.request({ ...asked, path, signal });
-      const text = await readText(response.body, MAX_JSON_BYTES);
+      const text = await readText(response.body, response.status === 200 ? MAX_JSON_BYTES : MAX_ERROR_BYTES);
       if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
       try {
         return JSON.parse(text);
@@ -214,6 +255,18 @@ export class Http {
       if (options.signal?.aborted || error instanceof ServerError) throw error;
       throw transportFault(error, this.#address);
     }
+  }
+
+  /**
+   * Has every request from now on go over new connections; those of now end with the requests that they carry. For a
+   * suspicion that they are dead, which an idle one does not show.
+   */
+  async renew(): Promise<void> {
+    const before = this.#connection;
+    const current = await before?.catch(() => undefined);
+    if (current === undefined || this.#connection !== before) return;
+    this.#connection = Promise.resolve(this.#connectionFor(current.identity));
+    this.#retire(current.agent);
   }
 
   /** Closes every connection as soon as its request has ended; those too that what still runs opens after this. */
@@ -251,7 +304,7 @@ function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, st
 }
 
 /** Reads a body as text, at most `limit` bytes; the connection of a longer one is closed. */
-export async function readText(body: HttpResponse["body"], limit: number): Promise<string> {
+export async function readText(body: Readable, limit: number): Promise<string> {
   const pieces: Buffer[] = [];
   let size = 0;
   for await (const piece of body as AsyncIterable<Buffer>) {

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
+import { createSecureContext } from "node:tls";
 import type { ServerAddress } from "../config.ts";
 import { codeOf, ServerError } from "./errors.ts";
 
@@ -119,6 +120,31 @@ function privateKeyIn(pem: string, path: string, passphrase: string | undefined)
   }
 }
 
+/** By the code with which OpenSSL refuses to use a certificate of one's own: why, and what to make instead. */
+const TOO_WEAK: Readonly<Record<string, string>> = {
+  ERR_SSL_EE_KEY_TOO_SMALL:
+    "its key is too short to be safe. Make a new key of EC P-256, or RSA with 2048 bits",
+  ERR_SSL_CA_KEY_TOO_SMALL: "the key of a CA in it is too short to be safe. Make a new CA with EC P-256",
+  ERR_SSL_CA_MD_TOO_WEAK:
+    "it is signed with a digest that is too weak to be safe, as SHA-1. Sign it with SHA-256 (openssl x509 -req -sha256 …)",
+};
+
+/** OpenSSL refuses here what is too weak, before any connection, and would do so again at each one. */
+function checkUsable(own: { cert: string; key: string; passphrase: string | undefined }, path: string): void {
+  try {
+    createSecureContext({ ...own, minVersion: "TLSv1.2" });
+  } catch (error) {
+    const code = codeOf(error);
+    const why = TOO_WEAK[code];
+    throw fault(
+      why === undefined
+        ? `The client certificate ${path} and its key cannot be used for TLS (${code || "unknown reason"}). Make a new pair, as docs/certificates.md shows.`
+        : `The client certificate ${path} cannot be used: ${why}, and issue the certificate again.`,
+      error,
+    );
+  }
+}
+
 /** A date as people write it in a certificate's context: `2026-11-20`. */
 function day(date: Date): string {
   return date.toISOString().slice(0, 10);
@@ -173,6 +199,7 @@ export async function loadIdentity(files: Files, now: number): Promise<Identity>
       `The client key ${files.clientKey} does not belong to the client certificate ${files.clientCert}. Use the pair that was made together.`,
     );
   }
+  checkUsable({ cert, key, passphrase: files.passphrase }, files.clientCert);
   checkDates(
     leaf,
     "client certificate",

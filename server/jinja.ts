@@ -23,7 +23,7 @@ export interface JinjaTemplate {
 }
 
 /** The longest public templates have about 20,000 characters. */
-const MAX_LENGTH = 262_144;
+const MAX_LENGTH = 65_536;
 
 /**
  * Takes a template apart, in one pass. What is not closed ends with the template; a template that is longer than

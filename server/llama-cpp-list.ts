@@ -11,7 +11,7 @@ import {
 } from "./listed-model.ts";
 import { NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
-import { fileTypeOf, idOf, nameOf } from "./names.ts";
+import { fileTypeOf, idOf, MAX_MODELS, nameOf } from "./names.ts";
 
 const MOST_ALIASES = 50;
 
@@ -73,6 +73,8 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
       problem:
         args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
       failure: failureIn(record(entry.status)),
+      // `models_dir` or `cache`; `preset` as soon as a section has its name.
+      ...(entry.source !== undefined && entry.source !== "preset" ? { isFound: true } : {}),
     };
   });
 }
@@ -87,7 +89,7 @@ function argumentsOf(entry: JsonRecord): string[] {
 
 /** What the router has loaded, or is loading. */
 export function parseRouterRunning(answer: unknown): RunningModel[] {
-  return [...entriesOf(answer)].flatMap(([id, entry]) => {
+  const loaded = [...entriesOf(answer)].flatMap(([id, entry]): RunningModel[] => {
     const status = text(record(entry.status)?.value);
     const state = status === undefined ? undefined : (STATES.get(status) ?? "unknown");
     if (state === undefined || state === "unloaded") return [];
@@ -95,6 +97,7 @@ export function parseRouterRunning(answer: unknown): RunningModel[] {
     const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
     return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
   });
+  return loaded.slice(0, MAX_MODELS);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** A model's log as llama-swap streams it while it is written. */
 
 import { StringDecoder } from "node:string_decoder";
+import { blankerOf } from "../masking/masking-literal.ts";
 import type { Access } from "./backend.ts";
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { cleanText, ServerError } from "./errors.ts";
@@ -53,13 +54,14 @@ async function followOnce(
       status,
     });
   }
+  const blank = blankerOf(server.config);
   const decoder = new StringDecoder("utf8");
   let rest = "";
   try {
     for await (const piece of body as AsyncIterable<Buffer>) {
       const lines = (rest + decoder.write(piece)).split("\n");
       rest = (lines.pop() ?? "").slice(-LINE_LENGTH);
-      if (lines.length > 0) onLines(lines.map((line) => cleanText(line, LINE_LENGTH)));
+      if (lines.length > 0) onLines(lines.map((line) => blank(cleanText(line, LINE_LENGTH))));
     }
   } catch {
     // A server that was killed breaks the stream off: opened again, it tells whether it is back.

@@ -1,4 +1,6 @@
 /** The end of a model's log, as llama-swap keeps it. */
+
+import { blankerOf } from "../masking/masking-literal.ts";
 import type { Access } from "./backend.ts";
 import { cleanText } from "./errors.ts";
 import { isPolling } from "./log-noise.ts";
@@ -15,7 +17,7 @@ const LOG_LINE_LENGTH = 400;
  * @returns cleaned lines, none when the server has no such log; never throws
  */
 export async function logTail(
-  { http }: Access,
+  { http, config }: Access,
   id: string,
   lines: number,
   signal: AbortSignal | undefined,
@@ -49,7 +51,8 @@ export async function logTail(
     clearTimeout(limit);
     clearTimeout(idle);
   }
-  const text = cleanText(Buffer.concat(pieces).toString("utf8"), Number.POSITIVE_INFINITY);
+  const blank = blankerOf(config);
+  const text = blank(cleanText(Buffer.concat(pieces).toString("utf8"), Number.POSITIVE_INFINITY));
   return text
     .split("\n")
     .map((line) => cleanText(line, LOG_LINE_LENGTH))

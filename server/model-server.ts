@@ -3,6 +3,7 @@ import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise }
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
+import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
 import { KnownFacts } from "./known-facts.ts";
@@ -12,6 +13,8 @@ import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
 import { type LearntFacts, type ModelFacts, modelsOf, processesOf, type RunningModel } from "./models.ts";
+import { MAX_MODELS } from "./names.ts";
+import { OpenDoor } from "./open-door.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
 import { slotWithLeast } from "./slots.ts";
@@ -38,6 +41,7 @@ const FOLLOW_PAUSE_MS = 5000;
 export class ModelServer {
   readonly config: Config;
   readonly http: Http;
+  readonly openDoor: OpenDoor;
   readonly #now: () => number;
   readonly #kindBefore: BackendKind | undefined;
   #backend: Backend | undefined;
@@ -45,6 +49,8 @@ export class ModelServer {
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
   /** The list of models as last read. */
   #listed: readonly ListedModel[] = [];
+  /** Models of the list that are too many to be kept. */
+  #leftOut = 0;
   readonly known = new KnownFacts();
   /** Fields of a request body that this server refused once. */
   readonly refusedFields = new Set<string>();
@@ -53,6 +59,7 @@ export class ModelServer {
   constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
     this.config = config;
     this.http = new Http(config, now);
+    this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
     this.#kindBefore = kindBefore;
   }
@@ -172,7 +179,9 @@ export class ModelServer {
     // Only llama-swap tells it apart from the list.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
     const running = await (known?.answer ?? this.#askRunning(backend, limits, models));
-    const listed = await backend.listed(models, limits);
+    const all = await backend.listed(models, limits);
+    this.#leftOut = Math.max(0, all.length - MAX_MODELS);
+    const listed = all.slice(0, MAX_MODELS);
     this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
     const processes = processesOf(listed, running ?? []);
@@ -180,6 +189,22 @@ export class ModelServer {
     const live = await this.known.read(backend, processes, learnt, { signal, timeoutMs: liveMs });
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, learnt);
+  }
+
+  /** What the user is warned of, a sentence each: of the certificates, and of a list that is too long. @throws {ServerError} */
+  async warnings(): Promise<string[]> {
+    const identity = await this.http.identity();
+    return [...(identity?.warnings ?? []), ...this.tooMany];
+  }
+
+  /** That the list, as last read, has more models than are kept, as a sentence; none where it has not. */
+  get tooMany(): string[] {
+    const listed = MAX_MODELS + this.#leftOut;
+    return this.#leftOut === 0
+      ? []
+      : [
+          `The server lists ${listed} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`,
+        ];
   }
 
   /** What the list, as last read, says of each model beside its facts. */
@@ -196,6 +221,22 @@ export class ModelServer {
     const backend = await this.backend(signal).catch(() => undefined);
     const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
     return slots?.some(({ isBusy }) => isBusy) ?? false;
+  }
+
+  /** Whether the server still has a request of ours. @throws the signal's reason, and nothing else */
+  holding(own: OwnRequest, signal: AbortSignal): Promise<Holding> {
+    return holdingOf(this, own, signal);
+  }
+
+  /** Whether the server has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.http.hasAnswered;
+  }
+
+  /** One question that every server answers without asking a model. @throws {ServerError}; the signal's reason */
+  async ping(signal: AbortSignal): Promise<void> {
+    const path = this.kind === "llama-swap" ? this.config.runningPath : this.config.modelsPath;
+    await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
   /**
@@ -296,6 +337,13 @@ export class ModelServer {
       headers: { ...headers, accept: "text/event-stream, application/json" },
       signal,
     });
+  }
+
+  /** Has every question from now on go over new connections, those too whose answer others wait for. Never throws. */
+  renew(): Promise<void> {
+    this.#recognising = undefined;
+    this.#running = undefined;
+    return this.http.renew();
   }
 
   /** Takes no more requests; running ones end by themselves. */

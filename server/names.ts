@@ -2,6 +2,12 @@
 import { cleanText } from "./errors.ts";
 import { text } from "./json.ts";
 
+/**
+ * Models of one server that are kept, the first ones: pi stores and reads its whole list at each start, and each takes
+ * about a kilobyte there.
+ */
+export const MAX_MODELS = 1000;
+
 const MAX_ID_LENGTH = 256;
 const MAX_NAME_LENGTH = 100;
 
@@ -10,7 +16,11 @@ const MAX_NAME_LENGTH = 100;
  */
 export function idOf(value: unknown): string | undefined {
   const id = text(value);
-  return id === undefined || id.length > MAX_ID_LENGTH || /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(id)
+  // Half of a letter of two units cannot be sent.
+  return id === undefined ||
+    !id.isWellFormed() ||
+    id.length > MAX_ID_LENGTH ||
+    /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(id)
     ? undefined
     : id;
 }

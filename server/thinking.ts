@@ -39,6 +39,7 @@ export function isKeepingVariable(value: unknown): value is KeepingVariable {
   return typeof value === "string" && Object.hasOwn(KEEPING, value);
 }
 
+const MOST_LEVELS = 20;
 const LEVEL = /^[\w-]{1,20}$/;
 const VARIABLE = /^[A-Za-z_]\w{0,40}$/;
 
@@ -68,7 +69,9 @@ function parseDeclared(metadata: JsonRecord | undefined): Thinking | undefined {
 }
 
 function levelsIn(value: unknown): string[] {
-  return texts(value).filter((level) => LEVEL.test(level));
+  return texts(value)
+    .filter((level) => LEVEL.test(level))
+    .slice(0, MOST_LEVELS);
 }
 
 /** Reads what an earlier start stored; what is not of the right shape is unknown. */

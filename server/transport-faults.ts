@@ -1,5 +1,6 @@
 /** Turns errors of sockets, TLS and the HTTP client into sentences. */
 import type { ServerAddress } from "../config.ts";
+import { certificateFault } from "./certificate-faults.ts";
 import { codeOf, type Link, type Remedy, ServerError } from "./errors.ts";
 
 type Row = readonly [link: Link, remedy: Remedy, sentence: (address: ServerAddress) => string];
@@ -7,20 +8,46 @@ type Row = readonly [link: Link, remedy: Remedy, sentence: (address: ServerAddre
 const host = (address: ServerAddress): string => new URL(address.origin).host;
 const name = (address: ServerAddress): string => new URL(address.origin).hostname;
 
-const NOT_OUR_CA: Row = [
-  "TLS",
-  "none",
-  (at) =>
-    at.ca === "system"
-      ? `The certificate of ${name(at)} is not signed by a public authority. If the server has a CA of its own, put its file at root-ca.pem and unset AI_SERVER_CA.`
-      : `The certificate of ${name(at)} is not signed by the CA in ${at.ca}. Get the server's current CA file, or set AI_SERVER_CA=system if its certificate is a public one.`,
-];
-
 const CLIENT_CERTIFICATE_REFUSED: Row = [
   "TLS",
   "none",
   (at) =>
     `The server refused the client certificate ${at.clientCert}. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+];
+
+const NOTHING_IN_COMMON: Row = [
+  "TLS",
+  "none",
+  (at) =>
+    `${name(at)} ended the handshake: it has no cipher, key or signature in common with this client, which takes none without encryption or certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+];
+
+const CIPHER_NOT_OFFERED: Row = [
+  "TLS",
+  "none",
+  (at) =>
+    `${name(at)} chose a cipher that this client did not offer, as one without encryption or certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
+];
+
+const WEAK_KEY_EXCHANGE: Row = [
+  "TLS",
+  "none",
+  (at) =>
+    `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not take. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
+];
+
+const WEAK_SIGNATURE: Row = [
+  "TLS",
+  "none",
+  (at) =>
+    `${name(at)} signs the handshake with an algorithm that this client does not take, as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
+];
+
+const NOT_UNPACKED: Row = [
+  "Caddy",
+  "none",
+  (at) =>
+    `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
 ];
 
 const UNREACHABLE: Row = [
@@ -48,6 +75,10 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     (at) =>
       `${host(at)} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`,
   ],
+  Z_DATA_ERROR: NOT_UNPACKED,
+  Z_NEED_DICT: NOT_UNPACKED,
+  Z_BUF_ERROR: NOT_UNPACKED,
+  Z_MEM_ERROR: NOT_UNPACKED,
   EHOSTUNREACH: UNREACHABLE,
   ENETUNREACH: UNREACHABLE,
   EADDRNOTAVAIL: UNREACHABLE,
@@ -69,23 +100,6 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     (at) =>
       `${host(at)} closed the connection before it answered (connection error). Caddy or the network ended it.`,
   ],
-  CERT_HAS_EXPIRED: [
-    "TLS",
-    "none",
-    (at) => `The server certificate of ${name(at)} has expired. Renew it on the Caddy host and reload Caddy.`,
-  ],
-  CERT_NOT_YET_VALID: [
-    "TLS",
-    "none",
-    (at) =>
-      `The server certificate of ${name(at)} is not valid yet. Check the clocks of this machine and of the Caddy host.`,
-  ],
-  ERR_TLS_CERT_ALTNAME_INVALID: [
-    "TLS",
-    "none",
-    (at) =>
-      `The server certificate is not for ${name(at)}. Use the name that it was issued for in AI_SERVER_URL, or issue it with this name (subjectAltName).`,
-  ],
   ALERT_CERTIFICATE_REQUIRED: [
     "TLS",
     "none",
@@ -105,7 +119,26 @@ const BY_CODE: Readonly<Record<string, Row>> = {
   ALERT_CERTIFICATE_UNKNOWN: CLIENT_CERTIFICATE_REFUSED,
   ALERT_DECRYPT_ERROR: CLIENT_CERTIFICATE_REFUSED,
   ALERT_ACCESS_DENIED: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_HANDSHAKE_FAILURE: CLIENT_CERTIFICATE_REFUSED,
+  ALERT_HANDSHAKE_FAILURE: NOTHING_IN_COMMON,
+  ALERT_INSUFFICIENT_SECURITY: NOTHING_IN_COMMON,
+  ERR_SSL_NO_SHARED_CIPHER: NOTHING_IN_COMMON,
+  ERR_SSL_NO_CIPHERS_AVAILABLE: NOTHING_IN_COMMON,
+  ERR_SSL_WRONG_CIPHER_RETURNED: CIPHER_NOT_OFFERED,
+  ERR_SSL_UNKNOWN_CIPHER_RETURNED: CIPHER_NOT_OFFERED,
+  ERR_SSL_DH_KEY_TOO_SMALL: WEAK_KEY_EXCHANGE,
+  ERR_SSL_BAD_DH_VALUE: WEAK_KEY_EXCHANGE,
+  ERR_SSL_WRONG_CURVE: WEAK_KEY_EXCHANGE,
+  ERR_SSL_BAD_ECPOINT: WEAK_KEY_EXCHANGE,
+  ERR_SSL_NO_SUITABLE_KEY_SHARE: WEAK_KEY_EXCHANGE,
+  ERR_SSL_WRONG_SIGNATURE_TYPE: WEAK_SIGNATURE,
+  ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: WEAK_SIGNATURE,
+  ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS: WEAK_SIGNATURE,
+  ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: [
+    "TLS",
+    "none",
+    (at) =>
+      `${name(at)} can only renegotiate TLS in the old, unsafe way, which this client does not take. Update the server, or what stands in front of it.`,
+  ],
   ALERT_INTERNAL_ERROR: [
     "Caddy",
     "none",
@@ -135,27 +168,28 @@ const BY_CODE_SAME_AS: Readonly<Record<string, string>> = {
   EPIPE: "ECONNRESET",
   UND_ERR_SOCKET: "ECONNRESET",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "ERR_SSL_WRONG_VERSION_NUMBER",
+  ERR_SSL_HTTP_REQUEST: "ERR_SSL_WRONG_VERSION_NUMBER",
   ERR_SSL_UNSUPPORTED_PROTOCOL: "ALERT_PROTOCOL_VERSION",
+  ERR_SSL_WRONG_SSL_VERSION: "ALERT_PROTOCOL_VERSION",
+  ERR_SSL_VERSION_TOO_LOW: "ALERT_PROTOCOL_VERSION",
+  ALERT_UNRECOGNIZED_NAME: "ERR_SSL_TLSV1_UNRECOGNIZED_NAME",
+  ERR_TLS_CERT_ALTNAME_INVALID: "HOSTNAME_MISMATCH",
+  ERR_TLS_CERT_ALTNAME_FORMAT: "HOSTNAME_MISMATCH",
 };
 
-const UNTRUSTED = new Set([
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "CERT_UNTRUSTED",
-  "CERT_SIGNATURE_FAILURE",
-  "INVALID_CA",
-]);
-
+/** Node's own codes and those of OpenSSL's libraries: whatever has one did not fail for the network's sake. */
 function isTls(code: string): boolean {
-  return /^(ERR_SSL_|ERR_TLS_|ALERT_)/.test(code);
+  return /^(ERR_SSL_|ERR_TLS_|ERR_OSSL_|ERR_CRYPTO_|ALERT_|EPROTO$)/.test(code);
 }
 
 function otherFault(code: string): Row {
   return isTls(code)
-    ? ["TLS", "none", (at) => `The connection to ${host(at)} could not be secured (${code}).`]
+    ? [
+        "TLS",
+        "none",
+        (at) =>
+          `The connection to ${host(at)} could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
+      ]
     : [
         "TCP",
         "retry",
@@ -163,12 +197,51 @@ function otherFault(code: string): Row {
       ];
 }
 
+/** The code of an error and the words beside it. OpenSSL's own stand in the message where a write met the alert. */
+function codeAndReason(error: unknown): { code: string; reason: string } {
+  const code = codeOf(error);
+  let reason = "";
+  for (let at = error; at instanceof Error; at = at.cause) {
+    reason = at.message;
+    if ("code" in at && at.code === code) break;
+  }
+  const said =
+    code === "EPROTO" || code === "" ? /:SSL routines:[^:]*:([^:]{1,80}):/.exec(reason)?.[1] : undefined;
+  return said === undefined
+    ? { code, reason }
+    : { code: `ERR_SSL_${said.toUpperCase().replaceAll(" ", "_")}`, reason };
+}
+
 /** The sentence for an error of the socket, of TLS or of the HTTP client. */
 export function transportFault(error: unknown, address: ServerAddress): ServerError {
   if (error instanceof ServerError) return error;
+  const { code: told, reason } = codeAndReason(error);
   // OpenSSL renames the family of an alert from version to version: SSLV3, TLSV1, TLSV13, SSL/TLS.
-  const code = codeOf(error).replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_");
-  const row = UNTRUSTED.has(code) ? NOT_OUR_CA : BY_CODE[BY_CODE_SAME_AS[code] ?? code];
-  const [link, remedy, sentence] = row ?? otherFault(code);
-  return new ServerError(sentence(address), { link, remedy, cause: error });
+  const alert = told.replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_");
+  const code = /^(ERR__|ZSTD_error)/.test(alert)
+    ? "Z_DATA_ERROR"
+    : Object.hasOwn(BY_CODE_SAME_AS, alert)
+      ? (BY_CODE_SAME_AS[alert] ?? alert)
+      : alert;
+  const certificate = certificateFault(code, reason, address, name(address));
+  if (certificate !== undefined)
+    return new ServerError(certificate, { link: "TLS", remedy: "none", cause: error });
+  const [link, remedy, sentence] =
+    (Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined) ?? otherFault(code);
+  return new ServerError(sentence(address) + (isWay(link, remedy) ? proxyHint(address) : ""), {
+    link,
+    remedy,
+    cause: error,
+  });
+}
+
+/** Where there is no way, one through a proxy may be the only one. */
+function isWay(link: Link, remedy: Remedy): boolean {
+  return link === "DNS" || link === "TCP" || (link === "Caddy" && remedy === "retry");
+}
+
+function proxyHint({ unusedProxy }: ServerAddress): string {
+  return unusedProxy !== undefined
+    ? ` ${unusedProxy} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`
+    : "";
 }

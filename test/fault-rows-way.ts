@@ -193,7 +193,7 @@ export const WAY: FaultRow[] = [
   ),
   coded(
     "ERR_SSL_BAD_RECORD_TYPE",
-    "The connection to 127.0.0.1:PORT could not be secured (ERR_SSL_BAD_RECORD_TYPE).",
+    "The connection to 127.0.0.1:PORT could not be secured (ERR_SSL_BAD_RECORD_TYPE). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.",
     "none",
   ),
   coded(

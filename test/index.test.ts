@@ -149,9 +149,10 @@ describe("a session", () => {
       const server = await sim();
       const pi = load(await storeOf());
       await pi.refresh();
+      server.requests.length = 0;
       await pi.emit("session_start");
-      await expect.poll(() => server.requests.length).toBeGreaterThan(1);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      // All that the session's start asks.
+      await expect.poll(() => server.requests.length).toBe(2);
       server.requests.length = 0;
       const turn = { type: "agent_end", messages: [{ role: "assistant", stopReason }] };
       await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }), turn);
@@ -454,4 +455,42 @@ describe("the end of a session", () => {
       expect(pi.notices).toEqual([]);
     },
   );
+});
+
+describe("a server that asks for no client certificate", () => {
+  const open = async (): Promise<Sim> => {
+    const server = await kept(startSim({ config: CONFIG(), speed: 100, tls: "server" }));
+    setEnv({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
+    return server;
+  };
+  const looks = (server: Sim): number => server.requests.filter(({ path }) => path === "/health").length;
+
+  test("is reported once a session", async () => {
+    const server = await open();
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await expect
+      .poll(() => pi.notices.filter((text) => text.includes("no client certificate")))
+      .toHaveLength(1);
+    const before = server.requests.length;
+    await pi.emit("agent_end", pi.context("rpc", pi.provider.getModels()[0]));
+    await expect.poll(() => server.requests.length).toBeGreaterThan(before);
+    expect(looks(server)).toBe(1);
+  });
+
+  test("is not looked at for a single answer in print mode", async () => {
+    const server = await open();
+    const printing = load();
+    await printing.refresh();
+    await printing.emit("session_start", printing.context("print"));
+    // What begins later has come to its look.
+    const pi = load();
+    await pi.refresh();
+    await pi.emit("session_start");
+    await expect
+      .poll(() => pi.notices.filter((text) => text.includes("no client certificate")))
+      .toHaveLength(1);
+    expect(looks(server)).toBe(1);
+  });
 });

@@ -298,7 +298,11 @@ export class Place {
  *
  * @param env variables beside those that lead to the server and its config
  */
-export async function startPlace(config = CONFIG, env: Record<string, string> = {}): Promise<Place> {
+export async function startPlace(
+  config = CONFIG,
+  env: Record<string, string> = {},
+  more: { tls?: "mutual" | "server" } = {},
+): Promise<Place> {
   certificates ??= certificatesFolder();
   const root = mkdtempSync(join(tmpdir(), "place-"));
   for (const name of ["config", "server", "tools", "asked", "agent"]) mkdirSync(join(root, name));
@@ -311,5 +315,5 @@ export async function startPlace(config = CONFIG, env: Record<string, string> = 
     process.env.PATH = before;
     rmSync(root, { recursive: true, force: true });
   });
-  return kept(new Place(root, await startSim({ dir, config, speed: 100 }), env));
+  return kept(new Place(root, await startSim({ dir, config, speed: 100, ...more }), env));
 }

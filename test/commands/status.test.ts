@@ -88,6 +88,15 @@ describe("/ai-server-status", () => {
     expect(place.sim.starts).toEqual({});
   });
 
+  test("warns of a server that asks for no client certificate", async () => {
+    const place = await startPlace(DECLARED(32_768, "b"), {}, { tls: "server" });
+    const { told } = await place.type("/ai-server-status");
+    expect(told[0]?.split("\n")[1]).toBe(
+      `${place.sim.url} asks for no client certificate: everyone who reaches it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
+    );
+    expect(place.sim.starts).toEqual({});
+  });
+
   test("with an id tells all that is known of it, also of an odd one and by its alias", async () => {
     const place = await startPlace();
     await place.load(ODD);

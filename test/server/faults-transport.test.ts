@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Config, Variables } from "../../config.ts";
+import { type Config, readConfig, type Variables } from "../../config.ts";
 import { ServerError } from "../../server/errors.ts";
 import { transportFault } from "../../server/transport-faults.ts";
+import { remedyOf } from "../../wording.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { freePort, silentServer } from "../support/network.ts";
 import { alertingServer, clientOf, firstFault, kept, ownServer, pair, serving, tcpServer } from "./wire.ts";
@@ -77,7 +78,6 @@ describe("an alert", () => {
     `The server refused the client certificate ${folder}/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`;
 
   test.each([
-    [40, "handshake_failure"],
     [42, "bad_certificate"],
     [43, "unsupported_certificate"],
     [44, "certificate_revoked"],
@@ -124,6 +124,18 @@ describe("an alert", () => {
     const { url } = await kept(alertingServer(alert));
     expect(await faultAt(url)).toEqual([link, "none", sentence()]);
   });
+
+  test.each([[40], [71]])(
+    "%d: what they have in common is questioned before the certificate",
+    async (alert) => {
+      const { url } = await kept(alertingServer(alert));
+      expect(await faultAt(url)).toEqual([
+        "TLS",
+        "none",
+        `127.0.0.1 ended the handshake: it has no cipher, key or signature in common with this client, which takes none without encryption or certificate, or it refuses the client certificate ${folder}/client.pem. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+      ]);
+    },
+  );
 
   test("that nobody knows is no reason to try again", async () => {
     const { url, port } = await kept(alertingServer(47));
@@ -265,7 +277,7 @@ describe("an error of the system", () => {
     expect(transportFault(coded(code), at("https://ai.example"))).toMatchObject({
       link: "TLS",
       remedy: "none",
-      message: `The connection to ai.example could not be secured (${code}).`,
+      message: `The connection to ai.example could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
     });
   });
 
@@ -277,5 +289,59 @@ describe("an error of the system", () => {
     }
     const own = new ServerError("Ours.", { link: "model", remedy: "none" });
     expect(transportFault(own, at("https://ai.example"))).toBe(own);
+  });
+});
+
+describe("a proxy that is set and not used", () => {
+  const HINT = (name: string): string =>
+    ` ${name} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`;
+  const said = (code: string, env: Variables): string => {
+    const address = readConfig({ AI_SERVER_URL: "https://ai.example:8443", ...env }, {}, "/nowhere");
+    const plain = readConfig({ AI_SERVER_URL: "https://ai.example:8443" }, {}, "/nowhere");
+    const error = Object.assign(new Error("raw words"), { code });
+    const [told, without] = [transportFault(error, address), transportFault(error, plain)];
+    expect([told.link, told.remedy, remedyOf(told.message)]).toEqual([
+      without.link,
+      without.remedy,
+      without.remedy,
+    ]);
+    return told.message.slice(without.message.length);
+  };
+
+  test.each([["HTTPS_PROXY"], ["https_proxy"], ["ALL_PROXY"], ["all_proxy"]])("%s is named", (name) => {
+    for (const code of [
+      "ENOTFOUND",
+      "EAI_AGAIN",
+      "ECONNREFUSED",
+      "ETIMEDOUT",
+      "UND_ERR_CONNECT_TIMEOUT",
+      "ECONNRESET",
+    ])
+      expect(said(code, { [name]: "http://user:secret@proxy:3128" })).toBe(HINT(name));
+  });
+
+  test("is not named where the certificate is at fault, nor by a variable for plain HTTP", () => {
+    expect(said("CERT_HAS_EXPIRED", { HTTPS_PROXY: "http://proxy" })).toBe("");
+    expect(said("ECONNREFUSED", { HTTP_PROXY: "http://proxy", http_proxy: "http://proxy" })).toBe("");
+  });
+
+  test.each([
+    ["*", false],
+    ["ai.example", false],
+    [".example", false],
+    ["other, ai.example:8443", false],
+    ["*.example", false],
+    ["ai.example:443", true],
+    ["i.example", true],
+    ["", true],
+  ])("NO_PROXY=%j: %j", (list, isNamed) => {
+    const env = { HTTPS_PROXY: "http://proxy", NO_PROXY: list };
+    expect(said("ECONNREFUSED", env)).toBe(isNamed ? HINT("HTTPS_PROXY") : "");
+  });
+
+  test("is named in what a request really ends with", async () => {
+    const port = await freePort();
+    const [, , sentence] = await faultAt(`https://127.0.0.1:${port}`, { HTTPS_PROXY: "http://127.0.0.1:1" });
+    expect(sentence).toMatch(/HTTPS_PROXY is set, and is not used/);
   });
 });
