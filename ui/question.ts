@@ -78,7 +78,7 @@ export class QuestionView implements Component {
   readonly #parts: QuestionParts;
   readonly #consequences: readonly string[];
   readonly #diff: ScrollText | undefined;
-  /** Everything between title and choices, with and without the title. */
+  /** Everything between title and choices, without the title, and with it where it has to be cut. */
   readonly #all: { whole: ScrollText; titled: ScrollText };
   /** What the keys scroll at the last rendering. */
   #scrolled: ScrollText | undefined;
@@ -100,7 +100,7 @@ export class QuestionView implements Component {
     this.#diff = diff && new ScrollText(styled(0), lines, INDENT);
     this.#all = {
       whole: new ScrollText(styled(own), [...this.#consequences, ...lines], INDENT),
-      titled: new ScrollText(styled(own + 1), [cleanLine(title), ...this.#consequences, ...lines], INDENT),
+      titled: new ScrollText(styled(own + 1), [...this.#consequences, cleanLine(title), ...lines], INDENT),
     };
   }
 
@@ -163,7 +163,7 @@ export class QuestionView implements Component {
     const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
     const most = Math.max(0, Math.min(free - choices.length, Math.max(1, Math.floor(height / 5))));
     const isTitleWhole = title.length <= most;
-    const shown = cutRows(title, most);
+    const shown = isTitleWhole ? title : withoutMiddle(title, cleanLine(question.title), most, width);
     return {
       title: shown.map((line) => theme.fg("accent", theme.bold(line))),
       choices,
@@ -254,11 +254,19 @@ function choicesAround(
   return rows.slice(first, first + height).map(({ line }) => line);
 }
 
-/** The first rows, with a mark at their end where there are more. */
+/** The first rows, with a mark at their end where there are more. @param most one at least */
 function cutRows(rows: readonly string[], most: number): string[] {
-  if (rows.length <= most || most === 0) return rows.slice(0, most);
+  if (rows.length <= most) return [...rows];
   const last = rows[most - 1] ?? "";
   return [...rows.slice(0, most - 1), `${last.slice(0, -1)}…`];
+}
+
+/** The first rows and the end of a title: what is asked may stand behind a long id. */
+function withoutMiddle(rows: readonly string[], text: string, most: number, width: number): string[] {
+  if (most === 0) return [];
+  const end = Array.from(text).slice(-width);
+  while (end.length > 0 && visibleWidth(end.join("")) > width - 1) end.shift();
+  return [...rows.slice(0, most - 1), `…${end.join("")}`];
 }
 
 /** Where a question is asked. */

@@ -292,15 +292,20 @@ describe("where little fits", () => {
 
   test("a title that is cut can be read whole by scrolling", () => {
     const shown = new Shown(LONG).at(40, 15);
-    expect(shown.lines[2]).toMatch(/…$/);
+    expect(shown.lines.slice(0, 4)).toEqual([
+      "Unload",
+      "org/very-long-org/very-long-org/very-lon",
+      "…long-org/very-long-org/very-long-model?",
+      "Consequence 1 of this.",
+    ]);
     expect(shown.lines.slice(-3)).toEqual(["→ Keep as it is", "  Change and restart", KEYS]);
-    const seen = new Set(shown.lines);
+    const seen: string[] = [];
     for (let page = 0; page < 10; page += 1) {
+      seen.push(...shown.lines.slice(3, -4));
       shown.press(PAGE_DOWN);
-      for (const line of shown.lines) seen.add(line);
     }
-    expect(seen.has("Consequence 30 of this.")).toBe(true);
-    expect([...seen].some((line) => line.endsWith("model?"))).toBe(true);
+    expect(seen).toContain("Consequence 30 of this.");
+    expect([...new Set(seen)].join("").replace(/\s+/g, "")).toContain(LONG.title.replace(/\s+/g, ""));
   });
 
   test.each([
