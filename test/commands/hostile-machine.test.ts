@@ -130,9 +130,10 @@ both("/ai-server-ctx, which fails", async (place) => {
 both("/ai-server-rollback", async (place, user, line) => {
   writeFileSync(`${place.path}.bak-20260131T235959Z`, CONFIG);
   writeFileSync(`${place.path}.bak-20260131T235959Z${HOSTILE.replaceAll("/", "")}`, CONFIG);
-  user.selects = ([first]) => first;
+  user.selects = ([_keep, newest]) => newest;
   await place.type(line, user);
-  expect(user.choices[0]?.offered).toHaveLength(1);
+  // To keep the config, and the one file whose name is a backup's.
+  expect(user.choices[0]?.offered).toHaveLength(2);
   expectClean(user, 2);
 });
 
