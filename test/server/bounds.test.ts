@@ -103,7 +103,7 @@ describe("an answer that is compressed though none was asked for", () => {
     ]);
   });
 
-  test("a way that nobody knows is named", async () => {
+  test("an unknown encoding is named", async () => {
     const { http } = await serving((_, response) => {
       response.writeHead(200, { "content-encoding": "compress" });
       response.end("x");
@@ -143,7 +143,7 @@ test("the key is blanked in what an error says before anything is made of it", a
   ]);
 });
 
-test("an error that nobody reads does not keep its connection", async () => {
+test("an error that is not read does not keep its connection", async () => {
   const server = await kept(
     httpsServer(pair(folder), (_, response) => {
       response.writeHead(400);
