@@ -17,8 +17,12 @@ export type Activity =
       requests: ModelRequests | undefined;
       /** Place in llama-swap's queue, from 1. */
       position: number | undefined;
+      /** Requests of others that the model itself answers, while it has no slot for this one. */
+      ahead?: number | undefined;
       elapsedMs: number;
     }
+  /** The server answered before and does not now. `by`: the command of this pi that restarts it. */
+  | { kind: "down"; by: string | undefined; elapsedMs: number }
   | {
       kind: "loading";
       elapsedMs: number;
@@ -30,7 +34,18 @@ export type Activity =
     }
   | ({ kind: "prompt" } & PromptFigures)
   | { kind: "generating"; tokens: number; perSecond: number | undefined }
+  /** The answer has begun, and nothing comes of it any more. */
+  | { kind: "silent"; tokens: number; why: QuietReason | undefined; elapsedMs: number }
   | { kind: "retrying"; why: string; leftMs: number };
+
+/**
+ * Why an answer is silent: the model's state where it is not ready, a server that does not answer either, or one that
+ * has lost the request.
+ */
+export type QuietReason = "starting" | "stopping" | "gone" | "unreachable" | "not held";
+
+/** A slow model's tokens may be some seconds apart. */
+const QUIET_MS = 6000;
 
 /** Between two questions for whom a model still works: each is a line in the server's log. */
 const ASK_AGAIN_MS = 5000;
@@ -39,6 +54,7 @@ const ASK_AGAIN_MS = 5000;
 export interface Waiting {
   for: string | undefined;
   position: number | undefined;
+  ahead?: number | undefined;
 }
 
 /** What an answer took, in the server's own figures. */
@@ -74,6 +90,10 @@ export interface TurnReport {
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
   retrying(why: string, delayMs: number): void;
+  /** The answer that had begun is silent, for so long. @param why undefined: not known */
+  quiet(why: QuietReason | undefined, silentMs: number): void;
+  /** The server answered before and does not now. @param by the command of this pi that restarts it */
+  down(by: string | undefined): void;
   /** A load was broken off; the next one begins anew. */
   restarted(): void;
 }
@@ -83,6 +103,7 @@ type State =
   | ({ kind: "waiting"; since: number } & Waiting)
   | { kind: "loading"; since: number; stage: LoadStage | undefined }
   | { kind: "prompt"; reading: PromptReading }
+  | { kind: "down"; since: number; by: string | undefined }
   | { kind: "generating"; tokens: () => number }
   | { kind: "retrying"; why: string; until: number };
 
@@ -114,8 +135,13 @@ export class TurnActivity implements TurnReport {
   readonly #now: () => number;
   #state: State;
   #tokenRate = new RateMeter();
+  /** The last token that was seen, and why none follows. */
+  #lastToken = { count: 0, at: 0 };
+  #quiet: { why: QuietReason | undefined; since: number } | undefined;
   /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
   #loadingSince: number | undefined;
+  /** When it was last seen that another model had to go first. */
+  #waitedUntil = Number.NEGATIVE_INFINITY;
   #loadMs: number | undefined;
   #hasLoaded = false;
   #expectedLoadMs: number | undefined;
@@ -146,12 +172,16 @@ export class TurnActivity implements TurnReport {
 
   connecting(): void {
     this.#noteLoad();
+    this.#quiet = undefined;
     if (this.#state.kind !== "connecting") this.#state = { kind: "connecting", since: this.#now() };
   }
 
   waiting(waiting: Waiting): void {
+    // Loaded, and busy with others.
+    if (waiting.ahead !== undefined) this.#noteLoad();
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
+    if (waiting.for !== undefined) this.#waitedUntil = this.#now();
     // A banner calls it a load before it tells a place in the queue.
     this.#loadingSince = undefined;
     this.#took(waiting.for);
@@ -159,13 +189,16 @@ export class TurnActivity implements TurnReport {
 
   loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
     this.#took(instead);
-    // What was waited before the load does not belong to it.
-    this.#loadingSince ??= this.#now() - (this.#state.kind === "waiting" ? 0 : elapsedMs);
+    const now = this.#now();
+    // What was waited for another model does not belong to the load; a place that only the banner has told may be over.
+    const isWaiting = this.#state.kind === "waiting" && this.#state.for !== undefined;
+    this.#loadingSince ??= isWaiting ? now : Math.max(now - elapsedMs, this.#waitedUntil);
     this.#state = { kind: "loading", since: this.#loadingSince, stage };
   }
 
   prompt(progress: PromptProgress): void {
     this.#noteLoad();
+    this.#quiet = undefined;
     const now = this.#now();
     const reading = this.#state.kind === "prompt" ? this.#state.reading : undefined;
     if (reading?.isOf(progress)) reading.add(progress, now);
@@ -176,7 +209,19 @@ export class TurnActivity implements TurnReport {
     this.#noteLoad();
     this.#tokenRate = new RateMeter();
     this.#tokenRate.add(this.#now(), tokens());
+    this.#lastToken = { count: tokens(), at: this.#now() };
+    this.#quiet = undefined;
     this.#state = { kind: "generating", tokens };
+  }
+
+  quiet(why: QuietReason | undefined, silentMs: number): void {
+    this.#quiet = { why, since: this.#now() - silentMs };
+  }
+
+  down(by: string | undefined): void {
+    const since = this.#state.kind === "down" ? this.#state.since : this.#now();
+    this.#loadingSince = undefined;
+    this.#state = { kind: "down", since, by };
   }
 
   retrying(why: string, delayMs: number): void {
@@ -193,7 +238,7 @@ export class TurnActivity implements TurnReport {
     const state = this.#state;
     switch (state.kind) {
       case "connecting":
-        return { kind: "connecting", elapsedMs: now - state.since };
+        return this.#lookAtQuiet(now) ?? { kind: "connecting", elapsedMs: now - state.since };
       case "waiting": {
         const { since, ...waiting } = state;
         if (waiting.for !== undefined && waiting.position === undefined) this.#askWho(waiting.for, now);
@@ -214,19 +259,35 @@ export class TurnActivity implements TurnReport {
           stage: state.stage,
         };
       }
+      case "down":
+        return { kind: "down", by: state.by, elapsedMs: now - state.since };
       case "prompt":
-        return { kind: "prompt", ...state.reading.look(now) };
-      case "generating": {
-        const tokens = state.tokens();
-        this.#tokenRate.add(now, tokens);
-        return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
-      }
+        return this.#lookAtQuiet(now) ?? { kind: "prompt", ...state.reading.look(now) };
+      case "generating":
+        return this.#lookAtTokens(state.tokens(), now);
       case "retrying":
         // Asked again, and nothing has come since.
         return now >= state.until
           ? { kind: "connecting", elapsedMs: now - state.until }
           : { kind: "retrying", why: state.why, leftMs: state.until - now };
     }
+  }
+
+  /** Before the first token: a batch of a prompt may take minutes, so that only what is known to be wrong is said. */
+  #lookAtQuiet(now: number): Activity | undefined {
+    const { why, since = now } = this.#quiet ?? {};
+    return why && { kind: "silent", tokens: 0, why, elapsedMs: now - since };
+  }
+
+  #lookAtTokens(tokens: number, now: number): Activity {
+    if (tokens !== this.#lastToken.count) {
+      this.#lastToken = { count: tokens, at: now };
+      this.#quiet = undefined;
+    }
+    this.#tokenRate.add(now, tokens);
+    const elapsedMs = now - this.#lastToken.at;
+    if (elapsedMs >= QUIET_MS) return { kind: "silent", tokens, why: this.#quiet?.why, elapsedMs };
+    return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
   }
 
   #noteLoad(): void {

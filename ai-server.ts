@@ -323,6 +323,11 @@ export class AiServer {
     return this.#learnt.written();
   }
 
+  /** The command that changes the server at this moment, as the user typed it. */
+  get changing(): string | undefined {
+    return this.#changing;
+  }
+
   /** @throws {ServerError} while a command changes the server, so that a second one need not begin */
   refuseWhileChanging(): void {
     if (this.#changing === undefined) return;

@@ -24,6 +24,8 @@ export interface AttemptParts {
   runsAs: string | undefined;
   message: AssistantMessage;
   options: SimpleStreamOptions;
+  /** The server did not have the last request. */
+  isResent: boolean;
   /** The turn's own signal. */
   signal: AbortSignal;
   now(): number;
@@ -33,6 +35,8 @@ export interface AttemptParts {
   emit(event: AssistantMessageEvent): void;
   onProgress(progress: Progress): void;
   onSilence(state: SilentState, elapsedMs: number): void;
+  /** The answer has begun, and nothing comes of it. */
+  onQuiet(state: SilentState, silentMs: number): void;
 }
 
 /** Bytes of an error's body, and of an answer that comes whole, that are read. */
@@ -77,6 +81,7 @@ export class Attempt {
   readonly #parts: AttemptParts;
   readonly #cut = new AbortController();
   #decoder: Decoder | undefined;
+  #isLost = false;
 
   constructor(parts: AttemptParts) {
     this.#parts = parts;
@@ -85,6 +90,11 @@ export class Attempt {
   /** Whether any content, thinking or tool call came. */
   get hasContent(): boolean {
     return this.#decoder?.hasContent ?? false;
+  }
+
+  /** Whether it ended because the server does not have the request any more. */
+  get isLost(): boolean {
+    return this.#isLost;
   }
 
   /** Pieces of content that came: about one token each. */
@@ -110,15 +120,12 @@ export class Attempt {
    */
   async run(body: unknown): Promise<Refusal | undefined> {
     const { server, signal, options } = this.#parts;
-    const silence = watchSilence(server, this.#parts.runsAs, {
-      now: this.#parts.now,
-      sleep: this.#parts.sleep,
-      onState: this.#parts.onSilence,
-      onTimeout: (error) => this.#cut.abort(error),
-    });
+    const headers = headersOf(options);
+    const sent = JSON.stringify(body);
+    const silence = this.#watch(headers["x-session-id"], Buffer.byteLength(sent));
     try {
       const either = AbortSignal.any([signal, this.#cut.signal]);
-      const response = await server.chat(JSON.stringify(body), headersOf(options), either);
+      const response = await server.chat(sent, headers, either);
       silence.heard();
       if (response.status !== 200) {
         const text = await readText(response.body, MAX_ERROR_BYTES);
@@ -133,6 +140,16 @@ export class Attempt {
     }
   }
 
+  #watch(session: string | undefined, bytes: number): Silence {
+    const { server, runsAs, now, sleep, onSilence: onState, onQuiet } = this.#parts;
+    const onTimeout = (error: ServerError, isLost: boolean): void => {
+      this.#isLost = isLost;
+      this.#cut.abort(error);
+    };
+    const request = { asked: this.#parts.model.id, session, bytes, isResent: this.#parts.isResent };
+    return watchSilence(server, runsAs, { now, sleep, onState, onQuiet, onTimeout }, request);
+  }
+
   #refusalOrFault(error: unknown): Refusal {
     this.#parts.signal.throwIfAborted();
     const { reason } = this.#cut.signal;
@@ -144,7 +161,8 @@ export class Attempt {
     if (isRefusal) return { status: 500, text: said, retryAfter: undefined };
     // What has no code is no fault of the way: a hook threw it, and its own words tell more.
     if (error instanceof ServerError || codeOf(error) === "") throw error;
-    throw this.hasContent
+    // The answer had begun, and then its other end confirmed nothing any more.
+    throw this.hasContent || (this.#decoder !== undefined && codeOf(error) === "ETIMEDOUT")
       ? brokenStream("the connection was lost", error)
       : transportFault(error, this.#parts.server.config);
   }

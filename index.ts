@@ -2,24 +2,16 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Activities } from "./activities.ts";
 import type { CommandName } from "./admin.ts";
 import { AiServer, isOffline } from "./ai-server.ts";
 import { isContextKnown, noToolsNotice } from "./catalog.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
-import { createProvider } from "./provider.ts";
-import {
-  askedLevel,
-  heldNotice,
-  isContinued,
-  lastChoice,
-  meantModel,
-  placedNotice,
-  placeSession,
-} from "./session-model.ts";
-import { ThinkingLevel } from "./thinking-level.ts";
+import { canBeNamed, createProvider } from "./provider.ts";
+import { SessionPlace } from "./session-place.ts";
+import type { Level } from "./ui/output.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -52,11 +44,7 @@ interface Session {
   isShowing: boolean;
   /** In the terminal alone, and only once it is loaded. */
   display: Display | undefined;
-  /** Resolves when the session is on its model, or cannot be put there. */
-  placing: Promise<void>;
-  /** The model that pi did not take though the session belongs to it, and the choice that stands in its place. */
-  held: { id: string; choice: string | undefined } | undefined;
-  level: ThinkingLevel;
+  place: SessionPlace;
 }
 
 function agentDir(): string {
@@ -87,18 +75,17 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
    * (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js).
    */
   const register = (): void => {
-    if (aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed)
+    if ((aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed) && canBeNamed(agentDir()))
       pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
     pi.registerProvider(provider);
   };
   const takeModels = (current: Session): void => {
     try {
       pi.registerProvider(provider);
-      current.level.modelKnown(current.ctx.model);
+      current.place.modelsRead();
     } catch {
       // The session has ended meanwhile; the next one registers by itself.
     }
-    selectFirst(current).catch(() => {});
   };
   register();
 
@@ -147,14 +134,14 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     display.select(ctx.model);
   };
 
-  const tell = async (current: Session, text: string): Promise<void> => {
+  const tell = async (current: Session, text: string, level: Level = "warning"): Promise<void> => {
     if (current.told.has(text)) return;
     current.told.add(text);
     const [output, { maskText }] = await Promise.all([
       import("./ui/output.ts"),
       import("./masking/masking.ts"),
     ]);
-    if (current === session) output.tell(current.ctx, maskText(text, "log"), "warning");
+    if (current === session) output.tell(current.ctx, maskText(text, "log"), level);
   };
 
   /** Each change comes here once, whoever has found it. A single answer in print mode is over before it matters. */
@@ -190,51 +177,18 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     if (notice !== undefined) await tell(current, notice);
   };
 
-  /** Puts the session on the model that it belongs to; the notice comes only where pi had come up with another. */
-  const place = async (current: Session, reason: SessionStartEvent["reason"]): Promise<void> => {
-    const { ctx } = current;
-    const branch = ctx.sessionManager.getBranch();
-    const settings = pi.getSettings();
-    const args = process.argv.slice(2);
-    const id = meantModel({ reason, branch, settings, args });
-    const placed = await placeSession(pi, ctx, aiServer, id, register, current.ended.signal);
-    if (current !== session) return;
-    const asked = askedLevel(args);
-    const isPlaced = placed !== undefined && placed.state !== "refused";
-    const start = { model: ctx.model, branch, settings, asked, isContinued: isContinued(branch), isPlaced };
-    current.level.begin(start);
-    if (placed === undefined) return;
-    if (placed.state === "refused")
-      current.held = { id: placed.id, choice: lastChoice(ctx.sessionManager.getBranch()) };
-    await tell(current, placedNotice(placed));
-  };
-
-  /** Where pi has no model at all, as before a login, takes the first one of a list that was just read. */
-  const selectFirst = async (current: Session): Promise<void> => {
-    const [first] = aiServer.models;
-    // pi's own stand-in where it has no model.
-    const isWithout = current.ctx.model?.provider === "unknown";
-    if (first === undefined || !aiServer.isLive || !isWithout) return;
-    register();
-    if (!(await pi.setModel(first)) || current !== session) return;
-    (await import("./ui/output.ts")).tell(current.ctx, `AI Server: ${first.id} is selected.`, "info");
-  };
-
-  /** Whether the session belongs to a model here that pi did not take, and the user has not chosen another since. */
+  /** Holds a prompt back that would go to a provider to which the session does not belong. */
   const isHeld = async (current: Session | undefined): Promise<boolean> => {
-    await current?.placing;
-    const held = current?.held;
-    if (current === undefined || held === undefined) return false;
-    const { model, sessionManager } = current.ctx;
-    if (model?.provider === PROVIDER_ID || lastChoice(sessionManager.getBranch()) !== held.choice)
-      return false;
-    (await import("./ui/output.ts")).tell(current.ctx, heldNotice(held.id), "error");
+    if (current === undefined || !(await current.place.isHeld())) return false;
+    (await import("./ui/output.ts")).tell(current.ctx, current.place.heldNotice, "error");
     return true;
   };
 
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
-    for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
+    const identity = await server.http.identity();
+    for (const warning of [...(identity?.warnings ?? []), ...server.tooMany])
+      await tell(current, `AI Server: ${warning}`);
     tellOfDoor(current).catch(() => {});
   };
 
@@ -247,23 +201,30 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
 
   pi.on("session_start", async (event, ctx) => {
+    const ended = new AbortController();
+    const place = new SessionPlace({
+      pi,
+      ctx,
+      aiServer,
+      args: process.argv.slice(2),
+      register,
+      tell: (text, level) => tell(current, text, level),
+      ended: ended.signal,
+    });
     const current: Session = {
       ctx,
-      ended: new AbortController(),
+      ended,
       told: new Set(),
       knowsProblem: false,
       asked: new Set(),
       isShowing: false,
       display: undefined,
-      placing: Promise.resolve(),
-      held: undefined,
-      level: new ThinkingLevel(pi),
+      place,
     };
     session = current;
     if (ctx.mode === "tui") completeArguments(current).catch(() => {});
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) showWork(current).catch(() => {});
-    current.placing = place(current, event.reason).catch(() => {});
-    await current.placing;
+    await place.begin(event.reason);
     if (current !== session) return;
     const begin = async (): Promise<void> => {
       // As above.
@@ -285,13 +246,13 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     return { action: "handled" };
   });
 
-  pi.on("thinking_level_select", ({ level }, ctx) => session?.level.levelChanged(level, ctx.model));
+  pi.on("thinking_level_select", ({ level }) => session?.place.levelChanged(level));
 
   pi.on("model_select", (event) => {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
-    current.level.modelChosen(model, pi.getSettings());
+    current.place.modelChosen(model);
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {

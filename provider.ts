@@ -1,4 +1,6 @@
 /** The provider `ai-server` as pi sees it. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type {
   Api,
   ApiKeyCredential,
@@ -14,6 +16,7 @@ import type { AiServer } from "./ai-server.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { sentenceOf } from "./server/errors.ts";
+import { record } from "./server/json.ts";
 
 const NOT_SET_UP =
   "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to go on elsewhere, choose another model with /model.";
@@ -25,6 +28,27 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, senten
   error.errorMessage = sentence;
   stream.push({ type: "error", reason: "error", error });
   stream.end();
+}
+
+/**
+ * Whether pi takes this provider's registration by name alone, before its models are there. pi checks such a
+ * registration against models.json (`validateExtensionProvider`) and does not start where it fails: for models of the
+ * user's own there, which lean on this provider's.
+ */
+export function canBeNamed(agentDir: string): boolean {
+  let text: string;
+  try {
+    text = readFileSync(join(agentDir, "models.json"), "utf8");
+  } catch {
+    return true;
+  }
+  if (!text.includes(PROVIDER_ID)) return true;
+  try {
+    const own = record(record(record(JSON.parse(text))?.providers)?.[PROVIDER_ID]);
+    return own === undefined || Object.keys(own).join() === "modelOverrides";
+  } catch {
+    return false;
+  }
 }
 
 /** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */

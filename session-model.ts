@@ -1,15 +1,11 @@
-/** Which model a session is meant to be on, and how it gets there when pi has come up with another. */
-import type { Api, Model } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
-import type { AiServer } from "./ai-server.ts";
-import { baseUrlOf, type ServedModel, unreadModel } from "./catalog.ts";
+/** Which model a session is meant to be on, and what the user reads of it. Pure. */
+import type { ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "./config.ts";
+import { cleanText } from "./server/errors.ts";
 import { record, text } from "./server/json.ts";
 
-type Branch = ReturnType<ExtensionContext["sessionManager"]["getBranch"]>;
-
-/** How long a start waits for the list of models, in milliseconds, before the session goes on without it. */
-const LIST_TIMEOUT_MS = 5000;
+/** The entries of a session, as far as they lead to where it is now. */
+export type Branch = ReturnType<ExtensionContext["sessionManager"]["getBranch"]>;
 
 /** What pi's choice of a session's model depends on. */
 export interface SessionChoice {
@@ -89,62 +85,9 @@ export function meantModel({ reason, branch, settings, args }: SessionChoice): s
   return isInScope(id, named.map(String)) ? id : undefined;
 }
 
-/** Whether a model is a router of another extension's, which the user has chosen and which names models itself. */
-const isVirtual = (model: Model<Api> | undefined): boolean => model?.api === "pi-virtual";
-
-/**
- * Puts a session on the model that it is meant to be on, where pi has come up with another one: because the provider
- * was not available at that moment, the model is not listed, or nothing is set up here. The turn then says what is
- * wrong, and nothing is sent elsewhere.
- *
- * @param register makes pi take the provider for configured at once
- * @returns undefined where there was nothing to do
- */
-export async function placeSession(
-  pi: ExtensionAPI,
-  ctx: ExtensionContext,
-  aiServer: AiServer,
-  id: string | undefined,
-  register: () => void,
-  ended: AbortSignal,
-): Promise<Placed | undefined> {
-  const isThere = (): boolean => ctx.model?.provider === PROVIDER_ID || isVirtual(ctx.model);
-  if (id === undefined || isThere()) return undefined;
-  const find = (): ServedModel | undefined => aiServer.models.find((model) => model.id === id);
-  if (find() === undefined) {
-    const signal = AbortSignal.any([ended, AbortSignal.timeout(LIST_TIMEOUT_MS)]);
-    const refresh = ctx.modelRegistry.refresh({ providers: [PROVIDER_ID], allowNetwork: false, signal });
-    await refresh.catch(() => {});
-  }
-  aiServer.claim();
-  const listed = find();
-  const model = listed ?? (await absentModel(aiServer, id));
-  register();
-  const isTaken = await pi.setModel(model).catch(() => false);
-  if (!isTaken) return { id, state: "refused" };
-  if (aiServer.isOnlyClaimed) return { id, state: "not set up" };
-  return { id, state: listed === undefined ? "absent" : "listed" };
-}
-
-async function absentModel(aiServer: AiServer, id: string): Promise<ServedModel> {
-  const { UNKNOWN_CONTEXT } = await import("./server/models.ts");
-  let baseUrl = "";
-  try {
-    baseUrl = baseUrlOf(aiServer.config());
-  } catch {
-    // The turn says which variable is wrong.
-  }
-  return unreadModel(id, UNKNOWN_CONTEXT, baseUrl);
-}
-
-/** The entry of the session's last choice of a model: as long as it is the same, the user has chosen no other. */
-export function lastChoice(branch: Branch): string | undefined {
-  return branch.findLast(({ type }) => type === "model_change")?.id;
-}
-
 /** What the user reads of it. */
 export function placedNotice({ id, state }: Placed): string {
-  const name = `${PROVIDER_ID}/${id}`;
+  const name = nameOf(id);
   switch (state) {
     case "listed":
       return `AI Server: this session stays on ${name}.`;
@@ -159,5 +102,9 @@ export function placedNotice({ id, state }: Placed): string {
 
 /** Why a prompt is held back. */
 export function heldNotice(id: string): string {
-  return `AI Server: nothing was sent. This session belongs to ${PROVIDER_ID}/${id}, which pi could not select, and another provider's model is selected instead. Choose a model with /model to go on.`;
+  return `AI Server: nothing was sent. This session belongs to ${nameOf(id)}, which pi could not select, and another provider's model is selected instead. Choose a model with /model to go on.`;
+}
+
+function nameOf(id: string): string {
+  return `${PROVIDER_ID}/${cleanText(id, 200)}`;
 }

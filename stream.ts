@@ -12,10 +12,12 @@ import { Attempt } from "./attempt.ts";
 import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
-import { HeldUp } from "./held-up.ts";
+import { FailedLoad } from "./failed-load.ts";
+import { HeldUp, quietReason, WHY_WAIT, waitedTooLong } from "./held-up.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { askedOutput, withOutput } from "./output-limit.ts";
+import { RestartWait } from "./restart-wait.ts";
 import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { ServerError } from "./server/errors.ts";
 import { answerFault } from "./server/faults.ts";
@@ -42,6 +44,8 @@ export interface TurnParts {
   runsAs(model: Model<Api>): string | undefined;
   /** Hears what the turn does. */
   report?: TurnReport;
+  /** The command of this pi that restarts the server at this moment. */
+  restarting?(): string | undefined;
   /** The model's real context window, told by an overflow error. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
   now(): number;
@@ -52,14 +56,12 @@ const CHAT_PATH = "/v1/chat/completions";
 
 const RETRY_BASE_MS = 1000;
 
-const WHY_WAIT = {
-  loading: "the model loads",
-  unloaded: "the model was unloaded",
-  busy: "the server has too many requests",
-};
+/** How often a request is sent again that the server did not have. */
+const MAX_RESENT = 2;
 
-/** Timers may fire a little early; an answer of `/running` is shared for a second. */
-const STALE_MS = 50;
+/** Between two requests for a model that is unloaded again and again: each loads it. */
+const LONGEST_POLL_MS = 10_000;
+
 /** pi's own default for the longest wait between two attempts. */
 const MAX_RETRY_DELAY_MS = 60_000;
 
@@ -113,8 +115,12 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
-  #secrets: OwnSecrets | undefined;
+  /** What the words of its error may not repeat, once the configuration is read. */
+  secrets: OwnSecrets | undefined;
   #askedAt = 0;
+  readonly #failedLoad = new FailedLoad();
+  #unloads = 0;
+  #resent = 0;
   /** Tokens of the longest answer, where the server has refused more. */
   #mostOutput: number | undefined;
   readonly #heldUp = new HeldUp((say) => this.#tell(say));
@@ -134,11 +140,6 @@ class Turn {
     this.#signal = options.signal ?? new AbortController().signal;
   }
 
-  /** What its words may not repeat, once the configuration is read. */
-  get secrets(): OwnSecrets | undefined {
-    return this.#secrets;
-  }
-
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
     this.#attempt?.abandon();
@@ -154,29 +155,40 @@ class Turn {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
-    this.#secrets = server.config;
+    this.secrets = server.config;
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
-    const until = this.#parts.now() + server.config.loadTimeoutMs;
+    const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
+    const restart = new RestartWait(server, this.#parts, this.#signal, onDown);
+    let until = this.#parts.now() + server.config.loadTimeoutMs;
     let faults = 0;
     let crashes = 0;
     const refused = new Set<string>();
     for (;;) {
-      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error, faults));
+      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        // What failed, without the cause and the next step: there is one line for it.
-        const [what = ""] = refusal.message.split(/ \(|\. /);
-        await this.#pause(this.#backoff(faults), what);
-        faults += 1;
+        if (this.#attempt?.isLost && this.#resent < MAX_RESENT) {
+          this.#resent += 1;
+          await server.renew();
+          await this.#pause(RETRY_BASE_MS, "the connection is dead");
+        } else if (await restart.isBackAfter(refusal)) {
+          until = this.#parts.now() + server.config.loadTimeoutMs;
+        } else {
+          if (faults >= this.#allowed(refusal)) throw refusal;
+          // What failed, without the cause and the next step: there is one line for it.
+          const [what = ""] = refusal.message.split(/ \(|\. /);
+          await this.#pause(this.#backoff(faults), what);
+          faults += 1;
+        }
         continue;
       }
       if (this.#takesLessOutput(refusal, body)) {
         body = await this.#body(context, server, slot);
         continue;
       }
-      const verdict = await this.#judge(server, refusal, body);
+      const verdict = await this.#judge(server, refusal, body, until);
       if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
         this.#tell((report) => report.restarted());
       if (verdict.kind === "unknown field") {
@@ -190,6 +202,8 @@ class Turn {
         await this.#pause(RETRY_BASE_MS, "the model's process ended");
       } else if (verdict.kind === "wait") {
         await this.#wait(verdict, until);
+      } else if (verdict.kind === "failed" && (await restart.isBackAfter(verdict.error))) {
+        until = this.#parts.now() + server.config.loadTimeoutMs;
       } else {
         throw await this.#ended(server, verdict);
       }
@@ -227,15 +241,20 @@ class Turn {
       server,
       model: this.#model,
       runsAs: this.#parts.runsAs(this.#model),
+      isResent: this.#resent > 0,
       message: this.#message,
       options: this.#options,
       signal: this.#signal,
       now,
       sleep,
-      onBegin: () => this.#begin(),
+      onBegin: () => {
+        this.#heldUp.begins();
+        this.#begin();
+      },
       emit: (event) => this.#stream.push(event),
       onProgress: (progress) => this.#tellProgress(progress),
       onSilence: (state, elapsedMs) => this.#heldUp.sawState(state, elapsedMs),
+      onQuiet: (state, silentMs) => this.#tell((report) => report.quiet(quietReason(state), silentMs)),
     });
     return this.#attempt.run(body);
   }
@@ -246,15 +265,17 @@ class Turn {
     this.#stream.push({ type: "start", partial: this.#message });
   }
 
-  /** A fault that may be asked again for, before any content came; every other is thrown. */
-  #passing(thrown: unknown, faults: number): ServerError {
+  /** A fault that may pass, before any content came; every other is thrown. */
+  #passing(thrown: unknown): ServerError {
     const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
     const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
-    const isConnection = mayPass && ["TCP", "Caddy", "stream"].includes(error.link);
-    // A connection that was lost is tried once more on our own account, everything else as often as pi asks for.
-    const allowed = (isConnection && error.link !== "TCP" ? 1 : 0) + (this.#options.maxRetries ?? 0);
-    if (!mayPass || this.#signal.aborted || faults >= allowed) throw error;
+    if (!mayPass || this.#signal.aborted) throw error;
     return error;
+  }
+
+  /** A connection that was lost is tried once more on our own account, everything else as often as pi asks for. */
+  #allowed({ link }: ServerError): number {
+    return (link === "Caddy" || link === "stream" ? 1 : 0) + (this.#options.maxRetries ?? 0);
   }
 
   #backoff(faults: number): number {
@@ -263,14 +284,15 @@ class Turn {
     return limit > 0 ? Math.min(delay, limit) : delay;
   }
 
-  async #judge(server: ModelServer, refusal: Refusal, body: unknown): Promise<Verdict> {
+  async #judge(server: ModelServer, refusal: Refusal, body: unknown, until: number): Promise<Verdict> {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
-    // What `/running` told may be a second old: the model that was starting then may be the one that failed.
-    await this.#pause(verdict.delayMs + STALE_MS, WHY_WAIT[verdict.why]);
-    return judgeRefusal(refusal, await this.#stateNow(server), fields, CHAT_PATH, this.#parts.now());
+    const pause = (ms: number): Promise<void> => this.#pause(ms, WHY_WAIT[verdict.why]);
+    const left = (): number => until - this.#parts.now();
+    const later = await this.#failedLoad.stateAfter(pause, () => this.#stateNow(server), left);
+    return judgeRefusal(refusal, later, fields, CHAT_PATH, this.#parts.now());
   }
 
   async #stateNow(server: ModelServer): Promise<StateNow> {
@@ -286,14 +308,11 @@ class Turn {
 
   async #wait(verdict: Extract<Verdict, { kind: "wait" }>, until: number): Promise<void> {
     if (this.#parts.now() + verdict.delayMs > until) {
-      throw new ServerError(
-        verdict.why === "busy"
-          ? `${this.#model.name} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
-          : `${this.#model.name} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.`,
-        { link: "model", remedy: "retry" },
-      );
+      throw waitedTooLong(this.#model.name, verdict.why);
     }
-    await this.#pause(verdict.delayMs, WHY_WAIT[verdict.why]);
+    if (verdict.why === "unloaded") this.#unloads += 1;
+    const delayMs = verdict.why === "unloaded" ? verdict.delayMs * 1.3 ** (this.#unloads - 1) : 0;
+    await this.#pause(Math.max(verdict.delayMs, Math.min(LONGEST_POLL_MS, delayMs)), WHY_WAIT[verdict.why]);
   }
 
   #pause(delayMs: number, why: string): Promise<void> {

@@ -74,6 +74,11 @@ async function noteLoad(
   if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
 }
 
+/** The command, where it is one that restarts the server. */
+function restartsServer(command: string | undefined): string | undefined {
+  return /^\/ai-server-(?:restart|ctx|rollback)\b/.test(command ?? "") ? command : undefined;
+}
+
 /** Runs a turn; how it goes is told by `stream` and by `activities`. */
 export async function runTurn(
   aiServer: AiServer,
@@ -96,6 +101,7 @@ export async function runTurn(
     traits: traitsOf,
     runsAs,
     report: activity,
+    restarting: () => restartsServer(aiServer.changing),
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
     now: Date.now,
     sleep,

@@ -29,7 +29,9 @@ const MAX_PROBLEMS = 5;
  * Tokens for one request as a file sets them. Zero is llama-server's word for the trained size, which is no window
  * that is known. Not rounded up to 256, as no command line is: what a running model tells is compared with both.
  */
-function windowOf({ tokens, slots }: ContextSetting): number | undefined {
+function windowOf({ tokens, setBy, slots }: ContextSetting): number | undefined {
+  // Without a size llama-server takes as much as all slots need.
+  if (setBy === "nothing") return slots.perSlot;
   return tokens === undefined || tokens === 0 ? undefined : shareOf(tokens, slots) || undefined;
 }
 

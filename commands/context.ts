@@ -44,15 +44,19 @@ interface Subject {
 const LEAST_TOKENS = 512;
 const STEP_TOKENS = 256;
 
-/** What speaks against a size; said, not forbidden. */
-export function adviceFor(tokens: number, trained: number | undefined): string[] {
+/** What speaks against a size; said, not forbidden. @param program where that is not llama-server */
+export function adviceFor(
+  tokens: number,
+  trained: number | undefined,
+  program?: string | undefined,
+): string[] {
   const advice: string[] = [];
   if (tokens < LEAST_TOKENS)
     advice.push(`${tokens} tokens hardly hold a question; pi needs some ten thousand.`);
   if (trained !== undefined && tokens > trained) {
     advice.push(`The model was trained for ${trained} tokens: it gets no more, or gets worse beyond.`);
   }
-  if (tokens % STEP_TOKENS !== 0) {
+  if (tokens % STEP_TOKENS !== 0 && program === undefined) {
     advice.push(
       `llama-server rounds it up to ${Math.ceil(tokens / STEP_TOKENS) * STEP_TOKENS}, a multiple of ${STEP_TOKENS}.`,
     );
@@ -70,6 +74,7 @@ function sizeWords(tokens: number | undefined): string {
 function slotWords(tokens: number | undefined, { slots }: ContextSetting): string[] {
   if (tokens === undefined || tokens === 0) return [];
   const each = contextPerSlot(tokens, slots);
+  if (slots.perSlot === each) return [`A request gets no more than ${each} tokens (--kv-unified-per-slot).`];
   if (slots.parallel === undefined || slots.parallel < 2) return [];
   return slots.kvUnified === true
     ? [`Its ${slots.parallel} slots share it (--kv-unified).`]
@@ -78,12 +83,12 @@ function slotWords(tokens: number | undefined, { slots }: ContextSetting): strin
 
 /** Where a setting stands, as a sentence. */
 export function settingWords(setting: ContextSetting, path: string): string[] {
-  const { tokens, setBy, name, line, sharedWith, problem } = setting;
+  const { tokens, setBy, name, line, sharedWith, program, problem } = setting;
   if (problem !== undefined) return [problem];
   const at = `${path}, line ${line}`;
   const where =
     setBy === "nothing"
-      ? `No context size is set in ${path}: llama-server takes the trained size, or what fits.`
+      ? `No context size is set in ${path}: ${program === undefined ? "llama-server takes the trained size, or what fits" : `${cleanText(program, 80)} takes its own`}.`
       : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
   const shared =
     sharedWith.length === 0
@@ -95,6 +100,17 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
 /** The file that defines a model; of a folder's files, the one that has it. */
 function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined {
   return files.find(({ name, text }) => findContexts(text, formatOf(name)).some(({ model }) => model === id));
+}
+
+/** The file to change for a model: the one that defines it, or the preset of a router that has found it itself. */
+function fileFor(
+  id: string,
+  files: readonly HostFile[],
+  facts: ModelFacts | undefined,
+): HostFile | undefined {
+  const presets = files.filter(({ name }) => formatOf(name) === "ini");
+  const preset = facts?.isFound === true && presets.length === 1 ? presets[0] : undefined;
+  return fileWith(id, files) ?? preset;
 }
 
 async function subjectOf(
@@ -116,7 +132,7 @@ async function subjectOf(
   if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   const own = facts.find(({ id }) => id === read.id);
   const id = own?.runsAs ?? read.id;
-  const file = fileWith(id, files);
+  const file = fileFor(id, files, own);
   if (file !== undefined) return { id, rest: read.rest, file, facts: own };
   throw new ServerError(
     `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
@@ -148,7 +164,7 @@ export async function changeContext(call: Call): Promise<void> {
 }
 
 function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {
-  const setting = findContext(file.text, formatOf(file.name), id);
+  const setting = findContext(file.text, formatOf(file.name), id, facts?.isFound);
   const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
     source === "live" || source === "last seen"
@@ -170,13 +186,13 @@ async function carryOut(
   const plan = (text: string, read: HostFile): ContextPlan => {
     seen = read;
     requireModel(id, read, facts);
-    const planned = planContextChange(text, formatOf(read.name), id, tokens);
+    const planned = planContextChange(text, formatOf(read.name), id, tokens, facts?.isFound);
     const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
     const { slots } = planned.after;
     return { text: planned.text, contextSize: tokens, slots, isNew, change: planned };
   };
   const outcome = await change.safe.change<ContextPlan>(
-    { modelId: id, pick: (files) => fileWith(id, files) ?? missing(id), plan },
+    { modelId: id, pick: (files) => fileFor(id, files, facts) ?? missing(id), plan },
     {
       confirm: (preview) => {
         asked = preview;
@@ -210,7 +226,7 @@ async function confirm(
     `It is ${sizeWords(before.tokens)} now. In ${path}:`,
     diffText(call.ctx, file.text, plan.text, formatOf(file.name)),
     ...slotWords(after.tokens, after),
-    ...adviceFor(after.tokens ?? 0, trained),
+    ...adviceFor(after.tokens ?? 0, trained, after.program),
     ...warnings,
     effectWords(preview, config),
     ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),

@@ -34,10 +34,16 @@ export function findContexts(text: string, format: ConfigFormat): ContextSetting
  * A model's context size and where it is set.
  *
  * @param id as the server spells it
+ * @param isFound whether a router has found the model itself, in its folder or cache: a preset need not name it
  * @throws {ServerError} that names line and column where it cannot be understood
  */
-export function findContext(text: string, format: ConfigFormat, id: string): ContextSetting {
-  return format === "ini" ? findIni(text, id) : findYaml(text, id);
+export function findContext(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  isFound?: boolean,
+): ContextSetting {
+  return format === "ini" ? findIni(text, id, isFound) : findYaml(text, id);
 }
 
 /**
@@ -46,6 +52,7 @@ export function findContext(text: string, format: ConfigFormat, id: string): Con
  *
  * @param id as the server spells it
  * @param tokens for all slots together, as `--ctx-size` takes it
+ * @param isFound whether a router has found the model itself: a preset without its section gets one
  * @throws {ServerError} that names line and column and says what to do by hand; nothing is changed then
  */
 export function planContextChange(
@@ -53,9 +60,10 @@ export function planContextChange(
   format: ConfigFormat,
   id: string,
   tokens: number,
+  isFound?: boolean,
 ): ContextChange {
   if (!Number.isInteger(tokens) || tokens < 1 || tokens > MAX_TOKENS) {
     throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
   }
-  return format === "ini" ? planIni(text, id, tokens) : planYaml(text, id, tokens);
+  return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
 }

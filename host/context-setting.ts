@@ -6,6 +6,8 @@ export interface Slots {
   readonly parallel: number | undefined;
   /** `--kv-unified`; undefined where nothing says it. */
   readonly kvUnified: boolean | undefined;
+  /** `--kv-unified-per-slot`: tokens above which no slot goes, whatever its share is; absent where nothing says it. */
+  readonly perSlot?: number | undefined;
 }
 
 /** What in the file sets a context size. */
@@ -34,6 +36,8 @@ export interface ContextSetting extends Position {
   /** Other models that have their size from the same place. */
   readonly sharedWith: readonly string[];
   readonly slots: Slots;
+  /** How the program is called that runs the model, where that is not llama-server. */
+  readonly program?: string | undefined;
   /** A sentence where this model cannot be understood; everything but line and column is then unknown. */
   readonly problem: string | undefined;
 }
@@ -60,14 +64,21 @@ export const CONTEXT_VARIABLE = "LLAMA_ARG_CTX_SIZE";
 
 /**
  * Tokens that one request may use: the size divided by the slots unless they share one KV cache, rounded up to 256
- * as llama-server does. Caps by the trained size and by memory are not known here.
+ * as llama-server does, and no more than `--kv-unified-per-slot`. Caps by the trained size and by memory are not known
+ * here.
  */
 export function contextPerSlot(tokens: number, slots: Slots): number {
-  return Math.ceil(shareOf(tokens, slots) / 256) * 256;
+  const share = Math.ceil(dividedAmong(tokens, slots) / 256) * 256;
+  return Math.min(share, slots.perSlot ?? share);
 }
 
-/** The size divided by the slots, not rounded. */
+/** The size divided by the slots, not rounded, and no more than `--kv-unified-per-slot`. */
 export function shareOf(tokens: number, slots: Slots): number {
+  const share = dividedAmong(tokens, slots);
+  return Math.min(share, slots.perSlot ?? share);
+}
+
+function dividedAmong(tokens: number, slots: Slots): number {
   const isDivided = slots.parallel !== undefined && slots.parallel > 1 && slots.kvUnified !== true;
   return isDivided ? Math.floor(tokens / (slots.parallel ?? 1)) : tokens;
 }

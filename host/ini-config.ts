@@ -15,15 +15,18 @@ const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
 const PARALLEL_KEYS = ["parallel", "np", "LLAMA_ARG_N_PARALLEL"];
 const UNIFIED_KEYS = ["kvu", "kv-unified", "LLAMA_ARG_KV_UNIFIED"];
 const NOT_UNIFIED_KEYS = ["no-kvu", "no-kv-unified"];
+const PER_SLOT_KEYS = ["kv-unified-per-slot", "LLAMA_ARG_KV_UNIFIED_PER_SLOT"];
 
 function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   const parallel = entryOf(own, PARALLEL_KEYS) ?? entryOf(global, PARALLEL_KEYS);
   const keys = [...UNIFIED_KEYS, ...NOT_UNIFIED_KEYS];
   const unified = entryOf(own, keys) ?? entryOf(global, keys);
   const isOn = unified && /^(on|enabled|true|1)$/.test(unified.value);
+  const perSlot = entryOf(own, PER_SLOT_KEYS) ?? entryOf(global, PER_SLOT_KEYS);
   return {
     parallel: (parallel && tokensOf(parallel.value)) || undefined,
     kvUnified: unified && isOn !== NOT_UNIFIED_KEYS.includes(unified.key),
+    perSlot: (perSlot && tokensOf(perSlot.value)) || undefined,
   };
 }
 
@@ -62,10 +65,15 @@ export function iniSettings(text: string): ContextSetting[] {
   return modelNames(sections).map((name) => describe(text, sections, name, heirs));
 }
 
-/** One model's setting in a llama.cpp preset. @throws {ServerError} */
-export function findIni(text: string, id: string): ContextSetting {
+/**
+ * One model's setting in a llama.cpp preset.
+ *
+ * @param isFound whether the router has found the model itself, in its folder or cache: then it needs no section
+ * @throws {ServerError}
+ */
+export function findIni(text: string, id: string, isFound = false): ContextSetting {
   const sections = readSections(text);
-  requireSection(sections, id);
+  if (!isFound) requireSection(sections, id);
   return describe(text, sections, id, heirsOf(sections));
 }
 
@@ -76,7 +84,7 @@ function requireSection(sections: readonly Section[], id: string): Section {
   const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
   const hint = near ? ` There is ${shown(near)}; names are compared letter by letter.` : "";
   const byHand =
-    "A model from a folder or the cache needs a section of its own, with `model = …` and `ctx-size = …`.";
+    "A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.";
   throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);
 }
 
@@ -98,6 +106,25 @@ function editFor(text: string, section: Section, tokens: number): Edit {
     start: at,
     end: at,
     text: `${lineEnd}ctx-size${last?.sign.replace(/\t+| {2,}/g, " ") ?? " = "}${tokens}`,
+  };
+}
+
+/**
+ * A section at the end of the file, for a model that the router has found itself: it puts the two together by their
+ * name (seen on llama.cpp 0.7.0). The size is called there as it is in the section for all.
+ */
+function newSection(text: string, sections: readonly Section[], id: string, tokens: number): Edit {
+  if (/[\]\r\n]|^[ \t]/.test(id))
+    throw refusalBecause(`No section of a preset can have the name ${shown(id)}.`);
+  const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] ?? "\n";
+  const key = entryOf(sectionOf(sections, GLOBAL), CONTEXT_KEYS)?.key ?? "ctx-size";
+  const isEnded = /(^\uFEFF?|[\r\n])$/.test(text);
+  const hasGap = /(^\uFEFF?|(\r\n|\n|\r)[ \t]*(\r\n|\n|\r))$/.test(text);
+  const before = (isEnded ? "" : lineEnd) + (hasGap ? "" : lineEnd);
+  return {
+    start: text.length,
+    end: text.length,
+    text: `${before}[${id}]${lineEnd}${key} = ${tokens}${lineEnd}`,
   };
 }
 
@@ -166,15 +193,21 @@ function warningsFor(text: string, sections: readonly Section[], section: Sectio
  * Plans the change of one model's context size in a llama.cpp preset. A size in the global section stays: the
  * model's own section gets the number.
  *
+ * @param isFound whether the router has found the model itself: then a section is added where there is none
  * @throws {ServerError} that names line and column where the file is not understood
  */
-export function planIni(text: string, id: string, tokens: number): ContextChange {
+export function planIni(text: string, id: string, tokens: number, isFound = false): ContextChange {
   const sections = readSections(text);
-  const section = requireSection(sections, id);
+  const isNew = isFound && !modelNames(sections).includes(id);
+  const section = isNew ? undefined : requireSection(sections, id);
   const before = describe(text, sections, id, heirsOf(sections));
-  const warnings = warningsFor(text, sections, section);
-  if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
-  const edits = [editFor(text, section, tokens)];
+  const warnings = section
+    ? warningsFor(text, sections, section)
+    : [`The router has found ${shown(id)} itself; it gets a section of its own for this.`];
+  if (before.tokens === tokens) {
+    return { text, edits: [], lines: [], before, after: before, warnings: section ? warnings : [] };
+  }
+  const edits = [section ? editFor(text, section, tokens) : newSection(text, sections, id, tokens)];
   const after = applyEdits(text, edits);
   const fault = faultOf(text, after, id, tokens);
   if (fault)

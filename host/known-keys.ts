@@ -1,5 +1,7 @@
 import { isMap } from "yaml";
+import type { Word } from "./command-words.ts";
 import { placeOf, shown } from "./refusals.ts";
+import { flagWords } from "./server-flags.ts";
 import { positionAt } from "./traced-text.ts";
 import { lookUp, type Model, ownKeys, type YamlConfig } from "./yaml-config.ts";
 import type { Located } from "./yaml-context.ts";
@@ -17,7 +19,7 @@ const CAPABILITIES = "in out tools reranker context".split(" ");
 
 /** Flags that people write for `--ctx-size`; llama-server ends with an error on them. */
 const WRONG_FLAG =
-  /^--?(ctx|n-?ctx|num-?ctx|ctx-?(len|length|window)|ctxsize|context(-?(size|len|length|window))?|max-model-len)(=|$)/;
+  /^([-\u2013\u2014]{1,2}(ctx|n-?ctx|num-?ctx|ctx-?(len|length|window)|ctxsize|context-?(size|len|length|window)?|max-model-len|max-seq-len)|--c|-ctx-size|[\u2013\u2014]-?ctx-size)(=|$)/;
 
 /** How many letters must be put in, taken out or replaced; stops counting at 3. */
 function distance(a: string, b: string): number {
@@ -57,23 +59,22 @@ function sentence(
  * Sentences about what stands beside a model's context size and has no effect: unknown keys of the model and of its
  * capabilities, misspelled ones at the top of the file. Other unknown keys up there hold anchors.
  */
-export function ignoredBeside(config: YamlConfig, model: Model, located: Located): string[] {
+export function ignoredBeside(config: YamlConfig, model: Model): string[] {
   const capabilities = lookUp(config.anchors, model.mapping, "capabilities")?.node;
   const top = ownKeys(config.root).filter((key) => !TOP.includes(key.name) && nearest(key.name, TOP));
   const own = ownKeys(model.mapping).filter((key) => !MODEL.includes(key.name));
   const inner = isMap(capabilities)
     ? ownKeys(capabilities).filter((key) => !CAPABILITIES.includes(key.name))
     : [];
-  const flags = located.server.isLlamaServer
-    ? located.server.args.filter((word) => WRONG_FLAG.test(word.value.text.replaceAll("_", "-")))
-    : [];
   return [
     ...top.map((key) => sentence(config, key, TOP)),
     ...own.map((key) => sentence(config, key, MODEL)),
     ...inner.map((key) => sentence(config, key, CAPABILITIES)),
-    ...flags.map((word) => {
-      const at = positionAt(config.text, word.raw.traces[0]?.origin.start ?? 0);
-      return `llama-server has no flag ${shown(word.value.text)} (${placeOf(at)}): it will not start with it.`;
-    }),
   ];
+}
+
+/** A flag that is meant to set the context size, and for which llama-server does not start. */
+export function unknownFlag({ server }: Located): Word | undefined {
+  if (server.program.kind !== "llama-server") return undefined;
+  return flagWords(server).find((word) => WRONG_FLAG.test(word.value.text.replaceAll("_", "-")));
 }

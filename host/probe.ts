@@ -85,12 +85,13 @@ export function judgeContext(
 ): ContextVerdict {
   const args = words(commandLine);
   const slots = Number(lastValue(args, ["--parallel", "-np"]) ?? declared?.parallel ?? 1);
-  const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? 0);
+  const perSlot = Number(lastValue(args, ["--kv-unified-per-slot"]) ?? declared?.perSlot ?? 0);
   const isShared = args.includes("--kv-unified") || args.includes("-kvu") || declared?.kvUnified === true;
   const total = asked === 0 ? (live.trained ?? 0) : roundUp(asked);
-  // Given so, it is taken as it is.
-  const share = perSlot > 0 ? perSlot : roundUp(total / slots);
-  const expected = perSlot > 0 || (!isShared && slots > 1) ? share : total;
+  const isDivided = !isShared && slots > 1;
+  const share = isDivided ? roundUp(total / slots) : total;
+  // A limit, taken as it is and not rounded; above the share it has no effect.
+  const expected = perSlot > 0 ? Math.min(perSlot, share) : share;
   const { tokens, trained } = live;
   const verdict = (kind: ContextVerdict["kind"], why: string, isFault = false): ContextVerdict => ({
     kind,
@@ -100,7 +101,9 @@ export function judgeContext(
     isFault,
   });
   if (tokens === undefined) return verdict("unknown", "the model does not tell its context");
-  if (tokens >= expected) return verdict("as asked", "");
+  // What is no llama-server, as KoboldCpp, rounds nothing.
+  const unrounded = asked === 0 ? expected : Math.floor(isDivided ? asked / slots : asked);
+  if (tokens >= Math.min(expected, unrounded)) return verdict("as asked", "");
   if (trained !== undefined && total > trained && tokens >= Math.min(expected, trained)) {
     return verdict("less", `the model was trained for ${trained} tokens and gets no more`);
   }

@@ -1,6 +1,7 @@
 import { Scalar } from "yaml";
 import { splitCommand } from "./command-words.ts";
-import { CONTEXT_VARIABLE, tokensOf } from "./context-setting.ts";
+import { CONTEXT_VARIABLE } from "./context-setting.ts";
+import { sizeIn } from "./programs.ts";
 import { serverOf } from "./server-arguments.ts";
 import { contextFlags } from "./server-flags.ts";
 import type { TracedText } from "./traced-text.ts";
@@ -16,7 +17,7 @@ function untraced(text: string): TracedText {
 }
 
 /**
- * The context size that a command line, as `/running` shows it, gives its llama-server: for all slots together.
+ * The context size that a command line, as `/running` shows it, gives its server: for all slots together.
  *
  * @returns undefined where it gives none, or what it starts cannot be told
  */
@@ -26,5 +27,5 @@ export function contextOfCommand(commandLine: string): number | undefined {
   if (server === undefined || typeof server === "string") return undefined;
   const flag = contextFlags(server).at(-1)?.value.text;
   const assigned = server.assignments.findLast(({ text }) => text.startsWith(`${CONTEXT_VARIABLE}=`))?.text;
-  return tokensOf(flag ?? assigned?.slice(CONTEXT_VARIABLE.length + 1) ?? "");
+  return sizeIn(server.program, flag ?? assigned?.slice(CONTEXT_VARIABLE.length + 1) ?? "");
 }

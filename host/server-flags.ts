@@ -1,10 +1,11 @@
 import type { Word } from "./command-words.ts";
+import type { Program } from "./programs.ts";
 import { sliceTraced, type TracedText } from "./traced-text.ts";
 
-/** What is said to a program, and whether that is known to be llama-server. */
+/** What is said to a program, and which one that is. */
 export interface Arguments {
   readonly args: readonly Word[];
-  readonly isLlamaServer: boolean;
+  readonly program: Program;
 }
 
 /** A flag that was found, with the words that it takes. */
@@ -14,9 +15,9 @@ export interface Flag {
   readonly words: readonly Word[];
 }
 
-/** Flags that no other server has. */
+/** Flags that only llama.cpp's programs have, of which `-c` sets the context size. */
 const LLAMA_FLAGS = new Set(
-  "-ngl --n-gpu-layers --gpu-layers -hf -hfr --hf-repo -fa --flash-attn -ctk -ctv --cache-type-k --cache-type-v --jinja -np -kvu --kv-unified --mmproj --ubatch-size --ctx-size".split(
+  "-ngl --n-gpu-layers -hf -hfr --hf-repo -ctk -ctv --cache-type-k --cache-type-v --jinja -kvu --kv-unified --ubatch-size".split(
     " ",
   ),
 );
@@ -28,11 +29,9 @@ const TEXT_FLAGS = new Set(
   ),
 );
 
-/** Whether these arguments can only be meant for llama.cpp's server. */
-export function looksLikeLlama(args: readonly Word[]): boolean {
-  return args.some(
-    ({ value }) => LLAMA_FLAGS.has(value.text.replace(/=.*$/s, "")) || /\.gguf$/i.test(value.text),
-  );
+/** Whether a program that is not known, as a script, hands its arguments on to one of llama.cpp's. */
+function looksLikeLlama(args: readonly Word[]): boolean {
+  return args.some(({ value }) => LLAMA_FLAGS.has(value.text.replace(/=.*$/s, "")));
 }
 
 /** llama.cpp reads `_` in long flags as `-` (`common_params_parse_ex` in its `common/arg.cpp`). */
@@ -64,23 +63,30 @@ export function flagsNamed(server: Arguments, names: readonly string[]): Flag[] 
   return found;
 }
 
+/** The words that are no value of a flag whose value may be any text. */
+export function flagWords(server: Arguments): Word[] {
+  return server.args.filter((_, at) => !TEXT_FLAGS.has(canonical(server.args[at - 1]?.value.text ?? "")));
+}
+
 /** The last of some switches, or undefined when none is given. */
 export function lastSwitch(server: Arguments, names: readonly string[]): string | undefined {
   return server.args.map((word) => canonical(word.value.text)).findLast((text) => names.includes(text));
 }
 
-/** The flags that set the context size of this program: `-c` means something else to most others. */
+/** Where the context size of this program is set: `-c` means something else to most others. */
 export function contextFlags(server: Arguments): Flag[] {
-  return flagsNamed(server, server.isLlamaServer ? ["--ctx-size", "-c"] : ["--ctx-size"]);
+  const { kind, sizeFlags } = server.program;
+  const isLike = kind === "unknown" && looksLikeLlama(server.args);
+  return flagsNamed(server, isLike ? ["--ctx-size", "-c"] : sizeFlags.map(canonical));
 }
 
-/** How a new argument is written so that it looks like the others of this command. */
+/**
+ * How a new argument of llama-server is written so that it looks like the others of this command; never as
+ * `--ctx-size=N`, for which it does not start.
+ */
 export function contextArgument(server: Arguments, tokens: number): string {
   const texts = server.args.map((word) => word.value.text);
   const long = texts.filter((text) => /^--[a-z]/i.test(text));
   const short = texts.filter((text) => /^-[a-z]/i.test(text));
-  const joined = long.filter((text) => text.includes("="));
-  if (joined.length > long.length / 2) return `--ctx-size=${tokens}`;
-  const isShort = server.isLlamaServer && short.length > long.length;
-  return isShort ? `-c ${tokens}` : `--ctx-size ${tokens}`;
+  return short.length > long.length ? `-c ${tokens}` : `--ctx-size ${tokens}`;
 }

@@ -2,13 +2,21 @@ import { isAlias, isScalar, type Scalar } from "yaml";
 import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "./context-setting.ts";
 import { type Declared, declaredFigures } from "./declared-figures.ts";
 import { ignoredBeside } from "./known-keys.ts";
+import { maskVariables, VARIABLE } from "./masked-variables.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
-import { placeOf, refusal, shown } from "./refusals.ts";
+import { placeOf, shown } from "./refusals.ts";
 import { contextArgument } from "./server-flags.ts";
-import { applyEdits, changedLines, type Edit, originOf, ownSpan, positionAt } from "./traced-text.ts";
-import { lookUp, type Model, readYamlConfig, type YamlConfig } from "./yaml-config.ts";
+import { applyEdits, changedLines, type Edit, originOf, ownSpan } from "./traced-text.ts";
+import { readYamlConfig, type YamlConfig } from "./yaml-config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./yaml-context.ts";
 import { faultOf } from "./yaml-proof.ts";
+import {
+  refuse,
+  refuseForeignLineEnds,
+  refuseOtherEnvironment,
+  refuseUnknownFlag,
+  sharers,
+} from "./yaml-refusals.ts";
 
 /** One way to change the size, to be proven. */
 interface Way {
@@ -66,21 +74,10 @@ function asLine(config: YamlConfig, located: Located, at: number, argument: stri
 function added(config: YamlConfig, located: Located, tokens: number): Edit[][] {
   const raw = located.server.addAfter?.raw;
   const at = raw && ownSpan({ text: raw.text.slice(-1), traces: raw.traces.slice(-1) })?.end;
-  const known = located.server.isLlamaServer || located.figure?.holder === "cmd";
-  if (at === undefined || !known) return [];
+  if (at === undefined || located.server.program.kind !== "llama-server") return [];
   const argument = contextArgument(located.server, tokens);
   const line = asLine(config, located, at, argument);
   return [...(line ? [[line]] : []), [{ start: at, end: at, text: ` ${argument}` }]];
-}
-
-/** The other models that run the very same `cmd`. */
-function sharers(config: YamlConfig, located: Located): Model[] {
-  return [...config.models.values()].filter(
-    (other) =>
-      other !== located.model &&
-      other.mapping !== located.model.mapping &&
-      lookUp(config.anchors, other.mapping, "cmd")?.node === located.scalar,
-  );
 }
 
 /** Edits inside the command's scalar, made so that only this model has them. */
@@ -144,13 +141,18 @@ function follow(
 ): Following[] {
   return declaredFigures(config, located.model).flatMap((declared) => {
     const held = tokensOf(declared.text.text);
+    const at = `${declared.path} (${placeOf(declared.position)})`;
+    if (declared.isTrained) {
+      const note = `${at} is what the model was trained for and stays at ${shown(declared.text.text)}.`;
+      return [{ edit: undefined, note }];
+    }
     const isTotal = held !== undefined && held === old;
     const isShare = old !== undefined && held === shareOf(old, located.slots);
     const wanted = isTotal ? tokens : shareOf(tokens, located.slots);
     const followsMacro = way.macro && declared.text.traces.some((trace) => trace.scalar === way.macro);
-    if (followsMacro || held === tokens) return [];
+    if (followsMacro || held === tokens || (isShare && held === wanted)) return [];
     const why = isTotal || isShare ? "is shared and stays" : "is another figure and stays";
-    const note = `${declared.path} (${placeOf(declared.position)}) ${why} at ${shown(declared.text.text)}.`;
+    const note = `${at} ${why} at ${shown(declared.text.text)}.`;
     return [{ edit: isTotal || isShare ? editOf(config, declared, String(wanted)) : undefined, note }];
   });
 }
@@ -185,56 +187,47 @@ function prove(
   return { edits: proven, notes };
 }
 
-function unchanged(config: YamlConfig, before: ContextSetting, warnings: string[]): ContextChange {
-  return { text: config.text, edits: [], lines: [], before, after: before, warnings };
+/** llama-server reads the number from the next word (seen on llama.cpp 0.7.0). */
+function joinedNote({ figure, server }: Located): string[] {
+  const isJoined = server.args.some(({ value }) => value.text.startsWith(`${figure?.name}=`));
+  if (server.program.kind !== "llama-server" || figure?.holder !== "cmd" || !isJoined) return [];
+  return [`llama-server does not start with "${figure.name}=…": it takes the number after a blank.`];
 }
 
-function refuse(
+/** A note for the model's own macro that holds the size and had to stay. */
+function macroNote(config: YamlConfig, located: Located, fault: string): string {
+  const macro = macroOf(config, located);
+  return `The macro ${shown(macro?.name ?? "")} stays at ${shown(located.figure?.value.text ?? "")}: with it, ${fault}.`;
+}
+
+/** The first way that holds, with the whole new text; or the clause that speaks against the first one. */
+function planned(
   config: YamlConfig,
+  text: string,
   located: Located,
-  before: ContextSetting,
-  fault: string | undefined,
-): never {
-  const { model, server } = located;
-  if (!model.isOwn) {
-    const what = `${shown(model.id)} takes over its whole block from elsewhere`;
-    throw refusal(
-      positionAt(config.text, rangeOf(model.key).start),
-      what,
-      "Write a block with a `cmd` of its own.",
-    );
+  wanted: { before: ContextSetting; tokens: number },
+): { text: string; masked: string; edits: Edit[]; notes: string[] } | string | undefined {
+  const { before, tokens } = wanted;
+  let fault: string | undefined;
+  const notes: string[] = [];
+  for (const way of located.model.isOwn ? waysTo(config, located, tokens) : []) {
+    const following = follow(config, located, way, before.tokens, tokens);
+    const proven = prove(config, located.model.id, tokens, way, following);
+    if (typeof proven === "string") {
+      fault ??= proven;
+      if (way.macro) notes.push(macroNote(config, located, proven));
+      continue;
+    }
+    const { edits } = proven;
+    const masked = applyEdits(config.text, edits);
+    const after = applyEdits(text, edits);
+    const isCopied = edits.some((edit) => edit.text.includes(VARIABLE));
+    if (!isCopied && (config.text === text || maskVariables(after) === masked)) {
+      return { text: after, masked, edits, notes: [...notes, ...proven.notes] };
+    }
+    fault ??= "a variable of the environment would have to be copied";
   }
-  const others = sharers(config, located).map((other) => shown(other.id));
-  if (others.length > 0) {
-    const what = `the \`cmd\` of ${shown(model.id)} is also that of ${others.join(", ")}`;
-    throw refusal(before, what, `Write a \`cmd\` of its own for ${shown(model.id)} by hand, then try again.`);
-  }
-  if (!server.isLlamaServer && !located.figure) {
-    const what = `${shown(model.id)} starts ${shown(server.program)}, which is not known as llama-server, without --ctx-size`;
-    throw refusal(before, what, "Write `--ctx-size` into its `cmd` by hand where that program takes it.");
-  }
-  if (server.isInScript && !located.figure) {
-    const what = `${shown(model.id)} starts llama-server with arguments that only its shell knows`;
-    throw refusal(before, what, "Write `--ctx-size` into that command by hand.");
-  }
-  if (server.isInScript && before.tokens === undefined) {
-    const what = `the size of ${shown(model.id)} stands inside the string that it gives to a shell, and is not a plain number`;
-    throw refusal(before, what, "Change it by hand.");
-  }
-  const what = `the size of ${shown(model.id)} cannot be changed alone${fault ? ` (${fault})` : ""}`;
-  throw refusal(before, what, "Change it by hand.");
-}
-
-/** What ends a line to llama-swap's YAML reader (`is_break` of go-yaml v3), and to YAML 1.2 does not. */
-const FOREIGN_LINE_END = /\r(?!\n)|[\u0085\u2028\u2029]/;
-
-/** Where the two readers may see other lines, nothing that is found here proves anything about the server. */
-function refuseForeignLineEnds(text: string): void {
-  const found = FOREIGN_LINE_END.exec(text);
-  if (!found) return;
-  const code = found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
-  const what = `the character U+${code} ends a line for llama-swap, but not for every reader of YAML`;
-  throw refusal(positionAt(text, found.index), what, "Replace it by a plain line end or a blank.");
+  return fault;
 }
 
 /**
@@ -247,28 +240,21 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
   const model = modelOf(config, id);
   refuseForeignLineEnds(text);
   const located = locate(config, model);
+  refuseUnknownFlag(config, located);
+  refuseOtherEnvironment(config, model);
   const before = yamlSetting(config, id);
-  const warnings = ignoredBeside(config, model, located);
-  if (before.tokens === tokens) return unchanged(config, before, warnings);
-  let fault: string | undefined;
-  for (const way of model.isOwn ? waysTo(config, located, tokens) : []) {
-    const following = follow(config, located, way, before.tokens, tokens);
-    const proven = prove(config, id, tokens, way, following);
-    if (typeof proven === "string") {
-      fault ??= proven;
-      continue;
-    }
-    const after = applyEdits(text, proven.edits);
-    return {
-      text: after,
-      edits: proven.edits,
-      lines: changedLines(text, proven.edits),
-      before,
-      after: yamlSetting(readYamlConfig(after), id),
-      warnings: [...proven.notes, ...warnings],
-    };
-  }
-  return refuse(config, located, before, fault);
+  const warnings = [...joinedNote(located), ...ignoredBeside(config, model)];
+  if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
+  const plan = planned(config, text, located, { before, tokens });
+  if (typeof plan !== "object") return refuse(config, located, before, { fault: plan, tokens });
+  return {
+    text: plan.text,
+    edits: plan.edits,
+    lines: changedLines(text, plan.edits),
+    before,
+    after: yamlSetting(readYamlConfig(plan.masked), id),
+    warnings: [...plan.notes, ...warnings],
+  };
 }
 
 /** One model's setting in llama-swap's YAML. @throws {ServerError} where it cannot be understood */

@@ -13,9 +13,11 @@ import {
   type Scalar,
   visit,
   type YAMLMap,
+  type YAMLParseError,
 } from "yaml";
-import { cleanText, sentenceOf } from "../server/errors.ts";
+import { cleanText, type ServerError, sentenceOf } from "../server/errors.ts";
 import { withoutComments } from "./command-words.ts";
+import { maskVariables } from "./masked-variables.ts";
 import { refusal, shown } from "./refusals.ts";
 import { traceScalar } from "./scalar-source.ts";
 import { positionAt, replaceTraced, type TracedText } from "./traced-text.ts";
@@ -62,6 +64,7 @@ export type Anchors = ReadonlyMap<Alias, Node>;
 
 /** llama-swap's configuration with the places of everything in it. */
 export interface YamlConfig {
+  /** As it was read: of the same length as the file, but variables of the environment may be masked in it. */
   readonly text: string;
   readonly document: Document;
   readonly anchors: Anchors;
@@ -161,18 +164,51 @@ function readModels(anchors: Anchors, models: YAMLMap, isOwn: boolean, into: Map
   for (const { map } of mergedMaps(anchors, models)) readModels(anchors, map, false, into);
 }
 
+/** Parses a text, and where that fails the one in which variables of the environment are masked. */
+function parseText(text: string): { document: Document; text: string } {
+  const options = { merge: true, keepSourceTokens: true, prettyErrors: false } as const;
+  const document = parseDocument(text, options);
+  const masked = maskVariables(text);
+  if (document.errors.length === 0 || masked === text) return { document, text };
+  return { document: parseDocument(masked, options), text: masked };
+}
+
+/** @throws {ServerError} where YAML itself is broken, or the text holds more than llama-swap reads */
+function refuseErrors(text: string, [error]: readonly YAMLParseError[]): void {
+  if (error === undefined) return;
+  const at = positionAt(text, error.pos[0]);
+  if (error.code === "MULTIPLE_DOCS") {
+    const what = "a second YAML document begins there, and llama-swap reads only the first";
+    throw refusal(at, what, "Write all models into one document.");
+  }
+  const what = error.message.split("\n")[0]?.replace(/;? please use YAML\.\w+\(\)/, "") ?? "";
+  throw refusal(at, `the YAML is broken there (${what})`, "Repair it by hand.");
+}
+
+/** The error for a file that has no mapping of models. */
+function noModels(config: Pick<YamlConfig, "text" | "root" | "anchors">): ServerError {
+  const { text, root, anchors } = config;
+  const key = ownKeys(root).find(({ name }) => name.trim().toLowerCase() === "models");
+  const at = positionAt(text, key?.offset ?? root.range?.[0] ?? 0);
+  const byHand = "Write the models below `models:`.";
+  if (key === undefined) return refusal(at, "the file has no `models:` section", byHand);
+  if (key.name !== "models") {
+    return refusal(at, `the key is spelled ${shown(key.name)}, and llama-swap ignores it`, byHand);
+  }
+  const value = lookUp(anchors, root, "models")?.node;
+  if (!value || (isScalar(value) && value.value === null)) return refusal(at, "`models:` is empty", byHand);
+  const what = `\`models:\` holds ${isSeq(value) ? "a list" : "a single value"}, and llama-swap takes only a mapping there`;
+  return refusal(at, what, "Write each model below it as `id:` with its settings.");
+}
+
 /**
  * Reads llama-swap's YAML.
  *
  * @throws {ServerError} that names line and column, where YAML itself is broken or there is no `models:`
  */
-export function readYamlConfig(text: string): YamlConfig {
-  const document = parseDocument(text, { merge: true, keepSourceTokens: true, prettyErrors: false });
-  const [error] = document.errors;
-  if (error) {
-    const what = error.message.split("\n")[0]?.replace(/;? please use YAML\.\w+\(\)/, "") ?? "";
-    throw refusal(positionAt(text, error.pos[0]), `the YAML is broken there (${what})`, "Repair it by hand.");
-  }
+export function readYamlConfig(source: string): YamlConfig {
+  const { document, text } = parseText(source);
+  refuseErrors(text, document.errors);
   const root = document.contents;
   if (!isMap(root)) {
     throw refusal({ line: 1, column: 1 }, "the file is not a YAML mapping", "It needs a `models:` section.");
@@ -181,14 +217,7 @@ export function readYamlConfig(text: string): YamlConfig {
   const plain = plainOf(document);
   const models = new Map<string, Model>();
   const found = lookUp(anchors, root, "models");
-  if (!found || !isMap(found.node)) {
-    const wrong = ownKeys(root).find(({ name }) => name.trim().toLowerCase() === "models");
-    const at = positionAt(text, wrong?.offset ?? root.range?.[0] ?? 0);
-    const what = wrong
-      ? `the key is spelled ${shown(wrong.name)} or holds no mapping, and llama-swap ignores it`
-      : "the file has no `models:` section";
-    throw refusal(at, what, "Write the models below `models:`.");
-  }
+  if (!found || !isMap(found.node)) throw noModels({ text, root, anchors });
   readModels(anchors, found.node, found.written === found.node, models);
   const macros = readMacros(anchors, root, "global", true);
   return { text, document, anchors, root, models, macros, plain };

@@ -8,6 +8,7 @@ import {
   type Slots,
   tokensOf,
 } from "./context-setting.ts";
+import { sizeIn } from "./programs.ts";
 import { refusal, refusalBecause, shown } from "./refusals.ts";
 import { type ServerCommand, serverOf } from "./server-arguments.ts";
 import { contextFlags, flagsNamed, lastSwitch } from "./server-flags.ts";
@@ -66,13 +67,14 @@ export function modelOf(config: YamlConfig, id: string): Model {
     throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder.id)}: give that id instead.`);
   }
   const models = lookUp(config.anchors, config.root, "models");
-  const empty = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
-  if (empty) {
-    throw refusal(
-      positionAt(config.text, empty.offset),
-      `${shown(id)} holds no settings`,
-      "Give it a `cmd`.",
-    );
+  const key = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
+  if (key && isMap(models?.node)) {
+    const value = lookUp(config.anchors, models.node, id)?.node;
+    const isEmpty = !value || (isScalar(value) && value.value === null);
+    const what = isEmpty
+      ? "holds no settings"
+      : "holds no mapping, and llama-swap takes only that for a model";
+    throw refusal(positionAt(config.text, key.offset), `${shown(id)} ${what}`, "Give it a `cmd`.");
   }
   const near = [...config.models.keys()].find((other) => other.toLowerCase() === id.trim().toLowerCase());
   const hint = near ? ` There is ${shown(near)}.` : "";
@@ -107,21 +109,25 @@ function figureOf(
   const given = variable(server.assignments, CONTEXT_VARIABLE);
   if (given) return { name: CONTEXT_VARIABLE, value: given, text: expanded, holder: "cmd", isOwn: true };
   const entry = environment.findLast(({ text }) => text.text.startsWith(`${CONTEXT_VARIABLE}=`));
-  if (!entry || !server.inheritsEnvironment) return undefined;
+  if (!entry || !server.inheritsEnvironment || server.program.kind === "other") return undefined;
   const value = sliceTraced(entry.text, CONTEXT_VARIABLE.length + 1);
   return { name: CONTEXT_VARIABLE, value, text: entry.text, holder: "env", isOwn: entry.isOwn };
 }
 
 function slotsOf(server: ServerCommand, environment: readonly TracedText[]): Slots {
+  if (server.program.kind === "other") return { parallel: undefined, kvUnified: undefined };
   const variables = [...(server.inheritsEnvironment ? environment : []), ...server.assignments];
-  const parallel =
-    flagsNamed(server, ["--parallel", "-np"]).at(-1)?.value ?? variable(variables, "LLAMA_ARG_N_PARALLEL");
+  const number = (flags: readonly string[], name: string): number | undefined => {
+    const value = flagsNamed(server, flags).at(-1)?.value ?? variable(variables, name);
+    return (value && tokensOf(value.text)) || undefined;
+  };
   const flag = lastSwitch(server, ["--kv-unified", "-kvu", "--no-kv-unified", "-no-kvu"]);
   const set = variable(variables, "LLAMA_ARG_KV_UNIFIED")?.text;
   const kvUnified = flag ? !flag.includes("no") : set && /^(1|true|on|enabled)$/i.test(set);
   return {
-    parallel: (parallel && tokensOf(parallel.text)) || undefined,
+    parallel: number(["--parallel", "-np"], "LLAMA_ARG_N_PARALLEL"),
     kvUnified: typeof kvUnified === "boolean" ? kvUnified : set === undefined ? undefined : false,
+    perSlot: number(["--kv-unified-per-slot"], "LLAMA_ARG_KV_UNIFIED_PER_SLOT"),
   };
 }
 
@@ -199,7 +205,7 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
   return {
     model: model.id,
     ...positionAt(config.text, start),
-    tokens: figure && tokensOf(figure.value.text),
+    tokens: figure && sizeIn(located.server.program, figure.value.text),
     setBy,
     name: macro?.name ?? figure?.name,
     anchor:
@@ -207,6 +213,7 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
       (macro ? undefined : (env ?? cmd).anchor),
     sharedWith: shared.map((other) => other.model.id),
     slots: located.slots,
+    program: located.server.program.kind === "llama-server" ? undefined : located.server.name,
     problem: undefined,
   };
 }

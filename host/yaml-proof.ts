@@ -1,4 +1,5 @@
 import { splitWords } from "../server/split-words.ts";
+import { isTrainedLength } from "../server/trained-length.ts";
 import { commandText } from "./command-words.ts";
 import { CONTEXT_VARIABLE, namesContext, shareOf, tokensOf } from "./context-setting.ts";
 import { textOfScalar } from "./scalar-source.ts";
@@ -86,6 +87,15 @@ function expanded(value: unknown, macros: readonly (readonly [string, string])[]
   return text;
 }
 
+/** Whether a path of a model's settings leads to what its file says of the trained length. */
+function isTrained(settings: unknown, path: Path): boolean {
+  let holder = settings;
+  for (const key of path.slice(0, -1)) holder = holder instanceof Map ? holder.get(key) : undefined;
+  if (!(holder instanceof Map)) return false;
+  const entries = [...holder].map(([key, value]: [unknown, unknown]) => [String(key), value] as const);
+  return isTrainedLength(path.at(-1) ?? "", entries);
+}
+
 /** Everything of a model but its command, as llama-swap will have it. */
 function otherSettings(config: YamlConfig, model: Model): unknown {
   const plain: unknown = model.mapping.toJS(config.document, AS_PLAIN);
@@ -141,12 +151,10 @@ function settingsFault(
   const old = before.models.get(located.model.id);
   if (!old) return "the model would be another";
   const allowed = new Set([tokens, shareOf(tokens, located.slots)]);
-  for (const { path, after: value } of differences(
-    otherSettings(before, old),
-    otherSettings(after, located.model),
-  )) {
+  const settings = otherSettings(before, old);
+  for (const { path, after: value } of differences(settings, otherSettings(after, located.model))) {
     const figure = tokensOf(String(value));
-    if (!isDeclared(path) || figure === undefined || !allowed.has(figure)) {
+    if (!isDeclared(path) || isTrained(settings, path) || figure === undefined || !allowed.has(figure)) {
       return `${path.join(".")} of this model would change too`;
     }
   }

@@ -34,6 +34,17 @@ export function commandDigest(commandLine: string): string {
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
 
+/** What sets the context size of other servers: vLLM's, SGLang's, KoboldCpp's. */
+const OTHER_SIZES = ["--max-model-len", "--context-length", "--contextsize"];
+
+/** What comes after the name of llama-server, where that is named: a wrapper's `-c` is another one. */
+function argumentsOf(words: readonly string[]): string[] {
+  const at = words.findIndex(
+    (word) => /(^|[/\\_.-])llama-server([-_.][^/\\]*)?$/i.test(word) && !/\.gguf$/i.test(word),
+  );
+  return words.slice(at + 1);
+}
+
 /** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
 function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
   let found: string | undefined;
@@ -86,15 +97,19 @@ function isUnified(words: readonly string[]): boolean {
 export function readCommandLine(command: string): CommandLine {
   let words: string[];
   try {
-    words = splitWords(command.replace(/\\\r?\n/g, " "));
+    words = argumentsOf(splitWords(command.replace(/\\\r?\n/g, " ")));
   } catch {
     return NOTHING;
   }
   const isChat = !words.some((word) => /^--(embeddings?|rerank(ing)?)$/.test(word));
-  const total = wholeNumber(lastValue(words, ["--ctx-size", "-c"]));
+  const size = lastValue(words, OTHER_SIZES) ?? lastValue(words, ["--ctx-size", "-c"]);
+  const total = wholeNumber(size);
+  const perSlot = wholeNumber(lastValue(words, ["--kv-unified-per-slot"]));
   const known = { ...NOTHING, isChat, vision: visionOf(words), quantization: quantizationIn(words) };
-  if (total === undefined) return known;
+  // Without a size llama-server takes as much as all slots need.
+  if (total === undefined) return { ...known, context: size === undefined ? perSlot : undefined };
   // One KV cache for all slots: each request may use the whole window.
   const slots = isUnified(words) ? 1 : (wholeNumber(lastValue(words, ["--parallel", "-np"])) ?? 1);
-  return { ...known, contextSize: total, context: Math.floor(total / slots) || undefined };
+  const share = Math.floor(total / slots);
+  return { ...known, contextSize: total, context: Math.min(share, perSlot ?? share) || undefined };
 }

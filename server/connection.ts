@@ -4,6 +4,14 @@ import { connect, type SecureContextOptions } from "node:tls";
 import { buildConnector } from "undici";
 import type { Identity } from "./identity.ts";
 
+/**
+ * Idle milliseconds before the system asks whether the other end is still there. Node has it ask ten times, a second
+ * apart, so that a connection which a NAT or a suspended machine has lost ends after 25 s. A firewall counts it as use.
+ */
+const PROBE_AFTER_MS = 15_000;
+
+const PROBED = { keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS } as const;
+
 /** How long the alert of a server that ended a connection is awaited, in milliseconds. */
 const ALERT_TIMEOUT_MS = 2000;
 
@@ -34,6 +42,7 @@ function resumingConnector(identity: Identity, timeout: number): buildConnector.
   let session: Buffer | undefined;
   const options: buildConnector.BuildOptions = {
     ...tlsOptions(identity),
+    ...PROBED,
     allowH2: false,
     timeout,
     maxCachedSessions: 0,
@@ -84,7 +93,7 @@ export function connectorFor(
 ): buildConnector.connector {
   const connector = identity
     ? resumingConnector(identity, timeout)
-    : buildConnector({ timeout, allowH2: false });
+    : buildConnector({ ...PROBED, timeout, allowH2: false });
   return tracking(connector, sockets);
 }
 

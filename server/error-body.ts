@@ -55,7 +55,8 @@ const WRAPPING = ["error", "errors", "body"];
  * `{"error":true,"message"}`, a list or a JSON string of these, plain text, and JSON with unescaped quotes
  * (llama-swap v218 to v224).
  */
-export function parseErrorBody(answer: string): ErrorBody {
+export function parseErrorBody(text: string): ErrorBody {
+  const answer = withoutFields(text);
   const value = parsed(answer);
   if (value !== undefined && typeof value !== "string") return readError(value);
   const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
@@ -97,6 +98,13 @@ export function errorText({ message, source, type, code, figures }: ErrorBody): 
   const { prompt: n_prompt_tokens, sureWindow: n_ctx } = figures;
   const error = { message, type, code, n_prompt_tokens, n_ctx };
   return JSON.stringify(source === null ? { error } : { src: source, error });
+}
+
+/** What stands in the fields of an event, where a server answers with one though it does not stream. */
+function withoutFields(text: string): string {
+  if (!/^\s*(?:event|data|error):/.test(text)) return text;
+  const fields = [...text.matchAll(/^(?:data|error): ?(?!\[DONE\])(.*)$/gm)];
+  return fields.map((field) => field[1]).join("\n") || text;
 }
 
 /** The message of an error that was cut, since it is longer than what is read of one. */

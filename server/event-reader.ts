@@ -1,7 +1,7 @@
 /** The bytes of llama-swap's `/api/events` as plain facts. Does no I/O. */
 import { createParser, type EventSourceParser } from "eventsource-parser";
 import { cleanText } from "./errors.ts";
-import { type JsonRecord, list, number, record, text } from "./json.ts";
+import { count, type JsonRecord, list, number, record, text } from "./json.ts";
 import type { ModelState } from "./models.ts";
 import { idOf, nameOf } from "./names.ts";
 
@@ -53,8 +53,14 @@ export interface LogPiece {
 export interface EventTargets {
   /** Every model of the config, unlisted ones too; peers are `unknown`. */
   onModels?: ((models: ReadonlyMap<string, ModelState>) => void) | undefined;
-  /** What is on its way to a model, waiting for a load included. Never called before llama-swap v235. */
-  onRequests?: ((requests: readonly RequestInFlight[]) => void) | undefined;
+  /**
+   * What is on its way to a model, waiting for a load included. Never called before llama-swap v235.
+   *
+   * @param sizes bytes of the bodies as they came, by the requests' ids; told since v240
+   */
+  onRequests?:
+    | ((requests: readonly RequestInFlight[], sizes: ReadonlyMap<string, number>) => void)
+    | undefined;
   onLog?: ((piece: LogPiece) => void) | undefined;
   /** A request was answered, and `/api/metrics/activity` has it. Never called before llama-swap v236. */
   onActivity?: (() => void) | undefined;
@@ -63,6 +69,8 @@ export interface EventTargets {
 interface Tracked extends Omit<RequestInFlight, "elapsedMs"> {
   /** When it began, by our clock. */
   begun: number | undefined;
+  /** Of the body. */
+  bytes: number | undefined;
 }
 
 /** Reads one connection's bytes, cut anywhere. A frame that is not as it should be is passed over. */
@@ -157,7 +165,8 @@ export class EventReader {
     if (entry === undefined || id === undefined || model === undefined) return;
     if (requests.size >= MAX_REQUESTS && !requests.has(id)) return;
     const path = nameOf(entry.req_path) ?? "";
-    requests.set(id, { id, model, path, begun: this.#begunAt(entry), client: clientOf(entry) });
+    const [begun, bytes] = [this.#begunAt(entry), bytesOf(entry)];
+    requests.set(id, { id, model, path, begun, client: clientOf(entry), bytes });
   }
 
   #begunAt(entry: JsonRecord): number | undefined {
@@ -169,18 +178,30 @@ export class EventReader {
 
   #tellRequests(requests: ReadonlyMap<string, Tracked>): void {
     const now = this.#now();
-    const listed = [...requests.values()].map(({ begun, ...request }) => ({
+    const sizes = new Map(
+      [...requests].flatMap(([id, { bytes }]) => (bytes === undefined ? [] : [[id, bytes] as const])),
+    );
+    const listed = [...requests.values()].map(({ begun, bytes: _, ...request }) => ({
       ...request,
       elapsedMs: begun === undefined ? undefined : Math.max(0, now - begun),
     }));
-    this.#targets.onRequests?.(listed);
+    this.#targets.onRequests?.(listed, sizes);
   }
 }
 
-function clientOf(entry: JsonRecord): Client {
+function headerOf(entry: JsonRecord, name: string): string | undefined {
   const headers = Object.entries(record(entry.req_headers) ?? {});
-  const header = (name: string): string | undefined =>
-    nameOf(headers.find(([key]) => key.toLowerCase() === name)?.[1]);
+  return nameOf(headers.find(([key]) => key.toLowerCase() === name)?.[1]);
+}
+
+/** llama-swap copies the headers before its filters change the body. */
+function bytesOf(entry: JsonRecord): number | undefined {
+  const digits = headerOf(entry, "content-length");
+  return digits === undefined ? undefined : count(Number(digits));
+}
+
+function clientOf(entry: JsonRecord): Client {
+  const header = (name: string): string | undefined => headerOf(entry, name);
   return {
     agent: header("user-agent"),
     session: header("x-session-id"),

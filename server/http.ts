@@ -43,6 +43,12 @@ interface Connection {
 /** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
 const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 
+/** Of an open connection, that its other end answered no probe; of a new one, that it was not made. */
+const NO_REPLY = "ETIMEDOUT";
+
+/** What Caddy answers in the place of a server that it does not reach. */
+const FROM_PROXY = new Set([502, 503, 504]);
+
 /**
  * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
  * Only the configured CA is trusted, redirects are not followed, proxy variables are not read and no global
@@ -57,10 +63,16 @@ export class Http {
   /** Connections of replaced certificates, which may still carry a stream. */
   readonly #retired = new Set<Agent>();
   readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
+  #hasAnswered = false;
 
   constructor(address: ServerAddress, now: () => number = Date.now) {
     this.#address = address;
     this.#now = now;
+  }
+
+  /** Whether the server itself has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   get #isTls(): boolean {
@@ -97,6 +109,10 @@ export class Http {
 
   async #open(): Promise<Connection> {
     const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
+    return this.#connectionFor(identity);
+  }
+
+  #connectionFor(identity: Identity | undefined): Connection {
     const agent = new Agent({
       connect: connectorFor(identity, this.#address.connectTimeoutMs, this.#sockets),
       allowH2: false,
@@ -130,7 +146,8 @@ export class Http {
     } catch (error) {
       const socket = error instanceof Error ? failed.get(error) : undefined;
       const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
-      if (request.signal?.aborted || !wasIdle || !LOST_CONNECTION.has(codeOf(error))) {
+      const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
+      if (request.signal?.aborted || !wasIdle || !isLost) {
         throw await this.#fault(error, request, identity);
       }
     }
@@ -177,6 +194,7 @@ export class Http {
     );
     // A body that is dropped without being read reports its own end; nobody is left to hear it.
     body.on("error", () => {});
+    if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);
     const plain = decodedBody(body, headers["content-encoding"]);
     // Of undici's own, those that are made here lack what no reader of theirs uses.
@@ -237,6 +255,18 @@ export class Http {
       if (options.signal?.aborted || error instanceof ServerError) throw error;
       throw transportFault(error, this.#address);
     }
+  }
+
+  /**
+   * Has every request from now on go over new connections; those of now end with the requests that they carry. For a
+   * suspicion that they are dead, which an idle one does not show.
+   */
+  async renew(): Promise<void> {
+    const before = this.#connection;
+    const current = await before?.catch(() => undefined);
+    if (current === undefined || this.#connection !== before) return;
+    this.#connection = Promise.resolve(this.#connectionFor(current.identity));
+    this.#retire(current.agent);
   }
 
   /** Closes every connection as soon as its request has ended; those too that what still runs opens after this. */

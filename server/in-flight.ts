@@ -2,7 +2,7 @@
 
 import type { Backend } from "./backend.ts";
 import { ServerError } from "./errors.ts";
-import type { Client, RequestInFlight } from "./event-reader.ts";
+import type { Client, EventTargets, RequestInFlight } from "./event-reader.ts";
 import { readEvents } from "./events.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { Slot } from "./slots.ts";
@@ -17,7 +17,7 @@ const MOST_ASKED = 50;
 const SLOTS_MS = 10_000;
 
 /** Such a model would be kept awake by questions about its slots. The flag has no variable of its own. */
-const SLEEPS = /--sleep-idle-seconds[= ]\d/;
+export const SLEEPS = /--sleep-idle-seconds[= ]\d/;
 
 export interface ModelRequests {
   model: string;
@@ -41,7 +41,7 @@ export interface InFlight {
 const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
 /** From this release on llama-swap answers for a model that is ready at once, whoever waits for another. */
-const ANSWERS_AT_ONCE = 218;
+export const ANSWERS_AT_ONCE = 218;
 
 const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
 
@@ -56,7 +56,7 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told);
+  if (told !== undefined) return inEvents(told.requests);
   const slots = await busyModels(server, limit).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
@@ -73,7 +73,7 @@ export async function requestsAhead(server: ModelServer, signal: AbortSignal): P
   signal.throwIfAborted();
   const told = await toldRequests(server, signal);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told);
+  if (told !== undefined) return inEvents(told.requests);
   const { kind } = await server.backend(signal);
   const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;
   return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal);
@@ -83,16 +83,23 @@ function inEvents(told: readonly RequestInFlight[]): InFlight {
   return { source: "events", total: told.length, models: byModel(told) };
 }
 
+export interface ToldRequests {
+  requests: readonly RequestInFlight[];
+  /** Bytes of their bodies, by id, where llama-swap tells. */
+  sizes: ReadonlyMap<string, number>;
+}
+
 /** What the events tell first, where they tell it in time. */
-async function toldRequests(
+export async function toldRequests(
   server: ModelServer,
   signal: AbortSignal,
-): Promise<readonly RequestInFlight[] | undefined> {
+  limitMs = EVENTS_MS,
+): Promise<ToldRequests | undefined> {
   const heard = new AbortController();
-  const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(EVENTS_MS)]);
-  let told: readonly RequestInFlight[] | undefined;
-  const onRequests = (requests: readonly RequestInFlight[]): void => {
-    told ??= requests;
+  const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
+  let told: ToldRequests | undefined;
+  const onRequests: EventTargets["onRequests"] = (requests, sizes) => {
+    told ??= { requests, sizes };
     heard.abort();
   };
   const backend = await server.backend(stop).catch(() => undefined);

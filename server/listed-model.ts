@@ -44,6 +44,8 @@ export interface ListedModel {
   description: ModelDescription;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+  /** Whether llama.cpp's router has found it itself, in its folder or cache: its preset need not name it. */
+  isFound?: boolean;
   /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router tells it. */
   failure: ProcessFailure | undefined;
 }

@@ -73,6 +73,8 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
       problem:
         args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
       failure: failureIn(record(entry.status)),
+      // `models_dir` or `cache`; `preset` as soon as a section has its name.
+      ...(entry.source !== undefined && entry.source !== "preset" ? { isFound: true } : {}),
     };
   });
 }

@@ -4,6 +4,7 @@ import { declaredVision, entriesOf, isChatModel, type ListedModel, listedModel }
 import { descriptionsOf, NO_DESCRIPTION } from "./model-description.ts";
 import type { ModelState, RunningModel } from "./models.ts";
 import { idOf, MAX_MODELS, nameOf } from "./names.ts";
+import { isTrainedLength } from "./trained-length.ts";
 
 const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["ready", "ready"],
@@ -48,13 +49,16 @@ export function parseListed(answer: unknown): ListedModel[] {
     const meta = record(entry.meta);
     const metadata = record(meta?.llamaswap);
     const kind = KINDS.get(metadata?.type) ?? "model";
+    const length = count(metadata?.context_length);
+    const isTrained = isTrainedLength("context_length", Object.entries(metadata ?? {}));
     return listedModel(id, {
       name: nameOf(entry.name) ?? id,
       kind,
       runsAs: kind === "model" ? id : kind === "alias" ? (idOf(metadata?.modelID) ?? id) : undefined,
       isChat: isChatModel(id, entry, metadata),
       declared: {
-        context: count(entry.context_length) ?? count(meta?.n_ctx) ?? count(metadata?.context_length),
+        context: count(entry.context_length) ?? count(meta?.n_ctx) ?? (isTrained ? undefined : length),
+        ...(isTrained ? { trainedContext: length } : {}),
         outputLimit: count(metadata?.max_output_tokens) ?? count(metadata?.max_tokens),
         vision: declaredVision(entry, metadata),
         tools: flag(record(entry.capabilities)?.function_calling),

@@ -3,6 +3,7 @@ import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise }
 import { type Clock, REAL_CLOCK } from "./clock.ts";
 import { ServerError } from "./errors.ts";
 import type { EventHooks } from "./events.ts";
+import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { abortable, Http, type HttpResponse } from "./http.ts";
 import { record } from "./json.ts";
 import { KnownFacts } from "./known-facts.ts";
@@ -12,7 +13,7 @@ import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
 import { type LearntFacts, type ModelFacts, modelsOf, processesOf, type RunningModel } from "./models.ts";
-import { MAX_MODELS } from "./names.ts";
+import { MAX_MODELS, tooManyModels } from "./names.ts";
 import { OpenDoor } from "./open-door.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
@@ -190,20 +191,9 @@ export class ModelServer {
     return modelsOf({ listed, running, live }, learnt);
   }
 
-  /** What the user is warned of, a sentence each: of the certificates, and of a list that is too long. @throws {ServerError} */
-  async warnings(): Promise<string[]> {
-    const identity = await this.http.identity();
-    return [...(identity?.warnings ?? []), ...this.tooMany];
-  }
-
   /** That the list, as last read, has more models than are kept, as a sentence; none where it has not. */
   get tooMany(): string[] {
-    const listed = MAX_MODELS + this.#leftOut;
-    return this.#leftOut === 0
-      ? []
-      : [
-          `The server lists ${listed} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`,
-        ];
+    return tooManyModels(this.#leftOut);
   }
 
   /** What the list, as last read, says of each model beside its facts. */
@@ -220,6 +210,22 @@ export class ModelServer {
     const backend = await this.backend(signal).catch(() => undefined);
     const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
     return slots?.some(({ isBusy }) => isBusy) ?? false;
+  }
+
+  /** Whether the server still has a request of ours. @throws the signal's reason, and nothing else */
+  holding(own: OwnRequest, signal: AbortSignal): Promise<Holding> {
+    return holdingOf(this, own, signal);
+  }
+
+  /** Whether the server has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.http.hasAnswered;
+  }
+
+  /** One question that every server answers without asking a model. @throws {ServerError}; the signal's reason */
+  async ping(signal: AbortSignal): Promise<void> {
+    const path = this.kind === "llama-swap" ? this.config.runningPath : this.config.modelsPath;
+    await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
   /**
@@ -320,6 +326,13 @@ export class ModelServer {
       headers: { ...headers, accept: "text/event-stream, application/json" },
       signal,
     });
+  }
+
+  /** Has every question from now on go over new connections, those too whose answer others wait for. Never throws. */
+  renew(): Promise<void> {
+    this.#recognising = undefined;
+    this.#running = undefined;
+    return this.http.renew();
   }
 
   /** Takes no more requests; running ones end by themselves. */

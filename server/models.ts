@@ -49,6 +49,8 @@ export interface ModelFacts {
   runsAs: string | undefined;
   /** Why it cannot be used, in a few words; undefined where it can. */
   problem: string | undefined;
+  /** Whether llama.cpp's router has found it itself: its preset need not name it. */
+  isFound?: boolean;
   /** How its last process has ended, where that was with an error and the server tells it. */
   failure: ProcessFailure | undefined;
   /** Tokens of prompt and answer together that one request may use. */
@@ -237,6 +239,7 @@ function factsOf(
     kind,
     runsAs,
     problem,
+    ...(listed.isFound === true ? { isFound: true } : {}),
     failure,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),

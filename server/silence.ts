@@ -1,5 +1,7 @@
 /** Watches one request for silence, and tells a server that works from one that hangs. */
 import { ServerError } from "./errors.ts";
+import type { EventHooks } from "./events.ts";
+import type { Holding } from "./holding.ts";
 import type { LoadStage } from "./load-progress.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { RunningModel } from "./models.ts";
@@ -12,15 +14,37 @@ export interface SilentState {
   stage?: LoadStage | undefined;
   /** The model that has to leave, or is being stopped, before ours can be loaded. */
   busy: string | undefined;
+  /** Requests of others that the model answers, where it is ready and the server lists them. */
+  ahead?: number | undefined;
+  /** False: the server does not have this request any more. Undefined: not known. */
+  isHeld?: boolean | undefined;
 }
 
 export interface SilenceHooks {
   now(): number;
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  /** Called while nothing of the answer came yet, at most once a second. */
+  /** Called while nothing of the answer came yet, at most once a second, and as a load begins. */
   onState(state: SilentState, elapsedMs: number): void;
-  /** Called once, with the error that ends the request. */
-  onTimeout(error: ServerError): void;
+  /** Called while an answer that has begun is silent. */
+  onQuiet?(state: SilentState, silentMs: number): void;
+  /**
+   * Called once, with the error that ends the request.
+   *
+   * @param isLost the server does not have the request: it can be sent again at once
+   */
+  onTimeout(error: ServerError, isLost: boolean): void;
+}
+
+/** What tells the request from others. */
+export interface WatchedRequest {
+  /** The id of the model that was asked for. */
+  asked: string;
+  /** Its `X-Session-ID`. */
+  session: string | undefined;
+  /** Of the body. */
+  bytes: number;
+  /** It was sent again: such a connection is new, so that it must have been seen on the server before it counts as lost. */
+  isResent?: boolean;
 }
 
 export interface Silence {
@@ -34,82 +58,243 @@ export interface Silence {
 /** Milliseconds between two looks at `/running`: seldom, since each fills llama-swap's log. */
 const FIRST_LOOK_MS = 1000;
 const LONGEST_PAUSE_MS = 5000;
+const LOOK_LIMIT_MS = 5000;
+
+/** An answer that has begun comes without such pauses, unless the server has none to give. */
+const QUIET_MS = 5000;
+
+/** From this silence on a request may be one that the server does not have; twice seen, it is. */
+const SUSPECT_MS = 10_000;
+const CONFIRM_MS = 4000;
+/** Each such question reads up to 200 kB of llama-swap's logs. */
+const ASK_AGAIN_MS = 15_000;
+/** When the queue of a ready model is looked at for the first time: for the eye, and for nothing else. */
+const QUEUE_LOOK_MS = 3000;
+
+/** A server lists a request only when it has all of it, which over a slow line takes a while. */
+const SLOW_BYTES_PER_MS = 50;
 
 /**
  * Ends a request that was silent for `timeoutMs`, unless the server shows that it is at work: the model is being
- * loaded, another one has to leave first, or a slot is busy. Then the limit is `loadTimeoutMs`.
+ * loaded, another one has to leave first, or a slot is busy. Then the limit is `loadTimeoutMs`. A request that the
+ * server does not have ends within half a minute: its connection is dead, though nothing says so.
  *
  * @param id under which `/running` lists the model; undefined where it runs elsewhere
+ * @param request undefined: the server is not asked whether it has it
  */
-export function watchSilence(server: ModelServer, id: string | undefined, hooks: SilenceHooks): Silence {
-  const { timeoutMs, loadTimeoutMs } = server.config;
-  const ended = new AbortController();
-  const began = hooks.now();
-  let lastByte = began;
-  let isAnswered = false;
-  let isFollowed = false;
-  let stage: LoadStage | undefined;
-
-  /** Only llama.cpp's router tells the stages of a load, and only as they come. */
-  const followStages = async (): Promise<void> => {
-    isFollowed = true;
-    const backend = await server.backend(ended.signal);
-    if (backend.kind !== "router") return;
-    const onStage = (model: string, told: LoadStage): void => {
-      if (model !== id) return;
-      stage = told;
-      if (!isAnswered) hooks.onState({ own: "starting", busy: undefined, stage }, hooks.now() - began);
-    };
-    await server.follow({ onStage }, ended.signal);
-  };
-
-  const look = async (): Promise<SilentState> => {
-    try {
-      return id === undefined ? UNTOLD : stateOf(await server.running(ended.signal), id);
-    } catch {
-      return { own: "unreachable", busy: undefined };
-    }
-  };
-
-  const isAtWork = async (state: SilentState): Promise<boolean> => {
-    if (state.own === "unreachable" || state.own === "unknown") return false;
-    return state.own !== "ready" || (id !== undefined && (await server.isWorking(id, ended.signal)));
-  };
-
-  const watch = async (): Promise<void> => {
-    let pause = FIRST_LOOK_MS;
-    while (!ended.signal.aborted) {
-      const untilLimit = lastByte + timeoutMs - hooks.now();
-      // Past the limit the server was found at work: look again now and then.
-      const untilLook = !isAnswered || untilLimit <= 0 ? pause : untilLimit;
-      await hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, ended.signal);
-      if (isAnswered && hooks.now() - lastByte < timeoutMs) continue;
-      pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
-      const state = await look();
-      if (ended.signal.aborted) return;
-      if (state.own === "starting" && !isFollowed) void followStages().catch(() => {});
-      if (!isAnswered)
-        hooks.onState(state.own === "starting" ? { ...state, stage } : state, hooks.now() - began);
-      if (hooks.now() - lastByte < timeoutMs) continue;
-      if (hooks.now() - lastByte >= loadTimeoutMs || !(await isAtWork(state))) {
-        if (!ended.signal.aborted) hooks.onTimeout(timedOut(hooks.now() - lastByte, state));
-        return;
-      }
-    }
-  };
+export function watchSilence(
+  server: ModelServer,
+  id: string | undefined,
+  hooks: SilenceHooks,
+  request?: WatchedRequest,
+): Silence {
+  const watch = new SilenceWatch(server, id, hooks, request);
   // The sleep rejects when the watch is stopped.
-  watch().catch(() => {});
-
-  return {
-    heard: () => {
-      lastByte = hooks.now();
-    },
-    answered: () => {
-      isAnswered = true;
-    },
-    stop: () => ended.abort(),
-  };
+  watch.run().catch(() => {});
+  return watch;
 }
+
+class SilenceWatch implements Silence {
+  readonly #server: ModelServer;
+  readonly #id: string | undefined;
+  readonly #hooks: SilenceHooks;
+  readonly #request: WatchedRequest | undefined;
+  readonly #ended = new AbortController();
+  readonly #began: number;
+  #lastByte: number;
+  #hasHeard = false;
+  #isAnswered = false;
+  #isFollowed = false;
+  #stage: LoadStage | undefined;
+  #holding: Holding = NOT_ASKED;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** How often in a row the server did not have the request, since the last byte. */
+  #misses = 0;
+  #wasHeld = false;
+  #isRenewed = false;
+
+  constructor(
+    server: ModelServer,
+    id: string | undefined,
+    hooks: SilenceHooks,
+    request: WatchedRequest | undefined,
+  ) {
+    this.#server = server;
+    this.#id = id;
+    this.#hooks = hooks;
+    this.#request = request;
+    this.#began = hooks.now();
+    this.#lastByte = this.#began;
+  }
+
+  heard(): void {
+    this.#lastByte = this.#hooks.now();
+    this.#hasHeard = true;
+    this.#misses = 0;
+    this.#isRenewed = false;
+  }
+
+  answered(): void {
+    this.#isAnswered = true;
+  }
+
+  stop(): void {
+    this.#ended.abort();
+  }
+
+  async run(): Promise<void> {
+    const { timeoutMs } = this.#server.config;
+    const { signal } = this.#ended;
+    let pause = FIRST_LOOK_MS;
+    while (!signal.aborted) {
+      const silent = this.#silentMs;
+      const untilLimit = timeoutMs - silent;
+      const untilLook = this.#isAnswered && silent < QUIET_MS ? QUIET_MS - silent : this.#pause(pause);
+      await this.#hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, signal);
+      if (this.#isAnswered && this.#silentMs < Math.min(QUIET_MS, timeoutMs)) continue;
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
+      const state = await this.#look();
+      if (signal.aborted) return;
+      this.#show(state);
+      if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered), true);
+      if (this.#silentMs < timeoutMs) continue;
+      if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state), false);
+    }
+  }
+
+  get #silentMs(): number {
+    return this.#hooks.now() - this.#lastByte;
+  }
+
+  #pause(pause: number): number {
+    return this.#misses > 0 ? CONFIRM_MS : pause;
+  }
+
+  #end(error: ServerError, isLost: boolean): void {
+    if (!this.#ended.signal.aborted) this.#hooks.onTimeout(error, isLost);
+  }
+
+  #show(state: SilentState): void {
+    const { now, onState, onQuiet } = this.#hooks;
+    if (!this.#isAnswered) onState(state, now() - this.#began);
+    else if (this.#silentMs >= QUIET_MS) onQuiet?.(state, this.#silentMs);
+  }
+
+  async #look(): Promise<SilentState> {
+    if (this.#id === undefined) return UNTOLD;
+    const { signal } = this.#ended;
+    if (this.#mayBeLost && !this.#isRenewed) {
+      // Others of the connections that were kept may be as dead as the request's own.
+      this.#isRenewed = true;
+      await this.#server.renew();
+    }
+    const state = await this.#stateNow(this.#id);
+    if (signal.aborted) return state;
+    this.#follow(state);
+    await this.#askForRequest(state);
+    const { ahead, isHeld } = this.#holding;
+    return { ...state, isHeld, ...(state.own === "ready" ? { ahead } : { stage: this.#stage }) };
+  }
+
+  /** An open connection that is dead would keep a question for as long as its limit. */
+  async #stateNow(id: string): Promise<SilentState> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#ended.signal, over.signal]);
+    const limit = this.#hooks.sleep(LOOK_LIMIT_MS, signal).then(
+      () => UNREACHABLE,
+      () => UNREACHABLE,
+    );
+    const running = this.#server.running(signal).then(
+      (running) => stateOf(running, id),
+      () => UNREACHABLE,
+    );
+    const state = await Promise.race([running, limit]);
+    over.abort();
+    return state;
+  }
+
+  /** Whether the silence is longer than the way of the request explains. */
+  get #mayBeLost(): boolean {
+    const sending = this.#hasHeard ? 0 : (this.#request?.bytes ?? 0) / SLOW_BYTES_PER_MS;
+    return this.#silentMs >= SUSPECT_MS + sending;
+  }
+
+  async #askForRequest({ own }: SilentState): Promise<void> {
+    const { now } = this.#hooks;
+    const isQueueLook =
+      this.#holding === NOT_ASKED && !this.#isAnswered && own === "ready" && this.#silentMs >= QUEUE_LOOK_MS;
+    if (own !== "ready") this.#holding = NOT_ASKED;
+    if (this.#request === undefined || this.#id === undefined || own === "unreachable") return;
+    if (!isQueueLook && !this.#mayBeLost) return;
+    const again = this.#misses > 0 || isQueueLook ? 0 : ASK_AGAIN_MS;
+    if (now() - this.#askedAt < again) return;
+    const lastByte = this.#lastByte;
+    const { asked, session, bytes, isResent } = this.#request;
+    const elapsedMs = now() - this.#began;
+    const { signal } = this.#ended;
+    const holding = await this.#server.holding(
+      { runsAs: this.#id, asked, session, bytes, elapsedMs },
+      signal,
+    );
+    if (signal.aborted || lastByte !== this.#lastByte) return;
+    this.#holding = holding;
+    if (!this.#mayBeLost) return;
+    this.#askedAt = now();
+    if (holding.isHeld === true) this.#wasHeld = true;
+    const isMissed = holding.isHeld === false && (this.#wasHeld || isResent !== true);
+    this.#misses = isMissed ? this.#misses + 1 : 0;
+  }
+
+  /**
+   * Only llama.cpp's router tells the stages of a load, and only as they come. That a load begins which had to wait is
+   * seen at once by the events, and by looks up to five seconds later.
+   */
+  #follow({ own, busy }: SilentState): void {
+    if (this.#isFollowed || this.#isAnswered) return;
+    if (own !== "starting" && own !== "stopping" && (own !== "gone" || busy === undefined)) return;
+    this.#isFollowed = true;
+    void this.#followEvents(own).catch(() => {});
+  }
+
+  async #followEvents(seen: StateNow): Promise<void> {
+    const { signal } = this.#ended;
+    const backend = await this.#server.backend(signal);
+    if (backend.kind !== "router" && seen === "starting") return;
+    let last = seen;
+    const tell = (): void => {
+      if (this.#isAnswered || signal.aborted) return;
+      const state: SilentState = { own: "starting", busy: undefined, stage: this.#stage };
+      this.#hooks.onState(state, this.#hooks.now() - this.#began);
+    };
+    const events: EventHooks = {
+      onStage: (model, stage) => {
+        if (model !== this.#id) return;
+        this.#stage = stage;
+        tell();
+      },
+      onModels: (states) => {
+        const own = states.get(this.#id ?? "");
+        if (own === "starting" && last !== "starting") tell();
+        last = own ?? last;
+      },
+    };
+    const { now, sleep } = this.#hooks;
+    await this.#server.follow(events, signal, { now, sleep });
+  }
+
+  async #isOver(state: SilentState): Promise<boolean> {
+    const { signal } = this.#ended;
+    if (this.#silentMs >= this.#server.config.loadTimeoutMs) return true;
+    if (state.own === "unreachable" || state.own === "unknown") return true;
+    // A busy llama-server tells nothing of its slots between two batches of a prompt.
+    if (state.own !== "ready" || state.isHeld === true || this.#id === undefined) return false;
+    return !(await this.#server.isWorking(this.#id, signal));
+  }
+}
+
+const NOT_ASKED: Holding = { isHeld: undefined, ahead: undefined };
+
+const UNREACHABLE: SilentState = { own: "unreachable", busy: undefined };
 
 const UNTOLD: SilentState = { own: "unknown", busy: undefined };
 
@@ -119,6 +304,22 @@ function stateOf(running: readonly RunningModel[] | undefined, id: string): Sile
   const others = running.filter((model) => model.id !== id);
   const busy = others.find(({ state }) => state === "stopping") ?? others[0];
   return { own, busy: busy?.id };
+}
+
+/** The words make pi ask again: on another connection it may pass. */
+function lost({ own }: SilentState, isAnswered: boolean): ServerError {
+  const why =
+    own === "ready" || own === "starting"
+      ? "The connection may have been lost by a suspend, a VPN or a router."
+      : "The model was unloaded meanwhile, or the connection was lost.";
+  const what = isAnswered ? "The answer broke off" : "No answer came";
+  return new ServerError(
+    `${what}: the server does not have this request any more (connection error). ${why}`,
+    {
+      link: "stream",
+      remedy: "retry",
+    },
+  );
 }
 
 function timedOut(silentMs: number, state: SilentState): ServerError {

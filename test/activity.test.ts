@@ -118,6 +118,56 @@ describe("a turn", () => {
     expect(turn.loadMs).toBe(3000);
   });
 
+  test("counts a load from the request on where only the banner told a place", async () => {
+    const { turn, lookAfter, clock } = begun();
+    clock.at += 300;
+    turn.waiting({ for: undefined, position: 1 });
+    clock.at += 2700;
+    turn.loading(3000, undefined);
+    expect(await lookAfter(1000)).toMatchObject({ kind: "loading", elapsedMs: 4000 });
+    turn.prompt(prompt(0, 0));
+    expect(turn.loadMs).toBe(4000);
+  });
+
+  test("counts a load from the moment at which no other model was in its way any more", async () => {
+    const { turn, lookAfter, clock } = begun();
+    clock.at += 9000;
+    turn.waiting({ for: "other", position: 1 });
+    clock.at += 1000;
+    turn.waiting({ for: undefined, position: 1 });
+    clock.at += 2000;
+    turn.loading(12_000, undefined);
+    expect(await lookAfter(0)).toMatchObject({ kind: "loading", elapsedMs: 3000 });
+  });
+
+  test("that has no slot has loaded, and waits for others of its own model", async () => {
+    const { turn, lookAfter, asked } = begun();
+    turn.loading(0, undefined);
+    await lookAfter(4000);
+    turn.waiting({ for: undefined, position: undefined, ahead: 2 });
+    expect(await lookAfter(6000)).toEqual({
+      kind: "waiting",
+      for: undefined,
+      position: undefined,
+      ahead: 2,
+      requests: undefined,
+      elapsedMs: 6000,
+    });
+    expect([turn.loadMs, asked]).toEqual([4000, ["load"]]);
+  });
+
+  test("that waits for a server which restarts says by whom, and begins the next load anew", async () => {
+    const { turn, lookAfter } = begun();
+    turn.loading(0, undefined);
+    turn.down(undefined);
+    expect(await lookAfter(3000)).toEqual({ kind: "down", by: undefined, elapsedMs: 3000 });
+    turn.down("/ai-server-restart");
+    expect(await lookAfter(3000)).toEqual({ kind: "down", by: "/ai-server-restart", elapsedMs: 6000 });
+    turn.connecting();
+    turn.loading(1000, undefined);
+    expect(await lookAfter(500)).toMatchObject({ kind: "loading", elapsedMs: 1500 });
+  });
+
   test("that is refused counts down, and then waits for an answer", async () => {
     const { turn, lookAfter } = begun();
     turn.retrying("the server has too many requests", 3000);
@@ -158,6 +208,41 @@ describe("a turn", () => {
   });
 });
 
+describe("an answer that is silent", () => {
+  test("is shown as such from the last token on, with the reason, until the next one", async () => {
+    const { turn, clock } = begun();
+    let tokens = 7;
+    turn.generating(() => tokens);
+    const look = (ms: number): Activity => {
+      clock.at += ms;
+      return turn.look();
+    };
+    expect(look(5900)).toMatchObject({ kind: "generating" });
+    expect(look(100)).toEqual({ kind: "silent", tokens: 7, why: undefined, elapsedMs: 6000 });
+    turn.quiet("gone", 6000);
+    expect(look(4000)).toEqual({ kind: "silent", tokens: 7, why: "gone", elapsedMs: 10_000 });
+    tokens = 8;
+    expect(look(250)).toMatchObject({ kind: "generating", tokens: 8 });
+    expect(look(6000)).toEqual({ kind: "silent", tokens: 8, why: undefined, elapsedMs: 6000 });
+  });
+
+  test("before its first token, only where something is known to be wrong: a batch may take minutes", async () => {
+    const { turn, lookAfter } = begun();
+    turn.prompt(prompt(100, 1000));
+    turn.quiet(undefined, 5000);
+    expect(await lookAfter(60_000)).toMatchObject({ kind: "prompt" });
+    turn.quiet("unreachable", 65_000);
+    expect(await lookAfter(1000)).toEqual({
+      kind: "silent",
+      tokens: 0,
+      why: "unreachable",
+      elapsedMs: 66_000,
+    });
+    turn.prompt(prompt(200, 2000));
+    expect(await lookAfter(0)).toMatchObject({ kind: "prompt" });
+  });
+});
+
 /** What a server might tell at any moment, and what is looked at in between. */
 function randomReport(random: Random, turn: TurnActivity, tokens: { count: number }): void {
   const wild = [0, -1, 0.5, 1e9, Number.MAX_VALUE, Number.POSITIVE_INFINITY] as const;
@@ -169,7 +254,10 @@ function randomReport(random: Random, turn: TurnActivity, tokens: { count: numbe
     () => turn.connecting(),
     () => turn.waiting({ for: name(), position: pick(random, [undefined, 1, 12]) }),
     () => turn.loading(integer(random, 0, 5000), name()),
+    () => turn.waiting({ for: undefined, position: undefined, ahead: integer(random, 1, 9) }),
     () => turn.retrying("because", integer(random, 0, 5000)),
+    () => turn.quiet(pick(random, [undefined, "gone", "unreachable", "not held"]), integer(random, 0, 9000)),
+    () => turn.down(pick(random, [undefined, "/ai-server-restart"])),
     () => {
       tokens.count = 0;
       turn.generating(() => tokens.count);

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { Decoder } from "../decoder.ts";
 import { chunk, DONE, decode, events, expectBalanced } from "./decoding.ts";
+import { assistant } from "./samples.ts";
 
 const SAID = "CUDA out of memory on device 0";
 const data = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`;
@@ -78,6 +80,22 @@ describe.each(Object.entries(SHAPES))("%s", (_shape, error) => {
         expectBalanced({ ...rest, message });
       }
     }
+  });
+});
+
+describe("an error in a stream that pi observes", () => {
+  it.each(Object.entries(SHAPES))("%s ends the answer after what came before it", async (_, error) => {
+    const message = assistant([], { stopReason: "pending", model: "script" });
+    const decoder = new Decoder({ message, emit: () => {} });
+    const observed: unknown[] = [];
+    const stream = Buffer.from(BEFORE["in a tool call"] + error + DONE);
+    const read = async (): Promise<void> => {
+      await decoder.pushObserved(stream, (event) => void observed.push(event));
+      decoder.end();
+    };
+    await expect(read()).rejects.toThrow(SAID);
+    expect(observed[0]).toEqual(chunk(whole));
+    expect(message.content).toMatchObject([{ type: "toolCall", name: "bash" }]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TurnReport, Waiting } from "../activity.ts";
-import { HeldUp } from "../held-up.ts";
+import { HeldUp, quietReason } from "../held-up.ts";
 import type { SilentState } from "../server/silence.ts";
 
 /** What is told, each as one text. */
@@ -8,7 +8,8 @@ function held() {
   const told: string[] = [];
   const report = {
     connecting: () => told.push("connecting"),
-    waiting: (waiting: Waiting) => told.push(`waiting for ${waiting.for} at ${waiting.position}`),
+    waiting: ({ for: other, position, ahead }: Waiting) =>
+      told.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
     loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
   };
   const heldUp = new HeldUp((say) => say(report as unknown as TurnReport));
@@ -74,4 +75,33 @@ test("the next request begins with nothing of the last one's", () => {
   heldUp.asks();
   heldUp.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
   expect(told.at(-1)).toBe("waiting for undefined at 1");
+});
+
+test("a ready model that answers others is waited for, as long as no slot has taken the request", () => {
+  const { told, heldUp } = held();
+  const ready = (ahead: number): void => heldUp.sawState({ own: "ready", busy: undefined, ahead }, 5000);
+  ready(2);
+  ready(0);
+  ready(1);
+  heldUp.begins();
+  ready(1);
+  expect(told).toEqual(["waiting behind 2", "connecting", "waiting behind 1", "connecting"]);
+});
+
+test("the headers of a banner are no slot", () => {
+  const { told, heldUp } = held();
+  heldUp.begins();
+  heldUp.sawBanner(BANNER, 100);
+  heldUp.sawState({ own: "ready", busy: undefined, ahead: 1 }, 5000);
+  expect(told).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
+});
+
+test.each<[Partial<SilentState>, string | undefined]>([
+  [{ own: "gone" }, "gone"],
+  [{ own: "ready" }, undefined],
+  [{ own: "ready", isHeld: true }, undefined],
+  [{ own: "ready", isHeld: false }, "not held"],
+  [{ own: "unknown" }, undefined],
+])("an answer is silent with %o because of %s", (state, why) => {
+  expect(quietReason({ own: "ready", busy: undefined, ...state })).toBe(why);
 });

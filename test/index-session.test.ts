@@ -1,5 +1,5 @@
 /** A session stays on its model: pi's own runtime where the order of its refreshes counts, and else the fake pi. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -157,6 +157,31 @@ describe("of overlapping refreshes, the one that pi waits for", () => {
   });
 });
 
+describe("what models.json says of the provider", () => {
+  const own = (values: unknown): string => JSON.stringify({ providers: { "ai-server": values } });
+
+  test.each([
+    [undefined, ["ai-server"]],
+    [JSON.stringify({ providers: { cloud: { models: [] } } }), ["ai-server"]],
+    [own({ modelOverrides: { a: { maxTokens: 100 } } }), ["ai-server"]],
+    // pi would not start: such a model takes its api and address from models that are not there yet.
+    [own({ models: [{ id: "mine" }] }), []],
+    [own({}), []],
+    [`// ${own({ models: [{ id: "mine" }] })}`, []],
+  ])("decides whether it is registered by name too: %s", async (text, marked) => {
+    if (text !== undefined) writeFileSync(join(agentDir, "models.json"), text);
+    const pi = await cameUpElsewhere([]);
+    expect([pi.marked, pi.registered.length]).toEqual([marked, 1]);
+    if (!text?.startsWith("{")) return;
+    // With pi's own runtime, which throws where it would not start.
+    const modelsPath = join(agentDir, "models.json");
+    const runtime = await ModelRuntime.create({ modelsPath, refreshOnCreate: false });
+    const name = (): void => runtime.registerProvider("ai-server", { apiKey: "k" });
+    if (marked.length > 0) name();
+    else expect(name).toThrow("ai-server");
+  });
+});
+
 describe("a session of ours that comes up on another provider's model", () => {
   test("is on its own before the first prompt", async () => {
     const pi = await cameUpElsewhere([USER, ANSWER], catalogue(["a", "b"]));
@@ -215,6 +240,17 @@ describe("a session of ours that comes up on another provider's model", () => {
     await pi.select(CLOUD);
     expect(await input(pi)).toBeUndefined();
     expect(await pi.answerTo("session_before_compact")).toBeUndefined();
+  });
+
+  test("is put back once pi has looked again whether the provider is available", async () => {
+    const pi = await cameUpElsewhere([USER, ANSWER], catalogue(["a"]));
+    pi.takesModels = false;
+    const ctx = pi.context("rpc");
+    (ctx.modelRegistry as { refresh: unknown }).refresh = async () => {
+      pi.takesModels = true;
+    };
+    await pi.emit("session_start", ctx, { type: "session_start", reason: "startup" });
+    expect([current(pi), await input(pi)]).toEqual(["ai-server/a", undefined]);
   });
 
   test("holds a prompt that comes while it is being put back", async () => {

@@ -149,9 +149,10 @@ describe("a session", () => {
       const server = await sim();
       const pi = load(await storeOf());
       await pi.refresh();
+      server.requests.length = 0;
       await pi.emit("session_start");
-      await expect.poll(() => server.requests.length).toBeGreaterThan(1);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      // All that the session's start asks.
+      await expect.poll(() => server.requests.length).toBe(2);
       server.requests.length = 0;
       const turn = { type: "agent_end", messages: [{ role: "assistant", stopReason }] };
       await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }), turn);

@@ -154,3 +154,28 @@ test("a listener that throws ends no turn", async () => {
   });
   expect((await turn("b", "sim: say hello")).stopReason).toBe("stop");
 });
+
+test("a turn begun while the server restarts says by which command, and is answered when it is back", async () => {
+  const { sim, aiServer, turn, seen } = await place();
+  // What Caddy answers meanwhile: to looks, to the request, and to the questions whether it is back.
+  for (let request = 0; request < 6; request += 1) sim.failNext({ status: 502 });
+  const end = Promise.withResolvers<void>();
+  const command = aiServer.exclusively("/ai-server-restart", () => end.promise);
+  const first = turn("b", "sim: say Back");
+  expect(await seen("b", "down")).toMatchObject({ by: "/ai-server-restart" });
+  expect((await first).content).toEqual([{ type: "text", text: "Back" }]);
+  end.resolve();
+  await command;
+});
+
+test("a command that restarts nothing is not named for it", async () => {
+  const { sim, aiServer, turn, seen } = await place();
+  for (let request = 0; request < 6; request += 1) sim.failNext({ status: 502 });
+  const end = Promise.withResolvers<void>();
+  const command = aiServer.exclusively("/ai-server-load a", () => end.promise);
+  const first = turn("b", "sim: say Back");
+  expect(await seen("b", "down")).toMatchObject({ by: undefined });
+  await first;
+  end.resolve();
+  await command;
+});

@@ -50,6 +50,17 @@ describe("an answer that broke", () => {
   });
 });
 
+describe("an event instead of a body", () => {
+  it.each([
+    ["data", 'data: {"error":{"message":"no memory"}}\n\n'],
+    ["an event named error", 'event: error\ndata: {"message":"no memory"}\n\n'],
+    ["a field named error", "error: no memory\n\ndata: [DONE]\n\n"],
+  ])("of status 400, as %s, says what the server says", async (_, body) => {
+    const { message } = await turnWith([{ status: 400, pieces: [body] }]);
+    expect(message.errorMessage).toMatch(/^The server refused the request \(HTTP 400\)\. It says: no memory/);
+  });
+});
+
 const ANSWER = events(chunk({ content: "Hi" }), chunk({}, "stop"));
 const USAGE = events({ choices: [], usage: { prompt_tokens: 20, completion_tokens: 2 } });
 

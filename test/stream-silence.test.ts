@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Variables } from "../config.ts";
+import { remedyOf } from "../wording.ts";
 import { chunk, DONE, events } from "./decoding.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { beginTurn, expectNothingLeft, FakeServer, type RunningTurn } from "./turns.ts";
@@ -153,6 +154,55 @@ describe("a stream that falls silent", () => {
     expect(silent.server.looks).toBeLessThanOrEqual(1);
     silent.server.chats[0]?.stream.end(REST);
     await endOf(silent);
+  });
+});
+
+describe("a request that the server does not have", () => {
+  const gone = { isHeld: false, ahead: 0 };
+
+  it("is sent again on a new connection within 30 s, and the user sees why", async () => {
+    const silent = await silentTurn("ready");
+    silent.server.held = gone;
+    const { after, message } = await endOf(silent);
+    expect(message).toBe("stop");
+    expect(after).toBeLessThan(30_000);
+    // Before the looks, and before the request.
+    expect([silent.server.chats.length, silent.server.renewals]).toEqual([2, 2]);
+    expect(silent.turn.activities).toContainEqual({
+      kind: "retrying",
+      why: "the connection is dead",
+      delayMs: 1000,
+    });
+    expect(silent.server.chats[1]?.body).toEqual(silent.server.chats[0]?.body);
+  });
+
+  it("is sent again once where the server never lists it: then the long limit holds", async () => {
+    const silent = await silentTurn("ready");
+    silent.server.held = gone;
+    silent.server.answers[0] = { silent: true };
+    const { after, message } = await endOf(silent);
+    expect(silent.server.chats).toHaveLength(2);
+    expect(after).toBeGreaterThan(5 * MINUTE);
+    expect(message).toMatch(/^The server was silent for 300 s \(timed out\)/);
+  });
+
+  it("is not sent again when content has come: pi decides by the sentence", async () => {
+    const silent = await silentTurn("ready", { pieces: [HI] });
+    Object.assign(silent.server, { state: "gone", held: gone });
+    const { after, message } = await endOf(silent);
+    expect(after).toBeLessThan(30_000);
+    expect(silent.server.chats).toHaveLength(1);
+    expect(message).toBe(
+      "The answer broke off: the server does not have this request any more (connection error). The model was unloaded meanwhile, or the connection was lost.",
+    );
+    expect(remedyOf(message)).toBe("retry");
+    expect(silent.turn.activities).toContainEqual({ kind: "quiet", why: "gone", silentMs: 5000 });
+  });
+
+  it("and had finished its answer is whole", async () => {
+    const silent = await silentTurn("ready", { pieces: [HI + events(chunk({}, "stop"))] });
+    silent.server.held = gone;
+    expect((await endOf(silent)).message).toBe("stop");
   });
 });
 

@@ -101,7 +101,7 @@ describe("waiting", () => {
 
 describe("a load that fails", () => {
   const sentence =
-    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting";
+    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting\nMemory ran out: give it a smaller context with /ai-server-ctx thinker <size>, or take a smaller quantisation of it.";
 
   it("ends at once, with its reason and the end of its log", async () => {
     const { message, server } = await turnWith([FAILED, OK], {
@@ -128,6 +128,32 @@ describe("a load that fails", () => {
     const { message, server } = await turnWith([FAILED, OK], { prepare: scripted(["starting", "gone"]) });
     expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(/^thinker could not be loaded: /);
     expect(server.chats).toHaveLength(1);
+  });
+
+  it("is asked for once more where /running says ready, and then no more: each request may load it", async () => {
+    const { message, server } = await turnWith(Array.from({ length: 9 }, () => FAILED));
+    expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(/^thinker could not be loaded: /);
+    expect(server.chats).toHaveLength(2);
+  });
+
+  it("is asked for once more when another client's load is over, however long that takes", async () => {
+    const states: FakeServer["state"][] = [...Array.from({ length: 40 }, () => "starting" as const), "ready"];
+    const { message, server, clock } = await turnWith([FAILED, OK], { prepare: scripted(states) });
+    expect([message.stopReason, server.chats.length]).toEqual(["stop", 2]);
+    expect(clock.now() - new FakeClock().now()).toBeGreaterThan(300_000);
+  });
+
+  it("is not asked for again where another client's load fails too", async () => {
+    const prepare = scripted(["starting", "starting", "starting", "gone"]);
+    const { message, server } = await turnWith([FAILED, OK], { prepare });
+    expect([message.stopReason, server.chats.length]).toEqual(["error", 1]);
+  });
+
+  it("for an unload is asked for more and more seldom", async () => {
+    const unloaded = Array.from({ length: 500 }, () => UNLOADED);
+    const { message, server } = await turnWith(unloaded, { prepare: scripted(["starting"]) });
+    expect(message.errorMessage).toContain("was not loaded within AI_SERVER_LOAD_TIMEOUT_MS");
+    expect(server.chats.length).toBeLessThan(75);
   });
 
   it("is asked for again where somebody else is loading it", async () => {
@@ -167,7 +193,7 @@ describe("a load that fails", () => {
     });
     expect(message.content).toEqual([]);
     expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(
-      /^thinker could not be loaded: .*upstream command exited prematurely\nIts log ends with:\nout of memory$/,
+      /^thinker could not be loaded: .*upstream command exited prematurely\nIts log ends with:\nout of memory\nMemory ran out: /,
     );
     expect(server.chats).toHaveLength(1);
   });

@@ -128,6 +128,8 @@ describe("a turn", () => {
       prompt: bad,
       generating: bad,
       retrying: bad,
+      quiet: bad,
+      down: bad,
       restarted: bad,
     };
     const parts = { report, onContextWindow: bad };

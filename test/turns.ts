@@ -13,9 +13,12 @@ import type {
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import { expect } from "vitest";
-import type { TurnReport } from "../activity.ts";
+import type { QuietReason, TurnReport } from "../activity.ts";
 import { readConfig, type Variables } from "../config.ts";
+import type { Backend } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
+import type { EventHooks } from "../server/events.ts";
+import type { Holding } from "../server/holding.ts";
 import type { HttpResponse } from "../server/http.ts";
 import { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
@@ -52,6 +55,15 @@ export class FakeServer extends ModelServer {
   state: RunningModel["state"] | "gone" | undefined | Error = "ready";
   others: string[] = [];
   working = false;
+  /** What it says of the request that waits. */
+  held: Holding = { isHeld: undefined, ahead: undefined };
+  /** How often it was asked that, and how often connections were renewed. */
+  heardOf = 0;
+  renewals = 0;
+  /** Whether it has answered before this turn. */
+  answered = false;
+  /** Hears what a turn follows. */
+  followed: EventHooks | undefined;
   /** Which slot a conversation that begins is to have. */
   slot: number | undefined;
   log: string[] = [];
@@ -77,6 +89,32 @@ export class FakeServer extends ModelServer {
 
   override async slotForNew(): Promise<number | undefined> {
     return this.slot;
+  }
+
+  override async holding(): Promise<Holding> {
+    this.heardOf += 1;
+    return this.held;
+  }
+
+  override async renew(): Promise<void> {
+    this.renewals += 1;
+  }
+
+  override get hasAnswered(): boolean {
+    return this.answered;
+  }
+
+  override async ping(): Promise<void> {
+    if (this.state instanceof Error) throw this.state;
+  }
+
+  override async backend(): Promise<Backend> {
+    return { kind: "llama-swap" } as Backend;
+  }
+
+  override follow(hooks: EventHooks, signal: AbortSignal): Promise<void> {
+    this.followed = hooks;
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }
 
   override async isWorking(): Promise<boolean> {
@@ -129,9 +167,11 @@ async function play(
 /** What a turn said of itself. */
 export type Said =
   | { kind: "connecting" | "generating" | "restarted" }
-  | { kind: "waiting"; for: string | undefined; position: number | undefined }
+  | { kind: "waiting"; for: string | undefined; position: number | undefined; ahead?: number | undefined }
   | { kind: "loading"; elapsedMs: number }
   | { kind: "prompt"; total: number; cached: number; processed: number }
+  | { kind: "quiet"; why: QuietReason | undefined; silentMs: number }
+  | { kind: "down"; by: string | undefined }
   | { kind: "retrying"; why: string; delayMs: number };
 
 function hearing(said: Said[]): TurnReport {
@@ -142,6 +182,8 @@ function hearing(said: Said[]): TurnReport {
     prompt: ({ total, cached, processed }) => said.push({ kind: "prompt", total, cached, processed }),
     generating: () => said.push({ kind: "generating" }),
     restarted: () => said.push({ kind: "restarted" }),
+    quiet: (why, silentMs) => said.push({ kind: "quiet", why, silentMs }),
+    down: (by) => said.push({ kind: "down", by }),
     retrying: (why, delayMs) => said.push({ kind: "retrying", why, delayMs }),
   };
 }

@@ -20,7 +20,7 @@ beforeAll(() => initTheme());
 const CMD = `llama-server --port \${PORT} --load 0.2 --no-reasoning`;
 const CONFIG = `
 models:
-  quick: { cmd: "${CMD} -c 4096", ttl: 300 }
+  quick: { cmd: "${CMD} -c 4096", ttl: 86400 }
   other: { cmd: "${CMD} -c 8192" }
   "org/third": { cmd: "${CMD} -c 16384", aliases: [third], metadata: { context_length: 16384 } }
 includeAliasesInList: true

@@ -1,4 +1,4 @@
-import type { Activity } from "../activity.ts";
+import type { Activity, QuietReason } from "../activity.ts";
 import { shortTokens } from "../catalog.ts";
 import type { LoadStage } from "../server/load-progress.ts";
 import { duration } from "./duration.ts";
@@ -14,21 +14,51 @@ function timed(what: string, elapsedMs: number): string {
   return elapsedMs < 1000 ? what : `${what} · ${duration(elapsedMs)}`;
 }
 
-function waitingWords({
-  for: model,
-  requests,
-  position,
-  elapsedMs,
-}: Extract<Activity, { kind: "waiting" }>): string {
+function waitingWords(
+  { for: model, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
+  modelName: string,
+): string {
   const whom =
-    position !== undefined
-      ? `Place ${position} in the queue`
-      : model === undefined
-        ? "Waiting for the server"
-        : requests === undefined || requests.total === 0
-          ? `Waiting for ${model} to go`
-          : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
+    ahead !== undefined
+      ? `Waiting for ${modelName}, which answers ${ahead === 1 ? "another request" : `${ahead} other requests`}`
+      : position !== undefined
+        ? `Place ${position} in the queue`
+        : model === undefined
+          ? "Waiting for the server"
+          : requests === undefined || requests.total === 0
+            ? `Waiting for ${model} to go`
+            : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
   return timed(whom, elapsedMs);
+}
+
+/** What keeps an answer that has begun from going on. */
+function quietWords(why: QuietReason, modelName: string): string {
+  switch (why) {
+    case "starting":
+      return `the server loads ${modelName} again`;
+    case "stopping":
+      return `the server is stopping ${modelName}`;
+    case "gone":
+      return `${modelName} was unloaded`;
+    case "unreachable":
+      return "the server does not answer at all";
+    case "not held":
+      return "the server no longer works on it";
+  }
+}
+
+function silentWords(
+  { tokens, why, elapsedMs }: Extract<Activity, { kind: "silent" }>,
+  modelName: string,
+): string {
+  const count = tokens === 0 ? "" : ` · ${tokens === 1 ? "1 token" : `${tokens} tokens`}`;
+  const reason = why === undefined ? "" : `: ${quietWords(why, modelName)}`;
+  return `No answer for ${duration(elapsedMs)}${reason}${count}`;
+}
+
+function downWords({ by, elapsedMs }: Extract<Activity, { kind: "down" }>): string {
+  const what = by === undefined ? "The server is restarting or stopped" : `The server is restarting (${by})`;
+  return timed(what, elapsedMs);
 }
 
 /** How far a load has come, behind what is loaded. */
@@ -66,7 +96,11 @@ export function activityLine(activity: Activity, modelName: string): string {
     case "connecting":
       return timed("Waiting for the server", activity.elapsedMs);
     case "waiting":
-      return waitingWords(activity);
+      return waitingWords(activity, modelName);
+    case "down":
+      return downWords(activity);
+    case "silent":
+      return silentWords(activity, modelName);
     case "loading":
       return loadingWords(activity, modelName);
     case "prompt":

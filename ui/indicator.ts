@@ -1,7 +1,7 @@
 /** pi's working line while a turn of this provider runs. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activities.ts";
-import type { TurnActivity } from "../activity.ts";
+import type { Activity, TurnActivity } from "../activity.ts";
 import { turnLine } from "./activity.ts";
 import { duration } from "./duration.ts";
 import type { Timer } from "./timer.ts";
@@ -13,6 +13,9 @@ const TICK_MS = 250;
 const LEAST_MS = 100;
 
 const KEY = "ai-server";
+
+/** What is not known of the model any more while a turn does this. */
+const HELD_UP: ReadonlySet<Activity["kind"]> = new Set(["waiting", "loading", "down"]);
 
 export interface IndicatorSettings {
   /** `quotes`: a quote a turn, with the activity behind it. */
@@ -124,7 +127,7 @@ export class Indicator {
     if (front === undefined || this.#timer.now() - this.#shownAt < LEAST_MS) return;
     const { turn, others } = front;
     const activity = turn.look();
-    if (activity.kind === "waiting" || activity.kind === "loading") this.#settings.onHeldUp();
+    if (HELD_UP.has(activity.kind)) this.#settings.onHeldUp();
     const line = this.#quotedLine(turn, turnLine(activity, turn.subject.name, others));
     const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
     if (line === this.#shown && isWidget === this.#isWidgetShown) return;

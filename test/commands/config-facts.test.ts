@@ -25,6 +25,9 @@ models:
     cmd: llama-server --port \${PORT}
     env: [LLAMA_ARG_CTX_SIZE=4096]
   unset: { cmd: "llama-server --port \${PORT}" }
+  limited: { cmd: "llama-server --port \${PORT} \${big} --kv-unified-per-slot 2000" }
+  only-limited: { cmd: "llama-server --port \${PORT} -np 4", env: [LLAMA_ARG_KV_UNIFIED_PER_SLOT=2048] }
+  vllm: { cmd: "vllm serve x --port \${PORT} --max-model-len 32K" }
   trained: { cmd: "llama-server --port \${PORT} -c 0" }
   elsewhere: { cmd: "llama-server --port \${PORT} -c \${env.CTX}" }
   odd: { cmd: "bash -c 'a \${PORT}; b'" }
@@ -44,6 +47,9 @@ model = /m/three.gguf
 c = 32768
 np = 2
 kv-unified = true
+[four]
+model = /m/four.gguf
+kv-unified-per-slot = 2048
 `;
 
 describe("the windows in a config", () => {
@@ -56,6 +62,9 @@ describe("the windows in a config", () => {
       nested: 16_384,
       variable: 4096,
       unset: undefined,
+      limited: 2000,
+      "only-limited": 2048,
+      vllm: 32_768,
       trained: undefined,
       elsewhere: undefined,
       odd: undefined,
@@ -75,12 +84,18 @@ describe("the windows in a config", () => {
       file("b.yml", "models: { x: { cmd: llama-server -c 512 } }"),
     );
     expect(problems).toEqual([]);
-    expect(Object.fromEntries(windows)).toEqual({ one: 16_384, two: 16_384, three: 32_768, x: 512 });
+    expect(Object.fromEntries(windows)).toEqual({
+      one: 16_384,
+      two: 16_384,
+      three: 32_768,
+      four: 2048,
+      x: 512,
+    });
   });
 
   test("of a broken file are unknown, with the place where it is broken", () => {
     const { windows, problems, isWhole } = read(file("a.yaml", "models: ["), file("b.ini", INI));
-    expect([windows.size, isWhole]).toEqual([3, false]);
+    expect([windows.size, isWhole]).toEqual([4, false]);
     expect(problems).toEqual([expect.stringMatching(/^\/etc\/a\.yaml: .*line 1/)]);
   });
 });

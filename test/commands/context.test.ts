@@ -22,6 +22,8 @@ describe("what speaks against a size", () => {
     [100_000, 131_072, ["llama-server rounds it up to 100096, a multiple of 256."]],
   ])("%d of %s", (tokens, trained, advice) => {
     expect(adviceFor(tokens, trained)).toEqual(advice);
+    // What llama-server rounds, others take as it is.
+    expect(adviceFor(tokens, trained, "vllm")).toEqual(advice.filter((line) => !line.includes("rounds")));
   });
 });
 
@@ -45,6 +47,25 @@ describe("where a size is set", () => {
         "Its 4 slots share it (--kv-unified).",
       ],
     ],
+    [
+      "    cmd: llama-server -c 8192 -np 2 --kv-unified-per-slot 2048\n",
+      [
+        "Context size: 8192 tokens (8k), set by -c in /c.yaml, line 3.",
+        "A request gets no more than 2048 tokens (--kv-unified-per-slot).",
+      ],
+    ],
+    [
+      "    cmd: llama-server -c 2048 -np 2 --kv-unified-per-slot 2048\n",
+      [
+        "Context size: 2048 tokens (2k), set by -c in /c.yaml, line 3.",
+        "Each of its 2 slots gets 1024 tokens.",
+      ],
+    ],
+    [
+      "    cmd: vllm serve x --max-model-len 32k -np 2\n",
+      ["Context size: 32000 tokens (32k), set by --max-model-len in /c.yaml, line 3."],
+    ],
+    ["    cmd: sd-server -m x.gguf\n", ["No context size is set in /c.yaml: sd-server takes its own."]],
     [
       "    cmd: llama-server -c 0 -np 4\n",
       ["Context size: 0, the trained size, set by -c in /c.yaml, line 3."],

@@ -35,8 +35,18 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { file: "anchored-unused.yaml", model: "a", tokens: 8192 },
   { file: "json.yaml", model: "a", tokens: 8192 },
   { file: "explicit-key.yaml", model: "a", tokens: 8192 },
-  { file: "flag-equals.yaml", model: "a", tokens: 8192 },
-  { file: "flag-short-equals.yaml", model: "a", tokens: 8192 },
+  {
+    file: "flag-equals.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: ['llama-server does not start with "--ctx-size=…": it takes the number after a blank.'],
+  },
+  {
+    file: "flag-short-equals.yaml",
+    model: "a",
+    tokens: 8192,
+    warnings: ['llama-server does not start with "-c=…": it takes the number after a blank.'],
+  },
   { file: "flag-underscore.yaml", model: "a", tokens: 8192 },
   { file: "flag-quoted.yaml", model: "a", tokens: 8192 },
   { file: "flag-last-wins.yaml", model: "a", tokens: 8192, lines: [6] },
@@ -65,7 +75,19 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { file: "macro-with-flag.yaml", model: "b", tokens: 16384 },
   { file: "macro-whole-command.yaml", model: "c", tokens: 16384 },
   { file: "macro-of-model.yaml", model: "d", tokens: 16384, lines: [19] },
-  { file: "macro-of-model-used-twice.yaml", model: "e", tokens: 16384 },
+  {
+    file: "macro-of-model-used-twice.yaml",
+    model: "e",
+    tokens: 16384,
+    warnings: ['The macro "default_ctx" stays at "8192": with it, other words of the command would change.'],
+  },
+  {
+    file: "macro-in-note.yaml",
+    model: "m1",
+    tokens: 24576,
+    lines: [4],
+    warnings: ['The macro "ctx" stays at "16384": with it, metadata.note of this model would change too.'],
+  },
   { file: "macro-only.yaml", model: "f", tokens: 16384 },
   { file: "macro-part-of-number.yaml", model: "a", tokens: 8192 },
   { file: "macro-hex.yaml", model: "a", tokens: 8192 },
@@ -92,6 +114,11 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { file: "docker.yaml", model: "a", tokens: 8192, lines: [8] },
   { file: "docker-not-set.yaml", model: "a", tokens: 8192 },
   { file: "docker-env.yaml", model: "a", tokens: 8192 },
+  { file: "docker-entrypoint.yaml", model: "m1", tokens: 24576, lines: [3] },
+  { file: "vllm.yaml", model: "m1", tokens: 24576, lines: [3] },
+  { file: "koboldcpp.yaml", model: "m1", tokens: 24576, lines: [3] },
+  { file: "per-slot.yaml", model: "m1", tokens: 24576, lines: [3] },
+  { file: "env-in-flow-list.yaml", model: "a", tokens: 24576, lines: [4] },
   { file: "wrappers.yaml", model: "a", tokens: 8192 },
   { file: "wrapper-dashes.yaml", model: "a", tokens: 8192 },
   { file: "shell-string.yaml", model: "a", tokens: 8192 },
@@ -132,7 +159,19 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     file: "declared-not-a-number.yaml",
     model: "a",
     tokens: 8192,
-    warnings: ['metadata.context (line 5, column 25) is another figure and stays at "up to 4096".'],
+    warnings: [
+      'The macro "ctx" stays at "4096": with it, metadata.context of this model would change too.',
+      'metadata.context (line 5, column 25) is another figure and stays at "up to 4096".',
+    ],
+  },
+  {
+    file: "trained-length.yaml",
+    model: "gemma",
+    tokens: 24576,
+    lines: [3],
+    warnings: [
+      'metadata.context_length (line 7, column 23) is what the model was trained for and stays at "131072".',
+    ],
   },
   {
     file: "unknown-keys.yaml",
@@ -147,10 +186,25 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     ],
   },
   {
-    file: "unknown-flag.yaml",
+    file: "refused-unknown-flag.yaml",
     model: "a",
     tokens: 8192,
-    warnings: ['llama-server has no flag "--context-size" (line 3, column 48): it will not start with it.'],
+    refusal:
+      'The configuration at line 3, column 48: llama-server has no flag "--context-size", and does not start with it. Write `--ctx-size` in its place by hand, then try again.',
+  },
+  {
+    file: "refused-single-dash.yaml",
+    model: "m1",
+    tokens: 24576,
+    refusal:
+      'The configuration at line 3, column 48: llama-server has no flag "-ctx-size", and does not start with it. Write `--ctx-size` in its place by hand, then try again.',
+  },
+  {
+    file: "refused-sd-server.yaml",
+    model: "image",
+    tokens: 24576,
+    refusal:
+      'The configuration at line 4, column 10: "image" starts "sd-server", which is not llama-server and knows no --ctx-size. There is no context size to set.',
   },
   {
     file: "refused-broken-yaml.yaml",
@@ -175,7 +229,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     refusal:
-      "*The configuration at line 4, column 1: the YAML is broken there (Source contains multiple documents",
+      "The configuration at line 4, column 1: a second YAML document begins there, and llama-swap reads only the first. Write all models into one document.",
   },
   {
     file: "refused-lost-alias.yaml",
@@ -189,7 +243,14 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     refusal:
-      'The configuration at line 1, column 1: the key is spelled "Models" or holds no mapping, and llama-swap ignores it. Write the models below `models:`.',
+      'The configuration at line 1, column 1: the key is spelled "Models", and llama-swap ignores it. Write the models below `models:`.',
+  },
+  {
+    file: "refused-models-list.yaml",
+    model: "m1",
+    tokens: 8192,
+    refusal:
+      "The configuration at line 1, column 1: `models:` holds a list, and llama-swap takes only a mapping there. Write each model below it as `id:` with its settings.",
   },
   {
     file: "refused-no-models.yaml",
@@ -308,11 +369,11 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
       'The configuration at line 3, column 10: what docker starts there cannot be told from the command. Set the context size of "a" by hand.',
   },
   {
-    file: "refused-other-server.yaml",
+    file: "refused-vllm-not-set.yaml",
     model: "a",
     tokens: 8192,
     refusal:
-      'The configuration at line 3, column 10: "a" starts "vllm", which is not known as llama-server, without --ctx-size. Write `--ctx-size` into its `cmd` by hand where that program takes it.',
+      'The configuration at line 3, column 10: "a" starts "vllm", which is not llama-server: --max-model-len sets its context size, and its `cmd` has none. Write `--max-model-len 8192` into its `cmd` by hand.',
   },
   {
     file: "refused-whole-alias.yaml",
@@ -381,6 +442,13 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "alpha",
     tokens: 8192,
     refusal: '*The preset has no section for "alpha". There is "Alpha"; names are compared letter by letter.',
+  },
+  {
+    file: "preset-refused-folder-model.ini",
+    model: "tiny-7b",
+    tokens: 24576,
+    refusal:
+      'The preset has no section for "tiny-7b". A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.',
   },
   {
     file: "preset-refused-star.ini",

@@ -217,6 +217,141 @@ describe("what is found", () => {
   });
 });
 
+describe("what the file of a model says of its length", () => {
+  const model = (metadata: string, size = "4096"): string =>
+    `models:\n  a:\n    macros: {ctx: 4096}\n    cmd: llama-server -c ${size}\n    metadata: {${metadata}}\n`;
+
+  test.each([
+    "architecture: gemma4, context_length: 4096",
+    "context_length: 4096, embedding_length: 1536",
+    "parameters: 4650000000, context_length: '4096'",
+    "general.architecture: qwen3, contextLength: 4096",
+    "gguf: {block_count: 32, context_length: 4096}",
+  ])("stays: %s", (metadata) => {
+    const { text, warnings } = planContextChange(model(metadata), "yaml", "a", 8192);
+    expect(text).toBe(model(metadata, "8192"));
+    expect(warnings).toEqual([
+      expect.stringMatching(/is what the model was trained for and stays at "4096"\.$/),
+    ]);
+  });
+
+  test.each([
+    "context_length: 4096",
+    "context_length: 4096, family: gemma, quantization: Q4_0",
+    "parameters: 4B, context_length: 4096",
+    "architecture: {input_modalities: [text]}, context_length: 4096",
+    "architecture: gemma4, n_ctx: 4096",
+  ])("is the user's own and follows: %s", (metadata) => {
+    const { text, warnings } = planContextChange(model(metadata), "yaml", "a", 8192);
+    expect(text).toBe(model(metadata.replace("4096", "8192"), "8192"));
+    expect(warnings).toEqual([]);
+  });
+
+  test("keeps a macro that it shares with the command", () => {
+    const ctx = ["$", "{ctx}"].join("");
+    const metadata = `architecture: gemma4, context_length: "${ctx}"`;
+    const { text, warnings } = planContextChange(model(metadata, ctx), "yaml", "a", 8192);
+    expect(text).toBe(model(metadata, "8192"));
+    expect(warnings[0]).toBe(
+      'The macro "ctx" stays at "4096": with it, metadata.context_length of this model would change too.',
+    );
+  });
+});
+
+describe("what llama-swap puts in before it reads the file", () => {
+  const variable = ["$", "{env.FAVOURITE}"].join("");
+  const text = (size: number): string =>
+    `apiKeys: [${variable}]\nmodels:\n  a: {aliases: [${variable}, fast], cmd: llama-server -c ${size} -m /m/a.gguf}\n  b:\n    cmd: llama-server -m "${variable}" -c 1 # ${variable}\n`;
+
+  test("may stand where YAML allows no brace, and stays as it is", () => {
+    const change = planContextChange(text(4096), "yaml", "a", 8192);
+    expect([change.text, change.before.tokens, change.after.tokens]).toEqual([text(8192), 4096, 8192]);
+    expect(planContextChange(text(8192), "yaml", "a", 8192)).toMatchObject({ text: text(8192), edits: [] });
+    expect(planContextChange(text(4096), "yaml", "b", 7).text).toBe(text(4096).replace("-c 1 ", "-c 7 "));
+  });
+
+  test("is not copied, and a fault beside it is named where it is", () => {
+    const shared = `x: &cmd "llama-server -m ${variable} -c 1"\nmodels:\n  a: {aliases: [${variable}], cmd: *cmd}\n`;
+    expect(refusalOf(() => planContextChange(shared, "yaml", "a", 8192)).message).toContain(
+      "a variable of the environment would have to be copied",
+    );
+    const broken = `models:\n  a: {aliases: [${variable}, cmd: llama-server}\n`;
+    expect(refusalOf(() => findContexts(broken, "yaml")).message).toMatch(
+      /line 2, column \d+: the YAML is broken/,
+    );
+    const own = `models:\n  a: {cmd: llama-server ${["$", "{PORT}"].join("")}}\n`;
+    expect(refusalOf(() => findContexts(own, "yaml")).message).toContain("the YAML is broken there");
+  });
+});
+
+test.each(["{LLAMA_ARG_CTX_SIZE: 4096}", "LLAMA_ARG_CTX_SIZE=4096"])(
+  "an environment that is no list is named, and no flag is added beside it: %s",
+  (env) => {
+    const text = `models:\n  a:\n    cmd: llama-server\n    env: ${env}\n`;
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
+      'The configuration at line 4, column 10: the `env` of "a" is no list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
+    );
+  },
+);
+
+describe("what is no model", () => {
+  test.each([
+    ["models: []", "`models:` holds a list"],
+    ["models: llama-server", "`models:` holds a single value"],
+    ["models:", "`models:` is empty"],
+    ["models: &m\n  - a\nother: 1", "`models:` holds a list"],
+    ["Models:\n  a: {cmd: x}", 'the key is spelled "Models"'],
+    ["models:\n  a: [llama-server]", '"a" holds no mapping'],
+    ["models:\n  a: llama-server", '"a" holds no mapping'],
+    ["models:\n  a:", '"a" holds no settings'],
+    ["models:\n  a: {cmd: llama-server}\n---\nmodels: {}", "a second YAML document begins there"],
+    ["models:\n  a: {cmd: llama-server}\n---\n", "a second YAML document begins there"],
+  ])("%j", (text, what) => {
+    expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toContain(what);
+  });
+
+  test("the signs around a single document are none of that", () => {
+    const text = "---\nmodels:\n  a: {cmd: llama-server -c 1}\n...\n";
+    expect(planContextChange(text, "yaml", "a", 8192).text).toBe(text.replace("-c 1", "-c 8192"));
+  });
+});
+
+describe("a model that the router has found itself", () => {
+  const plan = (text: string, id = "tiny-7b", size = 24_576): ContextChange =>
+    planContextChange(text, "ini", id, size, true);
+
+  test.each([
+    ["version = 1\n\n[*]\nc = 8192\n", "\n[tiny-7b]\nc = 24576\n"],
+    ["[*]\nLLAMA_ARG_CTX_SIZE = 8192", "\n\n[tiny-7b]\nLLAMA_ARG_CTX_SIZE = 24576\n"],
+    ["[a]\r\nmodel = x\r\n\r\n", "[tiny-7b]\r\nctx-size = 24576\r\n"],
+    ["; nothing yet\n", "\n[tiny-7b]\nctx-size = 24576\n"],
+    ["", "[tiny-7b]\nctx-size = 24576\n"],
+  ])("gets a section at the end of %j", (text, section) => {
+    const change = plan(text);
+    expect(change.text).toBe(text + section);
+    expect(change.before.tokens).toBe(text.includes("8192") ? 8192 : undefined);
+    expect(change.after).toMatchObject({ tokens: 24_576, setBy: "section" });
+    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
+    expect(plan(change.text, "tiny-7b", 4096).text).toBe(change.text.replace("24576", "4096"));
+  });
+
+  test("needs none for the size that it has already", () => {
+    expect(plan("[*]\nc = 24576\n")).toMatchObject({ edits: [], warnings: [] });
+    expect(findContext("[*]\nc = 8192\n", "ini", "tiny-7b", true)).toMatchObject({
+      tokens: 8192,
+      setBy: "global section",
+    });
+  });
+
+  test.each(["a]b", "a\nb", " a"])("has a name that is no section's: %j", (id) => {
+    expect(refusalOf(() => plan("[*]\nc = 8192\n", id)).message).toMatch(/^No section of a preset can have/);
+  });
+
+  test.each(["ggml-org/x-GGUF:Q8_0", "Qwen3.6-35B", "constructor", "é 😀"])("or %s", (id) => {
+    expect(plan("[*]\nc = 8192\n", id).text).toBe(`[*]\nc = 8192\n\n[${id}]\nc = 24576\n`);
+  });
+});
+
 describe("hostile ids and sizes", () => {
   const HOSTILE = [
     "",

@@ -2,6 +2,7 @@ import { split } from "shlex";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { applyEdits, findContext, invertEdits, planContextChange } from "../../host/config-file.ts";
+import { ServerError } from "../../server/errors.ts";
 import { generatePreset, generateYaml } from "./config-generator.ts";
 
 const SEEDS = Array.from({ length: 300 }, (_, seed) => seed + 1);
@@ -109,6 +110,41 @@ describe("generated configurations of llama-swap", () => {
       "nothing: argument",
     ]) {
       expect(kinds).toContain(kind);
+    }
+  });
+});
+
+describe("the same for a program that is not known to be llama-server", () => {
+  const end = (seed: number, program: string): { text: string; target: string; after: string | Error } => {
+    const { text: generated, target, tokens } = generateYaml(seed);
+    const text = generated.replaceAll("llama-server", program);
+    try {
+      return { text, target, after: planContextChange(text, "yaml", target, tokens).text };
+    } catch (error) {
+      return { text, target, after: error instanceof ServerError ? error : new Error("no sentence") };
+    }
+  };
+
+  test.each(SEEDS.slice(0, 100))("seed %d: no word is added, and no other is changed", (seed) => {
+    const { text, target, after } = end(seed, "my-server");
+    if (after instanceof Error)
+      return expect(after.message).toMatch(/"my-server"|cannot be changed alone|is also that of/);
+    const [old = [], now = []] = [text, after].map((whole) => started(whole, target).words);
+    expect(now.length).toBe(old.length);
+    const changed = now.filter((word, at) => word !== old[at]);
+    for (const word of changed) expect(word).toMatch(/^(--ctx-size=|-c=)?\d+$/);
+    expect(changed.length).toBeLessThan(2);
+  });
+
+  test("the seeds reach both a change and a refusal that names it", () => {
+    const ends = SEEDS.slice(0, 60).map((seed) => end(seed, "my-server").after);
+    expect(ends.some((after) => typeof after === "string")).toBe(true);
+    expect(ends.some((after) => String(after).includes('starts "my-server", which is not known'))).toBe(true);
+  });
+
+  test("what is known to be another is never changed", () => {
+    for (const seed of SEEDS.slice(0, 60)) {
+      expect(String(end(seed, "sd-server").after)).toContain('"sd-server", which is not llama-server');
     }
   });
 });

@@ -15,6 +15,22 @@ test.each([
   expect(judge(asked, cmd, tokens, 131_072)).toMatchObject({ kind, expected, isFault: false, why: "" });
 });
 
+// n_ctx of llama.cpp 0.7.0 for these flags; the second limit has no effect there, which its log says.
+test.each([
+  [16384, "-c 16384 -np 4 --kv-unified-per-slot 2000", 2000, "as asked", 2000],
+  [1024, "-c 1024 -np 4 --kv-unified-per-slot 2048", 256, "as asked", 256],
+  [16384, "-c 16384 --kv-unified-per-slot 2048", 2048, "as asked", 2048],
+])("a limit for each slot, %i with %s and %i live is %s", (asked, cmd, tokens, kind, expected) => {
+  expect(judge(asked, cmd, tokens, 32_768)).toMatchObject({ kind, expected });
+  const perSlot = Number(cmd.split(" ").at(-1));
+  const plain = cmd.replace(/ --kv-unified-per-slot.*/, "");
+  const declared = { parallel: undefined, kvUnified: undefined, perSlot };
+  expect(judgeContext(asked, `x ${plain}`, { tokens, trained: 32_768 }, declared)).toMatchObject({
+    kind,
+    expected,
+  });
+});
+
 test("slots that only the config tells, as through the environment or in a script, explain it too", () => {
   const judged = (command: string, parallel: number, kvUnified?: boolean) =>
     judgeContext(65536, command, { tokens: 16384, trained: 131_072 }, { parallel, kvUnified });
@@ -26,6 +42,15 @@ test("slots that only the config tells, as through the environment or in a scrip
     expected: 65536,
     isFault: true,
   });
+});
+
+test("a program that rounds nothing has what was asked for", () => {
+  const live = { tokens: 5000, trained: undefined };
+  expect(judgeContext(5000, "koboldcpp --contextsize 5000", live)).toMatchObject({
+    kind: "as asked",
+    why: "",
+  });
+  expect(judgeContext(5001, "koboldcpp --contextsize 5001", live)).toMatchObject({ kind: "less" });
 });
 
 test("less for a reason is told, and is no fault", () => {

@@ -17,7 +17,9 @@ test.each<[string, number | undefined]>([
   ["llama-server -c", undefined],
   ["llama-server -c many", undefined],
   ["llama-server", undefined],
-  ["vllm serve x --max-model-len 8192", undefined],
+  ["vllm serve x --max-model-len 8192", 8192],
+  ["vllm serve x --max-model-len 8k", 8000],
+  ["koboldcpp --contextsize 8192 -c 1", 8192],
   ["llama-server -m 'open quote", undefined],
   ["", undefined],
 ])("%j gives %s", (commandLine, tokens) => {

@@ -102,3 +102,17 @@ test.each([
 ])("%s is a fault", (_, text, expected) => {
   expect(fault(text)).toBe(expected);
 });
+
+test("the length that a model was trained for may not change, whoever else has that figure", () => {
+  const text = (figures: string): string =>
+    `models:\n  a:\n    cmd: llama-server -c ${figures.split(" ")[0]}\n    metadata:\n      ${figures.split(" ")[1]}\n`;
+  const faultBy = (neighbour: string): string | undefined =>
+    faultOf(
+      readYamlConfig(text(`4096 {context_length:\u00a04096,\u00a0${neighbour}}`).replaceAll("\u00a0", " ")),
+      text(`8192 {context_length:\u00a08192,\u00a0${neighbour}}`).replaceAll("\u00a0", " "),
+      "a",
+      8192,
+    );
+  expect(faultBy("port:\u00a01")).toBeUndefined();
+  expect(faultBy("architecture:\u00a0gemma4")).toBe("metadata.context_length of this model would change too");
+});

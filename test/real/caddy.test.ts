@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
+import { REAL_CLOCK } from "../../server/clock.ts";
 import { Http, readText } from "../../server/http.ts";
+import { ModelServer } from "../../server/model-server.ts";
 import { transportFault } from "../../server/transport-faults.ts";
+import { model, transcript, user } from "../samples.ts";
 import { type Caddy, startCaddy } from "../support/caddy.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { countingProxy } from "../support/network.ts";
@@ -15,6 +18,7 @@ import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
+import { beginTurn, type RunningTurn } from "../turns.ts";
 
 realSuite(missingProgram("caddy"), "behind real Caddy", () => {
   let folder: string;
@@ -212,6 +216,22 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
       await expect(models(http)).rejects.toMatchObject({ link: "server", remedy: "retry", status: 502 });
     });
     expect(await models(http)).toMatchObject({ object: "list" });
+  });
+
+  test("a turn begun while llama-swap restarts behind Caddy waits for it, and is answered", async () => {
+    const server = new ModelServer(address("client"));
+    const clock = { now: Date.now, sleep: REAL_CLOCK.sleep };
+    const begin = (text: string) =>
+      beginTurn(server, { clock, on: model({ id: "small" }), context: transcript(user(text)) });
+    expect((await begin("sim: say Before").ended).message.stopReason).toBe("stop");
+    let turn: RunningTurn | undefined;
+    await standIn.whileDown(async () => {
+      turn = begin("sim: say After");
+      const isDown = { kind: "down", by: undefined };
+      await expect.poll(() => turn?.activities, { timeout: 10_000 }).toContainEqual(isDown);
+    });
+    expect((await turn?.ended)?.message.content).toEqual([{ type: "text", text: "After" }]);
+    await server.close();
   });
 
   for (const version of PI_VERSIONS) {

@@ -71,6 +71,9 @@ for (const version of PI_VERSIONS) {
       await answer("passphrase", "");
       await answer("apiKey", "");
       await terminal.waitFor(/Saved|Logged in/);
+      // pi itself has no default for this provider, and says so; a model is selected all the same.
+      await terminal.waitFor(/AI Server: org\/Größe:Q4 is selected\./);
+      await terminal.waitFor(/\(auto\) .* org\/Größe:Q4$/m);
 
       const file = join(place.agentDir, "auth.json");
       const credential = at(JSON.parse(await readFile(file, "utf8")), "ai-server");

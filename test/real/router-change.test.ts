@@ -103,6 +103,36 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect(await states()).toMatchObject({ small: "loaded", other: "loaded" });
   });
 
+  test("a model of the router's folder gets a section, keeps its file, and goes back without it", async () => {
+    const preset = "version = 1\n\n[*]\nc = 1024\n";
+    copyFileSync(TINY_MODEL, join(place.home, "models", "tiny-7b.gguf"));
+    await place.begin(preset, ["tiny-7b"]);
+    const shown = await place.type("/ai-server-ctx tiny-7b");
+    expect(shown.everything).toContain("Context size: 1024 tokens (1k), set by c (global section)");
+
+    const user = await place.type("/ai-server-ctx tiny-7b 2k", saying(true));
+    expect(user.told[0]).toMatch(/^tiny-7b: the context size is now 2048 tokens \(2k\)\.\nIt is loaded,/);
+    expect(user.questions[0]?.text).toContain(
+      'The router has found "tiny-7b" itself; it gets a section of its own for this.',
+    );
+    expect(place.text).toBe(`${preset}\n[tiny-7b]\nc = 2048\n`);
+    expect([await window("tiny-7b"), place.restarts]).toEqual([2048, 0]);
+
+    const again = await place.type("/ai-server-ctx tiny-7b 3k", saying(true));
+    expect(again.told[0]).toMatch(/^tiny-7b: the context size is now 3072 tokens/);
+    const [stamp = ""] = place.backups.toSorted();
+    await place.type(`/ai-server-rollback ${stamp}`, saying(true));
+    expect([place.text, await window("tiny-7b")]).toEqual([preset, 1024]);
+    expect(await states()).toEqual({ "tiny-7b": "loaded" });
+  });
+
+  test("a model that another preset names is not written into this one", async () => {
+    place.text = "version = 1\n";
+    const { told } = await place.type("/ai-server-ctx small 4k", saying(true));
+    expect(told[0]).toMatch(/^small is not in the config .*AI_SERVER_PRESET_PATH names another file/);
+    expect(place.text).toBe("version = 1\n");
+  });
+
   test("a router that cannot reload is restarted", async () => {
     place.knowsReload = false;
     const { told } = await place.type("/ai-server-ctx small 4k", saying(true));

@@ -49,6 +49,20 @@ describe("the context window", () => {
     expect(contextOf(command)).toBe(context);
   });
 
+  test.each([
+    ["llama-server -c 16384 -np 4 --kv-unified-per-slot 2048", 2048],
+    ["llama-server -c 1024 -np 4 --kv-unified-per-slot 2048", 256],
+    ["llama-server -np 4 --kv-unified-per-slot 2048", 2048],
+    ["llama-server -c 0 --kv-unified-per-slot 2048", undefined],
+    ["taskset -c 3 llama-server -m a.gguf", undefined],
+    ["docker run -c 512 ghcr.io/x/llama-server -c 8192 --alias llama-server", 8192],
+    ["vllm serve x --max-model-len 32768", 32_768],
+    ["koboldcpp --contextsize 4096", 4096],
+    ["docker run -c 512 vllm/vllm-openai x --max-model-len 8192", 8192],
+  ])("has a limit for each slot, and is that of the server alone: %s", (command, context) => {
+    expect(contextOf(command)).toBe(context);
+  });
+
   test("is read across line ends, comments being gone, as llama-swap shows a block", () => {
     const command =
       "python3 fake.py --port 18110 \\\n--model /models/slash.gguf\n--ctx-size 32768 --parallel 2\n--alias 'quoted alias'\n";

@@ -33,6 +33,17 @@ describe("the router's list", () => {
     expect(of("script-text")?.description.aliases).toEqual(["hello", "st"]);
   });
 
+  test("tells which the router has found itself: those of its folder that no section names", () => {
+    expect(models.filter(({ isFound }) => isFound).map(({ id }) => id)).toEqual(["tiny-a", "tiny-b"]);
+    const found = (source: unknown) => parseRouterModels({ data: [{ id: "x", source }] })[0]?.isFound;
+    expect([found("cache"), found("models_dir"), found("preset"), found(undefined)]).toEqual([
+      true,
+      true,
+      undefined,
+      undefined,
+    ]);
+  });
+
   test("a section without a model is one that cannot be used", () => {
     expect(
       models.filter(({ problem }) => problem !== undefined).map(({ id, problem }) => [id, problem]),

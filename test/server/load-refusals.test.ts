@@ -90,6 +90,13 @@ describe("a failed load", () => {
     );
   });
 
+  test("again is the end of it, though /running says that the model is ready", async () => {
+    const failed = recordedAnswer("head", "111-fail-exit-upstream");
+    const { load, asked } = await on(scriptedLoad("m", [[failed, "ready"]]));
+    expect((await faultOf(load())).message).toContain("m could not be loaded: ");
+    expect(asked()).toBe(2);
+  });
+
   test("is no failure while somebody else's is under way", async () => {
     const failed = recordedAnswer("head", "111-fail-exit-upstream");
     const { load, asked } = await on(

@@ -120,6 +120,17 @@ describe("shapes of other versions", () => {
     expect(model.vision).toEqual({ value: true, source: "declared" });
   });
 
+  test("a length among other facts of the model's file is what it was trained for, and no window", () => {
+    const cmd = "llama-server --port 1 -m g.gguf --ctx-size 24576";
+    const llamaswap = { architecture: "gemma4", parameters: 4_650_000_000, context_length: 131_072 };
+    const model = one(
+      { meta: { llamaswap } },
+      { running: { running: [{ model: "m", state: "starting", cmd }] } },
+    );
+    expect(model.context).toEqual({ value: 24_576, source: "command line" });
+    expect(model.trainedContext).toEqual({ value: 131_072, source: "declared" });
+  });
+
   test("v225 declares capabilities; context_length wins over what metadata says", () => {
     const model = one({
       architecture: { input_modalities: ["text", "image"], output_modalities: ["text"] },

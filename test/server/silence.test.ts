@@ -1,21 +1,29 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../server/errors.ts";
-import { type SilentState, watchSilence } from "../../server/silence.ts";
+import { type SilenceHooks, type SilentState, watchSilence } from "../../server/silence.ts";
 import { FakeClock } from "../fake-clock.ts";
 import { FakeServer } from "../turns.ts";
 
-function watched(env = {}, id: string | null = "thinker") {
+function watched(env = {}, id: string | null = "thinker", bytes = 1000) {
   const clock = new FakeClock();
   const server = new FakeServer(clock, env);
   const states: [SilentState, number][] = [];
+  const quiet: [SilentState, number][] = [];
   const ended: ServerError[] = [];
-  const silence = watchSilence(server, id ?? undefined, {
+  const lost: boolean[] = [];
+  const hooks: SilenceHooks = {
     now: clock.now,
     sleep: clock.sleep,
     onState: (state, elapsedMs) => states.push([state, elapsedMs]),
-    onTimeout: (error) => ended.push(error),
-  });
-  return { clock, server, states, ended, silence };
+    onQuiet: (state, silentMs) => quiet.push([state, silentMs]),
+    onTimeout: (error, isLost) => {
+      ended.push(error);
+      lost.push(isLost);
+    },
+  };
+  const request = { asked: "thinker", session: "s", bytes };
+  const silence = watchSilence(server, id ?? undefined, hooks, request);
+  return { clock, server, states, quiet, ended, lost, silence };
 }
 
 describe("the watch over silence", () => {
@@ -55,16 +63,24 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
-  it("looks no more once the answer has begun, until the silence is too long", async () => {
-    const { clock, server, states, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "60000" });
+  it("looks no more once the answer has begun, until nothing comes of it for five seconds", async () => {
+    const { clock, server, states, quiet, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "60000" });
     await clock.advance(1500);
-    silence.heard();
     silence.answered();
-    await clock.advance(59_000);
-    expect([server.looks, states.length, ended.length]).toEqual([1, 1, 0]);
+    for (let second = 0; second < 60; second += 1) {
+      silence.heard();
+      await clock.advance(1000);
+    }
+    expect([server.looks, states.length, quiet.length]).toEqual([1, 1, 0]);
+    await clock.advance(58_000);
+    expect([states.length, ended.length]).toEqual([1, 0]);
+    expect(quiet[0]).toEqual([{ own: "ready", busy: undefined }, 5000]);
+    expect(quiet.length).toBeGreaterThan(8);
+    expect(server.looks).toBe(1 + quiet.length);
     await clock.advance(2000);
-    expect([server.looks, states.length, ended.length]).toEqual([2, 1, 1]);
-    expect(ended[0]?.message).toMatch(/^The server was silent for 60 s \(timed out\)/);
+    expect(ended.map(({ message }) => message)).toEqual([
+      "The server was silent for 60 s (timed out). The model is loaded but does not work on this request.",
+    ]);
   });
 
   it("ends nothing twice, and says nothing after it was stopped", async () => {
@@ -112,4 +128,100 @@ describe("the watch over silence", () => {
       "The server was silent for 300 s (timed out). The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.",
     ]);
   });
+});
+
+describe("a request that the server does not have", () => {
+  const gone = { isHeld: false, ahead: 0 };
+
+  it("is lost within 30 s, when that was seen twice, and connections are renewed before", async () => {
+    const { clock, server, ended, lost } = watched();
+    server.held = gone;
+    await clock.advance(9000);
+    expect([ended.length, server.renewals]).toEqual([0, 0]);
+    await clock.advance(13_000);
+    expect([lost, server.renewals]).toEqual([[true], 1]);
+    expect(ended[0]).toMatchObject({
+      link: "stream",
+      remedy: "retry",
+      message:
+        "No answer came: the server does not have this request any more (connection error). The connection may have been lost by a suspend, a VPN or a router.",
+    });
+    expect(clock.waiting).toBe(0);
+  });
+
+  it("is lost whatever becomes of its model, and not while the server does not answer", async () => {
+    for (const state of ["ready", "gone", "starting", "stopping"] as const) {
+      const { clock, server, lost } = watched();
+      Object.assign(server, { state, held: gone });
+      await clock.advance(22_000);
+      expect(lost).toEqual([true]);
+    }
+    const { clock, server, lost, silence } = watched();
+    Object.assign(server, { state: new Error("down"), held: gone });
+    await clock.advance(200_000);
+    expect([lost, server.heardOf]).toEqual([[], 0]);
+    silence.stop();
+  });
+
+  it("seen once is looked for again: it may only have been on its way", async () => {
+    const { clock, server, ended, silence } = watched();
+    server.held = gone;
+    await clock.advance(14_000);
+    expect(server.heardOf).toBeGreaterThan(1);
+    server.held = { isHeld: true, ahead: 0 };
+    await clock.advance(250_000);
+    server.held = gone;
+    silence.heard();
+    await clock.advance(9000);
+    expect(ended).toEqual([]);
+    silence.stop();
+  });
+
+  it("may still be on its way over a slow line", async () => {
+    const { clock, server, lost } = watched({}, "thinker", 2_000_000);
+    server.held = gone;
+    await clock.advance(49_000);
+    expect(lost).toEqual([]);
+    await clock.advance(15_000);
+    expect(lost).toEqual([true]);
+  });
+
+  it("ends in the midst of an answer in a sentence of its own", async () => {
+    const { clock, server, ended, quiet, silence } = watched();
+    await clock.advance(500);
+    silence.answered();
+    silence.heard();
+    Object.assign(server, { state: "gone", held: gone });
+    await clock.advance(29_000);
+    expect(ended.map(({ message }) => message)).toEqual([
+      "The answer broke off: the server does not have this request any more (connection error). The model was unloaded meanwhile, or the connection was lost.",
+    ]);
+    expect(quiet.at(-1)?.[0]).toMatchObject({ own: "gone", isHeld: false });
+  });
+});
+
+it("a request that is worked on is not cut before the load's limit, however silent", async () => {
+  const { clock, server, ended } = watched();
+  server.held = { isHeld: true, ahead: 0 };
+  await clock.advance(599_000);
+  expect(ended).toEqual([]);
+  expect(server.heardOf).toBeLessThan(45);
+  await clock.advance(6000);
+  expect(ended).toHaveLength(1);
+});
+
+it("a load that had to wait is seen as it begins, where the server has events", async () => {
+  const { clock, server, states, silence } = watched();
+  server.state = "gone";
+  server.others = ["other"];
+  await clock.advance(1500);
+  server.followed?.onModels?.(new Map([["thinker", "unloaded"]]));
+  await clock.advance(100);
+  server.followed?.onModels?.(new Map([["thinker", "starting"]]));
+  server.followed?.onModels?.(new Map([["thinker", "starting"]]));
+  expect(states.map(([{ own }, elapsedMs]) => [own, elapsedMs])).toEqual([
+    ["gone", 1000],
+    ["starting", 1600],
+  ]);
+  silence.stop();
 });

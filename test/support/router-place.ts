@@ -24,6 +24,8 @@ import { at } from "./rpc.ts";
 
 /** The router's own default path, in the home of whoever runs it. */
 const PRESET = ".llama-models.ini";
+/** The folder in its home in which the router finds models itself. */
+const MODELS = "models";
 
 /**
  * A real router on this machine with its preset in a home of its own, and somebody at pi who administers it with every
@@ -90,6 +92,7 @@ export class RouterPlace {
   static async start(preset: string): Promise<RouterPlace> {
     const home = mkdtempSync(join(tmpdir(), "router-place-"));
     writeFileSync(join(home, PRESET), preset);
+    mkdirSync(join(home, MODELS));
     const door = createServer();
     return new RouterPlace(home, door, await listen(door), await routerOn(home));
   }
@@ -178,6 +181,6 @@ export class RouterPlace {
 
 /** Of two values for one flag the last counts. */
 function routerOn(home: string): Promise<LlamaServer> {
-  const path = join(home, PRESET);
-  return startRouter({ preset: "", args: ["--models-preset", path, "--models-max", "2"] });
+  const files = ["--models-preset", join(home, PRESET), "--models-dir", join(home, MODELS)];
+  return startRouter({ preset: "", args: [...files, "--models-max", "2"] });
 }

@@ -44,6 +44,34 @@ test.each<[Activity, string]>([
   ],
   [waiting({ position: 2, elapsedMs: 4000 }), "Place 2 in the queue · 4 s"],
   [waiting({}), "Waiting for the server"],
+  [waiting({ ahead: 1 }), "Waiting for Qwen, which answers another request"],
+  [waiting({ ahead: 3, elapsedMs: 9000 }), "Waiting for Qwen, which answers 3 other requests · 9 s"],
+  [{ kind: "down", by: undefined, elapsedMs: 12_000 }, "The server is restarting or stopped · 12 s"],
+  [
+    { kind: "down", by: "/ai-server-restart", elapsedMs: 999 },
+    "The server is restarting (/ai-server-restart)",
+  ],
+  [{ kind: "silent", tokens: 1, why: undefined, elapsedMs: 6000 }, "No answer for 6 s · 1 token"],
+  [
+    { kind: "silent", tokens: 345, why: "gone", elapsedMs: 12_000 },
+    "No answer for 12 s: Qwen was unloaded · 345 tokens",
+  ],
+  [
+    { kind: "silent", tokens: 0, why: "stopping", elapsedMs: 12_000 },
+    "No answer for 12 s: the server is stopping Qwen",
+  ],
+  [
+    { kind: "silent", tokens: 0, why: "starting", elapsedMs: 12_000 },
+    "No answer for 12 s: the server loads Qwen again",
+  ],
+  [
+    { kind: "silent", tokens: 0, why: "unreachable", elapsedMs: 12_000 },
+    "No answer for 12 s: the server does not answer at all",
+  ],
+  [
+    { kind: "silent", tokens: 2, why: "not held", elapsedMs: 12_000 },
+    "No answer for 12 s: the server no longer works on it · 2 tokens",
+  ],
   [loading({}), "Loading Qwen · 12 s"],
   [loading({ expectedMs: 20_000 }), "Loading Qwen · 12 s of about 20 s"],
   [

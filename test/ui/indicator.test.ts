@@ -52,7 +52,7 @@ describe("the working line", () => {
     }
     expect(terminal.messages.length).toBeGreaterThan(30);
     expect(terminal.messages.length).toBeLessThanOrEqual(41);
-    turn.generating(() => 1);
+    turn.prompt({ total: 1000, cached: 0, processed: 500, timeMs: undefined });
     timer.advance(10_000);
     const shown = terminal.messages.length;
     timer.advance(60_000);
@@ -63,6 +63,19 @@ describe("the working line", () => {
       timer.advance(10);
     }
     expect(terminal.messages.length - shown).toBeLessThanOrEqual(10);
+  });
+
+  test("counts the seconds of an answer that is silent, with the reason once it is known", () => {
+    const { terminal, timer, begin } = open();
+    const turn = begin();
+    turn.generating(() => 345);
+    timer.advance(5750);
+    expect(terminal.messages.at(-1)).toBe("0.0 tok/s · 345 tokens");
+    timer.advance(250);
+    expect(terminal.messages.at(-1)).toBe("No answer for 6 s · 345 tokens");
+    turn.quiet("stopping", 6000);
+    timer.advance(1000);
+    expect(terminal.messages.at(-1)).toBe("No answer for 7 s: the server is stopping M · 345 tokens");
   });
 
   test("shows the session's own turn, and how many others there are", () => {
