@@ -11,6 +11,9 @@ export const PROVIDER_ID = "ai-server";
 /** What pi gets as the key of a provider that has none; never sent. */
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
+/** The variables that hold a secret itself, and not the path of one. */
+export const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+
 /** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
 export const DEFAULTS = {
   AI_SERVER_URL: "https://ai.shahondin1624.de",

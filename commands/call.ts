@@ -8,6 +8,7 @@ import type { HostFile, RemoteMachine } from "../host/machine.ts";
 import { type Backend, hasConfigFile } from "../server/backend.ts";
 import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
+import type { Choices, Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 
 /** Makes a model pi's own. @returns false where pi has no credentials for it */
@@ -47,12 +48,30 @@ export async function serverFor({
 /**
  * Asks the user before something is changed.
  *
+ * @param acts the two choices by what they do: the first one changes nothing
  * @throws {ServerError} where nobody can be asked: then nothing may be changed
  */
-export async function isConfirmed(call: Call, title: string, lines: readonly string[]): Promise<boolean> {
+export async function isConfirmed(
+  call: Call,
+  question: Question,
+  [keep, change]: readonly [keep: string, change: string],
+): Promise<boolean> {
+  return chosenBy(call, question, [
+    { words: keep, means: false },
+    { words: change, means: true },
+  ]);
+}
+
+/**
+ * Lets the user choose, of which the first choice changes nothing.
+ *
+ * @throws {ServerError} where nobody can be asked
+ */
+export async function chosenBy<T>(call: Call, question: Question, choices: Choices<T>): Promise<T> {
   const { ctx, waiting, ended } = call;
   requireUser(call);
-  return waiting.ask(() => ctx.ui.confirm(title, lines.join("\n"), { signal: ended }));
+  const { ask } = await import("../ui/question.ts");
+  return waiting.ask(() => ask(ctx, question, choices, ended));
 }
 
 /** @throws {ServerError} where nobody can be asked */

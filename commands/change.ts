@@ -93,6 +93,11 @@ export function restartedWords(preview: Preview | undefined, config: Config): st
   return ` ${restartWords(preview.unit, config).replace(/^the server is/, "The server was")}.`;
 }
 
+/** What the choices of a question before a change are called. @param act as "Change" */
+export function actsOf(act: string, { unit, reloads }: Preview<Plan>): readonly [string, string] {
+  return ["Keep as it is", `${act} and ${unit.watchesConfig || reloads ? "reload" : "restart"}`];
+}
+
 /** After a cancelled change that has written its file: offers to put the text of before back. */
 export async function offerWayBack(
   call: Call,
@@ -103,8 +108,15 @@ export async function offerWayBack(
 ): Promise<void> {
   if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
   if (call.ended.aborted) return;
-  const lines = ["The server may not run with the new config yet, and nobody has looked whether it can."];
-  if (!(await isConfirmed(call, "Put the old config back?", lines))) return;
+  const isWanted = await isConfirmed(
+    call,
+    {
+      title: "Put the old config back?",
+      consequences: ["The server may not run with the new config yet, and whether it can was not checked."],
+    },
+    ["Keep the new config", "Put the old one back"],
+  );
+  if (!isWanted) return;
   try {
     const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
     const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);

@@ -21,8 +21,8 @@ import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
-import { diffText, plainDiffOf } from "./diff-text.ts";
+import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import { diffLines, plainDiffOf } from "./diff-text.ts";
 import { drainOf } from "./drain.ts";
 import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
 import { reportOf } from "./outcome.ts";
@@ -222,16 +222,24 @@ async function confirm(
   const path = pathOf(file, config);
   if (formatOf(file.name) === "ini") requireOwnSize(unit, config);
   const trained = await trainedContext(call, server, after.model, loaded);
-  return isConfirmed(call, `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`, [
-    `It is ${sizeWords(before.tokens)} now. In ${path}:`,
-    diffText(call.ctx, file.text, plan.text, formatOf(file.name)),
-    ...slotWords(after.tokens, after),
-    ...adviceFor(after.tokens ?? 0, trained, after.program),
-    ...warnings,
-    effectWords(preview, config),
-    ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),
-    ...(await drainOf(call, server, preview)),
-  ]);
+  const format = formatOf(file.name);
+  return isConfirmed(
+    call,
+    {
+      title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
+      consequences: [
+        `It is ${sizeWords(before.tokens)} now.`,
+        effectWords(preview, config),
+        ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),
+        ...(await drainOf(call, server, preview)),
+        ...slotWords(after.tokens, after),
+        ...adviceFor(after.tokens ?? 0, trained, after.program),
+        ...warnings,
+      ],
+      diff: { title: `In ${path}:`, lines: diffLines(file.text, plan.text, format) },
+    },
+    actsOf("Change", preview),
+  );
 }
 
 /** A section without a model is listed like one, and its load would never end. @throws {ServerError} */

@@ -107,12 +107,11 @@ async function offerStop(call: Call, server: ModelServer, id: string): Promise<v
     found === undefined
       ? "The server may still be loading it."
       : `The server goes on: ${id} is ${found.state}.`;
-  if (
-    !(await isConfirmed(call, `Stop loading ${id}?`, [
-      state,
-      "Yes unloads it; what was unloaded for it does not come back by that.",
-    ]))
-  ) {
+  const question = {
+    title: `Stop loading ${id}?`,
+    consequences: [state, "Stopping unloads it; what was unloaded for it does not come back by that."],
+  };
+  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"]))) {
     show(ctx, `The server goes on loading ${id}.`);
     return;
   }
@@ -146,8 +145,9 @@ async function unloadOne(
   }
   const requests = await requestsInFlight(server, waiting.signal);
   if (mayBeAnswering(id, requests)) {
-    const lines = [requestWords(requests, sessionOf(call))];
-    if (!(await isConfirmed(call, `Unload ${id} all the same?`, lines))) {
+    const consequences = [requestWords(requests, sessionOf(call))];
+    const question = { title: `Unload ${id} all the same?`, consequences };
+    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
       show(ctx, "Nothing was unloaded.");
       return;
     }
@@ -184,7 +184,9 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
     return;
   }
   const names = running.map(({ id }) => id).join(", ");
-  if (!(await isConfirmed(call, "Unload every model?", await stakesOf(call, server, running, [])))) {
+  const consequences = await stakesOf(call, server, running, []);
+  const question = { title: "Unload every model?", consequences };
+  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"]))) {
     show(ctx, "Nothing was unloaded.");
     return;
   }

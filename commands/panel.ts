@@ -10,6 +10,7 @@ import { unloadModel } from "../server/unload.ts";
 import { type Level, show, withNotices } from "../ui/output.ts";
 import { PanelView } from "../ui/panel.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "../ui/panel-content.ts";
+import { ask } from "../ui/question.ts";
 import { WHOLE_TERMINAL } from "../ui/view.ts";
 import { whileWaiting } from "../ui/wait.ts";
 import { readId, typedId } from "./arguments.ts";
@@ -289,16 +290,25 @@ class Panel {
   }
 
   async #askAboutLoad(load: PanelLoad): Promise<"stay" | "leave"> {
+    const question = {
+      title: `Stop loading ${load.id}?`,
+      consequences: [
+        `${load.id} is being loaded. Stopping unloads it; what was unloaded for it is offered to be loaded again.`,
+      ],
+    };
     const { ctx, ended } = this.#call;
-    const STOP = "Stop the load";
-    const LEAVE = "Let it go on, and leave the panel";
-    const choices = [STOP, "Let it go on", LEAVE];
-    const chosen = await ctx.ui.select(`${load.id} is being loaded.`, choices, { signal: ended });
-    if (chosen === LEAVE) {
+    const choices = [
+      { words: "Let it load", means: "stay" },
+      { words: "Let it load, and leave the panel", means: "leave" },
+      { words: "Stop and unload it", means: "stop" },
+    ] as const;
+    // Not by the call's own wait: the panel lasts longer than that is hidden.
+    const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
+    if (chosen === "leave") {
       if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
       return "leave";
     }
-    if (chosen === STOP && this.#load === load) await this.#stop(load);
+    if (chosen === "stop" && this.#load === load) await this.#stop(load);
     return "stay";
   }
 
@@ -316,7 +326,12 @@ class Panel {
     if (gone.length === 0 || this.#signal.aborted) return;
     const them = gone.join(", ");
     await this.#wait(async (call) => {
-      const isWanted = await isConfirmed(call, `Load ${them} again?`, [`Unloaded for ${load.id}: ${them}.`]);
+      const question = { title: `Load ${them} again?`, consequences: [`Unloaded for ${load.id}: ${them}.`] };
+      const acts =
+        gone.length === 1
+          ? (["Leave it unloaded", "Load it again"] as const)
+          : (["Leave them unloaded", "Load them again"] as const);
+      const isWanted = await isConfirmed(call, question, acts);
       if (isWanted) void this.#loadNow(...gone);
     });
   }

@@ -38,7 +38,8 @@ export async function reloadPreset(call: Call): Promise<string | undefined> {
   try {
     return await aiServer.exclusively("/ai-server-refresh", async () => {
       const costs = running.length === 0 ? [] : await costsOf(call, server, running);
-      if (costs.length > 0 && !(await isConfirmed(call, "Let the router read its preset again?", costs)))
+      const question = { title: "Let the router read its preset again?", consequences: costs };
+      if (costs.length > 0 && !(await isConfirmed(call, question, ["Leave it as it is", "Read it again"])))
         return "The router was not asked to read its preset again.";
       waiting.say("Letting the router read its preset again");
       const isRead = await backend.reloadConfig?.(signal);

@@ -22,7 +22,8 @@ export async function restart(call: Call): Promise<void> {
       ...(await stakesOf(call, server, running, running?.map(({ id }) => id) ?? [])),
       ...(running?.length ? await drainWords(server, waiting.signal) : []),
     ];
-    if (!(await isConfirmed(call, `Restart ${how}?`, stakes))) {
+    const keep = running === undefined ? "Leave it as it is" : "Leave it running";
+    if (!(await isConfirmed(call, { title: `Restart ${how}?`, consequences: stakes }, [keep, "Restart"]))) {
       show(ctx, "Nothing was restarted.");
       return;
     }

@@ -7,9 +7,9 @@ import { HostError } from "../host/ssh-faults.ts";
 import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
-import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
-import { changeCounts, diffText } from "./diff-text.ts";
+import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
+import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import { changeCounts, diffLines } from "./diff-text.ts";
 import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
@@ -53,19 +53,35 @@ export async function rollback(call: Call): Promise<void> {
   await withConfigFile(server, work, waiting.signal);
 }
 
+/** The last written first; of several files, each in its own order. */
 async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSignal): Promise<Offer[]> {
-  const offers: Offer[] = [];
+  const ofEachFile: Offer[][] = [];
   const files = await machine.read(signal);
   for (const file of files) {
+    const offers: Offer[] = [];
     for (const backup of await machine.list(file.name, signal)) {
       const difference = await differenceOf(machine, file, backup, signal);
       const name = files.length > 1 ? [pathOf(file, config)] : [];
       const date = backup.date.toLocaleString("sv-SE");
       const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
-      offers.push({ file, backup, words });
+      offers.unshift({ file, backup, words });
     }
+    ofEachFile.push(offers);
   }
-  return offers.sort((a, b) => b.backup.stamp.localeCompare(a.backup.stamp));
+  return merged(ofEachFile);
+}
+
+/** Only the stamps tell of different files which backup was first, and of one file they may not: see `Machine.list`. */
+function merged(ofEachFile: readonly Offer[][]): Offer[] {
+  const offers: Offer[] = [];
+  for (;;) {
+    const [next] = ofEachFile
+      .filter((left) => left.length > 0)
+      .sort(([a], [b]) => (b?.backup.stamp ?? "").localeCompare(a?.backup.stamp ?? ""));
+    const offer = next?.shift();
+    if (offer === undefined) return offers;
+    offers.push(offer);
+  }
 }
 
 /** One backup that cannot be read must not keep the others from being put back. */
@@ -85,12 +101,12 @@ async function differenceOf(
   }
 }
 
-async function choose({ ctx, waiting, ended }: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
-  const words = offers.map((offer) => offer.words);
-  const chosen = await waiting.ask(() =>
-    ctx.ui.select("Which backup of the config shall be put back?", words, { signal: ended }),
-  );
-  return offers[words.indexOf(chosen ?? "")];
+async function choose(call: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
+  const question = { title: "Which backup of the config is put back?", consequences: [] };
+  return chosenBy<Offer | undefined>(call, question, [
+    { words: "Keep the config as it is", means: undefined },
+    ...offers.map((offer) => ({ words: offer.words, means: offer })),
+  ]);
 }
 
 function named(stamp: string, offers: readonly Offer[]): Offer {
@@ -116,13 +132,20 @@ async function putBack(
     asked = preview;
     const { plan, loaded, isUnloaded, file: current } = preview;
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
-    return isConfirmed(call, `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`, [
-      diffText(ctx, current.text, plan.text, formatOf(file.name)),
-      "The text of now becomes a backup itself.",
-      effectWords(preview, change.config),
-      ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
-      ...(await drainOf(call, server, preview)),
-    ]);
+    return isConfirmed(
+      call,
+      {
+        title: `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`,
+        consequences: [
+          effectWords(preview, change.config),
+          ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
+          ...(await drainOf(call, server, preview)),
+          "The text of now becomes a backup itself.",
+        ],
+        diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
+      },
+      actsOf("Put back", preview),
+    );
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);

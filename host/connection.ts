@@ -11,6 +11,19 @@ const SSH_SUFFIX = 17;
 
 const PREFIX = "pi-ssh-";
 
+/**
+ * What a user may have set for working on that machine and what would cut a call off from its input or output, by the
+ * version of OpenSSH that knows it first. An older ssh refuses to start over the first one that it does not know. It
+ * is then started once more without: IgnoreUnknown on the command line would take the place of the user's own, and
+ * ssh would refuse what only that one lets pass.
+ */
+const YOUNG_OPTIONS: readonly (readonly string[])[] = [
+  // 7.6
+  ["RemoteCommand=none"],
+  // 8.7
+  ["StdinNull=no", "SessionType=default", "ForkAfterAuthentication=no"],
+];
+
 /** What every call gets: nothing here decides how the server's host key is checked. */
 function fixedOptions(connectTimeoutMs: number): string[] {
   return [
@@ -19,8 +32,9 @@ function fixedOptions(connectTimeoutMs: number): string[] {
     `-oConnectTimeout=${Math.max(1, Math.ceil(connectTimeoutMs / 1000))}`,
     "-oServerAliveInterval=5",
     "-oServerAliveCountMax=3",
+    // Its messages are what a failure is known by: neither silent nor among a hundred lines of debugging.
+    "-oLogLevel=INFO",
     // What a user set for working on that machine must not come with every call.
-    "-oRemoteCommand=none",
     "-oRequestTTY=no",
     "-oPermitLocalCommand=no",
     "-oClearAllForwardings=yes",
@@ -54,6 +68,7 @@ function removeLeftovers(parent: string, olderThanMs: number): void {
 /** One folder for one control socket; without it every call is a connection of its own. */
 export class SharedConnection {
   readonly #fixed: string[];
+  #young = YOUNG_OPTIONS;
   readonly #keepMs: number;
   readonly #parents: readonly string[];
   #folder: string | undefined;
@@ -79,22 +94,43 @@ export class SharedConnection {
     this.#isOff = true;
   }
 
+  /**
+   * From now on without the options that came with the same version of ssh as this one.
+   *
+   * @param name as ssh spells it when it refuses it
+   * @returns false for one that is not left out
+   */
+  leaveOut(name: string): boolean {
+    const isNamed = (option: string): boolean => option.toLowerCase().startsWith(`${name.toLowerCase()}=`);
+    const kept = this.#young.filter((options) => !options.some(isNamed));
+    const isLeftOut = kept.length < this.#young.length;
+    this.#young = kept;
+    return isLeftOut;
+  }
+
   /** Options for the next call of ssh, the host and the command not included. */
   options(): string[] {
     const socket = this.#socket();
-    if (socket === undefined) return [...this.#fixed, "-oControlMaster=no", "-oControlPath=none"];
+    const fixed = [...this.#fixed, ...this.#youngOptions()];
+    if (socket === undefined)
+      return [...fixed, "-oControlMaster=no", "-oControlPath=none", "-oControlPersist=no"];
     const keep = Math.max(1, Math.ceil(this.#keepMs / 1000));
-    return [...this.#fixed, "-oControlMaster=auto", `-oControlPath=${socket}`, `-oControlPersist=${keep}`];
+    return [...fixed, "-oControlMaster=auto", `-oControlPath=${socket}`, `-oControlPersist=${keep}`];
   }
 
   /** Options for ending the shared connection, or undefined where there is none. */
   closingOptions(): string[] | undefined {
-    return this.#folder === undefined ? undefined : ["-Oexit", `-oControlPath=${this.#folder}/s`];
+    if (this.#folder === undefined) return undefined;
+    return ["-Oexit", ...this.#fixed, ...this.#youngOptions(), `-oControlPath=${this.#folder}/s`];
   }
 
   removeFolder(): void {
     if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
     this.#folder = undefined;
+  }
+
+  #youngOptions(): string[] {
+    return this.#young.flat().map((option) => `-o${option}`);
   }
 
   #socket(): string | undefined {

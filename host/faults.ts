@@ -38,7 +38,7 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   "folder-read-only": [
     "config file",
     (at) =>
-      `The user that logs in ${at.where} may not write in the folder of ${at.file}, where the backup and the new file are made. ${NOTHING}`,
+      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
   ],
   changed: [
     "config file",
@@ -75,6 +75,11 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
     (at) =>
       `systemctl --user has no session to speak to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
   ],
+  "other-runtime": [
+    "unit",
+    (at, said) =>
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): take it out there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+  ],
   "no-systemctl": [
     "unit",
     (at) => `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
@@ -86,6 +91,10 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
     "ssh",
     (at) =>
       `ai-server-admin ${at.where} does not know this verb. Install the one that belongs to this version.`,
+  ],
+  "bad-answer": [
+    "ssh",
+    (at) => `What answered ${at.where} is not ai-server-admin: it names no file as a system would.`,
   ],
   "bad-request": [
     "ssh",

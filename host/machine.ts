@@ -1,18 +1,14 @@
 /** The verbs of `ai-server-admin` with types. */
-import { cleanText } from "../server/errors.ts";
 import { splitWords } from "../server/split-words.ts";
 import { isMountedAlone } from "./container-mount.ts";
 import { hostFault } from "./faults.ts";
-import { type Answer, type HostRequest, sha256, valueFor } from "./protocol.ts";
+import { type Answer, type HostRequest, sha256, shownName, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
 import { HostError } from "./ssh-faults.ts";
 
 /** Milliseconds for a verb that only reads; a write waits for a lock and for the disk. */
 const READ_MS = 15_000;
 const WRITE_MS = 30_000;
-
-/** Characters of a journal that are read. */
-const MOST_LOG = 200_000;
 
 /** With a wrapper, only the wrapper knows what is set. */
 const WRAPPER_NAMES = {
@@ -25,7 +21,7 @@ const WRAPPER_NAMES = {
 
 /** A configuration file of the server. */
 export interface HostFile {
-  /** Without its folder. */
+  /** Without its folder, and safe to show. */
   name: string;
   text: string;
   /** SHA-256 of its bytes. */
@@ -72,7 +68,7 @@ export interface Machine {
   read(signal?: AbortSignal): Promise<HostFile[]>;
   /** @param name of the file in its folder, as `read` gave it */
   readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile>;
-  /** The oldest first. */
+  /** In the order in which they were written, which is not that of their names where a clock was wrong. */
   list(name: string, signal?: AbortSignal): Promise<Backup[]>;
   /** @param expected hash of the file that is replaced; any other content there is left alone */
   write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
@@ -87,6 +83,8 @@ export interface Machine {
 export class RemoteMachine implements Machine {
   readonly #shell: Shell;
   readonly #restartTimeoutMs: number;
+  /** The names of files as the machine spells them, by those that are shown. */
+  readonly #names = new Map<string, string>();
 
   constructor(shell: Shell, restartTimeoutMs: number) {
     this.#shell = shell;
@@ -108,7 +106,7 @@ export class RemoteMachine implements Machine {
     const answer = await this.#ask({ verb: ["list"], name }, READ_MS, signal);
     return answer.lines.flatMap(({ key, value }) => {
       const [stamp = "", bytes = "", hash = ""] = value.split(" ");
-      const date = key === "backup" ? dateOf(stamp) : undefined;
+      const date = key === "backup" && /^\d{1,12}$/.test(bytes) ? dateOf(stamp) : undefined;
       return date === undefined ? [] : [{ stamp, date, bytes: Number(bytes), hash }];
     });
   }
@@ -130,11 +128,11 @@ export class RemoteMachine implements Machine {
 
   async status(signal?: AbortSignal): Promise<UnitStatus> {
     const { lines } = await this.#ask({ verb: ["status"] }, READ_MS, signal);
-    const show = bodyOf(lines, "show");
+    const show = textOf(lines, "show");
     const property = (name: string): string => new RegExp(`^${name}=(.*)$`, "m").exec(show)?.[1] ?? "";
     const hasRestartCommand = valueFor(lines, "restart-command") !== undefined;
     const code = valueFor(lines, "problem");
-    const running = bodyOf(lines, "command-line")
+    const running = textOf(lines, "command-line")
       .split("\n")
       .filter((word) => word !== "");
     const commandLine = running.length > 0 ? running : startWords(property("ExecStart"));
@@ -144,7 +142,7 @@ export class RemoteMachine implements Machine {
       problem:
         code === undefined || hasRestartCommand
           ? undefined
-          : this.#fault(code, bodyOf(lines, "detail")).message,
+          : this.#fault(code, textOf(lines, "detail")).message,
       activeState: property("ActiveState"),
       subState: property("SubState"),
       commandLine,
@@ -158,30 +156,28 @@ export class RemoteMachine implements Machine {
   async logs(lines: number, signal?: AbortSignal): Promise<string[]> {
     const count = String(Math.min(99_999, Math.max(1, Math.trunc(lines))));
     const answer = await this.#ask({ verb: ["logs", count] }, READ_MS, signal);
-    return lastLines(bodyOf(answer.lines, "logs"));
+    return textOf(answer.lines, "logs").split("\n");
   }
 
   async #ask(request: HostRequest, timeoutMs: number, signal: AbortSignal | undefined): Promise<Answer> {
-    const answer = await this.#shell.ask(request, { timeoutMs, signal });
+    const name = request.name && (this.#names.get(request.name) ?? request.name);
+    const answer = await this.#shell.ask({ ...request, name }, { timeoutMs, signal });
     if (answer.error !== undefined) throw this.#fault(answer.error, answer.detail);
     return answer;
   }
 
   #files(answer: Answer): HostFile[] {
     return answer.lines.flatMap((line, at) => {
-      const content = answer.lines[at + 1];
-      if (line.key !== "file" || content?.body === undefined) return [];
-      const [name = "", mode = ""] = line.value.split(" ");
-      const text = decodeUtf8(content.body);
+      const content = answer.lines[at + 1]?.body;
+      if (line.key !== "file" || content === undefined) return [];
+      const [encoded = "", mode = ""] = line.value.split(" ");
+      const text = decodeUtf8(content);
       if (text === undefined) throw this.#fault("not-utf8", "");
-      return [
-        {
-          name: Buffer.from(name, "base64").toString("utf8"),
-          text,
-          hash: sha256(content.body),
-          mode: cleanText(mode, 20),
-        },
-      ];
+      const spelled = Buffer.from(encoded, "base64").toString("utf8");
+      const name = shownName(spelled);
+      if (name === undefined) throw this.#fault("bad-answer", "");
+      this.#names.set(name, spelled);
+      return [{ name, text, hash: sha256(content), mode: mode.slice(0, 20) }];
     });
   }
 
@@ -202,14 +198,8 @@ export class RemoteMachine implements Machine {
   }
 }
 
-function bodyOf(lines: Answer["lines"], key: string): string {
-  return lines.find((line) => line.key === key)?.body?.toString("utf8") ?? "";
-}
-
-/** The end of a text where it is too long, in whole lines. */
-function lastLines(text: string): string[] {
-  const lines = cleanText(text.slice(-MOST_LOG), MOST_LOG).split("\n");
-  return text.length > MOST_LOG ? lines.slice(1) : lines;
+function textOf(lines: Answer["lines"], key: string): string {
+  return lines.find((line) => line.key === key)?.text ?? "";
 }
 
 function written(answer: Answer): Written {
@@ -230,7 +220,8 @@ function dateOf(stamp: string): Date | undefined {
   const parts = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(stamp);
   if (parts === null) return undefined;
   const [, year, month, day, hour, minute, second] = parts;
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  return Number.isNaN(date.getTime()) ? undefined : date;
 }
 
 function stampWord(stamp: string): string {

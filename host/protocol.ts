@@ -5,6 +5,7 @@
  * a user, a file or a server wrote travels as base64: it can end no line, no block and no script.
  */
 import { createHash } from "node:crypto";
+import { cleanText } from "../server/errors.ts";
 
 /** Where the file is and what to run, in the way that needs no wrapper on the server. */
 export interface DirectSettings {
@@ -24,10 +25,14 @@ export interface HostRequest {
   content?: Buffer;
 }
 
-/** One line of an answer; blocks have a body. */
+/** One line of an answer. */
 export interface AnswerLine {
   key: string;
+  /** Safe to show. */
   value: string;
+  /** Of a block of text: safe to show, and the end of it where it is longer than {@link MOST_TEXT}. */
+  text: string | undefined;
+  /** Of a file's content: every byte of it, so not to be shown as it is. */
   body: Buffer | undefined;
 }
 
@@ -39,9 +44,19 @@ export interface Answer {
 }
 
 const PROTOCOL = "ai-server-1";
-const BLOCKS = new Set(["content", "detail", "show", "command-line", "logs"]);
+const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs"]);
 const ERROR_CODE = /^[a-z0-9-]{1,40}$/;
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
+
+/** Characters of one block of text and of the value beside a key: what the script sends at most, and a long path. */
+const MOST_TEXT = 200_000;
+const MOST_VALUE = 6000;
+
+/** Lines of an answer beside those in blocks: a folder of files and backups has some hundred. */
+const MOST_LINES = 10_000;
+
+/** Bytes of a file's name, on every file system. */
+const MOST_NAME = 255;
 
 /** The SHA-256 of a file's content, as `ai-server-admin` spells it. */
 export function sha256(content: Buffer | string): string {
@@ -80,13 +95,31 @@ export function requestText(nonce: string, request: HostRequest, direct: DirectS
   return `${lines.join("\n")}\n.\n`;
 }
 
+/** What `sh` ends with when the script has not reached it whole, or another program reads it. */
+export const MISREAD = 86;
+
 /**
  * The whole input of `sh -s`: the functions, then the request as a here-document. Text that breaks off before the
  * last line defines functions or holds a request without its end, and changes nothing.
+ *
+ * A startup file of the login shell may start another shell, which then reads this in the place of its own commands,
+ * or may read the first lines itself. The first command ends every shell that is not called `sh` (tried: bash, zsh,
+ * tcsh, ksh, ash; fish refuses the text as a whole), and the last one a script whose beginning is missing. The empty
+ * line is for a startup file that reads one.
  */
 export function directScript(functions: string, nonce: string, request: string): string {
   const end = `END_${nonce}`;
-  return `${functions}\ndirect_main <<'${end}'\n${request}${end}\n`;
+  return [
+    "",
+    `expr "/$0" : '.*/sh$' >/dev/null && whole=${nonce} || exit ${MISREAD}`,
+    functions,
+    `test "\${whole-}" = ${nonce} || exit ${MISREAD}`,
+    // These read their script byte by byte, and so leave the request to faster readers; others have read ahead.
+    'case "${BASH_VERSION-}${ZSH_VERSION-}${YASH_VERSION-}" in ?*) read -r whole; direct_main; exit ;; esac',
+    `direct_main <<'${end}'`,
+    `${request}${end}`,
+    "",
+  ].join("\n");
 }
 
 /** The part of `ai-server-admin` that both ways run. */
@@ -116,22 +149,54 @@ export function readAnswer(output: string, nonce: string): ReadAnswer {
 
 function parseLines(lines: readonly string[]): Answer {
   const parsed: AnswerLine[] = [];
-  for (let at = 0; at < lines.length; at++) {
+  for (let at = 0; at < lines.length && parsed.length < MOST_LINES; at++) {
     const [key = "", ...rest] = (lines[at] ?? "").split(" ");
-    if (!BLOCKS.has(key)) {
-      parsed.push({ key, value: rest.join(" "), body: undefined });
+    if (key !== "content" && !TEXT_BLOCKS.has(key)) {
+      parsed.push({ key, value: remoteText(rest.join(" "), MOST_VALUE), text: undefined, body: undefined });
       continue;
     }
     const end = lines.indexOf(".", at);
     const to = end === -1 ? lines.length : end;
-    parsed.push({ key, value: "", body: Buffer.from(lines.slice(at + 1, to).join(""), "base64") });
+    const body = Buffer.from(lines.slice(at + 1, to).join(""), "base64");
+    parsed.push(
+      key === "content"
+        ? { key, value: "", text: undefined, body }
+        : { key, value: "", text: remoteText(body), body: undefined },
+    );
     at = to;
   }
   return {
     error: errorIn(parsed),
-    detail: parsed.find((line) => line.key === "detail")?.body?.toString("utf8") ?? "",
+    detail: parsed.find((line) => line.key === "detail")?.text ?? "",
     lines: parsed,
   };
+}
+
+/**
+ * The one door for text from the server's machine: without terminal control, and of a bounded length, of which the
+ * end is kept, in whole lines where there are several. What a startup file, a unit, a journal or an ssh wrote goes
+ * through it; a file's content does not.
+ */
+export function remoteText(said: Buffer | string, limit = MOST_TEXT): string {
+  const text = said.toString("utf8");
+  const end = text.slice(-limit);
+  const isCut = text.length > limit && end.includes("\n");
+  return cleanText(isCut ? end.slice(end.indexOf("\n") + 1) : end, limit);
+}
+
+/**
+ * The name of a file there in a form that is safe to show, another one for each name: a control character is shown
+ * by its number.
+ *
+ * @returns undefined for what is no file's name
+ */
+export function shownName(name: string): string | undefined {
+  if (name === "" || name.includes("/") || Buffer.byteLength(name) > MOST_NAME) return undefined;
+  if (cleanText(name, name.length) === name && !/[\n\\]/.test(name)) return name;
+  return name.replace(
+    /[\p{C}\p{Z}\p{Bidi_Control}\\]/gu,
+    (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
+  );
 }
 
 /** The script's code; anything else may be shown as little as a server's other words. */

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { SECRET_VARIABLES } from "../config.ts";
 import { SharedConnection } from "./connection.ts";
 import {
   type Answer,
@@ -12,15 +13,18 @@ import {
   directScript,
   type HostRequest,
   readAnswer,
+  remoteText,
   requestText,
   sharedFunctions,
   verbLine,
 } from "./protocol.ts";
-import { HostError, type SshTarget, spawnFault, sshFault } from "./ssh-faults.ts";
+import { HostError, lateFault, type SshTarget, spawnFault, sshFault } from "./ssh-faults.ts";
 
 /** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
 const MAX_OUTPUT = 8 * 1024 * 1024;
+/** Of standard error: characters that are kept, and bytes after which the program is ended. */
 const MAX_STDERR = 16 * 1024;
+const MAX_NOISE = 8 * 1024 * 1024;
 
 /** How long output is awaited after the program has ended: a helper of ssh may keep the pipe open. */
 const DRAIN_MS = 500;
@@ -49,7 +53,10 @@ export type Spawn = typeof nodeSpawn;
 interface Finished {
   code: number | null;
   stdout: string;
+  /** The end of it, safe to show. */
   stderr: string;
+  /** It was ended since it took too long. */
+  isLate: boolean;
 }
 
 /** One way to one machine. Opens nothing before the first call; `close` leaves nothing behind. */
@@ -58,6 +65,7 @@ export class Shell {
   readonly #spawn: Spawn;
   readonly #connection: SharedConnection;
   readonly #children = new Set<ChildProcess>();
+  readonly #env = withoutSecrets(process.env);
   #functions: string | undefined;
   /** The call that opens the shared connection: a second one at the same time would open another. */
   #opening: Promise<Answer> | undefined;
@@ -82,12 +90,12 @@ export class Shell {
     limits.signal?.throwIfAborted();
     if (this.settings.host === "local") return this.#askOnce(request, limits);
     if (this.#opening === undefined) {
-      this.#opening = this.#askThroughSsh(request, limits);
+      this.#opening = this.#askOnce(request, limits);
       return this.#opening;
     }
     await this.#opening.catch(() => undefined);
     limits.signal?.throwIfAborted();
-    return this.#askThroughSsh(request, limits);
+    return this.#askOnce(request, limits);
   }
 
   /** Ends what still runs and the shared connection. Idempotent; a later call opens a new one. */
@@ -95,7 +103,8 @@ export class Shell {
     for (const child of this.#children) this.#end(child);
     const options = this.#connection.closingOptions();
     if (options !== undefined) {
-      const child = this.#spawn("ssh", [...options, "--", this.settings.host], { stdio: "ignore" });
+      const args = [...options, "--", this.settings.host];
+      const child = this.#spawn("ssh", args, { stdio: "ignore", env: this.#env });
       await new Promise<void>((resolve) => {
         const limit = setTimeout(() => {
           child.kill("SIGKILL");
@@ -113,17 +122,6 @@ export class Shell {
     this.#opening = undefined;
   }
 
-  async #askThroughSsh(request: HostRequest, limits: AskLimits): Promise<Answer> {
-    try {
-      return await this.#askOnce(request, limits);
-    } catch (error) {
-      // Refused by this machine or the server before a session began: once more without sharing.
-      if (!(error instanceof MultiplexError)) throw error;
-      this.#connection.switchOff();
-      return this.#askOnce(request, limits);
-    }
-  }
-
   async #askOnce(request: HostRequest, limits: AskLimits): Promise<Answer> {
     const { settings } = this;
     const nonce = randomBytes(16).toString("hex");
@@ -139,7 +137,11 @@ export class Shell {
     const finished = await this.#run(program, args, input, { ...limits, timeoutMs });
     const { begun, answer } = readAnswer(finished.stdout, nonce);
     if (answer !== undefined) return answer;
-    if (!begun && finished.code === 255 && isMultiplexFault(finished.stderr)) throw new MultiplexError();
+    if (finished.isLate) throw lateFault(settings, timeoutMs, begun);
+    if (!begun && finished.code === 255 && this.#leavesOut(args, finished.stderr)) {
+      limits.signal?.throwIfAborted();
+      return this.#askOnce(request, limits);
+    }
     if (begun || isLocal) {
       throw new HostError("The step on the server was ended before it had answered.", "unanswered", {
         link: "ssh",
@@ -147,6 +149,15 @@ export class Shell {
       });
     }
     throw sshFault(settings, finished.code, finished.stderr);
+  }
+
+  /** Whether ssh refused, before a session began, what the next call does without. */
+  #leavesOut(args: readonly string[], stderr: string): boolean {
+    const unknown = /^command-line:? line 0: Bad configuration option: (\w+)/im.exec(stderr)?.[1];
+    if (unknown !== undefined) return this.#connection.leaveOut(unknown);
+    if (!isMultiplexFault(stderr) || !args.includes("-oControlMaster=auto")) return false;
+    this.#connection.switchOff();
+    return true;
   }
 
   #script(): string {
@@ -159,11 +170,12 @@ export class Shell {
   /** A group of its own, so that helpers of ssh (ProxyCommand) end with it and a Ctrl-C here does not reach it. */
   #run(program: string, args: string[], input: string, limits: AskLimits): Promise<Finished> {
     return new Promise((resolve, reject) => {
-      const child = this.#spawn(program, args, { detached: true, stdio: "pipe" });
+      const child = this.#spawn(program, args, { detached: true, stdio: "pipe", env: this.#env });
       this.#children.add(child);
       const stdout: Buffer[] = [];
-      let stderr = "";
+      let stderr = Buffer.alloc(0);
       let size = 0;
+      let noise = 0;
       let isOver = false;
       let drain: NodeJS.Timeout | undefined;
       const settle = (outcome: () => void): void => {
@@ -180,7 +192,13 @@ export class Shell {
           reject(reason);
         });
       const onAbort = (): void => giveUp(limits.signal?.reason);
-      const limit = setTimeout(() => giveUp(this.#timeoutFault(limits.timeoutMs)), limits.timeoutMs);
+      const finish = (code: number | null, isLate = false): void =>
+        settle(() => {
+          if (isLate) this.#end(child);
+          const said = remoteText(stderr, MAX_STDERR);
+          resolve({ code, stdout: Buffer.concat(stdout).toString("latin1"), stderr: said, isLate });
+        });
+      const limit = setTimeout(() => finish(null, true), limits.timeoutMs);
       limits.signal?.addEventListener("abort", onAbort, { once: true });
 
       child.stdout?.on("data", (piece: Buffer) => {
@@ -189,7 +207,9 @@ export class Shell {
         else stdout.push(piece);
       });
       child.stderr?.on("data", (piece: Buffer) => {
-        stderr = (stderr + piece.toString("utf8")).slice(-MAX_STDERR);
+        noise += piece.length;
+        if (noise > MAX_NOISE) giveUp(tooMuchFault());
+        else stderr = Buffer.concat([stderr, piece]).subarray(-MAX_STDERR);
       });
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.on("error", () => undefined);
       child.stdin?.end(input);
@@ -197,24 +217,12 @@ export class Shell {
         this.#children.delete(child);
         settle(() => reject(spawnFault(program, error)));
       });
-      const finish = (code: number | null): void =>
-        settle(() => resolve({ code, stdout: Buffer.concat(stdout).toString("latin1"), stderr }));
-      child.once("close", finish);
+      child.once("close", (code) => finish(code));
       child.once("exit", (code) => {
         this.#children.delete(child);
         if (!isOver) drain = setTimeout(() => finish(code), DRAIN_MS);
       });
     });
-  }
-
-  #timeoutFault(timeoutMs: number): HostError {
-    const { host } = this.settings;
-    const where = host === "local" ? "This machine" : host;
-    return new HostError(
-      `${where} did not finish the step within ${Math.ceil(timeoutMs / 1000)} s. It may be overloaded, or a command there waits for something.`,
-      "timeout",
-      { link: "ssh", remedy: "none" },
-    );
   }
 
   /**
@@ -234,11 +242,16 @@ export class Shell {
   }
 }
 
-class MultiplexError extends Error {}
-
 /** Words of ssh about its own control socket, when it does not go on without. */
 function isMultiplexFault(stderr: string): boolean {
   return /ControlPath|ControlSocket|unix_listener|muxserver|mux_client|Session open refused/i.test(stderr);
+}
+
+/** What ssh, its helpers and a restart command start may outlive this process, and needs no credentials of ours. */
+function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = { ...env };
+  for (const name of SECRET_VARIABLES) delete kept[name];
+  return kept;
 }
 
 function tooMuchFault(): HostError {

@@ -1,5 +1,6 @@
 /** Turns what `ssh` says, or the way in which it ended, into sentences. */
 import { cleanText, ServerError } from "../server/errors.ts";
+import { MISREAD } from "./protocol.ts";
 
 /** An error of the server's machine; `code` tells a program what the sentence tells the user. */
 export class HostError extends ServerError {
@@ -34,7 +35,7 @@ function known(at: SshTarget, stderr: string): string {
   const told = /host key (?:is known )?for (\S+)(?: has changed|\s+and you have)|-R "?([^"\s]+)"?/i.exec(
     stderr,
   );
-  return told?.[1] ?? told?.[2] ?? at.host.slice(at.host.lastIndexOf("@") + 1);
+  return (told?.[1] ?? told?.[2])?.slice(0, 255) ?? at.host.slice(at.host.lastIndexOf("@") + 1);
 }
 
 /** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */
@@ -110,6 +111,34 @@ function lastLines(stderr: string): string {
   return lines.slice(-3).join(" ");
 }
 
+/** Files that a login shell reads also for a single command, as far as it is known which shell that is. */
+const STARTUP_FILES =
+  "~/.bashrc of bash, ~/.zshenv of zsh, ~/.cshrc of csh, ~/.config/fish/config.fish of fish";
+
+/** What a shell of Windows says of a command that it does not find; the first is cmd.exe's in three languages. */
+const WINDOWS =
+  /operable program or batch file|Batch-?datei|fichier de commandes|CommandNotFoundException|as (?:a|the) name of a cmdlet/i;
+
+/** By what another program shows itself that reads what was meant for `sh`, and its name. */
+const OTHERS: readonly (readonly [RegExp, string])[] = [
+  [/\bfish: /, "fish"],
+  [/\bnu::/, "nu"],
+  [/^tmux: |open terminal failed/m, "tmux"],
+  [/not a (?:terminal|tty)|connected to a terminal/i, "a program for terminals"],
+  // The first line of a request, taken for a command.
+  [/\bai-server-1\b.*not found|(?:not found|unknown command).*\bai-server-1\b/i, "another shell"],
+];
+
+/** The sentence for a login that did not lead to `sh`, or undefined. */
+function loginFault({ host }: SshTarget, code: number | null, stderr: string): string | undefined {
+  if (WINDOWS.test(stderr)) {
+    return `${host} is a Windows machine: its login shell is cmd.exe or PowerShell, and there is no sh. Set AI_SERVER_SSH_HOST to the Linux or macOS system that runs the model server; with WSL, to an ssh server inside it.`;
+  }
+  const other = code === MISREAD ? "another program" : OTHERS.find(([pattern]) => pattern.test(stderr))?.[1];
+  if (other === undefined) return undefined;
+  return `On ${host}, ${other} got what was meant for sh, and nothing was carried out: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
+}
+
 /** The sentence for an `ssh` that ended without the script's answer. */
 export function sshFault(target: SshTarget, code: number | null, stderr: string): HostError {
   const row = SENTENCES.find(([pattern]) => pattern.test(stderr));
@@ -117,6 +146,8 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string)
   if (row !== undefined && (code === 255 || row === SENTENCES[0])) {
     return new HostError(row[1](target, stderr), "ssh", details);
   }
+  const there = loginFault(target, code, stderr);
+  if (there !== undefined) return new HostError(there, "ssh", details);
   if (code === 127) {
     const what =
       target.mode === "wrapper"
@@ -128,10 +159,24 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string)
   const how = code === null ? "was ended" : `ended with ${code}`;
   const quoted = said === "" ? "" : ` It says: ${said}`;
   return new HostError(
-    `ssh to ${target.host} ${how} without an answer from the script. If a startup file of the login shell there reads its input or ends the shell, it must not for commands.${quoted}`,
+    `ssh to ${target.host} ${how} without an answer from the script. If a startup file of the login shell there (${STARTUP_FILES}) reads its input, ends the shell or starts another, it must not for commands.${quoted}`,
     "unanswered",
     details,
   );
+}
+
+/**
+ * The sentence for a call that took too long.
+ *
+ * @param begun whether the script there had begun its answer
+ */
+export function lateFault({ host }: SshTarget, timeoutMs: number, begun: boolean): HostError {
+  const seconds = Math.ceil(timeoutMs / 1000);
+  const sentence =
+    host === "local" || begun
+      ? `${host === "local" ? "This machine" : host} did not finish the step within ${seconds} s. It may be overloaded, or a command there waits for something.`
+      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may wait for something, which it must not for commands; or the machine is overloaded.`;
+  return new HostError(sentence, "timeout", { link: "ssh", remedy: "none" });
 }
 
 /** The sentence for an `ssh` or `sh` that could not be started here. */

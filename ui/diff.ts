@@ -112,11 +112,6 @@ export function plainDiff(lines: readonly DiffLine[], limit: number): string {
   return shown.join("\n");
 }
 
-/** As `plainDiff`, in the colours of the theme. */
-export function colouredDiff(lines: readonly DiffLine[], theme: Pick<Theme, "fg">, limit: number): string {
-  return diffStyled(plainDiff(lines, limit).split("\n"), theme).join("\n");
-}
-
 /** Colours the lines of a unified diff by their first character. */
 export function diffStyled(lines: readonly string[], theme: Pick<Theme, "fg">): string[] {
   return lines.map((line) => {

@@ -35,6 +35,8 @@ describe("the path of a file", () => {
   });
 });
 
+const QUESTION = { title: "Really?", consequences: ["one", "two"] };
+
 describe("a question", () => {
   test.each<[Mode, boolean]>([
     ["tui", true],
@@ -48,12 +50,13 @@ describe("a question", () => {
     const call = callOf(place, user);
     if (isAsked) {
       expect(() => requireUser(call)).not.toThrow();
-      expect(await isConfirmed(call, "Really?", ["one", "two"])).toBe(true);
+      expect(await isConfirmed(call, QUESTION, ["Keep", "Change"])).toBe(true);
       expect(user.questions).toEqual([{ title: "Really?", text: "one\ntwo" }]);
+      expect(user.acts).toEqual([["Keep", "Change"]]);
     } else {
       const refusal = `in ${mode} mode there is nobody to ask: nothing was changed`;
       expect(() => requireUser(call)).toThrow(refusal);
-      await expect(isConfirmed(call, "Really?", [])).rejects.toThrow(refusal);
+      await expect(isConfirmed(call, QUESTION, ["Keep", "Change"])).rejects.toThrow(refusal);
       expect(user.questions).toEqual([]);
     }
   });

@@ -105,11 +105,10 @@ describe("a confirmed change", () => {
     const place = await startPlace(CONFIG.replaceAll("--load 0.2", "--load 20"));
     place.speed = 20;
     const user = saying(true, "tui");
-    const screens: string[] = [];
-    user.sees = (screen) => screens.push(screen.render(80).join("\n"));
-    await place.type("/ai-server-ctx small 4k", user);
+    const changed = place.type("/ai-server-ctx small 4k", user);
+    await expect.poll(() => user.screen, { interval: 20, timeout: 10_000 }).toContain("Loading small");
+    await changed;
     expect(user.questions[0]?.text).toContain("\n-        --ctx-size 8192\n+        --ctx-size 4096\n");
-    expect(screens.join("\n")).toContain("Loading small");
     expect(user.told[0]).toContain("a request may use 4096 tokens");
   });
 });

@@ -168,7 +168,7 @@ describe("/ai-server-ctx", () => {
     place.installsWrapper();
     const user = saying(true);
     await place.type("/ai-server-ctx small 4k", user);
-    expect(user.questions[0]?.text).toContain("now. In config.yaml:\n");
+    expect(user.questions[0]?.text).toContain("\nIn config.yaml:\n");
     expect(user.told[0]).toMatch(/The text of before is in config\.yaml\.bak-\d{8}T\d{6}Z\.$/);
     expect([place.restarts, place.text.includes("--ctx-size 4096")]).toEqual([1, true]);
   });
@@ -185,7 +185,16 @@ describe("the question", () => {
       {
         title: expect.stringMatching(`^Change the context size of ${ODD} to 200001 tokens`),
         text: [
-          `It is 16384 tokens (16k) now. In ${place.path}:`,
+          "It is 16384 tokens (16k) now.",
+          "llama-swap.service is restarted, which unloads every model.",
+          `Loaded now, and unloaded by this: ${ODD}.`,
+          "No request is in flight.",
+          "It should take about 3 s.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
+          "Each of its 2 slots gets 100096 tokens.",
+          "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
+          "llama-server rounds it up to 200192, a multiple of 256.",
+          `In ${place.path}:`,
           "@@ -7,6 +7,6 @@",
           "         -m /models/small.gguf",
           "         --ctx-size 8192",
@@ -194,16 +203,10 @@ describe("the question", () => {
           `+    cmd: llama-server --port \${PORT} --load 0.2 --parallel 2 -m /models/g.gguf -c 200001`,
           "     aliases: [groesse]",
           "     ttl: 300",
-          "Each of its 2 slots gets 100096 tokens.",
-          "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
-          "llama-server rounds it up to 200192, a multiple of 256.",
-          "llama-swap.service is restarted, which unloads every model.",
-          `Loaded now, and unloaded by this: ${ODD}.`,
-          "No request is in flight.",
-          "It should take about 3 s.",
         ].join("\n"),
       },
     ]);
+    expect(user.acts).toEqual([["Keep as it is", "Change and restart"]]);
   });
 
   test("remembers the trained size of a model that is not loaded any more", async () => {

@@ -155,9 +155,10 @@ models:
     expect(user.questions).toEqual([
       {
         title: "Stop loading endless?",
-        text: "The server goes on: endless is starting.\nYes unloads it; what was unloaded for it does not come back by that.",
+        text: "The server goes on: endless is starting.\nStopping unloads it; what was unloaded for it does not come back by that.",
       },
     ]);
+    expect(user.acts).toEqual([["Let it load", "Stop and unload it"]]);
     expect(user.told).toEqual([told]);
     expect(await place.loaded()).toEqual(loaded);
   });
@@ -208,6 +209,7 @@ describe("/ai-server-unload", () => {
         text: "Requests in flight, which will be cut: 1 on talker (for 0 s, curl/8.5 at 127.0.0.1).",
       },
     ]);
+    expect(user.acts).toEqual([["Keep it loaded", "Unload it now"]]);
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
   });
 
@@ -242,6 +244,7 @@ describe("/ai-server-unload", () => {
         text: "Loaded now, and unloaded by this: small.\nNo request is in flight.",
       },
     ]);
+    expect(user.acts).toEqual([["Keep them loaded", "Unload them now"]]);
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
   });
 

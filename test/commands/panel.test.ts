@@ -155,8 +155,8 @@ describe("Enter", () => {
   });
 
   test.each([
-    ["Yes", []],
-    ["No", ["talker"]],
+    ["Unload it now", []],
+    ["Keep it loaded", ["talker"]],
   ])("asks before it cuts somebody's request: %s", async (answer, left) => {
     const { place, sitter, over } = await opened(TALKER);
     await place.load("talker");
@@ -234,26 +234,26 @@ describe("Escape while a model loads", () => {
   }
 
   test.each([
-    ["Yes", ["quick"]],
-    ["No", []],
+    ["Load it again", ["quick"]],
+    ["Leave it unloaded", []],
   ])("stops it, and offers what was unloaded for it: %s", async (again, loaded) => {
     const { place, sitter, over } = await loading();
     sitter.answers = (title, offered) =>
       title.startsWith("Load") ? again : offered.find((choice) => choice.startsWith("Stop"));
     sitter.press(ESCAPE);
     await sitter.sees(/slow +unloaded/);
-    if (again === "Yes") await sitter.sees(/quick is loaded/);
+    if (again === "Load it again") await sitter.sees(/quick is loaded/);
     else await sitter.sees(/slow is not loaded any more\./);
-    expect(sitter.asked).toEqual(["slow is being loaded.", "Load quick again?"]);
+    expect(sitter.asked).toEqual(["Stop loading slow?", "Load quick again?"]);
     expect(await place.loaded()).toEqual(loaded);
     await leaves({ place, sitter, over });
   });
 
   test("may go on, and the panel stays", async () => {
     const { place, sitter, over } = await loading();
-    sitter.answers = (_, offered) => offered.find((choice) => choice === "Let it go on");
+    sitter.answers = (_, offered) => offered.find((choice) => choice === "Let it load");
     sitter.press(ESCAPE);
-    await eventually(() => expect(sitter.asked).toEqual(["slow is being loaded."]));
+    await eventually(() => expect(sitter.asked).toEqual(["Stop loading slow?"]));
     await sitter.sees(/slow +starting[\s\S]*Loading slow/);
     place.sim.setSpeed(100);
     await sitter.sees(/slow is loaded; .*\n.*\nUnloaded for it: quick\./);
@@ -262,7 +262,7 @@ describe("Escape while a model loads", () => {
 
   test("asks by Enter on it too", async () => {
     const { place, sitter, over } = await loading();
-    sitter.answers = (title, offered) => (title.startsWith("Load") ? "No" : offered[0]);
+    sitter.answers = (title, offered) => (title.startsWith("Load") ? offered[0] : "Stop and unload it");
     sitter.press(ENTER);
     await sitter.sees(/slow is not loaded any more\./);
     await leaves({ place, sitter, over });
@@ -289,14 +289,14 @@ test("to stop one of two loads that were to come back ends both", async () => {
   const sitter = new Sitter(place);
   const over = sitter.open();
   await sitter.sees(/→ big +unloaded[\s\S]*two +ready/);
-  sitter.answers = (title, offered) => (title.startsWith("Load") ? "Yes" : offered[0]);
+  sitter.answers = (title, offered) => (title.startsWith("Load") ? offered[1] : "Stop and unload it");
   sitter.press(ENTER);
   await eventually(() => expect(requests).toContain("GET /upstream/big/health"));
   sitter.press(ESCAPE);
   await eventually(() => expect(requests).toContain("GET /upstream/one/health"));
   sitter.press(ESCAPE);
   await sitter.sees(/one is not loaded any more\./);
-  expect(sitter.asked).toEqual(["big is being loaded.", "Load one, two again?", "one is being loaded."]);
+  expect(sitter.asked).toEqual(["Stop loading big?", "Load one, two again?", "Stop loading one?"]);
   sitter.press(ESCAPE);
   await over;
   expect(requests).not.toContain("GET /upstream/two/health");
@@ -341,7 +341,7 @@ describe("letters", () => {
   test("c asks for a size and changes the context", async () => {
     const { place, sitter, over } = await opened(undefined, "small");
     await sitter.sees(/→ small/);
-    sitter.answers = (title) => (title.startsWith("Context size of") ? "4k" : "Yes");
+    sitter.answers = (title, offered) => (title.startsWith("Context size of") ? "4k" : offered[1]);
     sitter.press("c");
     await sitter.sees(/small: the context size is now 4096 tokens/);
     expect(place.text).toContain("--ctx-size 4096");

@@ -98,6 +98,7 @@ describe("a router's preset", () => {
         ),
       },
     ]);
+    expect(user.acts).toEqual([["Leave it as it is", "Read it again"]]);
   });
 
   test.each<[string, Partial<Given>, RegExp]>([

@@ -21,6 +21,7 @@ describe("/ai-server-restart", () => {
         ].join("\n"),
       },
     ]);
+    expect(user.acts).toEqual([["Leave it running", "Restart"]]);
     expect(user.notices).toEqual([{ level: "info", text: "The server was restarted and answers." }]);
     expect([place.restarts, await place.loaded(), place.text]).toEqual([1, ["small"], CONFIG]);
     expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
@@ -94,6 +95,7 @@ describe("/ai-server-restart", () => {
     await place.close();
     const user = await place.type("/ai-server-restart", saying(true));
     expect(user.questions[0]?.text).toBe("The server does not answer at this moment.");
+    expect(user.acts).toEqual([["Leave it as it is", "Restart"]]);
     expect(user.told).toEqual(["The server was restarted and answers."]);
   });
 
@@ -124,10 +126,10 @@ describe("/ai-server-restart", () => {
     place.spoils = (text) => text.replace("--load 0.2", "--load 600");
     place.speed = 1;
     const user = saying(true, "tui");
-    user.sees = (screen) => {
-      if (screen.render(80).join("\n").includes("Loading small again")) setImmediate(() => user.escape());
-    };
-    await place.type("/ai-server-restart", user);
+    const left = place.type("/ai-server-restart", user);
+    await expect.poll(() => user.screen, { interval: 20, timeout: 15_000 }).toContain("Loading small again");
+    user.escape();
+    await left;
     expect(user.notices).toEqual([
       {
         level: "warning",

@@ -26,6 +26,7 @@ const saying = (answer: boolean, chosen?: number): User => {
 const size = Buffer.byteLength(CONFIG);
 const local = (stamp: string): string =>
   new Date(stamp.replace(/(....)(..)(..)T(..)(..)(..)Z/, "$1-$2-$3T$4:$5:$6Z")).toLocaleString("sv-SE");
+const KEEP = "Keep the config as it is";
 const ROWS = [
   `${NEWER} · ${local(NEWER)} · ${size} B · the same as now`,
   `${OLD} · ${local(OLD)} · ${size} B · +1 −1 lines`,
@@ -41,7 +42,9 @@ describe("/ai-server-rollback", () => {
   test("offers the newest first, with date, size and difference; nothing chosen does nothing", async () => {
     const place = await withBackups();
     const user = await place.type("/ai-server-rollback", saying(true));
-    expect(user.choices).toEqual([{ title: "Which backup of the config shall be put back?", offered: ROWS }]);
+    expect(user.choices).toEqual([
+      { title: "Which backup of the config is put back?", offered: [KEEP, ...ROWS] },
+    ]);
     expect([user.notices, place.text, place.restarts]).toEqual([[], CONFIG, 0]);
   });
 
@@ -49,7 +52,7 @@ describe("/ai-server-rollback", () => {
     const place = await withBackups();
     writeFileSync(`${place.path}.bak-${NEWER}`, Buffer.from([0xff, 0xfe, 0x80]));
     const user = await place.type("/ai-server-rollback", saying(true));
-    const offered = [`${NEWER} · ${local(NEWER)} · 3 B · cannot be read`, ROWS[1]];
+    const offered = [KEEP, `${NEWER} · ${local(NEWER)} · 3 B · cannot be read`, ROWS[1]];
     expect(user.choices.map((choice) => choice.offered)).toEqual([offered]);
   });
 
@@ -59,11 +62,18 @@ describe("/ai-server-rollback", () => {
   ])("puts back the one that is %s, and loads again what was loaded", async (_, line) => {
     const place = await withBackups();
     await place.load("small");
-    const user = await place.type(line, saying(true, 1));
+    const user = await place.type(line, saying(true, 2));
     expect(user.questions).toEqual([
       {
         title: `Put back ${place.path} as of ${local(OLD)}?`,
         text: [
+          "llama-swap.service is restarted, which unloads every model.",
+          "Loaded now, and unloaded by this: small.",
+          "No request is in flight.",
+          "How long loading takes is not known on this machine yet; often it is a minute.",
+          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
+          "The text of now becomes a backup itself.",
+          `In ${place.path}:`,
           "@@ -5,7 +5,7 @@",
           "     cmd: |",
           `       llama-server --port \${PORT} --load 0.2 --no-reasoning`,
@@ -73,15 +83,10 @@ describe("/ai-server-rollback", () => {
           '   "org/Größe:Q4 x":',
           `     cmd: llama-server --port \${PORT} --load 0.2 --parallel 2 -m /models/g.gguf -c 16384`,
           "     aliases: [groesse]",
-          "The text of now becomes a backup itself.",
-          "llama-swap.service is restarted, which unloads every model.",
-          "Loaded now, and unloaded by this: small.",
-          "No request is in flight.",
-          "How long loading takes is not known on this machine yet; often it is a minute.",
-          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
         ].join("\n"),
       },
     ]);
+    expect(user.acts).toEqual([["Keep as it is", "Put back and restart"]]);
     expect(user.told[0]).toMatch(
       /config\.yaml is as of .*, and the server answers with it\.\nThe text of before is in /,
     );
@@ -144,8 +149,8 @@ describe("/ai-server-rollback", () => {
       writeFileSync(join(folder, `${name}.bak-${OLD}`), name === "a.yaml" ? `# ${other}` : before);
     place.set({ AI_SERVER_PRESET_PATH: folder });
     place.served = join(folder, "b.yaml");
-    const user = await place.type("/ai-server-rollback", saying(true, 1));
-    const offered = user.choices[0]?.offered ?? [];
+    const user = await place.type("/ai-server-rollback", saying(true, 2));
+    const offered = user.choices[0]?.offered.slice(1) ?? [];
     expect(offered.map((row) => row.split(" · ").at(-1))).toEqual([
       join(folder, "a.yaml"),
       join(folder, "b.yaml"),

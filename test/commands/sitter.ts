@@ -1,8 +1,9 @@
-import { stripVTControlCharacters } from "node:util";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { eventually } from "../sim/client.ts";
+import { plainLine } from "../ui/plain-line.ts";
 import type { Place } from "./place.ts";
+import { answer, readQuestion } from "./question-screen.ts";
 import { type Screen, User } from "./user.ts";
 
 type Made = Screen & { dispose?(): void };
@@ -28,15 +29,9 @@ export class Sitter {
   constructor(place: Place) {
     this.#place = place;
     const base = place.contextOf(this.user);
-    const asks = async (title: string, offered: readonly string[]): Promise<string | undefined> => {
-      this.asked.push(title);
-      return this.answers(title, offered);
-    };
     const ui = {
       ...this.user.ui,
-      select: (title: string, offered: string[]) => asks(title, offered),
-      input: (title: string) => asks(title, []),
-      confirm: async (title: string) => (await asks(title, ["Yes", "No"])) === "Yes",
+      input: (title: string) => this.#asks(title, []),
       custom: (make: (...parts: unknown[]) => Made) => this.#custom(make),
     };
     const find = (_: string, id: string): unknown => place.aiServer.models.find((model) => model.id === id);
@@ -63,7 +58,7 @@ export class Sitter {
 
   get screen(): string {
     const lines = this.#open.at(-1)?.render(this.columns) ?? [];
-    return lines.map((line) => stripVTControlCharacters(line).trimEnd()).join("\n");
+    return lines.map(plainLine).join("\n");
   }
 
   press(...keys: string[]): void {
@@ -77,8 +72,13 @@ export class Sitter {
     });
   }
 
+  async #asks(title: string, offered: readonly string[]): Promise<string | undefined> {
+    this.asked.push(title);
+    return this.answers(title, offered);
+  }
+
   #custom(make: (...parts: unknown[]) => Made): Promise<unknown> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       let made: Made | undefined;
       const done = (result: unknown): void => {
         if (made === undefined || !this.#open.includes(made)) return;
@@ -91,13 +91,20 @@ export class Sitter {
         get rows(): number {
           return sitter.rows;
         },
+        set rows(rows: number) {
+          sitter.rows = rows;
+        },
         get columns(): number {
           return sitter.columns;
         },
       };
       const tui = { terminal, requestRender: () => this.renders++ };
-      made = make(tui, this.user.ui.theme, new KeybindingsManager(TUI_KEYBINDINGS), done);
-      this.#open.push(made);
+      const screen = make(tui, this.user.ui.theme, new KeybindingsManager(TUI_KEYBINDINGS), done);
+      made = screen;
+      this.#open.push(screen);
+      const asked = readQuestion(screen, terminal);
+      if (asked)
+        this.#asks(asked.title, asked.offered).then((chosen) => answer(screen, asked, chosen), reject);
     });
   }
 }

@@ -1,7 +1,9 @@
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
+import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { onTestFinished } from "vitest";
 import type { Level } from "../../ui/output.ts";
+import { type Asked, answer, readQuestion } from "./question-screen.ts";
 
 export type Mode = "tui" | "rpc" | "print" | "json";
 
@@ -34,6 +36,8 @@ export class User {
   readonly mode: Mode;
   readonly notices: { level: Level; text: string }[] = [];
   readonly questions: Question[] = [];
+  /** What each of the questions offered. */
+  readonly acts: (readonly string[])[] = [];
   readonly choices: { title: string; offered: readonly string[] }[] = [];
   /** What an RPC client shows beside the input; undefined when it goes. */
   readonly statuses: (string | undefined)[] = [];
@@ -65,8 +69,8 @@ export class User {
 
   /** Everything that was shown in any way. */
   get everything(): string {
-    const { notices, questions, choices, statuses, stdout, stderr } = this;
-    return JSON.stringify({ notices, questions, choices, statuses, stdout, stderr });
+    const { notices, questions, acts, choices, statuses, stdout, stderr } = this;
+    return JSON.stringify({ notices, questions, acts, choices, statuses, stdout, stderr });
   }
 
   /** Presses Escape at the screen that is open. */
@@ -85,29 +89,34 @@ export class User {
     theme: THEME,
     notify: (text: string, level: Level = "info") => this.notices.push({ level, text }),
     setStatus: (_key: string, text: string | undefined) => this.statuses.push(text),
-    confirm: async (title: string, text: string) => {
-      this.questions.push({ title, text });
-      return this.confirms({ title, text });
-    },
-    select: async (title: string, offered: string[]) => {
-      this.choices.push({ title, offered });
-      return this.selects(offered);
+    select: async (asked: string, offered: string[]) => {
+      const [title = "", ...lines] = asked.split("\n");
+      return this.#answers({ title, text: lines.join("\n"), offered });
     },
     custom: (make: (...parts: unknown[]) => Screen) =>
-      new Promise((resolve) => {
+      new Promise((resolve, reject) => {
         const done = (result: unknown): void => {
           this.#screen = undefined;
           resolve(result);
         };
         const tui = { requestRender: () => {}, terminal: { rows: 24, columns: 80 } };
-        const keys = {
-          matches: (data: string, key: string) => data === ESCAPE && key === "tui.select.cancel",
-          getKeys: () => [],
-        };
-        this.#screen = make(tui, this.ui.theme, keys, done);
-        this.sees(this.#screen);
+        const screen = make(tui, this.ui.theme, new KeybindingsManager(TUI_KEYBINDINGS), done);
+        this.#screen = screen;
+        const asked = readQuestion(screen, tui.terminal);
+        if (asked === undefined) this.sees(screen);
+        else this.#answers(asked).then((chosen) => answer(screen, asked, chosen), reject);
       }),
   };
+
+  async #answers({ title, text, offered }: Asked): Promise<string | undefined> {
+    if (title.startsWith("Which ")) {
+      this.choices.push({ title, offered });
+      return this.selects(offered);
+    }
+    this.questions.push({ title, text });
+    this.acts.push(offered);
+    return (await this.confirms({ title, text })) ? offered[1] : offered[0];
+  }
 
   /** Keeps what is written to standard output and error, until the test ends. */
   readsOutput(): this {

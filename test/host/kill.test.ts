@@ -43,6 +43,12 @@ async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {
   expect(host.leftovers).toEqual([]);
 }
 
+interface Way {
+  mode: Mode;
+  more: string;
+  hasFlock: boolean;
+}
+
 async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
   let next = 0;
   await Promise.all(
@@ -52,10 +58,16 @@ async function inParallel(count: number, work: (index: number) => Promise<void>)
   );
 }
 
-async function callsOf(mode: Mode, more: string): Promise<number> {
+/** What a system without flock says of it. */
+function removeFlock(host: LocalHost): void {
+  host.tool("flock", "exit 69");
+}
+
+async function callsOf({ mode, more, hasFlock }: Way): Promise<number> {
   const host = new LocalHost(OLD);
   try {
     prepareKill(host, { at: 0, who: "shell", when: "before" });
+    if (!hasFlock) removeFlock(host);
     prepareUnit(host);
     await change(host, mode, 2048, more);
     return callsSoFar(host);
@@ -69,11 +81,13 @@ test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed 
 }, async () => {
   const random = seededRandom(SEED);
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
-  const ways = (["direct", "wrapper"] as const).flatMap((mode) =>
-    ["", "unloadable"].map((more) => ({ mode, more })),
-  );
-  const calls = new Map<object, number>();
-  for (const way of ways) calls.set(way, await callsOf(way.mode, way.more));
+  const ways = (["direct", "wrapper"] as const).flatMap((mode): Way[] => [
+    { mode, more: "", hasFlock: true },
+    { mode, more: "unloadable", hasFlock: true },
+    { mode, more: "", hasFlock: false },
+  ]);
+  const calls = new Map<Way, number>();
+  for (const way of ways) calls.set(way, await callsOf(way));
   const kinds = new Map<string, number>();
   let hits = 0;
   await inParallel(SHELL_KILLS, async (index) => {
@@ -86,6 +100,7 @@ test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed 
     const host = new LocalHost(OLD);
     try {
       prepareKill(host, kill);
+      if (!way.hasFlock) removeFlock(host);
       prepareUnit(host);
       const outcome = await change(host, way.mode, 2048, way.more).catch((error: unknown) => {
         // Before anything is written the error is the answer.
@@ -98,6 +113,7 @@ test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed 
       if (wasHit(host)) hits += 1;
       checkFile(host, OLD, [OLD, fakeConfig(2048, way.more)], outcome);
       for (const name of PROGRAMS) host.tool(name, `exec /usr/bin/${name} "$@"`);
+      if (!way.hasFlock) removeFlock(host);
       await checkNextTry(host, way.mode);
     } catch (error) {
       throw new Error(`kill ${index}: ${JSON.stringify({ ...way, ...kill })}`, { cause: error });

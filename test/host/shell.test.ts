@@ -166,6 +166,36 @@ test("after an answer nothing keeps a process that could end", () => {
   expect(lastedMs).toBeLessThan(400);
 });
 
+test("a command that restarts this machine's server gets no secret of this extension's", async () => {
+  const secrets = ["AI_SERVER_API_KEY", "AI_SERVER_CLIENT_KEY_PASSPHRASE"];
+  for (const name of secrets) process.env[name] = "of-the-test";
+  process.env.OTHER_OF_THE_TEST = "stays";
+  try {
+    const shell = new Shell(host.settings({ restartCommand: `env >'${host.folder}/seen'` }));
+    expect((await shell.ask({ verb: ["restart"] }, LIMITS)).error).toBeUndefined();
+  } finally {
+    for (const name of [...secrets, "OTHER_OF_THE_TEST"]) delete process.env[name];
+  }
+  const seen = readFileSync(join(host.folder, "seen"), "utf8");
+  expect(seen).toContain("OTHER_OF_THE_TEST=stays");
+  expect(seen).not.toMatch(/of-the-test/);
+});
+
+test("an answer counts that is whole, though the program does not end", async () => {
+  const shell = fakeSsh(`sh -s; sleep 60`, { connectTimeoutMs: 100 });
+  expect((await shell.ask({ verb: ["read"] }, { timeoutMs: 1500 })).error).toBeUndefined();
+});
+
+test("more noise than any login makes is not read on", async () => {
+  const shell = fakeSsh("exec yes >&2");
+  await expect(shell.ask({ verb: ["read"] }, LIMITS)).rejects.toThrow(/far more text than expected/);
+});
+
+test("an ssh that refuses its own control socket also without one is reported", async () => {
+  const shell = fakeSsh("echo 'ControlPath too long' >&2; exit 255");
+  await expect(shell.ask({ verb: ["read"] }, LIMITS)).rejects.toMatchObject({ name: "HostError" });
+});
+
 test("where no short private folder can be made it works without sharing", async () => {
   const long = mkdtempSync(join(tmpdir(), `${"x".repeat(90)}-`));
   const connection = new SharedConnection(1000, 60_000, [long, "/nowhere"]);

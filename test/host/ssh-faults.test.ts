@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { spawnFault, sshFault } from "../../host/ssh-faults.ts";
+import { lateFault, spawnFault, sshFault } from "../../host/ssh-faults.ts";
 
 const AT = { host: "ai-server@192.0.2.3", connectTimeoutMs: 10_000, mode: "direct" } as const;
 
@@ -38,6 +38,35 @@ test.each([
 ])("%s", (stderr, sentence) => {
   expect(sshFault(AT, 255, stderr).message).toMatch(sentence);
   expect(sshFault(AT, 255, stderr)).toMatchObject({ link: "ssh", code: "ssh" });
+});
+
+test.each([
+  [
+    "'sh' is not recognized as an internal or external command,\r\noperable program or batch file.",
+    /Windows machine.*there is no sh/,
+  ],
+  [
+    "sh : The term 'sh' is not recognized as the name of a cmdlet, function, script file, or operable program.\n    + FullyQualifiedErrorId : CommandNotFoundException",
+    /Windows machine.*there is no sh/,
+  ],
+  [
+    'Der Befehl "sh" ist entweder falsch geschrieben oder\nkonnte nicht gefunden werden. ... Batchdatei',
+    /Windows machine/,
+  ],
+  ["fish: Unsupported use of '='. In fish, please use 'set whole 0123'.", /fish got what was meant for sh/],
+  ["open terminal failed: not a terminal", /tmux got/],
+  ["Must be connected to a terminal.", /a program for terminals got/],
+  ["sh: The term 'sh' is not recognized as a name of a cmdlet, function", /Windows machine/],
+  ["Error: nu::parser::parse_mismatch", /nu got what was meant for sh/],
+  ["zsh: command not found: ai-server-1", /another shell got/],
+])("what answers in the place of sh is named: %s", (stderr, sentence) => {
+  expect(sshFault(AT, 1, stderr).message).toMatch(sentence);
+});
+
+test("a call that took too long names the startup files where the script had not begun", () => {
+  expect(lateFault(AT, 25_000, true).message).toMatch(/did not finish the step within 25 s/);
+  expect(lateFault(AT, 25_000, false).message).toMatch(/did not begin the step within 25 s.*~\/\.bashrc/);
+  expect(lateFault({ ...AT, host: "local" }, 1, false).message).toMatch(/^This machine did not finish/);
 });
 
 test("other ends have sentences too, with what ssh said cleaned and shortened", () => {

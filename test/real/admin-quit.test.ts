@@ -11,7 +11,7 @@ import { processesWith, Terminal } from "../support/terminal.ts";
 const MIDDLES = {
   "a wait": ["/ai-server-load slow", /Loading slow · \d+ s/],
   "a view": ["/ai-server-logs", /· live/],
-  "a question": ["/ai-server-ctx steady 32k", /→ Yes/],
+  "a question": ["/ai-server-ctx steady 32k", /→ Keep as it is/],
 } as const;
 
 /** Milliseconds; a wait of any of the commands is longer. */

@@ -61,11 +61,14 @@ for (const version of PI_VERSIONS) {
       await server.load("steady");
       dialogs.expect(yes);
       const seen = await pi.command("/ai-server-ctx org/Größe:Q4 48k");
-      expect(dialogs.asked).toEqual([expect.objectContaining({ method: "confirm" })]);
+      expect(dialogs.asked).toEqual([
+        expect.objectContaining({ method: "select", options: ["Keep as it is", "Change and restart"] }),
+      ]);
       const question = dialogs.question();
       for (const part of [
         "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
-        `It is 32768 tokens (32k) now. In ${server.host.path}:`,
+        "It is 32768 tokens (32k) now.",
+        `In ${server.host.path}:`,
         "-        --ctx-size 32768",
         "+        --ctx-size 49152",
         "stand-in.service is restarted, which unloads every model.",
@@ -122,16 +125,17 @@ for (const version of PI_VERSIONS) {
       dialogs.expect(yes);
       await pi.command("/ai-server-ctx steady 96k");
       const [stamp] = server.host.backups.map((name) => name.slice("config.yaml.bak-".length));
-      dialogs.expect((request) => ({ value: at(request.options, 0) }), yes);
+      dialogs.expect((request) => ({ value: at(request.options, 1) }), yes);
       const seen = await pi.command("/ai-server-rollback");
       expect(dialogs.asked).toEqual([
         expect.objectContaining({
           method: "select",
           options: [
+            "Keep the config as it is",
             expect.stringMatching(new RegExp(`^${stamp} · \\d{4}-\\d\\d-\\d\\d .* B · \\+2 −2 lines$`)),
           ],
         }),
-        expect.objectContaining({ method: "confirm" }),
+        expect.objectContaining({ method: "select", options: ["Keep as it is", "Put back and restart"] }),
       ]);
       expect(dialogs.question(1)).toMatch(/^-.*--ctx-size 98304[\s\S]*^\+.*--ctx-size 65536/m);
       expect(noticesIn(seen).at(-1)).toMatch(/ is as of .*, and the server answers with it\./);

@@ -70,7 +70,7 @@ for (const [version, login] of LOGINS) {
         expect([...(await server.running())]).toEqual([["steady", "ready"]]);
         expect(sshLeftIn(place)).toEqual([]);
 
-        dialogs.expect((request) => ({ value: at(request.options, 0) }), yes);
+        dialogs.expect((request) => ({ value: at(request.options, 1) }), yes);
         await pi.command("/ai-server-rollback");
         expect(host.text).toBe(CONFIG);
         expect(noticesIn(await pi.command("/ai-server-status --ssh")).join()).toMatch(

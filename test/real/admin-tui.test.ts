@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import {
   type AdminPlace,
@@ -7,7 +9,7 @@ import {
   makeAdminPlace,
   SECRETS,
 } from "../support/admin-server.ts";
-import { clearEditor, enter, expectTurn, wordsOf } from "../support/admin-terminal.ts";
+import { choose, clearEditor, enter, expectTurn, wordsOf } from "../support/admin-terminal.ts";
 import { PI_VERSIONS, piCommand, piProblem } from "../support/pi.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { Terminal } from "../support/terminal.ts";
@@ -91,17 +93,16 @@ for (const version of PI_VERSIONS) {
           await terminal.press("Escape");
           const asked = await terminal.waitFor(/Stop loading slow\?/);
           expect(wordsOf(asked)).toContain(
-            "The server goes on: slow is starting. Yes unloads it; what was unloaded for it does not come back by that.",
+            "The server goes on: slow is starting. Stopping unloads it; what was unloaded for it does not come back by that. → Let it load Stop and unload it",
           );
-          await terminal.press("Down", "Enter");
+          await terminal.press("Enter");
           await terminal.waitFor(/The server goes on loading slow\./);
           expect((await server.running()).get("slow")).toBe("starting");
 
           await enter(terminal, "/ai-server-load slow");
           await terminal.waitFor(/Loading slow · \d+ s/);
           await terminal.press("Escape");
-          await terminal.waitFor(/Stop loading slow\?/);
-          await terminal.press("Enter");
+          await choose(terminal, "Stop and unload it");
           await terminal.waitFor(/slow is not loaded any more\./);
           expect((await server.running()).size).toBe(0);
           await expectTurn(terminal, "Stopped");
@@ -110,7 +111,7 @@ for (const version of PI_VERSIONS) {
         test("a context size: the question has every word of the difference, and the change goes through", async () => {
           await server.load("steady");
           await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          const asked = wordsOf(await terminal.waitFor(/→ Yes/));
+          const asked = wordsOf(await terminal.waitFor(/→ Keep as it is/));
           for (const words of [
             "Change the context size of org/Größe:Q4 to 49152 tokens (48k)? It is 32768 tokens (32k) now.",
             `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,
@@ -120,13 +121,12 @@ for (const version of PI_VERSIONS) {
             "Loaded now, and unloaded by this: steady. No request is in flight.",
           ])
             expect(asked).toContain(words);
-          await terminal.press("Down", "Enter");
+          await terminal.press("Enter");
           await terminal.waitFor(/Nothing was changed\./);
           expect(server.host.text).toBe(CONFIG);
 
           await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          await terminal.waitFor(/→ Yes/);
-          await terminal.press("Enter");
+          await choose(terminal, "Change and restart");
           const done = wordsOf(await terminal.waitFor(/context size is now 49152 tokens/));
           expect(done).toMatch(
             /a request may use 49152 tokens\. The text of before is in .*\.bak-\d{8}T\d{6}Z\./,
@@ -139,28 +139,27 @@ for (const version of PI_VERSIONS) {
 
         test("a backup is chosen from a list and put back; a restart and an unload ask", async () => {
           await enter(terminal, "/ai-server-ctx steady 32k");
-          await terminal.waitFor(/→ Yes/);
-          await terminal.press("Enter");
+          await choose(terminal, "Change and restart");
           await terminal.waitFor(/context size is now 32768 tokens/);
           await enter(terminal, "/ai-server-rollback");
-          const listed = await terminal.waitFor(/Which backup of the config shall be put back\?/);
+          const listed = await terminal.waitFor(/Which backup of the config is put back\?/);
           expect(wordsOf(listed)).toMatch(
-            /→ \d{8}T\d{6}Z · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d · \d+ B · \+2 −2 lines/,
+            /→ Keep the config as it is \d{8}T\d{6}Z · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d · \d+ B · \+2 −2 lines/,
           );
-          await terminal.press("Enter");
-          await terminal.waitFor(/Put back [\s\S]*→ Yes/);
-          await terminal.press("Enter");
+          await terminal.press("Down", "Enter");
+          await terminal.waitFor(/Put back [\s\S]*→ Keep as it is/);
+          await choose(terminal, "Put back and restart");
           await terminal.waitFor(/and the\s+server\s+answers\s+with\s+it\./);
           expect(server.host.text).toBe(CONFIG);
 
           await enter(terminal, "/ai-server-restart");
-          await terminal.waitFor(/Restart stand-in\.service\?[\s\S]*→ Yes/);
-          await terminal.press("Enter");
+          await terminal.waitFor(/Restart stand-in\.service\?[\s\S]*→ Leave it running/);
+          await choose(terminal, "Restart");
           await terminal.waitFor(/The server was restarted and answers\./);
           expect(server.restarts).toBe(3);
           await enter(terminal, "/ai-server-unload");
-          await terminal.waitFor(/Unload every model\?[\s\S]*→ Yes/);
-          await terminal.press("Enter");
+          await terminal.waitFor(/Unload every model\?[\s\S]*→ Keep them loaded/);
+          await choose(terminal, "Unload them now");
           await terminal.waitFor(/Unloaded: steady\./);
           await expectTurn(terminal, "Back");
         });
@@ -226,4 +225,85 @@ async function typeUntilOffered(terminal: Terminal, typed: string): Promise<stri
 /** How many answered requests a log shows. */
 function served(screen: string): number {
   return screen.match(/HTTP\/1\.1"\s+200/g)?.length ?? 0;
+}
+
+const UNLOADED = "Loaded now, and unloaded by this: steady. No request is in flight.";
+
+/** A line, the choice that keeps, the one that changes, and what is read before. */
+const QUESTIONS = [
+  [
+    "/ai-server-ctx org/Größe:Q4 48k",
+    "Keep as it is",
+    "Change and restart",
+    "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
+    "It is 32768 tokens (32k) now.",
+    "stand-in.service is restarted, which unloads every model.",
+    UNLOADED,
+  ],
+  ["/ai-server-restart", "Leave it running", "Restart", "Restart stand-in.service?", UNLOADED],
+  ["/ai-server-unload", "Keep them loaded", "Unload them now", "Unload every model?", UNLOADED],
+] as const;
+
+const SIZES = [
+  { columns: 80, rows: 24, look: "the dark theme", settings: {}, env: {} },
+  { columns: 60, rows: 20, look: "the light theme", settings: { theme: "light" }, env: {} },
+  { columns: 40, rows: 15, look: "no colours", settings: {}, env: { NO_COLOR: "1" } },
+] as const;
+
+for (const version of PI_VERSIONS) {
+  const problem = (await piProblem(version)) ?? missingProgram("tmux");
+  realSuite(problem, `questions on a small screen, pi ${version}`, () => {
+    let server: AdminServer;
+    let place: AdminPlace;
+    beforeAll(async () => {
+      server = await AdminServer.start();
+      place = await makeAdminPlace(version, server);
+    });
+    afterAll(async () => {
+      await place?.remove();
+      await server?.stop();
+    });
+
+    test.each(SIZES)(
+      "at $columns×$rows, with $look, all that counts is seen, and Enter right away changes nothing",
+      async ({ columns, rows, settings, env }) => {
+        await server.reset();
+        await server.load("steady");
+        const path = join(place.agentDir, "settings.json");
+        const { theme: _, ...own } = JSON.parse(readFileSync(path, "utf8")) as { theme?: string };
+        writeFileSync(path, JSON.stringify({ ...own, ...settings }));
+        const command = await piCommand(place.options([], env));
+        const terminal = await Terminal.start({ ...command, columns, rows });
+        try {
+          await terminal.waitFor(/ steady\b/);
+          for (const [line, keep, change, ...said] of QUESTIONS) {
+            await enter(terminal, line);
+            const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[\\s\\S]*escape no$`, "m")));
+            for (const words of [...said, `→ ${keep} ${change} `]) expect(asked).toContain(words);
+            await terminal.press("Enter");
+            await terminal.waitFor(/^ *Nothing was (changed|restarted|unloaded)\./m);
+          }
+          await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
+          const before = await terminal.waitFor(/^→ Keep as it is$[\s\S]*escape no$/m);
+          // Dragged as small and as large as it goes, and back.
+          await terminal.resize(30, 6);
+          await terminal.waitFor(/^\d+ hidden.*\n→ Keep as it is\n {2}Change and restart\nup\/down.*$/m);
+          await terminal.resize(120, 50);
+          await terminal.waitFor(
+            /^@@[\s\S]*^ {3}slow:\n\n→ Keep as it is\n {2}Change and restart\n\n.*escape no$/m,
+          );
+          await terminal.resize(columns, rows);
+          await terminal.waitUntil("the question is as it was", (now) => now === before);
+          await terminal.press("End");
+          await terminal.waitUntil("the end of the difference", (now) => /^ {3}slow:$/m.test(now));
+          await terminal.press("Escape");
+          await terminal.waitFor(/^ *Nothing was changed\./m);
+          expect([server.host.text, server.host.backups, server.restarts]).toEqual([CONFIG, [], 0]);
+          expect([...(await server.running())]).toEqual([["steady", "ready"]]);
+        } finally {
+          await terminal.close();
+        }
+      },
+    );
+  });
 }

@@ -124,6 +124,22 @@ exec ${SSH} -F "$config" "$@"`;
       await shell.close();
     });
 
+    test("goes around what a startup file does in a terminal", async () => {
+      const startup = join(sshd.home, ".bashrc");
+      const before = readFileSync(startup, "utf8");
+      const shell = machineWith(join(place.home, ".ssh/ai-server"), "direct", join(sshd.home, "none.yaml"));
+      const read = () => new RemoteMachine(shell, 10_000).read();
+      try {
+        writeFileSync(startup, "exec bash --norc\n");
+        await expect(read()).rejects.toThrow(/got what was meant for sh/);
+        writeFileSync(startup, `${block("bashrc")}exec bash --norc\n`);
+        await expect(read()).rejects.toThrow(/none\.yaml does not exist/);
+      } finally {
+        writeFileSync(startup, before);
+        await shell.close();
+      }
+    });
+
     describe("with the forced command", () => {
       const installed = () => join(sshd.home, ".local/bin/ai-server-admin");
       const key = () => join(place.home, ".ssh/only-this");

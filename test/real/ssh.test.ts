@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ShellSettings } from "../../host/shell.ts";
@@ -8,7 +9,9 @@ import { silentServer } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { type Login, Sshd, SshHost } from "../support/sshd.ts";
 
-realSuite(missingProgram("ssh", "sshd"), "the server's machine over a real sshd", () => {
+const PROBLEM = missingProgram("ssh", "sshd", "fish", "zsh", "tmux");
+
+realSuite(PROBLEM, "the server's machine over a real sshd", () => {
   let sshd: Sshd;
   beforeAll(async () => {
     sshd = await Sshd.start();
@@ -67,9 +70,179 @@ realSuite(missingProgram("ssh", "sshd"), "the server's machine over a real sshd"
         "ExitOnForwardFailure yes",
         "ControlMaster auto",
         "ControlPath /nowhere/%C",
+        "ControlPersist yes",
+        "EscapeChar A",
+        "PermitLocalCommand yes",
+        "LocalCommand echo local",
+        "Tunnel yes",
+        "ForwardAgent yes",
+        "BatchMode no",
+        "SendEnv AI_*",
+        "IgnoreUnknown UseKeychain",
+        "UseKeychain yes",
       ]);
       expect((await shell.ask(read, limits)).error).toBeUndefined();
       await shell.close();
+    });
+
+    test.each([
+      ["StdinNull yes"],
+      ["SessionType none"],
+      ["SessionType subsystem"],
+      ["ForkAfterAuthentication yes"],
+    ])("%s of the user's is for another session", async (option) => {
+      const before = sshd.logins;
+      const shell = sshd.shell(settings(), "shell", ["Host *", option]);
+      expect((await shell.ask(read, limits)).error).toBeUndefined();
+      expect((await shell.ask(read, limits)).lines.map(({ key }) => key)).toEqual(["file", "content"]);
+      expect(sshd.logins - before).toBe(1);
+      await shell.close();
+    });
+
+    test.each([
+      ["8.6", ["StdinNull", "SessionType", "ForkAfterAuthentication"]],
+      ["7.4", ["StdinNull", "SessionType", "ForkAfterAuthentication", "RemoteCommand"]],
+    ])(
+      "an ssh as of OpenSSH %s works without the options that it does not know",
+      async (_version, unknown) => {
+        const ssh = join(sshd.folder, "old-ssh");
+        const refusals = unknown.map(
+          (name) =>
+            `-o${name}=*) echo 'command-line: line 0: Bad configuration option: ${name.toLowerCase()}' >&2; exit 255 ;;`,
+        );
+        writeFileSync(
+          ssh,
+          `#!/bin/sh\necho >>'${ssh}.calls'\nfor one; do case $one in ${refusals.join("\n")} esac; done\nexec ssh "$@"\n`,
+        );
+        chmodSync(ssh, 0o755);
+        writeFileSync(`${ssh}.calls`, "");
+        const old = ((_ssh: string, args: string[], options: object) =>
+          spawn(ssh, args, options)) as typeof spawn;
+        const shell = sshd.shell(settings(), "shell", ["IgnoreUnknown UseKeychain", "UseKeychain yes"], old);
+        for (let count = 0; count < 3; count++) expect((await shell.ask(read, limits)).error).toBeUndefined();
+        const refused = unknown.includes("RemoteCommand") ? 2 : 1;
+        expect(readFileSync(`${ssh}.calls`, "utf8")).toHaveLength(3 + refused);
+        await shell.close();
+      },
+    );
+
+    test("a silent ssh, and one that says too much, fail with the same sentence", async () => {
+      for (const level of ["QUIET", "DEBUG3"]) {
+        const shell = sshd.shell(settings(), "shell", ["Port 1", `LogLevel ${level}`]);
+        await expect(shell.ask(read, limits)).rejects.toThrow(/refuses ssh connections/);
+        await shell.close();
+      }
+    });
+
+    test("neither the ssh that stays nor what it starts gets a secret of this extension's", async () => {
+      const secrets = {
+        AI_SERVER_API_KEY: "key-of-the-test",
+        AI_SERVER_CLIENT_KEY_PASSPHRASE: "words-of-the-test",
+      };
+      Object.assign(process.env, secrets, { OTHER_OF_THE_TEST: "stays" });
+      const seen = join(sshd.folder, "seen");
+      try {
+        const shell = sshd.shell(settings(), "shell", [`Match exec "env >>${seen}"`, "Host *"]);
+        await shell.ask(read, limits);
+        // The one that opened the shared connection stays as its master.
+        const opened = readFileSync(seen, "utf8").length;
+        expect(opened).toBeGreaterThan(0);
+        await shell.close();
+        expect(readFileSync(seen, "utf8").length).toBeGreaterThan(opened);
+      } finally {
+        for (const name of [...Object.keys(secrets), "OTHER_OF_THE_TEST"]) delete process.env[name];
+      }
+      const helpers = readFileSync(seen, "utf8");
+      expect(helpers).toContain("OTHER_OF_THE_TEST=stays");
+      expect(helpers).not.toMatch(/of-the-test/);
+    });
+
+    describe("with a startup file of the login shell", () => {
+      const startup = (text: string): void => writeFileSync(join(sshd.home, ".bashrc"), `${text}\n`);
+      const ran = (): string => join(host.folder, "ran");
+      const restart = () => host.shell({ restartCommand: `echo ran >'${ran()}'` });
+      const ask = { verb: ["restart"] } as const;
+      let greeting: string;
+      beforeEach(() => {
+        greeting = readFileSync(join(sshd.home, ".bashrc"), "utf8");
+      });
+      afterEach(() => writeFileSync(join(sshd.home, ".bashrc"), greeting));
+
+      test.each([
+        ['if command -v fish >/dev/null; then [ -z "$FISH_VERSION" ] && exec fish -l; fi', "fish"],
+        ["exec zsh -l", "another program"],
+        ["exec bash --norc", "another program"],
+        ["exec dash", "another program"],
+        ["exec tmux", "tmux"],
+      ])("%s: nothing is carried out, and the sentence names the file", async (line, who) => {
+        startup(line);
+        await expect(restart().ask(ask, limits)).rejects.toMatchObject({
+          code: "ssh",
+          message: expect.stringMatching(
+            new RegExp(`${who} got what was meant for sh.*startup file.*~/\\.bashrc`),
+          ),
+        });
+        expect(existsSync(ran())).toBe(false);
+      });
+
+      test.each([
+        "cat >/dev/null",
+        "head -c 9000 >/dev/null",
+        "read -r _; read -r _; read -r _",
+        "exit 0",
+        "exit 3",
+        "exec python3",
+      ])("%s: nothing is carried out, and the sentence names the file", async (line) => {
+        startup(line);
+        await expect(restart().ask(ask, limits)).rejects.toThrow(/~\/\.bashrc/);
+        expect(existsSync(ran())).toBe(false);
+      });
+
+      test("one that waits is given up, and the sentence names the file", async () => {
+        startup("sleep 5");
+        const shell = host.shell({ connectTimeoutMs: 1000, restartCommand: `echo ran >'${ran()}'` });
+        await expect(shell.ask(ask, { timeoutMs: 500 })).rejects.toMatchObject({
+          code: "timeout",
+          message: expect.stringMatching(/did not begin the step within 2 s\. A startup file .*~\/\.bashrc/),
+        });
+        expect(existsSync(ran())).toBe(false);
+      });
+
+      test.each([
+        "echo hello; echo there >&2",
+        "read -r _",
+        "exec 9</dev/null",
+        "set -u",
+        "alias expr=false cat=false",
+      ])("%s does no harm", async (line) => {
+        startup(line);
+        expect((await restart().ask(ask, limits)).error).toBeUndefined();
+        expect(readFileSync(ran(), "utf8")).toBe("ran\n");
+      });
+
+      test("a forced command whose key a startup file gives to another shell", async () => {
+        const wrapper = new SshHost(sshd, "wrapper", OLD);
+        for (const line of ["exec zsh -l", "exec fish -l", "exec bash --norc"]) {
+          startup(line);
+          const machine = wrapper.machine();
+          await expect(machine.read()).rejects.toThrow(/got what was meant for .*~\/\.bashrc/);
+        }
+        await wrapper.remove();
+      });
+
+      test.each<Login>(["shell", "wrapper"])(
+        "a wrong XDG_RUNTIME_DIR is named where systemctl finds no session, by %s",
+        async (login) => {
+          startup("export XDG_RUNTIME_DIR=/run/user/4711");
+          const there = new SshHost(sshd, login, OLD);
+          there.tool("systemctl", "echo 'Failed to connect to bus: No such file or directory' >&2; exit 1");
+          const why =
+            /XDG_RUNTIME_DIR is \/run\/user\/4711 instead of \/run\/user\/\d+\. A startup file.*~\/\.bashrc/;
+          await expect(there.machine().restart()).rejects.toThrow(why);
+          expect((await there.machine().status()).problem).toMatch(why);
+          await there.remove();
+        },
+      );
     });
 
     test("an unknown host key is refused, with how to check it", async () => {

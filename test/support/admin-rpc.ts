@@ -18,13 +18,18 @@ export class Dialogs {
 
   /** The title and the text of a question that was asked. */
   question(index = 0): string {
-    const { title, message } = this.asked[index] ?? {};
-    return `${title}\n${message}`;
+    return String(this.asked[index]?.title);
   }
 }
 
-export const yes: UiHandler = () => ({ confirmed: true });
-export const no: UiHandler = () => ({ confirmed: false });
+/** The place of a choice: what changes nothing is the first. */
+const choosing =
+  (place: 0 | 1): UiHandler =>
+  ({ options }) =>
+    Array.isArray(options) ? { value: options[place] } : { cancelled: true };
+
+export const yes: UiHandler = choosing(1);
+export const no: UiHandler = choosing(0);
 
 /** What the client was told by commands, in order. */
 export function noticesIn(seen: readonly Json[]): string[] {

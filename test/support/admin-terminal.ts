@@ -24,6 +24,20 @@ export async function enter(terminal: Terminal, line: string): Promise<void> {
   await terminal.submit(line);
 }
 
+/** Answers the question on the screen by its choices' words. */
+export async function choose(terminal: Terminal, words: string): Promise<void> {
+  await terminal.waitFor(new RegExp(`^[→ ] ${words}$`, "m"));
+  // One key after the other, each seen: a key that comes before the question is none of its own.
+  for (;;) {
+    const screen = await terminal.waitFor(/^→ (.+)$/m);
+    const marked = /^→ (.+)$/m.exec(screen)?.[1];
+    if (marked === words) break;
+    await terminal.press("Down");
+    await terminal.waitUntil("another choice is marked", (now) => /^→ (.+)$/m.exec(now)?.[1] !== marked);
+  }
+  await terminal.press("Enter");
+}
+
 /** pi takes input, and a turn works. */
 export async function expectTurn(terminal: Terminal, word: string): Promise<void> {
   await enter(terminal, `sim: say ${word}.`);

@@ -7,6 +7,7 @@ const DEBIAN_PACKAGES = {
   caddy: "caddy",
   certutil: "libnss3-tools",
   curl: "curl",
+  fish: "fish",
   openssl: "openssl",
   pk12util: "libnss3-tools",
   ssh: "openssh-client",
@@ -16,6 +17,7 @@ const DEBIAN_PACKAGES = {
   "systemd-analyze": "systemd",
   tmux: "tmux",
   visudo: "sudo",
+  zsh: "zsh",
 } as const;
 
 export type Program = keyof typeof DEBIAN_PACKAGES;

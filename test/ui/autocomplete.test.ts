@@ -54,6 +54,9 @@ const LEFT = "\u001b[D";
 const DOWN = "\u001b[B";
 
 describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", (specifier) => {
+  // Over the list for a name that has been typed on, Enter sends the line until 1.5; since 1.6 it only closes the
+  // list, as over any list of arguments.
+  const sendsOnlyNames = specifier === "@earendil-works/pi-tui";
   let tui: PiTui;
   let folder: string;
 
@@ -272,8 +275,12 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     await name.keys("/ai-server-loa");
     name.burst("d my model", ENTER);
     await settled();
-    expect(name.sent).toEqual(["/ai-server-load my model"]);
     expect(sent).toEqual([]);
+    if (sendsOnlyNames) {
+      expect([name.text(), name.list(), name.sent]).toEqual(["/ai-server-load my model", [], []]);
+      await name.keys(ENTER);
+    }
+    expect(name.sent).toEqual(["/ai-server-load my model"]);
   });
 
   test("typing goes on while suggestions are awaited, and an old answer is not shown", async () => {

@@ -1,9 +1,9 @@
-import { stripVTControlCharacters } from "node:util";
 import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { PanelView } from "../../ui/panel.ts";
 import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../ui/panel-content.ts";
 import { seededRandom } from "../support/random.ts";
+import { plainLine } from "./plain-line.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";
@@ -81,7 +81,7 @@ class Shown {
   }
 
   lines(): string[] {
-    return this.view.render(this.columns).map((line) => stripVTControlCharacters(line).trimEnd());
+    return this.view.render(this.columns).map(plainLine);
   }
 
   get screen(): string {

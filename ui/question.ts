@@ -1,0 +1,315 @@
+import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import {
+  type Component,
+  type Keybinding,
+  type KeybindingsManager,
+  matchesKey,
+  type TUI,
+  type TuiMouseEvent,
+  type TuiMouseEventResult,
+  visibleWidth,
+  wrapTextWithAnsi,
+} from "@earendil-works/pi-tui";
+import { cleanLine } from "./clean-line.ts";
+import { diffStyled } from "./diff.ts";
+import { fitted, flow, SEPARATOR } from "./panel-layout.ts";
+import { firstSeen } from "./panel-list.ts";
+import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
+import { WHOLE_TERMINAL } from "./view.ts";
+
+export interface Choice<T> {
+  /** The act: "Restart", not "Yes". */
+  readonly words: string;
+  readonly means: T;
+}
+
+/** The first one leaves everything as it is: it is chosen at first, and Escape takes it. */
+export type Choices<T> = readonly [Choice<T>, ...Choice<T>[]];
+
+export interface Question {
+  readonly title: string;
+  /** Sentences, what weighs most first. */
+  readonly consequences: readonly string[];
+  /** A unified diff whose secrets are masked already, with the file's name in front of it. */
+  readonly diff?: { readonly title: string; readonly lines: readonly string[] } | undefined;
+}
+
+/** The lines of a diff that an RPC client gets: how it shows a question is not known. */
+const MOST_RPC_LINES = 30;
+
+/** From this many rows on the parts stand apart. */
+const ROOMY = 20;
+/** With fewer rows the keys are not named. */
+const LEAST_WITH_HINTS = 6;
+/** Of more choices than these, the place of the chosen one is said. */
+const MOST_UNCOUNTED = 5;
+/** Rows of one choice; a long path must not push the others away. */
+const MOST_CHOICE_ROWS = 3;
+/** A wrapped row must not look like a line that begins with + or -. */
+const INDENT = 2;
+/** Columns of the mark in front of each choice. */
+const MARK = 2;
+
+export interface QuestionParts {
+  tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
+  theme: Pick<Theme, "fg" | "bold">;
+  keys: Pick<KeybindingsManager, "matches" | "getKeys">;
+  question: Question;
+  choices: readonly string[];
+  /** Gets the place of the choice. */
+  answer: (chosen: number) => void;
+}
+
+interface Frame {
+  title: string[];
+  choices: string[];
+  hints: string[];
+  gap: number;
+  /** Rows between title and choices. */
+  body: number;
+  isTitleWhole: boolean;
+}
+
+/**
+ * A question in the whole terminal. Its choices are always on the screen, and its consequences wherever they fit; a
+ * diff scrolls in what is left. Where the consequences do not fit either, they scroll with it.
+ */
+export class QuestionView implements Component {
+  readonly #parts: QuestionParts;
+  readonly #consequences: readonly string[];
+  readonly #diff: ScrollText | undefined;
+  /** Everything between title and choices, with and without the title. */
+  readonly #all: { whole: ScrollText; titled: ScrollText };
+  /** What the keys scroll at the last rendering. */
+  #scrolled: ScrollText | undefined;
+  /** Whether a key has moved it; until then a diff is seen where it changes something. */
+  #isMoved = false;
+  #chosen = 0;
+  readonly #wrapping = new Wrapping();
+
+  constructor(parts: QuestionParts) {
+    this.#parts = parts;
+    const { title, consequences, diff } = parts.question;
+    this.#consequences = consequences.flatMap((text) => text.split("\n")).map(cleanLine);
+    const lines = diff === undefined ? [] : [diff.title, ...diff.lines].map(cleanLine);
+    const own = this.#consequences.length;
+    const styled = (from: number) => (given: readonly string[]) => [
+      ...given.slice(0, from),
+      ...diffStyled(given.slice(from), parts.theme),
+    ];
+    this.#diff = diff && new ScrollText(styled(0), lines, INDENT);
+    this.#all = {
+      whole: new ScrollText(styled(own), [...this.#consequences, ...lines], INDENT),
+      titled: new ScrollText(styled(own + 1), [cleanLine(title), ...this.#consequences, ...lines], INDENT),
+    };
+  }
+
+  invalidate(): void {
+    for (const text of [this.#diff, this.#all.whole, this.#all.titled]) text?.invalidate();
+  }
+
+  render(width: number): string[] {
+    const { rows: height } = this.#parts.tui.terminal;
+    const frame = this.#frame(width, height);
+    const parts = [frame.title, this.#body(width, frame), frame.choices, frame.hints];
+    const gap = Array<string>(frame.gap).fill("");
+    const screen = parts
+      .filter((rows) => rows.length > 0)
+      .flatMap((rows, at) => (at === 0 ? rows : [...gap, ...rows]));
+    while (screen.length < height) screen.push("");
+    return screen.slice(0, height).map((line) => fitted(line, width));
+  }
+
+  handleInput(data: string): void {
+    const does = (binding: Keybinding): boolean => this.#parts.keys.matches(data, binding);
+    if (does("tui.select.confirm")) this.#parts.answer(this.#chosen);
+    else if (does("tui.select.cancel")) this.#parts.answer(0);
+    else if (does("tui.select.up")) this.#choose(-1);
+    else if (does("tui.select.down")) this.#choose(1);
+    else if (does("tui.select.pageUp")) this.#scroll((text) => text.page(-1));
+    else if (does("tui.select.pageDown")) this.#scroll((text) => text.page(1));
+    else if (matchesKey(data, "home")) this.#scroll((text) => text.goTo(0));
+    else if (matchesKey(data, "end")) this.#scroll((text) => text.goToEnd());
+  }
+
+  handleMouse(event: TuiMouseEvent): TuiMouseEventResult | undefined {
+    if (event.type !== "wheel") return undefined;
+    this.#scroll((text) => text.move(event.wheelDelta ?? 0));
+    return { handled: true };
+  }
+
+  #scroll(move: (text: ScrollText) => void): void {
+    if (this.#scrolled === undefined) return;
+    this.#isMoved = true;
+    move(this.#scrolled);
+    this.#parts.tui.requestRender();
+  }
+
+  #choose(by: number): void {
+    this.#chosen = Math.min(this.#parts.choices.length - 1, Math.max(0, this.#chosen + by));
+    this.#parts.tui.requestRender();
+  }
+
+  /** What stands around the text; the choices get their rows first. */
+  #frame(width: number, height: number): Frame {
+    const { theme, question } = this.#parts;
+    const title = this.#wrapping.rowsOf(cleanLine(question.title), width);
+    const hints = height < LEAST_WITH_HINTS ? [] : this.#hints(width).slice(0, height < ROOMY ? 1 : 2);
+    const gap = height < ROOMY ? 0 : 1;
+    const free = Math.max(1, height - hints.length - 3 * gap);
+    // A long list of choices leaves room for what it is about.
+    const wanted = this.#choiceRows(width);
+    const text = Math.min(title.length + this.#consequences.length + 1, Math.max(1, Math.floor(free / 3)));
+    const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
+    const most = Math.max(0, Math.min(free - choices.length, Math.max(1, Math.floor(height / 5))));
+    const isTitleWhole = title.length <= most;
+    const shown = cutRows(title, most);
+    return {
+      title: shown.map((line) => theme.fg("accent", theme.bold(line))),
+      choices,
+      hints: hints.map((line) => theme.fg("dim", line)),
+      gap,
+      body: Math.max(0, free - shown.length - choices.length),
+      isTitleWhole,
+    };
+  }
+
+  /** The text between title and choices, in at most as many rows as it gets. */
+  #body(width: number, { body, gap, isTitleWhole }: Frame): string[] {
+    const all = isTitleWhole ? this.#all.whole : this.#all.titled;
+    const fixed = this.#consequences.flatMap((line) => this.#wrapping.rowsOf(line, width));
+    if (fixed.length > 0) fixed.push(...Array<string>(gap).fill(""));
+    const left = body - fixed.length;
+    // Two rows at least: one of the diff, and how much of it is hidden.
+    if (isTitleWhole && this.#diff && left >= 2) {
+      if (!this.#isMoved) this.#toChange(this.#diff, width, left - 1);
+      return [...fixed, ...this.#seen(this.#diff, width, left)];
+    }
+    return this.#seen(all, width, body);
+  }
+
+  /** Goes to the first change where that is not seen from the top. */
+  #toChange(diff: ScrollText, width: number, height: number): void {
+    diff.goTo(0);
+    const change = diff.lines.findIndex((line, at) => at > 0 && /^[+-]/.test(line));
+    // Seen with the next line, which mostly is what comes in its place.
+    const needed = height > 1 ? change + 1 : change;
+    if (diff.seen(width, height).last < needed) diff.goTo(height > 2 ? change - 1 : change);
+  }
+
+  /** A text that scrolls where it has to; its last row says then how much is hidden. */
+  #seen(text: ScrollText, width: number, height: number): string[] {
+    this.#scrolled = text;
+    if (text.fits(width, height)) return text.seen(width, height).rows;
+    const seen = text.seen(width, Math.max(1, height - 1));
+    return [...seen.rows, this.#parts.theme.fg("warning", this.#hidden(seen, width))].slice(0, height);
+  }
+
+  #hidden({ above, below }: Seen, width: number): string {
+    const count = above + below;
+    const where = above === 0 ? " below" : below === 0 ? " above" : ` (${above} above, ${below} below)`;
+    const keys = this.#key("tui.select.pageUp", "tui.select.pageDown");
+    const scroll = keys === "" ? "" : `${SEPARATOR}${keys} scroll`;
+    const long = `${count} ${count === 1 ? "line" : "lines"} hidden${where}${scroll}`;
+    return visibleWidth(long) <= width ? long : `${count} hidden${scroll}`;
+  }
+
+  #choiceRows(width: number): { choice: number; line: string }[] {
+    const { choices, theme } = this.#parts;
+    return choices.flatMap((words, choice) =>
+      cutRows(wrapTextWithAnsi(cleanLine(words), Math.max(1, width - MARK)), MOST_CHOICE_ROWS).map(
+        (text, at) => {
+          if (choice !== this.#chosen) return { choice, line: `  ${text}` };
+          return { choice, line: theme.fg("accent", theme.bold(`${at === 0 ? "→ " : "  "}${text}`)) };
+        },
+      ),
+    );
+  }
+
+  #hints(width: number): string[] {
+    const hint = (key: string, does: string): string[] => (key === "" ? [] : [`${key} ${does}`]);
+    const { length: count } = this.#parts.choices;
+    const pieces = [
+      ...(count > MOST_UNCOUNTED ? [`${this.#chosen + 1} of ${count}`] : []),
+      ...hint(this.#key("tui.select.up", "tui.select.down"), "choose"),
+      ...hint(this.#key("tui.select.confirm"), "ok"),
+      ...hint(this.#key("tui.select.cancel"), "no"),
+    ];
+    return flow(pieces, SEPARATOR, width);
+  }
+
+  #key(...bindings: Keybinding[]): string {
+    return bindings.flatMap((binding) => this.#parts.keys.getKeys(binding).slice(0, 1)).join("/");
+  }
+}
+
+/** The rows of the choices that fit, the chosen one's among them. */
+function choicesAround(
+  rows: readonly { choice: number; line: string }[],
+  chosen: number,
+  height: number,
+): string[] {
+  const at = rows.findIndex(({ choice }) => choice === chosen);
+  const first = firstSeen(rows.length, at, height);
+  return rows.slice(first, first + height).map(({ line }) => line);
+}
+
+/** The first rows, with a mark at their end where there are more. */
+function cutRows(rows: readonly string[], most: number): string[] {
+  if (rows.length <= most || most === 0) return rows.slice(0, most);
+  const last = rows[most - 1] ?? "";
+  return [...rows.slice(0, most - 1), `${last.slice(0, -1)}…`];
+}
+
+/** Where a question is asked. */
+type Screen = Pick<ExtensionContext, "mode" | "ui">;
+
+/**
+ * Asks a question: in the terminal on a screen of its own, an RPC client by a `select` whose title holds all of it.
+ *
+ * @param ended the session's end, which takes the first choice
+ * @returns what the choice means; the first one's where the user leaves the question
+ */
+export async function ask<T>(
+  { mode, ui }: Screen,
+  question: Question,
+  choices: Choices<T>,
+  ended: AbortSignal,
+): Promise<T> {
+  const [none] = choices;
+  if (ended.aborted) return none.means;
+  const words = choices.map((choice) => choice.words);
+  if (mode !== "tui") {
+    const chosen = await ui.select(rpcText(question), words, { signal: ended });
+    return (choices.find((choice) => choice.words === chosen) ?? none).means;
+  }
+  const closed = new AbortController();
+  const title = cleanLine(question.title);
+  try {
+    const chosen = await ui.custom<number>(
+      (tui, theme, keys, done) => {
+        ended.addEventListener("abort", () => done(0), { once: true, signal: closed.signal });
+        return new QuestionView({ tui, theme, keys, question, choices: words, answer: done });
+      },
+      { ...WHOLE_TERMINAL, blocked: { kind: "question", message: title } },
+    );
+    return (choices[chosen] ?? none).means;
+  } catch (error) {
+    // A session that ends closes its screens.
+    if (ended.aborted) return none.means;
+    throw error;
+  } finally {
+    closed.abort();
+  }
+}
+
+function rpcText({ title, consequences, diff }: Question): string {
+  const lines = diff === undefined ? [] : [diff.title, ...diff.lines];
+  const more = lines.length - 1 - MOST_RPC_LINES;
+  const shown = lines.slice(0, MOST_RPC_LINES + 1);
+  if (more > 0) shown.push(`… ${more} more ${more === 1 ? "line" : "lines"}`);
+  return [title, ...consequences, ...shown]
+    .flatMap((text) => text.split("\n"))
+    .map(cleanLine)
+    .join("\n");
+}
