@@ -186,7 +186,9 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   const tellWarnings = async (current: Session): Promise<void> => {
     const server = await aiServer.server();
-    for (const warning of await server.warnings()) await tell(current, `AI Server: ${warning}`);
+    const identity = await server.http.identity();
+    for (const warning of [...(identity?.warnings ?? []), ...server.tooMany])
+      await tell(current, `AI Server: ${warning}`);
     tellOfDoor(current).catch(() => {});
   };
 

@@ -115,7 +115,8 @@ class Turn {
   readonly #signal: AbortSignal;
   #attempt: Attempt | undefined;
   #isStarted = false;
-  #secrets: OwnSecrets | undefined;
+  /** What the words of its error may not repeat, once the configuration is read. */
+  secrets: OwnSecrets | undefined;
   #askedAt = 0;
   readonly #failedLoad = new FailedLoad();
   #unloads = 0;
@@ -139,11 +140,6 @@ class Turn {
     this.#signal = options.signal ?? new AbortController().signal;
   }
 
-  /** What its words may not repeat, once the configuration is read. */
-  get secrets(): OwnSecrets | undefined {
-    return this.#secrets;
-  }
-
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
     this.#attempt?.abandon();
@@ -159,7 +155,7 @@ class Turn {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
-    this.#secrets = server.config;
+    this.secrets = server.config;
     const slot = await this.#slot(context, server);
     let body = await this.#body(context, server, slot);
     const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));

@@ -13,7 +13,7 @@ import { LlamaSwap } from "./llama-swap.ts";
 import { parseRunning } from "./llama-swap-list.ts";
 import type { ModelDescription } from "./model-description.ts";
 import { type LearntFacts, type ModelFacts, modelsOf, processesOf, type RunningModel } from "./models.ts";
-import { MAX_MODELS } from "./names.ts";
+import { MAX_MODELS, tooManyModels } from "./names.ts";
 import { OpenDoor } from "./open-door.ts";
 import { otherServer } from "./other-server.ts";
 import { Router } from "./router.ts";
@@ -191,20 +191,9 @@ export class ModelServer {
     return modelsOf({ listed, running, live }, learnt);
   }
 
-  /** What the user is warned of, a sentence each: of the certificates, and of a list that is too long. @throws {ServerError} */
-  async warnings(): Promise<string[]> {
-    const identity = await this.http.identity();
-    return [...(identity?.warnings ?? []), ...this.tooMany];
-  }
-
   /** That the list, as last read, has more models than are kept, as a sentence; none where it has not. */
   get tooMany(): string[] {
-    const listed = MAX_MODELS + this.#leftOut;
-    return this.#leftOut === 0
-      ? []
-      : [
-          `The server lists ${listed} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`,
-        ];
+    return tooManyModels(this.#leftOut);
   }
 
   /** What the list, as last read, says of each model beside its facts. */

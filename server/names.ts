@@ -34,3 +34,11 @@ export function nameOf(value: unknown): string | undefined {
 export function fileTypeOf(value: unknown): string | undefined {
   return nameOf(value)?.replace(/^\(guessed\) /, "");
 }
+
+/** What the user is to know where a list had more models than are kept, as a sentence. */
+export function tooManyModels(leftOut: number): string[] {
+  if (leftOut === 0) return [];
+  return [
+    `The server lists ${MAX_MODELS + leftOut} models. The first ${MAX_MODELS} are kept, and ${leftOut} left out: list fewer in its configuration.`,
+  ];
+}

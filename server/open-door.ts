@@ -6,8 +6,8 @@ import type { Identity } from "./identity.ts";
 /** For all of the look, in milliseconds. */
 const LOOK_MS = 3000;
 
-/** Answers of what stands behind the door; others may come from one who guards it in another way. */
-const BEHIND = new Set([200, 204, 401, 404, 405]);
+/** Statuses of a server that has let the request in; others may come from what guards it in another way. */
+const LET_IN = new Set([200, 204, 401, 404, 405]);
 
 /** The door of one server, looked at once. */
 export class OpenDoor {
@@ -22,7 +22,7 @@ export class OpenDoor {
 
   /**
    * What the user is to know of a server that asks for no client certificate, as a sentence; none where it asks for one,
-   * where that cannot be told, and for plain HTTP. Never throws.
+   * where that cannot be seen, and for plain HTTP. Never throws.
    */
   warnings(signal: AbortSignal): Promise<string[]> {
     this.#look ??= this.#http
@@ -38,7 +38,7 @@ export class OpenDoor {
 }
 
 /**
- * Whoever has a certificate does not see whether it was asked for. TLS 1.3 refuses only after the handshake, so that one
+ * A client that has a certificate does not see whether it was asked for. TLS 1.3 refuses only after the handshake, so that one
  * request is sent as well, without certificate and key, for what loads nothing and needs no model.
  */
 async function look(address: ServerAddress, identity: Identity, signal: AbortSignal): Promise<string[]> {
@@ -57,7 +57,7 @@ async function look(address: ServerAddress, identity: Identity, signal: AbortSig
       signal: limit,
     });
     body.on("error", () => {});
-    if (!BEHIND.has(statusCode)) return [];
+    if (!LET_IN.has(statusCode)) return [];
     const hasKey = statusCode === 401 || apiKey !== undefined;
     const open = hasKey ? "only its API key keeps others out" : "everyone who reaches it can use it";
     return [

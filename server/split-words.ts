@@ -1,8 +1,8 @@
 /** Command lines taken apart, within bounds. */
 import { split } from "shlex";
 
-/** Characters of the longest command line that is taken apart: real ones have a few thousand. */
-export const MAX_COMMAND_CHARACTERS = 32_768;
+/** Characters of the longest command line that is taken apart: Linux starts no program with more. */
+export const MAX_COMMAND_CHARACTERS = 2_097_152;
 
 /**
  * shlex reads a word again at each quote that closes in it: its time grows with the length times the quotes, and 500 kB

@@ -27,7 +27,7 @@ describe("a list of models", () => {
     const server = await swap(Array.from({ length: 20_000 }, (_, at) => ({ id: `m${at}`, object: "model" })));
     const found = await server.discover(new Map());
     expect(found.map(({ id }) => id)).toEqual(Array.from({ length: 1000 }, (_, at) => `m${at}`));
-    expect((await server.warnings()).at(-1)).toBe(
+    expect(server.tooMany[0]).toBe(
       "The server lists 20000 models. The first 1000 are kept, and 19000 left out: list fewer in its configuration.",
     );
     const stored = toServedModels(found, server.config);
@@ -37,7 +37,7 @@ describe("a list of models", () => {
   test("of 1,000 is kept whole, without a warning", async () => {
     const server = await swap(Array.from({ length: 1000 }, (_, at) => ({ id: `m${at}` })));
     expect(await server.discover(new Map())).toHaveLength(1000);
-    expect(await server.warnings()).toEqual([]);
+    expect(server.tooMany).toEqual([]);
   });
 
   test("that an earlier version has stored whole is cut when it is read", async () => {
@@ -103,7 +103,7 @@ describe("an answer that is compressed though none was asked for", () => {
     ]);
   });
 
-  test("a way that nobody knows is named", async () => {
+  test("an unknown encoding is named", async () => {
     const { http } = await serving((_, response) => {
       response.writeHead(200, { "content-encoding": "compress" });
       response.end("x");
@@ -143,7 +143,7 @@ test("the key is blanked in what an error says before anything is made of it", a
   ]);
 });
 
-test("an error that nobody reads does not keep its connection", async () => {
+test("an error that is not read does not keep its connection", async () => {
   const server = await kept(
     httpsServer(pair(folder), (_, response) => {
       response.writeHead(400);

@@ -81,7 +81,7 @@ describe("a server that asks for no client certificate is reported", () => {
   });
 });
 
-describe("a door that is shut, or that tells nothing, is not reported", () => {
+describe("a door that is shut, or that gives no answer, is not reported", () => {
   test("mutual TLS", async () => {
     const sim = await kept(startSim({ config: CONFIG }));
     const server = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
@@ -101,7 +101,7 @@ describe("a door that is shut, or that tells nothing, is not reported", () => {
     ["nginx, which says so with 400", 400],
     ["another sign-in", 302],
     ["another name", 421],
-    ["what is stopped behind it", 502],
+    ["a proxy whose server is stopped", 502],
   ])("%s: %d", async (_, code) => {
     const { server } = await doorOf(status(code));
     expect(await server.openDoor.warnings(never)).toEqual([]);
