@@ -4,7 +4,7 @@ import type { JsonRecord } from "./server/json.ts";
 import * as json from "./server/json.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
-const { list, record, text } = json;
+const { record, text } = json;
 
 /** Characters of an id or a name that is kept with the message. */
 const MAX_NAME_CHARACTERS = 200;
@@ -17,7 +17,16 @@ const ERROR_EVENT = /error|exception|fail/i;
 
 /** Data that is neither JSON nor a piece of it, but words. */
 const IN_WORDS = /^\s*(?:\[[A-Z]+\]\W*)?[A-Za-z]/;
-const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
+const TROUBLE =
+  /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied|gateway|^\s*<(?:!doctype|html)/i;
+
+/** What stands in place of an event so that the connection does not look idle: nothing, or a word in name or data. */
+const HEARTBEAT = /^\s*(?:ping|heart-?beat|keep-?alive|processing)?\s*$/i;
+
+const LAST = /^\s*"?\[?DONE\]?"?\s*$/i;
+
+/** Where another event begins within the data of one. */
+const NEXT_EVENT = /(?<=\})\s*(?:data:\s*)?(?=\{|\[DONE\])/;
 
 /** Whether an answer that ends so is whole; unknown reasons are not, as pi's own provider takes them. */
 export function isGoodEnd(reason: string): boolean {
@@ -32,6 +41,35 @@ export function isErrorEvent(name: string): boolean {
 /** Whether data that is no JSON is something said, not a damaged piece of it. */
 export function isInWords(data: string): boolean {
   return IN_WORDS.test(data);
+}
+
+/** Whether data is the last of a stream, in any of its spellings. */
+export function isLast(data: string): boolean {
+  return LAST.test(data);
+}
+
+/** Whether an event says no more than that the connection lives. */
+export function isHeartbeat(data: string, event: string | undefined): boolean {
+  return HEARTBEAT.test(data) || (event !== undefined && event !== "" && HEARTBEAT.test(event));
+}
+
+/**
+ * The events in data that is no JSON: some servers leave out the empty line between two, or write `data:` twice.
+ *
+ * @returns undefined where it does not consist of whole events
+ */
+export function eventsIn(data: string): string[] | undefined {
+  const events = data.replace(/^\s*data:/, "").split(NEXT_EVENT);
+  if (events.length === 1 && events[0] === data) return undefined;
+  return events.every((event) => isLast(event) || isJsonObject(event)) ? events : undefined;
+}
+
+function isJsonObject(event: string): boolean {
+  try {
+    return record(JSON.parse(event)) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether a text in place of an event speaks of a failure. */
@@ -61,9 +99,16 @@ export function isBanner(
   );
 }
 
-/** Some servers send content as a list of parts. */
+const SWAP_FAILED = /Unable to swap model err: (.+)/;
+
+/** Why a load failed: llama-swap up to v217 writes it into its banner, and ends or garbles the stream. */
+export function swapFailureIn(banner: string): string | undefined {
+  return SWAP_FAILED.exec(banner)?.[1];
+}
+
+/** Some servers send content as a list of parts, or as one. */
 export function textOfParts(content: unknown): string {
   let joined = "";
-  for (const part of list(content)) joined += text(record(part)?.text) ?? "";
+  for (const part of Array.isArray(content) ? content : [content]) joined += text(record(part)?.text) ?? "";
   return joined;
 }

@@ -127,7 +127,7 @@ export class Attempt {
       const either = AbortSignal.any([signal, this.#cut.signal]);
       const response = await server.chat(sent, headers, either);
       silence.heard();
-      if (response.status !== 200) {
+      if (!isAnswer(response.status)) {
         const text = await readText(response.body, MAX_ERROR_BYTES);
         return { status: response.status, text, retryAfter: response.headers["retry-after"] };
       }
@@ -174,8 +174,9 @@ export class Attempt {
     this.#parts.onBegin();
     const decoder = new Decoder(this.#parts);
     this.#decoder = decoder;
-    if (!/event-stream/.test(response.headers["content-type"] ?? "event-stream")) {
-      decoder.pushWhole(await wholeAnswer(response));
+    const { isStream, type, pieces } = await opened(response);
+    if (!isStream) {
+      decoder.pushWhole(await wholeAnswer(pieces, type));
       decoder.end();
       return;
     }
@@ -183,7 +184,7 @@ export class Attempt {
     let isDone = false;
     let isFinished = false;
     try {
-      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      for await (const chunk of pieces) {
         silence.heard();
         if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
         else decoder.push(chunk);
@@ -237,13 +238,45 @@ class Closing {
   }
 }
 
+/** Whether a status is that of an answer: proxies have others of this kind than 200. */
+function isAnswer(status: number): boolean {
+  return status >= 200 && status < 300 && status !== 204 && status !== 205;
+}
+
+const STREAM_BEGINS = /^[\s\uFEFF]*(?:data|event|id|retry)?:/;
+
+/** Whether an answer is a stream: by its type, or by its first piece where a server or a proxy gives it another. */
+async function opened(
+  response: HttpResponse,
+): Promise<{ isStream: boolean; type: string; pieces: AsyncIterable<Uint8Array> }> {
+  const body: AsyncIterable<Uint8Array> = response.body;
+  const type = response.headers["content-type"] ?? "";
+  if (type === "" || /event-stream/i.test(type)) return { isStream: true, type, pieces: body };
+  const rest = body[Symbol.asyncIterator]();
+  const first = await rest.next();
+  const isStream = !first.done && STREAM_BEGINS.test(Buffer.from(first.value).toString("latin1", 0, 64));
+  return { isStream, type, pieces: rejoined(first, rest) };
+}
+
+async function* rejoined(
+  first: IteratorResult<Uint8Array>,
+  rest: AsyncIterator<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  try {
+    for (let at = first; !at.done; at = await rest.next()) yield at.value;
+  } finally {
+    await rest.return?.();
+  }
+}
+
 /** A server that does not stream, or an error with status 200. */
-async function wholeAnswer(response: HttpResponse): Promise<unknown> {
-  const text = await readText(response.body, MAX_WHOLE_BYTES);
+async function wholeAnswer(pieces: AsyncIterable<Uint8Array>, given: string): Promise<unknown> {
+  const text = await readText(pieces, MAX_WHOLE_BYTES);
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const type = cleanText(response.headers["content-type"] ?? "something", 100);
+    const type = cleanText(given, 100);
+    if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON has no end", cause);
     if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
       `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,

@@ -26,6 +26,8 @@ const LOOSE_PIECES = 16_384;
 
 interface OpenCall {
   block: ToolCall;
+  /** As the server gave it. */
+  id: string | undefined;
   index: number;
   contentIndex: number;
   arguments: PartialJson;
@@ -74,15 +76,12 @@ export class Blocks {
   /** Adds one `delta` of a choice, or the `message` of an answer that came whole; the events come with `flush`. */
   add(delta: JsonRecord): void {
     // Servers that send both fields send the same text in both.
-    const thinking = text(delta.reasoning_content) ?? text(delta.reasoning);
+    const thinking = text(delta.reasoning_content) ?? text(delta.reasoning) ?? text(delta.reasoning_text);
     if (thinking !== undefined) this.#append("thinking", thinking);
     const content = typeof delta.content === "string" ? delta.content : textOfParts(delta.content);
     if (content !== "") this.#append("text", content);
-    if (!delta.tool_calls) return;
-    for (const entry of list(delta.tool_calls)) {
-      const call = record(entry);
-      if (call !== undefined) this.#appendCall(call);
-    }
+    else if (typeof delta.refusal === "string" && delta.refusal !== "") this.#append("text", delta.refusal);
+    if (delta.tool_calls || delta.function_call) this.#appendCalls(delta);
   }
 
   #append(channel: Channel, delta: string): void {
@@ -92,19 +91,36 @@ export class Blocks {
     this.#pending += delta;
   }
 
+  /** Calls are a list; some servers send one alone, or under the name of OpenAI's first interface. */
+  #appendCalls({ tool_calls: calls, function_call: definition }: JsonRecord): void {
+    const alone = record(calls) ?? (calls || !record(definition) ? undefined : { function: definition });
+    for (const entry of alone === undefined ? list(calls) : [alone]) {
+      const call = record(entry);
+      if (call !== undefined) this.#appendCall(call);
+    }
+  }
+
   #appendCall(call: JsonRecord): void {
     this.#deltas += 1;
     if (this.#open) this.#closeText();
-    const definition = record(call.function) ?? {};
+    const definition = record(call.function) ?? call;
     const name = text(definition.name);
     const open = this.#findCall(call, name) ?? this.#beginCall(call, name);
-    if (open.block.name === "" && name !== undefined) open.block.name = name;
+    if (name !== undefined && name !== open.block.name) this.#rename(open, name);
     const delta = argumentsText(definition.arguments, open);
     if (delta === "") return;
     this.#characters += delta.length;
     if (this.#pendingCall !== open) this.flush();
     this.#pendingCall = open;
     this.#pending += delta;
+  }
+
+  /** A name may come late, or in pieces until the arguments begin. */
+  #rename({ block, arguments: args }: OpenCall, name: string): void {
+    this.flush();
+    if (block.name !== "" && !args.isEmpty) return;
+    block.name = name.startsWith(block.name) ? name : block.name + name;
+    this.#characters += name.length;
   }
 
   /** Emits what was added since the last call. */
@@ -179,17 +195,17 @@ export class Blocks {
   }
 
   /**
-   * Which call a delta continues: by index, by id, else the last one. A name under a new id begins another call: some
-   * servers give every call the index 0, others give none.
+   * Which call a delta continues: by index, by id, else the last one. A name under a new id begins another call, as
+   * some servers give every call the index 0; not while the same one is half written, as others give every piece an id.
    */
   #findCall(call: JsonRecord, name: string | undefined): OpenCall | undefined {
     const id = text(call.id);
     const index = number(call.index);
     if (index !== undefined) {
       const found = this.#byIndex.get(index);
-      const isAnother =
-        found !== undefined && name !== undefined && id !== undefined && id !== found.block.id;
-      return isAnother ? undefined : found;
+      if (found === undefined || name === undefined || id === undefined || id === found.id) return found;
+      this.flush();
+      return name === found.block.name && !found.arguments.isWhole ? found : undefined;
     }
     if (id !== undefined) return this.#byId.get(id);
     return name === undefined ? this.#calls.at(-1) : undefined;
@@ -197,19 +213,21 @@ export class Blocks {
 
   #beginCall(call: JsonRecord, name: string | undefined): OpenCall {
     this.flush();
+    const id = text(call.id);
     const block: ToolCall = {
       type: "toolCall",
-      id: text(call.id) ?? `call_${randomUUID().replaceAll("-", "")}`,
+      // The results of two calls under one id could not be told apart.
+      id: id === undefined || this.#byId.has(id) ? `call_${randomUUID().replaceAll("-", "")}` : id,
       name: name ?? "",
       arguments: {},
     };
     const contentIndex = this.#message.content.push(block) - 1;
     const index = number(call.index) ?? this.#calls.length;
-    const open: OpenCall = { block, index, contentIndex, arguments: new PartialJson() };
+    const open: OpenCall = { block, id, index, contentIndex, arguments: new PartialJson() };
     this.#calls.push(open);
     this.#characters += block.id.length + block.name.length + BLOCK_CHARACTERS;
     this.#byIndex.set(index, open);
-    if (!this.#byId.has(block.id)) this.#byId.set(block.id, open);
+    this.#byId.set(block.id, open);
     this.#emit({ type: "toolcall_start", contentIndex, partial: this.#message });
     return open;
   }

@@ -1,10 +1,21 @@
 /** The SSE bytes of one answer as pi's events. Does no I/O: pieces go in, events come out. */
 import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
 import { createParser, type EventSourceParser } from "eventsource-parser";
-import { isBanner, isErrorEvent, isGoodEnd, isInWords, isTrouble, nameOf } from "./answer-shapes.ts";
+import {
+  eventsIn,
+  isBanner,
+  isErrorEvent,
+  isGoodEnd,
+  isHeartbeat,
+  isInWords,
+  isLast,
+  isTrouble,
+  nameOf,
+  swapFailureIn,
+} from "./answer-shapes.ts";
 import { Blocks } from "./blocks.ts";
 import { ChunkReader } from "./chunk-reader.ts";
-import { errorText, isError, parseErrorBody, readError } from "./server/error-body.ts";
+import { type ErrorBody, errorText, isError, parseErrorBody, readError } from "./server/error-body.ts";
 import { ServerError } from "./server/errors.ts";
 import { brokenStream, finishFault, streamFault } from "./server/faults.ts";
 import type { JsonRecord } from "./server/json.ts";
@@ -28,8 +39,6 @@ const CHARACTERS_PER_TOKEN = 4;
 
 /** Characters of a loading banner that are kept: it goes on as long as the load does. */
 const MAX_BANNER_CHARACTERS = 64 * 1024;
-
-const SWAP_FAILED = /Unable to swap model err: (.+)/;
 
 /** What the server says of its work besides content. */
 export type Progress =
@@ -129,12 +138,7 @@ export class Decoder {
 
   /** What the server wrote in place of an answer: an error event, bare text, or the banner's last words. */
   get said(): string | undefined {
-    return this.#said ?? this.#swapFailure;
-  }
-
-  /** llama-swap up to v217 tells a failed load in its banner, and ends or garbles the stream. */
-  get #swapFailure(): string | undefined {
-    return SWAP_FAILED.exec(this.#banner)?.[1];
+    return this.#said ?? swapFailureIn(this.#banner);
   }
 
   /**
@@ -183,7 +187,7 @@ export class Decoder {
     this.#tail.add(piece);
     this.#parser.feed(piece);
     const { error } = this.#tail;
-    if (error !== undefined) throw this.#saidFault(error);
+    if (error !== undefined) throw this.#fault(parseErrorBody(error));
   }
 
   /**
@@ -208,14 +212,15 @@ export class Decoder {
   /** @throws {ServerError} where something else than events says that the answer is not whole */
   #checkEnd(): void {
     if (this.isTooLong) return;
-    if (this.#tail.hasErrorEvent) throw this.#saidFault("");
+    if (this.#tail.hasErrorEvent) throw this.#fault(parseErrorBody(""));
     const bare = this.#tail.bareText();
-    if (isErrorObject(bare)) throw this.#saidFault(bare);
-    if (this.isFinished) return;
+    if (isErrorObject(bare)) throw this.#fault(parseErrorBody(bare));
+    // What stands between the events beside `[DONE]` alone may be why the answer has no end of its own.
+    if (this.#finishReason !== undefined || (this.#isDone && !isTrouble(bare))) return;
     // A server that answers whole, under the name of a stream.
     if (bare.startsWith("{") && !this.hasContent && this.#takeWhole(bare)) return;
-    const said = bare || (this.#swapFailure ?? "");
-    if (said !== "") throw this.#saidFault(said);
+    const said = bare || (swapFailureIn(this.#banner) ?? "");
+    if (said !== "") throw this.#fault(parseErrorBody(said));
     throw brokenStream("the stream ended without its last event");
   }
 
@@ -244,18 +249,23 @@ export class Decoder {
 
   #onData(data: string, event: string | undefined): void {
     if (this.#isDone) return;
-    if (data === "[DONE]" || data.trim() === "[DONE]") {
-      this.#isDone = true;
-      return;
-    }
-    if (event !== undefined && isErrorEvent(event)) throw this.#saidFault(data);
+    const isOther = !data.startsWith("{");
+    this.#isDone = isOther && isLast(data);
+    if (this.#isDone) return;
+    if (event !== undefined && isErrorEvent(event)) throw this.#fault(parseErrorBody(data));
+    if (isOther && isHeartbeat(data, event)) return;
     let chunk: unknown;
     try {
       chunk = this.#chunks.read(data);
     } catch (error) {
+      const events = eventsIn(data);
+      if (events !== undefined) {
+        for (const one of events) this.#onData(one, undefined);
+        return;
+      }
       // The end of a cut stream is not a message of its own.
       if (this.#isFlushing) return;
-      if (isInWords(data)) throw this.#saidFault(data);
+      if (isInWords(data)) throw this.#fault(parseErrorBody(data));
       throw brokenStream("an event of the stream is not JSON", error);
     }
     if (this.#collected) this.#collected.push(chunk);
@@ -266,14 +276,14 @@ export class Decoder {
     if (this.isTooLong) return;
     const chunk = record(value);
     if (chunk === undefined) {
-      if (typeof value === "string" && isTrouble(value)) throw this.#saidFault(value);
-      if (isError(value)) throw this.#errorFault(value);
+      if (typeof value === "string" && isTrouble(value)) throw this.#fault(parseErrorBody(value));
+      if (isError(value)) throw this.#fault(readError(value));
       return;
     }
     const choice = record(list(chunk.choices)[0]);
     const isUnusual =
       choice === undefined || chunk.object === "error" || Boolean(chunk.error ?? choice.error);
-    if (isUnusual && isError(chunk)) throw this.#errorFault(chunk);
+    if (isUnusual && isError(chunk)) throw this.#fault(readError(chunk));
     const delta = choice && (record(choice.delta) ?? record(choice.message));
     if (!this.#isAnswering) {
       if (isBanner(chunk, delta)) {
@@ -285,8 +295,12 @@ export class Decoder {
       this.#onProgress({ kind: "answering" });
     }
     this.#name(chunk);
-    const isMeasured = this.#figures.note(chunk);
-    if (chunk.prompt_progress) this.#onPromptProgress(record(chunk.prompt_progress));
+    // Moonshot writes the usage into the choice.
+    const isMeasured = this.#figures.note(chunk) || (choice !== undefined && this.#figures.note(choice));
+    const progress = chunk.prompt_progress
+      ? this.#figures.notePrompt(record(chunk.prompt_progress))
+      : undefined;
+    if (progress) this.#onProgress({ kind: "prompt", ...progress });
     if (choice?.finish_reason) this.#finish(choice.finish_reason);
     if (isMeasured && this.#finishReason !== undefined) this.#isSettled = true;
     if (delta === undefined) return;
@@ -310,21 +324,9 @@ export class Decoder {
     this.#finishReason = typeof reason === "string" ? reason : "of another type";
   }
 
-  #saidFault(text: string): ServerError {
-    const body = parseErrorBody(text);
+  #fault(body: ErrorBody): ServerError {
     this.#said = errorText(body);
     return streamFault(body);
-  }
-
-  #errorFault(value: unknown): ServerError {
-    const body = readError(value);
-    this.#said = errorText(body);
-    return streamFault(body);
-  }
-
-  #onPromptProgress(told: JsonRecord | undefined): void {
-    const progress = this.#figures.notePrompt(told);
-    if (progress) this.#onProgress({ kind: "prompt", ...progress });
   }
 
   #stopReason(): Extract<StopReason, "stop" | "length" | "toolUse"> {
@@ -339,7 +341,9 @@ export class Decoder {
     if (raw !== undefined && !isGoodEnd(raw)) throw finishFault(nameOf(raw));
     if (raw === "length") return "length";
     if (this.#blocks.hasCalls) return "toolUse";
-    if (raw === undefined && !this.hasContent) throw brokenStream("the stream ended without content");
+    // A call that is announced and does not come is no answer.
+    if (!this.hasContent && raw !== "stop" && raw !== "end")
+      throw brokenStream("the stream ended without content");
     return "stop";
   }
 }

@@ -65,6 +65,16 @@ export class PartialJson {
     return this.#preview;
   }
 
+  /** Whether nothing came yet. */
+  get isEmpty(): boolean {
+    return this.#text === "";
+  }
+
+  /** Whether an object or a list came with its end. */
+  get isWhole(): boolean {
+    return this.#ended && this.#levels.length === 0;
+  }
+
   /** Takes none of the arguments: they are nested too deep to be handed on. */
   refuse(): void {
     this.#isRefused = true;

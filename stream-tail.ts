@@ -3,10 +3,13 @@ import { isError } from "./server/error-body.ts";
 /** Characters of such lines that are kept: errors are short. */
 const MOST_CHARACTERS = 32 * 1024;
 
+/** The same of a line of JSON: it may be an answer that comes whole, under the name of a stream. */
+const MOST_OF_JSON = 4 * 1024 * 1024;
+
 /** Enough of a line of data to know that it is one, and whether it is the last. */
 const DATA_CHARACTERS = 16;
 
-const DONE = /^\uFEFF?data: ?\[DONE\]/;
+const DONE = /^\uFEFF?data: ?\[DONE\]/i;
 const FIELD = /^\uFEFF?(?:data|event|id|retry)?(?::|$)/;
 /** llama-server until September 2025 writes errors as a field of this name, and proxies as a line of text. */
 const ERROR_LINE = /^\uFEFF?\s*(?:error|exception)\s*:\s?(.*)$/is;
@@ -39,7 +42,8 @@ export class StreamTail {
       }
       if (this.#isData) this.#isData = false;
       else if (this.#open !== "" || (end > at && !isPlainData(piece, at))) {
-        this.#line(this.#open + piece.slice(at, Math.min(end, at + MOST_CHARACTERS)));
+        const line = this.#open + piece.slice(at, end);
+        this.#line(line.slice(0, mostOf(line)));
         this.#open = "";
       }
       at = end + 1;
@@ -65,9 +69,9 @@ export class StreamTail {
 
   #begin(piece: string, at: number): void {
     if (this.#isData) return;
-    const rest = this.#open + piece.slice(at, at + MOST_CHARACTERS);
+    const rest = this.#open + piece.slice(at);
     this.#isData = rest.length > DATA_CHARACTERS && rest.startsWith("data:");
-    this.#open = this.#isData ? "" : rest.slice(0, MOST_CHARACTERS);
+    this.#open = this.#isData ? "" : rest.slice(0, mostOf(rest));
   }
 
   #line(line: string): void {
@@ -80,6 +84,10 @@ export class StreamTail {
     while (this.#length > MOST_CHARACTERS && this.#bare.length > 1)
       this.#length -= this.#bare.shift()?.length ?? 0;
   }
+}
+
+function mostOf(line: string): number {
+  return line.startsWith("{") ? MOST_OF_JSON : MOST_CHARACTERS;
 }
 
 /** Whether a text is JSON that is an error. */

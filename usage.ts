@@ -17,13 +17,13 @@ export function usageOf(
   prompt: { total: number; cached: number } | undefined,
   deltas: number,
 ): Pick<Usage, "input" | "output" | "cacheRead" | "totalTokens"> & { reasoning?: number } {
-  const details = record(usage?.prompt_tokens_details);
-  const cached = count(details?.cached_tokens) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
+  const cached = cachedIn(usage) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
   const fromTimings =
     timings === undefined ? undefined : (count(timings.prompt_n) ?? 0) + (count(timings.cache_n) ?? 0);
   const total = Math.max(count(usage?.prompt_tokens) ?? fromTimings ?? prompt?.total ?? 0, cached);
   const output = count(usage?.completion_tokens) ?? count(timings?.predicted_n) ?? deltas;
-  const reasoning = count(record(usage?.completion_tokens_details)?.reasoning_tokens);
+  const reasoning =
+    count(record(usage?.completion_tokens_details)?.reasoning_tokens) ?? count(usage?.reasoning_tokens);
   return {
     input: total - cached,
     output,
@@ -31,6 +31,17 @@ export function usageOf(
     totalTokens: total + output,
     ...(reasoning === undefined ? {} : { reasoning }),
   };
+}
+
+/** Cached tokens where servers write them: OpenAI's place, then DeepSeek's, Moonshot's and Anthropic's behind a proxy. */
+function cachedIn(usage: JsonRecord | undefined): number | undefined {
+  const details = record(usage?.prompt_tokens_details);
+  return (
+    count(details?.cached_tokens) ??
+    count(usage?.prompt_cache_hit_tokens) ??
+    count(usage?.cached_tokens) ??
+    count(usage?.cache_read_input_tokens)
+  );
 }
 
 /** What the events of one stream say of its cost; the last word counts. */

@@ -44,10 +44,11 @@ const SAYING = [
   "details",
   "error_message",
   "error_description",
+  "error_msg",
   "reason",
   "title",
 ];
-const WRAPPING = ["error", "errors", "body"];
+const WRAPPING = ["error", "errors", "body", "response"];
 
 /**
  * Reads an error in any of the shapes in which servers write it: `{"error":{"message"}}` of OpenAI's kind,
@@ -122,6 +123,7 @@ export function isError(value: unknown): boolean {
   if (body === undefined) return false;
   if (isGiven(body.error) || isGiven(body.errors)) return true;
   if (body.object === "error" || body.type === "error" || body.status === "error") return true;
+  if (body.success === false || isGiven(body.error_code) || isGiven(body.error_msg)) return true;
   const choice = record(list(body.choices)[0]);
   if (choice !== undefined) return isGiven(choice.error);
   if (Array.isArray(body.choices) || isGiven(body.usage) || isGiven(body.timings)) return false;
@@ -192,7 +194,7 @@ const WINDOWS = [
   /context[ _](?:length|size|window)(?:[\s(=:]|is|of|only|limit)*(\d+)/i,
   /max_seq_len\D{0,8}(\d+)/i,
   /n_ctx\D{0,4}(\d+)/i,
-  /maximum (?:allowed )?(?:input |prompt )?length(?: is| of)? \(?(\d+)/i,
+  /maximum (?:allowed |model )?(?:input |prompt )?length(?: is| of)? \(?(\d+)/i,
   /`max_new_tokens` must be <= (\d+)/i,
   /must have less than (\d+) tokens/i,
   /> (\d+) maximum/i,
@@ -203,7 +205,9 @@ const PROMPTS = [
   /(\d+) (?:tokens from the )?(?:input|prompt)[ _](?:tokens|messages)/i,
   /input_tokens, value=(\d+)/i,
   /(?:input|prompt|request|requested tokens|length|n_keep) \((\d+)/i,
-  /prompt (?:length|has|contains)(?: of| is)? (\d+)/i,
+  /(?<!max(?:imum)? )prompt (?:length|has|contains)(?: of| is)? (\d+)/i,
+  /prompt \((?:total )?length (\d+)/i,
+  /request contains (\d+) tokens/i,
   /too long: (\d+) tokens/i,
   /keep the first (\d+) tokens/i,
   /given: (\d+)/i,
@@ -265,7 +269,14 @@ const OVERFLOW = new RegExp(
     "exceed(?:s|ed|ing)?\\b.{0,60}\\bcontext[ _-](?:size|length|window)",
     "context[ _-](?:size|length|window)\\b.{0,40}\\bexceed",
     "(?:greater|larger|longer|bigger) than (?:the )?(?:model'?s? |loaded |max(?:imum)? )*context",
-    "prompt[ _](?:is )?too[ _]long",
+    "prompt[ _](?:\\([^)]{0,40}\\) )?(?:is )?too[ _]long",
+    "\\binput (?:is )?too long",
+    "longer than the maximum (?:model )?length",
+    "context overflow",
+    "exceeds? n_ctx\\b",
+    "exceeds (?:the )?maximum length of \\d+ tokens",
+    // vLLM's, where it reckons the answer's length itself and nothing is left for it.
+    "max_tokens must be at least 1, got -",
     "too big compared to KV size",
     "maximum context length",
     "context length is only",
@@ -276,7 +287,6 @@ const OVERFLOW = new RegExp(
     "n_keep.{0,20}>=? ?n_ctx",
     "greater than max_seq_len",
     "`inputs` (?:tokens|must have less)",
-    "input prompt \\(\\d+ tokens\\) is too long",
     "exceeds the maximum allowed (?:input )?length",
     OVERFLOW_NAME.source,
   ].join("|"),

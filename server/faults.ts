@@ -156,6 +156,12 @@ export function answerFault(status: number, text: string, path: string): ServerE
       : "Check AI_SERVER_URL and its path.";
     return fault(`The server does not know ${path} (HTTP 404). ${hint}`, "server", "none");
   }
+  if (status === 408 || status === 425)
+    return fault(
+      `The server did not get the request in time (server error, HTTP ${status}).${said}`,
+      "server",
+      "retry",
+    );
   if (status === 429)
     return fault(`The server has too many requests at once (HTTP 429).${said}`, "server", "retry");
   if (/^peer proxy error/i.test(body.message)) {

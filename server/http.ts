@@ -304,10 +304,10 @@ function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, st
 }
 
 /** Reads a body as text, at most `limit` bytes; the connection of a longer one is closed. */
-export async function readText(body: Readable, limit: number): Promise<string> {
-  const pieces: Buffer[] = [];
+export async function readText(body: AsyncIterable<Uint8Array>, limit: number): Promise<string> {
+  const pieces: Uint8Array[] = [];
   let size = 0;
-  for await (const piece of body as AsyncIterable<Buffer>) {
+  for await (const piece of body) {
     pieces.push(piece);
     size += piece.length;
     if (size >= limit) break;

@@ -106,6 +106,56 @@ describe("tool calls", () => {
     expect(callsOf(piece('{"n"'), piece(":1"), piece("}"))).toEqual([["a", "x", { n: 1 }]]);
   });
 
+  it("that get another id with every piece stay one call while it is half written", () => {
+    const piece = (id: string, args: string) => [{ index: 0, id, function: { name: "x", arguments: args } }];
+    expect(callsOf(piece("a", ""), piece("b", '{"n"'), piece("c", ":1}"), piece("d", "{}"))).toEqual([
+      ["a", "x", { n: 1 }],
+      ["d", "x", {}],
+    ]);
+  });
+
+  it("under one id get one each", () => {
+    const [first, second] = callsOf([
+      { index: 0, id: "a", function: { name: "x", arguments: '{"n":1}' } },
+      { index: 1, id: "a", function: { name: "y", arguments: '{"m":2}' } },
+    ]);
+    expect([first, second]).toEqual([
+      ["a", "x", { n: 1 }],
+      [ID, "y", { m: 2 }],
+    ]);
+  });
+
+  it("whose name comes in pieces get the whole one, and keep it once the arguments begin", () => {
+    const piece = (name: string, args: string) => [
+      { index: 0, id: "a", function: { name, arguments: args } },
+    ];
+    expect(callsOf(piece("ba", ""), piece("sh", ""), piece("bash", '{"n":1}'), piece("x", ""))).toEqual([
+      ["a", "bash", { n: 1 }],
+    ]);
+  });
+
+  it("come alone instead of in a list, without a function, or as OpenAI wrote them first", () => {
+    const args = '{"n":1}';
+    const forms = [
+      [chunk({ tool_calls: { id: "a", function: { name: "x", arguments: args } } }, "tool_calls")],
+      [chunk({ tool_calls: [{ index: 0, id: "a", name: "x", arguments: args }] }, "tool_calls")],
+      [
+        chunk({ function_call: { name: "x", arguments: "" } }),
+        chunk({ function_call: { arguments: args } }, "function_call"),
+      ],
+    ];
+    for (const form of forms)
+      expect(decode([events(...form), DONE]).message).toMatchObject({
+        stopReason: "toolUse",
+        content: [{ type: "toolCall", name: "x", arguments: { n: 1 } }],
+      });
+  });
+
+  it("that are announced and do not come are no answer", () => {
+    const { error } = decode([events(chunk({ content: null }), chunk({}, "tool_calls")), DONE]);
+    expect(error).toMatchObject({ remedy: "retry", message: expect.stringContaining("without content") });
+  });
+
   it("whose name comes late get it", () => {
     expect(
       callsOf(

@@ -29,6 +29,12 @@ const SHAPES: Record<string, string> = {
   "a list with one error": data([{ error: { message: SAID } }]),
   "a message and a code": data({ code: "500", message: SAID }),
   "a message alone": data({ message: SAID }),
+  "a code and a message of Baidu's kind": data({ id: "as-1", error_code: 336100, error_msg: SAID }),
+  "a success that is none": data({ success: false, reason: SAID }),
+  "an answer of OpenAI's newer kind that failed": `event: response.failed\n${data({
+    type: "response.failed",
+    response: { status: "failed", error: { code: "server_error", message: SAID } },
+  })}`,
   "an error in a choice": data({ choices: [{ index: 0, delta: {}, error: { code: 502, message: SAID } }] }),
   "an error beside a choice": data({ ...chunk({ content: "" }, "error"), error: { message: SAID } }),
   "an error within an error": data({ error: { error: { message: SAID } } }),
@@ -107,6 +113,8 @@ describe("what is no error", () => {
     ["an empty error with each event", events(chunk({ content: "Hi" }, null, { error: "", errors: [] }))],
     ["error: false", events(chunk({ content: "Hi" }, null, { error: false }))],
     ["a heartbeat as an event", `event: ping\n${data({ type: "ping" })}${good}`],
+    ["a heartbeat without data", `data:\n\ndata: \n\n${good}`],
+    ["a heartbeat in a word", `event: keepalive\ndata: still here\n\ndata: ping\n\n${good}`],
     ["a heartbeat with a message", `${data({ type: "ping", message: "still here" })}${good}`],
     ["comments and ids", `: error: none\n\nid: error\n${good}`],
     ["an answer about errors", events(chunk({ content: 'error: {"error":"x"}\nevent: error' }))],
@@ -120,6 +128,11 @@ describe("what is no error", () => {
       expect(decode(pieces)).toMatchObject({ error: undefined, message: { stopReason: "stop" } });
   });
 
+  it("[DONE] without a finish_reason after a page of a proxy's is none", () => {
+    const page = "<html><head><title>502 Bad Gateway</title></head></html>\n\n";
+    expect(decode([events(chunk(whole)), page, DONE]).error?.message).toContain("502 Bad Gateway");
+  });
+
   it("[DONE] without a finish_reason after good content is a good end", () => {
     expect(decode([events(chunk({ content: "Hi" })), DONE])).toMatchObject({
       error: undefined,
@@ -127,11 +140,12 @@ describe("what is no error", () => {
     });
   });
 
-  it("a whole answer under the name of a stream is taken", () => {
-    const answer = { choices: [{ message: { role: "assistant", content: "Hi" }, finish_reason: "stop" }] };
+  it.each([1, 50_000])("a whole answer under the name of a stream is taken, of %i words", (count) => {
+    const content = "Hi ".repeat(count);
+    const answer = { choices: [{ message: { role: "assistant", content }, finish_reason: "stop" }] };
     expect(decode([JSON.stringify(answer)])).toMatchObject({
       error: undefined,
-      message: { stopReason: "stop", content: [{ text: "Hi" }] },
+      message: { stopReason: "stop", content: [{ text: content }] },
     });
   });
 });

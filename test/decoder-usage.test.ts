@@ -36,6 +36,28 @@ describe("usage", () => {
     });
   });
 
+  it.each([
+    ["DeepSeek", { prompt_cache_hit_tokens: 90, prompt_cache_miss_tokens: 10 }],
+    ["Moonshot", { cached_tokens: 90 }],
+    ["Anthropic behind a proxy", { cache_read_input_tokens: 90 }],
+  ])("finds the cached tokens where %s writes them", (_, cached) => {
+    const told = { choices: [], usage: { prompt_tokens: 100, completion_tokens: 7, ...cached } };
+    expect(usageOf(events(content, chunk({}, "stop"), told), DONE)).toMatchObject({
+      input: 10,
+      cacheRead: 90,
+    });
+  });
+
+  it("stands in the choice with some servers", () => {
+    const choice = {
+      index: 0,
+      delta: {},
+      finish_reason: "stop",
+      usage: { prompt_tokens: 100, completion_tokens: 7 },
+    };
+    expect(usageOf(events(content, { choices: [choice] }), DONE)).toMatchObject({ input: 100, output: 7 });
+  });
+
   it("tells reasoning tokens where the server does", () => {
     const told = {
       choices: [],

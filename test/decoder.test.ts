@@ -55,7 +55,7 @@ describe("the events", () => {
     expect(message.content).toEqual([{ type: "text", text: "ab" }]);
   });
 
-  it.each([["reasoning_content"], ["reasoning"]])("take thinking from %s", (field) => {
+  it.each([["reasoning_content"], ["reasoning"], ["reasoning_text"]])("take thinking from %s", (field) => {
     expect(types(events(chunk({ [field]: "Hm." }), chunk({ content: "Yes." })) + DONE)).toEqual([
       "thinking_start 0",
       "thinking_delta 0",
@@ -69,6 +69,35 @@ describe("the events", () => {
   it("take thinking that stands in both fields once", () => {
     const both = chunk({ reasoning_content: "Hm.", reasoning: "Hm." });
     expect(decode([events(both), DONE]).message.content).toMatchObject([{ thinking: "Hm." }]);
+  });
+
+  it.each([
+    ["content that is one part", { content: { type: "text", text: "No." } }],
+    ["a refusal", { content: null, refusal: "No." }],
+  ])("take text from %s", (_, delta) => {
+    expect(decode([events(chunk(delta), chunk({}, "stop")), DONE]).message.content).toEqual([
+      { type: "text", text: "No." },
+    ]);
+  });
+
+  it.each<[how: string, change: (stream: string) => string]>([
+    ["without empty lines between them", (stream) => stream.replaceAll("\n\n", "\n")],
+    ["in one line", (stream) => stream.replaceAll("\n\ndata: ", "")],
+    ["in one line, each with its name", (stream) => stream.replaceAll("\n\n", "")],
+    ["with their name twice", (stream) => stream.replaceAll("data: ", "data: data: ")],
+    ["with carriage returns", (stream) => stream.replaceAll("\n", "\r")],
+  ])("are read %s", (_, change) => {
+    const stream = change(
+      events(chunk({ content: "a} {b" }), chunk({ content: "c" }), chunk({}, "stop")) + DONE,
+    );
+    for (const pieces of [[stream], [...stream]])
+      expect(decode(pieces)).toMatchObject({ error: undefined, message: { content: [{ text: "a} {bc" }] } });
+  });
+
+  it.each(["[done]", '"[DONE]"', "DONE"])("end with %s too", (last) => {
+    const stream = events(chunk({ content: "Hi" }));
+    expect(decode([`${stream}data: ${last}\n\n`]).error).toBeUndefined();
+    expect(decode([stream]).error).toBeDefined();
   });
 
   it("keep text before and behind a call apart", () => {

@@ -203,6 +203,12 @@ export const ANSWERS: FaultRow[] = [
     { env: { AI_SERVER_LOAD_TIMEOUT_MS: "5000" } },
   ),
   answered(
+    "408",
+    [{ status: 408, pieces: ["Request Timeout"] }],
+    "The server did not get the request in time (server error, HTTP 408). It says: Request Timeout",
+    "retry",
+  ),
+  answered(
     "429 for too long",
     Array.from({ length: 9 }, () => ({ status: 429 })),
     "thinker has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).",

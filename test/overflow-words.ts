@@ -112,6 +112,30 @@ export const OVERFLOWS: OverflowWords[] = [
     window: "200",
   },
   {
+    server: "vLLM, of its own length",
+    body: openAi(
+      "The decoder prompt (length 40000) is longer than the maximum model length of 32768. Make sure that `max_model_len` is no smaller than the number of text tokens.",
+      { type: "BadRequestError", code: 400 },
+    ),
+    prompt: "40,000",
+    window: "32,768",
+  },
+  {
+    server: "vLLM with pictures",
+    body: openAi(
+      "The prompt (total length 40000) is too long to fit into the model (context length 32768). Make sure that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens.",
+      { type: "BadRequestError", code: 400 },
+    ),
+    prompt: "40,000",
+    window: "32,768",
+  },
+  {
+    server: "vLLM without a length of the answer",
+    body: openAi("max_tokens must be at least 1, got -7232. (parameter=max_tokens, value=-7232)", {
+      code: 400,
+    }),
+  },
+  {
     server: "vLLM of 2026",
     body: openAi(
       "You passed 40001 input tokens and requested 1000 output tokens. However, the model's context length is only 32768 tokens, resulting in a maximum input length of 31768 tokens.",
@@ -128,6 +152,19 @@ export const OVERFLOWS: OverflowWords[] = [
   {
     server: "llama-cpp-python, with its code",
     body: openAi("It does not fit", { param: "messages", code: "context_length_exceeded" }),
+  },
+  {
+    server: "llama-cpp-python, of its own size",
+    body: openAi("Prompt tokens (9000) exceed n_ctx (4096)"),
+    window: "4,096",
+  },
+  { server: "Bedrock behind a proxy", body: openAi("Input too long for requested model") },
+  { server: "a proxy", body: openAi("Context overflow: the prompt does not fit") },
+  {
+    server: "xAI behind a proxy",
+    body: openAi("This model's maximum prompt length is 131072 but the request contains 537812 tokens."),
+    prompt: "537,812",
+    window: "131,072",
   },
   {
     server: "TabbyAPI",

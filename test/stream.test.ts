@@ -48,6 +48,27 @@ describe("a turn", () => {
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
   });
 
+  it.each(["text/plain", "application/json", "text/html", "Text/Event-Stream", ""])(
+    "takes a stream that is called %o",
+    async (type) => {
+      const { message } = await turnWith([{ headers: { "content-type": type }, pieces: [HI] }]);
+      expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
+    },
+  );
+
+  it.each([201, 206])("takes an answer with the status %i", async (status) => {
+    const headers = { "content-type": "text/event-stream" };
+    const { message } = await turnWith([{ status, headers, pieces: [HI] }]);
+    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
+  });
+
+  it("asks again after an answer of JSON that was cut", async () => {
+    const cut = { headers: { "content-type": "application/json" }, pieces: ['{"choices":[{"mess'] };
+    const { message, server } = await turnWith([cut, OK]);
+    expect(server.chats).toHaveLength(2);
+    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
+  });
+
   it("says what came instead of a stream", async () => {
     const { message } = await turnWith([
       { headers: { "content-type": "text/html" }, pieces: ["<html>Welcome</html>"] },
