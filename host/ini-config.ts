@@ -12,6 +12,7 @@ import { applyEdits, changedLines, type Edit, positionAt, type Span } from "./tr
 
 /** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
 const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
+const ALIAS_KEYS = ["alias", "a", "LLAMA_ARG_ALIAS"];
 const PARALLEL_KEYS = ["parallel", "np", "LLAMA_ARG_N_PARALLEL"];
 const UNIFIED_KEYS = ["kvu", "kv-unified", "LLAMA_ARG_KV_UNIFIED"];
 const NOT_UNIFIED_KEYS = ["no-kvu", "no-kv-unified"];
@@ -77,12 +78,23 @@ export function findIni(text: string, id: string, isFound = false): ContextSetti
   return describe(text, sections, id, heirsOf(sections));
 }
 
+/** Other names of a model: llama-server takes several, with commas between them. */
+function aliasesOf(section: Section | undefined): string[] {
+  const entry = entryOf(section, ALIAS_KEYS);
+  return entry?.value.split(",").map((name) => name.trim()) ?? [];
+}
+
 function requireSection(sections: readonly Section[], id: string): Section {
   const names = modelNames(sections);
   const section = sectionOf(sections, id);
   if (section && names.includes(id)) return section;
+  const holder = names.find((name) => aliasesOf(sectionOf(sections, name)).includes(id));
+  if (holder !== undefined) {
+    throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder)}: give that id instead.`);
+  }
   const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
-  const hint = near ? ` There is ${shown(near)}; names are compared letter by letter.` : "";
+  const blanks = near?.trim() === id ? ", with a blank at its end" : "";
+  const hint = near ? ` There is ${shown(near)}${blanks}; names are compared letter by letter.` : "";
   const byHand =
     "A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.";
   throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);

@@ -19,7 +19,7 @@ const CAPABILITIES = "in out tools reranker context".split(" ");
 
 /** Flags that people write for `--ctx-size`; llama-server ends with an error on them. */
 const WRONG_FLAG =
-  /^([-\u2013\u2014]{1,2}(ctx|n-?ctx|num-?ctx|ctx-?(len|length|window)|ctxsize|context-?(size|len|length|window)?|max-model-len|max-seq-len)|--c|-ctx-size|[\u2013\u2014]-?ctx-size)(=|$)/;
+  /^([-\u2013\u2014]{1,2}(ctx|n-?ctx|num-?ctx|ctx-?(len|length|window)|ctxsize|context-?(size|len|length|window)?|max-model-len|max-seq-len)|--c|-c\d+k?|-ctx-size|[\u2013\u2014]-?ctx-size)(=|$)/;
 
 /** How many letters must be put in, taken out or replaced; stops counting at 3. */
 function distance(a: string, b: string): number {

@@ -55,14 +55,23 @@ export function startOf(node: Node | null | undefined): number {
   return node?.range?.[0] ?? 0;
 }
 
+/** Whether a model goes by this name too; llama-swap takes the keys of `setParamsByID` for aliases. */
+function isAliasOf(config: YamlConfig, model: Model, id: string): boolean {
+  const aliases = lookUp(config.anchors, model.mapping, "aliases")?.node;
+  const filters = lookUp(config.anchors, model.mapping, "filters")?.node;
+  const byId = isMap(filters) ? lookUp(config.anchors, filters, "setParamsByID")?.node : undefined;
+  const keys = isMap(byId) ? byId.items.flatMap(({ key }) => (isScalar(key) ? [key] : [])) : [];
+  const names = aliases ? scalarsOf(config.anchors, aliases).map(({ scalar }) => scalar) : [];
+  return [...names, ...keys].some(
+    (name) => name.value === id || expand(config, model, name, false)?.text === id,
+  );
+}
+
 /** The model of this id. @throws {ServerError} that names the alias's model or the nearest spelling */
 export function modelOf(config: YamlConfig, id: string): Model {
   const model = config.models.get(id);
   if (model) return model;
-  const holder = [...config.models.values()].find((other) => {
-    const aliases = lookUp(config.anchors, other.mapping, "aliases");
-    return aliases && scalarsOf(config.anchors, aliases.node).some(({ scalar }) => scalar.value === id);
-  });
+  const holder = [...config.models.values()].find((other) => isAliasOf(config, other, id));
   if (holder) {
     throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder.id)}: give that id instead.`);
   }

@@ -279,6 +279,25 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     refusal: '"c" is an alias of the model "a": give that id instead.',
   },
   {
+    file: "refused-alias-macro.yaml",
+    model: "a:fast",
+    tokens: 8192,
+    refusal: '"a:fast" is an alias of the model "a": give that id instead.',
+  },
+  {
+    file: "refused-alias-of-parameters.yaml",
+    model: "a:high",
+    tokens: 8192,
+    refusal: '"a:high" is an alias of the model "a": give that id instead.',
+  },
+  {
+    file: "refused-joined-number.yaml",
+    model: "a",
+    tokens: 24576,
+    refusal:
+      'The configuration at line 3, column 48: llama-server has no flag "-c8192", and does not start with it. Write `--ctx-size` in its place by hand, then try again.',
+  },
+  {
     file: "refused-no-cmd.yaml",
     model: "a",
     tokens: 8192,
@@ -442,6 +461,19 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "alpha",
     tokens: 8192,
     refusal: '*The preset has no section for "alpha". There is "Alpha"; names are compared letter by letter.',
+  },
+  {
+    file: "preset-refused-blank.ini",
+    model: "alpha",
+    tokens: 8192,
+    refusal:
+      '*The preset has no section for "alpha". There is "alpha", with a blank at its end; names are compared letter by letter.',
+  },
+  {
+    file: "preset-refused-alias.ini",
+    model: "fast",
+    tokens: 8192,
+    refusal: '"fast" is an alias of the model "alpha": give that id instead.',
   },
   {
     file: "preset-refused-folder-model.ini",
