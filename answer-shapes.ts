@@ -15,10 +15,9 @@ const GOOD_ENDS = new Set(["stop", "end", "length", "tool_calls", "function_call
 /** The name of an event that is an error, whatever its data. */
 const ERROR_EVENT = /error|exception|fail/i;
 
-/** Data that is neither JSON nor a piece of it, but words. */
-const IN_WORDS = /^\s*(?:\[[A-Z]+\]\W*)?[A-Za-z]/;
-const TROUBLE =
-  /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied|gateway|^\s*<(?:!doctype|html)/i;
+/** Data that is neither JSON nor a piece of it, but words, or what Python prints. */
+const IN_WORDS = /^\s*(?:\{'|(?:\[[A-Z]+\]\W*)?[A-Za-z])/;
+const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
 
 /** What stands in place of an event so that the connection does not look idle: nothing, or a word in name or data. */
 const HEARTBEAT = /^\s*(?:ping|heart-?beat|keep-?alive|processing)?\s*$/i;
@@ -51,6 +50,11 @@ export function isLast(data: string): boolean {
 /** Whether an event says no more than that the connection lives. */
 export function isHeartbeat(data: string, event: string | undefined): boolean {
   return HEARTBEAT.test(data) || (event !== undefined && event !== "" && HEARTBEAT.test(event));
+}
+
+/** Whether lines between the events say nothing. */
+export function isNoise(lines: string): boolean {
+  return lines.split("\n").every((line) => HEARTBEAT.test(line) || LAST.test(line));
 }
 
 /**

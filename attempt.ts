@@ -183,6 +183,7 @@ export class Attempt {
     const closing = new Closing(this.#parts.sleep, () => this.#cut.abort());
     let isDone = false;
     let isFinished = false;
+    let deltas = 0;
     try {
       for await (const chunk of pieces) {
         silence.heard();
@@ -192,6 +193,9 @@ export class Attempt {
         if (decoder.isAnswering) silence.answered();
         ({ isDone, isFinished } = decoder);
         if (decoder.isTooLong) break;
+        // Some servers write a finish_reason into each event: one that brings content is not the last.
+        if (decoder.deltas > deltas) closing.stop();
+        ({ deltas } = decoder);
         if (decoder.isSettled) closing.within(CLOSING_MS);
         else if (isFinished) closing.within(USAGE_MS);
       }
@@ -234,6 +238,7 @@ class Closing {
   }
 
   stop(): void {
+    this.#limitMs = Number.POSITIVE_INFINITY;
     this.#waiting.abort();
   }
 }

@@ -9,6 +9,7 @@ import {
   isHeartbeat,
   isInWords,
   isLast,
+  isNoise,
   isTrouble,
   nameOf,
   swapFailureIn,
@@ -216,7 +217,7 @@ export class Decoder {
     const bare = this.#tail.bareText();
     if (isErrorObject(bare)) throw this.#fault(parseErrorBody(bare));
     // What stands between the events beside `[DONE]` alone may be why the answer has no end of its own.
-    if (this.#finishReason !== undefined || (this.#isDone && !isTrouble(bare))) return;
+    if (this.#finishReason !== undefined || (this.#isDone && isNoise(bare))) return;
     // A server that answers whole, under the name of a stream.
     if (bare.startsWith("{") && !this.hasContent && this.#takeWhole(bare)) return;
     const said = bare || (swapFailureIn(this.#banner) ?? "");

@@ -62,9 +62,7 @@ export function parseErrorBody(text: string): ErrorBody {
   if (value !== undefined && typeof value !== "string") return readError(value);
   const unescaped = /^\s*\{"error":"(.*)","src":"([^"]*)"\}\s*$/s.exec(answer);
   const said =
-    typeof value === "string"
-      ? value
-      : (unescaped?.[1] ?? messageOfCut(answer) ?? answer.replace(/<[^<>]*>/g, " "));
+    typeof value === "string" ? value : (unescaped?.[1] ?? messageOfCut(answer) ?? withoutMarkup(answer));
   const nested = typeof value === "string" ? parsed(value) : undefined;
   if (record(nested) ?? Array.isArray(nested)) return readError(nested);
   return {
@@ -99,6 +97,18 @@ export function errorText({ message, source, type, code, figures }: ErrorBody): 
   const { prompt: n_prompt_tokens, sureWindow: n_ctx } = figures;
   const error = { message, type, code, n_prompt_tokens, n_ctx };
   return JSON.stringify(source === null ? { error } : { src: source, error });
+}
+
+/** The words of a page that a proxy shows people. */
+function withoutMarkup(answer: string): string {
+  if (!/<(?:!doctype|html|head|body)\b/i.test(answer)) return answer.replace(/<[^<>]*>/g, " ");
+  const plain = answer.replace(/<(script|style)\b[^>]*>.*?(?:<\/\1>|$)/gis, " ");
+  const words = (page: string): string =>
+    page
+      .replace(/<[^<>]*>/g, " ")
+      .replace(/\s+/g, " ")
+      .trim();
+  return words(/<body\b.*$/is.exec(plain)?.[0] ?? "") || words(plain);
 }
 
 /** What stands in the fields of an event, where a server answers with one though it does not stream. */

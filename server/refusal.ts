@@ -46,6 +46,9 @@ const UNLOADED =
 const LOAD_FAILED =
   /exited prematurely|failed to start command|health check timed out|unable to start process|failed to load|start\(\) failed/i;
 
+/** llama-swap's words up to v217, and those of its handler of requests. */
+const NO_MODEL = /could not find (?:real modelID|suitable (?:inference )?handler)/i;
+
 /** Ollama's words where its queue is full. */
 const BUSY = /server busy|maximum pending requests/i;
 
@@ -101,7 +104,7 @@ export function judgeRefusal(
       return { kind: "unknown field", field };
   }
   if (status === 429) return { kind: "wait", why: "busy", delayMs: retryAfterMs(refusal.retryAfter, now) };
-  if (status === 404 && /model/i.test(body.message))
+  if ((status === 404 && /model/i.test(body.message)) || (status < 500 && NO_MODEL.test(body.message)))
     return { kind: "failed", error: unknownModel(body.message) };
   const isLoading = saysLoading(refusal);
   if (status < 500 || (state === "unreachable" && !isLoading))

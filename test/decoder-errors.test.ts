@@ -41,6 +41,7 @@ const SHAPES: Record<string, string> = {
   "JSON in a message": data({ error: { message: JSON.stringify({ error: { message: SAID } }) } }),
   "what the provider behind a proxy says": data({ error: { message: "It failed", metadata: { raw: SAID } } }),
   "a JSON string": data(`Error: ${SAID}`),
+  "what Python prints": `data: {'error': {'message': '${SAID}'}}\n\n`,
   "words instead of JSON": `data: Error: ${SAID}\n\n`,
   "words in brackets": `data: [ERROR] ${SAID}\n\n`,
   "a field named error": `error: ${JSON.stringify({ code: 500, message: SAID, type: "server_error" })}\n\n`,
@@ -128,10 +129,18 @@ describe("what is no error", () => {
       expect(decode(pieces)).toMatchObject({ error: undefined, message: { stopReason: "stop" } });
   });
 
-  it("[DONE] without a finish_reason after a page of a proxy's is none", () => {
-    const page = "<html><head><title>502 Bad Gateway</title></head></html>\n\n";
-    expect(decode([events(chunk(whole)), page, DONE]).error?.message).toContain("502 Bad Gateway");
-  });
+  it.each([
+    ["a page", "<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"],
+    ["a sentence", "no healthy upstream", "no healthy upstream"],
+    ["a heartbeat", "ping", undefined],
+  ])(
+    "[DONE] without a finish_reason after %s of a proxy's is a good end only where that says nothing",
+    (_, said, words) => {
+      const { error } = decode([events(chunk(whole)), `${said}\n\n`, DONE]);
+      if (words === undefined) expect(error).toBeUndefined();
+      else expect(error?.message).toContain(words);
+    },
+  );
 
   it("[DONE] without a finish_reason after good content is a good end", () => {
     expect(decode([events(chunk({ content: "Hi" })), DONE])).toMatchObject({

@@ -117,6 +117,28 @@ describe.each([
   });
 });
 
+describe("a finish_reason in each event", () => {
+  it("does not end the answer while content comes", async () => {
+    const clock = new FakeClock();
+    const server = new FakeServer(clock);
+    const usage = { usage: { prompt_tokens: 20, completion_tokens: 2 } };
+    const piece = (content: string): string => events(chunk({ content }, "stop", usage));
+    server.answers.push({ pieces: [piece("a")], end: "never" });
+    const turn = beginTurn(server, { clock });
+    await settled();
+    for (const content of ["b", "c", "d"]) {
+      await clock.advance(900);
+      server.chats[0]?.stream.write(piece(content));
+      await settled();
+    }
+    const began = clock.now();
+    const { message } = await clock.until(turn.ended);
+    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "abcd" }] });
+    expect(clock.now() - began).toBe(1000);
+    await expectNothingLeft(server, clock, undefined);
+  });
+});
+
 describe("a connection on which heartbeats go on", () => {
   it("is closed, and the next turn has another", async () => {
     const sockets = new Set<unknown>();
