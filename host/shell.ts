@@ -148,7 +148,7 @@ export class Shell {
         remedy: "none",
       });
     }
-    throw sshFault(settings, finished.code, finished.stderr);
+    throw sshFault(settings, finished.code, finished.stderr, finished.stdout);
   }
 
   /** Whether ssh refused, before a session began, what the next call does without. */

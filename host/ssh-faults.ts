@@ -57,7 +57,13 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   ],
   [
     /Could not resolve hostname|Name or service not known|nodename nor servname/i,
-    (at) => `The name in AI_SERVER_SSH_HOST (${at.host}) is not known. Check it, and this machine's network.`,
+    (at, stderr) => {
+      const name = /resolve hostname (\S+?):/i.exec(cleanText(stderr))?.[1] ?? at.host;
+      const which = at.host.endsWith(name)
+        ? `The name in AI_SERVER_SSH_HOST (${at.host})`
+        : `The name ${name.slice(0, 255)}, which ~/.ssh/config gives for ${at.host} (HostName, ProxyJump),`;
+      return `${which} is not known. Check it, and this machine's network.`;
+    },
   ],
   [
     /No route to host|Network is unreachable|Host is down/i,
@@ -89,9 +95,28 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
       `${at.host} gave up after too many keys. Name the right one in ~/.ssh/config with IdentityFile and IdentitiesOnly yes.`,
   ],
   [
-    /Permission denied|sign_and_send_pubkey|no such identity/i,
+    /Load key .*: (?:invalid format|error in libcrypto)/i,
+    (_at, stderr) =>
+      `ssh cannot read a private key of this machine: the file is damaged, or in a format that it does not know. It says: ${lastLines(stderr)}`,
+  ],
+  [
+    /Permission denied(?:,| \()|sign_and_send_pubkey|no such identity/i,
     (at) =>
       `${at.host} does not let this user in by key (permission denied). Try "${login(at)}": add the key with ssh-copy-id, load it with ssh-add if it has a passphrase, or set the right user in AI_SERVER_SSH_HOST.`,
+  ],
+  [
+    /: (?:command )?not found|command not found: /i,
+    (at, stderr) =>
+      `The ProxyCommand for ${at.host} in ~/.ssh/config starts a program that this machine does not have. Install it, or take the line out. It says: ${lastLines(stderr)}`,
+  ],
+  [
+    /Unprivileged users are not permitted/i,
+    (at) => `${at.host} is starting or shutting down, and lets only root in. Try again in a minute.`,
+  ],
+  [
+    /Unable to negotiate/i,
+    (at, stderr) =>
+      `ssh on this machine and ${at.host} have no algorithm in common. Update the older of the two, or allow what it offers in ~/.ssh/config. It says: ${lastLines(stderr)}`,
   ],
   [
     /kex_exchange_identification|Connection (?:closed|reset) by|banner exchange/i,
@@ -139,8 +164,24 @@ function loginFault({ host }: SshTarget, code: number | null, stderr: string): s
   return `On ${host}, ${other} got what was meant for sh, and nothing was carried out: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
 }
 
-/** The sentence for an `ssh` that ended without the script's answer. */
-export function sshFault(target: SshTarget, code: number | null, stderr: string): HostError {
+/** What a server says to an account that is let in and gets no command run; nologin writes it to its output. */
+const NO_COMMANDS =
+  /account is currently not available|(?:password|account) has expired|sftp connections only|(?:exec|shell) request failed on channel|\brestricted: /i;
+
+/**
+ * The sentence for an `ssh` that ended without the script's answer.
+ *
+ * @param stdout what came in place of the answer
+ */
+export function sshFault(target: SshTarget, code: number | null, stderr: string, stdout = ""): HostError {
+  const refusal = [stderr, stdout.slice(0, 2000)].find((text) => NO_COMMANDS.test(text));
+  if (refusal !== undefined) {
+    return new HostError(
+      `${target.host} runs no commands for this account. Check on the server whether it has a login shell, and whether it has expired. It says: ${lastLines(refusal)}`,
+      "ssh",
+      { link: "ssh", remedy: "none" },
+    );
+  }
   const row = SENTENCES.find(([pattern]) => pattern.test(stderr));
   const details = { link: "ssh", remedy: "none" } as const;
   if (row !== undefined && (code === 255 || row === SENTENCES[0])) {
@@ -156,6 +197,13 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string)
     return new HostError(`${target.host} could not run the command: ${what}.`, "ssh", details);
   }
   const said = lastLines(stderr);
+  if (code === 255 && said !== "") {
+    return new HostError(
+      `ssh opened no session on ${target.host}. Try "${login(target)}" in a terminal. It says: ${said}`,
+      "ssh",
+      details,
+    );
+  }
   const how = code === null ? "was ended" : `ended with ${code}`;
   const quoted = said === "" ? "" : ` It says: ${said}`;
   return new HostError(

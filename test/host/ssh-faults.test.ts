@@ -35,6 +35,32 @@ test.each([
   ["client_loop: send disconnect: Broken pipe", /broke off/],
   ["/home/u/.ssh/config: line 3: Bad configuration option: foo", /its own configuration/],
   ["WARNING: UNPROTECTED PRIVATE KEY FILE!\nbad permissions", /chmod 600/],
+  [
+    "ssh: Could not resolve hostname jump: Name or service not known\nkex_exchange_identification: Connection closed by remote host",
+    /^The name jump, which ~\/\.ssh\/config gives for ai-server@192\.0\.2\.3 \(HostName, ProxyJump\), is not known/,
+  ],
+  [
+    "/bin/sh: 1: exec: cloudflared: not found\nkex_exchange_identification: Connection closed by remote host",
+    /^The ProxyCommand .* exec: cloudflared: not found/,
+  ],
+  ["bash: line 1: nc: command not found\nConnection closed by UNKNOWN port 65535", /^The ProxyCommand/],
+  [
+    "Unable to negotiate with 192.0.2.3 port 22: no matching host key type found. Their offer: ssh-rsa",
+    /no algorithm in common.*Their offer: ssh-rsa/,
+  ],
+  [
+    'Load key "/home/u/.ssh/id": invalid format\nai-server@192.0.2.3: Permission denied (publickey).',
+    /cannot read a private key.*\.ssh\/id": invalid format/,
+  ],
+  [
+    "System is booting up. Unprivileged users are not permitted to log in yet.\nConnection closed by 192.0.2.3 port 22",
+    /is starting or shutting down/,
+  ],
+  ["unix_listener: cannot bind to path /tmp/x: Permission denied", /opened no session.*cannot bind/],
+  [
+    "percent_expand: unknown key %Z",
+    /opened no session on .*Try "ssh ai-server@192\.0\.2\.3".*unknown key %Z$/,
+  ],
 ])("%s", (stderr, sentence) => {
   expect(sshFault(AT, 255, stderr).message).toMatch(sentence);
   expect(sshFault(AT, 255, stderr)).toMatchObject({ link: "ssh", code: "ssh" });
@@ -61,6 +87,16 @@ test.each([
   ["zsh: command not found: ai-server-1", /another shell got/],
 ])("what answers in the place of sh is named: %s", (stderr, sentence) => {
   expect(sshFault(AT, 1, stderr).message).toMatch(sentence);
+});
+
+test.each([
+  [1, "", "motd\nThis account is currently not available.\n"],
+  [1, "WARNING: Your password has expired.\nPassword change required but no TTY available.", ""],
+  [1, "This service allows sftp connections only.", ""],
+  [1, "exec request failed on channel 0", ""],
+  [1, "rbash: /bin/sh: restricted: cannot specify `/' in command names", ""],
+])("an account that gets no command run is named as the cause: %i %s%s", (code, stderr, stdout) => {
+  expect(sshFault(AT, code, stderr, stdout).message).toMatch(/runs no commands for this account.*It says: ./);
 });
 
 test("a call that took too long names the startup files where the script had not begun", () => {
