@@ -281,7 +281,7 @@ async function wholeAnswer(pieces: AsyncIterable<Uint8Array>, given: string): Pr
     return JSON.parse(text);
   } catch (cause) {
     const type = cleanText(given, 100);
-    if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON has no end", cause);
+    if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON cannot be read", cause);
     if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
       `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,

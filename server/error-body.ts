@@ -102,7 +102,7 @@ export function errorText({ message, source, type, code, figures }: ErrorBody): 
 /** The words of a page that a proxy shows people. */
 function withoutMarkup(answer: string): string {
   if (!/<(?:!doctype|html|head|body)\b/i.test(answer)) return answer.replace(/<[^<>]*>/g, " ");
-  const plain = answer.replace(/<(script|style)\b[^>]*>.*?(?:<\/\1>|$)/gis, " ");
+  const plain = answer.replace(/<(script|style)\b[^<>]*>.*?(?:<\/\1>|$)/gis, " ");
   const words = (page: string): string =>
     page
       .replace(/<[^<>]*>/g, " ")
@@ -138,8 +138,10 @@ export function isError(value: unknown): boolean {
   if (choice !== undefined) return isGiven(choice.error);
   if (Array.isArray(body.choices) || isGiven(body.usage) || isGiven(body.timings)) return false;
   if (/^(?:ping|heartbeat|keep-?alive)$/i.test(text(body.type) ?? "")) return false;
+  const code = number(body.code);
+  if (code === 0 || (code !== undefined && code >= 200 && code < 300)) return false;
   const says = (name: string): boolean => typeof body[name] !== "object" && isGiven(body[name]);
-  return isGiven(body.detail) || says("message") || says("msg") || (number(body.code) ?? 0) >= 400;
+  return isGiven(body.detail) || says("message") || says("msg") || (code ?? 0) >= 400;
 }
 
 /** Some servers send the field with each event, and nothing in it. */

@@ -114,6 +114,10 @@ describe("what is no error", () => {
     ["an empty error with each event", events(chunk({ content: "Hi" }, null, { error: "", errors: [] }))],
     ["error: false", events(chunk({ content: "Hi" }, null, { error: false }))],
     ["a heartbeat as an event", `event: ping\n${data({ type: "ping" })}${good}`],
+    [
+      "a code that says that all is well",
+      `${data({ code: 200, message: "OK" })}${data({ code: 0, msg: "success" })}${good}`,
+    ],
     ["a heartbeat without data", `data:\n\ndata: \n\n${good}`],
     ["a heartbeat in a word", `event: keepalive\ndata: still here\n\ndata: ping\n\n${good}`],
     ["a heartbeat with a message", `${data({ type: "ping", message: "still here" })}${good}`],
