@@ -24,8 +24,8 @@ const HEARTBEAT = /^\s*(?:ping|heart-?beat|keep-?alive|processing)?\s*$/i;
 
 const LAST = /^\s*"?\[?DONE\]?"?\s*$/i;
 
-/** Where another event begins within the data of one. */
-const NEXT_EVENT = /(?<=\})\s*(?:data:\s*)?(?=\{|\[DONE\])/;
+/** Where another event begins within the data of one; in a text of JSON no bare quote and letter follow a brace. */
+const NEXT_EVENT = /(?<=\})\s*(?:data:\s*)?(?=\{"\w|\[DONE\]\s*$)/;
 
 /** Whether an answer that ends so is whole; unknown reasons are not, as pi's own provider takes them. */
 export function isGoodEnd(reason: string): boolean {
