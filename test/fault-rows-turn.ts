@@ -203,6 +203,25 @@ export const ANSWERS: FaultRow[] = [
     { env: { AI_SERVER_LOAD_TIMEOUT_MS: "5000" } },
   ),
   answered(
+    "400 of an older llama-swap without the model",
+    [{ status: 400, pieces: ["could not find real modelID for thinker"] }],
+    "The server does not have this model any more. Run /ai-server-refresh and choose another in /model.",
+    "none",
+  ),
+  answered(
+    "500 as a page with a style and a script",
+    [
+      {
+        status: 500,
+        pieces: [
+          "<!DOCTYPE html><html><head><title>x | 500</title><style>a{b:c}</style></head><body><script>d()</script>\n<h1>It broke</h1> <p>Sorry.</p></body></html>",
+        ],
+      },
+    ],
+    "The server failed (server error, HTTP 500). It says: It broke Sorry.",
+    "retry",
+  ),
+  answered(
     "408",
     [{ status: 408, pieces: ["Request Timeout"] }],
     "The server did not get the request in time (server error, HTTP 408). It says: Request Timeout",
