@@ -23,6 +23,8 @@ const NAMES = ["data:", "event:", "id:", "retry:"];
 export class StreamTail {
   /** The line whose end has not come yet, as far as it is needed. */
   #open = "";
+  /** Characters of it that are kept. */
+  #most = MOST_CHARACTERS;
   /** Inside a line of data, of which nothing is needed. */
   #isData = false;
   #isOver = false;
@@ -69,9 +71,16 @@ export class StreamTail {
 
   #begin(piece: string, at: number): void {
     if (this.#isData) return;
+    const { length } = this.#open;
+    if (length > DATA_CHARACTERS) {
+      // What it is has been seen: to look again would put the pieces together each time.
+      if (length < this.#most) this.#open += piece.slice(at, at + this.#most - length);
+      return;
+    }
     const rest = this.#open + piece.slice(at);
     this.#isData = rest.length > DATA_CHARACTERS && rest.startsWith("data:");
-    this.#open = this.#isData ? "" : rest.slice(0, mostOf(rest));
+    this.#most = mostOf(rest);
+    this.#open = this.#isData ? "" : rest.slice(0, this.#most);
   }
 
   #line(line: string): void {

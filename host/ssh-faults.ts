@@ -166,7 +166,7 @@ function loginFault({ host }: SshTarget, code: number | null, stderr: string): s
 
 /** What a server says to an account that is let in and gets no command run; nologin writes it to its output. */
 const NO_COMMANDS =
-  /account is currently not available|(?:password|account) has expired|sftp connections only|(?:exec|shell) request failed on channel|\brestricted: /i;
+  /account is currently not available|(?:password|account) has expired|sftp connections only|(?:exec|shell) request failed on channel|restricted: cannot specify/i;
 
 /**
  * The sentence for an `ssh` that ended without the script's answer.
