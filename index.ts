@@ -252,7 +252,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
-    current.place.modelChosen(model);
+    current.place.modelChosen(event);
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {

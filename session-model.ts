@@ -40,9 +40,20 @@ function recordedModel(branch: Branch): { provider: string; id: string } | undef
   return undefined;
 }
 
-/** The level that the command line names, by itself or after the model. */
-export function askedLevel(args: readonly string[]): string | undefined {
-  return argumentAfter(args, "--thinking") ?? argumentAfter(args, "--model")?.match(/:([a-z]+)$/)?.[1];
+/**
+ * The level that the user has asked for: on the command line, by itself or after the model; or, for a session that
+ * begins, with its model in the models to choose from (`buildSessionOptions` in pi's main.js).
+ *
+ * @param scoped the level that stands with the model there, as in `--models ai-server/a:off`
+ */
+export function askedLevel(
+  args: readonly string[],
+  branch: Branch,
+  scoped: string | undefined,
+): string | undefined {
+  const model = argumentAfter(args, "--model");
+  const named = argumentAfter(args, "--thinking") ?? model?.match(/:([a-z]+)$/)?.[1];
+  return named ?? (model === undefined && !isContinued(branch) ? scoped : undefined);
 }
 
 function argumentAfter(args: readonly string[], name: string): string | undefined {

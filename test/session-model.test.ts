@@ -74,11 +74,21 @@ describe("a session that begins is meant to be on", () => {
   });
 });
 
-test("the level of the command line stands by itself or after the model", () => {
-  expect(askedLevel(["--thinking", "low", "--model", "ai-server/a:high"])).toBe("low");
-  expect(askedLevel(["--model", "ai-server/a:off"])).toBe("off");
-  expect(askedLevel(["--model", "ai-server/a"])).toBeUndefined();
-  expect(askedLevel([])).toBeUndefined();
+describe("the level that the user has asked for", () => {
+  const asked = (args: string[], entries: unknown[] = [], scoped?: string): string | undefined =>
+    askedLevel(args, entries as Branch, scoped);
+
+  test("stands on the command line by itself or after the model", () => {
+    expect(asked(["--thinking", "low", "--model", "ai-server/a:high"], [USER], "off")).toBe("low");
+    expect(asked(["--model", "ai-server/a:off"])).toBe("off");
+    expect(asked(["--model", "ai-server/a"], [], "off")).toBeUndefined();
+    expect(asked([])).toBeUndefined();
+  });
+
+  test("stands with the model in those to choose from, for a session that begins", () => {
+    expect(asked(["--models", "ai-server/a:off"], [], "off")).toBe("off");
+    expect(asked(["--models", "ai-server/a:off"], [USER], "off")).toBeUndefined();
+  });
 });
 
 test("each notice says where the session is and what to do", () => {
