@@ -328,6 +328,11 @@ export function isSetUp(env: Variables, stored: Variables | undefined, agentDir:
   );
 }
 
+/** pi's own switch: it stops requests that the user did not ask for. */
+export function isOffline(env: Variables): boolean {
+  return /^(1|true|yes|on)$/i.test(env.PI_OFFLINE?.trim() ?? "");
+}
+
 /**
  * Puts an id into a route: `<id>` is replaced by the percent-encoded id; a route without it gets the id at its
  * end.
