@@ -237,7 +237,7 @@ function isExcepted(list: string, { hostname, port }: URL): boolean {
 
 function unusedProxy(env: Variables, origin: string): string | undefined {
   const url = new URL(origin);
-  if (url.protocol !== "https:" || isExcepted(env.NO_PROXY ?? env.no_proxy ?? "", url)) return undefined;
+  if (url.protocol !== "https:" || isExcepted(env.no_proxy || env.NO_PROXY || "", url)) return undefined;
   return PROXY_VARIABLES.find((name) => env[name]?.trim());
 }
 

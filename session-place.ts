@@ -14,6 +14,8 @@ import {
   type Branch,
   heldNotice,
   isContinued,
+  isInScope,
+  type MeantModel,
   meantModel,
   type Placed,
   placedNotice,
@@ -78,7 +80,8 @@ export class SessionPlace {
     const { pi, ctx, args, ended, tell } = this.#parts;
     const branch = ctx.sessionManager.getBranch();
     const settings = pi.getSettings();
-    const placed = await this.#place(meantModel({ reason, branch, settings, args }));
+    const meant = meantModel({ reason, branch, settings, args });
+    const placed = await this.#place(meant);
     if (ended.aborted) return;
     const isPlaced = placed !== undefined && placed.state !== "refused";
     const asked = askedLevel(args, branch, this.#scopedLevel(ctx.model));
@@ -94,11 +97,13 @@ export class SessionPlace {
    *
    * @returns undefined where there was nothing to do
    */
-  async #place(id: string | undefined): Promise<Placed | undefined> {
+  async #place(meant: MeantModel | undefined): Promise<Placed | undefined> {
     const { pi, ctx, aiServer, register } = this.#parts;
     // A router of another extension, which the user has chosen and which names models by itself.
     const isRouter = ctx.model?.api === "pi-virtual";
-    if (id === undefined || isRouter || ctx.model?.provider === PROVIDER_ID) return undefined;
+    if (meant === undefined || isRouter || ctx.model?.provider === PROVIDER_ID) return undefined;
+    if (!(await isInScope(meant, ctx.modelRegistry.getAvailable()))) return undefined;
+    const { id } = meant;
     this.#held = { id, choice: lastChoice(ctx.sessionManager.getBranch()) };
     const listed = await this.#listed(id);
     if (!this.#isStillHeld()) return undefined;
@@ -173,8 +178,8 @@ export class SessionPlace {
   async #selectFirst(): Promise<void> {
     const { pi, ctx, aiServer, register, tell } = this.#parts;
     const { models } = aiServer;
-    const id = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
-    const first = models.find((model) => model.id === id) ?? models[0];
+    const meant = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
+    const first = models.find(({ id }) => id === meant?.id) ?? models[0];
     // pi's own stand-in where it has no model.
     const isWithout = ctx.model?.provider === "unknown";
     if (first === undefined || !aiServer.isLive || !isWithout || this.#isSelecting) return;

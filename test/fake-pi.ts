@@ -26,6 +26,8 @@ export class FakePi {
   level: ModelThinkingLevel = "medium";
   /** The models to choose from, as `--models` or the settings name them. */
   scopedModels: ExtensionContext["scopedModels"] = [];
+  /** The models of all providers that are set up, as far as pi knows them at its start. */
+  available: readonly Model<Api>[] = [];
   /** Whether pi takes the models that an extension selects. */
   takesModels = true;
   #model: Model<Api> | undefined;
@@ -104,6 +106,7 @@ export class FakePi {
         setWorkingMessage: () => {},
       },
       modelRegistry: {
+        getAvailable: () => this.available,
         refresh: async () => {
           await this.refresh();
           await this.refresh({ allowNetwork: true });

@@ -255,6 +255,14 @@ describe("a session of ours that comes up on another provider's model", () => {
     expect([current(pi), await input(pi)]).toEqual(["ai-server/a", undefined]);
   });
 
+  test("begins on no default that is none of the models to choose from", async () => {
+    const pi = await cameUpElsewhere([], catalogue(["a"]));
+    pi.available = [CLOUD];
+    pi.settings = { defaultProvider: "ai-server", defaultModel: "a", enabledModels: ["*x*"] };
+    await start(pi);
+    expect([current(pi), pi.notices, await input(pi)]).toEqual(["cloud/x", [], undefined]);
+  });
+
   test("stays on the model that the user chooses while the list is read", async () => {
     const pi = await cameUpElsewhere([USER, ANSWER]);
     const ctx = pi.context("rpc");
