@@ -48,6 +48,12 @@ function recordedModel(branch: Branch): { provider: string; id: string } | undef
   return undefined;
 }
 
+/** Whether a model was chosen since pi began the session, of which it records the model and then the level (sdk.js). */
+function isChosenSince(branch: Branch): boolean {
+  const begun = branch.findIndex(({ type }) => type === "thinking_level_change");
+  return begun !== -1 && branch.slice(begun).some(({ type }) => type === "model_change");
+}
+
 /**
  * The level that the user has asked for: on the command line, by itself or after the model; or, for a session that
  * begins, with its model in the models to choose from (`buildSessionOptions` in pi's main.js).
@@ -103,8 +109,9 @@ export function meantModel({ reason, branch, settings, args }: SessionChoice): M
   const recorded = isContinued(branch) ? recordedModel(branch) : undefined;
   if (recorded !== undefined)
     return recorded.provider === PROVIDER_ID ? { id: recorded.id, scope: [] } : undefined;
-  // A session that only loads its extensions again keeps what the user has chosen meanwhile.
-  if (reason === "reload") return undefined;
+  // A session that only loads its extensions again keeps what the user has chosen meanwhile, and one that begins keeps
+  // what another extension has, as one of presets does.
+  if (reason === "reload" || (reason !== "fork" && isChosenSince(branch))) return undefined;
   const { defaultProvider, defaultModel, enabledModels } = record(settings) ?? {};
   const id = text(defaultModel);
   if (defaultProvider !== PROVIDER_ID || id === undefined) return undefined;

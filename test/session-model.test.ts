@@ -63,6 +63,13 @@ describe("a session that begins is meant to be on", () => {
     expect(meant(begun, { settings: { defaultProvider: "ai-server" } })).toBeUndefined();
   });
 
+  test("what another extension has chosen when it began", () => {
+    expect(meant([...begun, chosen("cloud", "y")], { settings })).toBeUndefined();
+    // Of a fork, those of the session that it comes from.
+    const forked = [...begun, chosen("cloud", "y"), ...begun];
+    expect(meant(forked, { settings, reason: "fork" })).toBe("org/a:Q4");
+  });
+
   test("what was chosen in it before its extensions were loaded again", () => {
     expect(meant(begun, { settings, reason: "reload" })).toBeUndefined();
   });
