@@ -197,9 +197,9 @@ export class Http {
     if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);
     const plain = decodedBody(body, headers["content-encoding"]);
-    // Of undici's own, those that are made here lack what no reader of theirs uses.
-    const told = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
-    return { status: statusCode, headers, body: told };
+    // What is made here lacks undici's own methods, such as json() and dump(), which no reader uses.
+    const safe = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
+    return { status: statusCode, headers, body: safe };
   }
 
   /** What an error says without the user's own secrets, before anything is made of it. */
@@ -212,7 +212,7 @@ export class Http {
       yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
     }
     const readable = Readable.from(blanked(), { objectMode: false });
-    // One that is dropped before it was read has not begun.
+    // Where it is dropped unread, the generator has not begun and ends nothing.
     return readable.on("error", () => {}).once("close", () => body.destroy());
   }
 
