@@ -8,9 +8,10 @@ import type { Level } from "../ui/output.ts";
 const FAILED: Readonly<Record<StepName, string>> = {
   read: "Reading the config failed.",
   plan: "The change could not be planned.",
-  status: "The state of the unit could not be had.",
+  status: "The state of the unit could not be read.",
   write: "Writing the config failed.",
   reload: "The router did not take the new config.",
+  "await reload": "llama-swap did not take the new config.",
   restart: "The restart failed.",
   answer: "The server did not come back with the new config.",
   load: "The model could not be loaded with the new config.",

@@ -8,9 +8,16 @@ import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import {
+  actsOf,
+  type Change,
+  changeOn,
+  effectWords,
+  isRestart,
+  offerWayBack,
+  restartedWords,
+} from "./change.ts";
 import { changeCounts, diffLines } from "./diff-text.ts";
-import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
@@ -138,9 +145,8 @@ async function putBack(
         title: `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`,
         consequences: [
           effectWords(preview, change.config),
-          ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
-          ...(await drainOf(call, server, preview)),
-          "The text of now becomes a backup itself.",
+          ...(await stakesOf(call, server, loaded, toLoad, { isUnloaded, isRestart: isRestart(preview) })),
+          "The present text becomes a backup itself.",
         ],
         diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
       },
