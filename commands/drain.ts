@@ -6,7 +6,7 @@ import { releaseOf, swapVersion } from "../server/version.ts";
 const DRAINS_SINCE = 218;
 
 export const DRAIN_WORDS =
-  "llama-swap lets requests in flight go on for up to 30 s, then cuts them, and accepts no new ones meanwhile: the restart may take up to 35 s longer.";
+  "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.";
 
 /**
  * Whether a restart gives the requests in flight time to end, in place of cutting them at once.

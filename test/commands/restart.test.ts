@@ -17,7 +17,7 @@ describe("/ai-server-restart", () => {
           "Loaded now, and unloaded by this: small.",
           "No request is in flight.",
           "How long loading takes is not known on this machine yet; often it is a minute.",
-          "llama-swap lets requests in flight go on for up to 30 s, then cuts them, and accepts no new ones meanwhile: the restart may take up to 35 s longer.",
+          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
         ].join("\n"),
       },
     ]);
