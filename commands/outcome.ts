@@ -44,6 +44,9 @@ export function verdictWords(verdict: ContextVerdict | undefined): string {
   }
 }
 
+const UNSEEN =
+  "No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
+
 const FILE_NOW: Readonly<Record<FileState, string>> = {
   old: "The config is as it was before.",
   new: "The new config is in place.",
@@ -99,9 +102,11 @@ function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string
     case "refused":
       return { level: "error", text: outcome.reason };
     case "changed": {
-      const { backup, context, notes } = outcome;
-      const text = join(changed, verdictWords(context), backupWords(backup, path), ...notes);
-      return { level: notes.length > 0 || context?.kind === "less" ? "warning" : "info", text };
+      const { backup, context, notes, isUnseen = false } = outcome;
+      const unseen = isUnseen ? UNSEEN : "";
+      const text = join(changed, unseen, verdictWords(context), backupWords(backup, path), ...notes);
+      const isWarning = isUnseen || notes.length > 0 || context?.kind === "less";
+      return { level: isWarning ? "warning" : "info", text };
     }
     case "rolled back":
       return { level: "error", text: rolledBack(outcome, path) };

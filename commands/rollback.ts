@@ -155,11 +155,9 @@ async function putBack(
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
-  const { level, text } = reportOf(
-    outcome,
-    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.${restartedWords(asked, change.config)}`,
-    path,
-  );
+  const answers = outcome.kind === "changed" && outcome.isUnseen ? "answers" : "answers with it";
+  const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server ${answers}.`;
+  const { level, text } = reportOf(outcome, changed + restartedWords(asked, change.config), path);
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, text, level);
   await offerWayBack(call, change, outcome, file, path);

@@ -162,11 +162,11 @@ export class SafeChange {
       return this.#afterFailedWrite(service, job, before, causeOf(error));
     }
     try {
-      const unseen = await this.#takeEffect(service, job, before);
+      const isSeen = await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
       const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
       const notes = await service.loadAgain(before, signal, job.model?.id);
-      return { kind: "changed", backup, context, notes: [...unseen, ...notes] };
+      return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
     } catch (error) {
       if (signal?.aborted) return { kind: "cancelled", during: service.current, file: "new", backup };
       if (!(error instanceof StepFailed)) throw error;
@@ -178,26 +178,26 @@ export class SafeChange {
   /**
    * Makes the server read the file: by itself, asked to, or restarted.
    *
-   * @returns a sentence where nothing shows that it has
+   * @returns whether that was seen, or will be by the model that is loaded next
    */
-  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<string[]> {
+  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<boolean> {
     const { signal, isGoingBack } = service;
     if (job.unit.watchesConfig && !service.isBlind) {
       const isReloaded = await service.untilReloaded(before, isGoingBack ? [] : job.expected, signal);
       if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) {
         const isProven = isReloaded === true || isGoingBack || job.model !== undefined;
-        return isProven ? [] : service.proveReload(isReloaded, signal);
+        return isProven || service.proveReload(isReloaded, signal);
       }
       service.isBlind = true;
     }
     try {
-      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return [];
+      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return true;
     } catch (error) {
       // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
       if (!isGoingBack || (await service.answersNow())) throw error;
     }
     await service.restart(signal);
-    return [];
+    return true;
   }
 
   /** Where no reload came: whether a restart can do it, and the new text is none that was seen and refused. */

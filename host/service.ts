@@ -200,18 +200,17 @@ export class Service {
    * Looks in llama-swap's log for a reload where no model is loaded next whose command line would be the proof.
    *
    * @param isReloaded as `untilReloaded` saw it: not, or nothing could show it
-   * @returns a sentence where nothing shows it
+   * @returns whether anything shows it
    * @throws {StepFailed} where the text was refused or not read
    */
-  proveReload(isReloaded: false | undefined, signal: AbortSignal | undefined): Promise<string[]> {
+  proveReload(isReloaded: false | undefined, signal: AbortSignal | undefined): Promise<boolean> {
     return this.step("await reload", undefined, async () => {
       const last = await this.lastReload(signal);
       if (last === "refused")
         throw unproven("Its log says that it failed to reload, and it goes on with the config that it had.");
-      if (last === "reloaded") return [];
-      if (isReloaded === false)
+      if (last === undefined && isReloaded === false)
         throw unproven("It did not reload the config by itself, and the unit cannot be restarted.");
-      return ["No model was loaded, so nothing shows yet that llama-swap has read it: the next load will."];
+      return last !== undefined;
     });
   }
 

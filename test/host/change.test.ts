@@ -434,16 +434,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
     test("is waited for under its own name, and proven by the log where nothing was loaded", async () => {
       server.watches = true;
-      expect(await restore()).toMatchObject({ kind: "changed", notes: [] });
+      expect(await restore()).toEqual({
+        kind: "changed",
+        backup: expect.any(String),
+        context: undefined,
+        notes: [],
+      });
       expect(names()).toEqual(["read", "status", "write", "await reload", "await reload", "answer"]);
     });
 
     test("without a word of it, and with nothing loaded, is put back with that said", async () => {
       server.isSilent = true;
-      expect(await restore()).toMatchObject({
-        kind: "changed",
-        notes: [expect.stringMatching(/^No model was loaded, so nothing shows yet/)],
-      });
+      expect(await restore()).toMatchObject({ kind: "changed", isUnseen: true });
     });
 
     test("without a reload and a way to restart is no success", async () => {
