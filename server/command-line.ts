@@ -60,7 +60,7 @@ function argumentsOf(words: readonly string[]): string[] {
 }
 
 /** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
-function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
+export function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
   let found: string | undefined;
   words.forEach((word, at) => {
     const equals = word.indexOf("=");
