@@ -9,7 +9,7 @@ import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
-import { reportOf } from "./outcome.ts";
+import { answerWords, reportOf } from "./outcome.ts";
 
 /**
  * What a step of a change is called on the screen; undefined for one that is too short to be shown.
@@ -133,7 +133,7 @@ export async function offerWayBack(
   if (!isWanted) return;
   try {
     const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
-    const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);
+    const { level, text } = reportOf(back, `The old config is back, and ${answerWords(back)}.`, path);
     show(call.ctx, text, level);
   } catch (error) {
     // Nobody else tells of it: what a cancelled command throws is not heard.

@@ -168,7 +168,7 @@ async function carryOutUnload(
     show(ctx, done);
   } catch (error) {
     if (!waiting.signal.aborted || ended.aborted) throw error;
-    show(ctx, "The server goes on unloading; /ai-server-status tells when it is done.");
+    show(ctx, "The server goes on unloading; /ai-server-status shows when it is done.");
   }
 }
 

@@ -54,6 +54,11 @@ const FILE_NOW: Readonly<Record<FileState, string>> = {
   unknown: "The config could not be read afterwards: it is whole, either the old one or the new one.",
 };
 
+/** What a server does after a change without a model of its own, as the end of a sentence. */
+export function answerWords(outcome: ChangeOutcome): string {
+  return outcome.kind === "changed" && outcome.isUnseen ? "the server answers" : "the server answers with it";
+}
+
 function join(...parts: readonly string[]): string {
   return parts.filter((part) => part !== "").join("\n");
 }

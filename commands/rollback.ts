@@ -19,7 +19,7 @@ import {
 } from "./change.ts";
 import { changeCounts, diffLines } from "./diff-text.ts";
 import { refreshModels } from "./models.ts";
-import { reportOf } from "./outcome.ts";
+import { answerWords, reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
 
 /** One backup, with how it differs from the file as it is now. */
@@ -155,8 +155,7 @@ async function putBack(
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
-  const answers = outcome.kind === "changed" && outcome.isUnseen ? "answers" : "answers with it";
-  const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server ${answers}.`;
+  const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and ${answerWords(outcome)}.`;
   const { level, text } = reportOf(outcome, changed + restartedWords(asked, change.config), path);
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, text, level);
