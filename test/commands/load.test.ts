@@ -215,13 +215,8 @@ describe("/ai-server-unload", () => {
 
   test("of one asks about its own requests, and not about another's", async () => {
     const request = (model: string): object => ({ id: model, model, timestamp: new Date().toISOString() });
-    const events = ["a", "b"].map(
-      (model) =>
-        `event:message\ndata:${JSON.stringify({
-          type: "inflight",
-          data: JSON.stringify({ operation: "upsert", request: request(model) }),
-        })}\n\n`,
-    );
+    const snapshot = { operation: "snapshot", requests: [request("a"), request("b")] };
+    const event = { type: "inflight", data: JSON.stringify(snapshot) };
     const models = ["a", "b"].map((id) => ({ id, model: id, state: "ready" }));
     const { swap } = await cannedServer((incoming, response) => {
       if (incoming.url !== "/api/events")
@@ -230,10 +225,13 @@ describe("/ai-server-unload", () => {
           "/running": { running: models },
           "/api/version": { version: "v250" },
         })(incoming, response);
-      response.writeHead(200, { "content-type": "text/event-stream" }).write(events.join(""));
+      response
+        .writeHead(200, { "content-type": "text/event-stream" })
+        .write(`event:message\ndata:${JSON.stringify(event)}\n\n`);
     });
     const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
     const user = await place.type("/ai-server-unload a", saying(false));
+    expect(user.told).toEqual(["Nothing was unloaded."]);
     expect(user.questions[0]?.text).toMatch(/^Requests in flight, which will be cut: 1 on a( \([^)]*\))?\.$/);
   });
 

@@ -122,6 +122,7 @@ export class FakeServer implements ServerProbe {
 
   async log(id: string | undefined): Promise<string[]> {
     if (id !== undefined) return ["cudaMalloc failed: out of memory"];
+    this.#look();
     if (this.isSilent) return [];
     return this.#isTaken
       ? ["failed to reload config", "configuration reloaded"]

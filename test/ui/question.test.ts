@@ -258,7 +258,7 @@ describe("where little fits", () => {
       "  Change and restart",
       KEYS,
     ]);
-    expect(shown.press(END).screen).toContain("   slow:\n30 lines hidden above · ");
+    expect(shown.press(END).screen).toContain("   slow:\n27 lines hidden above · ");
     expect(shown.press(HOME, ENTER).answers).toEqual([0]);
   });
 
@@ -273,10 +273,11 @@ describe("where little fits", () => {
     expect([shown.lines.includes(""), roomy.lines.includes("")]).toEqual([false, true]);
     const more = new Shown({ title: "Change it?", consequences: LONG.consequences.slice(0, 12) }).at(80, 20);
     expect(more.lines.slice(1, 13)).toEqual(LONG.consequences.slice(0, 12));
-    expect(more.lines.slice(13, 16)).toEqual([
+    expect(more.lines.slice(13, 17)).toEqual([
+      "         -m /models/groesse.gguf --no-reasoning",
       "-        --ctx-size 32768",
       "+        --ctx-size 49152",
-      "8 lines hidden (5 above, 3 below) · pageUp/pageDown scroll",
+      "7 lines hidden (4 above, 3 below) · pageUp/pageDown scroll",
     ]);
   });
 
