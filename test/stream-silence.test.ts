@@ -71,7 +71,7 @@ describe("a server that is silent", () => {
   });
 
   it.each<[string, FakeServer["state"], string]>([
-    ["does not answer /running either", new Error("down"), "Caddy or the model server do not answer either."],
+    ["does not answer /running either", new Error("down"), "Neither Caddy nor the model server answers."],
     [
       "has no /running",
       undefined,

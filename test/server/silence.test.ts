@@ -79,7 +79,7 @@ describe("the watch over silence", () => {
     expect(server.looks).toBe(1 + quiet.length);
     await clock.advance(2000);
     expect(ended.map(({ message }) => message)).toEqual([
-      "The server was silent for 60 s (timed out). The model is loaded but does not work on this request.",
+      "The server was silent for 60 s (timed out). The model is loaded but is not working on this request.",
     ]);
   });
 
