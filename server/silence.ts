@@ -158,6 +158,8 @@ class SilenceWatch implements Silence {
       this.#show(state);
       if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered), true);
       if (this.#silentMs < timeoutMs) continue;
+      // After a suspend the limit is over at the first look: what it misses is looked for once more.
+      if (this.#misses > 0 && state.own !== "unreachable") continue;
       if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state), false);
     }
   }
