@@ -195,7 +195,7 @@ for (const version of PI_VERSIONS) {
           await server.load("steady");
           await enter(terminal, "/ai-server-logs steady");
           const before = await terminal.waitFor(/main: server is listening[\s\S]*live/);
-          await server.load("steady");
+          await server.complete("steady");
           await terminal.waitUntil("a new line", (screen) => served(screen) > served(before));
           await terminal.press("q");
           await expectTurn(terminal, "Logged");

@@ -138,7 +138,7 @@ for (const version of PI_VERSIONS) {
         await withDeclared(async () => {
           const pi = await session("small", { retry: { enabled: false } });
           const turn = await pi.turn(`sim: say No.\n${"a ".repeat(20_000)}`);
-          expect(at(lastAnswer(turn), "errorMessage")).toMatch(/16\s384 tokens/);
+          expect(at(lastAnswer(turn), "errorMessage")).toMatch(/16,384 tokens/);
           await pi.waitFor((event) => isNotice(event) && event.message === "small: context 128k → 16k");
           expect(await windowOf(pi)).toBe(16_384);
         });

@@ -117,6 +117,12 @@ export class AdminServer {
     await this.#ask("GET", `/upstream/${encodeURIComponent(id)}/health`);
   }
 
+  /** A short turn of another client's, which the model's log shows. */
+  async complete(id: string): Promise<void> {
+    const messages = [{ role: "user", content: "sim: say Ok." }];
+    await this.#ask("POST", "/v1/chat/completions", JSON.stringify({ model: id, messages }));
+  }
+
   async unloadAll(): Promise<void> {
     await this.#ask("POST", "/api/models/unload");
   }
@@ -162,10 +168,14 @@ export class AdminServer {
     return `case $2 in restart) ${restart} ;; show) ${show};; esac`;
   }
 
-  async #ask(method: "GET" | "POST", path: string): Promise<string> {
+  async #ask(method: "GET" | "POST", path: string, content?: string): Promise<string> {
     const http = new Http(readConfig(this.env, {}, this.#folder));
     try {
-      const { body } = await http.request({ method, path });
+      const { body } = await http.request({
+        method,
+        path,
+        ...(content === undefined ? {} : { body: content }),
+      });
       return await readText(body, 1_000_000);
     } finally {
       await http.close();
