@@ -185,12 +185,15 @@ export class Attempt {
     try {
       for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
         silence.heard();
+        const { deltas } = decoder;
         if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
         else decoder.push(chunk);
         // The banner tells places in the queue, and not that a load begins: /running does.
         if (decoder.isAnswering) silence.answered();
         ({ isDone, isFinished } = decoder);
         if (decoder.isTooLong) break;
+        // What still goes on has not ended, whatever finish_reason it named.
+        if (decoder.deltas > deltas) closing.reset();
         if (decoder.isSettled) closing.within(CLOSING_MS);
         else if (isFinished) closing.within(USAGE_MS);
       }
@@ -223,13 +226,19 @@ class Closing {
     this.#end = end;
   }
 
-  /** Ends the stream in so many milliseconds, unless it is about to end sooner: only a shorter limit starts again. */
+  /** Ends the stream in so many milliseconds, unless it is about to end sooner. */
   within(limitMs: number): void {
     if (limitMs >= this.#limitMs) return;
     this.stop();
     this.#limitMs = limitMs;
     this.#waiting = new AbortController();
     this.#sleep(limitMs, this.#waiting.signal).then(this.#end, () => {});
+  }
+
+  /** Lets the stream go on. */
+  reset(): void {
+    this.stop();
+    this.#limitMs = Number.POSITIVE_INFINITY;
   }
 
   stop(): void {

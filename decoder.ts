@@ -211,6 +211,8 @@ export class Decoder {
     if (this.#tail.hasErrorEvent) throw this.#saidFault("");
     const bare = this.#tail.bareText();
     if (isErrorObject(bare)) throw this.#saidFault(bare);
+    // [DONE] alone does not make it whole where a line before it speaks of a failure.
+    if (this.#isDone && this.#finishReason === undefined && isTrouble(bare)) throw this.#saidFault(bare);
     if (this.isFinished) return;
     // A server that answers whole, under the name of a stream.
     if (bare.startsWith("{") && !this.hasContent && this.#takeWhole(bare)) return;

@@ -43,10 +43,15 @@ const SAYING = [
   "detail",
   "details",
   "error_message",
+  "error_msg",
+  "errorMessage",
   "error_description",
+  "exception",
   "reason",
   "title",
 ];
+/** `error_code`, `errorMessage` and their kind. */
+const ERROR_KEY = /^(?:error|exception)/i;
 const WRAPPING = ["error", "errors", "body"];
 
 /**
@@ -127,7 +132,10 @@ export function isError(value: unknown): boolean {
   if (Array.isArray(body.choices) || isGiven(body.usage) || isGiven(body.timings)) return false;
   if (/^(?:ping|heartbeat|keep-?alive)$/i.test(text(body.type) ?? "")) return false;
   const says = (name: string): boolean => typeof body[name] !== "object" && isGiven(body[name]);
-  return isGiven(body.detail) || says("message") || says("msg") || (number(body.code) ?? 0) >= 400;
+  if (isGiven(body.detail) || says("message") || says("msg") || (number(body.code) ?? 0) >= 400) return true;
+  return (
+    body.success === false || Object.keys(body).some((name) => ERROR_KEY.test(name) && isGiven(body[name]))
+  );
 }
 
 /** Some servers send the field with each event, and nothing in it. */

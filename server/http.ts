@@ -151,10 +151,12 @@ export class Http {
         throw await this.#fault(error, request, identity);
       }
     }
+    // Connections may have been renewed since: the agent of the first request would take no more.
+    const current = await this.#connect();
     try {
-      return await this.#send(agent, request);
+      return await this.#send(current.agent, request);
     } catch (error) {
-      throw await this.#fault(error, request, identity);
+      throw await this.#fault(error, request, current.identity);
     }
   }
 
