@@ -190,7 +190,7 @@ export class TurnActivity implements TurnReport {
   loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
     this.#took(instead);
     const now = this.#now();
-    // What was waited for another model does not belong to the load; a place that only the banner has told may be over.
+    // What was waited for another model does not belong to the load; a place that only the banner has named may be over.
     const isWaiting = this.#state.kind === "waiting" && this.#state.for !== undefined;
     this.#loadingSince ??= isWaiting ? now : Math.max(now - elapsedMs, this.#waitedUntil);
     this.#state = { kind: "loading", since: this.#loadingSince, stage };

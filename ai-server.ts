@@ -10,11 +10,12 @@ import {
   toServedModels,
 } from "./catalog.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
-import { type Config, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
+import { type Config, isOffline, isSetUp, PROVIDER_ID, readConfig, type Variables } from "./config.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
 import { Learnt } from "./learnt.ts";
 import type { Memory } from "./memory/memory.ts";
-import { ServerError, sentenceOf } from "./server/errors.ts";
+import { OneAtATime } from "./one-at-a-time.ts";
+import { sentenceOf } from "./server/errors.ts";
 import { list } from "./server/json.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import type { LearntFacts } from "./server/models.ts";
@@ -75,8 +76,7 @@ export class AiServer {
   readonly #learnt: Learnt;
   /** Windows that overflows told, in order: a reading that was under way does not know them. */
   readonly #corrections: { id: string; tokens: number }[] = [];
-  /** The command that changes the server at this moment. */
-  #changing: string | undefined;
+  readonly #commands = new OneAtATime();
 
   constructor(options: AiServerOptions) {
     this.#options = options;
@@ -325,41 +325,21 @@ export class AiServer {
 
   /** The command that changes the server at this moment, as the user typed it. */
   get changing(): string | undefined {
-    return this.#changing;
+    return this.#commands.running;
   }
 
-  /** @throws {ServerError} while a command changes the server, so that a second one need not begin */
+  /** @throws {ServerError} while a command changes the server */
   refuseWhileChanging(): void {
-    if (this.#changing === undefined) return;
-    throw new ServerError(`${this.#changing} is still at work. Wait for its end; nothing was done.`, {
-      link: "configuration",
-      remedy: "none",
-    });
+    this.#commands.refuseWhileRunning();
   }
 
-  /**
-   * Runs a command that changes the server, one at a time.
-   *
-   * @param what the command, as the user typed it
-   * @throws {ServerError} while another one runs
-   */
-  async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
-    this.refuseWhileChanging();
-    this.#changing = what;
-    try {
-      return await work();
-    } finally {
-      this.#changing = undefined;
-    }
+  /** Runs a command that changes the server, as {@link OneAtATime.run}. */
+  exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.#commands.run(what, work);
   }
 
   /** Closes every connection. Idempotent; a later use opens them again. */
   close(): Promise<void> {
     return this.#current.close();
   }
-}
-
-/** pi's own switch: it stops requests that nobody asked for. */
-export function isOffline(env: Variables): boolean {
-  return /^(1|true|yes|on)$/i.test(env.PI_OFFLINE?.trim() ?? "");
 }

@@ -13,10 +13,12 @@ const MAX_NAME_CHARACTERS = 200;
 const GOOD_ENDS = new Set(["stop", "end", "length", "tool_calls", "function_call"]);
 
 /** The name of an event that is an error, whatever its data. */
-const ERROR_EVENT = /error|exception|fail/i;
+const ERROR_EVENT = /error|exception|fail|abort|cancel/i;
 
 /** Data that is neither JSON nor a piece of it, but words, or what Python prints. */
 const IN_WORDS = /^\s*(?:\{'|(?:\[[A-Z]+\]\W*)?[A-Za-z])/;
+/** A page of a proxy's. */
+const PAGE = /^\s*<(?:!doctype|html|head|body)\b/i;
 const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
 
 /** What stands in place of an event so that the connection does not look idle: nothing, or a word in name or data. */
@@ -78,7 +80,7 @@ function isJsonObject(event: string): boolean {
 
 /** Whether a text in place of an event speaks of a failure. */
 export function isTrouble(said: string): boolean {
-  return TROUBLE.test(said);
+  return TROUBLE.test(said) || PAGE.test(said);
 }
 
 /** A server's id or name as it is kept: on one line, without control characters, not endless. */

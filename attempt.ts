@@ -183,19 +183,18 @@ export class Attempt {
     const closing = new Closing(this.#parts.sleep, () => this.#cut.abort());
     let isDone = false;
     let isFinished = false;
-    let deltas = 0;
     try {
       for await (const chunk of pieces) {
         silence.heard();
+        const { deltas } = decoder;
         if (observe) await decoder.pushObserved(chunk, (event) => observe(event, model));
         else decoder.push(chunk);
         // The banner tells places in the queue, and not that a load begins: /running does.
         if (decoder.isAnswering) silence.answered();
         ({ isDone, isFinished } = decoder);
         if (decoder.isTooLong) break;
-        // Some servers write a finish_reason into each event: one that brings content is not the last.
-        if (decoder.deltas > deltas) closing.stop();
-        ({ deltas } = decoder);
+        // What still goes on has not ended, whatever finish_reason it named.
+        if (decoder.deltas > deltas) closing.reset();
         if (decoder.isSettled) closing.within(CLOSING_MS);
         else if (isFinished) closing.within(USAGE_MS);
       }
@@ -228,7 +227,7 @@ class Closing {
     this.#end = end;
   }
 
-  /** Ends the stream in so many milliseconds, unless it is about to end sooner: only a shorter limit starts again. */
+  /** Ends the stream in so many milliseconds, unless it is about to end sooner. */
   within(limitMs: number): void {
     if (limitMs >= this.#limitMs) return;
     this.stop();
@@ -237,8 +236,13 @@ class Closing {
     this.#sleep(limitMs, this.#waiting.signal).then(this.#end, () => {});
   }
 
-  stop(): void {
+  /** Lets the stream go on. */
+  reset(): void {
+    this.stop();
     this.#limitMs = Number.POSITIVE_INFINITY;
+  }
+
+  stop(): void {
     this.#waiting.abort();
   }
 }

@@ -237,7 +237,7 @@ function isExcepted(list: string, { hostname, port }: URL): boolean {
 
 function unusedProxy(env: Variables, origin: string): string | undefined {
   const url = new URL(origin);
-  if (url.protocol !== "https:" || isExcepted(env.NO_PROXY ?? env.no_proxy ?? "", url)) return undefined;
+  if (url.protocol !== "https:" || isExcepted(env.no_proxy || env.NO_PROXY || "", url)) return undefined;
   return PROXY_VARIABLES.find((name) => env[name]?.trim());
 }
 
@@ -326,6 +326,11 @@ export function isSetUp(env: Variables, stored: Variables | undefined, agentDir:
   return [DEFAULTS.AI_SERVER_CA, DEFAULTS.AI_SERVER_CLIENT_CERT, DEFAULTS.AI_SERVER_CLIENT_KEY].some((file) =>
     existsSync(join(agentDir, "certs", file)),
   );
+}
+
+/** pi's own switch: it stops requests that the user did not ask for. */
+export function isOffline(env: Variables): boolean {
+  return /^(1|true|yes|on)$/i.test(env.PI_OFFLINE?.trim() ?? "");
 }
 
 /**

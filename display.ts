@@ -2,9 +2,9 @@
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "./activities.ts";
-import { type AiServer, isOffline } from "./ai-server.ts";
+import type { AiServer } from "./ai-server.ts";
 import { runsAs } from "./catalog.ts";
-import { PROVIDER_ID, readIndicator, type Variables } from "./config.ts";
+import { isOffline, PROVIDER_ID, readIndicator, type Variables } from "./config.ts";
 import { expectedLoadMs } from "./load-times.ts";
 import { sentenceOf } from "./server/errors.ts";
 import { duration } from "./ui/duration.ts";

@@ -10,7 +10,7 @@ const BANNER_TAIL = 8192;
 
 /** Why a turn asks again, for its working line. */
 export const WHY_WAIT = {
-  loading: "the model loads",
+  loading: "the model is loading",
   unloaded: "the model was unloaded",
   busy: "the server has too many requests",
 };
@@ -105,7 +105,7 @@ export function waitedTooLong(modelName: string, why: keyof typeof WHY_WAIT): Se
   return new ServerError(
     why === "busy"
       ? `${modelName} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
-      : `${modelName} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.`,
+      : `${modelName} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server is doing.`,
     { link: "model", remedy: "retry" },
   );
 }

@@ -5,9 +5,9 @@ import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Activities } from "./activities.ts";
 import type { CommandName } from "./admin.ts";
-import { AiServer, isOffline } from "./ai-server.ts";
+import { AiServer } from "./ai-server.ts";
 import { isContextKnown, noToolsNotice } from "./catalog.ts";
-import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
+import { isOffline, PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import type { Display } from "./display.ts";
 import { canBeNamed, createProvider } from "./provider.ts";
 import { SessionPlace } from "./session-place.ts";
@@ -252,7 +252,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const current = session;
     if (current === undefined) return;
     const { model } = event;
-    current.place.modelChosen(model);
+    current.place.modelChosen(event);
     if (model.provider === PROVIDER_ID) showWork(current).catch(() => {});
     current.display?.select(model);
     const tellAll = async (): Promise<void> => {

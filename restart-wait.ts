@@ -12,12 +12,17 @@ export interface RestartParts {
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 5000;
 
+/** A server that goes away more often under one request may crash over it; each further one would do it again. */
+const MOST_RETURNS = 3;
+
 export class RestartWait {
   readonly #server: ModelServer;
   readonly #parts: RestartParts;
   readonly #signal: AbortSignal;
   readonly #onDown: (by: string | undefined) => void;
-  #until: number | undefined;
+  /** Of the time that the server may be away in one turn, however often it comes and goes. */
+  #leftMs: number;
+  #returns = 0;
 
   /** @param onDown called before each pause, with the command that restarts the server */
   constructor(
@@ -30,6 +35,7 @@ export class RestartWait {
     this.#parts = parts;
     this.#signal = signal;
     this.#onDown = onDown;
+    this.#leftMs = server.config.loadTimeoutMs;
   }
 
   /**
@@ -37,7 +43,8 @@ export class RestartWait {
    * drains for up to 30 s before its unit starts it again.
    *
    * @returns whether it is back; false for any other fault
-   * @throws {ServerError} when it stays away for longer than `loadTimeoutMs`; the signal's reason
+   * @throws {ServerError} when it stays away for longer than `loadTimeoutMs`, or goes away again and again; the
+   *   signal's reason
    */
   async isBackAfter(fault: ServerError): Promise<boolean> {
     if (!this.#server.hasAnswered && this.#parts.restarting?.() === undefined) return false;
@@ -45,23 +52,25 @@ export class RestartWait {
     // What is not refused may be a fault of this one request.
     const still = isRefused(fault) ? fault : await this.#away();
     if (still === undefined || !isAway(still)) return false;
+    if (this.#returns >= MOST_RETURNS) throw wentAwayAgain(fault);
+    // What this pi restarts did not crash.
+    if (this.#parts.restarting?.() === undefined) this.#returns += 1;
     await this.#untilBack(fault);
     return true;
   }
 
   async #untilBack(fault: ServerError): Promise<void> {
     const { now, sleep } = this.#parts;
-    const { loadTimeoutMs } = this.#server.config;
-    // Once a turn, however often it comes and goes.
-    this.#until ??= now() + loadTimeoutMs;
+    const until = now() + this.#leftMs;
     for (let pause = FIRST_PAUSE_MS, last = fault; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3)) {
-      if (now() + pause > this.#until) throw stayedAway(loadTimeoutMs, last);
+      if (now() + pause > until) throw stayedAway(this.#server.config.loadTimeoutMs, last);
       this.#onDown(this.#parts.restarting?.());
       await sleep(pause, this.#signal);
       const away = await this.#away();
-      if (away === undefined) return;
+      if (away === undefined) break;
       last = away;
     }
+    this.#leftMs = until - now();
   }
 
   /** Why it does not answer; undefined where it does. */
@@ -95,6 +104,13 @@ function isAway(fault: ServerError): boolean {
 function stayedAway(limitMs: number, last: ServerError): ServerError {
   return new ServerError(
     `The server answered before, and has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). ${last.message}`,
+    { link: last.link, remedy: "none", quote: last.message, cause: last },
+  );
+}
+
+function wentAwayAgain(last: ServerError): ServerError {
+  return new ServerError(
+    `The server went away ${MOST_RETURNS + 1} times while it worked on this request, and may crash over it. /ai-server-logs may show why. ${last.message}`,
     { link: last.link, remedy: "none", quote: last.message, cause: last },
   );
 }

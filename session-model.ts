@@ -1,5 +1,7 @@
 /** Which model a session is meant to be on, and what the user reads of it. Pure. */
-import type { ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { ExtensionContext, ModelRuntime, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import { unreadModel } from "./catalog.ts";
 import { PROVIDER_ID } from "./config.ts";
 import { cleanText } from "./server/errors.ts";
 import { record, text } from "./server/json.ts";
@@ -15,6 +17,12 @@ export interface SessionChoice {
   settings: unknown;
   /** The arguments that pi was started with. */
   args: readonly string[];
+}
+
+export interface MeantModel {
+  id: string;
+  /** The models that the user has pi choose from, by names and patterns: a default that is none of them is not taken. */
+  scope: readonly string[];
 }
 
 /** How a session came to be on the model that it is meant to be on. */
@@ -40,9 +48,26 @@ function recordedModel(branch: Branch): { provider: string; id: string } | undef
   return undefined;
 }
 
-/** The level that the command line names, by itself or after the model. */
-export function askedLevel(args: readonly string[]): string | undefined {
-  return argumentAfter(args, "--thinking") ?? argumentAfter(args, "--model")?.match(/:([a-z]+)$/)?.[1];
+/** Whether a model was chosen since pi began the session, of which it records the model and then the level (sdk.js). */
+function isChosenSince(branch: Branch): boolean {
+  const begun = branch.findIndex(({ type }) => type === "thinking_level_change");
+  return begun !== -1 && branch.slice(begun).some(({ type }) => type === "model_change");
+}
+
+/**
+ * The level that the user has asked for: on the command line, by itself or after the model; or, for a session that
+ * begins, with its model in the models to choose from (`buildSessionOptions` in pi's main.js).
+ *
+ * @param scoped the level that stands with the model there, as in `--models ai-server/a:off`
+ */
+export function askedLevel(
+  args: readonly string[],
+  branch: Branch,
+  scoped: string | undefined,
+): string | undefined {
+  const model = argumentAfter(args, "--model");
+  const named = argumentAfter(args, "--thinking") ?? model?.match(/:([a-z]+)$/)?.[1];
+  return named ?? (model === undefined && !isContinued(branch) ? scoped : undefined);
 }
 
 function argumentAfter(args: readonly string[], name: string): string | undefined {
@@ -50,39 +75,49 @@ function argumentAfter(args: readonly string[], name: string): string | undefine
   return at === -1 ? undefined : args[at + 1];
 }
 
-/** Whether the models that a user has pi choose from include this one, by a part of its name or a pattern. */
-function isInScope(id: string, patterns: readonly string[]): boolean {
-  if (patterns.length === 0) return true;
-  const names = [id, `${PROVIDER_ID}/${id}`].map((name) => name.toLowerCase());
-  return patterns.some((pattern) => {
-    const wanted = pattern.trim().toLowerCase();
-    const [start = ""] = wanted.split(/[*?[]/);
-    const isPattern = start !== wanted;
-    const plain = wanted.replace(/:(off|minimal|low|medium|high|xhigh|max)$/, "");
-    return names.some((name) => (isPattern ? name.startsWith(start) : name.includes(plain)));
-  });
+/**
+ * Whether the models that a user has pi choose from include this one, by pi's own rules: pi has gone by them too, but
+ * perhaps without this provider's models.
+ *
+ * @param available the models of all providers, with this one or without
+ */
+export async function isInScope(
+  { id, scope }: MeantModel,
+  available: readonly Model<Api>[],
+): Promise<boolean> {
+  if (scope.length === 0) return true;
+  const { resolveModelScopeWithDiagnostics } = await import("@earendil-works/pi-coding-agent");
+  const isIt = (model: Model<Api>): boolean => model.provider === PROVIDER_ID && model.id === id;
+  // Its window plays no part in this.
+  const models = available.some(isIt) ? available : [...available, unreadModel(id, 0, "")];
+  // As much of pi's runtime as is touched.
+  const runtime = { getAvailable: async () => models } as unknown as ModelRuntime;
+  const { scopedModels } = await resolveModelScopeWithDiagnostics([...scope], runtime);
+  return scopedModels.some(({ model }) => isIt(model));
 }
 
 /**
- * The id of this provider's model that a session is meant to be on.
+ * This provider's model that a session is meant to be on.
  *
  * pi's order: `--model`, which is never changed here; what the session records; the default of the settings, for a
  * session that begins (pi's sdk.js and main.js).
  *
  * @returns undefined where the session is another provider's, or where pi may choose
  */
-export function meantModel({ reason, branch, settings, args }: SessionChoice): string | undefined {
+export function meantModel({ reason, branch, settings, args }: SessionChoice): MeantModel | undefined {
   if (argumentAfter(args, "--model") !== undefined) return undefined;
   const recorded = isContinued(branch) ? recordedModel(branch) : undefined;
-  if (recorded !== undefined) return recorded.provider === PROVIDER_ID ? recorded.id : undefined;
-  // A session that only loads its extensions again keeps what the user has chosen meanwhile.
-  if (reason === "reload") return undefined;
+  if (recorded !== undefined)
+    return recorded.provider === PROVIDER_ID ? { id: recorded.id, scope: [] } : undefined;
+  // A session that only loads its extensions again keeps what the user has chosen meanwhile, and one that begins keeps
+  // what another extension has, as one of presets does.
+  if (reason === "reload" || (reason !== "fork" && isChosenSince(branch))) return undefined;
   const { defaultProvider, defaultModel, enabledModels } = record(settings) ?? {};
   const id = text(defaultModel);
   if (defaultProvider !== PROVIDER_ID || id === undefined) return undefined;
-  const named =
-    argumentAfter(args, "--models")?.split(",") ?? (Array.isArray(enabledModels) ? enabledModels : []);
-  return isInScope(id, named.map(String)) ? id : undefined;
+  const listed = Array.isArray(enabledModels) ? enabledModels.map(String) : [];
+  const scope = argumentAfter(args, "--models")?.split(",") ?? listed;
+  return { id, scope: scope.map((pattern) => pattern.trim()).filter((pattern) => pattern !== "") };
 }
 
 /** What the user reads of it. */

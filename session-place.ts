@@ -1,6 +1,11 @@
 /** Keeps one session on the model that it belongs to, with the thinking level that it had. */
 import type { Api, Model, ModelThinkingLevel } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext, SessionStartEvent } from "@earendil-works/pi-coding-agent";
+import type {
+  ExtensionAPI,
+  ExtensionContext,
+  ModelSelectEvent,
+  SessionStartEvent,
+} from "@earendil-works/pi-coding-agent";
 import type { AiServer } from "./ai-server.ts";
 import { baseUrlOf, type ServedModel, unreadModel } from "./catalog.ts";
 import { PROVIDER_ID } from "./config.ts";
@@ -9,6 +14,8 @@ import {
   type Branch,
   heldNotice,
   isContinued,
+  isInScope,
+  type MeantModel,
   meantModel,
   type Placed,
   placedNotice,
@@ -73,10 +80,12 @@ export class SessionPlace {
     const { pi, ctx, args, ended, tell } = this.#parts;
     const branch = ctx.sessionManager.getBranch();
     const settings = pi.getSettings();
-    const placed = await this.#place(meantModel({ reason, branch, settings, args }));
+    const meant = meantModel({ reason, branch, settings, args });
+    const placed = await this.#place(meant);
     if (ended.aborted) return;
     const isPlaced = placed !== undefined && placed.state !== "refused";
-    const start = { model: ctx.model, branch, settings, asked: askedLevel(args), isPlaced };
+    const asked = askedLevel(args, branch, this.#scopedLevel(ctx.model));
+    const start = { model: ctx.model, branch, settings, asked, isPlaced };
     this.#level.begin({ ...start, isContinued: isContinued(branch) });
     if (placed !== undefined) await tell(placedNotice(placed), "warning");
   }
@@ -88,13 +97,16 @@ export class SessionPlace {
    *
    * @returns undefined where there was nothing to do
    */
-  async #place(id: string | undefined): Promise<Placed | undefined> {
+  async #place(meant: MeantModel | undefined): Promise<Placed | undefined> {
     const { pi, ctx, aiServer, register } = this.#parts;
     // A router of another extension, which the user has chosen and which names models by itself.
     const isRouter = ctx.model?.api === "pi-virtual";
-    if (id === undefined || isRouter || ctx.model?.provider === PROVIDER_ID) return undefined;
+    if (meant === undefined || isRouter || ctx.model?.provider === PROVIDER_ID) return undefined;
+    if (!(await isInScope(meant, ctx.modelRegistry.getAvailable()))) return undefined;
+    const { id } = meant;
     this.#held = { id, choice: lastChoice(ctx.sessionManager.getBranch()) };
     const listed = await this.#listed(id);
+    if (!this.#isStillHeld()) return undefined;
     aiServer.claim();
     const model = listed ?? (await absentModel(aiServer, id));
     register();
@@ -124,6 +136,10 @@ export class SessionPlace {
   /** Whether the session belongs to a model here that pi has not taken, and the user has not chosen another since. */
   async isHeld(): Promise<boolean> {
     await this.#placing;
+    return this.#isStillHeld();
+  }
+
+  #isStillHeld(): boolean {
     if (this.#held === undefined) return false;
     const { model, sessionManager } = this.#parts.ctx;
     const isChosen = lastChoice(sessionManager.getBranch()) !== this.#held.choice;
@@ -140,8 +156,16 @@ export class SessionPlace {
     this.#level.levelChanged(level, this.#parts.ctx.model);
   }
 
-  modelChosen(model: Model<Api>): void {
-    this.#level.modelChosen(model, this.#parts.pi.getSettings());
+  modelChosen({ model, source }: Pick<ModelSelectEvent, "model" | "source">): void {
+    const asked = source === "cycle" ? this.#scopedLevel(model) : undefined;
+    this.#level.modelChosen(model, this.#parts.pi.getSettings(), asked);
+  }
+
+  /** The level that the user has given a model in the models to choose from. */
+  #scopedLevel(of: Model<Api> | undefined): ModelThinkingLevel | undefined {
+    const { scopedModels } = this.#parts.ctx;
+    return scopedModels.find(({ model }) => model.provider === of?.provider && model.id === of.id)
+      ?.thinkingLevel;
   }
 
   /** Follows a list that is another than before, once pi has it. */
@@ -154,17 +178,21 @@ export class SessionPlace {
   async #selectFirst(): Promise<void> {
     const { pi, ctx, aiServer, register, tell } = this.#parts;
     const { models } = aiServer;
-    const id = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
-    const first = models.find((model) => model.id === id) ?? models[0];
+    const meant = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
+    const first = models.find(({ id }) => id === meant?.id) ?? models[0];
     // pi's own stand-in where it has no model.
     const isWithout = ctx.model?.provider === "unknown";
     if (first === undefined || !aiServer.isLive || !isWithout || this.#isSelecting) return;
     this.#isSelecting = true;
-    register();
-    const isSelected = await pi.setModel(first);
-    // pi ends a login with an error that it has no default model: the notice comes after it, not before.
-    await this.#refresh();
-    this.#isSelecting = false;
+    let isSelected = false;
+    try {
+      register();
+      isSelected = await pi.setModel(first);
+      // pi ends a login with an error that it has no default model: the notice comes after it, not before.
+      await this.#refresh();
+    } finally {
+      this.#isSelecting = false;
+    }
     if (isSelected) await tell(`AI Server: ${first.id} is selected.`, "info");
   }
 }

@@ -1,3 +1,4 @@
+import { isErrorEvent } from "./answer-shapes.ts";
 import { isError } from "./server/error-body.ts";
 
 /** Characters of such lines that are kept: errors are short. */
@@ -13,7 +14,6 @@ const DONE = /^\uFEFF?data: ?\[DONE\]/i;
 const FIELD = /^\uFEFF?(?:data|event|id|retry)?(?::|$)/;
 /** llama-server until September 2025 writes errors as a field of this name, and proxies as a line of text. */
 const ERROR_LINE = /^\uFEFF?\s*(?:error|exception)\s*:\s?(.*)$/is;
-const ERROR_EVENT = /^event: ?.*(?:error|exception|fail)/i;
 const NAMES = ["data:", "event:", "id:", "retry:"];
 
 /**
@@ -85,7 +85,7 @@ export class StreamTail {
 
   #line(line: string): void {
     this.#isOver = DONE.test(line);
-    if (ERROR_EVENT.test(line)) this.#hasErrorEvent = true;
+    if (line.startsWith("event:") && isErrorEvent(line.slice("event:".length))) this.#hasErrorEvent = true;
     if (FIELD.test(line)) return;
     this.#error ||= ERROR_LINE.exec(line)?.[1] ?? (isErrorObject(line) ? line : this.#error);
     this.#bare.push(line);

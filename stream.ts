@@ -13,10 +13,11 @@ import type { Variables } from "./config.ts";
 import type { Progress } from "./decoder.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { FailedLoad } from "./failed-load.ts";
-import { HeldUp, quietReason, WHY_WAIT, waitedTooLong } from "./held-up.ts";
+import { HeldUp, quietReason, WHY_WAIT } from "./held-up.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { askedOutput, withOutput } from "./output-limit.ts";
+import { Patience, RETRY_BASE_MS } from "./patience.ts";
 import { RestartWait } from "./restart-wait.ts";
 import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
 import { ServerError } from "./server/errors.ts";
@@ -54,16 +55,8 @@ export interface TurnParts {
 
 const CHAT_PATH = "/v1/chat/completions";
 
-const RETRY_BASE_MS = 1000;
-
 /** How often a request is sent again that the server did not have. */
 const MAX_RESENT = 2;
-
-/** Between two requests for a model that is unloaded again and again: each loads it. */
-const LONGEST_POLL_MS = 10_000;
-
-/** pi's own default for the longest wait between two attempts. */
-const MAX_RETRY_DELAY_MS = 60_000;
 
 /**
  * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
@@ -119,7 +112,7 @@ class Turn {
   secrets: OwnSecrets | undefined;
   #askedAt = 0;
   readonly #failedLoad = new FailedLoad();
-  #unloads = 0;
+  #hasCrashed = false;
   #resent = 0;
   /** Tokens of the longest answer, where the server has refused more. */
   #mostOutput: number | undefined;
@@ -160,35 +153,21 @@ class Turn {
     let body = await this.#body(context, server, slot);
     const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
     const restart = new RestartWait(server, this.#parts, this.#signal, onDown);
-    let until = this.#parts.now() + server.config.loadTimeoutMs;
-    let faults = 0;
-    let crashes = 0;
+    const patience = new Patience(server.config.loadTimeoutMs, this.#options, this.#parts.now);
     const refused = new Set<string>();
     for (;;) {
       const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
       this.#signal.throwIfAborted();
       if (refusal === undefined) return;
       if (refusal instanceof ServerError) {
-        if (this.#attempt?.isLost && this.#resent < MAX_RESENT) {
-          this.#resent += 1;
-          await server.renew();
-          await this.#pause(RETRY_BASE_MS, "the connection is dead");
-        } else if (await restart.isBackAfter(refusal)) {
-          until = this.#parts.now() + server.config.loadTimeoutMs;
-        } else {
-          if (faults >= this.#allowed(refusal)) throw refusal;
-          // What failed, without the cause and the next step: there is one line for it.
-          const [what = ""] = refusal.message.split(/ \(|\. /);
-          await this.#pause(this.#backoff(faults), what);
-          faults += 1;
-        }
+        await this.#outlast(refusal, server, restart, patience);
         continue;
       }
       if (this.#takesLessOutput(refusal, body)) {
         body = await this.#body(context, server, slot);
         continue;
       }
-      const verdict = await this.#judge(server, refusal, body, until);
+      const verdict = await this.#judge(server, refusal, body, patience);
       if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
         this.#tell((report) => report.restarted());
       if (verdict.kind === "unknown field") {
@@ -197,17 +176,44 @@ class Turn {
         refused.add(verdict.field);
         server.refusedFields.add(verdict.field);
         body = await this.#body(context, server, slot);
-      } else if (verdict.kind === "crashed" && crashes === 0) {
-        crashes += 1;
+      } else if (verdict.kind === "crashed" && !this.#hasCrashed) {
+        this.#hasCrashed = true;
         await this.#pause(RETRY_BASE_MS, "the model's process ended");
       } else if (verdict.kind === "wait") {
-        await this.#wait(verdict, until);
-      } else if (verdict.kind === "failed" && (await restart.isBackAfter(verdict.error))) {
-        until = this.#parts.now() + server.config.loadTimeoutMs;
-      } else {
+        await this.#pause(patience.whileNotReady(verdict, this.#model.name), WHY_WAIT[verdict.why]);
+      } else if (verdict.kind !== "failed" || !(await this.#isBack(verdict.error, restart, patience))) {
         throw await this.#ended(server, verdict);
       }
     }
+  }
+
+  /** Waits for the next request after a fault that may pass. @throws the fault, where there is none */
+  async #outlast(
+    fault: ServerError,
+    server: ModelServer,
+    restart: RestartWait,
+    patience: Patience,
+  ): Promise<void> {
+    if (this.#attempt?.isLost) {
+      if (this.#resent >= MAX_RESENT) throw fault;
+      this.#resent += 1;
+      await server.renew();
+      return this.#pause(RETRY_BASE_MS, "the connection is dead");
+    }
+    if (await this.#isBack(fault, restart, patience)) return;
+    const delayMs = patience.afterFault(fault);
+    if (delayMs === undefined) throw fault;
+    // What failed, without the cause and the next step: there is one line for it.
+    const [what = ""] = fault.message.split(/ \(|\. /);
+    await this.#pause(delayMs, what);
+  }
+
+  /** Whether the fault is that of a server which restarts; it is back then. */
+  async #isBack(fault: ServerError, restart: RestartWait, patience: Patience): Promise<boolean> {
+    if (!(await restart.isBackAfter(fault))) return false;
+    patience.renew();
+    this.#tell((report) => report.connecting());
+    return true;
   }
 
   /** The slot to ask for: a conversation that goes on is found by the server. */
@@ -273,24 +279,13 @@ class Turn {
     return error;
   }
 
-  /** A connection that was lost is tried once more on our own account, everything else as often as pi asks for. */
-  #allowed({ link }: ServerError): number {
-    return (link === "Caddy" || link === "stream" ? 1 : 0) + (this.#options.maxRetries ?? 0);
-  }
-
-  #backoff(faults: number): number {
-    const limit = this.#options.maxRetryDelayMs ?? MAX_RETRY_DELAY_MS;
-    const delay = RETRY_BASE_MS * 2 ** faults;
-    return limit > 0 ? Math.min(delay, limit) : delay;
-  }
-
-  async #judge(server: ModelServer, refusal: Refusal, body: unknown, until: number): Promise<Verdict> {
+  async #judge(server: ModelServer, refusal: Refusal, body: unknown, patience: Patience): Promise<Verdict> {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
     const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
     const pause = (ms: number): Promise<void> => this.#pause(ms, WHY_WAIT[verdict.why]);
-    const left = (): number => until - this.#parts.now();
+    const left = (): number => patience.leftMs;
     const later = await this.#failedLoad.stateAfter(pause, () => this.#stateNow(server), left);
     return judgeRefusal(refusal, later, fields, CHAT_PATH, this.#parts.now());
   }
@@ -304,15 +299,6 @@ class Turn {
     } catch {
       return "unreachable";
     }
-  }
-
-  async #wait(verdict: Extract<Verdict, { kind: "wait" }>, until: number): Promise<void> {
-    if (this.#parts.now() + verdict.delayMs > until) {
-      throw waitedTooLong(this.#model.name, verdict.why);
-    }
-    if (verdict.why === "unloaded") this.#unloads += 1;
-    const delayMs = verdict.why === "unloaded" ? verdict.delayMs * 1.3 ** (this.#unloads - 1) : 0;
-    await this.#pause(Math.max(verdict.delayMs, Math.min(LONGEST_POLL_MS, delayMs)), WHY_WAIT[verdict.why]);
   }
 
   #pause(delayMs: number, why: string): Promise<void> {

@@ -69,7 +69,7 @@ export class ThinkingLevel {
    * Begins with a session, on the model that it has now.
    *
    * @param branch the session's entries as pi found them
-   * @param asked the level of the command line
+   * @param asked the level that the user asked for, on the command line or with the model
    * @param isPlaced whether this extension has just selected the model, so that pi's level is the settings'
    */
   begin(start: {
@@ -101,11 +101,15 @@ export class ThinkingLevel {
     this.#waiting = undefined;
   }
 
-  /** Follows the choice of another model, for which pi takes the level of its settings. */
-  modelChosen(model: Model<Api>, settings: unknown): void {
+  /**
+   * Follows the choice of another model, for which pi takes the level of its settings.
+   *
+   * @param asked the level that was chosen together with the model
+   */
+  modelChosen(model: Model<Api>, settings: unknown, asked?: ModelThinkingLevel): void {
     if (!this.#hasBegun) return;
     this.#waiting = undefined;
-    this.#wanted = settled(model, settings) ?? this.#wanted;
+    this.#wanted = asked ?? settled(model, settings) ?? this.#wanted;
     this.#wait(model, true);
   }
 

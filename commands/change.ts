@@ -9,10 +9,14 @@ import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
-import { reportOf } from "./outcome.ts";
+import { answerWords, reportOf } from "./outcome.ts";
 
-/** What a step of a change is called on the screen; undefined for one that is too short to be told. */
-export function stepWords({ step, id, isGoingBack }: Progress, unit: string): string | undefined {
+/**
+ * What a step of a change is called on the screen; undefined for one that is too short to be shown.
+ *
+ * @param restarted what a restart restarts
+ */
+export function stepWords({ step, id, isGoingBack }: Progress, restarted: string): string | undefined {
   const name = id ?? "the model";
   const words: Record<Progress["step"], string | undefined> = {
     read: "Reading the config on the server",
@@ -20,7 +24,8 @@ export function stepWords({ step, id, isGoingBack }: Progress, unit: string): st
     status: "Asking for the state of the unit",
     write: "Writing the config",
     reload: "Letting the router read the config again",
-    restart: `Restarting ${unit}`,
+    "await reload": "Waiting for llama-swap to reload the config",
+    restart: `Restarting ${restarted}`,
     answer: "Waiting for the server to answer again",
     load: `Loading ${name}`,
     verify: `Checking the context of ${name}`,
@@ -47,7 +52,7 @@ export async function changeOn(
   config: Config,
 ): Promise<Change> {
   const { waiting } = call;
-  const { serviceUnit, restartCommand, restartTimeoutMs, loadTimeoutMs } = config;
+  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = config;
   const [{ SafeChange }, { HttpProbe }] = await Promise.all([
     import("../host/change.ts"),
     import("../host/server-probe.ts"),
@@ -57,17 +62,28 @@ export async function changeOn(
   waiting.signal.throwIfAborted();
   const probe = new HttpProbe(server, loadHooks(call, server), backend);
   const report = (progress: Progress): void => {
-    const restarted = restartCommand === undefined ? serviceUnit : "the server by AI_SERVER_RESTART_COMMAND";
+    const restarted = progress.byCommand ? `the server by ${restartCommandName(config)}` : serviceUnit;
     const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
     if (words !== undefined) waiting.say(words);
   };
   return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), config, report };
 }
 
+/** What the command is called that restarts the server in place of systemctl: a wrapper runs its own and no other. */
+export function restartCommandName({ sshHost, sshMode }: Config): string {
+  const isWrapped = sshMode === "wrapper" && sshHost !== "local";
+  return isWrapped ? "the wrapper's restart_command" : "AI_SERVER_RESTART_COMMAND";
+}
+
 /** What a restart is, as a sentence without its end: `llama-swap.service is restarted`. */
-function restartWords({ hasRestartCommand }: UnitStatus, { serviceUnit, restartCommand }: Config): string {
-  if (!hasRestartCommand) return `${serviceUnit} is restarted`;
-  return `the server is restarted by ${restartCommand === undefined ? "the wrapper's restart_command" : "AI_SERVER_RESTART_COMMAND"}`;
+function restartWords({ hasRestartCommand }: UnitStatus, config: Config): string {
+  if (!hasRestartCommand) return `${config.serviceUnit} is restarted`;
+  return `the server is restarted by ${restartCommandName(config)}`;
+}
+
+/** Whether a change restarts the server, in place of a reload. */
+export function isRestart({ unit, reloads }: Pick<Preview, "unit" | "reloads">): boolean {
+  return !unit.watchesConfig && !reloads;
 }
 
 /** How a change of the config takes effect, as sentences. */
@@ -78,7 +94,7 @@ export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): s
     return `llama-swap reloads the config by itself, which unloads every model.${otherwise}`;
   }
   if (reloads)
-    return `The router reads its preset again, which unloads what was changed alone. An old one cannot: then ${restarted}, which unloads every model.`;
+    return `The router reads its preset again, which unloads only the models that change. An old router cannot: then ${restarted}, which unloads every model.`;
   const why = unit.isBlind
     ? " Its container has the config as one mounted file, so that -watch-config never sees the new one."
     : "";
@@ -87,15 +103,13 @@ export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): s
 
 /** What of a change that was done has to be said beside it: a restart by a command of the user's. */
 export function restartedWords(preview: Preview | undefined, config: Config): string {
-  if (preview === undefined || preview.reloads) return "";
-  const { watchesConfig, hasRestartCommand } = preview.unit;
-  if (watchesConfig || !hasRestartCommand) return "";
+  if (preview === undefined || !isRestart(preview) || !preview.unit.hasRestartCommand) return "";
   return ` ${restartWords(preview.unit, config).replace(/^the server is/, "The server was")}.`;
 }
 
 /** What the choices of a question before a change are called. @param act as "Change" */
-export function actsOf(act: string, { unit, reloads }: Preview<Plan>): readonly [string, string] {
-  return ["Keep as it is", `${act} and ${unit.watchesConfig || reloads ? "reload" : "restart"}`];
+export function actsOf(act: string, preview: Preview<Plan>): readonly [string, string] {
+  return ["Keep as it is", `${act} and ${isRestart(preview) ? "restart" : "reload"}`];
 }
 
 /** After a cancelled change that has written its file: offers to put the text of before back. */
@@ -119,7 +133,7 @@ export async function offerWayBack(
   if (!isWanted) return;
   try {
     const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
-    const { level, text } = reportOf(back, "The old config is back, and the server answers with it.", path);
+    const { level, text } = reportOf(back, `The old config is back, and ${answerWords(back)}.`, path);
     show(call.ctx, text, level);
   } catch (error) {
     // Nobody else tells of it: what a cancelled command throws is not heard.

@@ -21,9 +21,16 @@ import { idOf } from "../server/names.ts";
 import { show } from "../ui/output.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import {
+  actsOf,
+  type Change,
+  changeOn,
+  effectWords,
+  isRestart,
+  offerWayBack,
+  restartedWords,
+} from "./change.ts";
 import { diffLines, plainDiffOf } from "./diff-text.ts";
-import { drainOf } from "./drain.ts";
 import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
 import { reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
@@ -66,8 +73,14 @@ export function adviceFor(
 
 /** `131072 tokens (128k)`, also for what is not set. */
 function sizeWords(tokens: number | undefined): string {
-  if (tokens === undefined) return "not told by the file";
+  if (tokens === undefined) return "not known from the file";
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
+}
+
+/** The size before a change, as a sentence. */
+function presentWords({ tokens, setBy }: ContextSetting): string {
+  if (tokens !== undefined) return `It is ${sizeWords(tokens)} now.`;
+  return setBy === "nothing" ? "The config sets none now." : "The config alone does not say what it is now.";
 }
 
 /** What each request gets of a size, where that is not all of it. */
@@ -228,10 +241,12 @@ async function confirm(
     {
       title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
       consequences: [
-        `It is ${sizeWords(before.tokens)} now.`,
+        presentWords(before),
         effectWords(preview, config),
-        ...(await stakesOf(call, server, loaded, [after.model], isUnloaded)),
-        ...(await drainOf(call, server, preview)),
+        ...(await stakesOf(call, server, loaded, [after.model], {
+          isUnloaded,
+          isRestart: isRestart(preview),
+        })),
         ...slotWords(after.tokens, after),
         ...adviceFor(after.tokens ?? 0, trained, after.program),
         ...warnings,

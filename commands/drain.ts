@@ -1,37 +1,24 @@
 /** What a restart of today's llama-swap means for requests. */
-import type { Preview } from "../host/outcome.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { releaseOf, swapVersion } from "../server/version.ts";
-import type { Call } from "./call.ts";
 
 /** Since its rewrite it closes its port at SIGTERM, and gives what is in flight 30 s (`shutdownTimeout`). */
 const DRAINS_SINCE = 218;
 
+export const DRAIN_WORDS =
+  "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.";
+
 /**
- * What a restart costs beside the loads, as a line of the question; none for a server that does not wait for its
- * requests.
+ * Whether a restart gives the requests in flight time to end, in place of cutting them at once.
  *
  * @throws the signal's reason, and nothing else
  */
-export async function drainWords(server: ModelServer, signal: AbortSignal): Promise<string[]> {
+export async function drainsRequests(server: ModelServer, signal: AbortSignal): Promise<boolean> {
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
-  if (backend?.kind !== "llama-swap") return [];
+  if (backend?.kind !== "llama-swap") return false;
   const version = await swapVersion(server, signal).catch(() => undefined);
   signal.throwIfAborted();
-  // A build without a release number is one of today's; before v173 none is told.
-  if (version === undefined || (releaseOf(version) ?? DRAINS_SINCE) < DRAINS_SINCE) return [];
-  return [
-    "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
-  ];
-}
-
-/** The same for a change of the config: none where nothing is loaded, or the config is only read again. */
-export async function drainOf(
-  { waiting }: Pick<Call, "waiting">,
-  server: ModelServer,
-  { loaded, unit, reloads }: Preview,
-): Promise<string[]> {
-  if (loaded.length === 0 || unit.watchesConfig || reloads) return [];
-  return drainWords(server, waiting.signal);
+  // A build without a release number is one of today's; those before v173 name none.
+  return version !== undefined && (releaseOf(version) ?? DRAINS_SINCE) >= DRAINS_SINCE;
 }

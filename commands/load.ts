@@ -12,7 +12,7 @@ import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { loadHooks } from "./loading.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
-import { requestWords, sessionOf, stakesOf } from "./stakes.ts";
+import { requestsOn, requestWords, sessionOf, stakesOf } from "./stakes.ts";
 
 /** Loads a model, and says until it is ready what the server does. */
 export async function load(call: Call): Promise<void> {
@@ -145,7 +145,7 @@ async function unloadOne(
   }
   const requests = await requestsInFlight(server, waiting.signal);
   if (mayBeAnswering(id, requests)) {
-    const consequences = [requestWords(requests, sessionOf(call))];
+    const consequences = [requestWords(requestsOn(requests, [id]), sessionOf(call))];
     const question = { title: `Unload ${id} all the same?`, consequences };
     if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
       show(ctx, "Nothing was unloaded.");
@@ -168,7 +168,7 @@ async function carryOutUnload(
     show(ctx, done);
   } catch (error) {
     if (!waiting.signal.aborted || ended.aborted) throw error;
-    show(ctx, "The server goes on unloading; /ai-server-status tells when it is done.");
+    show(ctx, "The server goes on unloading; /ai-server-status shows when it is done.");
   }
 }
 

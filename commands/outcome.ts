@@ -8,9 +8,10 @@ import type { Level } from "../ui/output.ts";
 const FAILED: Readonly<Record<StepName, string>> = {
   read: "Reading the config failed.",
   plan: "The change could not be planned.",
-  status: "The state of the unit could not be had.",
+  status: "The state of the unit could not be read.",
   write: "Writing the config failed.",
   reload: "The router did not take the new config.",
+  "await reload": "llama-swap did not take the new config.",
   restart: "The restart failed.",
   answer: "The server did not come back with the new config.",
   load: "The model could not be loaded with the new config.",
@@ -43,12 +44,20 @@ export function verdictWords(verdict: ContextVerdict | undefined): string {
   }
 }
 
+const UNSEEN =
+  "No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
+
 const FILE_NOW: Readonly<Record<FileState, string>> = {
   old: "The config is as it was before.",
   new: "The new config is in place.",
   other: "The config holds what somebody else wrote meanwhile; it was left alone.",
   unknown: "The config could not be read afterwards: it is whole, either the old one or the new one.",
 };
+
+/** What a server does after a change without a model of its own, as the end of a sentence. */
+export function answerWords(outcome: ChangeOutcome): string {
+  return outcome.kind === "changed" && outcome.isUnseen ? "the server answers" : "the server answers with it";
+}
 
 function join(...parts: readonly string[]): string {
   return parts.filter((part) => part !== "").join("\n");
@@ -98,9 +107,11 @@ function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string
     case "refused":
       return { level: "error", text: outcome.reason };
     case "changed": {
-      const { backup, context, notes } = outcome;
-      const text = join(changed, verdictWords(context), backupWords(backup, path), ...notes);
-      return { level: notes.length > 0 || context?.kind === "less" ? "warning" : "info", text };
+      const { backup, context, notes, isUnseen = false } = outcome;
+      const unseen = isUnseen ? UNSEEN : "";
+      const text = join(changed, unseen, verdictWords(context), backupWords(backup, path), ...notes);
+      const isWarning = isUnseen || notes.length > 0 || context?.kind === "less";
+      return { level: isWarning ? "warning" : "info", text };
     }
     case "rolled back":
       return { level: "error", text: rolledBack(outcome, path) };

@@ -10,7 +10,7 @@ import { stakesOf } from "./stakes.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
 
-/** What the preset file tells of the loaded models. */
+/** What the preset file says of the loaded models. */
 interface Compared {
   readonly path: string;
   /** The loaded models whose section is not for sure the one that the router has read. */
@@ -21,7 +21,7 @@ interface Compared {
  * Lets a router read its preset again. Where that may unload a model the user is asked, and where nobody can be asked
  * it is left.
  *
- * @returns what became of it, as a sentence; undefined where there is nothing to tell
+ * @returns what became of it, as a sentence; undefined where there is nothing to report
  * @throws {ServerError} where the server does not answer; the signal's reason
  */
 export async function reloadPreset(call: Call): Promise<string | undefined> {
@@ -63,15 +63,15 @@ async function costsOf(call: Call, server: ModelServer, running: readonly Runnin
   if (typeof compared === "string") {
     return [
       compared,
-      "So it cannot be told whose section has changed.",
-      `Loaded now: ${namesOf(running)}. Those whose section has changed are unloaded, and their requests cut.`,
+      "So which sections have changed is not known.",
+      `Loaded now: ${namesOf(running)}. Those whose section has changed are unloaded, and their requests are cut.`,
     ];
   }
   const { path, others } = compared;
   if (others.length === 0) return [];
   return [
-    `${path} has not what the router runs for ${others.join(", ")}.`,
-    ...(await stakesOf(call, server, running, [], (id) => others.includes(id))),
+    `${path} differs from what the router runs for ${others.join(", ")}.`,
+    ...(await stakesOf(call, server, running, [], { isUnloaded: (id) => others.includes(id) })),
   ];
 }
 

@@ -3,8 +3,7 @@ import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/machine.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
-import { changeOn } from "./change.ts";
-import { drainWords } from "./drain.ts";
+import { changeOn, restartCommandName } from "./change.ts";
 import { refreshModels } from "./models.ts";
 import { stakesOf } from "./stakes.ts";
 
@@ -14,16 +13,15 @@ export async function restart(call: Call): Promise<void> {
   requireUser(call);
   const server = await serverFor(call);
   const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
-    const { serviceUnit, restartCommand } = config;
     const running = await server.runningNow(waiting.signal).catch(() => undefined);
     waiting.signal.throwIfAborted();
-    const how = restartCommand === undefined ? serviceUnit : "the server, by AI_SERVER_RESTART_COMMAND";
-    const stakes = [
-      ...(await stakesOf(call, server, running, running?.map(({ id }) => id) ?? [])),
-      ...(running?.length ? await drainWords(server, waiting.signal) : []),
-    ];
+    waiting.say("Asking for the state of the unit");
+    const { hasRestartCommand } = await machine.status(waiting.signal);
+    const how = hasRestartCommand ? `the server, by ${restartCommandName(config)}` : config.serviceUnit;
+    const toLoad = running?.map(({ id }) => id) ?? [];
+    const consequences = await stakesOf(call, server, running, toLoad, { isRestart: true });
     const keep = running === undefined ? "Leave it as it is" : "Leave it running";
-    if (!(await isConfirmed(call, { title: `Restart ${how}?`, consequences: stakes }, [keep, "Restart"]))) {
+    if (!(await isConfirmed(call, { title: `Restart ${how}?`, consequences }, [keep, "Restart"]))) {
       show(ctx, "Nothing was restarted.");
       return;
     }
@@ -33,13 +31,14 @@ export async function restart(call: Call): Promise<void> {
       return undefined;
     });
     if (notes === undefined) {
-      show(ctx, "Cancelled. The server may be restarting all the same; /ai-server-status tells.", "warning");
+      const words = "Cancelled. The server may be restarting all the same; /ai-server-status shows it.";
+      show(ctx, words, "warning");
       return;
     }
     const isFirst = aiServer.models.length === 0;
     const found = await refreshModels(call, true).catch(() => []);
     const changes = isFirst ? [] : found;
-    const by = restartCommand === undefined ? "" : " by AI_SERVER_RESTART_COMMAND";
+    const by = hasRestartCommand ? ` by ${restartCommandName(config)}` : "";
     const text = [`The server was restarted${by} and answers.`, ...changes, ...notes].join("\n");
     show(ctx, text, notes.length > 0 ? "warning" : "info");
   };

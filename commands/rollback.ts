@@ -8,11 +8,18 @@ import { ServerError } from "../server/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
-import { actsOf, type Change, changeOn, effectWords, offerWayBack, restartedWords } from "./change.ts";
+import {
+  actsOf,
+  type Change,
+  changeOn,
+  effectWords,
+  isRestart,
+  offerWayBack,
+  restartedWords,
+} from "./change.ts";
 import { changeCounts, diffLines } from "./diff-text.ts";
-import { drainOf } from "./drain.ts";
 import { refreshModels } from "./models.ts";
-import { reportOf } from "./outcome.ts";
+import { answerWords, reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
 
 /** One backup, with how it differs from the file as it is now. */
@@ -138,9 +145,8 @@ async function putBack(
         title: `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`,
         consequences: [
           effectWords(preview, change.config),
-          ...(await stakesOf(call, server, loaded, toLoad, isUnloaded)),
-          ...(await drainOf(call, server, preview)),
-          "The text of now becomes a backup itself.",
+          ...(await stakesOf(call, server, loaded, toLoad, { isUnloaded, isRestart: isRestart(preview) })),
+          "The present text becomes a backup itself.",
         ],
         diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
       },
@@ -149,11 +155,8 @@ async function putBack(
   };
   const hooks = { confirm, report: change.report, signal: waiting.signal };
   const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
-  const { level, text } = reportOf(
-    outcome,
-    `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and the server answers with it.${restartedWords(asked, change.config)}`,
-    path,
-  );
+  const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and ${answerWords(outcome)}.`;
+  const { level, text } = reportOf(outcome, changed + restartedWords(asked, change.config), path);
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(ctx, text, level);
   await offerWayBack(call, change, outcome, file, path);

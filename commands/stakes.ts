@@ -7,6 +7,7 @@ import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models.ts";
 import { duration } from "../ui/duration.ts";
 import type { Call } from "./call.ts";
+import { DRAIN_WORDS, drainsRequests } from "./drain.ts";
 
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
@@ -27,24 +28,28 @@ function modelWords({ model, total, longestMs, clients }: ModelRequests, own: st
   return `${total} on ${model}${details.length === 0 ? "" : ` (${details.join(", ")})`}`;
 }
 
-/** Whose requests are in flight and will be cut, as a sentence. */
-export function requestWords(requests: InFlight, ownSession: string | undefined): string {
+/** Whose requests are in flight, as a sentence. @param isCut whether they end at once */
+export function requestWords(requests: InFlight, ownSession: string | undefined, isCut = true): string {
   const { silent = [] } = requests;
-  if (silent.length === 0) return toldWords(requests, ownSession);
-  const words = requests.total ? `${toldWords(requests, ownSession)} ` : "";
-  return `${words}${silent.join(", ")} did not answer in time and may be reading a prompt, which would be cut.`;
+  if (silent.length === 0) return knownWords(requests, ownSession, isCut);
+  const words = requests.total ? `${knownWords(requests, ownSession, isCut)} ` : "";
+  const cut = isCut ? ", which would be cut" : "";
+  return `${words}${silent.join(", ")} did not answer in time and may be reading a prompt${cut}.`;
 }
 
-function toldWords({ total, models }: InFlight, ownSession: string | undefined): string {
+function knownWords({ total, models }: InFlight, ownSession: string | undefined, isCut: boolean): string {
   if (total === undefined)
-    return "Whether requests are in flight, which would be cut, the server does not tell.";
+    return `The server does not say whether requests are in flight${isCut ? ", which would be cut" : ""}.`;
   if (total === 0) return "No request is in flight.";
-  const told = models.map((model) => modelWords(model, ownSession));
-  return `Requests in flight, which will be cut: ${told.join("; ")}.`;
+  const known = models.map((model) => modelWords(model, ownSession));
+  return `Requests in flight${isCut ? ", which will be cut" : ""}: ${known.join("; ")}.`;
 }
 
-/** Those on models that are unloaded. */
-function requestsOn({ source, total, models, silent = [] }: InFlight, ids: readonly string[]): InFlight {
+/** Those on some models alone. */
+export function requestsOn(
+  { source, total, models, silent = [] }: InFlight,
+  ids: readonly string[],
+): InFlight {
   const cut = models.filter(({ model }) => ids.includes(model));
   return {
     source,
@@ -67,32 +72,42 @@ export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
   return ctx.sessionManager.getSessionId();
 }
 
+/** How models are unloaded. */
+interface Unloading {
+  /** Which of the loaded ones go; all of them by default. */
+  readonly isUnloaded?: (id: string) => boolean;
+  /** The server itself is stopped and started, in place of a reload or an unload. */
+  readonly isRestart?: boolean;
+}
+
 /**
  * The lines of a question that is asked before models are unloaded.
  *
  * @param loaded undefined where the server does not answer
  * @param toLoad the ids that are loaded afterwards
- * @param isUnloaded which of the loaded models go by it
  */
 export async function stakesOf(
   call: Call,
   server: ModelServer,
   loaded: readonly RunningModel[] | undefined,
   toLoad: readonly string[],
-  isUnloaded: (id: string) => boolean = () => true,
+  how: Unloading = {},
 ): Promise<string[]> {
   if (loaded === undefined) return ["The server does not answer at this moment."];
+  const drains =
+    loaded.length > 0 && how.isRestart === true && (await drainsRequests(server, call.waiting.signal));
   const lines =
-    loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, isUnloaded);
+    loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, how, !drains);
   const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
-  return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)])];
+  return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)]), ...(drains ? [DRAIN_WORDS] : [])];
 }
 
 async function lossesOf(
   call: Call,
   server: ModelServer,
   loaded: readonly RunningModel[],
-  isUnloaded: (id: string) => boolean,
+  { isUnloaded = () => true }: Unloading,
+  isCut: boolean,
 ): Promise<string[]> {
   const words = (models: readonly RunningModel[]): string =>
     models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
@@ -104,12 +119,12 @@ async function lossesOf(
   if (left.length > 0) lines.push(`Loaded now, and left alone as far as there is room: ${words(left)}.`);
   if (gone.length === 0) return lines;
   const requests = await requestsInFlight(server, call.waiting.signal);
-  if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call))];
+  if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call), isCut)];
   const cut = requestsOn(
     requests,
     gone.map(({ id }) => id),
   );
   if (cut.total === 0 && !cut.silent?.length)
-    return [...lines, "No request on what is unloaded is in flight."];
-  return [...lines, requestWords(cut, sessionOf(call))];
+    return [...lines, "No request is in flight on what is unloaded."];
+  return [...lines, requestWords(cut, sessionOf(call), isCut)];
 }

@@ -79,11 +79,13 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
+  const list = modelsNow(call, server);
   const [models, running, version, door] = await Promise.all([
-    modelsNow(call, server),
+    list,
     server.runningNow(signal),
     server.version(signal),
-    server.openDoor.warnings(signal),
+    // Without the certificate only what has answered with it is looked at.
+    list.then(() => server.openDoor.warnings(signal)),
   ]);
   const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
   const head = [`${address} · ${versionWords(version)}${abilities}`, ...door, ...server.tooMany];

@@ -92,7 +92,8 @@ export class SafeChange {
     const service = this.#service(hooks.report);
     const { signal } = hooks;
     try {
-      await service.step("status", undefined, () => this.#usableUnit(signal, true));
+      const unit = await service.step("status", undefined, () => this.#usableUnit(signal, true));
+      service.byCommand = unit.hasRestartCommand;
       const before = await service.runningOrNone(signal);
       await service.restart(signal);
       await service.untilAnswers(signal);
@@ -141,6 +142,7 @@ export class SafeChange {
     draft: Draft<P>,
   ): Promise<ChangeOutcome> {
     const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
+    service.byCommand = unit.hasRestartCommand;
     const loaded = await service.runningOrNone(signal);
     const reloads = this.#reloads(unit);
     const isUnloaded = (id: string): boolean => !reloads || draft.isChanged(id);
@@ -160,11 +162,11 @@ export class SafeChange {
       return this.#afterFailedWrite(service, job, before, causeOf(error));
     }
     try {
-      await this.#takeEffect(service, job, before);
+      const isSeen = await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
       const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
       const notes = await service.loadAgain(before, signal, job.model?.id);
-      return { kind: "changed", backup, context, notes };
+      return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
     } catch (error) {
       if (signal?.aborted) return { kind: "cancelled", during: service.current, file: "new", backup };
       if (!(error instanceof StepFailed)) throw error;
@@ -173,26 +175,34 @@ export class SafeChange {
     }
   }
 
-  /** Makes the server read the file: by itself, asked to, or restarted. */
-  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<void> {
+  /**
+   * Makes the server read the file: by itself, asked to, or restarted.
+   *
+   * @returns whether that was seen, or will be by the model that is loaded next
+   */
+  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<boolean> {
     const { signal, isGoingBack } = service;
     if (job.unit.watchesConfig && !service.isBlind) {
       const isReloaded = await service.untilReloaded(before, isGoingBack ? [] : job.expected, signal);
-      if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) return;
+      if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) {
+        const isProven = isReloaded === true || isGoingBack || job.model !== undefined;
+        return isProven || service.proveReload(isReloaded, signal);
+      }
       service.isBlind = true;
     }
     try {
-      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return;
+      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return true;
     } catch (error) {
       // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
       if (!isGoingBack || (await service.answersNow())) throw error;
     }
     await service.restart(signal);
+    return true;
   }
 
   /** Where no reload came: whether a restart can do it, and the new text is none that was seen and refused. */
   async #mayRestart(service: Service, { problem }: UnitStatus): Promise<boolean> {
-    return problem === undefined && !(await service.hasRefused(service.signal));
+    return problem === undefined && (await service.lastReload(service.signal)) !== "refused";
   }
 
   /** Loads the changed model and compares what the server then shows with what was wanted. */
@@ -280,7 +290,7 @@ export class SafeChange {
     }
   }
 
-  /** Which text the file has, asked anew; twice, since the connection may just have broken. */
+  /** Which text the file has, asked again; twice, since the connection may just have broken. */
   async #lookAfter(job: Job): Promise<Found> {
     const current = (await this.#readAgain(job.file.name)) ?? (await this.#readAgain(job.file.name));
     if (current === undefined) return { state: "unknown", backup: undefined };

@@ -53,7 +53,14 @@ export type ChangeOutcome =
   | { kind: "declined" }
   /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
   | { kind: "refused"; reason: string; current: HostFile | undefined }
-  | { kind: "changed"; backup: string | undefined; context: ContextVerdict | undefined; notes: string[] }
+  | {
+      kind: "changed";
+      backup: string | undefined;
+      context: ContextVerdict | undefined;
+      notes: string[];
+      /** Nothing shows whether the server has read the new text. */
+      isUnseen?: boolean;
+    }
   /** A step failed. `file` tells whether the old text is back, `isHealthy` whether the server answers with it. */
   | {
       kind: "rolled back";

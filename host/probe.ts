@@ -1,4 +1,5 @@
 /** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
+import { lastValue } from "../server/command-line.ts";
 import type { RunningModel } from "../server/models.ts";
 import { splitWords } from "../server/split-words.ts";
 import type { Slots } from "./context-setting.ts";
@@ -57,16 +58,6 @@ function words(commandLine: string): string[] {
   } catch {
     return [];
   }
-}
-
-function lastValue(args: readonly string[], names: readonly string[]): string | undefined {
-  let found: string | undefined;
-  args.forEach((word, at) => {
-    const equals = word.indexOf("=");
-    if (names.includes(word)) found = args[at + 1];
-    else if (equals > 0 && names.includes(word.slice(0, equals))) found = word.slice(equals + 1);
-  });
-  return found;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Programs that serve models: which one a name stands for, and what sets its context size. Pure. */
+import { OTHER_SIZE_FLAGS as FLAGS } from "../server/command-line.ts";
 
 /** What is started, and what sets its context size. */
 export interface Program {
@@ -29,15 +30,15 @@ const NOT_SERVER =
 /** Other servers by the name of their program, module or image, with what their manuals say of the context size. */
 const OTHERS: readonly (readonly [RegExp, Omit<Program, "kind">])[] = [
   // `human_readable_int` in vLLM's `engine/arg_utils.py`.
-  [/^vllm([-_.].*)?$/, { sizeFlags: ["--max-model-len"], readsSuffixes: true }],
-  [/^aphrodite([-_.].*)?$/, { sizeFlags: ["--max-model-len"] }],
-  [/^sglang([-_.].*)?$/, { sizeFlags: ["--context-length"] }],
-  [/^koboldcpp([-_.].*)?$/, { sizeFlags: ["--contextsize"] }],
-  [/^tabby(api)?$/, { sizeFlags: ["--max-seq-len"] }],
-  [/^llama_cpp(\.server)?$/, { sizeFlags: ["--n_ctx"] }],
-  [/^lmdeploy$/, { sizeFlags: ["--session-len"] }],
-  [/^text-generation-(launcher|inference)$/, { sizeFlags: ["--max-total-tokens"] }],
-  [/^trtllm-serve$/, { sizeFlags: ["--max_seq_len"] }],
+  [/^vllm([-_.].*)?$/, { sizeFlags: [FLAGS.vllm], readsSuffixes: true }],
+  [/^aphrodite([-_.].*)?$/, { sizeFlags: [FLAGS.aphrodite] }],
+  [/^sglang([-_.].*)?$/, { sizeFlags: [FLAGS.sglang] }],
+  [/^koboldcpp([-_.].*)?$/, { sizeFlags: [FLAGS.koboldcpp] }],
+  [/^tabby(api)?$/, { sizeFlags: [FLAGS.tabby] }],
+  [/^llama_cpp(\.server)?$/, { sizeFlags: [FLAGS.llamaCppPython] }],
+  [/^lmdeploy$/, { sizeFlags: [FLAGS.lmdeploy] }],
+  [/^text-generation-(launcher|inference)$/, { sizeFlags: [FLAGS.textGeneration] }],
+  [/^trtllm-serve$/, { sizeFlags: [FLAGS.tensorRt] }],
   // They serve pictures, speech, vectors, or a model's whole length.
   [/^(sd|sd[-_](server|cli|cpp)|stable-diffusion([-_.].*)?|comfyui([-_.].*)?)$/, { sizeFlags: [] }],
   [/^(whisper([-_.].*)?|infinity(_emb)?|text-embeddings-.*|mlx_(lm|vlm|audio)(\..*)?)$/, { sizeFlags: [] }],

@@ -20,6 +20,10 @@ const REAL_CLOCK: Clock = {
   sleep: (ms, signal) => wait(ms, undefined, signal ? { signal } : {}),
 };
 
+/** llama-swap's own words: `failed to reload config: …`, `configuration reloaded`. */
+const REFUSED = /fail\w* to (re)?load .*config/i;
+const RELOADED = /\bconfig\w* reloaded/i;
+
 /** One change's view of the service. */
 export class Service {
   /** The step under way, or the last one. */
@@ -29,6 +33,8 @@ export class Service {
   isGoingBack = false;
   /** It is meant to reload a changed file by itself, and did not. */
   isBlind = false;
+  /** A command of the user's restarts it, in place of systemctl. */
+  byCommand = false;
   /** The server has shown that it does not know how to reload. */
   #isReloadUnknown = false;
   readonly #machine: Machine;
@@ -62,6 +68,7 @@ export class Service {
         id,
         elapsedMs: this.#clock.now() - began,
         isGoingBack: this.isGoingBack,
+        byCommand: this.byCommand,
       });
     tell("begun");
     try {
@@ -148,7 +155,7 @@ export class Service {
 
   /**
    * Waits for a server that reloads by itself: each reload unloads every model. Where nothing was loaded, time alone
-   * has to do; the model's command line is the proof later.
+   * has to do; the proof comes later, by the model's command line or `proveReload`.
    *
    * @param expected models that show the new text on their command lines
    * @returns whether it has; undefined where nothing shows it
@@ -160,7 +167,7 @@ export class Service {
   ): Promise<boolean | undefined> {
     const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
     const ready = before.filter(({ state }) => state === "ready").map(({ id }) => id);
-    return this.step("restart", undefined, async () => {
+    return this.step("await reload", undefined, async () => {
       const end = this.#clock.now() + reloadTimeoutMs;
       while (this.#clock.now() < end) {
         await this.#clock.sleep(pollMs, signal);
@@ -180,11 +187,31 @@ export class Service {
     return own?.commandLine !== undefined && !isNew(own.commandLine);
   }
 
-  /** Whether llama-swap says that it has refused the new text: then it would not start with it either. */
-  async hasRefused(signal: AbortSignal | undefined): Promise<boolean> {
-    const lines = await this.#probe.log?.(undefined, this.#limited(signal, 5000)).catch(() => []);
+  /** What llama-swap's log says last of a changed text; a refused one would not let it start either. */
+  async lastReload(signal: AbortSignal | undefined): Promise<"reloaded" | "refused" | undefined> {
+    const lines = (await this.#probe.log?.(undefined, this.#limited(signal, 5000)).catch(() => [])) ?? [];
     signal?.throwIfAborted();
-    return lines?.some((line) => /fail\w* to (re)?load .*config/i.test(line)) === true;
+    const last = lines.findLast((line) => REFUSED.test(line) || RELOADED.test(line));
+    if (last === undefined) return undefined;
+    return REFUSED.test(last) ? "refused" : "reloaded";
+  }
+
+  /**
+   * Looks in llama-swap's log for a reload where no model is loaded next whose command line would be the proof.
+   *
+   * @param isReloaded as `untilReloaded` saw it: not, or nothing could show it
+   * @returns whether anything shows it
+   * @throws {StepFailed} where the text was refused or not read
+   */
+  proveReload(isReloaded: false | undefined, signal: AbortSignal | undefined): Promise<boolean> {
+    return this.step("await reload", undefined, async () => {
+      const last = await this.lastReload(signal);
+      if (last === "refused")
+        throw unproven("Its log says that it failed to reload, and it goes on with the config that it had.");
+      if (last === undefined && isReloaded === false)
+        throw unproven("It did not reload the config by itself, and the unit cannot be restarted.");
+      return last !== undefined;
+    });
   }
 
   /** @param mayRetry while a reload is still stopping the processes of before */

@@ -7,6 +7,7 @@ export type StepName =
   | "status"
   | "write"
   | "reload"
+  | "await reload"
   | "restart"
   | "answer"
   | "load"
@@ -24,6 +25,8 @@ export interface Progress {
   elapsedMs: number;
   /** On the way back to the old configuration. */
   isGoingBack: boolean;
+  /** A command of the user's restarts the server, in place of systemctl. */
+  byCommand: boolean;
 }
 
 export type Report = (progress: Progress) => void;

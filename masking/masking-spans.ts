@@ -26,7 +26,8 @@ export class Findings {
    */
   hideValue(text: string, start: number, end: number, name: string): void {
     const value = text.slice(start, end);
-    if (isPlainValue(value.trim(), name) || SHELL_VARIABLE.test(value)) return;
+    // YAML reads no more than the `$` of a `${name}` within braces.
+    if (isPlainValue(value.trim(), name) || SHELL_VARIABLE.test(value) || value === "$") return;
     const scheme = /auth|bearer/i.test(name) ? (SCHEME.exec(value)?.[0].length ?? 0) : 0;
     let from = start + scheme;
     for (const match of value.slice(scheme).matchAll(REFERENCE)) {

@@ -59,13 +59,19 @@ function wordValueEnd(text: string, from: number, end: number, room: Room): numb
   return end;
 }
 
+/** The length of a `${name}` that begins here, whose brace does not end a value; 0 without one. */
+function referenceAt(text: string, at: number): number {
+  if (!text.startsWith("${", at)) return 0;
+  return /^\$\{[\w.-]{1,80}\}/.exec(text.slice(at, at + 83))?.[0].length ?? 0;
+}
+
 /** The end of a value without quotes that begins at `from`, on a line that ends at `end`. */
 export function bareEnd(text: string, from: number, end: number, room: Room): number {
   if (room === "line") return lineValueEnd(text, from, end);
   if (room !== "flow") return wordValueEnd(text, from, end, room);
   let at = from;
-  while (at < end && !/[,\]}]/.test(text.charAt(at))) at += 1;
-  return lineValueEnd(text, from, at);
+  while (at < end && !/[,\]}]/.test(text.charAt(at))) at += referenceAt(text, at) || 1;
+  return lineValueEnd(text, from, Math.min(at, end));
 }
 
 /**

@@ -25,16 +25,16 @@ const otherName: Sentence = (_, name) =>
   `The server certificate is not for ${name}. Use the name that it was issued for in AI_SERVER_URL, or issue it with this name (subjectAltName).`;
 
 const purpose: Sentence = (_, name) =>
-  `The certificate that ${name} shows may not be used for a server: it is for another purpose, as a client's with clientAuth alone, or what signed it is no CA's certificate. Issue the server's with extendedKeyUsage=serverAuth and reload Caddy.`;
+  `The certificate that ${name} shows may not be used for a server: it is for another purpose, such as a client's with clientAuth alone, or the certificate that signed it is not a CA's. Issue the server's with extendedKeyUsage=serverAuth and reload Caddy.`;
 
 const weakKey: Sentence = (_, name) =>
-  `The key in the server certificate of ${name} is too short to be safe, as RSA with 1024 bits. Make a new key of EC P-256, or RSA with 2048 bits or more, issue the certificate for it and reload Caddy.`;
+  `The key in the server certificate of ${name} is too short to be safe, such as RSA with 1024 bits. Make a new key of EC P-256, or RSA with 2048 bits or more, issue the certificate for it and reload Caddy.`;
 
 const weakAuthority: Sentence = (_, name) =>
-  `The key of the CA that signed the certificate of ${name} is too short to be safe, as RSA with 1024 bits. Make a new CA with EC P-256, or RSA with 2048 bits or more, and issue the certificates again.`;
+  `The key of the CA that signed the certificate of ${name} is too short to be safe, such as RSA with 1024 bits. Make a new CA with EC P-256, or RSA with 2048 bits or more, and issue the certificates again.`;
 
 const weakDigest: Sentence = (_, name) =>
-  `The certificate of ${name} is signed with a digest that is too weak to be safe, as SHA-1 or MD5. Sign it again with SHA-256 (openssl x509 -req -sha256 …) and reload Caddy.`;
+  `The certificate of ${name} is signed with a digest that is too weak to be safe, such as SHA-1 or MD5. Sign it again with SHA-256 (openssl x509 -req -sha256 …) and reload Caddy.`;
 
 const signature: Sentence = (_, name) =>
   `The signature of the certificate of ${name} does not match: the file is damaged, or another CA of the same name signed it. Put the right files on the Caddy host, or get the server's current CA file.`;
@@ -43,28 +43,28 @@ const algorithm: Sentence = (_, name) =>
   `The certificate of ${name}, or its CA's, has a key or a signature of a kind that this machine cannot check. Use EC P-256 or RSA, signed with SHA-256. ${REISSUE}`;
 
 const notAnAuthority: Sentence = (_, name) =>
-  `What signed the certificate of ${name} may not sign certificates: a CA has basicConstraints CA:TRUE and keyUsage keyCertSign. Make the CA again and issue the server's certificate with it.`;
+  `The certificate that signed that of ${name} may not sign certificates: a CA has basicConstraints CA:TRUE and keyUsage keyCertSign. Make the CA again and issue the server's certificate with it.`;
 
 const chain: Sentence = (_, name) =>
-  `There are more certificates between that of ${name} and its CA than the CA allows, or they go in a circle. Sign the server's certificate with the CA itself and reload Caddy.`;
+  `There are more certificates between that of ${name} and its CA than the CA allows, or they form a circle. Sign the server's certificate with the CA itself and reload Caddy.`;
 
 const constraints: Sentence = (_, name) =>
   `The CA that signed the certificate of ${name} may not sign for this name: its name constraints do not allow it, or cannot be read. Use a name that the CA allows, or a CA without nameConstraints.`;
 
 const malformed: Sentence = (_, name) =>
-  `The certificate of ${name}, or its CA's, is made wrongly: a date or an extension in it is not as it has to be. ${REISSUE}`;
+  `The certificate of ${name}, or its CA's, is malformed: a date or an extension in it is not valid, or not known here. ${REISSUE}`;
 
 const policy: Sentence = (_, name) =>
-  `The certificate of ${name} does not fulfil a certificate policy that it is under. Issue it without policies, by a CA that demands none, and reload Caddy.`;
+  `The certificate of ${name} does not meet a certificate policy that applies to it. Issue it without policies, from a CA that requires none, and reload Caddy.`;
 
 const revoked: Sentence = (_, name) =>
   `The server certificate of ${name} has been revoked or rejected by its CA. Make a new key, issue a certificate for it and reload Caddy.`;
 
 const revocationList: Sentence = (_, name) =>
-  `Whether the certificate of ${name} has been revoked could not be checked: the revocation list, or the answer about it, is missing, too old or damaged. Issue a certificate that needs no such list, or mend the list.`;
+  `Whether the certificate of ${name} has been revoked could not be checked: the revocation list, or the answer about it, is missing, too old or damaged. Issue a certificate that needs no such list, or fix the list.`;
 
 const publicProof: Sentence = (_, name) =>
-  `The certificate of ${name} lacks a proof that is demanded beside its CA's signature (DANE or Certificate Transparency). Issue one by the CA in root-ca.pem, and reload Caddy.`;
+  `The certificate of ${name} lacks a proof that is required in addition to its CA's signature (DANE or Certificate Transparency). Issue one with the CA in root-ca.pem, and reload Caddy.`;
 
 const notChecked: Sentence = (_, name) =>
   `The certificate of ${name} could not be checked on this machine. Check its memory and its OpenSSL settings (OPENSSL_CONF, NODE_OPTIONS), and verify the certificate with openssl verify.`;

@@ -34,8 +34,22 @@ export function commandDigest(commandLine: string): string {
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
 
-/** What sets the context size of other servers: vLLM's, SGLang's, KoboldCpp's. */
-const OTHER_SIZES = ["--max-model-len", "--context-length", "--contextsize"];
+/** The flag that sets the context size of other servers. */
+export const OTHER_SIZE_FLAGS = {
+  vllm: "--max-model-len",
+  aphrodite: "--max-model-len",
+  sglang: "--context-length",
+  koboldcpp: "--contextsize",
+  tabby: "--max-seq-len",
+  llamaCppPython: "--n_ctx",
+  lmdeploy: "--session-len",
+  textGeneration: "--max-total-tokens",
+  tensorRt: "--max_seq_len",
+} as const;
+
+/** SGLang has `--max-total-tokens` too, for its memory. */
+const { textGeneration: _, ...TELLING } = OTHER_SIZE_FLAGS;
+const OTHER_SIZES = Object.values(TELLING);
 
 /** What comes after the name of llama-server, where that is named: a wrapper's `-c` is another one. */
 function argumentsOf(words: readonly string[]): string[] {
@@ -46,7 +60,7 @@ function argumentsOf(words: readonly string[]): string[] {
 }
 
 /** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
-function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
+export function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
   let found: string | undefined;
   words.forEach((word, at) => {
     const equals = word.indexOf("=");

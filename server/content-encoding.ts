@@ -21,11 +21,11 @@ const DECODERS: Readonly<Record<string, () => Transform>> = {
   zstd: () => createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: 23 } }),
 };
 
-/** More of them one upon the other are an attack. */
+/** More of them, one on top of the other, are an attack. */
 const MOST_ENCODINGS = 2;
 
 /**
- * The body as it was before it was compressed. As much is unpacked as is read: who bounds what is read bounds this too.
+ * The body as it was before it was compressed. No more is unpacked than is read: a bound on what is read bounds this too.
  *
  * @param encodings the `Content-Encoding` header (RFC 9110, section 8.4); undefined for none
  * @throws {ServerError} for one that cannot be unpacked
@@ -49,7 +49,7 @@ export function decodedBody(body: Readable, encodings: string | undefined): Read
   for (const make of made.reverse()) {
     if (make === undefined) continue;
     const next = make();
-    // What fails is heard by who reads the end.
+    // The reader of the last one hears what fails.
     pipeline(plain, next, () => {});
     plain = next;
   }

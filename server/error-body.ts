@@ -43,11 +43,15 @@ const SAYING = [
   "detail",
   "details",
   "error_message",
-  "error_description",
   "error_msg",
+  "errorMessage",
+  "error_description",
+  "exception",
   "reason",
   "title",
 ];
+/** `error_code`, `errorMessage` and their kind. */
+const ERROR_KEY = /^(?:error|exception)/i;
 const WRAPPING = ["error", "errors", "body", "response"];
 
 /**
@@ -133,15 +137,17 @@ export function isError(value: unknown): boolean {
   if (body === undefined) return false;
   if (isGiven(body.error) || isGiven(body.errors)) return true;
   if (body.object === "error" || body.type === "error" || body.status === "error") return true;
-  if (body.success === false || isGiven(body.error_code) || isGiven(body.error_msg)) return true;
   const choice = record(list(body.choices)[0]);
   if (choice !== undefined) return isGiven(choice.error);
   if (Array.isArray(body.choices) || isGiven(body.usage) || isGiven(body.timings)) return false;
   if (/^(?:ping|heartbeat|keep-?alive)$/i.test(text(body.type) ?? "")) return false;
   const code = number(body.code);
-  if (code === 0 || (code !== undefined && code >= 200 && code < 300)) return false;
+  const isWell = code === 0 || (code !== undefined && code >= 200 && code < 300);
   const says = (name: string): boolean => typeof body[name] !== "object" && isGiven(body[name]);
-  return isGiven(body.detail) || says("message") || says("msg") || (code ?? 0) >= 400;
+  if (!isWell && (isGiven(body.detail) || says("message") || says("msg") || (code ?? 0) >= 400)) return true;
+  return (
+    body.success === false || Object.keys(body).some((name) => ERROR_KEY.test(name) && isGiven(body[name]))
+  );
 }
 
 /** Some servers send the field with each event, and nothing in it. */

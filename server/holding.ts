@@ -72,13 +72,16 @@ function isOfModel({ model }: RequestInFlight, own: OwnRequest): boolean {
   return model === own.runsAs || model === own.asked;
 }
 
-/** Not every version tells whose a request is, nor how large. */
+/** Not every version reports whose a request is, nor how large. */
 function mayBe(request: RequestInFlight, bytes: number | undefined, own: OwnRequest): boolean {
   const { path, elapsedMs, client } = request;
   if (path !== "" && !path.endsWith("/chat/completions")) return false;
   if (elapsedMs !== undefined && elapsedMs > own.elapsedMs + SLACK_MS) return false;
   if (client.session !== undefined && client.session !== nameOf(own.session)) return false;
-  return bytes === undefined ? isOfModel(request, own) : bytes === own.bytes;
+  if (bytes === undefined) return isOfModel(request, own);
+  // A profile's pin (v241) puts another model into the body, which changes its size, before the request is listed.
+  const isPinned = client.session !== undefined && !isOfModel(request, own);
+  return isPinned || bytes === own.bytes;
 }
 
 async function bySlots(backend: Backend, own: OwnRequest, limits: Limits): Promise<Holding> {

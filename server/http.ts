@@ -151,10 +151,12 @@ export class Http {
         throw await this.#fault(error, request, identity);
       }
     }
+    // Connections may have been renewed since: the agent of the first request would take no more.
+    const current = await this.#connect();
     try {
-      return await this.#send(agent, request);
+      return await this.#send(current.agent, request);
     } catch (error) {
-      throw await this.#fault(error, request, identity);
+      throw await this.#fault(error, request, current.identity);
     }
   }
 
@@ -197,9 +199,9 @@ export class Http {
     if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);
     const plain = decodedBody(body, headers["content-encoding"]);
-    // Of undici's own, those that are made here lack what no reader of theirs uses.
-    const told = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
-    return { status: statusCode, headers, body: told };
+    // What is made here lacks undici's own methods, such as json() and dump(), which no reader uses.
+    const safe = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
+    return { status: statusCode, headers, body: safe };
   }
 
   /** What an error says without the user's own secrets, before anything is made of it. */
@@ -212,7 +214,7 @@ export class Http {
       yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
     }
     const readable = Readable.from(blanked(), { objectMode: false });
-    // One that is dropped before it was read has not begun.
+    // Where it is dropped unread, the generator has not begun and ends nothing.
     return readable.on("error", () => {}).once("close", () => body.destroy());
   }
 

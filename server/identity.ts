@@ -126,7 +126,7 @@ const TOO_WEAK: Readonly<Record<string, string>> = {
     "its key is too short to be safe. Make a new key of EC P-256, or RSA with 2048 bits",
   ERR_SSL_CA_KEY_TOO_SMALL: "the key of a CA in it is too short to be safe. Make a new CA with EC P-256",
   ERR_SSL_CA_MD_TOO_WEAK:
-    "it is signed with a digest that is too weak to be safe, as SHA-1. Sign it with SHA-256 (openssl x509 -req -sha256 …)",
+    "it is signed with a digest that is too weak to be safe, such as SHA-1. Sign it with SHA-256 (openssl x509 -req -sha256 …)",
 };
 
 /** OpenSSL refuses here what is too weak, before any connection, and would do so again at each one. */

@@ -85,7 +85,7 @@ function inEvents(told: readonly RequestInFlight[]): InFlight {
 
 export interface ToldRequests {
   requests: readonly RequestInFlight[];
-  /** Bytes of their bodies, by id, where llama-swap tells. */
+  /** Bytes of their bodies, by id, where llama-swap reports it. */
   sizes: ReadonlyMap<string, number>;
 }
 

@@ -1,5 +1,5 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
-import type { Backend } from "./backend.ts";
+import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
 import { cleanText, ServerError } from "./errors.ts";
 import type { LoadProgress } from "./load-progress.ts";
 import { withoutPolling } from "./log-noise.ts";
@@ -18,7 +18,7 @@ const LOG_LINE_CHARACTERS = 300;
  * @param reason llama-swap's own words, where there are any
  */
 export async function processFault(
-  server: Pick<Backend, "logTail">,
+  server: Pick<Backend, "logTail"> & { readonly kind?: BackendKind | undefined },
   model: { id: string; name: string },
   what: string,
   reason: string | undefined,
@@ -34,7 +34,7 @@ export async function processFault(
   // llama-swap repeats the whole command line of a process that it cannot start.
   const said = reason === undefined ? "" : `: ${maskText(reason, "log")}`;
   const quote = lines.length === 0 ? said : `${said}\nIts log ends with:\n${lines.join("\n")}`;
-  const hint = hintFor(model.id, reason ?? "", tail);
+  const hint = hintFor(model.id, reason ?? "", tail, server.kind);
   return new ServerError(`${model.name} ${what}${quote}${hint}`, { link: "model", remedy: "none", quote });
 }
 
@@ -46,9 +46,14 @@ const OUT_OF_MEMORY =
   /out of (?:device |host )?memory|OutOf(?:Device|Host)?Memory|(?:failed|unable|cannot) to allocate|cudaMalloc failed|bad_alloc|\boom[- _]?kill|insufficient memory/i;
 
 /** What helps against the reason of a failed load, as a line of its own; empty where it is not known. */
-function hintFor(id: string, reason: string, log: readonly string[]): string {
+function hintFor(
+  id: string,
+  reason: string,
+  log: readonly string[],
+  kind: BackendKind = "llama-swap",
+): string {
   if ([reason, ...log].some((line) => OUT_OF_MEMORY.test(line)))
-    return `\nMemory ran out: give it a smaller context with /ai-server-ctx ${id} <size>, or take a smaller quantisation of it.`;
+    return `\nMemory ran out: give it a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or take a smaller quantisation of it.`;
   const slow = TOO_SLOW.exec(reason);
   if (slow === null) return "";
   const [hours, minutes, rest] = slow.slice(1).map((part) => Number(part ?? 0));

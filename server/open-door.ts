@@ -1,4 +1,4 @@
-/** Whether a server lets in who shows no client certificate. */
+/** Whether a server lets in a client that shows no certificate. */
 import type { ServerAddress } from "../config.ts";
 import type { Http } from "./http.ts";
 import type { Identity } from "./identity.ts";
@@ -29,7 +29,7 @@ export class OpenDoor {
       .identity()
       .then((identity) => (identity === undefined ? [] : look(this.#address, identity, signal)))
       .catch(() => {
-        // Who asked has gone before it was seen.
+        // The session that asked has ended before the answer came.
         if (signal.aborted) this.#look = undefined;
         return [];
       });

@@ -112,15 +112,15 @@ export function judgeRefusal(
 
   const isChanging = state === "starting" || state === "stopping";
   if (UNLOADED.test(body.message)) return { kind: "wait", why: "unloaded", delayMs: POLL_MS };
-  if (status === 503) {
-    const why = BUSY.test(body.message) ? "busy" : "loading";
-    return { kind: "wait", why, delayMs: retryAfterMs(refusal.retryAfter, now) };
-  }
   if (LOAD_FAILED.test(body.message)) {
     // Ready or starting again: somebody else has asked for it since.
     return isChanging || state === "ready"
       ? { kind: "wait", why: "loading", delayMs: POLL_MS }
       : { kind: "load failed", reason: body.message };
+  }
+  if (status === 503) {
+    const why = BUSY.test(body.message) ? "busy" : "loading";
+    return { kind: "wait", why, delayMs: retryAfterMs(refusal.retryAfter, now) };
   }
   if (status === 502 && body.message === "" && state !== "unknown") {
     return isChanging ? { kind: "wait", why: "loading", delayMs: POLL_MS } : { kind: "crashed" };

@@ -164,7 +164,7 @@ function blockedBy(id: string, other: string): ServerError {
 function loadFailed(id: string, { exitCode }: ProcessFailure, signal: AbortSignal): Promise<ServerError> {
   const code = exitCode === undefined ? "" : ` with exit code ${exitCode}`;
   const what = `could not be loaded: its process ended${code}. The router does not tell why; its log does: /ai-server-logs`;
-  return processFault({}, { id, name: id }, what, undefined, signal);
+  return processFault({ kind: "router" }, { id, name: id }, what, undefined, signal);
 }
 
 function unloadedMeanwhile(id: string): ServerError {

@@ -35,7 +35,7 @@ export interface SilenceHooks {
   onTimeout(error: ServerError, isLost: boolean): void;
 }
 
-/** What tells the request from others. */
+/** By what the request is known among others. */
 export interface WatchedRequest {
   /** The id of the model that was asked for. */
   asked: string;
@@ -158,6 +158,8 @@ class SilenceWatch implements Silence {
       this.#show(state);
       if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered), true);
       if (this.#silentMs < timeoutMs) continue;
+      // After a suspend the limit is over at the first look: what it misses is looked for once more.
+      if (this.#misses > 0 && state.own !== "unreachable") continue;
       if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state), false);
     }
   }
@@ -246,7 +248,7 @@ class SilenceWatch implements Silence {
   }
 
   /**
-   * Only llama.cpp's router tells the stages of a load, and only as they come. That a load begins which had to wait is
+   * Only llama.cpp's router reports the stages of a load, and only as they come. That a load begins which had to wait is
    * seen at once by the events, and by looks up to five seconds later.
    */
   #follow({ own, busy }: SilentState): void {
@@ -286,7 +288,7 @@ class SilenceWatch implements Silence {
     const { signal } = this.#ended;
     if (this.#silentMs >= this.#server.config.loadTimeoutMs) return true;
     if (state.own === "unreachable" || state.own === "unknown") return true;
-    // A busy llama-server tells nothing of its slots between two batches of a prompt.
+    // A busy llama-server reports its slots only between two batches of a prompt.
     if (state.own !== "ready" || state.isHeld === true || this.#id === undefined) return false;
     return !(await this.#server.isWorking(this.#id, signal));
   }
@@ -333,11 +335,11 @@ function timedOut(silentMs: number, state: SilentState): ServerError {
 function whereItStands({ own }: SilentState): string {
   switch (own) {
     case "unreachable":
-      return "Caddy or the model server do not answer either.";
+      return "Neither Caddy nor the model server answers.";
     case "unknown":
-      return "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
+      return "It does not report what the model is doing; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
     case "ready":
-      return "The model is loaded but does not work on this request.";
+      return "The model is loaded but is not working on this request.";
     default:
       return "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
   }

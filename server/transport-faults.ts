@@ -19,28 +19,28 @@ const NOTHING_IN_COMMON: Row = [
   "TLS",
   "none",
   (at) =>
-    `${name(at)} ended the handshake: it has no cipher, key or signature in common with this client, which takes none without encryption or certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+    `${name(at)} ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
 ];
 
 const CIPHER_NOT_OFFERED: Row = [
   "TLS",
   "none",
   (at) =>
-    `${name(at)} chose a cipher that this client did not offer, as one without encryption or certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
+    `${name(at)} chose a cipher that this client did not offer, such as one without encryption or a certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
 ];
 
 const WEAK_KEY_EXCHANGE: Row = [
   "TLS",
   "none",
   (at) =>
-    `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not take. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
+    `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not accept. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
 ];
 
 const WEAK_SIGNATURE: Row = [
   "TLS",
   "none",
   (at) =>
-    `${name(at)} signs the handshake with an algorithm that this client does not take, as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
+    `${name(at)} signs the handshake with an algorithm that this client does not accept, such as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
 ];
 
 const NOT_UNPACKED: Row = [
@@ -137,7 +137,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
     "TLS",
     "none",
     (at) =>
-      `${name(at)} can only renegotiate TLS in the old, unsafe way, which this client does not take. Update the server, or what stands in front of it.`,
+      `${name(at)} can only renegotiate TLS in the old, unsafe way, which this client does not accept. Update the server, or what stands in front of it.`,
   ],
   ALERT_INTERNAL_ERROR: [
     "Caddy",
@@ -167,6 +167,8 @@ const BY_CODE: Readonly<Record<string, Row>> = {
 const BY_CODE_SAME_AS: Readonly<Record<string, string>> = {
   EPIPE: "ECONNRESET",
   UND_ERR_SOCKET: "ECONNRESET",
+  // The connection ended without TLS's own goodbye: the network's doing, and no fault of the certificates.
+  ERR_SSL_UNEXPECTED_EOF_WHILE_READING: "ECONNRESET",
   ERR_SSL_PACKET_LENGTH_TOO_LONG: "ERR_SSL_WRONG_VERSION_NUMBER",
   ERR_SSL_HTTP_REQUEST: "ERR_SSL_WRONG_VERSION_NUMBER",
   ERR_SSL_UNSUPPORTED_PROTOCOL: "ALERT_PROTOCOL_VERSION",

@@ -426,32 +426,3 @@ describe("what is remembered", () => {
     expect(await (await fake({}).aiServer.memory()).expectedLoadMs("https://one", "a")).toBe(5);
   });
 });
-
-describe("a command that changes the server", () => {
-  test("runs alone, and another one is told which", async () => {
-    const { aiServer } = fake({});
-    const end = Promise.withResolvers<string>();
-    const first = aiServer.exclusively("/ai-server-ctx a 4096", () => end.promise);
-    let hasRun = false;
-    const second = aiServer.exclusively("/ai-server-restart", async () => {
-      hasRun = true;
-    });
-    await expect(second).rejects.toThrow(
-      "/ai-server-ctx a 4096 is still at work. Wait for its end; nothing was done.",
-    );
-    expect(hasRun).toBe(false);
-    end.resolve("done");
-    expect(await first).toBe("done");
-    expect(await aiServer.exclusively("/ai-server-restart", async () => "next")).toBe("next");
-  });
-
-  test("that fails leaves the way free", async () => {
-    const { aiServer } = fake({});
-    await expect(aiServer.exclusively("one", () => Promise.reject(new Error("no")))).rejects.toThrow("no");
-    const thrown = aiServer.exclusively("two", () => {
-      throw new Error("at once");
-    });
-    await expect(thrown).rejects.toThrow("at once");
-    expect(await aiServer.exclusively("three", async () => 3)).toBe(3);
-  });
-});

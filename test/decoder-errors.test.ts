@@ -29,8 +29,11 @@ const SHAPES: Record<string, string> = {
   "a list with one error": data([{ error: { message: SAID } }]),
   "a message and a code": data({ code: "500", message: SAID }),
   "a message alone": data({ message: SAID }),
-  "a code and a message of Baidu's kind": data({ id: "as-1", error_code: 336100, error_msg: SAID }),
-  "a success that is none": data({ success: false, reason: SAID }),
+  "a code and a message of the error's": data({ error_code: 50_001, error_msg: SAID }),
+  "an error's message": data({ errorMessage: SAID }),
+  "an exception": data({ exception: SAID }),
+  "no success": data({ success: false, reason: SAID }),
+  "an event named cancelled": `event: cancelled\n${data({ reason: SAID })}`,
   "an answer of OpenAI's newer kind that failed": `event: response.failed\n${data({
     type: "response.failed",
     response: { status: "failed", error: { code: "server_error", message: SAID } },
@@ -106,6 +109,22 @@ describe("an error in a stream that pi observes", () => {
   });
 });
 
+describe("a bare line without a finish_reason, before [DONE]", () => {
+  it.each([
+    ["in words", "Internal Server Error"],
+    ["as a page of a proxy's", "<html><body>502 Bad Gateway</body></html>"],
+  ])("%s ends the answer as an error", (_, line) => {
+    const { error, message } = decode([`${BEFORE["in a tool call"]}${line}\n\n${DONE}`]);
+    expect(error?.message).toMatch(/It says: (?:Internal Server Error|502 Bad Gateway)$/);
+    expect(message.stopReason).toBe("pending");
+  });
+
+  it("that says nothing of a failure leaves it whole", () => {
+    const stream = `${events(chunk({ content: "Hi" }))}x-request-id: 12\n\n${DONE}`;
+    expect(decode([stream])).toMatchObject({ error: undefined, message: { stopReason: "stop" } });
+  });
+});
+
 describe("what is no error", () => {
   const good = events(chunk({ content: "Hi" }), chunk({}, "stop"));
 
@@ -153,8 +172,8 @@ describe("what is no error", () => {
     });
   });
 
-  it.each([1, 50_000])("a whole answer under the name of a stream is taken, of %i words", (count) => {
-    const content = "Hi ".repeat(count);
+  it.each([1, 5_000])("a whole answer under the name of a stream is taken, of %i sentences", (count) => {
+    const content = "It failed: an error. ".repeat(count);
     const answer = { choices: [{ message: { role: "assistant", content }, finish_reason: "stop" }] };
     expect(decode([JSON.stringify(answer)])).toMatchObject({
       error: undefined,

@@ -24,6 +24,10 @@ export class FakePi {
   /** The session's entries, in order. */
   readonly branch: Record<string, unknown>[] = [];
   level: ModelThinkingLevel = "medium";
+  /** The models to choose from, as `--models` or the settings name them. */
+  scopedModels: ExtensionContext["scopedModels"] = [];
+  /** The models of all providers that are set up, as far as pi knows them at its start. */
+  available: readonly Model<Api>[] = [];
   /** Whether pi takes the models that an extension selects. */
   takesModels = true;
   #model: Model<Api> | undefined;
@@ -95,12 +99,14 @@ export class FakePi {
     if (model !== undefined) this.#model = model as Model<Api>;
     const parts: Record<string, unknown> = {
       mode,
+      scopedModels: this.scopedModels,
       sessionManager: { getBranch: () => [...this.branch] },
       ui: {
         notify: (text: string) => this.notices.push(text),
         setWorkingMessage: () => {},
       },
       modelRegistry: {
+        getAvailable: () => this.available,
         refresh: async () => {
           await this.refresh();
           await this.refresh({ allowNetwork: true });

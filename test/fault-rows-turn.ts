@@ -198,7 +198,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a load that lasts too long",
     Array.from({ length: 9 }, () => ({ status: 503 })),
-    "thinker was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server does.",
+    "thinker was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server is doing.",
     "retry",
     { env: { AI_SERVER_LOAD_TIMEOUT_MS: "5000" } },
   ),
@@ -244,7 +244,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "silence",
     [{ silent: true }],
-    "The server was silent for 300 s (timed out). The model is loaded but does not work on this request.",
+    "The server was silent for 300 s (timed out). The model is loaded but is not working on this request.",
     "retry",
   ),
   answered(
@@ -257,7 +257,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "silence of everything",
     [{ silent: true }],
-    "The server was silent for 300 s (timed out). Caddy or the model server do not answer either.",
+    "The server was silent for 300 s (timed out). Neither Caddy nor the model server answers.",
     "retry",
     { state: new Error("down") },
   ),

@@ -255,6 +255,23 @@ describe("a session of ours that comes up on another provider's model", () => {
     expect([current(pi), await input(pi)]).toEqual(["ai-server/a", undefined]);
   });
 
+  test("begins on no default that is none of the models to choose from", async () => {
+    const pi = await cameUpElsewhere([], catalogue(["a"]));
+    pi.available = [CLOUD];
+    pi.settings = { defaultProvider: "ai-server", defaultModel: "a", enabledModels: ["*x*"] };
+    await start(pi);
+    expect([current(pi), pi.notices, await input(pi)]).toEqual(["cloud/x", [], undefined]);
+  });
+
+  test("stays on the model that the user chooses while the list is read", async () => {
+    const pi = await cameUpElsewhere([USER, ANSWER]);
+    const ctx = pi.context("rpc");
+    (ctx.modelRegistry as { refresh: unknown }).refresh = () =>
+      pi.select(model({ id: "y", provider: "cloud", api: "openai-completions" }));
+    await pi.emit("session_start", ctx, { type: "session_start", reason: "startup" });
+    expect([current(pi), pi.notices, await input(pi)]).toEqual(["cloud/y", [], undefined]);
+  });
+
   test("holds a prompt that comes while it is being put back", async () => {
     const pi = await cameUpElsewhere([USER, ANSWER]);
     const listed = Promise.withResolvers<void>();
@@ -270,6 +287,25 @@ describe("a session of ours that comes up on another provider's model", () => {
     listed.resolve();
     await Promise.all([starting, sent]);
     expect(seen).toBe("ai-server/a");
+  });
+});
+
+describe("a model whose thinking is not known yet keeps the level that stands with it in the models to choose from", () => {
+  const kept = (pi: FakePi): unknown[] =>
+    pi.branch.filter(({ type }) => type === "custom").map(({ data }) => data);
+
+  test.each([
+    ["off" as const, []],
+    ["high" as const, [{ model: "a", level: "high" }]],
+  ])("%s, in a session that begins, and by Ctrl+P", async (thinkingLevel, waiting) => {
+    const pi = await cameUpElsewhere([], catalogue(["b"]));
+    pi.scopedModels = [{ model: model({ id: "a" }), thinkingLevel }];
+    pi.settings = { defaultProvider: "ai-server", defaultModel: "a", defaultThinkingLevel: "low" };
+    await start(pi);
+    expect([current(pi), kept(pi)]).toEqual(["ai-server/a", waiting]);
+    const cycled = { type: "model_select", model: pi.model, source: "cycle" };
+    await pi.emit("model_select", pi.context("rpc"), cycled);
+    expect(kept(pi)).toEqual([...waiting, ...waiting]);
   });
 });
 

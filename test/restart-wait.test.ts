@@ -16,6 +16,10 @@ const REFUSED = new ServerError("127.0.0.1:9 refuses connections (connection ref
   remedy: "retry",
   cause: Object.assign(new Error("connect"), { code: "ECONNREFUSED" }),
 });
+const LOADING: Answer = {
+  status: 503,
+  pieces: ['{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'],
+};
 const BAD_GATEWAY = new ServerError("Caddy answers, but the model server behind it does not (HTTP 502).", {
   link: "server",
   remedy: "retry",
@@ -48,6 +52,8 @@ describe("a server that answered a moment ago", () => {
     expect(message.stopReason).toBe("stop");
     expect(server.chats).toHaveLength(2);
     expect(activities).toContainEqual({ kind: "down", by: undefined });
+    const back = activities.findLastIndex(({ kind }) => kind === "down") + 1;
+    expect(activities[back], "what is said once it is back").toEqual({ kind: "connecting" });
     // Pauses that grow: the whole body is sent again only when it is back.
     expect(clock.now() - new FakeClock().now()).toBeGreaterThan(15_000);
   });
@@ -65,16 +71,56 @@ describe("a server that answered a moment ago", () => {
     expect(clock.now() - begun).toBeGreaterThan(54_000);
   });
 
-  it("is waited for no longer in sum, however often it comes and goes", async () => {
+  it("is waited for no longer in sum, however often a command of this pi restarts it", async () => {
     const clock = new FakeClock();
     const begun = clock.now();
     const answers = Array.from({ length: 1000 }, () => ({ fault: REFUSED }));
-    const prepare = (server: FakeServer): void => {
-      server.answered = true;
-    };
-    const { message } = await turnWith(answers, { clock, prepare });
+    const parts = { restarting: () => "/ai-server-restart" };
+    const { message } = await turnWith(answers, { clock, parts });
     expect(message.errorMessage).toMatch(/^The server answered before, and has not come back within 600 s/);
     expect(clock.now() - begun).toBeLessThanOrEqual(600_000);
+  });
+
+  it.each<[string, Answer, boolean]>([
+    ["refuses connections", { fault: REFUSED }, false],
+    ["answers 502", { status: 502 }, true],
+    ["closes the connection", { fault: lostConnection() }, true],
+  ])("and %s each time is asked four times, and pi does not begin again", async (_what, gone, isLooked) => {
+    const prepare = (server: FakeServer): void => {
+      server.answered = true;
+      server.state = REFUSED;
+      let questions = 0;
+      // Away when the turn looks, back after its first pause.
+      server.ping = async () => {
+        questions += 1;
+        if (isLooked && questions % 2 === 1) throw REFUSED;
+      };
+    };
+    const { message, server } = await turnWith(
+      Array.from({ length: 50 }, () => gone),
+      { prepare },
+    );
+    expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(
+      /^The server went away 4 times while it worked on this request, and may crash over it\. /,
+    );
+    expect(remedyOf(message.errorMessage ?? "")).toBe("none");
+    expect(server.chats).toHaveLength(4);
+  });
+
+  it("may be away twice for as long as it likes within the limit in sum, whatever time is between", async () => {
+    const clock = new FakeClock();
+    const server = new FakeServer(clock, { AI_SERVER_LOAD_TIMEOUT_MS: "60000" });
+    server.answered = true;
+    // A load of 50 s between two restarts, of which each takes some 8 s.
+    const loading = Array.from({ length: 50 }, () => LOADING);
+    server.answers.push({ fault: REFUSED }, ...loading, { fault: REFUSED }, OK);
+    let questions = 0;
+    server.ping = async () => {
+      questions += 1;
+      if (questions % 6 !== 0) throw REFUSED;
+    };
+    const { message } = await clock.until(beginTurn(server, { clock }).ended);
+    expect([message.stopReason, server.chats.length]).toEqual(["stop", 53]);
   });
 
   it("is not waited for any more when the user has had enough", async () => {

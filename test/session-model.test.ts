@@ -1,5 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { askedLevel, heldNotice, meantModel, placedNotice, type SessionChoice } from "../session-model.ts";
+import {
+  askedLevel,
+  heldNotice,
+  isInScope,
+  meantModel,
+  placedNotice,
+  type SessionChoice,
+} from "../session-model.ts";
+import { model } from "./samples.ts";
 
 type Branch = SessionChoice["branch"];
 
@@ -11,7 +19,7 @@ const answered = (provider: string, model: string): unknown => ({
 });
 
 function meant(entries: unknown[], changes: Partial<SessionChoice> = {}): string | undefined {
-  return meantModel({ reason: "startup", branch: entries as Branch, settings: {}, args: [], ...changes });
+  return meantModel({ reason: "startup", branch: entries as Branch, settings: {}, args: [], ...changes })?.id;
 }
 
 describe("a stored session is meant to be on", () => {
@@ -55,30 +63,69 @@ describe("a session that begins is meant to be on", () => {
     expect(meant(begun, { settings: { defaultProvider: "ai-server" } })).toBeUndefined();
   });
 
+  test("what another extension has chosen when it began", () => {
+    expect(meant([...begun, chosen("cloud", "y")], { settings })).toBeUndefined();
+    // Of a fork, those of the session that it comes from.
+    const forked = [...begun, chosen("cloud", "y"), ...begun];
+    expect(meant(forked, { settings, reason: "fork" })).toBe("org/a:Q4");
+  });
+
   test("what was chosen in it before its extensions were loaded again", () => {
     expect(meant(begun, { settings, reason: "reload" })).toBeUndefined();
   });
 
-  test.each([
-    [["ai-server/*"], "org/a:Q4"],
-    [["cloud/*", "AI-Server/org/a:Q4:high"], "org/a:Q4"],
-    [["a:q4"], "org/a:Q4"],
-    [["*"], "org/a:Q4"],
-    [["cloud/*"], undefined],
-    [["cloud/x", "other"], undefined],
-    [[], "org/a:Q4"],
-  ])("the default only where the models to choose from, %j, have it", (enabledModels, id) => {
-    expect(meant(begun, { settings: { ...settings, enabledModels } })).toBe(id);
-    const args = enabledModels.length === 0 ? [] : ["--models", enabledModels.join(",")];
-    expect(meant(begun, { settings, args })).toBe(id);
+  test("the default of the settings, with the models to choose from, of which the command line's come first", () => {
+    const enabledModels = ["cloud/*", "ai-server/org/a:Q4:high"];
+    const choice = { reason: "startup", branch: begun as Branch, args: [] } as const;
+    const scoped = { ...settings, enabledModels };
+    expect(meantModel({ ...choice, settings: scoped })?.scope).toEqual(enabledModels);
+    const args = ["--models", "cloud/x, a*"];
+    expect(meantModel({ ...choice, settings: scoped, args })?.scope).toEqual(["cloud/x", "a*"]);
+    const recorded = [USER, answered("ai-server", "a")] as Branch;
+    expect(meantModel({ ...choice, branch: recorded, settings: scoped, args })?.scope).toEqual([]);
   });
 });
 
-test("the level of the command line stands by itself or after the model", () => {
-  expect(askedLevel(["--thinking", "low", "--model", "ai-server/a:high"])).toBe("low");
-  expect(askedLevel(["--model", "ai-server/a:off"])).toBe("off");
-  expect(askedLevel(["--model", "ai-server/a"])).toBeUndefined();
-  expect(askedLevel([])).toBeUndefined();
+describe("the models to choose from include the one that is meant, as pi reads them:", () => {
+  const cloud = ["claude-sonnet", "qwen-max"].map((id) => model({ id, name: id, provider: "cloud" }));
+
+  test.each([
+    [[], true],
+    [["ai-server/qwen:Q4"], true],
+    [["AI-Server/Qwen:q4:high"], true],
+    [["cloud/*", "ai-server/*"], true],
+    [["*"], true],
+    [["*sonnet*", "qwen?Q4"], true],
+    [["ai-server/qw"], true],
+    [["*sonnet*"], false],
+    [["cloud/*", "*-max"], false],
+    [["sonnet", "other"], false],
+    // The names of both have it, and pi takes the one whose name sorts last.
+    [["qwen"], true],
+    [["qwen-"], false],
+  ])("%j: %j", async (scope, isIn) => {
+    const meant = { id: "qwen:Q4", scope };
+    expect(await isInScope(meant, cloud)).toBe(isIn);
+    const listed = model({ id: "qwen:Q4", name: "qwen:Q4", provider: "ai-server" });
+    expect(await isInScope(meant, [listed, ...cloud])).toBe(isIn);
+  });
+});
+
+describe("the level that the user has asked for", () => {
+  const asked = (args: string[], entries: unknown[] = [], scoped?: string): string | undefined =>
+    askedLevel(args, entries as Branch, scoped);
+
+  test("stands on the command line by itself or after the model", () => {
+    expect(asked(["--thinking", "low", "--model", "ai-server/a:high"], [USER], "off")).toBe("low");
+    expect(asked(["--model", "ai-server/a:off"])).toBe("off");
+    expect(asked(["--model", "ai-server/a"], [], "off")).toBeUndefined();
+    expect(asked([])).toBeUndefined();
+  });
+
+  test("stands with the model in those to choose from, for a session that begins", () => {
+    expect(asked(["--models", "ai-server/a:off"], [], "off")).toBe("off");
+    expect(asked(["--models", "ai-server/a:off"], [USER], "off")).toBeUndefined();
+  });
 });
 
 test("each notice says where the session is and what to do", () => {

@@ -111,31 +111,28 @@ describe.each([
     expect(await endless([ANSWER], heartbeat)).toEqual({ after: 5000, end: "stop" });
   });
 
+  it.each([
+    ["where no usage comes", {}, 5000],
+    ["with the usage in each event", { usage: { completion_tokens: 2 } }, 1000],
+  ])("goes on while content comes after the finish_reason, %s", async (_what, extra, closing) => {
+    const clock = new FakeClock();
+    const server = new FakeServer(clock);
+    server.answers.push({ pieces: [events(chunk({ content: "0" }, "stop", extra))], end: "never" });
+    const turn = beginTurn(server, { clock });
+    await settled();
+    for (let piece = 1; piece < 5; piece += 1) {
+      await clock.advance(closing - 100);
+      server.chats[0]?.stream.write(events(chunk({ content: String(piece) }, null, extra)));
+      if (heartbeat !== "") server.chats[0]?.stream.write(heartbeat);
+    }
+    const { message } = await clock.until(turn.ended);
+    expect(message.content).toEqual([{ type: "text", text: "01234" }]);
+    expect(message.stopReason).toBe("stop");
+  });
+
   it("ends as an error after a finish_reason that is one", async () => {
     const aborted = events(chunk({ content: "Hi" }), chunk({}, "abort"));
     expect(await endless([aborted], heartbeat)).toEqual({ after: 5000, end: "error" });
-  });
-});
-
-describe("a finish_reason in each event", () => {
-  it("does not end the answer while content comes", async () => {
-    const clock = new FakeClock();
-    const server = new FakeServer(clock);
-    const usage = { usage: { prompt_tokens: 20, completion_tokens: 2 } };
-    const piece = (content: string): string => events(chunk({ content }, "stop", usage));
-    server.answers.push({ pieces: [piece("a")], end: "never" });
-    const turn = beginTurn(server, { clock });
-    await settled();
-    for (const content of ["b", "c", "d"]) {
-      await clock.advance(900);
-      server.chats[0]?.stream.write(piece(content));
-      await settled();
-    }
-    const began = clock.now();
-    const { message } = await clock.until(turn.ended);
-    expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "abcd" }] });
-    expect(clock.now() - began).toBe(1000);
-    await expectNothingLeft(server, clock, undefined);
   });
 });
 

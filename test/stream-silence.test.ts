@@ -49,7 +49,7 @@ describe("a server that is silent", () => {
     const { after, message } = await endOf(await silentTurn("ready"));
     expect(after).toBe(5 * MINUTE);
     expect(message).toBe(
-      "The server was silent for 300 s (timed out). The model is loaded but does not work on this request.",
+      "The server was silent for 300 s (timed out). The model is loaded but is not working on this request.",
     );
   });
 
@@ -71,11 +71,11 @@ describe("a server that is silent", () => {
   });
 
   it.each<[string, FakeServer["state"], string]>([
-    ["does not answer /running either", new Error("down"), "Caddy or the model server do not answer either."],
+    ["does not answer /running either", new Error("down"), "Neither Caddy nor the model server answers."],
     [
       "has no /running",
       undefined,
-      "It does not tell what the model does; raise AI_SERVER_TIMEOUT_MS for longer prompts.",
+      "It does not report what the model is doing; raise AI_SERVER_TIMEOUT_MS for longer prompts.",
     ],
   ])("that %s is given up at the first limit", async (_what, state, where) => {
     const { after, message } = await endOf(await silentTurn(state));

@@ -145,6 +145,15 @@ describe("off stays off", () => {
     expect([session.known(), session.kept]).toEqual(["off", []]);
   });
 
+  test("where it was chosen together with the model", () => {
+    const session = new Session({ defaultThinkingLevel: "high" });
+    session.begin(READ);
+    session.level.modelChosen(UNREAD, session.pi.settings, "off");
+    session.pi.context("rpc", UNREAD);
+    session.pi.choose("off");
+    expect(session.known()).toBe("off");
+  });
+
   test("where the session had it, and when it is continued", () => {
     const session = new Session();
     session.pi.append({ type: "thinking_level_change", thinkingLevel: "off" });

@@ -37,8 +37,10 @@ export interface Question {
 /** The lines of a diff that an RPC client gets: how it shows a question is not known. */
 const MOST_RPC_LINES = 30;
 
-/** From this many rows on the parts stand apart. */
+/** From this many rows on the parts stand apart, where all of them fit so. */
 const ROOMY = 20;
+/** Rows of a diff: one of it, and how much of it is hidden. */
+const LEAST_DIFF = 2;
 /** With fewer rows the keys are not named. */
 const LEAST_WITH_HINTS = 6;
 /** Of more choices than these, the place of the chosen one is said. */
@@ -110,7 +112,8 @@ export class QuestionView implements Component {
 
   render(width: number): string[] {
     const { rows: height } = this.#parts.tui.terminal;
-    const frame = this.#frame(width, height);
+    const roomy = height < ROOMY ? undefined : this.#frame(width, height, 1);
+    const frame = roomy && this.#holdsAll(roomy, width) ? roomy : this.#frame(width, height, 0);
     const parts = [frame.title, this.#body(width, frame), frame.choices, frame.hints];
     const gap = Array<string>(frame.gap).fill("");
     const screen = parts
@@ -151,11 +154,10 @@ export class QuestionView implements Component {
   }
 
   /** What stands around the text; the choices get their rows first. */
-  #frame(width: number, height: number): Frame {
+  #frame(width: number, height: number, gap: number): Frame {
     const { theme, question } = this.#parts;
     const title = this.#wrapping.rowsOf(cleanLine(question.title), width);
     const hints = height < LEAST_WITH_HINTS ? [] : this.#hints(width).slice(0, height < ROOMY ? 1 : 2);
-    const gap = height < ROOMY ? 0 : 1;
     const free = Math.max(1, height - hints.length - 3 * gap);
     // A long list of choices leaves room for what it is about.
     const wanted = this.#choiceRows(width);
@@ -174,14 +176,23 @@ export class QuestionView implements Component {
     };
   }
 
+  #consequenceRows(width: number): string[] {
+    return this.#consequences.flatMap((line) => [...this.#wrapping.rowsOf(line, width)]);
+  }
+
+  /** Whether the consequences are seen whole, beside some of a diff. */
+  #holdsAll({ body, gap, isTitleWhole }: Frame, width: number): boolean {
+    const fixed = this.#consequenceRows(width).length;
+    return isTitleWhole && body - fixed >= (this.#diff ? gap + LEAST_DIFF : 0);
+  }
+
   /** The text between title and choices, in at most as many rows as it gets. */
   #body(width: number, { body, gap, isTitleWhole }: Frame): string[] {
     const all = isTitleWhole ? this.#all.whole : this.#all.titled;
-    const fixed = this.#consequences.flatMap((line) => this.#wrapping.rowsOf(line, width));
+    const fixed = this.#consequenceRows(width);
     if (fixed.length > 0) fixed.push(...Array<string>(gap).fill(""));
     const left = body - fixed.length;
-    // Two rows at least: one of the diff, and how much of it is hidden.
-    if (isTitleWhole && this.#diff && left >= 2) {
+    if (isTitleWhole && this.#diff && left >= LEAST_DIFF) {
       if (!this.#isMoved) this.#toChange(this.#diff, width, left - 1);
       return [...fixed, ...this.#seen(this.#diff, width, left)];
     }

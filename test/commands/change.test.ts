@@ -11,6 +11,7 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   id: undefined,
   elapsedMs: 0,
   isGoingBack: false,
+  byCommand: false,
   ...more,
 });
 
@@ -20,6 +21,7 @@ test.each<[Progress, string | undefined]>([
   [progress("status"), "Asking for the state of the unit"],
   [progress("write"), "Writing the config"],
   [progress("restart"), "Restarting my.service"],
+  [progress("await reload"), "Waiting for llama-swap to reload the config"],
   [progress("reload"), "Letting the router read the config again"],
   [progress("answer"), "Waiting for the server to answer again"],
   [progress("load", { id: "a b" }), "Loading a b"],
@@ -33,20 +35,25 @@ test.each<[Progress, string | undefined]>([
   expect(stepWords(step, "my.service")).toBe(words);
 });
 
-const effectOf = (unit: Partial<UnitStatus>, restartCommand?: string, reloads = false): string =>
+const effectOf = (
+  unit: Partial<UnitStatus>,
+  sshMode: Config["sshMode"] = "direct",
+  reloads = false,
+): string =>
   effectWords(
     { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Preview,
-    { serviceUnit: "my.service", restartCommand } as Config,
+    // A wrapper runs its own command, whatever is set here.
+    { serviceUnit: "my.service", restartCommand: "docker restart x", sshMode } as Config,
   );
 
 test.each([
   [effectOf({}), "my.service is restarted, which unloads every model."],
   [
-    effectOf({ hasRestartCommand: true }, "docker restart x"),
+    effectOf({ hasRestartCommand: true }),
     "The server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
   ],
   [
-    effectOf({ hasRestartCommand: true }),
+    effectOf({ hasRestartCommand: true }, "wrapper"),
     "The server is restarted by the wrapper's restart_command, which unloads every model.",
   ],
   [
@@ -62,8 +69,8 @@ test.each([
     "llama-swap reloads the config by itself, which unloads every model.",
   ],
   [
-    effectOf({ hasRestartCommand: true }, "x", true),
-    "The router reads its preset again, which unloads what was changed alone. An old one cannot: then the server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
+    effectOf({ hasRestartCommand: true }, "direct", true),
+    "The router reads its preset again, which unloads only the models that change. An old router cannot: then the server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
   ],
 ])("the effect of a change: %s", (words, expected) => {
   expect(words).toBe(expected);

@@ -190,7 +190,7 @@ describe("the question", () => {
           `Loaded now, and unloaded by this: ${ODD}.`,
           "No request is in flight.",
           "It should take about 3 s.",
-          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
+          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
           "Each of its 2 slots gets 100096 tokens.",
           "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
           "llama-server rounds it up to 200192, a multiple of 256.",

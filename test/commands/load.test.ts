@@ -213,6 +213,28 @@ describe("/ai-server-unload", () => {
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
   });
 
+  test("of one asks about its own requests, and not about another's", async () => {
+    const request = (model: string): object => ({ id: model, model, timestamp: new Date().toISOString() });
+    const snapshot = { operation: "snapshot", requests: [request("a"), request("b")] };
+    const event = { type: "inflight", data: JSON.stringify(snapshot) };
+    const models = ["a", "b"].map((id) => ({ id, model: id, state: "ready" }));
+    const { swap } = await cannedServer((incoming, response) => {
+      if (incoming.url !== "/api/events")
+        return byPath({
+          "/v1/models": { data: models },
+          "/running": { running: models },
+          "/api/version": { version: "v250" },
+        })(incoming, response);
+      response
+        .writeHead(200, { "content-type": "text/event-stream" })
+        .write(`event:message\ndata:${JSON.stringify(event)}\n\n`);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const user = await place.type("/ai-server-unload a", saying(false));
+    expect(user.told).toEqual(["Nothing was unloaded."]);
+    expect(user.questions[0]?.text).toMatch(/^Requests in flight, which will be cut: 1 on a( \([^)]*\))?\.$/);
+  });
+
   test("of one that does not tell its requests in time asks first", async () => {
     const { swap, requests } = await cannedServer((request, response) => {
       const running = { running: [{ model: "m", state: "ready" }] };

@@ -59,6 +59,11 @@ test.each<[ChangeOutcome, string, string]>([
   ],
   [{ kind: "changed", backup: undefined, context: undefined, notes: [] }, "info", "It is done."],
   [
+    { kind: "changed", backup: undefined, context: undefined, notes: [], isUnseen: true },
+    "warning",
+    "It is done.\nNo model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
+  ],
+  [
     { kind: "changed", backup: STAMP, context: undefined, notes: ["b could not be loaded again: no."] },
     "warning",
     `It is done.\n${BACKUP}\nb could not be loaded again: no.`,

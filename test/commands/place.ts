@@ -172,7 +172,7 @@ export class Place {
   }
 
   /** The machine lets us in with a forced command alone, as sshd would run it. */
-  installsWrapper(): void {
+  installsWrapper(restartCommand = ""): void {
     const wrapper = join(this.#root, "tools", "ai-server-admin");
     installWrapper(wrapper, {
       host: "local",
@@ -181,7 +181,7 @@ export class Place {
       keepMs: 0,
       presetPath: this.path,
       serviceUnit: "llama-swap.service",
-      restartCommand: undefined,
+      restartCommand: restartCommand || undefined,
     });
     this.tool("ssh", `for last; do :; done\nSSH_ORIGINAL_COMMAND=$last exec sh '${wrapper}'`);
   }

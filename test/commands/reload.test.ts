@@ -94,7 +94,7 @@ describe("a router's preset", () => {
       {
         title: "Let the router read its preset again?",
         text: expect.stringMatching(
-          /models\.ini has not what the router runs for a\.\nLoaded now, and unloaded by this: a\.\n/,
+          /models\.ini differs from what the router runs for a\.\nLoaded now, and unloaded by this: a\.\n/,
         ),
       },
     ]);
@@ -114,7 +114,7 @@ describe("a router's preset", () => {
     expect(told).toBe(isRead);
     expect(user.questions[0]?.text).toMatch(why);
     expect(user.questions[0]?.text).toMatch(
-      /\nSo it cannot be told whose section has changed\.\nLoaded now: a\. Those whose section has changed are unloaded, and their requests cut\.$/,
+      /\nSo which sections have changed is not known\.\nLoaded now: a\. Those whose section has changed are unloaded, and their requests are cut\.$/,
     );
   });
 

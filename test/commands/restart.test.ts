@@ -17,7 +17,7 @@ describe("/ai-server-restart", () => {
           "Loaded now, and unloaded by this: small.",
           "No request is in flight.",
           "How long loading takes is not known on this machine yet; often it is a minute.",
-          "From then on llama-swap refuses new requests and lets those in flight go on for up to 30 s, so that the restart may take 35 s more.",
+          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
         ].join("\n"),
       },
     ]);
@@ -120,6 +120,20 @@ describe("/ai-server-restart", () => {
     expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
   });
 
+  test.each([
+    ["true", "Restart the server, by the wrapper's restart_command?"],
+    ["", "Restart llama-swap.service?"],
+  ])("with a wrapper names what that runs, whatever is set here: %j", async (command, title) => {
+    const place = await startPlace(CONFIG, {
+      AI_SERVER_SSH_HOST: "ops@127.0.0.1",
+      AI_SERVER_SSH_MODE: "wrapper",
+      AI_SERVER_RESTART_COMMAND: "docker restart x",
+    });
+    place.installsWrapper(command);
+    const user = await place.type("/ai-server-restart", saying(false));
+    expect(user.questions[0]?.title).toBe(title);
+  });
+
   test("left by Escape says what may still happen", async () => {
     const place = await startPlace();
     await place.load("small");
@@ -133,7 +147,7 @@ describe("/ai-server-restart", () => {
     expect(user.notices).toEqual([
       {
         level: "warning",
-        text: "Cancelled. The server may be restarting all the same; /ai-server-status tells.",
+        text: "Cancelled. The server may be restarting all the same; /ai-server-status shows it.",
       },
     ]);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { serverFor } from "../../commands/call.ts";
+import { DRAIN_WORDS } from "../../commands/drain.ts";
 import { requestWords, sessionOf, stakesOf } from "../../commands/stakes.ts";
 import type { InFlight, ModelRequests } from "../../server/in-flight.ts";
 import { callOf } from "./calls.ts";
@@ -23,7 +24,7 @@ const requests = (more: Partial<ModelRequests> = {}): ModelRequests => ({
 
 describe("the requests that will be cut", () => {
   test.each<[InFlight, string]>([
-    [flight(undefined), "Whether requests are in flight, which would be cut, the server does not tell."],
+    [flight(undefined), "The server does not say whether requests are in flight, which would be cut."],
     [flight(0), "No request is in flight."],
     [flight(1, [requests()]), "Requests in flight, which will be cut: 1 on m."],
     [
@@ -67,6 +68,15 @@ describe("the requests that will be cut", () => {
     expect(requestWords(given, "mine")).toBe(words);
   });
 
+  test.each<[InFlight, string]>([
+    [flight(undefined), "The server does not say whether requests are in flight."],
+    [flight(0), "No request is in flight."],
+    [flight(1, [requests()]), "Requests in flight: 1 on m."],
+    [{ ...flight(0), silent: ["m"] }, "m did not answer in time and may be reading a prompt."],
+  ])("are not called cut by a restart that waits for them: %j", (given, words) => {
+    expect(requestWords(given, "mine", false)).toBe(words);
+  });
+
   test("are nobody's own where the session has no name", () => {
     const client = { agent: "pi/1", session: undefined, address: undefined };
     expect(requestWords(flight(1, [requests({ clients: [client] })]), undefined)).toContain("(pi/1)");
@@ -74,15 +84,15 @@ describe("the requests that will be cut", () => {
 });
 
 describe("what a change costs", () => {
-  async function stakes(place: Place, toLoad: string[]): Promise<string[]> {
+  async function stakes(place: Place, toLoad: string[], isRestart = false): Promise<string[]> {
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
-    return stakesOf(call, server, await server.runningNow(NEVER), toLoad);
+    return stakesOf(call, server, await server.runningNow(NEVER), toLoad, { isRestart });
   }
 
   test("where nothing is loaded is nothing, and nobody is asked for requests", async () => {
     const place = await startPlace();
-    expect(await stakes(place, [])).toEqual(["No model is loaded."]);
+    expect(await stakes(place, [], true)).toEqual(["No model is loaded."]);
     expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
   });
 
@@ -115,6 +125,12 @@ describe("what a change costs", () => {
       ),
       "It should take about 1 min.",
     ]);
+    expect(await stakes(place, ["talker"], true)).toEqual([
+      "Loaded now, and unloaded by this: talker.",
+      expect.stringMatching(/^Requests in flight: 1 on talker \(for \d s, this session of pi\)\.$/),
+      "It should take about 23 s.",
+      DRAIN_WORDS,
+    ]);
   });
 
   test("of models that are left alone is nothing, nor of their requests", async () => {
@@ -130,12 +146,14 @@ describe("what a change costs", () => {
     const [talker] = (await server.runningNow(NEVER)) ?? [];
     if (talker === undefined) throw new Error("Nothing runs");
     const lines = (...unloaded: string[]): Promise<string[]> =>
-      stakesOf(call, server, [{ ...talker, id: "other" }, talker], [], (id) => unloaded.includes(id));
+      stakesOf(call, server, [{ ...talker, id: "other" }, talker], [], {
+        isUnloaded: (id) => unloaded.includes(id),
+      });
     expect(await lines()).toEqual(["Loaded now, and left alone as far as there is room: other, talker."]);
     expect(await lines("other")).toEqual([
       "Loaded now, and unloaded by this: other.",
       "Loaded now, and left alone as far as there is room: talker.",
-      "No request on what is unloaded is in flight.",
+      "No request is in flight on what is unloaded.",
     ]);
     expect((await lines("talker"))[2]).toMatch(/^Requests in flight, which will be cut: 1 on talker/);
   });

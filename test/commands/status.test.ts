@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { faultReport } from "../../commands/status.ts";
 import type { BackendKind } from "../../server/backend.ts";
 import { type Link, ServerError } from "../../server/errors.ts";
@@ -95,6 +95,14 @@ describe("/ai-server-status", () => {
       `${place.sim.url} asks for no client certificate: everyone who reaches it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
     );
     expect(place.sim.starts).toEqual({});
+  });
+
+  test("looks at the door of no server that has not answered", async () => {
+    const place = await startPlace(DECLARED(32_768, "b"), { AI_SERVER_MODELS_PATH: "/nowhere" });
+    const { openDoor } = await place.aiServer.server();
+    const look = vi.spyOn(openDoor, "warnings");
+    expect((await place.type("/ai-server-status")).notices[0]?.level).toBe("error");
+    expect(look).not.toHaveBeenCalled();
   });
 
   test("with an id tells all that is known of it, also of an odd one and by its alias", async () => {

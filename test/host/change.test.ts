@@ -409,6 +409,61 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe(OLD);
   });
 
+  describe("a backup that a watching llama-swap reads by itself", () => {
+    const STAMP = "20200101T000000Z";
+    beforeEach(() => {
+      fakeSystemctl("llama-swap -watch-config");
+      writeFileSync(`${host.path}.bak-${STAMP}`, fakeConfig(512));
+    });
+
+    const restore = () =>
+      safe().restore(STAMP, FILE, { confirm: async () => true, report: (progress) => steps.push(progress) });
+
+    test.each([[["m"]], [[]]])("and refuses is no success, with %j loaded", async (loaded) => {
+      server.loaded = [...loaded];
+      expect(await restore()).toMatchObject({
+        kind: "rolled back",
+        failed: "await reload",
+        reason: expect.stringMatching(/^Its log says that it failed to reload/),
+        log: ["failed to reload config"],
+        file: "old",
+        isHealthy: true,
+      });
+      expect([host.text, server.loaded, server.restarts]).toEqual([OLD, loaded, 0]);
+    });
+
+    test("is waited for under its own name, and proven by the log where nothing was loaded", async () => {
+      server.watches = true;
+      expect(await restore()).toEqual({
+        kind: "changed",
+        backup: expect.any(String),
+        context: undefined,
+        notes: [],
+      });
+      expect(names()).toEqual(["read", "status", "write", "await reload", "await reload", "answer"]);
+    });
+
+    test("without a word of it, and with nothing loaded, is put back with that said", async () => {
+      server.isSilent = true;
+      expect(await restore()).toMatchObject({ kind: "changed", isUnseen: true });
+    });
+
+    test("without a reload and a way to restart is no success", async () => {
+      host.tool(
+        "systemctl",
+        `echo LoadState=not-found; echo 'ExecStart={ path=/x ; argv[]=llama-swap -watch-config ; pid=0 }'`,
+      );
+      server.isSilent = true;
+      server.loaded = ["m"];
+      expect(await restore()).toMatchObject({
+        kind: "rolled back",
+        failed: "await reload",
+        reason: expect.stringMatching(/did not reload the config by itself/),
+        file: "old",
+      });
+    });
+  });
+
   test("a restart alone loads again what was loaded", async () => {
     server.loaded = ["m", "gone"];
     expect(await safe().restart({})).toEqual([expect.stringMatching(/^gone was loaded before/)]);

@@ -114,3 +114,16 @@ test.each([
     expect(host.leftovers).toEqual([]);
   },
 );
+
+test("a writer without flock waits once for all that killed writers have left", async () => {
+  const log = join(host.tools, "sleeps");
+  writeFileSync(log, "");
+  host.own(log);
+  host.tool("flock", "exit 69");
+  host.tool("sleep", `echo "$1" >>'${log}'`);
+  for (let at = 0; at < 20; at += 1)
+    symlinkSync("4194304@no-boot@1", join(host.folder, `.${FILE}.ai-server-lock.10${10 + at}-4194304-abcd`));
+  await host.machine().write("new\n", sha256(OLD), FILE);
+  expect(readFileSync(log, "utf8")).toBe("1\n");
+  expect([host.text, host.leftovers]).toEqual(["new\n", []]);
+});

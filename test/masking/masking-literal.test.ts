@@ -63,6 +63,12 @@ describe("a secret that is a word", () => {
     expect(blankerOf(word)("errors, terror, error.")).toBe("errors, terror, ••••.");
   });
 
+  test("stays within a longer name, by which an overflow is known", () => {
+    const type = "exceed_context_size_error";
+    const context = blankerOf({ apiKey: "context", passphrase: undefined });
+    expect([blankerOf(word)(type), context(type)]).toEqual([type, type]);
+  });
+
   test("stays in sentences of ours", () => {
     expect(blankerOf(word, "ours")("The server failed (server error).")).toBe(
       "The server failed (server error).",
@@ -98,5 +104,12 @@ test.each([
 ])("200 kB of %s take no time", (_, text) => {
   const before = performance.now();
   blank(text);
+  expect(performance.now() - before).toBeLessThan(1000);
+});
+
+test("a secret of letters that control characters are written with takes no time either", () => {
+  const zeros = blankerOf({ apiKey: "00000000", passphrase: undefined });
+  const before = performance.now();
+  zeros("\\u0000".repeat(20_000));
   expect(performance.now() - before).toBeLessThan(1000);
 });

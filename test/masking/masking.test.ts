@@ -13,6 +13,8 @@ describe("hides", () => {
     ["yaml", "apiKeys:\n  - «abc»\n  - \"«d e»\" # laptop\n  - '«f#g: h»'\nttl: 5"],
     ["yaml", 'apiKeys: [«abc», "«d, e»"] # mine\nttl: 5'],
     ["yaml", "apiKeys:\n- «abc»\nttl: 5"],
+    ["yaml", "apiKeys: [${env.KEY}, «abc»${env.MORE}«def», ${MACRO}]"],
+    ["yaml", "peers: {a: {apiKey: ${env.KEY}, ttl: 5}, b: {apiKey: «abc»}}"],
     ["yaml", "apiKeys: [\n  «abc»,\n  «def» ]\nttl: 5"],
     ["yaml", "keys: &k\n  - «abc»\napiKeys: *k"],
     ["yaml", "apiKeys: &k [«abc»]\npeers: {a: {apiKeys: *k}}"],

@@ -53,7 +53,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     );
     const [question] = user.questions;
     expect(question?.text).toContain(
-      "The router reads its preset again, which unloads what was changed alone.",
+      "The router reads its preset again, which unloads only the models that change.",
     );
     expect(question?.text).toContain("Loaded now, and unloaded by this: small.\n");
     expect(question?.text).toContain("left alone as far as there is room: other.\n");
@@ -181,7 +181,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
 
     const user = await place.type("/ai-server-refresh", saying(true));
     expect(user.questions[0]?.text).toContain(
-      "~/.llama-models.ini has not what the router runs for small.\n",
+      "~/.llama-models.ini differs from what the router runs for small.\n",
     );
     expect(user.questions[0]?.text).toContain("left alone as far as there is room: other.");
     expect(user.told[0]).toMatch(/^The router has read its preset again\.\n/);

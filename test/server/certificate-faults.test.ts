@@ -107,7 +107,7 @@ const chainOf = async (...extensions: Extension[][]): Promise<{ cert: string; ke
 };
 
 const PURPOSE =
-  "The certificate that 127.0.0.1 shows may not be used for a server: it is for another purpose, as a client's with clientAuth alone, or what signed it is no CA's certificate. Issue the server's with extendedKeyUsage=serverAuth and reload Caddy.";
+  "The certificate that 127.0.0.1 shows may not be used for a server: it is for another purpose, such as a client's with clientAuth alone, or the certificate that signed it is not a CA's. Issue the server's with extendedKeyUsage=serverAuth and reload Caddy.";
 
 describe("a server shows a certificate", () => {
   test.each([
@@ -124,7 +124,7 @@ describe("a server shows a certificate", () => {
     expect(await faultWith(leaf, { ciphers: "DEFAULT@SECLEVEL=0" })).toEqual([
       "TLS",
       "none",
-      "The key in the server certificate of 127.0.0.1 is too short to be safe, as RSA with 1024 bits. Make a new key of EC P-256, or RSA with 2048 bits or more, issue the certificate for it and reload Caddy.",
+      "The key in the server certificate of 127.0.0.1 is too short to be safe, such as RSA with 1024 bits. Make a new key of EC P-256, or RSA with 2048 bits or more, issue the certificate for it and reload Caddy.",
     ]);
   });
 
@@ -139,7 +139,7 @@ describe("a server shows a certificate", () => {
     expect(await firstFault(url, folder, { AI_SERVER_CA: "weak-ca.pem" }, 10_000)).toEqual([
       "TLS",
       "none",
-      "The certificate of 127.0.0.1 is signed with a digest that is too weak to be safe, as SHA-1 or MD5. Sign it again with SHA-256 (openssl x509 -req -sha256 …) and reload Caddy.",
+      "The certificate of 127.0.0.1 is signed with a digest that is too weak to be safe, such as SHA-1 or MD5. Sign it again with SHA-256 (openssl x509 -req -sha256 …) and reload Caddy.",
     ]);
   });
 
@@ -151,7 +151,7 @@ describe("a server shows a certificate", () => {
   test("of a CA that may not sign", async () => {
     const usage = new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true);
     expect((await faultWith(await chainOf([isAuthority(), usage])))[2]).toMatch(
-      /^What signed the certificate of 127\.0\.0\.1 may not sign certificates/,
+      /^The certificate that signed that of 127\.0\.0\.1 may not sign certificates/,
     );
   });
 
@@ -162,9 +162,7 @@ describe("a server shows a certificate", () => {
   test("with a critical extension that no client knows", async () => {
     const unknown = new Extension("1.2.3.4", true, new Uint8Array([5, 0]));
     const leaf = await certificateOf(await signer("leaf"), root, [sanExtension, forServers, unknown]);
-    expect((await faultWith(leaf))[2]).toMatch(
-      /^The certificate of 127\.0\.0\.1, or its CA's, is made wrongly/,
-    );
+    expect((await faultWith(leaf))[2]).toMatch(/^The certificate of 127\.0\.0\.1, or its CA's, is malformed/);
   });
 
   test("whose signature does not match", async () => {
@@ -184,9 +182,7 @@ describe("a server takes only", () => {
       const options = { ciphers: `${ciphers}:@SECLEVEL=0`, maxVersion: "TLSv1.2" } as const;
       const [link, remedy, sentence] = await faultWith(leaf, options);
       expect([link, remedy]).toEqual(["TLS", "none"]);
-      expect(sentence).toMatch(
-        /^127\.0\.0\.1 ended the handshake: it has no cipher, key or signature in common/,
-      );
+      expect(sentence).toMatch(/^127\.0\.0\.1 ended the handshake: it shares no cipher, key or signature/);
     },
   );
 

@@ -58,6 +58,8 @@ describe("the context window", () => {
     ["docker run -c 512 ghcr.io/x/llama-server -c 8192 --alias llama-server", 8192],
     ["vllm serve x --max-model-len 32768", 32_768],
     ["koboldcpp --contextsize 4096", 4096],
+    ["lmdeploy serve api_server x --session-len 8192", 8192],
+    ["python -m sglang.launch_server --context-length 8192 --max-total-tokens 65536", 8192],
     ["docker run -c 512 vllm/vllm-openai x --max-model-len 8192", 8192],
   ])("has a limit for each slot, and is that of the server alone: %s", (command, context) => {
     expect(contextOf(command)).toBe(context);

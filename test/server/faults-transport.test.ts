@@ -132,7 +132,7 @@ describe("an alert", () => {
       expect(await faultAt(url)).toEqual([
         "TLS",
         "none",
-        `127.0.0.1 ended the handshake: it has no cipher, key or signature in common with this client, which takes none without encryption or certificate, or it refuses the client certificate ${folder}/client.pem. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+        `127.0.0.1 ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${folder}/client.pem. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
       ]);
     },
   );
@@ -279,6 +279,16 @@ describe("an error of the system", () => {
       remedy: "none",
       message: `The connection to ai.example could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
     });
+  });
+
+  test("a connection that ends without TLS's goodbye is lost, and not insecure", () => {
+    for (const code of ["ERR_SSL_UNEXPECTED_EOF_WHILE_READING", "ECONNRESET"])
+      expect(transportFault(coded(code), at("https://ai.example"))).toMatchObject({
+        link: "Caddy",
+        remedy: "retry",
+        message:
+          "ai.example closed the connection before it answered (connection error). Caddy or the network ended it.",
+      });
   });
 
   test("whatever was thrown becomes a sentence, and one of ours stays", () => {

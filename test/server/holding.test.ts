@@ -37,6 +37,16 @@ describe("llama-swap's list of requests", () => {
     ["nothing", [], { isHeld: false, ahead: 0 }],
     ["ours", [{}], { isHeld: true, ahead: 0 }],
     ["ours under another id", [{ model: "elsewhere" }], { isHeld: true, ahead: 0 }],
+    [
+      "ours, which a profile pins to another model, and so is of another size",
+      [{ model: "pinned", req_headers: { "Content-Length": "97", "X-Session-Id": "s" } }],
+      { isHeld: true, ahead: 0 },
+    ],
+    [
+      "one for another model, whose session is not listed",
+      [{ model: "other", req_headers: { "Content-Length": "97" } }],
+      { isHeld: false, ahead: 0 },
+    ],
     ["ours, later on its way", [{ elapsed_ms: 15_000 }], { isHeld: true, ahead: 0 }],
     ["one that began before", [{ elapsed_ms: 26_000 }], { isHeld: false, ahead: 1 }],
     ["one of another session", [{ req_headers: { "X-Session-Id": "t" } }], { isHeld: false, ahead: 1 }],

@@ -31,6 +31,25 @@ describe("connections that are renewed", () => {
     expect([connections(), requests.length]).toEqual([1, 4]);
   });
 
+  test("take the second try of a request whose old connection is lost", async () => {
+    let lose = (): void => {};
+    const { swap, requests } = await cannedServer((request, response) => {
+      const isFirst = request.url === "/b" && !requests.slice(0, -1).includes("GET /b");
+      if (isFirst) lose = () => request.socket.destroy();
+      else byPath({ "/a": {}, "/b": { second: true } })(request, response);
+    });
+    const { http } = swap;
+    await http.json("/a", LIMITS);
+    // The connection is free again a moment after its answer was read.
+    await new Promise(setImmediate);
+    const answer = http.json("/b", LIMITS);
+    await eventually(() => expect(requests).toContain("GET /b"));
+    await http.renew();
+    lose();
+    expect(await answer).toEqual({ second: true });
+    expect(requests).toEqual(["GET /a", "GET /b", "GET /b"]);
+  });
+
   test("are none where nothing was opened", async () => {
     const { swap, connections } = await cannedServer(byPath({}));
     await swap.http.renew();

@@ -60,6 +60,12 @@ describe("a process that failed", () => {
     expect(remedyOf(wordedFor(fault))).toBe("none");
   });
 
+  test("for want of memory on a server without a config file names no command that refuses it", async () => {
+    const reason = "llama runner process has terminated: cudaMalloc failed: out of memory";
+    const fault = await processFault({ kind: "other" }, MODEL, "could not be loaded", reason, NEVER);
+    expect(fault.message).toMatch(/\nMemory ran out: give it a smaller context on the server, or take/);
+  });
+
   test("without reason and log is only told", async () => {
     const fault = await processFault(logging([]), MODEL, "crashed", undefined, NEVER);
     expect([fault.message, fault.quote, fault.link, fault.remedy]).toEqual([

@@ -107,6 +107,7 @@ describe("a start that failed", () => {
       `{"error":"unspecific error: failed to start command '"x"'","src":"llama-swap"}`,
     ],
     ["up to v217", 502, "unable to start process: upstream command exited prematurely but successfully\n"],
+    ["a proxy's 503", 503, '{"error":"failed to load the model"}'],
     ["llama.cpp's router", 500, recording("r03-chat-garbage.json").toString()],
   ];
 

@@ -4,7 +4,7 @@ import { type SilenceHooks, type SilentState, watchSilence } from "../../server/
 import { FakeClock } from "../fake-clock.ts";
 import { FakeServer } from "../turns.ts";
 
-function watched(env = {}, id: string | null = "thinker", bytes = 1000) {
+function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspendedMs = () => 0) {
   const clock = new FakeClock();
   const server = new FakeServer(clock, env);
   const states: [SilentState, number][] = [];
@@ -12,7 +12,7 @@ function watched(env = {}, id: string | null = "thinker", bytes = 1000) {
   const ended: ServerError[] = [];
   const lost: boolean[] = [];
   const hooks: SilenceHooks = {
-    now: clock.now,
+    now: () => clock.now() + suspendedMs(),
     sleep: clock.sleep,
     onState: (state, elapsedMs) => states.push([state, elapsedMs]),
     onQuiet: (state, silentMs) => quiet.push([state, silentMs]),
@@ -79,7 +79,7 @@ describe("the watch over silence", () => {
     expect(server.looks).toBe(1 + quiet.length);
     await clock.advance(2000);
     expect(ended.map(({ message }) => message)).toEqual([
-      "The server was silent for 60 s (timed out). The model is loaded but does not work on this request.",
+      "The server was silent for 60 s (timed out). The model is loaded but is not working on this request.",
     ]);
   });
 
@@ -175,6 +175,28 @@ describe("a request that the server does not have", () => {
     await clock.advance(9000);
     expect(ended).toEqual([]);
     silence.stop();
+  });
+
+  it("after a suspend that was longer than every limit is lost, and not timed out", async () => {
+    let suspendedMs = 0;
+    const { clock, server, ended, lost } = watched({}, "thinker", 1000, () => suspendedMs);
+    server.held = gone;
+    await clock.advance(2000);
+    suspendedMs = 3_600_000;
+    await clock.advance(15_000);
+    expect([ended.length, lost, server.heardOf]).toEqual([1, [true], 2]);
+  });
+
+  it("seen missing once ends as timed out where the server then does not answer", async () => {
+    let suspendedMs = 0;
+    const { clock, server, ended, lost } = watched({}, "thinker", 1000, () => suspendedMs);
+    server.held = gone;
+    await clock.advance(2000);
+    suspendedMs = 3_600_000;
+    await clock.advance(2000);
+    server.state = new Error("down");
+    await clock.advance(15_000);
+    expect([ended.length, lost]).toEqual([1, [false]]);
   });
 
   it("may still be on its way over a slow line", async () => {

@@ -43,6 +43,8 @@ export class FakeServer implements ServerProbe {
   reload?: NonNullable<ServerProbe["reload"]>;
   #restarts: number;
   #text: string;
+  /** Whether it took the last text that it reloaded. */
+  #isTaken = false;
 
   constructor(configPath: string, restartsPath: string, loaded: string[] = []) {
     this.configPath = configPath;
@@ -119,8 +121,12 @@ export class FakeServer implements ServerProbe {
   }
 
   async log(id: string | undefined): Promise<string[]> {
-    if (id === undefined && this.isSilent) return [];
-    return [id === undefined ? "failed to reload config" : "cudaMalloc failed: out of memory"];
+    if (id !== undefined) return ["cudaMalloc failed: out of memory"];
+    this.#look();
+    if (this.isSilent) return [];
+    return this.#isTaken
+      ? ["failed to reload config", "configuration reloaded"]
+      : ["failed to reload config"];
   }
 
   #look(): void {
@@ -129,6 +135,7 @@ export class FakeServer implements ServerProbe {
     if (this.restarts === this.#restarts && !isReload) return;
     this.#restarts = this.restarts;
     if (!this.isStubborn) this.#text = text;
+    this.#isTaken = isReload;
     this.loaded = [];
   }
 }

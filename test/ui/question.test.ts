@@ -252,17 +252,33 @@ describe("where little fits", () => {
   test("consequences scroll with the diff, and that they do is said", () => {
     const shown = new Shown({ consequences: LONG.consequences }).at(60, 20);
     expect(shown.lines.slice(2)).toEqual([
-      "",
-      ...LONG.consequences.slice(0, 11),
-      "29 lines hidden below · pageUp/pageDown scroll",
-      "",
+      ...LONG.consequences.slice(0, 14),
+      "26 lines hidden below · pageUp/pageDown scroll",
       "→ Keep as it is",
       "  Change and restart",
-      "",
       KEYS,
     ]);
-    expect(shown.press(END).screen).toContain("   slow:\n30 lines hidden above · ");
+    expect(shown.press(END).screen).toContain("   slow:\n27 lines hidden above · ");
     expect(shown.press(HOME, ENTER).answers).toEqual([0]);
+  });
+
+  test("the gaps go before a consequence or the change does", () => {
+    const consequences = LONG.consequences.slice(0, 9);
+    const shown = new Shown({ title: "Change it?", consequences }).at(80, 19);
+    const roomy = new Shown({ title: "Change it?", consequences }).at(80, 20);
+    for (const { lines } of [shown, roomy]) {
+      expect(lines).toEqual(expect.arrayContaining([...consequences, "-        --ctx-size 32768"]));
+      expect(lines.at(-1)).toBe(KEYS);
+    }
+    expect([shown.lines.includes(""), roomy.lines.includes("")]).toEqual([false, true]);
+    const more = new Shown({ title: "Change it?", consequences: LONG.consequences.slice(0, 12) }).at(80, 20);
+    expect(more.lines.slice(1, 13)).toEqual(LONG.consequences.slice(0, 12));
+    expect(more.lines.slice(13, 17)).toEqual([
+      "         -m /models/groesse.gguf --no-reasoning",
+      "-        --ctx-size 32768",
+      "+        --ctx-size 49152",
+      "7 lines hidden (4 above, 3 below) · pageUp/pageDown scroll",
+    ]);
   });
 
   test("a diff has one row at least before consequences begin to scroll", () => {
