@@ -54,9 +54,10 @@ export function isHeartbeat(data: string, event: string | undefined): boolean {
   return HEARTBEAT.test(data) || (event !== undefined && event !== "" && HEARTBEAT.test(event));
 }
 
-/** Whether lines between the events say nothing. */
+/** Whether lines between the events say nothing: heartbeats, and fields that SSE does not know. */
 export function isNoise(lines: string): boolean {
-  return lines.split("\n").every((line) => HEARTBEAT.test(line) || LAST.test(line));
+  const isField = (line: string): boolean => /^[\w-]+:/.test(line) && !isTrouble(line);
+  return lines.split("\n").every((line) => HEARTBEAT.test(line) || LAST.test(line) || isField(line));
 }
 
 /**

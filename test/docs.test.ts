@@ -108,7 +108,11 @@ describe("names", () => {
 
   test("every message that is quoted as this extension's is one", () => {
     const all = [".", "server", "host", "ui", "commands"].map(sources).join("\n");
-    const foreign = ["No API key found for ai-server", "[no model path]"];
+    const foreign = [
+      "No API key found for ai-server",
+      "[no model path]",
+      'no default model is configured for provider "ai-server"',
+    ];
     const [, table = ""] = /^\| what you read .*\n\| -.*\n((?:\|.*\n)+)/m.exec(README) ?? [];
     const inReadme = [...table.matchAll(/^\| (.+?) +\| /gm)].map(([, message = ""]) => message);
     expect(inReadme.length).toBeGreaterThan(5);
