@@ -216,7 +216,7 @@ export class Blocks {
     const id = text(call.id);
     const block: ToolCall = {
       type: "toolCall",
-      // The results of two calls under one id could not be told apart.
+      // With one id for two calls, a result would belong to both.
       id: id === undefined || this.#byId.has(id) ? `call_${randomUUID().replaceAll("-", "")}` : id,
       name: name ?? "",
       arguments: {},

@@ -103,7 +103,7 @@ export function fallbackModels(config: Config): ServedModel[] {
   return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
 }
 
-/** A model of which nothing but the id is known: its server was never reached, or lists it no longer. */
+/** A model known by its id alone: its server was never reached, or no longer lists it. */
 export function unreadModel(id: string, contextWindow: number, baseUrl: string): ServedModel {
   const unread = { source: "default" } as const;
   return toServedModel(

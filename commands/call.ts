@@ -49,7 +49,7 @@ export async function serverFor({
  * Asks the user before something is changed.
  *
  * @param acts the two choices by what they do: the first one changes nothing
- * @throws {ServerError} where nobody can be asked: then nothing may be changed
+ * @throws {ServerError} in a mode that cannot ask: then nothing may be changed
  */
 export async function isConfirmed(
   call: Call,
@@ -63,9 +63,9 @@ export async function isConfirmed(
 }
 
 /**
- * Lets the user choose, of which the first choice changes nothing.
+ * Lets the user choose. The first choice changes nothing.
  *
- * @throws {ServerError} where nobody can be asked
+ * @throws {ServerError} in a mode that cannot ask
  */
 export async function chosenBy<T>(call: Call, question: Question, choices: Choices<T>): Promise<T> {
   const { ctx, waiting, ended } = call;
@@ -74,7 +74,7 @@ export async function chosenBy<T>(call: Call, question: Question, choices: Choic
   return waiting.ask(() => ask(ctx, question, choices, ended));
 }
 
-/** @throws {ServerError} where nobody can be asked */
+/** @throws {ServerError} in a mode that cannot ask */
 export function requireUser({ ctx }: Call): void {
   if (ctx.mode === "tui" || ctx.mode === "rpc") return;
   throw new ServerError(

@@ -85,7 +85,7 @@ export function unofferedState(state: ModelState): string {
   return `${state}, not in /model`;
 }
 
-/** A model of which only its process is known. */
+/** A model known by its running process alone. */
 function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): string[] {
   const context = commandLine === undefined ? undefined : readCommandLine(commandLine).context;
   const known = context === undefined ? [UNKNOWN, ""] : [shortTokens(context), "command line"];
@@ -95,7 +95,7 @@ function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): str
 /**
  * The table of all models, its lines at most `width` columns wide.
  *
- * @param running what is loaded, of which those that are no models of pi's come last
+ * @param running what is loaded; models that pi does not offer come last
  */
 export function statusTable(
   models: readonly ModelFacts[],

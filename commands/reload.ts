@@ -18,8 +18,8 @@ interface Compared {
 }
 
 /**
- * Lets a router read its preset again. Where that may unload a model the user is asked, and where nobody can be asked
- * it is left.
+ * Lets a router read its preset again. Where that may unload a model it asks first, and does nothing in a
+ * mode that cannot ask.
  *
  * @returns what became of it, as a sentence; undefined where there is nothing to report
  * @throws {ServerError} where the server does not answer; the signal's reason

@@ -173,8 +173,8 @@ function parseLines(lines: readonly string[]): Answer {
 }
 
 /**
- * The one door for text from the server's machine: without terminal control, and of a bounded length, of which the
- * end is kept, in whole lines where there are several. What a startup file, a unit, a journal or an ssh wrote goes
+ * The one door for text from the server's machine: without terminal control, and bounded in length. The end is
+ * kept, in whole lines where there are several. What a startup file, a unit, a journal or an ssh wrote goes
  * through it; a file's content does not.
  */
 export function remoteText(said: Buffer | string, limit = MOST_TEXT): string {

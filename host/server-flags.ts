@@ -15,7 +15,7 @@ export interface Flag {
   readonly words: readonly Word[];
 }
 
-/** Flags that only llama.cpp's programs have, of which `-c` sets the context size. */
+/** Flags that only llama.cpp's programs have; their `-c` sets the context size. */
 const LLAMA_FLAGS = new Set(
   "-ngl --n-gpu-layers -hf -hfr --hf-repo -ctk -ctv --cache-type-k --cache-type-v --jinja -kvu --kv-unified --ubatch-size".split(
     " ",

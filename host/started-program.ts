@@ -147,7 +147,7 @@ function isProgram(word: Word | undefined): boolean {
 /** What runs in a container: its entry point, the program of its image, or the command that is given. */
 function inContainer(words: readonly Word[], at: number, prefix: Prefix): Start | Script | string {
   const container = containerAt(words, at + 1, prefix);
-  const cannotTell = `what ${nameOf(words[at])} starts there cannot be told from the command`;
+  const cannotTell = `the command does not show what ${nameOf(words[at])} starts there`;
   if (!container) return cannotTell;
   const image = words[container.at];
   const rest = words.slice(container.at + 1);

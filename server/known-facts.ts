@@ -45,8 +45,8 @@ export class KnownFacts {
   }
 
   /**
-   * The facts of these models, of which only those are asked that have not said them yet: neither this process, nor one
-   * with the same command line that is remembered. A model that does not answer, or is one of hundreds, loses only its
+   * The facts of these models. A model is asked only where nothing is known of it: neither from this process, nor from
+   * a remembered one with the same command line. A model that does not answer, or is one of hundreds, loses only its
    * live facts.
    *
    * @param ids of models that were ready at the last look
@@ -91,7 +91,7 @@ export class KnownFacts {
     }
   }
 
-  /** Takes in what a model has just answered to somebody. @param facts undefined where it has none */
+  /** Takes in what a model has just answered. @param facts undefined where it has none */
   keep(id: string, facts: LiveFacts | undefined): void {
     this.#outdated.delete(id);
     this.#timesAsked.set(id, (this.#timesAsked.get(id) ?? 0) + 1);

@@ -385,7 +385,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     refusal:
-      'The configuration at line 3, column 10: what docker starts there cannot be told from the command. Set the context size of "a" by hand.',
+      'The configuration at line 3, column 10: the command does not show what docker starts there. Set the context size of "a" by hand.',
   },
   {
     file: "refused-vllm-not-set.yaml",

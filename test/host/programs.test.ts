@@ -123,7 +123,7 @@ describe("what is not known to be llama-server is left alone, and named", () => 
     "a name that says nothing of the program: %s",
     (cmd) => {
       expect(planned(cmd)).toBe(
-        'what docker starts there cannot be told from the command. Set the context size of "a" by hand.',
+        'the command does not show what docker starts there. Set the context size of "a" by hand.',
       );
     },
   );
