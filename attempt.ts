@@ -238,6 +238,8 @@ class Closing {
 
   /** Lets the stream go on. */
   reset(): void {
+    // For each piece of an answer: an abort makes an error object with its stack, even where nothing waits.
+    if (this.#limitMs === Number.POSITIVE_INFINITY) return;
     this.stop();
     this.#limitMs = Number.POSITIVE_INFINITY;
   }
