@@ -48,7 +48,7 @@ function recordedModel(branch: Branch): { provider: string; id: string } | undef
   return undefined;
 }
 
-/** Whether a model was chosen since pi began the session, of which it records the model and then the level (sdk.js). */
+/** Whether a model was chosen since pi began the session; pi records first the model, then the level (sdk.js). */
 function isChosenSince(branch: Branch): boolean {
   const begun = branch.findIndex(({ type }) => type === "thinking_level_change");
   return begun !== -1 && branch.slice(begun).some(({ type }) => type === "model_change");

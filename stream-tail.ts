@@ -25,7 +25,7 @@ export class StreamTail {
   #open = "";
   /** Characters of it that are kept. */
   #most = MOST_CHARACTERS;
-  /** Inside a line of data, of which nothing is needed. */
+  /** Inside a line of data, which is not kept. */
   #isData = false;
   #isOver = false;
   readonly #bare: string[] = [];

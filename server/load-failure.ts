@@ -5,7 +5,7 @@ import type { LoadProgress } from "./load-progress.ts";
 import { withoutPolling } from "./log-noise.ts";
 
 const LOG_LINES = 6;
-/** Of which the reason is looked for. */
+/** Lines of a log that are searched for the reason. */
 const READ_LINES = 60;
 const LOG_LINE_CHARACTERS = 300;
 

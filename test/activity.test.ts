@@ -156,7 +156,7 @@ describe("a turn", () => {
     expect([turn.loadMs, asked]).toEqual([4000, ["load"]]);
   });
 
-  test("that waits for a server which restarts says by whom, and begins the next load anew", async () => {
+  test("that waits for a restarting server names the command, and times the next load from its start", async () => {
     const { turn, lookAfter } = begun();
     turn.loading(0, undefined);
     turn.down(undefined);

@@ -43,7 +43,7 @@ describe("an answer without an end", () => {
     expect(message.content.length).toBeLessThan(300_000);
   });
 
-  it("may be a loading banner, of which the end is kept", () => {
+  it("may be a loading banner; its end is kept", () => {
     const told: string[] = [];
     const message = assistant([], { stopReason: "pending", model: "script" });
     const onProgress = (progress: Progress): void =>

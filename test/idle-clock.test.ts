@@ -16,6 +16,7 @@ import { FakePi } from "./fake-pi.ts";
 import { FakeTerminal } from "./fake-terminal.ts";
 import { clientOf, kept } from "./server/wire.ts";
 import { startKind } from "./support/kinds.ts";
+import { setPiVariables } from "./support/pi-variables.ts";
 import { FakeTimer } from "./ui/fake-timer.ts";
 
 beforeAll(() => initTheme());
@@ -49,7 +50,7 @@ async function usePanel(place: Place): Promise<void> {
   await over;
 }
 
-/** A day at pi with a model that somebody has loaded. */
+/** A day at pi with a model that another client has loaded. */
 async function useAll(place: Place): Promise<void> {
   const lines = [
     "status",
@@ -131,22 +132,7 @@ test("pi's own starts, model changes and ends of turns ask a ready model once", 
   const place = await startPlace(CONFIG);
   await place.load("quick");
   questions(place);
-  const agentDir = mkdtempSync(join(tmpdir(), "idle-clock-"));
-  const variables = {
-    PI_CODING_AGENT_DIR: agentDir,
-    PI_OFFLINE: "",
-    AI_SERVER_URL: place.sim.url,
-    AI_SERVER_CERTS_DIR: place.sim.certsDir,
-  };
-  const old = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, variables);
-  onTestFinished(() => {
-    rmSync(agentDir, { recursive: true, force: true });
-    for (const [name, value] of old) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  });
+  setPiVariables(place.sim);
   const pi = new FakePi();
   extension(pi.api);
   await pi.refresh();

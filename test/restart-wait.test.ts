@@ -111,7 +111,7 @@ describe("a server that answered a moment ago", () => {
     const clock = new FakeClock();
     const server = new FakeServer(clock, { AI_SERVER_LOAD_TIMEOUT_MS: "60000" });
     server.answered = true;
-    // A load of 50 s between two restarts, of which each takes some 8 s.
+    // A load of 50 s between two restarts of some 8 s each.
     const loading = Array.from({ length: 50 }, () => LOADING);
     server.answers.push({ fault: REFUSED }, ...loading, { fault: REFUSED }, OK);
     let questions = 0;

@@ -74,7 +74,7 @@ describe("a session that begins is meant to be on", () => {
     expect(meant(begun, { settings, reason: "reload" })).toBeUndefined();
   });
 
-  test("the default of the settings, with the models to choose from, of which the command line's come first", () => {
+  test("the default of the settings, among the models to choose from; those of the command line win over the settings'", () => {
     const enabledModels = ["cloud/*", "ai-server/org/a:Q4:high"];
     const choice = { reason: "startup", branch: begun as Branch, args: [] } as const;
     const scoped = { ...settings, enabledModels };

@@ -174,7 +174,7 @@ describe("off stays off", () => {
     expect(session.pi.level).toBe("off");
   });
 
-  test("for a model that is known not to think, of which the session keeps nothing", () => {
+  test("for a model that is known not to think: the session keeps no entry", () => {
     const session = new Session();
     session.begin(PLAIN_MODEL);
     expect([session.known(PLAIN_MODEL), session.kept]).toEqual(["off", []]);

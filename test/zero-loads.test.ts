@@ -13,6 +13,7 @@ import { Sitter } from "./commands/sitter.ts";
 import { User } from "./commands/user.ts";
 import { FakePi } from "./fake-pi.ts";
 import { FakeTerminal } from "./fake-terminal.ts";
+import { setPiVariables } from "./support/pi-variables.ts";
 import { FakeTimer } from "./ui/fake-timer.ts";
 
 beforeAll(() => initTheme());
@@ -120,22 +121,7 @@ test.each(states)("starts, model changes and ends of sessions load nothing while
   const place = await startPlace(CONFIG);
   if (loaded !== undefined) await place.load(loaded);
   const before = { ...place.sim.starts };
-  const agentDir = mkdtempSync(join(tmpdir(), "zero-loads-"));
-  const variables = {
-    PI_CODING_AGENT_DIR: agentDir,
-    PI_OFFLINE: "",
-    AI_SERVER_URL: place.sim.url,
-    AI_SERVER_CERTS_DIR: place.sim.certsDir,
-  };
-  const old = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, variables);
-  onTestFinished(() => {
-    rmSync(agentDir, { recursive: true, force: true });
-    for (const [name, value] of old) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  });
+  setPiVariables(place.sim);
   for (const mode of ["tui", "rpc"] as const) {
     const pi = new FakePi();
     extension(pi.api);

@@ -42,7 +42,7 @@ export class Wrapping {
   }
 }
 
-/** A text of which a part is seen: its lines, wrapped to a width, and the place in it. Draws and reads no keys itself. */
+/** A text that is seen in part: its lines, wrapped to a width, and the place in it. Draws and reads no keys itself. */
 export class ScrollText {
   /** Gives lines their colours, as many as it gets. */
   readonly #style: (lines: readonly string[]) => string[];

@@ -103,7 +103,7 @@ test.each([
   expect(fault(text)).toBe(expected);
 });
 
-test("the length that a model was trained for may not change, whoever else has that figure", () => {
+test("the length that a model was trained for may not change, even where another key has the same figure", () => {
   const text = (figures: string): string =>
     `models:\n  a:\n    cmd: llama-server -c ${figures.split(" ")[0]}\n    metadata:\n      ${figures.split(" ")[1]}\n`;
   const faultBy = (neighbour: string): string | undefined =>

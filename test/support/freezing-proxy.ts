@@ -9,7 +9,7 @@ interface Way {
 }
 
 /**
- * Passes TCP connections on, byte for byte, until it is told to freeze them: from then on nothing goes through them in
+ * Passes TCP connections on, byte for byte, until it freezes them: from then on nothing goes through them in
  * either direction, and neither end is closed, as when a NAT has forgotten them. New connections work.
  */
 export class FreezingProxy {

@@ -465,7 +465,7 @@ describe("asked", () => {
     ["Keep as it is", "kept"],
     [undefined, "kept"],
     ["something else", "kept"],
-  ])("an RPC client gets a list, of which it takes %s", async (value, answer) => {
+  ])("an RPC client gets a list and answers %s", async (value, answer) => {
     const asked: unknown[] = [];
     const select = async (...given: unknown[]): Promise<string | undefined> => {
       asked.push(given);
