@@ -1,5 +1,5 @@
-/** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `commands/`. */
-import type { Call } from "./commands/call.ts";
+/** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `admin/`. */
+import type { Call } from "./admin/call.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
 
@@ -7,17 +7,17 @@ type Run = (call: Call) => Promise<void>;
 
 /** Each is read when it is first used. */
 const COMMANDS = {
-  "ai-server": async () => (await import("./commands/panel.ts")).panel,
-  "ai-server-status": async () => (await import("./commands/status.ts")).status,
-  "ai-server-refresh": async () => (await import("./commands/status.ts")).refresh,
-  "ai-server-load": async () => (await import("./commands/load.ts")).load,
-  "ai-server-unload": async () => (await import("./commands/load.ts")).unload,
-  "ai-server-ctx": async () => (await import("./commands/context.ts")).changeContext,
-  "ai-server-preset": async () => (await import("./commands/preset.ts")).preset,
-  "ai-server-restart": async () => (await import("./commands/restart.ts")).restart,
-  "ai-server-rollback": async () => (await import("./commands/rollback.ts")).rollback,
-  "ai-server-logs": async () => (await import("./commands/logs.ts")).logs,
-  "ai-server-last": async () => (await import("./commands/last.ts")).last,
+  "ai-server": async () => (await import("./admin/panel/panel.ts")).panel,
+  "ai-server-status": async () => (await import("./admin/status.ts")).status,
+  "ai-server-refresh": async () => (await import("./admin/status.ts")).refresh,
+  "ai-server-load": async () => (await import("./admin/load.ts")).load,
+  "ai-server-unload": async () => (await import("./admin/load.ts")).unload,
+  "ai-server-ctx": async () => (await import("./admin/context.ts")).changeContext,
+  "ai-server-preset": async () => (await import("./admin/preset.ts")).preset,
+  "ai-server-restart": async () => (await import("./admin/restart.ts")).restart,
+  "ai-server-rollback": async () => (await import("./admin/rollback.ts")).rollback,
+  "ai-server-logs": async () => (await import("./admin/logs.ts")).logs,
+  "ai-server-last": async () => (await import("./admin/last.ts")).last,
 } as const satisfies Record<string, () => Promise<Run>>;
 
 export type CommandName = keyof typeof COMMANDS;
@@ -38,6 +38,6 @@ export async function runCommand(name: CommandName, use: Omit<Call, "waiting">):
 }
 
 async function showFault(ctx: Call["ctx"], error: unknown): Promise<void> {
-  const { faultText } = await import("./commands/fault-text.ts");
+  const { faultText } = await import("./admin/fault-text.ts");
   show(ctx, faultText(error), "error");
 }

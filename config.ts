@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { cleanText, ServerError } from "./server/errors.ts";
+import { cleanText, ServerError } from "./lib/errors.ts";
 
 /** Environment variables, or what `/login` stored under their names. */
 export type Variables = Readonly<Record<string, string | undefined>>;

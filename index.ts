@@ -3,14 +3,14 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { Activities } from "./activities.ts";
+import { Activities } from "./activity/activities.ts";
 import type { CommandName } from "./admin.ts";
-import { AiServer } from "./ai-server.ts";
-import { isContextKnown, noToolsNotice } from "./catalog.ts";
 import { isOffline, PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
-import type { Display } from "./display.ts";
-import { canBeNamed, createProvider } from "./provider.ts";
-import { SessionPlace } from "./session-place.ts";
+import { AiServer } from "./provider/ai-server.ts";
+import { isContextKnown, noToolsNotice } from "./provider/pi-models.ts";
+import { canBeNamed, createProvider } from "./provider/provider.ts";
+import type { Display } from "./session/display.ts";
+import { SessionPlace } from "./session/place.ts";
 import type { Level } from "./ui/output.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
@@ -105,7 +105,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   const completeArguments = async ({ ctx, ended }: Session): Promise<void> => {
     const [{ aiServerAutocomplete }, { completer }] = await Promise.all([
       import("./ui/autocomplete.ts"),
-      import("./commands/live-completion.ts"),
+      import("./admin/live-completion.ts"),
     ]);
     if (ended.signal.aborted) return;
     const complete = completer(aiServer, ctx, ended.signal);
@@ -121,7 +121,10 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       ctx.ui.setWorkingMessage("");
     // After a reload pi hands over what /login stored only when the session has started.
     if (!aiServer.isUsed) await aiServer.started();
-    const [{ openDisplay }, { TIMER }] = await Promise.all([import("./display.ts"), import("./ui/timer.ts")]);
+    const [{ openDisplay }, { TIMER }] = await Promise.all([
+      import("./session/display.ts"),
+      import("./lib/timer.ts"),
+    ]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
     };
@@ -172,7 +175,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     const noTools = noToolsNotice(model);
     if (noTools !== undefined) await tell(current, noTools);
     if (!isContextKnown(model)) return;
-    const { settingsOf, smallWindowNotice } = await import("./ui/small-window.ts");
+    const { settingsOf, smallWindowNotice } = await import("./session/small-window.ts");
     const notice = smallWindowNotice(model, await settingsOf(pi, agentDir()));
     if (notice !== undefined) await tell(current, notice);
   };
@@ -305,7 +308,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   pi.on("agent_settled", async (_event, ctx) => {
     if (ctx.mode !== "print") return;
-    const { lostFailure } = await import("./print-failure.ts");
+    const { lostFailure } = await import("./session/print-failure.ts");
     const failure = lostFailure(ctx.sessionManager.getBranch());
     if (failure === undefined) return;
     (await import("./ui/output.ts")).tell(ctx, failure, "error");

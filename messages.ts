@@ -18,11 +18,17 @@ import {
   getCurrentTools,
   getSystemMessageText,
 } from "@earendil-works/pi-ai";
-import type { AssistantChatMessage, ChatMessage, ImagePart, TextPart, ToolCallPart } from "./chat-message.ts";
-import { outputLimit } from "./output-limit.ts";
-import { type JsonRecord, record } from "./server/json.ts";
-import { alternating, withoutTools } from "./template-limits.ts";
-import { type ThinkingTraits, thinkingFields } from "./thinking-fields.ts";
+import { type JsonRecord, record } from "./lib/json.ts";
+import type {
+  AssistantChatMessage,
+  ChatMessage,
+  ImagePart,
+  TextPart,
+  ToolCallPart,
+} from "./messages/chat-message.ts";
+import { outputLimit } from "./messages/output-limit.ts";
+import { alternating, withoutTools } from "./messages/template-limits.ts";
+import { type ThinkingTraits, thinkingFields } from "./messages/thinking-fields.ts";
 
 /** What the request needs to know of the model beyond what pi registers. */
 export interface ModelTraits extends ThinkingTraits {

@@ -7,24 +7,16 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import type { AnswerFigures, TurnReport } from "./activity.ts";
-import { Attempt } from "./attempt.ts";
+import type { AnswerFigures, TurnReport } from "./activity/turn-activity.ts";
 import type { Variables } from "./config.ts";
-import type { Progress } from "./decoder.ts";
-import { emptyMessage } from "./empty-message.ts";
-import { FailedLoad } from "./failed-load.ts";
-import { HeldUp, quietReason, WHY_WAIT } from "./held-up.ts";
+import { ServerError } from "./lib/errors.ts";
+import { record } from "./lib/json.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
+import { askedOutput, withOutput } from "./messages/output-limit.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
-import { askedOutput, withOutput } from "./output-limit.ts";
-import { Patience, RETRY_BASE_MS } from "./patience.ts";
-import { RestartWait } from "./restart-wait.ts";
-import { fittingOutput, parseErrorBody } from "./server/error-body.ts";
-import { ServerError } from "./server/errors.ts";
-import { answerFault } from "./server/faults.ts";
-import { record } from "./server/json.ts";
-import { processFault } from "./server/load-failure.ts";
-import type { ModelServer } from "./server/model-server.ts";
+import { answerFault } from "./server/http/answer-faults.ts";
+import { fittingOutput, parseErrorBody } from "./server/http/error-body.ts";
+import { processFault } from "./server/kinds/load-failure.ts";
 import {
   isAboutLoading,
   isLoadFailure,
@@ -32,9 +24,17 @@ import {
   type Refusal,
   type StateNow,
   type Verdict,
-} from "./server/refusal.ts";
-import { answerFigures } from "./usage.ts";
-import { asPiReads, errorText } from "./wording.ts";
+} from "./server/kinds/refusal.ts";
+import type { ModelServer } from "./server/model-server.ts";
+import { Attempt } from "./stream/attempt.ts";
+import type { Progress } from "./stream/decoder.ts";
+import { emptyMessage } from "./stream/empty-message.ts";
+import { FailedLoad } from "./stream/failed-load.ts";
+import { answerFigures } from "./stream/message.ts";
+import { Patience, RETRY_BASE_MS } from "./stream/patience.ts";
+import { asPiReads, errorText } from "./stream/pi-rules.ts";
+import { RestartWait } from "./stream/restart-wait.ts";
+import { HeldUp, quietReason, WHY_WAIT } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
 export interface TurnParts {

@@ -1,8 +1,8 @@
 /** What it costs to show what a turn does: its CPU with the working line's ticks against without them. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Loader, type TUI } from "@earendil-works/pi-tui";
+import { TIMER } from "../lib/timer.ts";
 import { Indicator } from "../ui/indicator.ts";
-import { TIMER } from "../ui/timer.ts";
 import { makeCollector } from "./collector.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
 import { modelIdOf } from "./fixtures.ts";

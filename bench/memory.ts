@@ -4,7 +4,7 @@ import { runOk } from "../test/support/processes.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
 import type { MemoryUse } from "./memory-reader.ts";
 
-const PROGRAM = fileURLToPath(new URL("memory-reader.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("./memory-reader.ts", import.meta.url));
 
 export const MEMORY_ADDED: Figure = {
   name: "memoryAddedMB",

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Activity } from "../activity.ts";
+import type { Activity } from "../activity/turn-activity.ts";
 import { type Look, rateErrors } from "./rates.ts";
 
 const TIMINGS = { promptPerSecond: 1000, perSecond: 50 };

@@ -1,6 +1,6 @@
 /** Whether what is shown of a turn's speed is what a real llama-server says of it. */
 import { normalizeContext } from "@earendil-works/pi-ai";
-import type { Activity } from "../activity.ts";
+import type { Activity } from "../activity/turn-activity.ts";
 import { llamaServerProblem, startLlamaServer, TINY_ID } from "../test/support/llama-server.ts";
 import { SCRIPTS, TRAINED_CONTEXT } from "../test/support/tiny-model.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";

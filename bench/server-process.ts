@@ -13,7 +13,7 @@ export interface Handshakes {
 export type Question = "handshakes" | "close idle connections";
 export type Answer = { port: number } | { handshakes: Handshakes };
 
-const PROGRAM = fileURLToPath(new URL("server.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("./server.ts", import.meta.url));
 
 export class BenchServer {
   readonly url: string;

@@ -7,7 +7,7 @@ import { BenchServer } from "./server-process.ts";
 import { PROBE_VARIABLE, type ProbedStart } from "./start-probed.ts";
 import { median } from "./statistics.ts";
 
-const PROBE = new URL("start-probe.ts", import.meta.url).href;
+const PROBE = new URL("./start-probe.ts", import.meta.url).href;
 const VERSION = "1.6.0";
 /** The model that the benchmark's server lists. */
 const LISTED = /\bbench\b/;

@@ -9,7 +9,7 @@ import { type Fixture, modelIdOf } from "./fixtures.ts";
 import { JOB_VARIABLE, type Job, type JobResult } from "./pi-job.ts";
 import { median, medianRatio } from "./statistics.ts";
 
-const EXTENSION = fileURLToPath(new URL("pi-extension.ts", import.meta.url));
+const EXTENSION = fileURLToPath(new URL("./pi-extension.ts", import.meta.url));
 const TIMEOUT_MS = 300_000;
 const VERSION = "1.6.0";
 

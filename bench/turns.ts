@@ -1,9 +1,9 @@
 /** One turn through this extension, as pi asks for it. */
 import type { Api, AssistantMessage, AssistantMessageEvent, Model, Provider } from "@earendil-works/pi-ai";
 import { normalizeContext, type SimpleStreamOptions, type TranscriptContext } from "@earendil-works/pi-ai";
-import { Activities } from "../activities.ts";
-import { AiServer } from "../ai-server.ts";
-import { createProvider } from "../provider.ts";
+import { Activities } from "../activity/activities.ts";
+import { AiServer } from "../provider/ai-server.ts";
+import { createProvider } from "../provider/provider.ts";
 import { charactersOf, fixtureOf } from "./fixtures.ts";
 
 /** A short conversation: its cost is the turn's, not the delta's. */

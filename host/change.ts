@@ -2,17 +2,17 @@
  * One change of the server's configuration, from reading the file to a model that answers with it, and back when
  * anything on that way fails. Everything that touches the world is passed in.
  */
-import { ServerError, sentenceOf } from "../server/errors.ts";
+import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { withoutPolling } from "../server/log-noise.ts";
-import type { RunningModel } from "../server/models.ts";
-import { formatOf } from "./config-file.ts";
+import type { RunningModel } from "../server/models/models.ts";
+import { formatOf } from "./config/config-file.ts";
 import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
-import type { HostFile, Machine, UnitStatus } from "./machine.ts";
 import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
-import { sha256 } from "./protocol.ts";
 import { reloadEffect } from "./reload-effect.ts";
 import { Service } from "./service.ts";
+import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
+import { sha256 } from "./ssh/protocol.ts";
 import { type Clock, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
 
 /** Of a journal that are read, and of those that are quoted. */

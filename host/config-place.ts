@@ -1,8 +1,8 @@
 /** Where the server's configuration is and what restarts it, by the kind of server. Pure. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
-import type { BackendKind } from "../server/backend.ts";
-import { ServerError } from "../server/errors.ts";
-import { formatOf } from "./config-file.ts";
+import { ServerError } from "../lib/errors.ts";
+import type { BackendKind } from "../server/kinds/backend.ts";
+import { formatOf } from "./config/config-file.ts";
 
 /**
  * The configuration with path and unit of this kind of server, where the user has set none.

@@ -1,8 +1,8 @@
 /** One change's papers: what shall be written, what was found about it, and how it is told when it failed. */
-import { ServerError, sentenceOf } from "../server/errors.ts";
-import type { HostFile, UnitStatus, Written } from "./machine.ts";
+import { ServerError, sentenceOf } from "../lib/errors.ts";
 import type { ChangeOutcome, FileState, Plan } from "./outcome.ts";
-import { HostError } from "./ssh-faults.ts";
+import type { HostFile, UnitStatus, Written } from "./ssh/machine.ts";
+import { HostError } from "./ssh/ssh-faults.ts";
 import { type Expected, StepFailed } from "./steps.ts";
 
 /** What was found out about the file after a write whose answer was lost. */

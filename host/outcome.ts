@@ -1,8 +1,8 @@
 /** What a change is asked, what it asks, and how it can end. Plain data. */
-import type { RunningModel } from "../server/models.ts";
-import type { Slots } from "./context-setting.ts";
-import type { HostFile, UnitStatus } from "./machine.ts";
+import type { RunningModel } from "../server/models/models.ts";
+import type { Slots } from "./config/context-setting.ts";
 import type { ContextVerdict } from "./probe.ts";
+import type { HostFile, UnitStatus } from "./ssh/machine.ts";
 import type { Report, StepName } from "./steps.ts";
 
 /** What shall stand in the file, and how it shows in the server. */

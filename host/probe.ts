@@ -1,8 +1,9 @@
 /** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
-import { lastValue } from "../server/command-line.ts";
-import type { RunningModel } from "../server/models.ts";
-import { splitWords } from "../server/split-words.ts";
-import type { Slots } from "./context-setting.ts";
+
+import { splitWords } from "../lib/split-words.ts";
+import { lastValue } from "../server/models/command-line.ts";
+import type { RunningModel } from "../server/models/models.ts";
+import type { Slots } from "./config/context-setting.ts";
 
 /** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
 export interface LiveContext {

@@ -1,6 +1,6 @@
 /** What becomes of a server's models when it reads another text of its configuration without a restart. Pure. */
-import { type ConfigFormat, findContext } from "./config-file.ts";
-import { changedModels } from "./ini-presets.ts";
+import { type ConfigFormat, findContext } from "./config/config-file.ts";
+import { changedModels } from "./config/ini/presets.ts";
 import { contextOfCommand } from "./running-command.ts";
 import type { Expected } from "./steps.ts";
 

@@ -1,8 +1,8 @@
-import type { Backend } from "../server/backend.ts";
-import { ServerError } from "../server/errors.ts";
+import { ServerError } from "../lib/errors.ts";
+import type { Backend } from "../server/kinds/backend.ts";
 import { type LoadProgress, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { RunningModel } from "../server/models.ts";
+import type { RunningModel } from "../server/models/models.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
 
 const LOG_LINES = 20;

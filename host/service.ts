@@ -1,10 +1,10 @@
 /** The running service during a change: restarted, waited for, loaded, and looked at. */
 import { setTimeout as wait } from "node:timers/promises";
-import { ServerError, sentenceOf } from "../server/errors.ts";
-import type { RunningModel } from "../server/models.ts";
-import type { Machine } from "./machine.ts";
+import { ServerError, sentenceOf } from "../lib/errors.ts";
+import type { RunningModel } from "../server/models/models.ts";
 import type { Plan } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
+import type { Machine } from "./ssh/machine.ts";
 import {
   type Clock,
   type Expected,

@@ -3,15 +3,15 @@
  * `HF_TOKEN`), and by the look of a value where that tells enough (`sk-…`, `hf_…`, `Bearer …`). Too much may be
  * hidden, never too little where a name is known.
  */
-import { findInCommand } from "./masking-command.ts";
-import { findInLines, type TextKind } from "./masking-lines.ts";
-import { findShapes } from "./masking-shapes.ts";
-import { Findings, hidden } from "./masking-spans.ts";
-import { findInYaml } from "./masking-yaml.ts";
+import { findInCommand } from "./command.ts";
+import { findInLines, type TextKind } from "./lines.ts";
+import { findShapes } from "./shapes.ts";
+import { Findings, hidden } from "./spans.ts";
+import { findInYaml } from "./yaml.ts";
 
-export { type Blank, blankerOf, type OwnSecrets } from "./masking-literal.ts";
-export { isSecretName } from "./masking-names.ts";
-export { MASK } from "./masking-spans.ts";
+export { type Blank, blankerOf, type OwnSecrets } from "./literal.ts";
+export { isSecretName } from "./names.ts";
+export { MASK } from "./spans.ts";
 export type { TextKind };
 
 /**

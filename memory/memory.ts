@@ -1,5 +1,4 @@
-import { commandDigest } from "../server/command-line.ts";
-import { LockFile } from "./lock-file.ts";
+import { commandDigest } from "../server/models/command-line.ts";
 import {
   boundedText,
   isKey,
@@ -16,7 +15,8 @@ import {
   type Servers,
   sweep,
   targetOf,
-} from "./memory-file.ts";
+} from "./file.ts";
+import { LockFile } from "./lock-file.ts";
 
 export type { LastFacts };
 

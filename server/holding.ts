@@ -2,13 +2,14 @@
  * Whether the server still has one request of ours, and how many others its model answers. Asked on other connections
  * than the request's own, which may be dead without a sign. Loads nothing and wakes nothing.
  */
-import type { Backend, Limits } from "./backend.ts";
-import type { RequestInFlight } from "./event-reader.ts";
+
 import { ANSWERS_AT_ONCE, SLEEPS, type ToldRequests, toldRequests } from "./in-flight.ts";
+import type { Backend, Limits } from "./kinds/backend.ts";
+import type { RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
+import { releaseOf, swapVersion } from "./kinds/version.ts";
 import type { ModelServer } from "./model-server.ts";
-import type { RunningModel } from "./models.ts";
-import { nameOf } from "./names.ts";
-import { releaseOf, swapVersion } from "./version.ts";
+import type { RunningModel } from "./models/models.ts";
+import { nameOf } from "./models/names.ts";
 
 /** For each question; the events begin with up to 200 kB of logs. */
 const QUESTION_MS = 5000;

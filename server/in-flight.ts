@@ -1,12 +1,12 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
-import type { Backend } from "./backend.ts";
-import { ServerError } from "./errors.ts";
-import type { Client, EventTargets, RequestInFlight } from "./event-reader.ts";
-import { readEvents } from "./events.ts";
+import { ServerError } from "../lib/errors.ts";
+import type { Backend } from "./kinds/backend.ts";
+import type { Slot } from "./kinds/llama-cpp/slots.ts";
+import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
+import { readEvents } from "./kinds/llama-swap/events.ts";
+import { releaseOf, swapVersion } from "./kinds/version.ts";
 import type { ModelServer } from "./model-server.ts";
-import type { Slot } from "./slots.ts";
-import { releaseOf, swapVersion } from "./version.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;

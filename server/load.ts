@@ -1,13 +1,14 @@
 /** Loading a model, and what the server does meanwhile. */
-import { cannotLoad } from "./backend.ts";
-import { type Clock, REAL_CLOCK, within } from "./clock.ts";
-import type { ServerError } from "./errors.ts";
-import type { EventHooks } from "./events.ts";
-import { loadTimedOut } from "./load-failure.ts";
-import { type LoadProgress, LoadWatch } from "./load-progress.ts";
+
+import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
+import type { ServerError } from "../lib/errors.ts";
+import { cannotLoad } from "./kinds/backend.ts";
+import type { EventHooks } from "./kinds/llama-swap/events.ts";
+import { loadTimedOut } from "./kinds/load-failure.ts";
+import { type LoadProgress, LoadWatch } from "./kinds/load-progress.ts";
 import type { ModelServer } from "./model-server.ts";
 
-export type { LoadProgress } from "./load-progress.ts";
+export type { LoadProgress } from "./kinds/load-progress.ts";
 
 /** Between two reports, and between two looks at `/running`: seldom, since each fills llama-swap's log. */
 const REPORT_MS = 500;

@@ -1,7 +1,8 @@
 /** Which model llama-swap takes `/upstream/<id>/…` for. */
-import type { Access } from "./backend.ts";
-import { list, record, text } from "./json.ts";
-import { releaseOf, swapVersion } from "./version.ts";
+
+import { list, record, text } from "../lib/json.ts";
+import type { Access } from "./kinds/backend.ts";
+import { releaseOf, swapVersion } from "./kinds/version.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
 

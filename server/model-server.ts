@@ -1,24 +1,30 @@
 import type { Config } from "../config.ts";
-import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise } from "./backend.ts";
-import { type Clock, REAL_CLOCK } from "./clock.ts";
-import { ServerError } from "./errors.ts";
-import type { EventHooks } from "./events.ts";
+import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
+import { ServerError } from "../lib/errors.ts";
+import { record } from "../lib/json.ts";
 import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
-import { abortable, Http, type HttpResponse } from "./http.ts";
-import { record } from "./json.ts";
-import { KnownFacts } from "./known-facts.ts";
-import type { FileFacts, ListedModel } from "./listed-model.ts";
-import { LlamaServer } from "./llama-server.ts";
-import { LlamaSwap } from "./llama-swap.ts";
-import { parseRunning } from "./llama-swap-list.ts";
-import type { ModelDescription } from "./model-description.ts";
-import { type LearntFacts, type ModelFacts, modelsOf, processesOf, type RunningModel } from "./models.ts";
-import { MAX_MODELS, tooManyModels } from "./names.ts";
-import { OpenDoor } from "./open-door.ts";
-import { otherServer } from "./other-server.ts";
-import { Router } from "./router.ts";
-import { slotWithLeast } from "./slots.ts";
-import type { ServerVersion } from "./version.ts";
+import { abortable, Http, type HttpResponse } from "./http/http.ts";
+import { OpenDoor } from "./http/open-door.ts";
+import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise } from "./kinds/backend.ts";
+import { LlamaServer } from "./kinds/llama-cpp/llama-server.ts";
+import { Router } from "./kinds/llama-cpp/router.ts";
+import { slotWithLeast } from "./kinds/llama-cpp/slots.ts";
+import type { EventHooks } from "./kinds/llama-swap/events.ts";
+import { parseRunning } from "./kinds/llama-swap/list.ts";
+import { LlamaSwap } from "./kinds/llama-swap/llama-swap.ts";
+import { otherServer } from "./kinds/other.ts";
+import type { ServerVersion } from "./kinds/version.ts";
+import { KnownFacts } from "./models/known-facts.ts";
+import type { FileFacts, ListedModel } from "./models/listed-model.ts";
+import type { ModelDescription } from "./models/model-description.ts";
+import {
+  type LearntFacts,
+  type ModelFacts,
+  modelsOf,
+  processesOf,
+  type RunningModel,
+} from "./models/models.ts";
+import { MAX_MODELS, tooManyModels } from "./models/names.ts";
 
 /** Milliseconds for an answer that a server gives without asking a model. */
 const ANSWER_TIMEOUT_MS = 10_000;

@@ -1,7 +1,8 @@
 /** Unloading models, and making sure that they are gone. */
-import { type Backend, cannotLoad } from "./backend.ts";
-import { type Clock, REAL_CLOCK, within } from "./clock.ts";
-import { ServerError } from "./errors.ts";
+
+import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
+import { ServerError } from "../lib/errors.ts";
+import { type Backend, cannotLoad } from "./kinds/backend.ts";
 import type { ModelServer } from "./model-server.ts";
 
 /** llama-swap waits for a process 10 s by default (`unloadTimeout`) before it kills it. */

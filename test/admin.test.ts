@@ -2,10 +2,10 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CONFIG, startPlace } from "./commands/place.ts";
-import { User } from "./commands/user.ts";
-import { httpsServer, kept, pair } from "./server/wire.ts";
 import { writeCertificates } from "./support/certificates.ts";
+import { CONFIG, startPlace } from "./support/command-place.ts";
+import { User } from "./support/command-user.ts";
+import { httpsServer, kept, pair } from "./support/wire.ts";
 
 let folder = "";
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Config, isSetUp, MODELS, readConfig, routeFor, type Variables } from "../config.ts";
-import { ServerError } from "../server/errors.ts";
+import { ServerError } from "../lib/errors.ts";
 
 const AGENT_DIR = "/home/user/.pi/agent";
 const HOME = "/home/user";

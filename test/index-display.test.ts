@@ -6,9 +6,9 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
 import { type Sim, startSim } from "../sim/server.ts";
-import { FakePi } from "./fake-pi.ts";
-import { FakeTerminal } from "./fake-terminal.ts";
-import { kept } from "./server/wire.ts";
+import { FakePi } from "./support/fake-pi.ts";
+import { FakeTerminal } from "./support/fake-terminal.ts";
+import { kept } from "./support/wire.ts";
 
 const CONFIG = `
 models:

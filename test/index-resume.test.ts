@@ -10,11 +10,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import extension from "../index.ts";
 import { ModelServer } from "../server/model-server.ts";
 import { type Sim, startSim } from "../sim/server.ts";
-import { FakePi } from "./fake-pi.ts";
-import { FakeTerminal } from "./fake-terminal.ts";
-import { clientOf } from "./server/wire.ts";
-import { eventually } from "./sim/client.ts";
+import { FakePi } from "./support/fake-pi.ts";
+import { FakeTerminal } from "./support/fake-terminal.ts";
 import { REPOSITORY } from "./support/pi.ts";
+import { eventually } from "./support/sim-client.ts";
+import { clientOf } from "./support/wire.ts";
 
 const CMD = `llama-server --port \${PORT} -c 65536 --no-reasoning`;
 const CONFIG = `

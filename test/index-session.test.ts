@@ -16,9 +16,9 @@ import { type ExtensionAPI, ModelRuntime, type ProviderConfig } from "@earendil-
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import extension from "../index.ts";
 import { startSim } from "../sim/server.ts";
-import { FakePi } from "./fake-pi.ts";
-import { model } from "./samples.ts";
-import { kept } from "./server/wire.ts";
+import { FakePi } from "./support/fake-pi.ts";
+import { model } from "./support/samples.ts";
+import { kept } from "./support/wire.ts";
 
 const URL = "https://127.0.0.1:9";
 

@@ -7,9 +7,9 @@ import type { AutocompleteProvider } from "@earendil-works/pi-tui";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
 import { type Sim, startSim } from "../sim/server.ts";
-import { FakePi } from "./fake-pi.ts";
-import { kept } from "./server/wire.ts";
+import { FakePi } from "./support/fake-pi.ts";
 import { freePort } from "./support/network.ts";
+import { kept } from "./support/wire.ts";
 
 const CONFIG = (ctx = 65_536): string => `
 models:

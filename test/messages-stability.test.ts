@@ -1,8 +1,16 @@
 import type { JsonObject, Message, TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import type { ChatMessage } from "../chat-message.ts";
+import type { ChatMessage } from "../messages/chat-message.ts";
 import { chatMessages, chatRequest, type ModelTraits } from "../messages.ts";
-import { integer, pick, type Random, randomObject, randomText, seeded, shuffled } from "./random.ts";
+import {
+  integer,
+  pick,
+  type Random,
+  randomObject,
+  randomText,
+  seeded,
+  shuffled,
+} from "./support/generator.ts";
 import {
   assistant,
   call,
@@ -15,7 +23,7 @@ import {
   tool,
   transcript,
   user,
-} from "./samples.ts";
+} from "./support/samples.ts";
 
 const TRAITS: ModelTraits = { ...PLAIN, thinking: { kind: "switch" }, keepsThinking: true };
 const CASES = 400;

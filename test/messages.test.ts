@@ -1,8 +1,19 @@
 import type { JsonObject } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import type { ChatMessage } from "../chat-message.ts";
+import type { ChatMessage } from "../messages/chat-message.ts";
 import { chatMessages } from "../messages.ts";
-import { assistant, call, image, model, PLAIN, result, system, text, transcript, user } from "./samples.ts";
+import {
+  assistant,
+  call,
+  image,
+  model,
+  PLAIN,
+  result,
+  system,
+  text,
+  transcript,
+  user,
+} from "./support/samples.ts";
 
 const SEES = model();
 const BLIND = model({ input: ["text"] });

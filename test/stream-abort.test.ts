@@ -1,8 +1,8 @@
 import { getEventListeners } from "node:events";
 import type { SimpleStreamOptions } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { chunk, events } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
+import { chunk, events } from "./support/decoding.ts";
+import { FakeClock } from "./support/fake-clock.ts";
 import {
   type Answer,
   beginTurn,
@@ -10,7 +10,7 @@ import {
   FakeServer,
   lostConnection,
   type TurnOptions,
-} from "./turns.ts";
+} from "./support/turns.ts";
 
 const HALF: Answer = {
   pieces: [events(chunk({ reasoning_content: "Hm" }), chunk({ content: "Half" }))],

@@ -5,12 +5,12 @@
 import { expect, onTestFinished, test } from "vitest";
 import { ModelServer } from "../server/model-server.ts";
 import { type RequestRecord, type Sim, startSim } from "../sim/server.ts";
-import { assistant, model, transcript, user } from "./samples.ts";
-import { fastClock } from "./server/fast-clock.ts";
-import { clientOf, kept } from "./server/wire.ts";
-import { eventually } from "./sim/client.ts";
+import { fastClock } from "./support/fast-clock.ts";
 import { FreezingProxy } from "./support/freezing-proxy.ts";
-import { beginTurn, type RunningTurn } from "./turns.ts";
+import { assistant, model, transcript, user } from "./support/samples.ts";
+import { eventually } from "./support/sim-client.ts";
+import { beginTurn, type RunningTurn } from "./support/turns.ts";
+import { clientOf, kept } from "./support/wire.ts";
 
 const SPEED = 20;
 /** At /running, which is what can be counted on a machine that is busy: they are up to five seconds apart. */

@@ -4,12 +4,12 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { readConfig } from "../config.ts";
 import { ModelServer } from "../server/model-server.ts";
-import { chunk, DONE, events } from "./decoding.ts";
-import { FakeClock, settled } from "./fake-clock.ts";
-import { model, transcript, user } from "./samples.ts";
-import { type Answer, beginTurn, expectNothingLeft, FakeServer, turnWith } from "./turns.ts";
+import { chunk, DONE, events } from "./support/decoding.ts";
+import { FakeClock, settled } from "./support/fake-clock.ts";
+import { model, transcript, user } from "./support/samples.ts";
+import { type Answer, beginTurn, expectNothingLeft, FakeServer, turnWith } from "./support/turns.ts";
 
-const FOLDER = new URL("fixtures/answers/", import.meta.url);
+const FOLDER = new URL("./fixtures/answers/", import.meta.url);
 
 /** A recorded answer: status line, headers, body. */
 function recorded(name: string): Answer {

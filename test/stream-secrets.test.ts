@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { FakeClock } from "./fake-clock.ts";
-import { type Answer, FakeServer, turnOn } from "./turns.ts";
+import { FakeClock } from "./support/fake-clock.ts";
+import { type Answer, FakeServer, turnOn } from "./support/turns.ts";
 
 const KEY = "lab-7Fq2/Zx+9w";
 const PASSPHRASE = "correct horse battery";

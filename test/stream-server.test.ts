@@ -5,9 +5,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readConfig } from "../config.ts";
 import { ModelServer } from "../server/model-server.ts";
 import { type Sim, startSim } from "../sim/server.ts";
-import { assistant, call, model, result, system, tool, transcript, user } from "./samples.ts";
-import { eventually } from "./sim/client.ts";
-import { beginTurn, type RunningTurn, type TurnResult } from "./turns.ts";
+import { assistant, call, model, result, system, tool, transcript, user } from "./support/samples.ts";
+import { eventually } from "./support/sim-client.ts";
+import { beginTurn, type RunningTurn, type TurnResult } from "./support/turns.ts";
 
 const SPEED = 20;
 const COMMAND = `llama-server --port \${PORT} --ctx-size 65536`;

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import type { Variables } from "../config.ts";
-import { remedyOf } from "../wording.ts";
-import { chunk, DONE, events } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
-import { beginTurn, expectNothingLeft, FakeServer, type RunningTurn } from "./turns.ts";
+import { remedyOf } from "../stream/pi-rules.ts";
+import { chunk, DONE, events } from "./support/decoding.ts";
+import { FakeClock } from "./support/fake-clock.ts";
+import { beginTurn, expectNothingLeft, FakeServer, type RunningTurn } from "./support/turns.ts";
 
 const MINUTE = 60_000;
 const HI = events(chunk({ content: "Hi" }));

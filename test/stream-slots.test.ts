@@ -2,11 +2,11 @@
 import { expect, onTestFinished, test } from "vitest";
 import { ModelServer } from "../server/model-server.ts";
 import { startSim } from "../sim/server.ts";
-import { model, transcript, user } from "./samples.ts";
-import { fastClock } from "./server/fast-clock.ts";
-import { clientOf, kept } from "./server/wire.ts";
-import { eventually } from "./sim/client.ts";
-import { beginTurn, type RunningTurn } from "./turns.ts";
+import { fastClock } from "./support/fast-clock.ts";
+import { model, transcript, user } from "./support/samples.ts";
+import { eventually } from "./support/sim-client.ts";
+import { beginTurn, type RunningTurn } from "./support/turns.ts";
+import { clientOf, kept } from "./support/wire.ts";
 
 const SPEED = 20;
 const COMMAND = `llama-server --port \${PORT} --ctx-size 65536 --no-reasoning --parallel 1 --token-rate 20 --load 4`;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { chunk, DONE, events } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
-import { system, tool, transcript, user } from "./samples.ts";
-import { type Answer, FakeServer, turnOn, turnWith } from "./turns.ts";
+import { chunk, DONE, events } from "./support/decoding.ts";
+import { FakeClock } from "./support/fake-clock.ts";
+import { system, tool, transcript, user } from "./support/samples.ts";
+import { type Answer, FakeServer, turnOn, turnWith } from "./support/turns.ts";
 
 const OK: Answer = { pieces: [events(chunk({ content: "Hi" }), chunk({}, "stop")) + DONE] };
 const EMPTY_502: Answer = { status: 502 };

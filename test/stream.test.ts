@@ -1,9 +1,9 @@
 import type { TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { chunk, DONE, events } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
-import { assistant, model, system, transcript, user } from "./samples.ts";
-import { beginTurn, FakeServer, lostConnection, turnOn, turnWith } from "./turns.ts";
+import { chunk, DONE, events } from "./support/decoding.ts";
+import { FakeClock } from "./support/fake-clock.ts";
+import { assistant, model, system, transcript, user } from "./support/samples.ts";
+import { beginTurn, FakeServer, lostConnection, turnOn, turnWith } from "./support/turns.ts";
 
 const HI = events(chunk({ content: "Hi" }), chunk({}, "stop")) + DONE;
 const OK = { pieces: [HI] };

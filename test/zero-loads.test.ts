@@ -4,17 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../activities.ts";
-import { completer } from "../commands/live-completion.ts";
-import { openDisplay } from "../display.ts";
+import { Activities } from "../activity/activities.ts";
+import { completer } from "../admin/live-completion.ts";
 import extension from "../index.ts";
-import { startPlace } from "./commands/place.ts";
-import { Sitter } from "./commands/sitter.ts";
-import { User } from "./commands/user.ts";
-import { FakePi } from "./fake-pi.ts";
-import { FakeTerminal } from "./fake-terminal.ts";
+import { openDisplay } from "../session/display.ts";
+import { startPlace } from "./support/command-place.ts";
+import { User } from "./support/command-user.ts";
+import { FakePi } from "./support/fake-pi.ts";
+import { FakeTerminal } from "./support/fake-terminal.ts";
+import { FakeTimer } from "./support/fake-timer.ts";
+import { Sitter } from "./support/panel-sitter.ts";
 import { setPiVariables } from "./support/pi-variables.ts";
-import { FakeTimer } from "./ui/fake-timer.ts";
 
 beforeAll(() => initTheme());
 

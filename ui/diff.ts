@@ -1,6 +1,6 @@
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { structuredPatch } from "diff";
-import { cleanLine } from "./clean-line.ts";
+import { cleanLine } from "../lib/text.ts";
 
 /** One line of a unified diff without its prefix; a `hunk` line is about the others and shown as it is. */
 export interface DiffLine {

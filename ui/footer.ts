@@ -1,8 +1,8 @@
 /** The server in pi's footer while nothing runs: one short status. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { shortTokens } from "../catalog.ts";
-import type { RunningModel } from "../server/models.ts";
-import type { Timer } from "./timer.ts";
+import type { Timer } from "../lib/timer.ts";
+import { shortTokens } from "../provider/pi-models.ts";
+import type { RunningModel } from "../server/models/models.ts";
 
 /** An idle session asks no more often. */
 const INTERVAL_MS = 30_000;

@@ -1,10 +1,10 @@
 /** pi's working line while a turn of this provider runs. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import type { Activities } from "../activities.ts";
-import type { Activity, TurnActivity } from "../activity.ts";
-import { turnLine } from "./activity.ts";
-import { duration } from "./duration.ts";
-import type { Timer } from "./timer.ts";
+import type { Activities } from "../activity/activities.ts";
+import type { Activity, TurnActivity } from "../activity/turn-activity.ts";
+import { duration } from "../lib/figures.ts";
+import type { Timer } from "../lib/timer.ts";
+import { turnLine } from "./activity-line.ts";
 
 /** Four times a second is as often as figures can be read. */
 const TICK_MS = 250;

@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { codeOf } from "../server/errors.ts";
+import { codeOf } from "../lib/errors.ts";
 
 export type Level = "info" | "warning" | "error";
 

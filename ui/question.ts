@@ -10,10 +10,10 @@ import {
   visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { cleanLine } from "./clean-line.ts";
+import { fitted, flow, SEPARATOR } from "../admin/panel/layout.ts";
+import { firstSeen } from "../admin/panel/list.ts";
+import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
-import { fitted, flow, SEPARATOR } from "./panel-layout.ts";
-import { firstSeen } from "./panel-list.ts";
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 

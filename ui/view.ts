@@ -1,6 +1,6 @@
 import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
-import { sentenceOf } from "../server/errors.ts";
-import { cleanLine } from "./clean-line.ts";
+import { sentenceOf } from "../lib/errors.ts";
+import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
 import { highlighted } from "./highlight.ts";
 import { show } from "./output.ts";

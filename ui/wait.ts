@@ -7,7 +7,7 @@ import {
   Text,
   type TUI,
 } from "@earendil-works/pi-tui";
-import { duration } from "./duration.ts";
+import { duration } from "../lib/figures.ts";
 import { tell } from "./output.ts";
 
 /** A wait is shown only when it lasts: what answers at once does not flicker. */

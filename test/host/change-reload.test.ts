@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { SafeChange } from "../../host/change.ts";
 import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
 import type { Progress } from "../../host/steps.ts";
-import { ServerError } from "../../server/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";

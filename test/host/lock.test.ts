@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { requestText, sha256 } from "../../host/protocol.ts";
+import { requestText, sha256 } from "../../host/ssh/protocol.ts";
 import { FILE, installWrapper, LocalHost } from "../support/local-host.ts";
 import { isInstalled } from "../support/programs.ts";
 

@@ -10,7 +10,7 @@ import {
   requestText,
   sha256,
   sharedFunctions,
-} from "../../host/protocol.ts";
+} from "../../host/ssh/protocol.ts";
 import { WRAPPER } from "../support/local-host.ts";
 import { isInstalled } from "../support/programs.ts";
 

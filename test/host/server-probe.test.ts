@@ -3,9 +3,9 @@ import { HttpProbe } from "../../host/server-probe.ts";
 import type { LoadProgress } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { byPath, cannedServer } from "../server/canned.ts";
-import { clientOf, kept } from "../server/wire.ts";
+import { byPath, cannedServer } from "../support/canned.ts";
 import { freePort } from "../support/network.ts";
+import { clientOf, kept } from "../support/wire.ts";
 
 const CONFIG = `
 models:

@@ -1,5 +1,5 @@
-import { conforms } from "../conformance-checks.ts";
-import type { Standing } from "../conformance-sites.ts";
+import { conforms } from "../conformance/checks.ts";
+import type { Standing } from "../conformance/sites.ts";
 import { startLlamaSwap } from "../support/llama-swap.ts";
 import { SCRIPTS } from "../support/tiny-model.ts";
 

@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AssistantMessage, createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import { expect, onTestFinished, test } from "vitest";
-import { Activities } from "../../activities.ts";
-import { AiServer } from "../../ai-server.ts";
+import { Activities } from "../../activity/activities.ts";
+import { AiServer } from "../../provider/ai-server.ts";
+import { runTurn } from "../../provider/run-turn.ts";
 import { loadModel } from "../../server/load.ts";
-import { runTurn } from "../../turn.ts";
-import { model, transcript, user } from "../samples.ts";
 import { type LlamaSwap, startLlamaSwap } from "../support/llama-swap.ts";
+import { model, transcript, user } from "../support/samples.ts";
 import { SCRIPTS } from "../support/tiny-model.ts";
 
 const program = process.env.LLAMA_SWAP ?? "";

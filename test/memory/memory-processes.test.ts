@@ -16,10 +16,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { Memory } from "../../memory/memory.ts";
-import { integer, seeded } from "../random.ts";
+import { integer, seeded } from "../support/generator.ts";
 
 const URL_ONE = "https://one.example";
-const WRITER = fileURLToPath(new URL("memory-writer.ts", import.meta.url));
+const WRITER = fileURLToPath(new URL("./writer.ts", import.meta.url));
 const folders: string[] = [];
 let folder = "";
 let file = "";

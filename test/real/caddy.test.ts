@@ -5,11 +5,10 @@ import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { REAL_CLOCK } from "../../server/clock.ts";
-import { Http, readText } from "../../server/http.ts";
+import { REAL_CLOCK } from "../../lib/clock.ts";
+import { Http, readText } from "../../server/http/http.ts";
+import { transportFault } from "../../server/http/transport-faults.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { transportFault } from "../../server/transport-faults.ts";
-import { model, transcript, user } from "../samples.ts";
 import { type Caddy, startCaddy } from "../support/caddy.ts";
 import { writeCertificates } from "../support/certificates.ts";
 import { countingProxy } from "../support/network.ts";
@@ -17,8 +16,9 @@ import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi } from "../supp
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
+import { model, transcript, user } from "../support/samples.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
-import { beginTurn, type RunningTurn } from "../turns.ts";
+import { beginTurn, type RunningTurn } from "../support/turns.ts";
 
 realSuite(missingProgram("caddy"), "behind real Caddy", () => {
   let folder: string;

@@ -6,12 +6,23 @@ import { expect, onTestFinished, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import type { ModelTraits } from "../../messages.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { parseProps } from "../../server/models.ts";
-import { assistant, call, model, PLAIN, result, system, text, tool, transcript, user } from "../samples.ts";
+import { parseProps } from "../../server/models/models.ts";
 import { llamaServerProblem, startLlamaServer, TINY_ID } from "../support/llama-server.ts";
 import { realSuite } from "../support/programs.ts";
+import {
+  assistant,
+  call,
+  model,
+  PLAIN,
+  result,
+  system,
+  text,
+  tool,
+  transcript,
+  user,
+} from "../support/samples.ts";
 import { SCRIPTS, TRAINED_CONTEXT } from "../support/tiny-model.ts";
-import { beginTurn, type TurnOptions, type TurnResult } from "../turns.ts";
+import { beginTurn, type TurnOptions, type TurnResult } from "../support/turns.ts";
 
 const ANSWER = SCRIPTS.text.pieces.join("");
 const TINY = model({ id: TINY_ID, contextWindow: TRAINED_CONTEXT });

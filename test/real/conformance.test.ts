@@ -1,8 +1,7 @@
 import { afterAll } from "vitest";
 import { ModelServer } from "../../server/model-server.ts";
-import { conforms } from "../conformance-checks.ts";
-import type { Standing } from "../conformance-sites.ts";
-import { clientOf } from "../server/wire.ts";
+import { conforms } from "../conformance/checks.ts";
+import type { Standing } from "../conformance/sites.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -14,6 +13,7 @@ import {
 import { realSuite } from "../support/programs.ts";
 import { at } from "../support/rpc.ts";
 import { SCRIPTS } from "../support/tiny-model.ts";
+import { clientOf } from "../support/wire.ts";
 
 const PRESET = `version = 1
 [*]

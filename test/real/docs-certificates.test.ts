@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { Http } from "../../server/http.ts";
+import { Http } from "../../server/http/http.ts";
 import { startSim } from "../../sim/server.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { runCaddy } from "../support/docs-caddy.ts";

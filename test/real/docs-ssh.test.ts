@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { RemoteMachine } from "../../host/machine.ts";
-import { Shell } from "../../host/shell.ts";
+import { RemoteMachine } from "../../host/ssh/machine.ts";
+import { Shell } from "../../host/ssh/shell.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { DocsPlace } from "../support/docs-place.ts";
 import { LocalHost, WRAPPER } from "../support/local-host.ts";

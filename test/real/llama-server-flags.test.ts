@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { contextPerSlot, findContext, planContextChange } from "../../host/config-file.ts";
+import { contextPerSlot, findContext, planContextChange } from "../../host/config/config-file.ts";
 import { judgeContext } from "../../host/probe.ts";
 import { llamaServerProblem, startLlamaServer } from "../support/llama-server.ts";
 import { realSuite } from "../support/programs.ts";

@@ -2,14 +2,13 @@ import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { PanelSource } from "../../admin/panel/source.ts";
 import { readConfig } from "../../config.ts";
 import { judgeContext } from "../../host/probe.ts";
-import { record } from "../../server/json.ts";
+import { record } from "../../lib/json.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { parseProps } from "../../server/models.ts";
-import { PanelSource } from "../../server/panel-source.ts";
-import { assistant, model, PLAIN, result, system, tool, transcript, user } from "../samples.ts";
-import { fastClock } from "../server/fast-clock.ts";
+import { parseProps } from "../../server/models/models.ts";
+import { fastClock } from "../support/fast-clock.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -22,8 +21,9 @@ import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi, type Workplace
 import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { at, parseJsonLines } from "../support/rpc.ts";
+import { assistant, model, PLAIN, result, system, tool, transcript, user } from "../support/samples.ts";
 import { SCRIPTS, THOUGHT, TRAINED_CONTEXT } from "../support/tiny-model.ts";
-import { beginTurn, type TurnOptions, type TurnResult } from "../turns.ts";
+import { beginTurn, type TurnOptions, type TurnResult } from "../support/turns.ts";
 
 const ANSWER = SCRIPTS.text.pieces.join("");
 const TINY = model({ id: TINY_ID, contextWindow: TRAINED_CONTEXT });

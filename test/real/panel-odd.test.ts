@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { Http, readText } from "../../server/http.ts";
+import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { EventRelay } from "../support/event-relay.ts";
 import {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { expect, type TestContext, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { Http } from "../../server/http.ts";
+import { Http } from "../../server/http/http.ts";
 import { startSim } from "../../sim/server.ts";
 import { choose } from "../support/admin-terminal.ts";
 import { writeCertificates } from "../support/certificates.ts";

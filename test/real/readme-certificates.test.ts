@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { Http } from "../../server/http.ts";
+import { Http } from "../../server/http/http.ts";
 import { type Caddy, startCaddy } from "../support/caddy.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";

@@ -1,7 +1,7 @@
 import { copyFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { saying, User } from "../commands/user.ts";
+import { saying, User } from "../support/command-user.ts";
 import { llamaServerProblem, TINY_MODEL } from "../support/llama-server.ts";
 import { realSuite } from "../support/programs.ts";
 import { RouterPlace } from "../support/router-place.ts";

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { ShellSettings } from "../../host/shell.ts";
+import type { ShellSettings } from "../../host/ssh/shell.ts";
 import { FILE } from "../support/local-host.ts";
 import { machineSuite, NEW, OLD } from "../support/machine-suite.ts";
 import { silentServer } from "../support/network.ts";

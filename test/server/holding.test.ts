@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { holdingOf, type OwnRequest } from "../../server/holding.ts";
-import { byPath, cannedServer, frame } from "./canned.ts";
+import { byPath, cannedServer, frame } from "../support/canned.ts";
 
 const NEVER = new AbortController().signal;
 const OURS: OwnRequest = { runsAs: "m", asked: "alias", session: "s", bytes: 100, elapsedMs: 20_000 };

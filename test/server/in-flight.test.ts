@@ -2,9 +2,9 @@ import { describe, expect, test } from "vitest";
 import { requestsAhead, requestsInFlight } from "../../server/in-flight.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
-import { eventually } from "../sim/client.ts";
-import { byPath, cannedServer, frame } from "./canned.ts";
-import { clientOf, kept } from "./wire.ts";
+import { byPath, cannedServer, frame } from "../support/canned.ts";
+import { eventually } from "../support/sim-client.ts";
+import { clientOf, kept } from "../support/wire.ts";
 
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `

@@ -1,7 +1,6 @@
 /** Loads on servers that answer as llama-swaps of other versions do, or worse. */
 import { describe, expect, test } from "vitest";
 import { type LoadProgress, loadModel } from "../../server/load.ts";
-import { eventually } from "../sim/client.ts";
 import {
   type Answer,
   type Answering,
@@ -10,9 +9,10 @@ import {
   cannedServer,
   give,
   recordedAnswer,
-} from "./canned.ts";
-import { fastClock } from "./fast-clock.ts";
-import { faultOf } from "./wire.ts";
+} from "../support/canned.ts";
+import { fastClock } from "../support/fast-clock.ts";
+import { eventually } from "../support/sim-client.ts";
+import { faultOf } from "../support/wire.ts";
 
 const clock = fastClock(200);
 const OK: Answer = { status: 200, headers: {}, body: '{"status":"ok"}' };

@@ -1,13 +1,13 @@
 /** Loads on the stand-in, over mutual TLS. Time passes faster there and here by the same factor. */
 import { afterEach, describe, expect, test } from "vitest";
-import type { Clock } from "../../server/clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { type Loaded, type LoadProgress, loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { FakeClock } from "../fake-clock.ts";
-import { eventually } from "../sim/client.ts";
-import { fastClock } from "./fast-clock.ts";
-import { clientOf, faultOf, kept } from "./wire.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { fastClock } from "../support/fast-clock.ts";
+import { eventually } from "../support/sim-client.ts";
+import { clientOf, faultOf, kept } from "../support/wire.ts";
 
 const SPEED = 20;
 const CMD = `llama-server --port \${PORT} --no-reasoning`;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { mistakenFor } from "../../server/meant-model.ts";
-import { byPath, cannedServer, recordedAnswer } from "./canned.ts";
-import { faultOf } from "./wire.ts";
+import { byPath, cannedServer, recordedAnswer } from "../support/canned.ts";
+import { faultOf } from "../support/wire.ts";
 
 const limit = (): AbortSignal => AbortSignal.timeout(5000);
 

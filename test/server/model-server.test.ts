@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelServer } from "../../server/model-server.ts";
-import type { ModelFacts } from "../../server/models.ts";
+import type { ModelFacts } from "../../server/models/models.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { recordedBody } from "../recorded.ts";
 import { writeCertificates } from "../support/certificates.ts";
-import { clientOf, faultOf, httpsServer, kept, pair } from "./wire.ts";
+import { recordedBody } from "../support/recorded.ts";
+import { clientOf, faultOf, httpsServer, kept, pair } from "../support/wire.ts";
 
 const CMD = `llama-server --port \${PORT}`;
 const CONFIG = `

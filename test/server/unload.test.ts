@@ -3,11 +3,11 @@ import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { unloadModel } from "../../server/unload.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { FakeClock } from "../fake-clock.ts";
-import { eventually } from "../sim/client.ts";
-import { type Answering, byPath, cannedServer, give, recordedAnswer } from "./canned.ts";
-import { fastClock } from "./fast-clock.ts";
-import { clientOf, faultOf, kept } from "./wire.ts";
+import { type Answering, byPath, cannedServer, give, recordedAnswer } from "../support/canned.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { fastClock } from "../support/fast-clock.ts";
+import { eventually } from "../support/sim-client.ts";
+import { clientOf, faultOf, kept } from "../support/wire.ts";
 
 const SPEED = 50;
 const CMD = `llama-server --port \${PORT} --no-reasoning`;

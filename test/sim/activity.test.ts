@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { startSim } from "../../sim/server.ts";
-import { recordedAnswer } from "../server/canned.ts";
-import { kept } from "../server/wire.ts";
-import { Client } from "./client.ts";
+import { recordedAnswer } from "../support/canned.ts";
+import { Client } from "../support/sim-client.ts";
+import { kept } from "../support/wire.ts";
 
 const CONFIG = `models:
   a: { cmd: "llama-server --port \${PORT} --no-reasoning" }

@@ -6,7 +6,7 @@ import { type ConnectionOptions, connect } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Certificate, issue, makeAuthority, writeCertificateSet } from "../../sim/certificates.ts";
 import { type Sim, type SimOptions, startSim } from "../../sim/server.ts";
-import { eventually } from "./client.ts";
+import { eventually } from "../support/sim-client.ts";
 
 const DAY_MS = 86_400_000;
 

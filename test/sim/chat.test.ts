@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { Client, chunksOf, eventually } from "./client.ts";
+import { Client, chunksOf, eventually } from "../support/sim-client.ts";
 
 const CONFIG = `
 models:

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { Client, chunksOf, eventually, type Reply } from "./client.ts";
+import { Client, chunksOf, eventually, type Reply } from "../support/sim-client.ts";
 import { type Answer, type Recording, readFixture, readRecordings } from "./recordings.ts";
 
 /** Recordings that are not replayed, and why. */

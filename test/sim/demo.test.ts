@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, type onTestFinished, test } from "vitest";
-import { eventually } from "./client.ts";
+import { eventually } from "../support/sim-client.ts";
 
 const DEMO = fileURLToPath(new URL("../../sim/demo.ts", import.meta.url));
 const PREFIX = "pi-ai-server-demo-";

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { KindName } from "../../sim/kinds/server.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
-import { Client, chunksOf, eventually, type Reply } from "./client.ts";
+import { Client, chunksOf, eventually, type Reply } from "../support/sim-client.ts";
 import { parseEvents } from "./sse.ts";
 
 const USER = [{ role: "user", content: "sim: say Hello there" }];

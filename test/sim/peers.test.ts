@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { Client, chunksOf } from "./client.ts";
+import { Client, chunksOf } from "../support/sim-client.ts";
 
 const CONFIG = `
 models:

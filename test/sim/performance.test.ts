@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import { Monitor } from "../../sim/performance.ts";
 import { startSim } from "../../sim/server.ts";
-import { recordedAnswer } from "../server/canned.ts";
-import { kept } from "../server/wire.ts";
-import { Client } from "./client.ts";
+import { recordedAnswer } from "../support/canned.ts";
+import { Client } from "../support/sim-client.ts";
+import { kept } from "../support/wire.ts";
 
 interface Answer {
   gpu_stats: { timestamp: string; mem_used_mb: number }[];

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Agent, request } from "undici";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Sim, type SimOptions, startSim } from "../../sim/server.ts";
-import { Client, eventually } from "./client.ts";
+import { Client, eventually } from "../support/sim-client.ts";
 
 const CONFIG = `models: { a: { cmd: "llama-server --port \${PORT}", aliases: [other] }, b: { cmd: "x \${PORT}" } }`;
 

@@ -3,7 +3,7 @@ import { cp, mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
-import { Http, readText } from "../../server/http.ts";
+import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { writeCertificates } from "./certificates.ts";
 import { LocalHost } from "./local-host.ts";

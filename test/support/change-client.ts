@@ -3,8 +3,8 @@ import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { delimiter } from "node:path";
 import { SafeChange } from "../../host/change.ts";
-import { RemoteMachine } from "../../host/machine.ts";
-import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
+import { RemoteMachine } from "../../host/ssh/machine.ts";
+import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FakeServer, fakePlan } from "./fake-server.ts";
 
 /** What the process is told, as JSON. */

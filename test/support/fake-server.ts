@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import type { Plan } from "../../host/outcome.ts";
 import type { LiveContext, ServerProbe } from "../../host/probe.ts";
-import { ServerError } from "../../server/errors.ts";
-import type { RunningModel } from "../../server/models.ts";
+import { ServerError } from "../../lib/errors.ts";
+import type { RunningModel } from "../../server/models/models.ts";
 
 /** A configuration of one model and what the fake server does with it. */
 export function fakeConfig(size: number, more = ""): string {

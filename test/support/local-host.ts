@@ -12,9 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SharedConnection } from "../../host/connection.ts";
-import { RemoteMachine } from "../../host/machine.ts";
-import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
+import { SharedConnection } from "../../host/ssh/control-socket.ts";
+import { RemoteMachine } from "../../host/ssh/machine.ts";
+import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 
 /** The file's name in every folder of these tests. */
 export const FILE = "config.yaml";

@@ -13,8 +13,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Machine } from "../../host/machine.ts";
-import type { ShellSettings } from "../../host/shell.ts";
+import type { Machine } from "../../host/ssh/machine.ts";
+import type { ShellSettings } from "../../host/ssh/shell.ts";
 import { FILE } from "./local-host.ts";
 
 /** One server's folder and the way to it; the same tests run on all of them. */

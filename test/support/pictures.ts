@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
-import { Http, readText } from "../../server/http.ts";
+import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import {
   EXTENSION,

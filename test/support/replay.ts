@@ -1,6 +1,6 @@
 import { createServer, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { type Answer, give, recordedAnswer } from "../server/canned.ts";
+import { type Answer, give, recordedAnswer } from "./canned.ts";
 import { listen } from "./network.ts";
 
 export type SwapVersion = "v170" | "v217" | "head";

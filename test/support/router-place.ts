@@ -11,11 +11,11 @@ import {
 import { createServer, request, type Server } from "node:http";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { Activities } from "../../activities.ts";
+import { Activities } from "../../activity/activities.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
-import { AiServer } from "../../ai-server.ts";
-import { contextOf } from "../commands/place.ts";
-import { User } from "../commands/user.ts";
+import { AiServer } from "../../provider/ai-server.ts";
+import { contextOf } from "./command-place.ts";
+import { User } from "./command-user.ts";
 import { type LlamaServer, startRouter } from "./llama-server.ts";
 import { UNIT } from "./machine-suite.ts";
 import { listen } from "./network.ts";

@@ -13,8 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { RemoteMachine } from "../../host/machine.ts";
-import { Shell, type ShellSettings, type Spawn } from "../../host/shell.ts";
+import { RemoteMachine } from "../../host/ssh/machine.ts";
+import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FILE, installWrapper, type Mode } from "./local-host.ts";
 import { freePort } from "./network.ts";
 import { eventually, killGroup, spawnGroup } from "./processes.ts";

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
-import { Http, readText } from "../../server/http.ts";
+import { Http, readText } from "../../server/http/http.ts";
 import { readChatRequest, renderPrompt } from "../../sim/chat-request.ts";
 import { readBehaviour } from "../../sim/flags.ts";
 import { type RequestRecord, type Sim, startSim } from "../../sim/server.ts";

@@ -269,7 +269,7 @@ function weights(words: Vocabulary): Tensor[] {
 export function tinyModel(): Buffer {
   const words = vocabulary();
   const end = words.idOf.get(END) ?? 0;
-  const template = readFileSync(new URL("tiny-model.jinja", import.meta.url), "utf8");
+  const template = readFileSync(new URL("./tiny-model.jinja", import.meta.url), "utf8");
   const metadata: Record<string, MetadataValue> = {
     "general.architecture": { text: "llama" },
     "general.name": { text: "tiny" },

@@ -13,9 +13,9 @@ import { pathToFileURL } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import type { AutocompleteItem, AutocompleteProvider, TUI } from "@earendil-works/pi-tui";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { complete, type Entry } from "../../commands/completion.ts";
+import { complete, type Entry } from "../../admin/completion.ts";
 import { aiServerAutocomplete, type Complete } from "../../ui/autocomplete.ts";
-import { settled } from "../fake-clock.ts";
+import { settled } from "../support/fake-clock.ts";
 import { REPOSITORY } from "../support/pi.ts";
 
 type PiTui = typeof import("@earendil-works/pi-tui");

@@ -1,9 +1,9 @@
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../../activities.ts";
-import { TurnActivity } from "../../activity.ts";
+import { Activities } from "../../activity/activities.ts";
+import { TurnActivity } from "../../activity/turn-activity.ts";
 import { Indicator, type IndicatorSettings } from "../../ui/indicator.ts";
-import { FakeTerminal } from "../fake-terminal.ts";
-import { FakeTimer } from "./fake-timer.ts";
+import { FakeTerminal } from "../support/fake-terminal.ts";
+import { FakeTimer } from "../support/fake-timer.ts";
 
 const ACTIVITY: IndicatorSettings = { mode: "activity", quotes: [], onHeldUp: () => {} };
 

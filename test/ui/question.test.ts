@@ -3,8 +3,8 @@ import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { ask, type Choices, type Question, QuestionView } from "../../ui/question.ts";
+import { plainLine } from "../support/plain-line.ts";
 import { seededRandom } from "../support/random.ts";
-import { plainLine } from "./plain-line.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";

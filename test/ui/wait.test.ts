@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Waiting, whileWaiting } from "../../ui/wait.ts";
-import { type Mode, User } from "../commands/user.ts";
+import { type Mode, User } from "../support/command-user.ts";
 
 beforeAll(() => initTheme());
 

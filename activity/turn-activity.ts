@@ -1,0 +1,329 @@
+/** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
+
+import type { ModelRequests } from "../server/in-flight.ts";
+import type { LoadStage } from "../server/kinds/load-progress.ts";
+import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
+import { RateMeter } from "./rates.ts";
+
+/** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
+export type Activity =
+  /** Asked, and nothing is known of the answer. */
+  | { kind: "connecting"; elapsedMs: number }
+  /** The request waits behind others, or for another model to leave. */
+  | {
+      kind: "waiting";
+      /** The model that has to leave, or the server itself. */
+      for: string | undefined;
+      /** What that model still answers, where the server tells. */
+      requests: ModelRequests | undefined;
+      /** Place in llama-swap's queue, from 1. */
+      position: number | undefined;
+      /** Requests of others that the model itself answers, while it has no slot for this one. */
+      ahead?: number | undefined;
+      elapsedMs: number;
+    }
+  /** The server answered before and does not now. `by`: the command of this pi that restarts it. */
+  | { kind: "down"; by: string | undefined; elapsedMs: number }
+  | {
+      kind: "loading";
+      elapsedMs: number;
+      expectedMs: number | undefined;
+      /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
+      again: { instead: string | undefined } | undefined;
+      /** How far it has come, where the server tells it. */
+      stage: LoadStage | undefined;
+    }
+  | ({ kind: "prompt" } & PromptFigures)
+  | { kind: "generating"; tokens: number; perSecond: number | undefined }
+  /** The answer has begun, and nothing comes of it any more. */
+  | { kind: "silent"; tokens: number; why: QuietReason | undefined; elapsedMs: number }
+  | { kind: "retrying"; why: string; leftMs: number };
+
+/**
+ * Why an answer is silent: the model's state where it is not ready, a server that does not answer either, or one that
+ * has lost the request.
+ */
+export type QuietReason = "starting" | "stopping" | "gone" | "unreachable" | "not held";
+
+/** A slow model's tokens may be some seconds apart. */
+const QUIET_MS = 6000;
+
+/** Between two questions for whom a model still works: each is a line in the server's log. */
+const ASK_AGAIN_MS = 5000;
+
+/** Why a turn waits, as far as the server shows it. */
+export interface Waiting {
+  for: string | undefined;
+  position: number | undefined;
+  ahead?: number | undefined;
+}
+
+/** What an answer took, in the server's own figures. */
+export interface AnswerFigures {
+  promptTokens: number;
+  cachedTokens: number;
+  /** Of the tokens that were not cached. */
+  promptPerSecond: number | undefined;
+  tokens: number;
+  perSecond: number | undefined;
+}
+
+/** One turn's figures, when it is over. */
+export interface TurnFigures extends AnswerFigures {
+  model: string;
+  /** Unix time in milliseconds. */
+  endedAt: number;
+  /** How long the load took that the turn caused or waited for. */
+  loadMs: number | undefined;
+}
+
+/** What a turn says of itself while it runs. */
+export interface TurnReport {
+  connecting(): void;
+  waiting(waiting: Waiting): void;
+  /**
+   * @param elapsedMs how long it has lasted already, as far as that is known
+   * @param instead the model that is or was loaded in its place
+   * @param stage how far the load has come, where the server tells it
+   */
+  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void;
+  prompt(progress: PromptProgress): void;
+  /** @param tokens gives how many came so far */
+  generating(tokens: () => number): void;
+  retrying(why: string, delayMs: number): void;
+  /** The answer that had begun is silent, for so long. @param why undefined: not known */
+  quiet(why: QuietReason | undefined, silentMs: number): void;
+  /** The server answered before and does not now. @param by the command of this pi that restarts it */
+  down(by: string | undefined): void;
+  /** A load was broken off; the next one begins anew. */
+  restarted(): void;
+}
+
+type State =
+  | { kind: "connecting"; since: number }
+  | ({ kind: "waiting"; since: number } & Waiting)
+  | { kind: "loading"; since: number; stage: LoadStage | undefined }
+  | { kind: "prompt"; reading: PromptReading }
+  | { kind: "down"; since: number; by: string | undefined }
+  | { kind: "generating"; tokens: () => number }
+  | { kind: "retrying"; why: string; until: number };
+
+export interface TurnSubject {
+  readonly id: string;
+  readonly name: string;
+  /** The session of pi that the turn belongs to, where pi tells it. */
+  readonly sessionId: string | undefined;
+  /** Whether it has answered before, so that it was loaded then. */
+  readonly hasAnswered: boolean;
+  /** The model that was seen in its place since then. */
+  readonly instead?: string | undefined;
+  /** Models that are loaded beside it, and have not taken its place. */
+  readonly beside?: ReadonlySet<string> | undefined;
+}
+
+/** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
+export interface TurnQuestions {
+  expectedLoadMs(): Promise<number | undefined>;
+  requestsOf(model: string): Promise<ModelRequests | undefined>;
+  /** The other model that the server's last request was for. */
+  lastUsed(): Promise<string | undefined>;
+}
+
+/** What one turn does. Written by the turn, read by whoever shows it; nothing is asked while nobody looks. */
+export class TurnActivity implements TurnReport {
+  readonly subject: TurnSubject;
+  readonly #questions: TurnQuestions;
+  readonly #now: () => number;
+  #state: State;
+  #tokenRate = new RateMeter();
+  /** The last token that was seen, and why none follows. */
+  #lastToken = { count: 0, at: 0 };
+  #quiet: { why: QuietReason | undefined; since: number } | undefined;
+  /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
+  #loadingSince: number | undefined;
+  /** When it was last seen that another model had to go first. */
+  #waitedUntil = Number.NEGATIVE_INFINITY;
+  #loadMs: number | undefined;
+  #hasLoaded = false;
+  #expectedLoadMs: number | undefined;
+  #hasAskedForLoad = false;
+  #hasAskedWhy = false;
+  #instead: string | undefined;
+  #requests: ModelRequests | undefined;
+  #askedForRequestsAt = Number.NEGATIVE_INFINITY;
+
+  constructor(subject: TurnSubject, questions: TurnQuestions, now: () => number) {
+    this.subject = subject;
+    this.#questions = questions;
+    this.#now = now;
+    this.#state = { kind: "connecting", since: now() };
+  }
+
+  /** How long the load took that this turn has seen from its beginning to its end. */
+  get loadMs(): number | undefined {
+    return this.#loadMs;
+  }
+
+  /** Whether a load has ended in this turn since this was last asked. */
+  takeLoad(): boolean {
+    const hasLoaded = this.#hasLoaded;
+    this.#hasLoaded = false;
+    return hasLoaded;
+  }
+
+  connecting(): void {
+    this.#noteLoad();
+    this.#quiet = undefined;
+    if (this.#state.kind !== "connecting") this.#state = { kind: "connecting", since: this.#now() };
+  }
+
+  waiting(waiting: Waiting): void {
+    // Loaded, and busy with others.
+    if (waiting.ahead !== undefined) this.#noteLoad();
+    const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
+    this.#state = { kind: "waiting", since, ...waiting };
+    if (waiting.for !== undefined) this.#waitedUntil = this.#now();
+    // A banner calls it a load before it tells a place in the queue.
+    this.#loadingSince = undefined;
+    this.#took(waiting.for);
+  }
+
+  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
+    this.#took(instead);
+    const now = this.#now();
+    // What was waited for another model does not belong to the load; a place that only the banner has named may be over.
+    const isWaiting = this.#state.kind === "waiting" && this.#state.for !== undefined;
+    this.#loadingSince ??= isWaiting ? now : Math.max(now - elapsedMs, this.#waitedUntil);
+    this.#state = { kind: "loading", since: this.#loadingSince, stage };
+  }
+
+  prompt(progress: PromptProgress): void {
+    this.#noteLoad();
+    this.#quiet = undefined;
+    const now = this.#now();
+    const reading = this.#state.kind === "prompt" ? this.#state.reading : undefined;
+    if (reading?.isOf(progress)) reading.add(progress, now);
+    else this.#state = { kind: "prompt", reading: new PromptReading(progress, now) };
+  }
+
+  generating(tokens: () => number): void {
+    this.#noteLoad();
+    this.#tokenRate = new RateMeter();
+    this.#tokenRate.add(this.#now(), tokens());
+    this.#lastToken = { count: tokens(), at: this.#now() };
+    this.#quiet = undefined;
+    this.#state = { kind: "generating", tokens };
+  }
+
+  quiet(why: QuietReason | undefined, silentMs: number): void {
+    this.#quiet = { why, since: this.#now() - silentMs };
+  }
+
+  down(by: string | undefined): void {
+    const since = this.#state.kind === "down" ? this.#state.since : this.#now();
+    this.#loadingSince = undefined;
+    this.#state = { kind: "down", since, by };
+  }
+
+  retrying(why: string, delayMs: number): void {
+    this.#state = { kind: "retrying", why, until: this.#now() + delayMs };
+  }
+
+  restarted(): void {
+    this.#loadingSince = undefined;
+  }
+
+  /** What the turn does at this moment. Where it waits, this asks how long and for whom; a later look knows. */
+  look(): Activity {
+    const now = this.#now();
+    const state = this.#state;
+    switch (state.kind) {
+      case "connecting":
+        return this.#lookAtQuiet(now) ?? { kind: "connecting", elapsedMs: now - state.since };
+      case "waiting": {
+        const { since, ...waiting } = state;
+        if (waiting.for !== undefined && waiting.position === undefined) this.#askWho(waiting.for, now);
+        const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
+        return { ...waiting, requests, elapsedMs: now - since };
+      }
+      case "loading": {
+        this.#askForLoad();
+        const { hasAnswered, instead: seen } = this.subject;
+        const instead = this.#instead ?? seen;
+        if (hasAnswered && instead === undefined) this.#askWhy();
+        const again = hasAnswered ? { instead } : undefined;
+        return {
+          kind: "loading",
+          elapsedMs: now - state.since,
+          expectedMs: this.#expectedLoadMs,
+          again,
+          stage: state.stage,
+        };
+      }
+      case "down":
+        return { kind: "down", by: state.by, elapsedMs: now - state.since };
+      case "prompt":
+        return this.#lookAtQuiet(now) ?? { kind: "prompt", ...state.reading.look(now) };
+      case "generating":
+        return this.#lookAtTokens(state.tokens(), now);
+      case "retrying":
+        // Asked again, and nothing has come since.
+        return now >= state.until
+          ? { kind: "connecting", elapsedMs: now - state.until }
+          : { kind: "retrying", why: state.why, leftMs: state.until - now };
+    }
+  }
+
+  /** Before the first token: a batch of a prompt may take minutes, so that only what is known to be wrong is said. */
+  #lookAtQuiet(now: number): Activity | undefined {
+    const { why, since = now } = this.#quiet ?? {};
+    return why && { kind: "silent", tokens: 0, why, elapsedMs: now - since };
+  }
+
+  #lookAtTokens(tokens: number, now: number): Activity {
+    if (tokens !== this.#lastToken.count) {
+      this.#lastToken = { count: tokens, at: now };
+      this.#quiet = undefined;
+    }
+    this.#tokenRate.add(now, tokens);
+    const elapsedMs = now - this.#lastToken.at;
+    if (elapsedMs >= QUIET_MS) return { kind: "silent", tokens, why: this.#quiet?.why, elapsedMs };
+    return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
+  }
+
+  #noteLoad(): void {
+    if (this.#loadingSince === undefined) return;
+    this.#loadMs = this.#now() - this.#loadingSince;
+    this.#hasLoaded = true;
+    this.#loadingSince = undefined;
+  }
+
+  #askForLoad(): void {
+    if (this.#hasAskedForLoad) return;
+    this.#hasAskedForLoad = true;
+    void this.#questions.expectedLoadMs().then((ms) => {
+      this.#expectedLoadMs = ms;
+    });
+  }
+
+  #askWhy(): void {
+    if (this.#hasAskedWhy) return;
+    this.#hasAskedWhy = true;
+    void this.#questions.lastUsed().then((model) => {
+      if (this.#instead === undefined) this.#took(model);
+    });
+  }
+
+  /** A model that is or was loaded in the place of this one, as far as somebody tells. */
+  #took(model: string | undefined): void {
+    if (model !== undefined && !this.subject.beside?.has(model)) this.#instead = model;
+  }
+
+  #askWho(model: string, now: number): void {
+    if (now - this.#askedForRequestsAt < ASK_AGAIN_MS) return;
+    this.#askedForRequestsAt = now;
+    void this.#questions.requestsOf(model).then((requests) => {
+      this.#requests = requests;
+    });
+  }
+}

@@ -1,0 +1,154 @@
+/** Reads what was typed behind a command. Pure; what cannot be read becomes a sentence. */
+import leven from "leven";
+import { shown } from "../host/config/refusals.ts";
+import { ServerError } from "../lib/errors.ts";
+
+/** `rest` is what follows the id, trimmed. */
+export type ReadId = { id: string; rest: string } | { unknown: string; rest: string; nearest: string[] };
+
+const MAX_NEAREST = 3;
+
+/** A quote inside, as in `"it's"` or `'it's'`, ends nothing. */
+const QUOTED = /^(["'])(.*?)\1(?=\s|$)/s;
+
+/** The longest known id that `text` begins with, and that ends there at white space or with the text. */
+function longestKnown(text: string, ids: readonly string[]): string | undefined {
+  let longest: string | undefined;
+  for (const id of ids) {
+    const isLonger = id !== "" && id.length > (longest?.length ?? 0);
+    if (isLonger && text.startsWith(id) && /^(?:\s|$)/.test(text.slice(id.length))) longest = id;
+  }
+  return longest;
+}
+
+/** A quoted word without its quotes, or else the first word. */
+function firstWord(text: string): { word: string; rest: string } {
+  const quoted = QUOTED.exec(text);
+  const taken = quoted?.[0] ?? /^\S*/.exec(text)?.[0] ?? "";
+  return { word: quoted?.[2] ?? taken, rest: text.slice(taken.length).trim() };
+}
+
+/**
+ * Reads the model id at the beginning of an argument text. Ids may hold white space and quotes: the longest known
+ * id wins, then a quoted word, then the first word.
+ *
+ * @returns undefined when there is no argument
+ */
+export function readId(text: string, ids: readonly string[]): ReadId | undefined {
+  const trimmed = text.trim();
+  if (trimmed === "") return undefined;
+  const known = longestKnown(trimmed, ids);
+  if (known !== undefined) return { id: known, rest: trimmed.slice(known.length).trim() };
+  const { word, rest } = firstWord(trimmed);
+  if (word !== "" && ids.includes(word)) return { id: word, rest };
+  return { unknown: word, rest, nearest: nearestIds(word, ids) };
+}
+
+/** How an id is typed so that `readId` finds it again; undefined where no way of quoting it does. */
+export function typedId(id: string, ids: readonly string[]): string | undefined {
+  return [id, `"${id}"`, `'${id}'`].find((typed) => {
+    const read = readId(typed, ids);
+    return read !== undefined && "id" in read && read.id === id && read.rest === "";
+  });
+}
+
+/** 0 is the same but for upper and lower case; undefined is too far to be meant. */
+function distance(word: string, id: string): number | undefined {
+  if (word === id) return 0;
+  if (id.startsWith(word)) return 1;
+  if (id.includes(word) || (id.length > 2 && word.includes(id))) return 2;
+  const maxDistance = Math.floor((word.length + 1) / 3);
+  // The beginning alone counts too: an id is seldom typed to its end.
+  const edits = Math.min(
+    ...[id, id.slice(0, word.length)].map((part) => leven(word, part, { maxDistance: maxDistance + 1 })),
+  );
+  return edits > maxDistance ? undefined : 2 + edits;
+}
+
+/** Up to three known ids that may be meant, the likeliest first: by contained text, then by typing errors. */
+function nearestIds(unknown: string, ids: readonly string[]): string[] {
+  const word = unknown.trim().toLowerCase();
+  if (word === "") return [];
+  const surplus = (id: string): number => Math.abs(id.length - word.length);
+  return [...new Set(ids)]
+    .flatMap((id) => {
+      const away = distance(word, id.toLowerCase());
+      return away === undefined ? [] : [{ id, away }];
+    })
+    .sort((a, b) => a.away - b.away || surplus(a.id) - surplus(b.id))
+    .slice(0, MAX_NEAREST)
+    .map(({ id }) => id);
+}
+
+/** The sentence for an id that the server does not have. */
+export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
+  const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
+  const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists those there are.";
+  return new ServerError(`There is no model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
+}
+
+const UNITS: ReadonlyMap<string, number> = new Map([
+  ["", 1],
+  ["k", 1024],
+  ["m", 1024 * 1024],
+]);
+
+/** llama.cpp keeps the size in a signed 32-bit number. */
+const MAX_TOKENS = 2 ** 31 - 1;
+
+/**
+ * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), of which a part may be given (`1.5k`).
+ *
+ * @returns undefined for anything else, and for what is no whole number of tokens from 1 to 2³¹ − 1
+ */
+export function parseSize(text: string): number | undefined {
+  const parts = /^([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)$/i.exec(text.trim());
+  const unit = UNITS.get(parts?.[2]?.toLowerCase() ?? "");
+  if (parts?.[1] === undefined || unit === undefined) return undefined;
+  const tokens = Number(parts[1]) * unit;
+  return Number.isInteger(tokens) && tokens >= 1 && tokens <= MAX_TOKENS ? tokens : undefined;
+}
+
+/** The sentence for a size that cannot be read. */
+export function wrongSize(text: string): ServerError {
+  return new ServerError(
+    `${shown(text)} is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    { link: "configuration", remedy: "none" },
+  );
+}
+
+/**
+ * Takes flags such as `--ssh` out of an argument text, before or after the id; in an id that contains one it stays.
+ *
+ * @returns the flags given, and the text without them, trimmed
+ */
+export function readFlags<Flag extends string>(
+  text: string,
+  flags: readonly Flag[],
+  ids: readonly string[],
+): { given: ReadonlySet<Flag>; text: string } {
+  const given = new Set<Flag>();
+  const longer = ids.filter((id) => !flags.some((flag) => flag === id));
+  let rest = text.trim();
+
+  const first = (): Flag | undefined =>
+    longestKnown(rest, longer) === undefined
+      ? flags.find((flag) => longestKnown(rest, [flag]) !== undefined)
+      : undefined;
+  for (let flag = first(); flag !== undefined; flag = first()) {
+    given.add(flag);
+    rest = rest.slice(flag.length).trim();
+  }
+
+  const idLength = longestKnown(rest, longer)?.length ?? QUOTED.exec(rest)?.[0].length ?? 0;
+  const last = (): Flag | undefined => flags.find((flag) => endsWithWord(rest.slice(idLength), flag));
+  for (let flag = last(); flag !== undefined; flag = last()) {
+    given.add(flag);
+    rest = rest.slice(0, -flag.length).trimEnd();
+  }
+  return { given, text: rest };
+}
+
+function endsWithWord(text: string, word: string): boolean {
+  return text.endsWith(word) && /\s$/.test(text.slice(0, -word.length));
+}

@@ -1,0 +1,245 @@
+/** What Tab offers behind the `/ai-server-*` commands, and the list of models it comes from. */
+import type { AutocompleteItem } from "@earendil-works/pi-tui";
+import type { Clock } from "../lib/clock.ts";
+import type { ModelState } from "../server/models/models.ts";
+import { readId, typedId } from "./arguments.ts";
+
+/** One model that a command may be given. */
+export interface Entry {
+  id: string;
+  state: ModelState;
+  /** Whether its process runs, though it may still be starting or already be stopping. */
+  loaded: boolean;
+  /** The server neither loads nor unloads it when asked. */
+  isFixed?: boolean;
+  /** Its context as it is shown, such as `128k` or `32k declared`. */
+  context?: string | undefined;
+  /** The context size that is set now, in tokens. */
+  contextTokens?: number | undefined;
+  /** The largest window it was trained for, in tokens. */
+  trainedTokens?: number | undefined;
+}
+
+const MAX_ITEMS = 50;
+const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => thousands * 1024);
+
+interface Offer {
+  first: "loaded" | "unloaded" | "as listed" | "nothing";
+  /** Given behind the id. */
+  second: "size" | "ssh" | "config" | "nothing";
+  /** For models that the server loads and unloads. */
+  loads?: boolean;
+}
+
+const FLAGS = {
+  ssh: flagItem("--ssh", "whether ssh, the file and the unit are in reach"),
+  config: flagItem("--config", "read the context sizes of all models in the config, over ssh"),
+} as const;
+
+function flagItem(flag: string, description: string): AutocompleteItem {
+  return { value: flag, label: flag, description };
+}
+
+const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
+  ["ai-server", { first: "as listed", second: "nothing" }],
+  ["ai-server-status", { first: "as listed", second: "ssh" }],
+  ["ai-server-refresh", { first: "nothing", second: "config" }],
+  ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
+  ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],
+  ["ai-server-ctx", { first: "as listed", second: "size" }],
+  ["ai-server-preset", { first: "as listed", second: "nothing" }],
+  ["ai-server-logs", { first: "loaded", second: "nothing" }],
+]);
+
+/**
+ * What may stand behind a command, the likeliest first, at most 50.
+ *
+ * @param command its name without the slash
+ * @param argument what is typed behind it and the one space, up to the cursor
+ * @returns values that replace the whole argument; null where the command takes none, or is none of ours
+ */
+export function complete(
+  entries: readonly Entry[],
+  command: string,
+  argument: string,
+): AutocompleteItem[] | null {
+  const offer = OFFERS.get(command);
+  if (offer === undefined) return null;
+  const ids = entries.map(({ id }) => id);
+  const typed = argument.trimStart();
+  if (offer.second === "config")
+    return [FLAGS.config].filter(({ value }) => value.startsWith(typed.trimEnd()));
+  const flag = offer.second === "ssh" ? leadingFlag(typed, ids) : "";
+  const items = offeredIds(entries, command, offer, typed.slice(flag.length), flag);
+  if (flag === "") items.push(...offeredSeconds(entries, offer, typed));
+  return items.slice(0, MAX_ITEMS);
+}
+
+/** Whether a command is one of ours that takes the id of a model. */
+export function takesId(command: string): boolean {
+  return (OFFERS.get(command)?.first ?? "nothing") !== "nothing";
+}
+
+/** The flag before the id with the white space behind it, as far as it is no id itself. */
+function leadingFlag(typed: string, ids: readonly string[]): string {
+  const flag = /^--ssh\s+/.exec(typed)?.[0] ?? "";
+  return ids.some((id) => id.startsWith(flag)) ? "" : flag;
+}
+
+function offeredIds(
+  entries: readonly Entry[],
+  command: string,
+  { first, second, loads }: Offer,
+  typed: string,
+  flag: string,
+): AutocompleteItem[] {
+  const ids = entries.map(({ id }) => id);
+  // A quote that was opened is dropped: the value replaces it.
+  const asTyped = rank(typed, ids) === undefined ? typed.replace(/^["']/, "") : typed;
+  const wanted = first === "as listed" ? undefined : first === "loaded";
+  return entries
+    .filter(({ isFixed }) => !(loads && isFixed))
+    .flatMap((entry) => {
+      const found = rank(asTyped, [entry.id]);
+      const value = found === undefined ? undefined : typedId(entry.id, ids);
+      if (found === undefined || value === undefined) return [];
+      const order = found * 2 + (wanted === undefined || entry.loaded === wanted ? 0 : 1);
+      // The space saves typing it: a size is what mostly follows.
+      const spaced = second === "size" ? `${value} ` : value;
+      return [{ order, item: { value: flag + spaced, label: entry.id, description: about(entry, command) } }];
+    })
+    .sort((a, b) => a.order - b.order)
+    .map(({ item }) => item);
+}
+
+/** How well the best of the ids fits: 0 the same, 1 begins so, 2 contains it; undefined does not. */
+function rank(typed: string, ids: readonly string[]): number | undefined {
+  const wanted = typed.toLowerCase();
+  const ranks = ids.flatMap((id) => {
+    if (id === typed) return [0];
+    const at = id.toLowerCase().indexOf(wanted);
+    return at < 0 ? [] : [at === 0 ? 1 : 2];
+  });
+  return ranks.length === 0 ? undefined : Math.min(...ranks);
+}
+
+function about({ state, context, loaded }: Entry, command: string): string {
+  const shown = command === "ai-server-load" && loaded && state === "ready" ? "already loaded" : state;
+  return [shown === "unknown" ? "" : shown, context ?? ""].filter((words) => words !== "").join(" · ");
+}
+
+function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: string): AutocompleteItem[] {
+  if (second === "nothing") return [];
+  const ids = entries.map(({ id }) => id);
+  const read = readId(typed, ids);
+  if (second === "ssh" && FLAGS.ssh.value.startsWith(typed.trimEnd())) return [FLAGS.ssh];
+  if (read === undefined || !("id" in read) || (read.rest === "" && !/\s$/.test(typed))) return [];
+
+  const id = typedId(read.id, ids);
+  const entry = entries.find((one) => one.id === read.id);
+  if (id === undefined || entry === undefined) return [];
+  const seconds = second === "ssh" ? [FLAGS.ssh] : sizes(entry);
+  return seconds
+    .filter(({ label }) => label.startsWith(read.rest.toLowerCase()))
+    .map((item) => ({ ...item, value: `${id} ${item.value}` }));
+}
+
+/** Sensible sizes up to the trained window, where that is known, and the one that is set. */
+function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
+  const sensible = SIZES.filter((tokens) => trainedTokens === undefined || tokens < trainedTokens);
+  const known = [contextTokens, trainedTokens].filter((tokens) => tokens !== undefined);
+  return [...new Set([...sensible, ...known])]
+    .sort((a, b) => a - b)
+    .map((tokens) => {
+      const marks = [
+        ...(tokens === contextTokens ? ["now"] : []),
+        ...(tokens === trainedTokens ? ["trained for"] : []),
+      ];
+      const label = sizeWord(tokens);
+      return { value: label, label, description: [`${tokens} tokens`, ...marks].join(" · ") };
+    });
+}
+
+/** A size as `parseSize` reads it, as short as it goes without rounding. */
+function sizeWord(tokens: number): string {
+  if (tokens % 1024 ** 2 === 0) return `${tokens / 1024 ** 2}m`;
+  return tokens % 1024 === 0 ? `${tokens / 1024}k` : String(tokens);
+}
+
+const FRESH_MS = 5000;
+const READ_LIMIT_MS = 5000;
+const FIRST_WAIT_MS = 1000;
+
+/** The models for completion, read again in the background while somebody completes. */
+export class LiveIds {
+  readonly #read: (signal: AbortSignal) => Promise<readonly Entry[]>;
+  readonly #clock: Clock;
+  readonly #closed = new AbortController();
+  #known: readonly Entry[] | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #reading: Promise<void> | undefined;
+
+  /**
+   * @param read asks the server; given up after 5 s, and the list of before stays when it fails
+   * @param known what is known without asking; empty for nothing
+   */
+  constructor(
+    read: (signal: AbortSignal) => Promise<readonly Entry[]>,
+    clock: Clock,
+    known: readonly Entry[],
+  ) {
+    this.#read = read;
+    this.#clock = clock;
+    this.#known = known.length === 0 ? undefined : known;
+  }
+
+  /** What is known, at once; when that is older than 5 s, it is read again meanwhile. */
+  entries(): readonly Entry[] {
+    const isDue = this.#clock.now() - this.#askedAt > FRESH_MS;
+    if (isDue && this.#reading === undefined && !this.#closed.signal.aborted) {
+      this.#askedAt = this.#clock.now();
+      this.#reading = this.#refresh().finally(() => {
+        this.#reading = undefined;
+      });
+    }
+    return this.#known ?? [];
+  }
+
+  /**
+   * The same, but the very first list is waited for: a second at most, and no longer than until `signal` is aborted.
+   *
+   * pi inserts a key before it asks for suggestions, so this delays no key, only the list below the editor. But
+   * it asks one after another: what does not end when aborted would delay the suggestions for all later keys.
+   */
+  async suggestions(signal: AbortSignal): Promise<readonly Entry[]> {
+    const entries = this.entries();
+    if (this.#known !== undefined || this.#reading === undefined || signal.aborted) return entries;
+    const done = new AbortController();
+    const end = AbortSignal.any([signal, done.signal]);
+    await Promise.race([this.#reading, this.#clock.sleep(FIRST_WAIT_MS, end).catch(() => {})]);
+    done.abort();
+    return this.#known ?? [];
+  }
+
+  /** Ends what is under way; from now on only what is known is told. */
+  close(): void {
+    this.#closed.abort();
+  }
+
+  async #refresh(): Promise<void> {
+    const done = new AbortController();
+    const end = AbortSignal.any([this.#closed.signal, done.signal]);
+    const limit = this.#clock.sleep(READ_LIMIT_MS, end).then(
+      () => undefined,
+      () => undefined,
+    );
+    try {
+      const read = await Promise.race([this.#read(end), limit]);
+      if (read !== undefined) this.#known = read;
+    } catch {
+      // The list of before is still the best there is.
+    } finally {
+      done.abort();
+    }
+  }
+}

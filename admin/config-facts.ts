@@ -1,0 +1,144 @@
+/** `/ai-server-refresh --config`: the windows of all models as the config on the server's machine sets them. */
+
+import { type ContextSetting, findContexts, formatOf } from "../host/config/config-file.ts";
+import { shareOf } from "../host/config/context-setting.ts";
+import { shown } from "../host/config/refusals.ts";
+import type { HostFile } from "../host/ssh/machine.ts";
+import type { LastFacts, Memory } from "../memory/memory.ts";
+import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import type { Fact, LearntFacts } from "../server/models/models.ts";
+import { idOf } from "../server/models/names.ts";
+import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
+import { faultText } from "./fault-text.ts";
+
+/** What the files set, and what in them could not be read. */
+export interface ConfigFacts {
+  /** Tokens that one request may use, by the id of each model; undefined where the file sets none in tokens. */
+  readonly windows: ReadonlyMap<string, number | undefined>;
+  /** Sentences. */
+  readonly problems: readonly string[];
+  /** Whether every file was understood as a whole. */
+  readonly isWhole: boolean;
+}
+
+/** Where nothing is known any more, as the facts have it. */
+const FORGOTTEN = { value: 1, source: "default" } as const satisfies Fact<number>;
+
+const MAX_PROBLEMS = 5;
+
+/**
+ * Tokens for one request as a file sets them. Zero is llama-server's word for the trained size, which is no window
+ * that is known. Not rounded up to 256, as no command line is: what a running model tells is compared with both.
+ */
+function windowOf({ tokens, setBy, slots }: ContextSetting): number | undefined {
+  // Without a size llama-server takes as much as all slots need.
+  if (setBy === "nothing") return slots.perSlot;
+  return tokens === undefined || tokens === 0 ? undefined : shareOf(tokens, slots) || undefined;
+}
+
+function problemOf(setting: ContextSetting, path: string): string[] {
+  const { problem, model, tokens, setBy, name, line } = setting;
+  if (problem !== undefined) return [problem];
+  if (tokens !== undefined || setBy === "nothing") return [];
+  return [
+    `The context size of ${shown(model)} (${name} in ${path}, line ${line}) is not a plain number there.`,
+  ];
+}
+
+/** Reads what files of a config set. @param pathOf the path of a file, as the user knows it */
+export function configFacts(files: readonly HostFile[], pathOf: (file: HostFile) => string): ConfigFacts {
+  const windows = new Map<string, number | undefined>();
+  const problems: string[] = [];
+  let isWhole = true;
+  for (const file of files) {
+    try {
+      for (const setting of findContexts(file.text, formatOf(file.name))) {
+        const id = idOf(setting.model);
+        if (id !== undefined) windows.set(id, windowOf(setting));
+        problems.push(...problemOf(setting, pathOf(file)));
+      }
+    } catch (error) {
+      isWhole = false;
+      problems.push(`${pathOf(file)}: ${faultText(error)}`);
+    }
+  }
+  return { windows, problems, isWhole };
+}
+
+/**
+ * What is to be learnt of a model's window in the files.
+ *
+ * @param learnt what is known by now
+ * @returns undefined where the files tell nothing new: what a running model told stays, as long as the files say what
+ *   its command line said then
+ */
+function newsOf(id: string, facts: ConfigFacts, learnt: LearntFacts): Fact<number> | undefined {
+  const window = facts.windows.get(id);
+  const { context, refuted } = learnt;
+  if (window === undefined) {
+    const isGone = context?.source === "config file" && facts.isWhole;
+    return isGone ? FORGOTTEN : undefined;
+  }
+  const isTold = context !== undefined && context.source !== "default";
+  if (isTold && (context.value === window || refuted?.commandLine === window)) return undefined;
+  return { value: window, source: "config file" };
+}
+
+/** Keeps the windows of a config like everything that is learnt. @returns whether that could be written */
+export async function learnConfig(
+  memory: Memory,
+  url: string,
+  facts: ConfigFacts,
+  now: number,
+): Promise<boolean> {
+  const kept = await memory.allFacts(url);
+  const ids = new Set([...kept.keys(), ...facts.windows.keys()]);
+  const news = [...ids].flatMap((id): [string, LastFacts][] => {
+    const context = newsOf(id, facts, readLearnt(kept.get(id) ?? {}));
+    return context === undefined ? [] : [[id, { context, seenAt: now }]];
+  });
+  await Promise.all(news.map(([id, learnt]) => memory.remember(url, id, learnt)));
+  const after = await memory.allFacts(url);
+  return news.every(
+    ([id, { context }]) => JSON.stringify(after.get(id)?.context) === JSON.stringify(context),
+  );
+}
+
+/**
+ * Reads the config on the server's machine, and keeps the windows that it sets for the discovery that follows.
+ *
+ * @returns sentences of what was read, and of what could not be
+ */
+export async function readConfigFacts(
+  call: Call,
+): Promise<{ read: readonly string[]; problems: readonly string[] }> {
+  const { aiServer, waiting } = call;
+  const server = await serverFor(call);
+  const { sshHost } = server.config;
+  waiting.say(`Reading the config on ${sshHost === "local" ? "this machine" : sshHost}`);
+  let facts: ConfigFacts;
+  try {
+    facts = await withConfigFile(
+      server,
+      async (machine, config) =>
+        configFacts(await machine.read(waiting.signal), (file) => pathOf(file, config)),
+      waiting.signal,
+    );
+  } catch (error) {
+    waiting.signal.throwIfAborted();
+    return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
+  }
+  // What models have just told is to be there first.
+  await aiServer.remembered();
+  const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
+  const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
+  const more = facts.problems.length - MAX_PROBLEMS;
+  return {
+    read: [`The config sets the context size of ${known} of its ${facts.windows.size} models.`],
+    problems: [
+      ...facts.problems.slice(0, MAX_PROBLEMS),
+      ...(more > 0 ? [`and ${more} more like these; /ai-server-status --ssh lists them.`] : []),
+      ...(isKept ? [] : ["That cannot be kept: ai-server.json in pi's agent folder is not writable."]),
+    ],
+  };
+}

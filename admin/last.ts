@@ -1,0 +1,49 @@
+/** `/ai-server-last`: what the last turns took. */
+import type { TurnFigures } from "../activity/turn-activity.ts";
+import { spent } from "../lib/figures.ts";
+import { rateWords } from "../lib/rate.ts";
+import { shortTokens } from "../provider/pi-models.ts";
+import { show, widthOf } from "../ui/output.ts";
+import { type Column, table } from "../ui/table.ts";
+import type { Call } from "./call.ts";
+
+const COLUMNS: readonly Column[] = [
+  { title: "Ended", priority: 0 },
+  { title: "Model", priority: 4 },
+  { title: "Prompt", priority: 1 },
+  { title: "Cached", priority: 2 },
+  { title: "Read", priority: 1 },
+  { title: "Answer", priority: 3 },
+  { title: "Written", priority: 1 },
+  { title: "Load", priority: 5 },
+];
+
+function rate(perSecond: number | undefined): string {
+  return perSecond === undefined ? "" : `${rateWords(perSecond)}/s`;
+}
+
+function row(turn: TurnFigures): string[] {
+  const { endedAt, model, promptTokens, cachedTokens, promptPerSecond, tokens, perSecond, loadMs } = turn;
+  const share = promptTokens === 0 ? "" : `${Math.floor((100 * cachedTokens) / promptTokens)} %`;
+  return [
+    new Date(endedAt).toTimeString().slice(0, 8),
+    model,
+    shortTokens(promptTokens),
+    share,
+    rate(promptPerSecond),
+    shortTokens(tokens),
+    rate(perSecond),
+    loadMs === undefined ? "" : spent(loadMs),
+  ];
+}
+
+/** The figures of turns, the latest first, in tokens and tokens per second. */
+export function lastTable(turns: readonly TurnFigures[], width: number): string {
+  return table(COLUMNS, [...turns].reverse().map(row), width).join("\n");
+}
+
+/** Shows what the last turns took; the figures are kept in memory alone. */
+export async function last({ ctx, activities }: Call): Promise<void> {
+  const { figures } = activities;
+  show(ctx, figures.length === 0 ? "No turn has ended yet." : lastTable(figures, widthOf(ctx)));
+}

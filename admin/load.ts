@@ -1,0 +1,208 @@
+/** `/ai-server-load` and `/ai-server-unload`. */
+
+import { ServerError } from "../lib/errors.ts";
+import { spent } from "../lib/figures.ts";
+import { shortTokens } from "../provider/pi-models.ts";
+import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
+import { cannotLoad } from "../server/kinds/backend.ts";
+import { type Loaded, loadModel } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import type { RunningModel } from "../server/models/models.ts";
+import { unloadModel } from "../server/unload.ts";
+import { show } from "../ui/output.ts";
+import { type Call, isConfirmed, serverFor } from "./call.ts";
+import { loadHooks } from "./loading.ts";
+import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
+import { requestsOn, requestWords, sessionOf, stakesOf } from "./stakes.ts";
+
+/** Loads a model, and says until it is ready what the server does. */
+export async function load(call: Call): Promise<void> {
+  const { aiServer, waiting, argument } = call;
+  const server = await serverFor(call);
+  const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
+  const chosen = requiredModel(argument, models, running);
+  requireHere(chosen, server);
+  const { id } = chosen;
+  await aiServer.exclusively(`/ai-server-load ${id}`, () => carryOutLoad(call, server, id, running));
+}
+
+async function carryOutLoad(
+  call: Call,
+  server: ModelServer,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<void> {
+  let loaded: Loaded;
+  try {
+    loaded = await loadNow(call, server, id, running);
+  } catch (error) {
+    if (!call.waiting.signal.aborted) throw error;
+    const { ctx, ended } = call;
+    // Nobody else tells of it: what a cancelled command says is not heard.
+    await offerStop(call, server, id).catch(async (fault: unknown) => {
+      const { faultText } = await import("./fault-text.ts");
+      if (!ended.aborted) show(ctx, faultText(fault), "error");
+    });
+    return;
+  }
+  await tellLoaded(call, server, id, running, loaded);
+}
+
+/**
+ * Loads a model, says until it is ready what the server does, and remembers how long it took.
+ *
+ * @param running what runs before
+ * @throws {ServerError}; the reason of the waiting's signal: the server goes on with the load then
+ */
+export async function loadNow(
+  call: Call,
+  server: ModelServer,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<Loaded> {
+  const { waiting } = call;
+  const { onLoading, onLoaded } = loadHooks(call, server);
+  const others = running.filter((model) => model.id !== id).map((model) => model.id);
+  waiting.say(
+    others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
+  );
+  const loaded = await loadModel(server, id, {
+    report: (progress) => onLoading(id, progress),
+    signal: waiting.signal,
+  });
+  if (loaded.loadMs !== undefined) onLoaded(id, loaded.loadMs);
+  return loaded;
+}
+
+/** Tells how a load went, and pi what is known of the model now. */
+export async function tellLoaded(
+  call: Call,
+  server: ModelServer,
+  id: string,
+  running: readonly RunningModel[],
+  { wasLoaded, loadMs }: Loaded,
+): Promise<void> {
+  const { ctx, waiting } = call;
+  const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
+  const gone = running.filter((model) => model.id !== id && !still.has(model.id)).map((model) => model.id);
+  const { tokens } = await liveContext(call, server, id);
+  // Before the end is told: until then pi takes no keys.
+  await refreshModels(call).catch(() => undefined);
+  const took = loadMs === undefined ? "" : `; it took ${spent(loadMs)}`;
+  const lines = [
+    wasLoaded ? `${id} is loaded already.` : `${id} is loaded${took}.`,
+    tokens === undefined
+      ? "It does not tell its context."
+      : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
+  ];
+  if (gone.length > 0) lines.push(`Unloaded for it: ${gone.join(", ")}.`);
+  show(ctx, lines.join("\n"));
+}
+
+/** Ending the request does not end the load. By the session's own end alone: the user's signal is aborted already. */
+async function offerStop(call: Call, server: ModelServer, id: string): Promise<void> {
+  const { ctx, ended } = call;
+  if (ended.aborted) return;
+  const found = (await runningOf(server, ended)).find((model) => model.id === id);
+  const state =
+    found === undefined
+      ? "The server may still be loading it."
+      : `The server goes on: ${id} is ${found.state}.`;
+  const question = {
+    title: `Stop loading ${id}?`,
+    consequences: [state, "Stopping unloads it; what was unloaded for it does not come back by that."],
+  };
+  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"]))) {
+    show(ctx, `The server goes on loading ${id}.`);
+    return;
+  }
+  await unloadModel(server, id, ended);
+  show(ctx, `${id} is not loaded any more.`);
+}
+
+/** Unloads one model, or all of them. */
+export async function unload(call: Call): Promise<void> {
+  const { aiServer, waiting, argument } = call;
+  const server = await serverFor(call);
+  const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
+  const chosen = chosenModel(argument, models, running);
+  if (chosen !== undefined) requireHere(chosen, server);
+  const what = chosen === undefined ? "/ai-server-unload" : `/ai-server-unload ${chosen.id}`;
+  await aiServer.exclusively(what, () =>
+    chosen === undefined ? unloadAll(call, server, running) : unloadOne(call, server, chosen.id, running),
+  );
+}
+
+async function unloadOne(
+  call: Call,
+  server: ModelServer,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<void> {
+  const { ctx, waiting } = call;
+  if (!running.some((model) => model.id === id)) {
+    show(ctx, `${id} is not loaded.`);
+    return;
+  }
+  const requests = await requestsInFlight(server, waiting.signal);
+  if (mayBeAnswering(id, requests)) {
+    const consequences = [requestWords(requestsOn(requests, [id]), sessionOf(call))];
+    const question = { title: `Unload ${id} all the same?`, consequences };
+    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
+      show(ctx, "Nothing was unloaded.");
+      return;
+    }
+  }
+  await carryOutUnload(call, server, id, `${id} is unloaded.`);
+}
+
+/** The server goes on with it when nobody waits any more. */
+async function carryOutUnload(
+  { ctx, waiting, ended }: Call,
+  server: ModelServer,
+  id: string | undefined,
+  done: string,
+): Promise<void> {
+  waiting.say(id === undefined ? "Unloading every model" : `Unloading ${id}`);
+  try {
+    await unloadModel(server, id, waiting.signal);
+    show(ctx, done);
+  } catch (error) {
+    if (!waiting.signal.aborted || ended.aborted) throw error;
+    show(ctx, "The server goes on unloading; /ai-server-status shows when it is done.");
+  }
+}
+
+/** A model that is silent may read a prompt. */
+function mayBeAnswering(id: string, { models, silent = [] }: InFlight): boolean {
+  return silent.includes(id) || models.some(({ model, total }) => model === id && total > 0);
+}
+
+async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {
+  const { ctx } = call;
+  if (running.length === 0) {
+    show(ctx, "No model is loaded.");
+    return;
+  }
+  const names = running.map(({ id }) => id).join(", ");
+  const consequences = await stakesOf(call, server, running, []);
+  const question = { title: "Unload every model?", consequences };
+  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"]))) {
+    show(ctx, "Nothing was unloaded.");
+    return;
+  }
+  await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
+}
+
+/** What runs now. @throws {ServerError} where the server does not tell, or loads and unloads nothing when asked */
+export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
+  const running = await server.runningNow(signal);
+  const backend = await server.backend(signal);
+  if (backend.load === undefined) throw cannotLoad(backend);
+  if (running !== undefined) return running;
+  if (backend.kind !== "llama-swap") throw cannotLoad(backend);
+  throw new ServerError(
+    `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
+    { link: "server", remedy: "none" },
+  );
+}

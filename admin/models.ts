@@ -1,0 +1,160 @@
+/** The models as the server has them at this moment, for the commands. */
+
+import { shown } from "../host/config/refusals.ts";
+import type { LiveContext } from "../host/probe.ts";
+import { ServerError } from "../lib/errors.ts";
+import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import { commandDigest } from "../server/models/command-line.ts";
+import type { FileFacts } from "../server/models/listed-model.ts";
+import { NO_DESCRIPTION } from "../server/models/model-description.ts";
+import type { LearntFacts, ModelFacts, RunningModel } from "../server/models/models.ts";
+import { readId, unknownId } from "./arguments.ts";
+import type { Call } from "./call.ts";
+
+const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
+
+/** Reads the models anew. @throws {ServerError} */
+export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
+  return server.discover(await aiServer.learnt(server.config), { signal: waiting.signal });
+}
+
+/** A model that an argument names. */
+export interface Chosen {
+  /** The id under which the server runs it. */
+  readonly id: string;
+  readonly facts: ModelFacts | undefined;
+}
+
+/** @throws {ServerError} for text behind an id that takes none */
+export function requireEnd(rest: string): void {
+  if (rest === "") return;
+  throw new ServerError(`This command takes one model, and ${shown(rest)} behind it is not understood.`, {
+    link: "model",
+    remedy: "none",
+  });
+}
+
+/**
+ * Finds the model that an argument names, among those that the server lists or runs.
+ *
+ * @returns undefined without an argument
+ * @throws {ServerError} for an id that nobody knows
+ */
+export function chosenModel(
+  text: string,
+  models: readonly ModelFacts[],
+  running: readonly RunningModel[],
+): Chosen | undefined {
+  const ids = [...new Set([...models, ...running].map(({ id }) => id))];
+  const read = readId(text, ids);
+  if (read === undefined) return undefined;
+  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  requireEnd(read.rest);
+  const facts = models.find(({ id }) => id === read.id);
+  return { id: facts?.runsAs ?? read.id, facts };
+}
+
+/**
+ * @param server whose list says where such a model runs
+ * @throws {ServerError} for a model that this server does not run itself
+ */
+export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServer, "descriptions">): void {
+  if (facts === undefined || facts.runsAs !== undefined) return;
+  const { peer, targets } = descriptions.get(facts.id) ?? NO_DESCRIPTION;
+  const what =
+    facts.kind === "peer"
+      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap hands its requests`
+      : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
+  throw new ServerError(`${facts.id} ${what}: it is neither loaded, unloaded nor logged here.`, {
+    link: "model",
+    remedy: "none",
+  });
+}
+
+/** The same, where an id must be given. @throws {ServerError} */
+export function requiredModel(
+  text: string,
+  models: readonly ModelFacts[],
+  running: readonly RunningModel[],
+): Chosen {
+  const chosen = chosenModel(text, models, running);
+  if (chosen === undefined) throw noIdGiven(models.map(({ id }) => id));
+  return chosen;
+}
+
+/** The sentence for a command that needs an id. */
+export function noIdGiven(ids: readonly string[]): ServerError {
+  const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
+  const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
+  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+}
+
+/** What a file tells, as facts. */
+function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, keyof FileFacts>> {
+  const { trainedContext, sizeBytes, quantization } = file ?? {};
+  return {
+    ...(trainedContext === undefined ? {} : { trainedContext: { value: trainedContext, source: "live" } }),
+    ...(sizeBytes === undefined ? {} : { sizeBytes: { value: sizeBytes, source: "live" } }),
+    ...(quantization === undefined ? {} : { quantization: { value: quantization, source: "live" } }),
+  };
+}
+
+/** What is known of a model, with what a ready one reports of its window and its file when it is asked. */
+export async function askedFacts(
+  call: Call,
+  server: ModelServer,
+  facts: ModelFacts,
+): Promise<{ facts: ModelFacts; isAsked: boolean }> {
+  if (facts.state !== "ready" || facts.runsAs === undefined) return { facts, isAsked: false };
+  const { tokens, file } = await liveContext(call, server, facts.runsAs);
+  const context = tokens === undefined ? {} : { context: { value: tokens, source: "live" } as const };
+  return { facts: { ...facts, ...context, ...factsOfFile(file) }, isAsked: true };
+}
+
+/**
+ * The window of a loaded model and what its file tells, which is remembered on this machine.
+ *
+ * @param id of a model that `/running` shows as ready
+ */
+export async function liveContext(
+  { aiServer, waiting }: Call,
+  server: ModelServer,
+  id: string,
+): Promise<LiveContext & { file: FileFacts | undefined }> {
+  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
+  const memory = await aiServer.memory();
+  // Nobody waits for what is only a convenience.
+  void memory.remember(baseUrlOf(server.config), id, {
+    ...factsOfFile(live.file),
+    seenAt: Date.now(),
+  });
+  return live;
+}
+
+/** The window that a model was trained for, as it is remembered; a model is asked only where it is not. */
+export async function trainedContext(
+  call: Call,
+  server: ModelServer,
+  id: string,
+  running: readonly RunningModel[],
+): Promise<number | undefined> {
+  const memory = await call.aiServer.memory();
+  const { command, trainedContext } = readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {});
+  const own = running.find((model) => model.id === id && model.state === "ready");
+  const isSame = own?.commandLine !== undefined && command === commandDigest(own.commandLine);
+  if (own === undefined || (isSame && trainedContext !== undefined)) return trainedContext?.value;
+  return (await liveContext(call, server, id)).trained ?? trainedContext?.value;
+}
+
+/**
+ * Reads the models anew and hands them to pi, whose session follows.
+ *
+ * @param isTold whether the caller shows what changed; otherwise the session is told which windows did
+ * @returns what changed, a line each
+ */
+export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {
+  const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
+  await aiServer.publish(models, ctx.modelRegistry, isTold);
+  return changes;
+}

@@ -1,0 +1,279 @@
+/** Keeps the state of the server up to date for as long as somebody looks at it. Loads nothing. */
+
+import { type Clock, REAL_CLOCK } from "../../lib/clock.ts";
+import { requestsInSlots } from "../../server/in-flight.ts";
+import type { Backend } from "../../server/kinds/backend.ts";
+import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
+import { lastReadingAt, MOST_READINGS, readPerformance } from "../../server/kinds/llama-swap/performance.ts";
+import { readRecentActivity } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { ModelServer } from "../../server/model-server.ts";
+import type { LearntFacts, ModelFacts } from "../../server/models/models.ts";
+import { type PanelState, PanelStore } from "./state.ts";
+
+/** Between two readings of the models: each adds lines to llama-swap's log. */
+const MODELS_PAUSE_MS = 1000;
+/** Where there are no events. */
+const POLL_MS = 10_000;
+/** llama-swap measures no more often. */
+const PERFORMANCE_MS = 5000;
+const ACTIVITY_MS = 5000;
+const SLOTS_MS = 5000;
+
+/** Of what was measured before, as much as is shown. */
+const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
+
+export interface PanelSourceParts {
+  readonly server: ModelServer;
+  /** Facts of earlier readings by id. */
+  lastSeen(): ReadonlyMap<string, LearntFacts> | Promise<ReadonlyMap<string, LearntFacts>>;
+  /** About how long a load of this model takes, in milliseconds. */
+  expectedLoadMs(id: string): Promise<number | undefined>;
+  /** Called after each change of the state. */
+  onChange(): void;
+  readonly clock?: Clock;
+}
+
+/** Work that may be wanted at any time, and is done one at a time with a pause after each. */
+class Wanted {
+  #want = Promise.withResolvers<void>();
+
+  want(): void {
+    this.#want.resolve();
+  }
+
+  async run(work: () => Promise<void>, pauseMs: number, signal: AbortSignal, clock: Clock): Promise<void> {
+    const end = (): void => this.#want.resolve();
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      for (;;) {
+        await this.#want.promise;
+        if (signal.aborted) return;
+        this.#want = Promise.withResolvers();
+        await work();
+        await clock.sleep(pauseMs, signal);
+      }
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
+  }
+}
+
+export class PanelSource {
+  readonly #parts: PanelSourceParts;
+  readonly #clock: Clock;
+  readonly #store = new PanelStore();
+  readonly #models = new Wanted();
+  readonly #activity = new Wanted();
+  #hasActivity = true;
+  /** How often each model had been asked for its facts by the last reading. */
+  #timesAsked: ReadonlyMap<string, number> | undefined;
+
+  constructor(parts: PanelSourceParts) {
+    this.#parts = parts;
+    this.#clock = parts.clock ?? REAL_CLOCK;
+  }
+
+  get state(): PanelState {
+    return this.#store.state;
+  }
+
+  /** Follows the server until the signal is aborted; leaves no request then. Never throws. */
+  async follow(signal: AbortSignal): Promise<void> {
+    const clock = this.#clock;
+    const first = Promise.withResolvers<void>();
+    const readModels = async (): Promise<void> => {
+      const isRead = await this.#readModels(signal);
+      first.resolve();
+      if (isRead) return;
+      await clock.sleep(POLL_MS, signal);
+      this.#models.want();
+    };
+    this.#models.want();
+    const rest = async (): Promise<void> => {
+      // One after the other: what is asked at once needs as many connections, each with its handshake.
+      await first.promise;
+      await this.#readServer(signal);
+      this.#activity.want();
+      await this.#followPerformance(signal);
+    };
+    const tasks = [
+      this.#models.run(readModels, MODELS_PAUSE_MS, signal, clock).finally(first.resolve),
+      this.#activity.run(() => this.#readActivity(signal), ACTIVITY_MS, signal, clock),
+      this.#followEvents(signal),
+      this.#followSlots(signal),
+      rest(),
+    ];
+    // Each of them ends by the signal, as whose reason its pauses end.
+    await Promise.all(tasks.map((task) => task.catch(() => undefined)));
+  }
+
+  /**
+   * Reads everything again.
+   *
+   * @returns the models
+   * @throws {ServerError} where they cannot be read; the signal's reason
+   */
+  async refresh(signal: AbortSignal): Promise<readonly ModelFacts[]> {
+    this.#hasActivity = true;
+    this.#activity.want();
+    const [models] = await Promise.all([this.#askModels(signal), this.#readServer(signal)]);
+    return models;
+  }
+
+  /** @returns whether they were read */
+  async #readModels(signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#askModels(signal);
+      return true;
+    } catch (problem) {
+      if (signal.aborted) return true;
+      this.#store.problem = problem;
+      this.#parts.onChange();
+      return false;
+    }
+  }
+
+  async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
+    const { server, lastSeen, expectedLoadMs, onChange } = this.#parts;
+    const { told } = this.#store;
+    const before = this.#timesAsked ?? new Map(server.known.timesAsked);
+    const models = await server.discover(await lastSeen(), { signal });
+    const times = new Map(server.known.timesAsked);
+    this.#timesAsked = times;
+    const asked = [...times].flatMap(([id, count]) => (count === before.get(id) ? [] : [id]));
+    // The answer of a moment ago, which that has asked for.
+    const running = await server.running(signal);
+    const now = this.#clock.now();
+    const processes = new Set(models.flatMap(({ runsAs }) => runsAs ?? []));
+    const expected = await Promise.all(
+      [...processes].map(async (id): Promise<[string, number][]> => {
+        const ms = await expectedLoadMs(id);
+        return ms === undefined ? [] : [[id, ms]];
+      }),
+    );
+    signal.throwIfAborted();
+    this.#store.canLoad = (await server.backend(signal)).load !== undefined;
+    const { descriptions } = server;
+    const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()), asked };
+    if (this.#store.sawModels(read, told, now)) this.#models.want();
+    onChange();
+    return models;
+  }
+
+  async #readActivity(signal: AbortSignal): Promise<void> {
+    if (!this.#hasActivity) return;
+    const answered = await readRecentActivity(this.#parts.server, signal).catch(() => null);
+    if (signal.aborted || answered === null) return;
+    this.#hasActivity = answered !== undefined;
+    this.#store.answered = answered;
+    this.#parts.onChange();
+  }
+
+  /** Version and certificate, which change least. */
+  async #readServer(signal: AbortSignal): Promise<void> {
+    const { server, onChange } = this.#parts;
+    const [version, identity] = await Promise.all([
+      server.version(signal).catch(() => undefined),
+      server.http.identity().catch(() => undefined),
+    ]);
+    if (signal.aborted) return;
+    this.#store.version = version ?? this.#store.version;
+    this.#store.certificateEnds = identity?.validTo;
+    onChange();
+  }
+
+  async #followEvents(signal: AbortSignal): Promise<void> {
+    const store = this.#store;
+    const { server, onChange } = this.#parts;
+    let isUnsupported = false;
+    const hooks: EventHooks = {
+      onModels: (states) => {
+        const wasLost = store.following === "lost" || store.problem !== undefined;
+        store.following = "live";
+        const isNews = store.sawStates(states, this.#clock.now());
+        if (isNews || wasLost) this.#models.want();
+        if (wasLost) void this.#readServer(signal).catch(() => undefined);
+        onChange();
+      },
+      onRequests: (requests) => {
+        if (store.sawRequests(requests, this.#clock.now())) onChange();
+      },
+      onActivity: () => this.#activity.want(),
+      onLost: () => {
+        store.lostEvents();
+        onChange();
+      },
+      onUnsupported: () => {
+        isUnsupported = true;
+      },
+    };
+    await server.follow(hooks, signal, this.#clock);
+    if (isUnsupported) await this.#poll(signal);
+  }
+
+  /** Asks what runs and nothing else: a question to a model would keep it from being unloaded. */
+  async #poll(signal: AbortSignal): Promise<void> {
+    const store = this.#store;
+    store.following = "polling";
+    this.#parts.onChange();
+    for (;;) {
+      await this.#clock.sleep(POLL_MS, signal);
+      const running = await this.#parts.server.runningNow(signal).catch(() => null);
+      signal.throwIfAborted();
+      if (running === undefined) break;
+      const isBack = running !== null && (store.following === "lost" || store.problem !== undefined);
+      store.following = running === null ? "lost" : "polling";
+      const isNews = running !== null && store.sawRunning(running, this.#clock.now());
+      if (isNews || isBack) this.#models.want();
+      this.#parts.onChange();
+    }
+    store.following = "still";
+    this.#parts.onChange();
+  }
+
+  /** llama.cpp's router tells of no requests; the slots of its models do. */
+  async #followSlots(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const backend = await this.#parts.server.backend(signal).catch(() => undefined);
+      if (backend !== undefined && backend.kind !== "router") return;
+      if (backend !== undefined) await this.#readSlots(backend, signal);
+      await this.#clock.sleep(SLOTS_MS, signal);
+    }
+  }
+
+  async #readSlots(backend: Backend, signal: AbortSignal): Promise<void> {
+    const store = this.#store;
+    if (store.state.requests === undefined) store.isAskingRequests = true;
+    try {
+      const told = await requestsInSlots(backend, signal);
+      store.isAskingRequests = told !== undefined;
+      if (told === undefined) store.lostRequests();
+      else store.sawRequests(told, this.#clock.now());
+      this.#parts.onChange();
+    } catch {
+      // A model that is too busy to tell is where it was.
+    }
+  }
+
+  async #followPerformance(signal: AbortSignal): Promise<void> {
+    let pause = 0;
+    // By the server's clock, which may be another than ours: then nothing comes, and all is asked for.
+    let after: number | undefined = this.#clock.now() - HISTORY_MS;
+    for (;;) {
+      if (pause > 0) await this.#clock.sleep(pause, signal);
+      const read = await readPerformance(this.#parts.server, after, signal).catch(() => null);
+      signal.throwIfAborted();
+      if (read === undefined) return;
+      // A failure of the way is told by the events.
+      pause = read === null ? POLL_MS : PERFORMANCE_MS;
+      if (read === null) continue;
+      const last = lastReadingAt(read);
+      if (last !== undefined) {
+        this.#store.sawPerformance(read);
+        this.#parts.onChange();
+      }
+      const known = this.#store.performance;
+      after = known && lastReadingAt(known);
+    }
+  }
+}

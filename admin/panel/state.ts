@@ -1,0 +1,282 @@
+/** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
+import type { Client, RequestInFlight } from "../../server/kinds/llama-swap/event-reader.ts";
+import { joinPerformance, type Performance } from "../../server/kinds/llama-swap/performance.ts";
+import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { ServerVersion } from "../../server/kinds/version.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import type { Fact, ModelFacts, ModelState, RunningModel } from "../../server/models/models.ts";
+
+/** `still`: what was read changes only when it is read again. */
+export type Following = "reading" | "live" | "polling" | "still" | "lost";
+
+/** Tokens per second of a model's last answer, as far as it was measured. */
+export interface Rates {
+  readonly prompt: number | undefined;
+  readonly generation: number | undefined;
+}
+
+export interface PanelModel {
+  readonly id: string;
+  /** The id under which the server runs it; undefined where it runs elsewhere. */
+  readonly runsAs: string | undefined;
+  /** Undefined for what runs without being listed for chatting. */
+  readonly facts: ModelFacts | undefined;
+  readonly running: RunningModel | undefined;
+  readonly state: ModelState;
+  readonly description: ModelDescription;
+  /** While it loads. `isWhole`: its beginning was seen, so that its length is known. Unix milliseconds. */
+  readonly loading: { readonly since: number; readonly isWhole: boolean } | undefined;
+  readonly expectedLoadMs: number | undefined;
+  readonly isInUse: boolean;
+  /** Whether the server loads and unloads it when asked. */
+  readonly canLoad: boolean;
+  /** When it is unloaded if nobody asks for it, in Unix milliseconds. */
+  readonly unloadsAt: number | undefined;
+  readonly rates: Rates;
+}
+
+export interface PanelRequest {
+  readonly id: string;
+  readonly model: string;
+  /** Unix milliseconds. */
+  readonly since: number | undefined;
+  readonly client: Client;
+}
+
+export interface PanelState {
+  readonly following: Following;
+  /** Why the models could not be read, where they could not. */
+  readonly problem: unknown;
+  readonly version: ServerVersion | undefined;
+  /** The last day of the client certificate. */
+  readonly certificateEnds: Date | undefined;
+  readonly models: readonly PanelModel[];
+  /** Undefined where the server does not tell. */
+  readonly requests: readonly PanelRequest[] | undefined;
+  /** They are asked for again and again: where there are none, the next answer is to be awaited. */
+  readonly isAskingRequests: boolean;
+  readonly performance: Performance | undefined;
+  /** The last requests, the oldest first; undefined where the server does not tell. */
+  readonly answered: readonly AnsweredRequest[] | undefined;
+}
+
+/** One reading of the models. */
+export interface ModelsRead {
+  readonly models: readonly ModelFacts[];
+  readonly running: readonly RunningModel[] | undefined;
+  /** By the id of each model. */
+  readonly descriptions: ReadonlyMap<string, ModelDescription>;
+  /** Milliseconds, by the id under which the server runs it. */
+  readonly expectedLoads: ReadonlyMap<string, number>;
+  /** The processes that were asked for their facts, which each of them takes for a use. */
+  readonly asked: readonly string[];
+}
+
+const NOTHING_READ: ModelsRead = {
+  models: [],
+  running: undefined,
+  descriptions: new Map(),
+  expectedLoads: new Map(),
+  asked: [],
+};
+
+/** Takes in what comes, and gives it as one state. Times are Unix milliseconds by our clock. */
+export class PanelStore {
+  following: Following = "reading";
+  problem: unknown;
+  version: ServerVersion | undefined;
+  certificateEnds: Date | undefined;
+  /** Whether such a server loads and unloads when asked. */
+  canLoad = true;
+  answered: readonly AnsweredRequest[] | undefined;
+  isAskingRequests = false;
+  #read = NOTHING_READ;
+  #performance: Performance | undefined;
+  #requests: PanelState["requests"];
+  /** By the id under which the server runs a model. */
+  #states: ReadonlyMap<string, ModelState> = new Map();
+  readonly #loading = new Map<string, { since: number; isWhole: boolean }>();
+  /** When each model was last used, as far as that was seen. */
+  readonly #usedAt = new Map<string, number>();
+  /** Whether the last states came by events, without a gap until now. */
+  #isFollowed = false;
+  /** How often the states were told, so that an older answer does not overwrite them. */
+  #told = 0;
+
+  /** To be handed to `sawModels` with what is asked for from now on. */
+  get told(): number {
+    return this.#told;
+  }
+
+  get performance(): Performance | undefined {
+    return this.#performance;
+  }
+
+  /**
+   * @param told as it was when this was asked for
+   * @param now when the models were asked
+   * @returns whether one has become ready meanwhile, so that there is news of it to be read
+   */
+  sawModels(read: ModelsRead, told: number, now: number): boolean {
+    this.problem = undefined;
+    this.#read = read;
+    const { models, running, asked } = read;
+    for (const id of asked) this.#usedAt.set(id, now);
+    if (running === undefined) return false;
+    const ready = new Set(running.filter(({ state }) => state === "ready").map(({ id }) => id));
+    if (told !== this.#told)
+      return [...this.#states].some(([id, state]) => state === "ready" && !ready.has(id));
+    const states = new Map(models.flatMap(({ runsAs, state }) => (runsAs ? [[runsAs, state]] : [])));
+    for (const { id, state } of running) states.set(id, state);
+    this.#take(states, now, false);
+    return false;
+  }
+
+  /**
+   * Takes in what each model is doing now.
+   *
+   * @returns whether the load of one has ended before our eyes, so that there is news of it to be read
+   */
+  sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
+    const isFollowed = this.#isFollowed;
+    this.#isFollowed = true;
+    this.#told += 1;
+    return this.#take(states, now, isFollowed);
+  }
+
+  /** @param running everything that runs, where the server tells that alone */
+  sawRunning(running: readonly RunningModel[], now: number): boolean {
+    const states = new Map([...this.#states.keys()].map((id): [string, ModelState] => [id, "unloaded"]));
+    for (const { id, state } of running) states.set(id, state);
+    this.#isFollowed = false;
+    return this.sawStates(states, now);
+  }
+
+  /** @param isFollowed whether each state since the last ones would have been reported: a load begins now, or did before */
+  #take(states: ReadonlyMap<string, ModelState>, now: number, isFollowed: boolean): boolean {
+    const before = this.#states;
+    const isFirst = before.size === 0;
+    this.#states = states;
+    for (const [id, state] of states) {
+      if (state !== "starting") this.#loading.delete(id);
+      else if (!this.#loading.has(id)) {
+        // Up to v217 a model that starts is not told as such at first.
+        this.#loading.set(id, { since: now, isWhole: isFollowed && before.get(id) !== "starting" });
+      }
+      if (state === "unloaded") this.#usedAt.delete(id);
+    }
+    for (const id of this.#loading.keys()) if (!states.has(id)) this.#loading.delete(id);
+    return !isFirst && [...states].some(([id, state]) => isNews(before.get(id), state));
+  }
+
+  /** @returns whether anything is to be seen of it: the server tells of each piece of an answer */
+  sawRequests(requests: readonly RequestInFlight[], now: number): boolean {
+    const before = this.#requests;
+    const busy = new Set(requests.map(({ model }) => model));
+    for (const { model } of before ?? []) if (!busy.has(model)) this.#usedAt.set(model, now);
+    const known = new Map(before?.map((request) => [request.id, request]));
+    this.#requests = requests.map(({ id, model, elapsedMs, client }) => {
+      const since = elapsedMs === undefined ? undefined : now - elapsedMs;
+      return known.get(id) ?? { id, model, client, since };
+    });
+    const ids = (of: PanelState["requests"]): string => JSON.stringify(of?.map(({ id }) => id));
+    return ids(before) !== ids(this.#requests);
+  }
+
+  sawPerformance(performance: Performance): void {
+    this.#performance = joinPerformance(this.#performance, performance);
+  }
+
+  lostEvents(): void {
+    this.following = "lost";
+    this.#isFollowed = false;
+    this.lostRequests();
+    this.#usedAt.clear();
+  }
+
+  /** What was told of requests no longer holds. */
+  lostRequests(): void {
+    this.#requests = undefined;
+  }
+
+  get state(): PanelState {
+    const { following, problem, version, certificateEnds, answered, isAskingRequests } = this;
+    const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
+    const shown = new Set(listed.map(({ runsAs }) => runsAs));
+    // Before the first reading nobody can say what is listed.
+    const told = this.#read === NOTHING_READ ? [] : [...this.#states];
+    const unlisted = told.filter(
+      ([id, state]) => !shown.has(id) && state !== "unloaded" && state !== "unknown",
+    );
+    return {
+      following,
+      problem,
+      version,
+      certificateEnds,
+      answered,
+      models: [...listed, ...unlisted.map(([id]) => this.#model(id, id, undefined))],
+      requests: this.#requests,
+      isAskingRequests,
+      performance: this.#performance,
+    };
+  }
+
+  #model(id: string, runsAs: string | undefined, facts: ModelFacts | undefined): PanelModel {
+    const process = runsAs ?? "";
+    const state = this.#states.get(process) ?? facts?.state ?? "unknown";
+    const running = this.#read.running?.find((model) => model.id === process);
+    const isInUse = this.#requests?.some(({ model }) => model === process) === true;
+    const loading = this.#loading.get(process);
+    return {
+      id,
+      runsAs,
+      facts: facts && asOf(facts, state),
+      running,
+      state,
+      canLoad: this.canLoad && runsAs !== undefined && facts?.problem === undefined,
+      description: this.#read.descriptions.get(id) ?? NO_DESCRIPTION,
+      loading: state === "starting" ? loading : undefined,
+      expectedLoadMs: this.#read.expectedLoads.get(process),
+      isInUse,
+      unloadsAt: isInUse || state !== "ready" ? undefined : this.#unloadsAt(process, running?.ttlSeconds),
+      rates: this.#ratesOf(process),
+    };
+  }
+
+  #unloadsAt(id: string, ttlSeconds: number | undefined): number | undefined {
+    const usedAt = this.#usedAt.get(id);
+    // Without the list of requests somebody may be using it unseen.
+    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests === undefined)
+      return undefined;
+    return usedAt + 1000 * ttlSeconds;
+  }
+
+  #ratesOf(id: string): Rates {
+    const own = this.answered?.filter(({ model }) => model === id) ?? [];
+    return {
+      prompt: own.findLast(({ promptRate }) => promptRate !== undefined)?.promptRate,
+      generation: own.findLast(({ generationRate }) => generationRate !== undefined)?.generationRate,
+    };
+  }
+}
+
+/** A load that has ended, well or not. */
+function isNews(before: ModelState | undefined, now: ModelState): boolean {
+  return (now === "ready" && before !== "ready") || (now === "unloaded" && before === "starting");
+}
+
+/** Facts as they stand when the model has come to another state than that in which they were read. */
+function asOf(facts: ModelFacts, state: ModelState): ModelFacts {
+  if (facts.state === state) return facts;
+  const seen = <T>(fact: Fact<T>): Fact<T> =>
+    fact.source === "live" && state !== "ready" ? { ...fact, source: "last seen" } : fact;
+  const { context, vision, thinking, tools } = facts;
+  return {
+    ...facts,
+    state,
+    context: seen(context),
+    vision: seen(vision),
+    thinking: seen(thinking),
+    tools: seen(tools),
+  };
+}

@@ -1,0 +1,284 @@
+/** The server's state as the words and figures of the panel. Pure. */
+
+import { duration } from "../../lib/figures.ts";
+import { rateWords } from "../../lib/rate.ts";
+import { maskText } from "../../masking/masking.ts";
+import { shortTokens } from "../../provider/pi-models.ts";
+import type { BackendKind } from "../../server/kinds/backend.ts";
+import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
+import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { Column } from "../../ui/table.ts";
+import {
+  commandRow,
+  descriptionRows,
+  detailRows,
+  idleTime,
+  isKnown,
+  otherRows,
+  placeRow,
+  stateWords,
+  unofferedState,
+} from "../model-words.ts";
+import { whose } from "../stakes.ts";
+import { faultReport, versionWords } from "../status.ts";
+import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./content.ts";
+import type { PanelModel, PanelState } from "./state.ts";
+
+const COLUMNS: readonly Column[] = [
+  { title: "Model", priority: 0 },
+  { title: "State", priority: 0 },
+  { title: "Context", priority: 1 },
+  { title: "From", priority: 4 },
+  { title: "tok/s", priority: 2 },
+  { title: "Unloads", priority: 3 },
+];
+
+/** How often a bar that only moves takes its next step. */
+export const STEP_MS = 250;
+
+const MOST_REQUESTS = 4;
+const MEGABYTES_OF_A_GIGABYTE = 1024;
+
+/** A load that the panel itself has begun. */
+export interface OwnLoad {
+  readonly id: string;
+  /** What the server does for it: `Loading a`, `a waits until b has gone`. */
+  readonly words: string;
+  /** When that began, in Unix milliseconds. */
+  readonly since: number;
+  readonly expectedMs: number | undefined;
+}
+
+/** What stands beside the server's own state. */
+export interface PanelExtras {
+  readonly address: string;
+  /** Of the server, as far as it is known. */
+  readonly kind: BackendKind | undefined;
+  readonly ownLoad: OwnLoad | undefined;
+  readonly message: PanelContent["message"];
+  /** The session as its requests name it. */
+  readonly session: string | undefined;
+  /** The id of pi's model, where it is one of this server. */
+  readonly modelInPi: string | undefined;
+  /** Whether the contexts of such a server can be changed. */
+  readonly hasConfigFile: boolean;
+}
+
+/**
+ * @param selected the id of the model whose details are wanted
+ * @param now Unix milliseconds
+ */
+export function panelContent(
+  state: PanelState,
+  extras: PanelExtras,
+  selected: string | undefined,
+  now: number,
+): PanelContent {
+  const { models, performance, answered } = state;
+  const model = models.find(({ id }) => id === selected);
+  return {
+    heading: heading(state, extras),
+    columns: COLUMNS,
+    rows: models.map((found) => row(found, extras, now)),
+    trouble: troubleWords(state, extras),
+    bars: bars(state, extras, now),
+    message: extras.message,
+    details: model === undefined ? [] : details(model, extras),
+    inFlight: inFlight(state, extras, now),
+    plots: [...memoryPlots(performance), ...ratePlots(answered)],
+  };
+}
+
+/** Whether time alone changes what is to be seen. */
+export function isTicking({ models, requests }: PanelState): boolean {
+  return (
+    (requests?.length ?? 0) > 0 ||
+    models.some(({ loading, unloadsAt }) => loading !== undefined || unloadsAt !== undefined)
+  );
+}
+
+const FOLLOWING = {
+  reading: "reading",
+  live: "live",
+  polling: "asked every 10 s",
+  still: "r reads it again",
+  lost: "connection lost, trying again",
+} as const;
+
+function heading({ version, following, certificateEnds }: PanelState, { address }: PanelExtras): string[] {
+  const day = certificateEnds?.toISOString().slice(0, 10);
+  return [
+    "AI server",
+    FOLLOWING[following],
+    ...(version === undefined ? [] : [versionWords(version)]),
+    address,
+    ...(day === undefined ? [] : [`certificate until ${day}`]),
+  ];
+}
+
+function troubleWords(
+  { problem, following, models, version }: PanelState,
+  { kind }: PanelExtras,
+): string | undefined {
+  if (problem !== undefined) return maskText(faultReport(problem, kind), "log");
+  if (models.length > 0) return undefined;
+  // The events may come before the first reading.
+  const isRead = version !== undefined && following !== "reading" && following !== "lost";
+  if (!isRead) return "Asking the server for its models…";
+  return "The server offers no model that can be chatted with.";
+}
+
+/** Whether its process runs, though it may still be starting or already be stopping. */
+export function isLoaded({ state }: PanelModel): boolean {
+  return state === "ready" || state === "starting" || state === "stopping";
+}
+
+/** What is said to be possible with a model; the other letters tell why not. */
+export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
+  const isHere = runsAs !== undefined;
+  return [
+    ...(facts === undefined ? [] : (["use"] as const)),
+    ...(isHere && hasConfigFile ? (["context"] as const) : []),
+    ...(isHere ? (["log"] as const) : []),
+  ];
+}
+
+function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
+  const { ownLoad, modelInPi, hasConfigFile } = extras;
+  const { id, facts, state, rates, runsAs } = model;
+  const isKnown = facts !== undefined && facts.context.source !== "default";
+  const name = id === modelInPi ? `${id} (in pi)` : id;
+  const isOwn = ownLoad !== undefined && runsAs === ownLoad.id;
+  const toggles = !model.canLoad ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
+  const words = facts === undefined ? unofferedState(state) : stateWords(facts);
+  return {
+    id,
+    cells: [
+      name,
+      isOwn && state === "unloaded" ? "waiting" : words,
+      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : "unknown",
+      isKnown ? facts.context.source : "",
+      rates.generation === undefined ? "" : rateWords(rates.generation),
+      unloadWords(model, now),
+    ],
+    tone:
+      state === "ready"
+        ? "ready"
+        : state === "starting" || state === "stopping" || isOwn
+          ? "changing"
+          : "still",
+    toggles,
+    offers: offersOf(model, hasConfigFile),
+  };
+}
+
+function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: number): string {
+  if (state !== "ready") return "";
+  const ttl = running?.ttlSeconds;
+  if (isInUse && ttl !== 0) return "in use";
+  if (unloadsAt === undefined || unloadsAt <= now) return idleTime(ttl);
+  const left = unloadsAt - now;
+  // Others may ask a model in ways that the server does not tell of.
+  return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
+}
+
+function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
+  const { id, facts, running, description, expectedLoadMs, runsAs } = model;
+  const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
+  const where = placeRow(description, runsAs, address);
+  if (facts === undefined) {
+    return [...own, ["State", `${model.state}, not listed for chatting`], ...where, ...commandRow(running)];
+  }
+  const rows = [...detailRows(facts, expectedLoadMs), ...otherRows(facts).filter(isKnown)];
+  return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
+}
+
+function ratesRow({ rates: { prompt, generation } }: PanelModel): [string, string][] {
+  const words = [
+    ...(prompt === undefined ? [] : [`prompt ${rateWords(prompt)} tok/s`]),
+    ...(generation === undefined ? [] : [`answer ${rateWords(generation)} tok/s`]),
+  ];
+  return words.length === 0 ? [] : [["Last", words.join(", ")]];
+}
+
+function bars({ models }: PanelState, { ownLoad }: PanelExtras, now: number): PanelBar[] {
+  const own =
+    ownLoad === undefined ? [] : [barOf(ownLoad.words, now - ownLoad.since, ownLoad.expectedMs, true)];
+  const seen = new Set([ownLoad?.id]);
+  const others = models.flatMap(({ runsAs, loading, expectedLoadMs }) => {
+    // An alias loads with its model, of which one bar is enough.
+    if (loading === undefined || seen.has(runsAs)) return [];
+    seen.add(runsAs);
+    const { since, isWhole } = loading;
+    return [barOf(`Loading ${runsAs}`, now - since, isWhole ? expectedLoadMs : undefined, isWhole)];
+  });
+  return [...own, ...others];
+}
+
+/** @param isWhole whether `elapsedMs` is since the beginning */
+function barOf(title: string, elapsedMs: number, expectedMs: number | undefined, isWhole: boolean): PanelBar {
+  const elapsed = Math.max(0, elapsedMs);
+  const words = isWhole ? duration(elapsed) : `more than ${duration(elapsed)}`;
+  const step = Math.floor(elapsed / STEP_MS);
+  if (expectedMs === undefined || expectedMs <= 0) return { title, words, fraction: undefined, step };
+  const fraction = Math.min(1, (step * STEP_MS) / expectedMs);
+  return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
+}
+
+function inFlight(state: PanelState, { session }: PanelExtras, now: number): string[] {
+  const { requests, following, isAskingRequests } = state;
+  if (requests === undefined) {
+    const isAwaited = isAskingRequests || following === "reading" || following === "lost";
+    return isAwaited ? [] : ["In flight: the server does not tell"];
+  }
+  if (requests.length === 0) return ["In flight: nothing"];
+  const lines = requests.slice(0, MOST_REQUESTS).map(({ model, since, client }) => {
+    const time = since === undefined ? [] : [duration(now - since)];
+    return `  ${[model, ...time, whose(client, session)].filter((word) => word !== "").join(" · ")}`;
+  });
+  const more = requests.length - lines.length;
+  return [`In flight: ${requests.length}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+}
+
+function memoryPlots(performance: Performance | undefined): PanelPlot[] {
+  if (performance === undefined) return [];
+  const { host, gpus } = performance;
+  const plots = gpus.map((gpu, at) =>
+    memoryPlot(gpu, `${gpus.length > 1 ? `GPU ${at + 1}` : "GPU"} ${gpu.name}`),
+  );
+  return [...plots, ...(host === undefined ? [] : [memoryPlot(host, "Host memory")])];
+}
+
+function memoryPlot({ readings }: MemoryHistory, name: string): PanelPlot {
+  const last = readings.at(-1);
+  const values = readings.map(({ usedMb, totalMb }) => usedMb / totalMb);
+  if (last === undefined) return { name, words: "", values, most: 1 };
+  const { usedMb, totalMb, busyPercent } = last;
+  const busy = busyPercent === undefined ? "" : ` · ${Math.round(busyPercent)} % busy`;
+  return { name, words: `${gigabytes(usedMb)} of ${gigabytes(totalMb)} GB${busy}`, values, most: 1 };
+}
+
+function gigabytes(megabytes: number): string {
+  const value = megabytes / MEGABYTES_OF_A_GIGABYTE;
+  return value < 100 && !Number.isInteger(value) ? value.toFixed(1) : String(Math.round(value));
+}
+
+function ratePlots(answered: readonly AnsweredRequest[] | undefined): PanelPlot[] {
+  const plot = (name: string, rates: readonly (number | undefined)[]): PanelPlot[] => {
+    const values = rates.filter((rate) => rate !== undefined);
+    const last = values.at(-1);
+    if (last === undefined) return [];
+    return [{ name, words: `${rateWords(last)} tok/s`, values, most: Math.max(...values) }];
+  };
+  if (answered === undefined) return [];
+  return [
+    ...plot(
+      "Prompts",
+      answered.map(({ promptRate }) => promptRate),
+    ),
+    ...plot(
+      "Answers",
+      answered.map(({ generationRate }) => generationRate),
+    ),
+  ];
+}

@@ -1,0 +1,61 @@
+/** `/ai-server-preset`: shows the server's config file, or one model's part of it. */
+import { findContexts, formatOf } from "../host/config/config-file.ts";
+import { modelBlock } from "../host/config/yaml/model-block.ts";
+import type { HostFile } from "../host/ssh/machine.ts";
+import { maskText } from "../masking/masking.ts";
+import { showText } from "../ui/view.ts";
+import { readId, unknownId } from "./arguments.ts";
+import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
+import { requireEnd } from "./models.ts";
+
+interface Part {
+  readonly file: HostFile;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A file that is not understood is shown as a whole; only a model's part of it cannot be found. */
+function partOf(argument: string, files: readonly HostFile[]): Part | undefined {
+  if (argument.trim() === "") return undefined;
+  const written = files.flatMap((file) =>
+    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
+  );
+  const read = readId(
+    argument,
+    written.map(({ model }) => model),
+  );
+  if (read === undefined) return undefined;
+  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
+  requireEnd(read.rest);
+  const file = written.find(({ model }) => model === read.id)?.file;
+  return file && { file, ...modelBlock(file.text, formatOf(file.name), read.id) };
+}
+
+/** Shows it with secrets masked; nothing of it is kept. */
+export async function preset(call: Call): Promise<void> {
+  const { ctx, waiting, argument } = call;
+  const server = await serverFor(call);
+  waiting.say("Reading the config on the server");
+  const { files, config } = await withConfigFile(
+    server,
+    async (machine, config) => ({ files: await machine.read(waiting.signal), config }),
+    waiting.signal,
+  );
+  const part = partOf(argument, files);
+  for (const file of part === undefined ? files : [part.file]) {
+    const format = formatOf(file.name);
+    const path = pathOf(file, config);
+    // In a pipe nothing else tells one file from the next.
+    const head = files.length > 1 && part === undefined && ctx.mode === "print" ? [`# ${path}`] : [];
+    const lines = [...head, ...maskText(file.text, format).split(/\r?\n/)];
+    const view =
+      part === undefined
+        ? { title: path, lines, language: format }
+        : {
+            title: `${path}, line ${part.first}`,
+            lines: lines.slice(part.first - 1, part.last),
+            language: format,
+          };
+    await waiting.ask(() => showText(ctx, view));
+  }
+}

@@ -1,7 +1,0 @@
-import { maskText } from "../masking/masking.ts";
-import { sentenceOf } from "../server/errors.ts";
-
-/** What went wrong, as a sentence without secrets: what a program of the server's wrote may stand in it. */
-export function faultText(error: unknown): string {
-  return maskText(sentenceOf(error), "log");
-}

@@ -1,0 +1,141 @@
+import type { TracedText } from "../traced-text.ts";
+import type { Program } from "./programs.ts";
+import type { Arguments } from "./server-flags.ts";
+import { type Prefix, type Script, type Start, startOf } from "./started-program.ts";
+import { splitShell, type Word } from "./words.ts";
+
+/** The program that a command line starts, and what is said to it. */
+export interface ServerCommand extends Arguments {
+  /** All words of the command line; a script's own words in the place of its string. */
+  readonly words: readonly Word[];
+  /** `NAME=value` as given to `env`, to a container or in a script. */
+  readonly assignments: readonly TracedText[];
+  readonly program: Program;
+  /** How the program is called, without its folder, or the image that starts it. */
+  readonly name: string;
+  /** Whether it sees the variables that llama-swap sets. */
+  readonly inheritsEnvironment: boolean;
+  /** Whether a shell reads it: in the string of a `sh -c`, or at the other end of `ssh`. */
+  readonly isInScript: boolean;
+  /** After this word an argument may be added. */
+  readonly addAfter: Word | undefined;
+}
+
+/** Leaves out redirections, which belong to the shell. */
+function withoutRedirections(command: readonly Word[]): Word[] {
+  return command.filter((word, index) => {
+    const [before, after] = [command[index - 1], command[index + 1]];
+    const isDescriptor =
+      /^\d$/.test(word.value.text) && after?.raw.traces[0]?.own.start === word.raw.traces.at(-1)?.own.end;
+    const follows = before?.isOperator && /^[<>]/.test(before.value.text);
+    return !word.isOperator && !follows && !(isDescriptor && after?.isOperator);
+  });
+}
+
+/** The single commands of a script. */
+function commandsOf(script: readonly Word[]): Word[][] {
+  const commands: Word[][] = [[]];
+  for (const word of script) {
+    if (word.isOperator && !/^[<>]/.test(word.value.text)) commands.push([]);
+    else commands.at(-1)?.push(word);
+  }
+  return commands.map(withoutRedirections).filter((command) => command.length > 0);
+}
+
+/** What llama-swap replaces before any shell sees it. */
+const LLAMA_SWAP_REFERENCE = /\$\{(PORT|PID|MODEL_ID|env\.\w+)\}/g;
+
+/** Whether a shell leaves the arguments as they are written. */
+function isPlain(args: readonly Word[]): boolean {
+  return !args.some((word) => /[$`]/.test(word.value.text.replace(LLAMA_SWAP_REFERENCE, "")));
+}
+
+/** What a script does beside starting its server. */
+const BESIDE = new Set(
+  "cd source . export set unset ulimit umask echo printf sleep mkdir rm trap wait test [ true : tee ts grep sed awk cat".split(
+    " ",
+  ),
+);
+
+/** The servers that a script starts; where none of them is known, whatever it starts. */
+function serversOf(script: readonly Word[]): ServerCommand[] {
+  const started = commandsOf(script).flatMap((command) => {
+    const server = serverOf(command);
+    return typeof server === "string" || server.isInScript ? [] : [server];
+  });
+  const known = started.filter(({ program }) => program.kind !== "unknown");
+  return known.length > 0 ? known : started.filter(({ name }) => !BESIDE.has(name));
+}
+
+/** The one server that the string of a shell starts. */
+function scriptServer(
+  words: readonly Word[],
+  { script, hasArguments }: Script,
+  prefix: Prefix,
+): ServerCommand | string {
+  const inner = splitShell(script.value);
+  if (!inner) return "a quote is left open inside the string that it gives to a shell";
+  const found = serversOf(inner);
+  const [server] = found;
+  // Flags on a line of their own were meant for the command before it, and are not read by that.
+  const isCut = inner.some(
+    ({ value }, at) => value.text.startsWith("-") && inner[at - 1]?.value.text === "\n",
+  );
+  if (!server || found.length > 1 || isCut) {
+    return "the string that it gives to a shell does not start exactly one llama-server in plain words";
+  }
+  const settings = inner.filter((word) => word.value.text.includes("LLAMA_ARG_CTX_SIZE"));
+  if (settings.length > server.assignments.length) {
+    return "the string that it gives to a shell sets LLAMA_ARG_CTX_SIZE in a way of its own";
+  }
+  const expanding = server.args.map((word) => word.value.text.replace(LLAMA_SWAP_REFERENCE, ""));
+  if (hasArguments && expanding.some((text) => /\$\{?[@*1-9]/.test(text))) {
+    return "the string that it gives to a shell takes further arguments from behind it";
+  }
+  const outer = words.indexOf(script);
+  const [first] = server.args;
+  const program = first && inner[inner.indexOf(first) - 1];
+  return {
+    ...server,
+    words: [...words.slice(0, outer), ...inner, ...words.slice(outer + 1)],
+    assignments: [...prefix.assignments, ...server.assignments],
+    inheritsEnvironment: server.inheritsEnvironment && inherits(prefix),
+    isInScript: true,
+    // Behind the program itself no quote, redirection or operator of the script can come in between.
+    // What the shell puts in may hold the flag already, and would win.
+    addAfter: isPlain(server.args) ? (program ?? server.addAfter) : undefined,
+  };
+}
+
+function inherits({ passed }: Prefix): boolean {
+  return passed === undefined || passed.has("LLAMA_ARG_CTX_SIZE");
+}
+
+function describe(words: readonly Word[], start: Start, prefix: Prefix): ServerCommand {
+  const [first, ...args] = start.command;
+  // The shell at the other end may read the words after it as anything.
+  const remote = first && words.includes(first) && isPlain(args) ? first : undefined;
+  return {
+    words,
+    args,
+    assignments: prefix.assignments,
+    program: start.program,
+    name: start.name,
+    inheritsEnvironment: inherits(prefix),
+    isInScript: prefix.isRemote,
+    addAfter: prefix.isRemote ? remote : words.at(-1),
+  };
+}
+
+/**
+ * Finds the program that a command line starts: directly, through wrappers such as `env` or `taskset`, in a container,
+ * on another machine, or in the string of a `sh -c`. The flags of those others are not its arguments.
+ *
+ * @returns a clause that says why it cannot be known
+ */
+export function serverOf(words: readonly Word[]): ServerCommand | string {
+  const prefix: Prefix = { assignments: [], passed: undefined, isRemote: false };
+  const start = startOf(words, prefix);
+  if (typeof start === "string") return start;
+  return "script" in start ? scriptServer(words, start, prefix) : describe(words, start, prefix);
+}

@@ -1,0 +1,69 @@
+import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
+import { findIni, iniSettings, planIni } from "./ini/config.ts";
+import { refusalBecause } from "./refusals.ts";
+import { findYaml, planYaml } from "./yaml/change.ts";
+import { yamlSettings } from "./yaml/context.ts";
+
+export {
+  type ContextChange,
+  type ContextSetting,
+  contextPerSlot,
+  type SetBy,
+  type Slots,
+} from "./context-setting.ts";
+export { applyEdits, type Edit, invertEdits } from "./traced-text.ts";
+
+/** llama-swap's YAML, or a preset of llama.cpp's own router. */
+export type ConfigFormat = "yaml" | "ini";
+
+/** What a file of this name holds: a preset when it ends in `.ini`, else llama-swap's YAML. */
+export function formatOf(path: string): ConfigFormat {
+  return /\.ini$/i.test(path) ? "ini" : "yaml";
+}
+
+/**
+ * The context sizes of all models in the file, in its order. A model that cannot be understood has its `problem`.
+ *
+ * @throws {ServerError} that names line and column, where the file as a whole is not understood
+ */
+export function findContexts(text: string, format: ConfigFormat): ContextSetting[] {
+  return format === "ini" ? iniSettings(text) : yamlSettings(text);
+}
+
+/**
+ * A model's context size and where it is set.
+ *
+ * @param id as the server spells it
+ * @param isFound whether a router has found the model itself, in its folder or cache: a preset need not name it
+ * @throws {ServerError} that names line and column where it cannot be understood
+ */
+export function findContext(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  isFound?: boolean,
+): ContextSetting {
+  return format === "ini" ? findIni(text, id, isFound) : findYaml(text, id);
+}
+
+/**
+ * Plans the change of a model's context size: the whole new text, proven to differ from the old in this model's
+ * context figures and in nothing else. All other bytes stay.
+ *
+ * @param id as the server spells it
+ * @param tokens for all slots together, as `--ctx-size` takes it
+ * @param isFound whether a router has found the model itself: a preset without its section gets one
+ * @throws {ServerError} that names line and column and says what to do by hand; nothing is changed then
+ */
+export function planContextChange(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  tokens: number,
+  isFound?: boolean,
+): ContextChange {
+  if (!Number.isInteger(tokens) || tokens < 1 || tokens > MAX_TOKENS) {
+    throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
+  }
+  return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
+}

@@ -1,0 +1,27 @@
+import { cleanText, ServerError } from "../../lib/errors.ts";
+import type { Position } from "./traced-text.ts";
+
+/** An id or key for a sentence: whatever it holds, on one line and not too long. */
+export function shown(name: string): string {
+  return `"${cleanText(name, 80).replaceAll("\n", " ")}"`;
+}
+
+/** A place for a sentence. */
+export function placeOf(position: Position): string {
+  return `line ${position.line}, column ${position.column}`;
+}
+
+/**
+ * The error for a configuration that is not understood or not to be changed.
+ *
+ * @param what a clause that says what is in the way, at this place
+ * @param byHand a sentence that says what the user can do
+ */
+export function refusal(position: Position, what: string, byHand: string): ServerError {
+  return refusalBecause(`The configuration at ${placeOf(position)}: ${what}. ${byHand}`);
+}
+
+/** The error for what has no place in the file. */
+export function refusalBecause(sentence: string): ServerError {
+  return new ServerError(sentence, { link: "config file", remedy: "none" });
+}

@@ -1,0 +1,120 @@
+/** The error codes of `ai-server-admin` as sentences. */
+import { cleanText } from "../../lib/errors.ts";
+import { HostError } from "./ssh-faults.ts";
+
+/** What the sentences name. */
+export interface FaultPlace {
+  /** `on <host>` */
+  where: string;
+  file: string;
+  unit: string;
+  /** Where file, unit and restart command are set. */
+  fileSetting: string;
+  unitSetting: string;
+  commandSetting: string;
+}
+
+type FaultRow = readonly [
+  link: "ssh" | "config file" | "unit",
+  sentence: (at: FaultPlace, said: string) => string,
+];
+
+const NOTHING = "Nothing was changed.";
+
+/** By the code of `ai-server-admin`. */
+const FAULTS: Readonly<Record<string, FaultRow>> = {
+  missing: [
+    "config file",
+    (at) => `${at.file} does not exist ${at.where}. Set ${at.fileSetting} to the server's config.`,
+  ],
+  unreadable: ["config file", (at) => `The user that logs in ${at.where} may not read ${at.file}.`],
+  "not-a-file": ["config file", (at) => `${at.file} ${at.where} is neither a file nor a folder.`],
+  "not-utf8": ["config file", (at) => `${at.file} ${at.where} is not UTF-8 text, so it is not touched.`],
+  "too-large": ["config file", (at) => `${at.file} ${at.where} is larger than 4 MiB, so it is not touched.`],
+  "read-only": [
+    "config file",
+    (at) => `${at.file} ${at.where} is read-only. Something else may write it; change it there. ${NOTHING}`,
+  ],
+  "folder-read-only": [
+    "config file",
+    (at) =>
+      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
+  ],
+  changed: [
+    "config file",
+    (at) => `${at.file} ${at.where} was changed by somebody else meanwhile. ${NOTHING}`,
+  ],
+  "changed-after": [
+    "config file",
+    (at) => `${at.file} ${at.where} was changed by somebody else right after it had been written.`,
+  ],
+  locked: [
+    "config file",
+    (at) => `Somebody else is changing ${at.file} ${at.where} at this moment. ${NOTHING} Try again.`,
+  ],
+  rights: [
+    "config file",
+    (at, said) => `A new file in place of ${at.file} could not keep its mode and owner (${said}). ${NOTHING}`,
+  ],
+  incomplete: [
+    "config file",
+    (at) => `The new content did not arrive whole, or the disk ${at.where} is full. ${NOTHING}`,
+  ],
+  "write-failed": [
+    "config file",
+    (at, said) => `The new file beside ${at.file} ${at.where} could not be written (${said}). ${NOTHING}`,
+  ],
+  "no-backup": ["config file", (at) => `There is no such backup of ${at.file} ${at.where}. ${NOTHING}`],
+  "no-unit": [
+    "unit",
+    (at) =>
+      `${at.unit} does not exist ${at.where}. Set ${at.unitSetting} to its name ("systemctl --user list-units" there shows it), or ${at.commandSetting} if it is not a user unit.`,
+  ],
+  "no-bus": [
+    "unit",
+    (at) =>
+      `systemctl --user has no session to speak to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+  ],
+  "other-runtime": [
+    "unit",
+    (at, said) =>
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): take it out there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+  ],
+  "no-systemctl": [
+    "unit",
+    (at) => `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
+  ],
+  "unit-unknown": ["unit", (at, said) => `systemd does not tell about the unit ${at.where}: ${said}`],
+  "restart-failed": ["unit", (at, said) => `The restart ${at.where} failed: ${said || "it gave no reason."}`],
+  "no-journal": ["unit", (at, said) => `The journal cannot be read ${at.where}. ${said}`],
+  "not-allowed": [
+    "ssh",
+    (at) =>
+      `ai-server-admin ${at.where} does not know this verb. Install the one that belongs to this version.`,
+  ],
+  "bad-answer": [
+    "ssh",
+    (at) => `What answered ${at.where} is not ai-server-admin: it names no file as a system would.`,
+  ],
+  "bad-request": [
+    "ssh",
+    (at) =>
+      `ai-server-admin ${at.where} did not understand the request. Install the one that belongs to this version.`,
+  ],
+};
+
+/**
+ * The sentence for an error code.
+ *
+ * @param detail what a program on the server wrote about it; cleaned and shortened here
+ */
+export function hostFault(code: string, detail: string, place: FaultPlace): HostError {
+  const said = cleanText(detail, 300).replaceAll("\n", " ");
+  const [link, sentence] =
+    FAULTS[code] ?? (["ssh", () => `The step ${place.where} failed (${code}).`] as const);
+  return new HostError(sentence(place, said).trim(), code, {
+    link,
+    remedy: "none",
+    ...(said === "" ? {} : { quote: said }),
+  });
+}

@@ -1,0 +1,272 @@
+/**
+ * Runs `ai-server-admin` on the server's machine: through ssh, or here when the server is this machine. Nothing that
+ * a user, a file or the server wrote is ever part of a command line.
+ */
+import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { SECRET_VARIABLES } from "../../config.ts";
+import { SharedConnection } from "./control-socket.ts";
+import {
+  type Answer,
+  type DirectSettings,
+  directScript,
+  type HostRequest,
+  readAnswer,
+  remoteText,
+  requestText,
+  sharedFunctions,
+  verbLine,
+} from "./protocol.ts";
+import { HostError, lateFault, type SshTarget, spawnFault, sshFault } from "./ssh-faults.ts";
+
+/** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
+const MAX_OUTPUT = 8 * 1024 * 1024;
+/** Of standard error: characters that are kept, and bytes after which the program is ended. */
+const MAX_STDERR = 16 * 1024;
+const MAX_NOISE = 8 * 1024 * 1024;
+
+/** How long output is awaited after the program has ended: a helper of ssh may keep the pipe open. */
+const DRAIN_MS = 500;
+
+/** How long a program may take to end when it is told to. */
+const ENDING_MS = 5000;
+
+export interface ShellSettings extends DirectSettings, SshTarget {
+  /** `[user@]host` for ssh, or `local` for this machine. */
+  host: string;
+  /** `wrapper`: the key there runs `ai-server-admin` and nothing else. Does not matter for `local`. */
+  mode: "direct" | "wrapper";
+  connectTimeoutMs: number;
+  /** How long the shared connection stays after the last call if nobody closes it. */
+  keepMs: number;
+}
+
+export interface AskLimits {
+  /** Milliseconds for the script itself; the time to connect comes on top. */
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+}
+
+export type Spawn = typeof nodeSpawn;
+
+interface Finished {
+  code: number | null;
+  stdout: string;
+  /** The end of it, safe to show. */
+  stderr: string;
+  /** It was ended since it took too long. */
+  isLate: boolean;
+}
+
+/** One way to one machine. Opens nothing before the first call; `close` leaves nothing behind. */
+export class Shell {
+  readonly settings: ShellSettings;
+  readonly #spawn: Spawn;
+  readonly #connection: SharedConnection;
+  readonly #children = new Set<ChildProcess>();
+  readonly #env = withoutSecrets(process.env);
+  #functions: string | undefined;
+  /** The call that opens the shared connection: a second one at the same time would open another. */
+  #opening: Promise<Answer> | undefined;
+
+  constructor(
+    settings: ShellSettings,
+    spawn: Spawn = nodeSpawn,
+    connection = new SharedConnection(settings.connectTimeoutMs, settings.keepMs),
+  ) {
+    this.settings = settings;
+    this.#spawn = spawn;
+    this.#connection = connection;
+  }
+
+  /**
+   * Runs one verb and gives its answer, also when that is an error of the script's own.
+   *
+   * @throws {HostError} when there was no complete answer: then the script may have run to any point
+   * @throws the signal's reason; what had been sent may still be carried out
+   */
+  async ask(request: HostRequest, limits: AskLimits): Promise<Answer> {
+    limits.signal?.throwIfAborted();
+    if (this.settings.host === "local") return this.#askOnce(request, limits);
+    if (this.#opening === undefined) {
+      this.#opening = this.#askOnce(request, limits);
+      return this.#opening;
+    }
+    await this.#opening.catch(() => undefined);
+    limits.signal?.throwIfAborted();
+    return this.#askOnce(request, limits);
+  }
+
+  /** Ends what still runs and the shared connection. Idempotent; a later call opens a new one. */
+  async close(): Promise<void> {
+    for (const child of this.#children) this.#end(child);
+    const options = this.#connection.closingOptions();
+    if (options !== undefined) {
+      const args = [...options, "--", this.settings.host];
+      const child = this.#spawn("ssh", args, { stdio: "ignore", env: this.#env });
+      await new Promise<void>((resolve) => {
+        const limit = setTimeout(() => {
+          child.kill("SIGKILL");
+          resolve();
+        }, 2000);
+        const done = (): void => {
+          clearTimeout(limit);
+          resolve();
+        };
+        child.once("exit", done);
+        child.once("error", done);
+      });
+    }
+    this.#connection.removeFolder();
+    this.#opening = undefined;
+  }
+
+  async #askOnce(request: HostRequest, limits: AskLimits): Promise<Answer> {
+    const { settings } = this;
+    const nonce = randomBytes(16).toString("hex");
+    const isLocal = settings.host === "local";
+    const isDirect = isLocal || settings.mode === "direct";
+    const text = requestText(nonce, request, isDirect ? settings : undefined);
+    const input = isDirect ? directScript(this.#script(), nonce, text) : text;
+    const command = isDirect ? "sh -s" : verbLine(request.verb);
+    const [program, args] = isLocal
+      ? ["sh", ["-s"]]
+      : ["ssh", [...this.#connection.options(), "--", settings.host, command]];
+    const timeoutMs = limits.timeoutMs + (isLocal ? 0 : settings.connectTimeoutMs);
+    const finished = await this.#run(program, args, input, { ...limits, timeoutMs });
+    const { begun, answer } = readAnswer(finished.stdout, nonce);
+    if (answer !== undefined) return answer;
+    if (finished.isLate) throw lateFault(settings, timeoutMs, begun);
+    if (!begun && finished.code === 255 && this.#leavesOut(args, finished.stderr)) {
+      limits.signal?.throwIfAborted();
+      return this.#askOnce(request, limits);
+    }
+    if (begun || isLocal) {
+      throw new HostError("The step on the server was ended before it had answered.", "unanswered", {
+        link: "ssh",
+        remedy: "none",
+      });
+    }
+    throw sshFault(settings, finished.code, finished.stderr, finished.stdout);
+  }
+
+  /** Whether ssh refused, before a session began, what the next call does without. */
+  #leavesOut(args: readonly string[], stderr: string): boolean {
+    const unknown = /^command-line:? line 0: Bad configuration option: (\w+)/im.exec(stderr)?.[1];
+    if (unknown !== undefined) return this.#connection.leaveOut(unknown);
+    if (!isMultiplexFault(stderr) || !args.includes("-oControlMaster=auto")) return false;
+    this.#connection.switchOff();
+    return true;
+  }
+
+  #script(): string {
+    this.#functions ??= sharedFunctions(
+      readFileSync(new URL("../ai-server-admin", import.meta.url), "utf8").replaceAll("\r\n", "\n"),
+    );
+    return this.#functions;
+  }
+
+  /** A group of its own, so that helpers of ssh (ProxyCommand) end with it and a Ctrl-C here does not reach it. */
+  #run(program: string, args: string[], input: string, limits: AskLimits): Promise<Finished> {
+    return new Promise((resolve, reject) => {
+      const child = this.#spawn(program, args, { detached: true, stdio: "pipe", env: this.#env });
+      this.#children.add(child);
+      const stdout: Buffer[] = [];
+      let stderr = Buffer.alloc(0);
+      let size = 0;
+      let noise = 0;
+      let isOver = false;
+      let drain: NodeJS.Timeout | undefined;
+      const settle = (outcome: () => void): void => {
+        if (isOver) return;
+        isOver = true;
+        clearTimeout(limit);
+        clearTimeout(drain);
+        limits.signal?.removeEventListener("abort", onAbort);
+        outcome();
+      };
+      const giveUp = (reason: unknown): void =>
+        settle(() => {
+          this.#end(child);
+          reject(reason);
+        });
+      const onAbort = (): void => giveUp(limits.signal?.reason);
+      const finish = (code: number | null, isLate = false): void =>
+        settle(() => {
+          if (isLate) this.#end(child);
+          const said = remoteText(stderr, MAX_STDERR);
+          resolve({ code, stdout: Buffer.concat(stdout).toString("latin1"), stderr: said, isLate });
+        });
+      const limit = setTimeout(() => finish(null, true), limits.timeoutMs);
+      limits.signal?.addEventListener("abort", onAbort, { once: true });
+
+      child.stdout?.on("data", (piece: Buffer) => {
+        size += piece.length;
+        if (size > MAX_OUTPUT) giveUp(tooMuchFault());
+        else stdout.push(piece);
+      });
+      child.stderr?.on("data", (piece: Buffer) => {
+        noise += piece.length;
+        if (noise > MAX_NOISE) giveUp(tooMuchFault());
+        else stderr = Buffer.concat([stderr, piece]).subarray(-MAX_STDERR);
+      });
+      for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.on("error", () => undefined);
+      child.stdin?.end(input);
+      child.once("error", (error) => {
+        this.#children.delete(child);
+        settle(() => reject(spawnFault(program, error)));
+      });
+      child.once("close", (code) => finish(code));
+      child.once("exit", (code) => {
+        this.#children.delete(child);
+        if (!isOver) drain = setTimeout(() => finish(code), DRAIN_MS);
+      });
+    });
+  }
+
+  /**
+   * Makes a program end whose answer nobody waits for. Here the shell alone is told: it finishes the command under
+   * way and tidies up. Its answer goes nowhere, which is how the script on either machine learns that nobody waits.
+   */
+  #end(child: ChildProcess): void {
+    this.#children.delete(child);
+    child.stdin?.destroy();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    if (child.pid === undefined) return;
+    const isLocal = this.settings.host === "local";
+    signalQuietly(isLocal ? child.pid : -child.pid, "SIGTERM");
+    const last = setTimeout(() => signalQuietly(-(child.pid ?? 0), "SIGKILL"), ENDING_MS).unref();
+    child.once("exit", () => clearTimeout(last));
+  }
+}
+
+/** Words of ssh about its own control socket, when it does not go on without. */
+function isMultiplexFault(stderr: string): boolean {
+  return /ControlPath|ControlSocket|unix_listener|muxserver|mux_client|Session open refused/i.test(stderr);
+}
+
+/** What ssh, its helpers and a restart command start may outlive this process, and needs no credentials of ours. */
+function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = { ...env };
+  for (const name of SECRET_VARIABLES) delete kept[name];
+  return kept;
+}
+
+function tooMuchFault(): HostError {
+  return new HostError(
+    "The server's machine sent far more text than expected; it was not read further.",
+    "unanswered",
+    { link: "ssh", remedy: "none" },
+  );
+}
+
+function signalQuietly(pid: number, signal: NodeJS.Signals): void {
+  if (pid === 0) return;
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has ended meanwhile.
+  }
+}

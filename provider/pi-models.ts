@@ -1,0 +1,282 @@
+/** The server's models as pi's models, and back. Pure. */
+import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
+import { type Config, MODELS, PROVIDER_ID } from "../config.ts";
+import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
+import type { ModelTraits } from "../messages.ts";
+import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
+import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "../server/models/thinking.ts";
+
+/** The name of this extension's protocol in pi; no other code of pi's knows it. */
+export const API = "ai-server";
+
+/** A model of pi's that carries what is known of it, so that pi's own catalogue store keeps that too. */
+export interface ServedModel extends Model<typeof API> {
+  aiServer: RememberedFacts;
+}
+
+const FREE = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
+const NO_LEVELS: ThinkingLevelMap = { minimal: null, low: null, high: null, xhigh: null, max: null };
+const LEVELS = ["minimal", "low", "medium", "high", "xhigh", "max"] as const;
+
+/**
+ * Which of pi's thinking levels a model has: null leaves one out of `/thinking`, and of the two above high pi offers
+ * only those that have a name here.
+ */
+function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
+  switch (thinking.kind) {
+    case "none":
+      return undefined;
+    case "switch":
+      return NO_LEVELS;
+    case "always":
+      return { ...NO_LEVELS, off: null };
+    case "budget":
+      return { xhigh: null, max: "max" };
+    case "effort": {
+      const { levels } = thinking;
+      const map: ThinkingLevelMap =
+        levels.includes("none") || thinking.switch !== undefined ? {} : { off: null };
+      for (const level of LEVELS) {
+        if (!levels.includes(level)) map[level] = null;
+        else if (level === "xhigh" || level === "max") map[level] = level;
+      }
+      return map;
+    }
+  }
+}
+
+/** The address as it stands in a model, by which a stored catalogue is known to be this server's. */
+export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
+  return config.origin + config.basePath;
+}
+
+/** What a model of pi's is made of. */
+type ServedFacts = RememberedFacts & Pick<ModelFacts, "id" | "name">;
+
+/** The models of a discovery that pi is offered: all that can be used. */
+export function toServedModels(
+  found: readonly ModelFacts[],
+  config: Pick<Config, "origin" | "basePath">,
+): ServedModel[] {
+  const baseUrl = baseUrlOf(config);
+  return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, baseUrl)] : []));
+}
+
+/** One model for pi. An unknown context is registered as a number all the same; its source says so. */
+export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel {
+  const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
+  const { keptBy, needsAlternation, needsShortCallIds, command, refuted } = facts;
+  const levels = levelsOf(thinking.value);
+  return {
+    id,
+    name,
+    api: API,
+    provider: PROVIDER_ID,
+    baseUrl,
+    reasoning: thinking.value.kind !== "none",
+    ...(levels === undefined ? {} : { thinkingLevelMap: levels }),
+    input: vision.value ? ["text", "image"] : ["text"],
+    cost: FREE,
+    contextWindow: context.value,
+    maxTokens: outputLimit.value,
+    aiServer: {
+      runsAs,
+      context,
+      outputLimit,
+      vision,
+      thinking,
+      keepsThinking,
+      keptBy,
+      tools,
+      needsAlternation,
+      needsShortCallIds,
+      ...(command === undefined ? {} : { command }),
+      ...(refuted === undefined ? {} : { refuted }),
+    },
+  };
+}
+
+/** The models that stand for the default server as long as it was never reached. */
+export function fallbackModels(config: Config): ServedModel[] {
+  if (!config.isDefaultUrl) return [];
+  return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
+}
+
+/** A model known by its id alone: its server was never reached, or no longer lists it. */
+export function unreadModel(id: string, contextWindow: number, baseUrl: string): ServedModel {
+  const unread = { source: "default" } as const;
+  return toServedModel(
+    {
+      id,
+      name: id,
+      runsAs: id,
+      context: { value: contextWindow, ...unread },
+      outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
+      vision: { value: false, ...unread },
+      thinking: { value: { kind: "none" }, ...unread },
+      keepsThinking: false,
+      keptBy: undefined,
+      tools: { value: true, ...unread },
+      needsAlternation: false,
+      needsShortCallIds: false,
+    },
+    baseUrl,
+  );
+}
+
+/**
+ * The models of a stored catalogue that are this server's, made anew from the facts in them. What stands in the
+ * store came from an earlier version or another server: everything is checked.
+ *
+ * @param baseUrl undefined takes any server's
+ */
+export function restoredModels(stored: readonly unknown[], baseUrl: string | undefined): ServedModel[] {
+  return stored.slice(0, MAX_MODELS).flatMap((value) => {
+    const model = record(value);
+    const storedUrl = text(model?.baseUrl);
+    if (model?.api !== API || storedUrl === undefined) return [];
+    if (baseUrl !== undefined && storedUrl !== baseUrl) return [];
+    const facts = restoredFacts(model);
+    return facts === undefined ? [] : [toServedModel(facts, storedUrl)];
+  });
+}
+
+function restoredFacts(model: JsonRecord): ServedFacts | undefined {
+  const known = record(model.aiServer) ?? {};
+  const id = idOf(model.id);
+  const { context, vision, thinking, ...rest } = readLearnt(known);
+  const outputLimit = restoredFact(known.outputLimit, count);
+  if (!(id && context && outputLimit && vision && thinking)) return undefined;
+  return {
+    id,
+    name: nameOf(model.name) ?? id,
+    runsAs: idOf(known.runsAs),
+    context,
+    outputLimit,
+    vision,
+    thinking,
+    keepsThinking: false,
+    keptBy: undefined,
+    tools: { value: true, source: "default" },
+    needsAlternation: false,
+    needsShortCallIds: false,
+    ...rest,
+  };
+}
+
+/** Facts out of a file, as far as they are understood. */
+export function readLearnt(stored: JsonRecord): LearntFacts {
+  const refuted = record(stored.refuted);
+  const read = {
+    context: restoredFact(stored.context, count),
+    vision: restoredFact(stored.vision, flag),
+    thinking: restoredFact(stored.thinking, restoredThinking),
+    keepsThinking: flag(stored.keepsThinking),
+    keptBy: isKeepingVariable(stored.keptBy) ? stored.keptBy : undefined,
+    tools: restoredFact(stored.tools, flag),
+    needsAlternation: flag(stored.needsAlternation),
+    needsShortCallIds: flag(stored.needsShortCallIds),
+    trainedContext: restoredFact(stored.trainedContext, count),
+    sizeBytes: restoredFact(stored.sizeBytes, count),
+    quantization: restoredFact(stored.quantization, nameOf),
+    command: text(stored.command),
+    refuted: refuted && { declared: count(refuted.declared), commandLine: count(refuted.commandLine) },
+  };
+  return Object.fromEntries(Object.entries(read).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
+ * command line told. What is declared is declared each time.
+ */
+export function learntFrom(facts: RememberedFacts): LearntFacts {
+  const { context, vision, thinking, tools, command, refuted } = facts;
+  const { keepsThinking, keptBy, needsAlternation, needsShortCallIds } = facts;
+  const isLive = (fact: Fact<unknown>): boolean => fact.source === "live";
+  const isRead = [context, vision, thinking, tools].some(isLive);
+  return {
+    ...(isLive(context) || context.source === "command line" ? { context, refuted: refuted ?? {} } : {}),
+    ...(isLive(vision) ? { vision } : {}),
+    ...(isLive(thinking) ? { thinking } : {}),
+    ...(isLive(tools) ? { tools } : {}),
+    ...(isRead ? { keepsThinking, keptBy, needsAlternation, needsShortCallIds } : {}),
+    ...(command === undefined ? {} : { command }),
+  };
+}
+
+const SOURCES: readonly Source[] = [
+  "live",
+  "declared",
+  "command line",
+  "config file",
+  "last seen",
+  "default",
+];
+
+function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefined): Fact<T> | undefined {
+  const fact = record(stored);
+  const value = read(fact?.value);
+  const source = SOURCES.find((known) => known === fact?.source);
+  return value === undefined || source === undefined ? undefined : { value, source };
+}
+
+/** What is known of a model that pi hands back; a model made by somebody else's configuration knows nothing. */
+function factsOf(model: Model<Api>): Partial<RememberedFacts> {
+  return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<RememberedFacts>) : {};
+}
+
+/** The traits that a request depends on. */
+export function traitsOf(model: Model<Api>): ModelTraits {
+  const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
+  return {
+    thinking: restoredThinking(thinking?.value) ?? { kind: "none" },
+    keepsThinking: flag(keepsThinking) ?? false,
+    keptBy: isKeepingVariable(keptBy) ? keptBy : undefined,
+    takesTools: flag(tools?.value) ?? true,
+    needsAlternation: flag(needsAlternation) ?? false,
+    needsShortCallIds: flag(needsShortCallIds) ?? false,
+  };
+}
+
+/** What to tell the user of a model that is not shown the tools; undefined for every other. */
+export function noToolsNotice(model: Model<Api>): string | undefined {
+  const { tools } = factsOf(model);
+  if (flag(tools?.value) !== false) return undefined;
+  return tools?.source === "declared"
+    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
+    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
+}
+
+/** The id under which the server lists the running model; undefined where it runs elsewhere. */
+export function runsAs(model: Model<Api>): string | undefined {
+  return "aiServer" in model ? text(factsOf(model).runsAs) : model.id;
+}
+
+/** Whether the window was read somewhere, or only registered because pi wants a number. */
+export function isContextKnown(model: Model<Api>): boolean {
+  const source = factsOf(model).context?.source;
+  return source !== undefined && source !== "default";
+}
+
+/** Facts by the id under which a model runs, for the next discovery. */
+export function rememberedFacts(models: readonly ServedModel[]): Map<string, LearntFacts> {
+  return new Map(models.map((model) => [processOf(model), model.aiServer]));
+}
+
+/** The id of the process that answers for a model; an alias shares it with its model. */
+export function processOf({ id, aiServer }: ServedModel): string {
+  return aiServer.runsAs ?? id;
+}
+
+/** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
+export function shortTokens(tokens: number): string {
+  if (tokens < 1000) return String(tokens);
+  const unit = tokens % 1000 !== 0 && tokens % 1024 === 0 ? 1024 : 1000;
+  const thousands = tokens / unit;
+  return thousands >= unit ? `${round(thousands / unit)}M` : `${round(thousands)}k`;
+}
+
+function round(value: number): string {
+  return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
+}

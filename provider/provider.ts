@@ -1,0 +1,109 @@
+/** The provider `ai-server` as pi sees it. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type {
+  Api,
+  ApiKeyCredential,
+  AssistantMessageEventStream,
+  Model,
+  Provider,
+  SimpleStreamOptions,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
+import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
+import type { Activities } from "../activity/activities.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
+import { sentenceOf } from "../lib/errors.ts";
+import { record } from "../lib/json.ts";
+import { emptyMessage } from "../stream/empty-message.ts";
+import type { AiServer } from "./ai-server.ts";
+
+const NOT_SET_UP =
+  "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to go on elsewhere, choose another model with /model.";
+
+/** Ends a turn before it began. */
+function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, sentence: string): void {
+  const error = emptyMessage(model, Date.now());
+  error.stopReason = "error";
+  error.errorMessage = sentence;
+  stream.push({ type: "error", reason: "error", error });
+  stream.end();
+}
+
+/**
+ * Whether pi takes this provider's registration by name alone, before its models are there. pi checks such a
+ * registration against models.json (`validateExtensionProvider`) and does not start where it fails: for models of the
+ * user's own there, which lean on this provider's.
+ */
+export function canBeNamed(agentDir: string): boolean {
+  let text: string;
+  try {
+    text = readFileSync(join(agentDir, "models.json"), "utf8");
+  } catch {
+    return true;
+  }
+  if (!text.includes(PROVIDER_ID)) return true;
+  try {
+    const own = record(record(record(JSON.parse(text))?.providers)?.[PROVIDER_ID]);
+    return own === undefined || Object.keys(own).join() === "modelOverrides";
+  } catch {
+    return false;
+  }
+}
+
+/** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
+export function createProvider(aiServer: AiServer, activities: Activities): Provider {
+  const streamSimple = (
+    model: Model<Api>,
+    context: TranscriptContext,
+    options: SimpleStreamOptions = {},
+  ): AssistantMessageEventStream => {
+    const stream = createAssistantMessageEventStream();
+    if (aiServer.isOnlyClaimed) {
+      failTurn(stream, model, NOT_SET_UP);
+      return stream;
+    }
+    import("./run-turn.ts")
+      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options))
+      .catch((error: unknown) => {
+        // As after an update under a running pi.
+        const remedy = "The extension could not be loaded; run /reload, or install it again.";
+        failTurn(stream, model, `${remedy} (${sentenceOf(error)})`);
+      });
+    return stream;
+  };
+  const sourceOf = (credential: ApiKeyCredential | undefined): string | undefined => {
+    if (aiServer.isSetUp(credential && (credential.env ?? {})))
+      return credential ? "/login" : "AI_SERVER_* or certificate files";
+    return aiServer.isOnlyClaimed ? "the session's model" : undefined;
+  };
+
+  return {
+    id: PROVIDER_ID,
+    name: "AI Server",
+    auth: {
+      apiKey: {
+        name: "AI Server (client certificate)",
+        login: async (interaction) => (await import("./login.ts")).login(aiServer, interaction),
+        // Once the models are known this answers at once: of the overlapping checks of one start pi keeps only the last.
+        check: async ({ credential }) => {
+          const source = sourceOf(credential);
+          if (source === undefined) return undefined;
+          if (!aiServer.isOnlyClaimed) await aiServer.started();
+          return { type: "api_key", source };
+        },
+        resolve: async ({ credential }) => {
+          const source = sourceOf(credential);
+          if (source === undefined) return undefined;
+          const auth = { apiKey: PLACEHOLDER_API_KEY };
+          return { auth, ...(credential?.env ? { env: credential.env } : {}), source };
+        },
+      },
+    },
+    getModels: () => aiServer.models,
+    refreshModels: (context) => aiServer.refresh(context),
+    // The options of other protocols do not reach this one.
+    stream: (model, context, options) => streamSimple(model, context, options as SimpleStreamOptions),
+    streamSimple,
+  };
+}

@@ -1,0 +1,336 @@
+import { Readable } from "node:stream";
+import { Agent, type Dispatcher } from "undici";
+import type { ServerAddress } from "../../config.ts";
+import { codeOf, ServerError } from "../../lib/errors.ts";
+import { answerFault } from "./answer-faults.ts";
+import { decodedBody } from "./content-encoding.ts";
+import { type Identity, loadIdentity, stampOf } from "./identity.ts";
+import { alertOf, connectorFor, type Sockets } from "./tls.ts";
+import { transportFault } from "./transport-faults.ts";
+
+/** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
+const MAX_JSON_BYTES = 8 * 1024 * 1024;
+
+/** Bytes of an error's body that are read at most. */
+const MAX_ERROR_BYTES = 64 * 1024;
+
+/**
+ * How long an idle connection is kept, in milliseconds: longer than a user reads an answer. A server that closes
+ * earlier is noticed when it does.
+ */
+const KEEP_ALIVE_MS = 600_000;
+
+export interface HttpRequest {
+  method: "GET" | "POST";
+  /** Route from the server's root, query included; `AI_SERVER_URL`'s own path is put before it. */
+  path: string;
+  body?: string;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
+export interface HttpResponse {
+  status: number;
+  headers: Record<string, string>;
+  body: Dispatcher.ResponseData["body"];
+}
+
+interface Connection {
+  agent: Agent;
+  identity: Identity | undefined;
+}
+
+/** Codes of a connection that ended before a byte of the answer came, as when the server closed it while idle. */
+const LOST_CONNECTION = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+
+/** Of an open connection, that its other end answered no probe; of a new one, that it was not made. */
+const NO_REPLY = "ETIMEDOUT";
+
+/** What Caddy answers in the place of a server that it does not reach. */
+const FROM_PROXY = new Set([502, 503, 504]);
+
+/**
+ * The one way to the server: HTTP/1.1 over mutual TLS on kept-alive connections, or plain HTTP to this machine.
+ * Only the configured CA is trusted, redirects are not followed, proxy variables are not read and no global
+ * dispatcher is touched.
+ */
+export class Http {
+  readonly #address: ServerAddress;
+  readonly #now: () => number;
+  #connection: Promise<Connection> | undefined;
+  #stamp = "";
+  #keepAliveMs = KEEP_ALIVE_MS;
+  /** Connections of replaced certificates, which may still carry a stream. */
+  readonly #retired = new Set<Agent>();
+  readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
+  #hasAnswered = false;
+
+  constructor(address: ServerAddress, now: () => number = Date.now) {
+    this.#address = address;
+    this.#now = now;
+  }
+
+  /** Whether the server itself has answered since this was made. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
+  }
+
+  get #isTls(): boolean {
+    return this.#address.origin.startsWith("https:");
+  }
+
+  /**
+   * The checked certificates, read again when a file changed; undefined for plain HTTP.
+   *
+   * @throws {ServerError} of link `certificates`
+   */
+  async identity(): Promise<Identity | undefined> {
+    return (await this.#connect()).identity;
+  }
+
+  async #connect(): Promise<Connection> {
+    const stamp = this.#isTls ? await stampOf(this.#address) : "plain";
+    if (this.#connection === undefined || this.#stamp !== stamp) {
+      const previous = this.#connection;
+      const opened = this.#open();
+      this.#connection = opened;
+      this.#stamp = stamp;
+      // A failure is not kept: changed rights repair it without changing the stamp.
+      opened.catch(() => {
+        if (this.#connection === opened) this.#connection = undefined;
+      });
+      previous?.then(
+        ({ agent }) => this.#retire(agent),
+        () => undefined,
+      );
+    }
+    return this.#connection;
+  }
+
+  async #open(): Promise<Connection> {
+    const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
+    return this.#connectionFor(identity);
+  }
+
+  #connectionFor(identity: Identity | undefined): Connection {
+    const agent = new Agent({
+      connect: connectorFor(identity, this.#address.connectTimeoutMs, this.#sockets),
+      allowH2: false,
+      keepAliveTimeout: this.#keepAliveMs,
+      keepAliveMaxTimeout: this.#keepAliveMs,
+      // A load or a long prompt sends nothing for minutes: the callers time, and know why they do.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+    return { agent, identity };
+  }
+
+  #retire(agent: Agent): void {
+    this.#retired.add(agent);
+    void agent.close().finally(() => this.#retired.delete(agent));
+  }
+
+  /**
+   * Sends one request and returns as soon as the answer's headers are there. A request that met an idle connection
+   * which the server had just closed is sent again once, if no byte came; a POST may then have been received twice.
+   *
+   * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
+   */
+  async request(request: HttpRequest): Promise<HttpResponse> {
+    const { agent, identity } = await this.#connect();
+    const { open, failed } = this.#sockets;
+    // An answer is whole before the next request goes out: what is read from now on answers this one.
+    const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
+    try {
+      return await this.#send(agent, request);
+    } catch (error) {
+      const socket = error instanceof Error ? failed.get(error) : undefined;
+      const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
+      const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
+      if (request.signal?.aborted || !wasIdle || !isLost) {
+        throw await this.#fault(error, request, identity);
+      }
+    }
+    // Connections may have been renewed since: the agent of the first request would take no more.
+    const current = await this.#connect();
+    try {
+      return await this.#send(current.agent, request);
+    } catch (error) {
+      throw await this.#fault(error, request, current.identity);
+    }
+  }
+
+  async #fault(error: unknown, request: HttpRequest, identity: Identity | undefined): Promise<unknown> {
+    if (request.signal?.aborted) return request.signal.reason;
+    const isLost = LOST_CONNECTION.has(codeOf(error));
+    const refusal = isLost
+      ? await abortable(alertOf(identity, this.#address.origin), request.signal)
+      : undefined;
+    return transportFault(refusal ?? error, this.#address);
+  }
+
+  async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
+    request.signal?.throwIfAborted();
+    const { origin, basePath, apiKey } = this.#address;
+    const asked: Record<string, string> = {
+      accept: "application/json, text/event-stream",
+      ...request.headers,
+    };
+    if (request.body !== undefined) asked["content-type"] = "application/json";
+    if (apiKey !== undefined) asked.authorization = `Bearer ${apiKey}`;
+    const {
+      statusCode,
+      headers: received,
+      body,
+    } = await abortable(
+      agent.request({
+        origin,
+        path: basePath + request.path,
+        method: request.method,
+        headers: asked,
+        body: request.body ?? null,
+        signal: request.signal ?? null,
+      }),
+      // undici hears an abort only after the connection is made, which may take its whole limit.
+      request.signal,
+    );
+    // A body that is dropped without being read reports its own end; nobody is left to hear it.
+    body.on("error", () => {});
+    if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
+    const headers = flatten(received);
+    const plain = decodedBody(body, headers["content-encoding"]);
+    // What is made here lacks undici's own methods, such as json() and dump(), which no reader uses.
+    const safe = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
+    return { status: statusCode, headers, body: safe };
+  }
+
+  /** What an error says without the user's own secrets, before anything is made of it. */
+  #blanked(body: Readable): Readable {
+    const { apiKey, passphrase } = this.#address;
+    if (apiKey === undefined && passphrase === undefined) return body;
+    async function* blanked(): AsyncGenerator<Buffer> {
+      const { blankedBody, blankerOf } = await import("../../masking/literal.ts");
+      const text = await readText(body, MAX_ERROR_BYTES);
+      yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
+    }
+    const readable = Readable.from(blanked(), { objectMode: false });
+    // Where it is dropped unread, the generator has not begun and ends nothing.
+    return readable.on("error", () => {}).once("close", () => body.destroy());
+  }
+
+  /**
+   * Reads a JSON answer.
+   *
+   * @returns the parsed value, of any shape: the caller checks it
+   * @throws {ServerError} also for a status other than 200 and for what is not JSON
+   */
+  async json(
+    path: string,
+    options: { signal?: AbortSignal | undefined; timeoutMs: number; body?: string },
+  ): Promise<unknown> {
+    // Read once: what is left of a longer limit gets less with each look.
+    const { timeoutMs } = options;
+    const limit = AbortSignal.timeout(timeoutMs);
+    const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
+    try {
+      const { body } = options;
+      const asked = body === undefined ? ({ method: "GET" } as const) : ({ method: "POST", body } as const);
+      const response = await this.request({ ...asked, path, signal });
+      const text = await readText(response.body, response.status === 200 ? MAX_JSON_BYTES : MAX_ERROR_BYTES);
+      if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
+      try {
+        return JSON.parse(text);
+      } catch (error) {
+        throw new ServerError(
+          `The server's answer to ${path} is not JSON. Check that AI_SERVER_URL leads to the model server.`,
+          { link: "server", remedy: "none", status: response.status, cause: error },
+        );
+      }
+    } catch (error) {
+      if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
+        if (this.#sockets.connecting > 0) throw notConnected(this.#address, timeoutMs, error);
+        throw new ServerError(
+          `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
+          { link: "server", remedy: "retry", cause: error },
+        );
+      }
+      if (options.signal?.aborted || error instanceof ServerError) throw error;
+      throw transportFault(error, this.#address);
+    }
+  }
+
+  /**
+   * Has every request from now on go over new connections; those of now end with the requests that they carry. For a
+   * suspicion that they are dead, which an idle one does not show.
+   */
+  async renew(): Promise<void> {
+    const before = this.#connection;
+    const current = await before?.catch(() => undefined);
+    if (current === undefined || this.#connection !== before) return;
+    this.#connection = Promise.resolve(this.#connectionFor(current.identity));
+    this.#retire(current.agent);
+  }
+
+  /** Closes every connection as soon as its request has ended; those too that what still runs opens after this. */
+  async retire(): Promise<void> {
+    this.#keepAliveMs = 1;
+    const current = await this.#connection?.catch(() => undefined);
+    this.#connection = undefined;
+    if (current) this.#retire(current.agent);
+  }
+
+  /** Closes every connection at once, running requests too. Idempotent. */
+  async close(): Promise<void> {
+    const open = this.#connection;
+    this.#connection = undefined;
+    const current = await open?.catch(() => undefined);
+    const agents = [...this.#retired, ...(current ? [current.agent] : [])];
+    await Promise.all(agents.map((agent) => agent.destroy()));
+  }
+}
+
+/** The fault of a connection that was not made within a limit shorter than the one for connecting. */
+function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
+  const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
+  // What is left of a limit is told as the limit.
+  return transportFault(timeout, { ...address, connectTimeoutMs: Math.ceil(timeoutMs / 100) * 100 });
+}
+
+/** Header names in lower case; repeated headers joined as HTTP joins them. */
+function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, string> {
+  const flat: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) flat[name] = Array.isArray(value) ? value.join(", ") : value;
+  }
+  return flat;
+}
+
+/** Reads a body as text, at most `limit` bytes; the connection of a longer one is closed. */
+export async function readText(body: AsyncIterable<Uint8Array>, limit: number): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of body) {
+    pieces.push(piece);
+    size += piece.length;
+    if (size >= limit) break;
+  }
+  return Buffer.concat(pieces).subarray(0, limit).toString("utf8");
+}
+
+/** The same promise for one caller that may stop waiting. */
+export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  // Whoever stopped waiting does not hear how it ended.
+  promise.catch(() => undefined);
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
+  }
+}

@@ -1,0 +1,69 @@
+/** Whether a server lets in a client that shows no certificate. */
+import type { ServerAddress } from "../../config.ts";
+import type { Http } from "./http.ts";
+import type { Identity } from "./identity.ts";
+
+/** For all of the look, in milliseconds. */
+const LOOK_MS = 3000;
+
+/** Statuses of a server that has let the request in; others may come from what guards it in another way. */
+const LET_IN = new Set([200, 204, 401, 404, 405]);
+
+/** The door of one server, looked at once. */
+export class OpenDoor {
+  readonly #address: ServerAddress;
+  readonly #http: Pick<Http, "identity">;
+  #look: Promise<string[]> | undefined;
+
+  constructor(address: ServerAddress, http: Pick<Http, "identity">) {
+    this.#address = address;
+    this.#http = http;
+  }
+
+  /**
+   * What the user is to know of a server that asks for no client certificate, as a sentence; none where it asks for one,
+   * where that cannot be seen, and for plain HTTP. Never throws.
+   */
+  warnings(signal: AbortSignal): Promise<string[]> {
+    this.#look ??= this.#http
+      .identity()
+      .then((identity) => (identity === undefined ? [] : look(this.#address, identity, signal)))
+      .catch(() => {
+        // The session that asked has ended before the answer came.
+        if (signal.aborted) this.#look = undefined;
+        return [];
+      });
+    return this.#look;
+  }
+}
+
+/**
+ * A client that has a certificate does not see whether it was asked for. TLS 1.3 refuses only after the handshake, so that one
+ * request is sent as well, without certificate and key, for what loads nothing and needs no model.
+ */
+async function look(address: ServerAddress, identity: Identity, signal: AbortSignal): Promise<string[]> {
+  const { origin, basePath, apiKey } = address;
+  const { Client } = await import("undici");
+  const client = new Client(origin, {
+    connect: { ca: identity.ca, minVersion: "TLSv1.2", rejectUnauthorized: true, timeout: LOOK_MS },
+    allowH2: false,
+    headersTimeout: LOOK_MS,
+  });
+  try {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(LOOK_MS)]);
+    const { statusCode, body } = await client.request({
+      path: `${basePath}/health`,
+      method: "GET",
+      signal: limit,
+    });
+    body.on("error", () => {});
+    if (!LET_IN.has(statusCode)) return [];
+    const hasKey = statusCode === 401 || apiKey !== undefined;
+    const open = hasKey ? "only its API key keeps others out" : "everyone who reaches it can use it";
+    return [
+      `${origin} asks for no client certificate: ${open}. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
+    ];
+  } finally {
+    await client.destroy();
+  }
+}

@@ -1,0 +1,114 @@
+/** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
+import { quote } from "shlex";
+import { count, type JsonRecord, number, record, text, texts } from "../../../lib/json.ts";
+import {
+  declaredVision,
+  entriesOf,
+  isChatModel,
+  type ListedModel,
+  listedModel,
+  type ProcessFailure,
+} from "../../models/listed-model.ts";
+import { NO_DESCRIPTION } from "../../models/model-description.ts";
+import type { ModelState, RunningModel } from "../../models/models.ts";
+import { fileTypeOf, idOf, MAX_MODELS, nameOf } from "../../models/names.ts";
+
+const MOST_ALIASES = 50;
+
+/** The router's words for a model's state. */
+const STATES: ReadonlyMap<unknown, ModelState> = new Map([
+  ["loaded", "ready"],
+  ["sleeping", "ready"],
+  ["loading", "starting"],
+  ["unloaded", "unloaded"],
+  ["downloading", "unloaded"],
+  ["downloaded", "unloaded"],
+]);
+
+/** Flags that say which model; those that end in `-default` bring one with them. */
+const MODEL_SOURCE = /^(-m|--model|-mu|--model-url|-hfr?|--hf-repo|-dr|--docker-repo|--.+-default)$/;
+
+/** @returns undefined for a word that is none of the router's */
+export function routerState(status: unknown): ModelState | undefined {
+  return STATES.get(status);
+}
+
+function listedOf(id: string, entry: JsonRecord): ListedModel {
+  const meta = record(entry.meta);
+  const aliases = texts(entry.aliases).flatMap((alias) => idOf(alias) ?? []);
+  return listedModel(id, {
+    name: nameOf(entry.name) ?? id,
+    isChat: isChatModel(id, entry, undefined),
+    declared: {
+      vision: declaredVision(entry, undefined),
+      trainedContext: count(meta?.n_ctx_train),
+      sizeBytes: count(meta?.size),
+      quantization: fileTypeOf(meta?.ftype),
+    },
+    description: {
+      ...NO_DESCRIPTION,
+      aliases: aliases.filter((alias) => alias !== id).slice(0, MOST_ALIASES),
+    },
+  });
+}
+
+/** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
+export function parseOwnModel(answer: unknown): ListedModel[] {
+  return [...entriesOf(answer)].map(([id, entry]) => listedOf(id, entry));
+}
+
+/**
+ * The router's list. Its `context_length` is the window that a model was trained for; the one that is set stands in
+ * the arguments. A section of the preset without a model is listed like one, and would load for ever.
+ */
+export function parseRouterModels(answer: unknown): ListedModel[] {
+  return [...entriesOf(answer)].map(([id, entry]) => {
+    const listed = listedOf(id, entry);
+    const args = argumentsOf(entry);
+    const trainedContext = listed.declared.trainedContext ?? count(entry.context_length);
+    return {
+      ...listed,
+      declared: { ...listed.declared, trainedContext },
+      commandLine: args.length === 0 ? undefined : args.map(quote).join(" "),
+      problem:
+        args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
+      failure: failureIn(record(entry.status)),
+      // `models_dir` or `cache`; `preset` as soon as a section has its name.
+      ...(entry.source !== undefined && entry.source !== "preset" ? { isFound: true } : {}),
+    };
+  });
+}
+
+function failureIn(status: JsonRecord | undefined): ProcessFailure | undefined {
+  return status?.failed === true ? { exitCode: number(status.exit_code) } : undefined;
+}
+
+function argumentsOf(entry: JsonRecord): string[] {
+  return texts(record(entry.status)?.args);
+}
+
+/** What the router has loaded, or is loading. */
+export function parseRouterRunning(answer: unknown): RunningModel[] {
+  const loaded = [...entriesOf(answer)].flatMap(([id, entry]): RunningModel[] => {
+    const status = text(record(entry.status)?.value);
+    const state = status === undefined ? undefined : (STATES.get(status) ?? "unknown");
+    if (state === undefined || state === "unloaded") return [];
+    const args = argumentsOf(entry);
+    const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
+    return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
+  });
+  return loaded.slice(0, MAX_MODELS);
+}
+
+/**
+ * The preset of each model as the router holds it, by id: a section with the values of its own, of `[*]` and of the
+ * router's command line together.
+ */
+export function heldPresets(answer: unknown): Map<string, string> {
+  return new Map(
+    [...entriesOf(answer)].flatMap(([id, entry]) => {
+      const preset = text(record(entry.status)?.preset);
+      return preset === undefined ? [] : [[id, preset] as const];
+    }),
+  );
+}

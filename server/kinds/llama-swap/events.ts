@@ -1,0 +1,132 @@
+/** llama-swap's `/api/events`: what it tells of its models and requests as it happens. */
+
+import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
+import { type Blank, blankerOf } from "../../../masking/literal.ts";
+import { answerFault } from "../../http/answer-faults.ts";
+import { readText } from "../../http/http.ts";
+import type { Access } from "../backend.ts";
+import type { LoadStage } from "../load-progress.ts";
+import { EventReader, type EventTargets, type LogPiece } from "./event-reader.ts";
+
+const EVENTS_PATH = "/api/events";
+
+/** For the headers: they come with the first frame, which is sent at once. */
+const ANSWER_TIMEOUT_MS = 10_000;
+const ERROR_BYTES = 16 * 1024;
+
+/** Every connection begins with up to 200 kB of logs: one that does not last is not opened again at once. */
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+const LASTING_MS = 10_000;
+
+/** What a follower hears, apart from the events; a hook that throws is not heard of. */
+export interface EventHooks extends EventTargets {
+  /** How far the load of a model has come; only llama.cpp's router tells it. */
+  onStage?: ((id: string, stage: LoadStage) => void) | undefined;
+  /** The connection ended, as with every reload, or was not made: what was told may no longer hold. */
+  onLost?: (() => void) | undefined;
+  /** There is no such route: an old llama-swap, or another server. Called once; nothing follows. */
+  onUnsupported?: (() => void) | undefined;
+}
+
+/**
+ * Follows the events until the signal is aborted or the server turns out to have none. Connects again after an end
+ * or a failure. Never throws.
+ */
+export async function followEvents(
+  server: Access,
+  hooks: EventHooks,
+  signal: AbortSignal,
+  clock: Clock = REAL_CLOCK,
+): Promise<void> {
+  const targets = {
+    onModels: quiet(hooks.onModels),
+    onRequests: quiet(hooks.onRequests),
+    onLog: quiet(hooks.onLog && cleared(hooks.onLog, blankerOf(server.config))),
+    onActivity: quiet(hooks.onActivity),
+  };
+  await keepReading(() => readEvents(server, targets, signal, clock.now), hooks, signal, clock);
+}
+
+function cleared(onLog: (piece: LogPiece) => void, blank: Blank): (piece: LogPiece) => void {
+  return (piece) => onLog({ ...piece, text: blank(piece.text) });
+}
+
+/**
+ * Reads one connection's events after the other until the signal is aborted or the server turns out to have none, with
+ * pauses that grow. Never throws.
+ *
+ * @param read one connection, until it ends
+ */
+export async function keepReading(
+  read: () => Promise<"ended" | "unsupported">,
+  hooks: EventHooks,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<void> {
+  let pause = FIRST_PAUSE_MS;
+  while (!signal.aborted) {
+    const began = clock.now();
+    const end = await read().catch(() => "lost");
+    if (signal.aborted) return;
+    if (end === "unsupported") {
+      quiet(hooks.onUnsupported)?.();
+      return;
+    }
+    quiet(hooks.onLost)?.();
+    if (clock.now() - began >= LASTING_MS) pause = FIRST_PAUSE_MS;
+    // Ends early by the signal alone.
+    await clock.sleep(pause, signal).catch(() => undefined);
+    pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
+  }
+}
+
+/**
+ * Reads the events of one connection: first the state of everything, the requests in flight last, then what happens.
+ *
+ * @param now Unix time in milliseconds
+ * @returns when the server has ended the stream, or has none
+ * @throws {ServerError} for a fault of the way or an answer that is none; the signal's reason
+ */
+export async function readEvents(
+  server: Access,
+  targets: EventTargets,
+  signal: AbortSignal,
+  now: () => number = REAL_CLOCK.now,
+): Promise<"ended" | "unsupported"> {
+  const cut = new AbortController();
+  const limit = setTimeout(() => cut.abort(), ANSWER_TIMEOUT_MS);
+  try {
+    const { status, headers, body } = await server.http.request({
+      method: "GET",
+      path: EVENTS_PATH,
+      headers: { accept: "text/event-stream" },
+      signal: AbortSignal.any([signal, cut.signal]),
+    });
+    const isStream = /event-stream/.test(headers["content-type"] ?? "");
+    if (status === 404 || (status === 200 && !isStream)) return "unsupported";
+    if (status !== 200) throw answerFault(status, await readText(body, ERROR_BYTES), EVENTS_PATH);
+    clearTimeout(limit);
+    const date = Date.parse(headers.date ?? "");
+    const reader = new EventReader(targets, now, Number.isNaN(date) ? 0 : date - now());
+    for await (const chunk of body as AsyncIterable<Uint8Array>) reader.push(chunk);
+    return "ended";
+  } finally {
+    clearTimeout(limit);
+    // A body that nobody reads would keep its connection.
+    cut.abort();
+  }
+}
+
+export function quiet<A extends unknown[]>(hook: ((...args: A) => void) | undefined): typeof hook {
+  return (
+    hook &&
+    ((...args) => {
+      try {
+        hook(...args);
+      } catch {
+        // What cannot be shown must not end the following.
+      }
+    })
+  );
+}

@@ -1,0 +1,69 @@
+/** A model's log as llama-swap streams it while it is written. */
+
+import { StringDecoder } from "node:string_decoder";
+import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
+import { cleanText, ServerError } from "../../../lib/errors.ts";
+import { blankerOf } from "../../../masking/literal.ts";
+import { answerFault } from "../../http/answer-faults.ts";
+import { readText } from "../../http/http.ts";
+import type { Access } from "../backend.ts";
+
+const LINE_LENGTH = 2000;
+const ERROR_BYTES = 16 * 1024;
+
+/** Before a stream that ended is opened again: llama-swap ends it on every reload. */
+const PAUSE_MS = 2000;
+
+/**
+ * Follows the log of a model, or of llama-swap itself (`proxy`), from now until the signal. A stream that ends
+ * or breaks off is opened again.
+ *
+ * @param onLines gets whole lines, cleaned
+ * @throws {ServerError} where the server has no such log; never for the signal
+ */
+export async function followLog(
+  server: Access,
+  id: string,
+  onLines: (lines: string[]) => void,
+  signal: AbortSignal,
+  clock: Clock = REAL_CLOCK,
+): Promise<void> {
+  try {
+    for (;;) {
+      await followOnce(server, `/logs/stream/${encodeURIComponent(id)}?no-history`, onLines, signal);
+      await clock.sleep(PAUSE_MS, signal);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+async function followOnce(
+  server: Access,
+  path: string,
+  onLines: (lines: string[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { status, body } = await server.http.request({ method: "GET", path, signal });
+  if (status !== 200) {
+    const text = await readText(body, ERROR_BYTES);
+    if (status !== 400 && status !== 404) throw answerFault(status, text, path);
+    throw new ServerError("The server has no such log: llama-swap tells the log of each model since v178.", {
+      link: "server",
+      remedy: "none",
+      status,
+    });
+  }
+  const blank = blankerOf(server.config);
+  const decoder = new StringDecoder("utf8");
+  let rest = "";
+  try {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      const lines = (rest + decoder.write(piece)).split("\n");
+      rest = (lines.pop() ?? "").slice(-LINE_LENGTH);
+      if (lines.length > 0) onLines(lines.map((line) => blank(cleanText(line, LINE_LENGTH))));
+    }
+  } catch {
+    // A server that was killed breaks the stream off: opened again, it tells whether it is back.
+  }
+}

@@ -1,0 +1,107 @@
+/** The sentences for a model that could not be loaded, or whose process failed. */
+
+import { cleanText, ServerError } from "../../lib/errors.ts";
+import { withoutPolling } from "../log-noise.ts";
+import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
+import type { LoadProgress } from "./load-progress.ts";
+
+const LOG_LINES = 6;
+/** Lines of a log that are searched for the reason. */
+const READ_LINES = 60;
+const LOG_LINE_CHARACTERS = 300;
+
+/**
+ * The error of a model whose process failed: neither llama-swap nor its answer tells why, the model's log does.
+ * Secrets in both are masked: a turn's error is kept in the session.
+ *
+ * @param name as the user knows the model
+ * @param what of it failed, as the end of a sentence
+ * @param reason llama-swap's own words, where there are any
+ */
+export async function processFault(
+  server: Pick<Backend, "logTail"> & { readonly kind?: BackendKind | undefined },
+  model: { id: string; name: string },
+  what: string,
+  reason: string | undefined,
+  signal: AbortSignal,
+): Promise<ServerError> {
+  const [log, { maskLines, maskText }] = await Promise.all([
+    server.logTail?.(model.id, READ_LINES, signal) ?? [],
+    // Only failures need it, and it reads YAML.
+    import("../../masking/masking.ts"),
+  ]);
+  const tail = withoutPolling(log);
+  const lines = maskLines(tail.slice(-LOG_LINES), "log").map((line) => cleanText(line, LOG_LINE_CHARACTERS));
+  // llama-swap repeats the whole command line of a process that it cannot start.
+  const said = reason === undefined ? "" : `: ${maskText(reason, "log")}`;
+  const quote = lines.length === 0 ? said : `${said}\nIts log ends with:\n${lines.join("\n")}`;
+  const hint = hintFor(model.id, reason ?? "", tail, server.kind);
+  return new ServerError(`${model.name} ${what}${quote}${hint}`, { link: "model", remedy: "none", quote });
+}
+
+/** llama-swap's words where a model did not get healthy in time, with Go's form of a duration: `15s`, `2m0s`. */
+const TOO_SLOW = /health check timed out after (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?/i;
+
+/** As CUDA, Vulkan, Metal, ggml, vLLM and the kernel have it. */
+const OUT_OF_MEMORY =
+  /out of (?:device |host )?memory|OutOf(?:Device|Host)?Memory|(?:failed|unable|cannot) to allocate|cudaMalloc failed|bad_alloc|\boom[- _]?kill|insufficient memory/i;
+
+/** What helps against the reason of a failed load, as a line of its own; empty where it is not known. */
+function hintFor(
+  id: string,
+  reason: string,
+  log: readonly string[],
+  kind: BackendKind = "llama-swap",
+): string {
+  if ([reason, ...log].some((line) => OUT_OF_MEMORY.test(line)))
+    return `\nMemory ran out: give it a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or take a smaller quantisation of it.`;
+  const slow = TOO_SLOW.exec(reason);
+  if (slow === null) return "";
+  const [hours, minutes, rest] = slow.slice(1).map((part) => Number(part ?? 0));
+  const limit = 3600 * (hours ?? 0) + 60 * (minutes ?? 0) + (rest ?? 0);
+  return `\nhealthCheckTimeout in llama-swap's config is ${limit} s: raise it if the model needs longer to load.`;
+}
+
+/** The server has no model of this id, or none that is loaded by itself. */
+export function unknownModel(id: string): ServerError {
+  return new ServerError(
+    `There is no model ${id} on the server that could be loaded. /ai-server-status lists those that there are; one that stands for several (selector) is chosen by each request.`,
+    { link: "model", remedy: "none", status: 404 },
+  );
+}
+
+/** @param other the model that would be loaded instead */
+export function ambiguousModel(id: string, other: string): ServerError {
+  return new ServerError(
+    `${id} cannot be loaded by itself: llama-swap before v228 would take it for ${other} and load that. Update llama-swap, rename one of them, or send ${id} a message.`,
+    { link: "model", remedy: "none" },
+  );
+}
+
+/** @param progress what the server was doing when the limit was over */
+export function loadTimedOut(id: string, limitMs: number, progress: LoadProgress | undefined): ServerError {
+  const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
+  return new ServerError(
+    `${limit}: ${doing(progress)} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,
+    { link: "model", remedy: "retry" },
+  );
+}
+
+function doing(progress: LoadProgress | undefined): string {
+  switch (progress?.kind) {
+    case "waiting":
+      return progress.requests
+        ? `${progress.for} has to go first and still has ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}, which the server lets it finish.`
+        : `${progress.for} is still loaded and has to go first.`;
+    case "stopping":
+      return `the server is still stopping ${progress.model}.`;
+    case "loading":
+      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server goes on with it.`;
+    default:
+      return "the server does not tell why.";
+  }
+}
+
+function seconds(milliseconds: number): string {
+  return `${Math.ceil(milliseconds / 1000)} s`;
+}

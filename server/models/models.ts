@@ -1,0 +1,284 @@
+/** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
+
+import { count, flag, record } from "../../lib/json.ts";
+import { type TemplateFacts, templateFacts } from "./chat-template.ts";
+import { commandDigest, readCommandLine } from "./command-line.ts";
+import type { ListedModel, ProcessFailure } from "./listed-model.ts";
+import { fileTypeOf } from "./names.ts";
+import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
+
+/** Where a fact was read, the most trusted first. */
+export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
+
+export interface Fact<T> {
+  value: T;
+  source: Source;
+}
+
+/** `unknown`: the server does not tell. llama-swap before v218 shows a starting model as unloaded. */
+export type ModelState = "ready" | "starting" | "stopping" | "unloaded" | "unknown";
+
+/** One model that is loaded, or on its way. */
+export interface RunningModel {
+  id: string;
+  state: ModelState;
+  commandLine: string | undefined;
+  /** Idle seconds after which it is unloaded; 0 never. */
+  ttlSeconds: number | undefined;
+  /** Loaded, but its weights are not in memory: the next request brings them back. */
+  isAsleep?: boolean;
+}
+
+/** What a loaded model says of itself in `/props`. */
+export interface LiveFacts extends TemplateFacts {
+  context: number | undefined;
+  vision: boolean | undefined;
+  /** In the server's words: `Q8_0`, `all F32`. */
+  quantization?: string | undefined;
+}
+
+/** One model that can be chatted with. */
+export interface ModelFacts {
+  /** As the server spells it. */
+  id: string;
+  name: string;
+  state: ModelState;
+  ttlSeconds: number | undefined;
+  /** A peer runs on another server, a selector chooses among models for each request. */
+  kind: "model" | "alias" | "peer" | "selector";
+  /** The id under which `/running` lists it; undefined for peers and selectors, which are never there. */
+  runsAs: string | undefined;
+  /** Why it cannot be used, in a few words; undefined where it can. */
+  problem: string | undefined;
+  /** Whether llama.cpp's router has found it itself: its preset need not name it. */
+  isFound?: boolean;
+  /** How its last process has ended, where that was with an error and the server tells it. */
+  failure: ProcessFailure | undefined;
+  /** Tokens of prompt and answer together that one request may use. */
+  context: Fact<number>;
+  /** Tokens that one answer may have. */
+  outputLimit: Fact<number>;
+  vision: Fact<boolean>;
+  thinking: Fact<Thinking>;
+  /** Whether earlier thinking is sent back, because the chat template reads it. */
+  keepsThinking: boolean;
+  /** The variable of the chat template that keeps the thinking of all earlier turns. */
+  keptBy: KeepingVariable | undefined;
+  /** Whether the model is shown the tools that a request brings. */
+  tools: Fact<boolean>;
+  /** Whether its chat template refuses two messages of the user with no answer between them. */
+  needsAlternation: boolean;
+  /** Whether its chat template refuses ids of tool calls that are not nine letters and digits. */
+  needsShortCallIds: boolean;
+  /** Tokens that it was trained for: never the window itself. */
+  trainedContext: Fact<number> | undefined;
+  sizeBytes: Fact<number> | undefined;
+  quantization: Fact<string> | undefined;
+  /** SHA-256 of the command line that it has, or had when these facts were learnt; undefined where none was seen. */
+  command: string | undefined;
+  /** Windows that the running model itself has shown to be wrong. */
+  refuted: RefutedWindows;
+}
+
+/**
+ * What other sources said of a window when the running model told another one: as long as they say the same, they
+ * are wrong. A declared window is often that of all slots together, and `--ctx-size` more than the model or the
+ * memory gives.
+ */
+export interface RefutedWindows {
+  readonly declared?: number | undefined;
+  readonly commandLine?: number | undefined;
+}
+
+/** Facts of an earlier start, as far as they are worth keeping. */
+export type RememberedFacts = Pick<
+  ModelFacts,
+  | "runsAs"
+  | "context"
+  | "outputLimit"
+  | "vision"
+  | "thinking"
+  | "keepsThinking"
+  | "keptBy"
+  | "tools"
+  | "needsAlternation"
+  | "needsShortCallIds"
+> &
+  Partial<Pick<ModelFacts, "command" | "refuted">>;
+
+/** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
+export type LearntFacts = Partial<
+  RememberedFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
+>;
+
+export const UNKNOWN_CONTEXT = 32_768;
+const MAX_OUTPUT = 65_536;
+
+/** Reads llama-server's `/props`. */
+export function parseProps(answer: unknown): LiveFacts {
+  const props = record(answer);
+  return {
+    context: count(record(props?.default_generation_settings)?.n_ctx),
+    vision: flag(record(props?.modalities)?.vision),
+    quantization: fileTypeOf(props?.model_ftype),
+    ...templateFacts(props),
+  };
+}
+
+type Candidate<T> = [T | undefined, Source];
+
+/** The first value that is known, with its source. */
+function firstKnown<T>(...candidates: Candidate<T>[]): Fact<T> | undefined {
+  for (const [value, source] of candidates) if (value !== undefined) return { value, source };
+  return undefined;
+}
+
+function best<T>(fallback: T, ...candidates: Candidate<T>[]): Fact<T> {
+  return firstKnown(...candidates) ?? { value: fallback, source: "default" };
+}
+
+function remembered<T>(fact: Fact<T> | undefined): Candidate<T> {
+  if (fact === undefined || fact.source === "default") return [undefined, "default"];
+  return [fact.value, fact.source === "config file" ? "config file" : "last seen"];
+}
+
+/** A fact that the model said itself, now or at an earlier time. */
+function saidItself<T>(fact: Fact<T> | undefined): Fact<T> | undefined {
+  return fact?.source === "live" || fact?.source === "last seen" ? fact : undefined;
+}
+
+/** What was learnt, as far as it holds for the command line that the model has now. */
+function stillValid(learnt: LearntFacts | undefined, command: string | undefined): LearntFacts | undefined {
+  const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
+  return isOther ? undefined : learnt;
+}
+
+/** The windows that the running model contradicts. */
+function refutedBy(
+  live: number,
+  declared: number | undefined,
+  commandLine: number | undefined,
+): RefutedWindows {
+  return {
+    ...(declared === undefined || declared === live ? {} : { declared }),
+    ...(commandLine === undefined || commandLine === live ? {} : { commandLine }),
+  };
+}
+
+function unless(refuted: number | undefined, told: number | undefined): number | undefined {
+  return told === refuted ? undefined : told;
+}
+
+/** Everything that discovery read, not yet put together. */
+export interface Discovery {
+  listed: readonly ListedModel[];
+  /** Undefined where the server does not tell. */
+  running: readonly RunningModel[] | undefined;
+  /** By id, only of models that were ready. */
+  live: ReadonlyMap<string, LiveFacts>;
+}
+
+/**
+ * Puts the answers together into one entry for each chat model, in the server's order.
+ *
+ * @param learnt facts of earlier discoveries by the id under which a model runs, for what is not told now
+ */
+export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, LearntFacts>): ModelFacts[] {
+  const running = new Map(discovery.running?.map((model) => [model.id, model]));
+  return discovery.listed.flatMap((listed) => {
+    const facts = factsOf(listed, running, discovery, learnt);
+    return facts === undefined ? [] : [facts];
+  });
+}
+
+/** The ids of the processes that are ready and answer for a chat model: no other is asked for its facts. */
+export function processesOf(listed: readonly ListedModel[], running: readonly RunningModel[]): string[] {
+  const chat = new Set(
+    listed.flatMap(({ isChat, runsAs }) => (isChat && runsAs !== undefined ? [runsAs] : [])),
+  );
+  return running
+    .filter(({ id, state }) => state === "ready" && chat.has(id))
+    .filter(({ commandLine }) => commandLine === undefined || readCommandLine(commandLine).isChat)
+    .map(({ id }) => id);
+}
+
+function factsOf(
+  listed: ListedModel,
+  running: ReadonlyMap<string, RunningModel>,
+  discovery: Discovery,
+  learnt: ReadonlyMap<string, LearntFacts>,
+): ModelFacts | undefined {
+  if (!listed.isChat) return undefined;
+  const { id, name, kind, runsAs, declared, problem, failure } = listed;
+  const runs = runsAs === undefined ? undefined : running.get(runsAs);
+  const commandLine = runs?.commandLine ?? listed.commandLine;
+  const command = commandLine === undefined ? undefined : readCommandLine(commandLine);
+  if (command?.isChat === false) return undefined;
+  const live = runsAs === undefined ? undefined : discovery.live.get(runsAs);
+
+  const digest = commandLine === undefined ? undefined : commandDigest(commandLine);
+  const last = stillValid(learnt.get(runsAs ?? id), digest);
+  const refuted =
+    live?.context === undefined
+      ? (last?.refuted ?? {})
+      : refutedBy(live.context, declared.context, command?.context);
+  const isSame = runs?.state === "ready" && digest !== undefined && last?.command === digest;
+  const context = best<number>(
+    UNKNOWN_CONTEXT,
+    [live?.context, "live"],
+    // What it said itself, when it ran with this very command line.
+    isSame ? remembered(saidItself(last?.context)) : [undefined, "default"],
+    [unless(refuted.declared, declared.context), "declared"],
+    [unless(refuted.commandLine, command?.context), "command line"],
+    remembered(last?.context),
+  );
+  return {
+    id,
+    name,
+    state: discovery.running === undefined || runsAs === undefined ? "unknown" : (runs?.state ?? "unloaded"),
+    ttlSeconds: runs?.ttlSeconds,
+    kind,
+    runsAs,
+    problem,
+    ...(listed.isFound === true ? { isFound: true } : {}),
+    failure,
+    context,
+    outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),
+    vision: best(
+      false,
+      [live?.vision, "live"],
+      [declared.vision, "declared"],
+      [command?.vision, "command line"],
+      remembered(last?.vision),
+    ),
+    thinking: best<Thinking>(
+      { kind: "none" },
+      [declaredThinking(declared.metadata, live?.thinking ?? last?.thinking?.value), "declared"],
+      [live?.thinking, "live"],
+      remembered(last?.thinking),
+    ),
+    keepsThinking:
+      flag(declared.metadata?.keeps_thinking) ?? live?.keepsThinking ?? last?.keepsThinking ?? false,
+    keptBy: live === undefined ? last?.keptBy : live.keptBy,
+    // What the server lists a model for is less than what its template was seen to do, its owner's word is more.
+    tools: best(
+      true,
+      [flag(declared.metadata?.tools), "declared"],
+      [live?.tools, "live"],
+      [declared.tools, "declared"],
+      remembered(last?.tools),
+    ),
+    needsAlternation: live?.needsAlternation ?? last?.needsAlternation ?? false,
+    needsShortCallIds: live?.needsShortCallIds ?? last?.needsShortCallIds ?? false,
+    trainedContext: firstKnown([declared.trainedContext, "declared"], remembered(last?.trainedContext)),
+    sizeBytes: firstKnown([declared.sizeBytes, "declared"], remembered(last?.sizeBytes)),
+    quantization: firstKnown(
+      [live?.quantization, "live"],
+      [declared.quantization, "declared"],
+      [command?.quantization, "command line"],
+      remembered(last?.quantization),
+    ),
+    command: digest ?? last?.command,
+    refuted,
+  };
+}

@@ -1,0 +1,132 @@
+/** What a session in the terminal shows of the server besides answers: the working line and the footer. */
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { Activities } from "../activity/activities.ts";
+import { isOffline, PROVIDER_ID, readIndicator, type Variables } from "../config.ts";
+import { sentenceOf } from "../lib/errors.ts";
+import { duration } from "../lib/figures.ts";
+import type { Timer } from "../lib/timer.ts";
+import type { AiServer } from "../provider/ai-server.ts";
+import { expectedLoadMs } from "../provider/load-times.ts";
+import { runsAs } from "../provider/pi-models.ts";
+import { Footer } from "../ui/footer.ts";
+import { Indicator, type IndicatorSettings } from "../ui/indicator.ts";
+import { QUOTES, readQuotes } from "./quotes.ts";
+
+/** For a look that nobody asked for. */
+const LOOK_MS = 5000;
+
+/** A window that the model itself never reported may be another one than it was loaded with. */
+function liveWindow({ models }: Pick<AiServer, "models">, id: string): number | undefined {
+  const served = models.find(({ aiServer }) => aiServer.runsAs === id);
+  const source = served?.aiServer.context.source;
+  return source === "live" || source === "last seen" ? served?.contextWindow : undefined;
+}
+
+export interface DisplayParts {
+  ctx: ExtensionContext;
+  aiServer: AiServer;
+  activities: Activities;
+  env: Variables;
+  agentDir: string;
+  /** Other models are ready than before. */
+  onReadyChanged(): void;
+  timer: Timer;
+}
+
+export class Display {
+  readonly #parts: DisplayParts;
+  readonly #indicator: Indicator | undefined;
+  readonly #footer: Footer;
+  #own: string | undefined;
+
+  /** @param looks undefined where the working line is left to pi */
+  constructor(parts: DisplayParts, looks: Pick<IndicatorSettings, "mode" | "quotes"> | undefined) {
+    this.#parts = parts;
+    const { ctx, aiServer, activities, onReadyChanged, timer } = parts;
+    this.#footer = new Footer({
+      ui: ctx.ui,
+      running: () => this.#running(),
+      onLook: (ready) => activities.seeReady(ready),
+      onReadyChanged,
+      windowOf: (id) => liveWindow(aiServer, id),
+      timer,
+    });
+    if (looks === undefined) return;
+    const settings = { ...looks, onHeldUp: () => this.#footer.forget() };
+    const sessionId = ctx.sessionManager.getSessionId();
+    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, timer);
+  }
+
+  /** pi's model at this moment. */
+  select(model: Model<Api> | undefined): void {
+    const isOurs = model?.provider === PROVIDER_ID;
+    if (this.#indicator) this.#indicator.isOurs = isOurs;
+    this.#own = isOurs ? (runsAs(model) ?? model.id) : undefined;
+    this.#footer.select(isOffline(this.#parts.env) ? undefined : this.#own);
+  }
+
+  turnStarts(): void {
+    this.#indicator?.turnStarts();
+  }
+
+  agentRuns(isRunning: boolean): void {
+    if (this.#indicator) this.#indicator.isAgentRunning = isRunning;
+    if (isRunning) this.#footer.turnBegins();
+    else if (!isOffline(this.#parts.env)) void this.#footer.look();
+  }
+
+  compacts(isCompacting: boolean): void {
+    if (this.#indicator) this.#indicator.isCompacting = isCompacting;
+  }
+
+  /** Something else is known of the models than before. */
+  modelsChanged(): void {
+    this.#footer.showAgain();
+  }
+
+  /**
+   * What the first turn with a model will cost that is not loaded.
+   *
+   * @returns a sentence; undefined where it is loaded, or nothing is known
+   */
+  async loadNotice(model: Model<Api>): Promise<string | undefined> {
+    const { aiServer, env } = this.#parts;
+    const id = runsAs(model);
+    if (id === undefined || isOffline(env)) return undefined;
+    const running = await this.#running();
+    if (running === undefined || running.some((one) => one.id === id)) return undefined;
+    const expected = await expectedLoadMs(aiServer, await aiServer.server(), id);
+    const time = expected === undefined ? "" : `, which takes about ${duration(expected)}`;
+    const others = running.map((one) => one.id).join(", ");
+    const cost = others === "" ? "" : `; ${others} may have to go for it`;
+    return `${model.name} is not loaded: the first turn loads it${time}${cost}.`;
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#indicator?.close();
+    this.#footer.close();
+  }
+
+  async #running() {
+    return (await this.#parts.aiServer.server()).runningNow(AbortSignal.timeout(LOOK_MS));
+  }
+}
+
+/** Opens what a session in the terminal shows. */
+export async function openDisplay(parts: DisplayParts): Promise<Display> {
+  const { mode, quotesFile } = readSettings(parts);
+  if (mode === "off") return new Display(parts, undefined);
+  const own = mode === "quotes" && quotesFile !== undefined ? await readQuotes(quotesFile) : [];
+  return new Display(parts, { mode, quotes: own.length > 0 ? own : QUOTES });
+}
+
+function readSettings({ ctx, env, agentDir }: DisplayParts) {
+  try {
+    return readIndicator(env, agentDir);
+  } catch (error) {
+    ctx.ui.notify(sentenceOf(error), "warning");
+    return { mode: "activity", quotesFile: undefined } as const;
+  }
+}

@@ -1,0 +1,121 @@
+/** Where servers differ in what they write into a stream: names, ends, errors in words, llama-swap's banner. Pure. */
+import { cleanText } from "../lib/errors.ts";
+import type { JsonRecord } from "../lib/json.ts";
+import * as json from "../lib/json.ts";
+
+// Copied once, since each use of an imported name has its price in pi's loader.
+const { record, text } = json;
+
+/** Characters of an id or a name that is kept with the message. */
+const MAX_NAME_CHARACTERS = 200;
+
+/** Ends that are none of the good ones, which are pi's own: stop, end, length, tool_calls, function_call. */
+const GOOD_ENDS = new Set(["stop", "end", "length", "tool_calls", "function_call"]);
+
+/** The name of an event that is an error, whatever its data. */
+const ERROR_EVENT = /error|exception|fail|abort|cancel/i;
+
+/** Data that is neither JSON nor a piece of it, but words, or what Python prints. */
+const IN_WORDS = /^\s*(?:\{'|(?:\[[A-Z]+\]\W*)?[A-Za-z])/;
+/** A page of a proxy's. */
+const PAGE = /^\s*<(?:!doctype|html|head|body)\b/i;
+const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
+
+/** What stands in place of an event so that the connection does not look idle: nothing, or a word in name or data. */
+const HEARTBEAT = /^\s*(?:ping|heart-?beat|keep-?alive|processing)?\s*$/i;
+
+const LAST = /^\s*"?\[?DONE\]?"?\s*$/i;
+
+/** Where another event begins within the data of one; in a text of JSON no bare quote and letter follow a brace. */
+const NEXT_EVENT = /(?<=\})\s*(?:data:\s*)?(?=\{"\w|\[DONE\]\s*$)/;
+
+/** Whether an answer that ends so is whole; unknown reasons are not, as pi's own provider takes them. */
+export function isGoodEnd(reason: string): boolean {
+  return GOOD_ENDS.has(reason);
+}
+
+/** Whether an event of this name is an error, whatever its data. */
+export function isErrorEvent(name: string): boolean {
+  return ERROR_EVENT.test(name);
+}
+
+/** Whether data that is no JSON is something said, not a damaged piece of it. */
+export function isInWords(data: string): boolean {
+  return IN_WORDS.test(data);
+}
+
+/** Whether data is the last of a stream, in any of its spellings. */
+export function isLast(data: string): boolean {
+  return LAST.test(data);
+}
+
+/** Whether an event says no more than that the connection lives. */
+export function isHeartbeat(data: string, event: string | undefined): boolean {
+  return HEARTBEAT.test(data) || (event !== undefined && event !== "" && HEARTBEAT.test(event));
+}
+
+/** Whether lines between the events say nothing: heartbeats, and fields that SSE does not know. */
+export function isNoise(lines: string): boolean {
+  const isField = (line: string): boolean => /^[\w-]+:/.test(line) && !isTrouble(line);
+  return lines.split("\n").every((line) => HEARTBEAT.test(line) || LAST.test(line) || isField(line));
+}
+
+/**
+ * The events in data that is no JSON: some servers leave out the empty line between two, or write `data:` twice.
+ *
+ * @returns undefined where it does not consist of whole events
+ */
+export function eventsIn(data: string): string[] | undefined {
+  const events = data.replace(/^\s*data:/, "").split(NEXT_EVENT);
+  if (events.length === 1 && events[0] === data) return undefined;
+  return events.every((event) => isLast(event) || isJsonObject(event)) ? events : undefined;
+}
+
+function isJsonObject(event: string): boolean {
+  try {
+    return record(JSON.parse(event)) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a text in place of an event speaks of a failure. */
+export function isTrouble(said: string): boolean {
+  return TROUBLE.test(said) || PAGE.test(said);
+}
+
+/** A server's id or name as it is kept: on one line, without control characters, not endless. */
+export function nameOf(name: string): string {
+  return cleanText(name.slice(0, 2 * MAX_NAME_CHARACTERS), MAX_NAME_CHARACTERS)
+    .replace(/\s+/g, " ")
+    .toWellFormed();
+}
+
+/** llama-swap's loading banner looks like thinking, but its chunks carry no id and no object. */
+export function isBanner(
+  chunk: JsonRecord,
+  delta: JsonRecord | undefined,
+): delta is JsonRecord & { reasoning_content: string } {
+  return (
+    chunk.id === undefined &&
+    chunk.object === undefined &&
+    chunk.model === undefined &&
+    typeof delta?.reasoning_content === "string" &&
+    delta.content === undefined &&
+    delta.tool_calls === undefined
+  );
+}
+
+const SWAP_FAILED = /Unable to swap model err: (.+)/;
+
+/** Why a load failed: llama-swap up to v217 writes it into its banner, and ends or garbles the stream. */
+export function swapFailureIn(banner: string): string | undefined {
+  return SWAP_FAILED.exec(banner)?.[1];
+}
+
+/** Some servers send content as a list of parts, or as one. */
+export function textOfParts(content: unknown): string {
+  let joined = "";
+  for (const part of Array.isArray(content) ? content : [content]) joined += text(record(part)?.text) ?? "";
+  return joined;
+}

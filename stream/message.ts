@@ -1,0 +1,107 @@
+import type { Usage } from "@earendil-works/pi-ai";
+import type { AnswerFigures } from "../activity/turn-activity.ts";
+import { count, type JsonRecord, number, record } from "../lib/json.ts";
+
+/**
+ * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,
+ * so that nothing counts twice.
+ *
+ * @param usage the `usage` object of chat/completions
+ * @param timings llama-server's timings, for streams without usage: `prompt_n` leaves the cached tokens out
+ * @param prompt from the prompt's progress, for a stream that was cut
+ * @param deltas content events that came: about one token each
+ */
+export function usageOf(
+  usage: JsonRecord | undefined,
+  timings: JsonRecord | undefined,
+  prompt: { total: number; cached: number } | undefined,
+  deltas: number,
+): Pick<Usage, "input" | "output" | "cacheRead" | "totalTokens"> & { reasoning?: number } {
+  const cached = cachedIn(usage) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
+  const fromTimings =
+    timings === undefined ? undefined : (count(timings.prompt_n) ?? 0) + (count(timings.cache_n) ?? 0);
+  const total = Math.max(count(usage?.prompt_tokens) ?? fromTimings ?? prompt?.total ?? 0, cached);
+  const output = count(usage?.completion_tokens) ?? count(timings?.predicted_n) ?? deltas;
+  const reasoning =
+    count(record(usage?.completion_tokens_details)?.reasoning_tokens) ?? count(usage?.reasoning_tokens);
+  return {
+    input: total - cached,
+    output,
+    cacheRead: cached,
+    totalTokens: total + output,
+    ...(reasoning === undefined ? {} : { reasoning }),
+  };
+}
+
+/** Cached tokens where servers write them: OpenAI's place, then DeepSeek's, Moonshot's and Anthropic's behind a proxy. */
+function cachedIn(usage: JsonRecord | undefined): number | undefined {
+  const details = record(usage?.prompt_tokens_details);
+  return (
+    count(details?.cached_tokens) ??
+    count(usage?.prompt_cache_hit_tokens) ??
+    count(usage?.cached_tokens) ??
+    count(usage?.cache_read_input_tokens)
+  );
+}
+
+/** What the events of one stream say of its cost; the last word counts. */
+export class UsageSoFar {
+  #usage: JsonRecord | undefined;
+  #timings: JsonRecord | undefined;
+  #prompt: { total: number; cached: number } | undefined;
+
+  /** llama-server's own measurements, once they came. */
+  get timings(): JsonRecord | undefined {
+    return this.#timings;
+  }
+
+  /** @returns whether the event says what the answer has cost */
+  note({ usage, timings }: JsonRecord): boolean {
+    if (!usage && !timings) return false;
+    this.#usage = record(usage) ?? this.#usage;
+    this.#timings = record(timings) ?? this.#timings;
+    return true;
+  }
+
+  /** @returns the prompt's progress, where it can be read */
+  notePrompt(
+    progress: JsonRecord | undefined,
+  ): { total: number; cached: number; processed: number; timeMs: number | undefined } | undefined {
+    const total = count(progress?.total);
+    const cached = count(progress?.cache) ?? 0;
+    const processed = number(progress?.processed);
+    if (total === undefined || processed === undefined) return undefined;
+    this.#prompt = { total, cached };
+    return { total, cached, processed, timeMs: number(progress?.time_ms) };
+  }
+
+  /** @param deltas content events that came */
+  with(deltas: number): ReturnType<typeof usageOf> {
+    return usageOf(this.#usage, this.#timings, this.#prompt, deltas);
+  }
+}
+
+/** A rate that can be shown. */
+function rate(value: unknown): number | undefined {
+  const perSecond = number(value);
+  return perSecond !== undefined && perSecond >= 0 && Number.isFinite(perSecond) ? perSecond : undefined;
+}
+
+/**
+ * What an answer took.
+ *
+ * @param usage of the finished message
+ * @param timings llama-server's, the last that came
+ */
+export function answerFigures(
+  { input, cacheRead, output }: Pick<Usage, "input" | "cacheRead" | "output">,
+  timings: JsonRecord | undefined,
+): AnswerFigures {
+  return {
+    promptTokens: input + cacheRead,
+    cachedTokens: cacheRead,
+    promptPerSecond: rate(timings?.prompt_per_second),
+    tokens: output,
+    perSecond: rate(timings?.predicted_per_second),
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * pi decides by the words of an error whether it asks again, compacts the conversation, or shows it. Here a fault's
+ * sentence is checked against pi's own rules, so that words quoted from the server do not decide.
+ */
+import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
+import { type Remedy, reworded, ServerError, sentenceOf } from "../lib/errors.ts";
+import type { OwnSecrets } from "../masking/masking.ts";
+import { overflowFault } from "../server/http/answer-faults.ts";
+import { isShortage, parseErrorBody } from "../server/http/error-body.ts";
+import { emptyMessage } from "./empty-message.ts";
+
+/** What pi will do with an error of this text. */
+export function remedyOf(text: string): Remedy {
+  const message = emptyMessage({ api: "", provider: "", id: "" }, 0);
+  message.stopReason = "error";
+  message.errorMessage = text;
+  if (isContextOverflow(message)) return "compact";
+  return isRetryableAssistantError(message) ? "retry" : "none";
+}
+
+/**
+ * The fault as it is, or an overflow: where nothing but the server's words shows what a fault is, and pi's own rules
+ * find an overflow in them, it is one.
+ */
+export function asPiReads(fault: ServerError): ServerError {
+  const { undecided, status, quote } = fault;
+  if (fault.remedy === "compact" || undecided === undefined || isShortage(undecided)) return fault;
+  if (remedyOf(undecided) !== "compact") return fault;
+  const { message, contextWindow } = overflowFault(parseErrorBody(undecided));
+  return new ServerError(quote === undefined ? message : `${message} It says: ${quote}`, {
+    link: "model",
+    remedy: "compact",
+    ...(quote === undefined ? {} : { quote }),
+    ...(status === undefined ? {} : { status }),
+    ...(contextWindow === undefined ? {} : { contextWindow }),
+    cause: fault,
+  });
+}
+
+/** Unseen, and no letter: words read as before but match no rule. */
+const WORD_JOINER = "\u2060";
+
+/**
+ * Puts a word joiner into those words of `text` that make pi do something else than `remedy`, and into no others.
+ *
+ * @param whole the sentence around a candidate for `text`
+ */
+function disarm(text: string, remedy: Remedy, whole: (text: string) => string): string {
+  const words = text.split(/(\p{L}{3,}|\d{2,})/u);
+  const broken = words.map((word, at) => (at % 2 === 0 ? word : [...word].join(WORD_JOINER)));
+  words.forEach((word, at) => {
+    const kept = broken[at] ?? "";
+    broken[at] = word;
+    if (remedyOf(whole(broken.join(""))) !== remedy) broken[at] = kept;
+  });
+  return broken.join("");
+}
+
+/**
+ * The sentence of a fault, so worded that pi does what helps. Quoted text that would mislead pi is made unreadable
+ * to its rules, not to people.
+ */
+export function wordedFor(fault: ServerError): string {
+  const { message, quote, remedy } = fault;
+  if (remedyOf(message) === remedy) return message;
+  const around = (text: string): string => (quote ? message.replace(quote, () => text) : text);
+  const disarmed = around(disarm(quote || message, remedy, around));
+  if (remedyOf(disarmed) === remedy) return disarmed;
+  // A host, a path or a model's name outside of the quote did it.
+  const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
+  return marked(disarm(message, remedy, marked));
+}
+
+/**
+ * What the user reads of a turn that failed, and pi keeps in the session: worded for pi, without the user's own
+ * secrets, and with what else looks like one masked. Never rejects.
+ *
+ * @param secrets of the configuration that the turn ran with, where it came as far as to have one
+ */
+export async function errorText(error: unknown, secrets: OwnSecrets | undefined): Promise<string> {
+  try {
+    // Only failures need it, and it reads YAML.
+    const { blankerOf, maskText } = await import("../masking/masking.ts");
+    const own = secrets ?? { apiKey: undefined, passphrase: undefined };
+    const [theirs, ours] = [blankerOf(own), blankerOf(own, "ours")];
+    const whole = (text: string): string => maskText(ours(text), "log");
+    if (!(error instanceof ServerError)) return whole(sentenceOf(error));
+    return wordedFor(reworded(error, (text) => maskText(theirs(text), "log"), whole));
+  } catch {
+    // What cannot be masked is not shown.
+    return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";
+  }
+}

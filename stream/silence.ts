@@ -1,0 +1,346 @@
+/** Watches one request for silence, and tells a server that works from one that hangs. */
+import { ServerError } from "../lib/errors.ts";
+import type { Holding } from "../server/holding.ts";
+import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
+import type { LoadStage } from "../server/kinds/load-progress.ts";
+import type { StateNow } from "../server/kinds/refusal.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import type { RunningModel } from "../server/models/models.ts";
+
+/** What is known of the server while nothing comes. */
+export interface SilentState {
+  own: StateNow;
+  /** How far the load has come, where the server tells it. */
+  stage?: LoadStage | undefined;
+  /** The model that has to leave, or is being stopped, before ours can be loaded. */
+  busy: string | undefined;
+  /** Requests of others that the model answers, where it is ready and the server lists them. */
+  ahead?: number | undefined;
+  /** False: the server does not have this request any more. Undefined: not known. */
+  isHeld?: boolean | undefined;
+}
+
+export interface SilenceHooks {
+  now(): number;
+  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+  /** Called while nothing of the answer came yet, at most once a second, and as a load begins. */
+  onState(state: SilentState, elapsedMs: number): void;
+  /** Called while an answer that has begun is silent. */
+  onQuiet?(state: SilentState, silentMs: number): void;
+  /**
+   * Called once, with the error that ends the request.
+   *
+   * @param isLost the server does not have the request: it can be sent again at once
+   */
+  onTimeout(error: ServerError, isLost: boolean): void;
+}
+
+/** By what the request is known among others. */
+export interface WatchedRequest {
+  /** The id of the model that was asked for. */
+  asked: string;
+  /** Its `X-Session-ID`. */
+  session: string | undefined;
+  /** Of the body. */
+  bytes: number;
+  /** It was sent again: such a connection is new, so that it must have been seen on the server before it counts as lost. */
+  isResent?: boolean;
+}
+
+export interface Silence {
+  /** A byte came: comments count as much as content. */
+  heard(): void;
+  /** The answer has begun: from now on the server is asked only after a silence. */
+  answered(): void;
+  stop(): void;
+}
+
+/** Milliseconds between two looks at `/running`: seldom, since each fills llama-swap's log. */
+const FIRST_LOOK_MS = 1000;
+const LONGEST_PAUSE_MS = 5000;
+const LOOK_LIMIT_MS = 5000;
+
+/** An answer that has begun comes without such pauses, unless the server has none to give. */
+const QUIET_MS = 5000;
+
+/** From this silence on a request may be one that the server does not have; twice seen, it is. */
+const SUSPECT_MS = 10_000;
+const CONFIRM_MS = 4000;
+/** Each such question reads up to 200 kB of llama-swap's logs. */
+const ASK_AGAIN_MS = 15_000;
+/** When the queue of a ready model is looked at for the first time: for the eye, and for nothing else. */
+const QUEUE_LOOK_MS = 3000;
+
+/** A server lists a request only when it has all of it, which over a slow line takes a while. */
+const SLOW_BYTES_PER_MS = 50;
+
+/**
+ * Ends a request that was silent for `timeoutMs`, unless the server shows that it is at work: the model is being
+ * loaded, another one has to leave first, or a slot is busy. Then the limit is `loadTimeoutMs`. A request that the
+ * server does not have ends within half a minute: its connection is dead, though nothing says so.
+ *
+ * @param id under which `/running` lists the model; undefined where it runs elsewhere
+ * @param request undefined: the server is not asked whether it has it
+ */
+export function watchSilence(
+  server: ModelServer,
+  id: string | undefined,
+  hooks: SilenceHooks,
+  request?: WatchedRequest,
+): Silence {
+  const watch = new SilenceWatch(server, id, hooks, request);
+  // The sleep rejects when the watch is stopped.
+  watch.run().catch(() => {});
+  return watch;
+}
+
+class SilenceWatch implements Silence {
+  readonly #server: ModelServer;
+  readonly #id: string | undefined;
+  readonly #hooks: SilenceHooks;
+  readonly #request: WatchedRequest | undefined;
+  readonly #ended = new AbortController();
+  readonly #began: number;
+  #lastByte: number;
+  #hasHeard = false;
+  #isAnswered = false;
+  #isFollowed = false;
+  #stage: LoadStage | undefined;
+  #holding: Holding = NOT_ASKED;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  /** How often in a row the server did not have the request, since the last byte. */
+  #misses = 0;
+  #wasHeld = false;
+  #isRenewed = false;
+
+  constructor(
+    server: ModelServer,
+    id: string | undefined,
+    hooks: SilenceHooks,
+    request: WatchedRequest | undefined,
+  ) {
+    this.#server = server;
+    this.#id = id;
+    this.#hooks = hooks;
+    this.#request = request;
+    this.#began = hooks.now();
+    this.#lastByte = this.#began;
+  }
+
+  heard(): void {
+    this.#lastByte = this.#hooks.now();
+    this.#hasHeard = true;
+    this.#misses = 0;
+    this.#isRenewed = false;
+  }
+
+  answered(): void {
+    this.#isAnswered = true;
+  }
+
+  stop(): void {
+    this.#ended.abort();
+  }
+
+  async run(): Promise<void> {
+    const { timeoutMs } = this.#server.config;
+    const { signal } = this.#ended;
+    let pause = FIRST_LOOK_MS;
+    while (!signal.aborted) {
+      const silent = this.#silentMs;
+      const untilLimit = timeoutMs - silent;
+      const untilLook = this.#isAnswered && silent < QUIET_MS ? QUIET_MS - silent : this.#pause(pause);
+      await this.#hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, signal);
+      if (this.#isAnswered && this.#silentMs < Math.min(QUIET_MS, timeoutMs)) continue;
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
+      const state = await this.#look();
+      if (signal.aborted) return;
+      this.#show(state);
+      if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered), true);
+      if (this.#silentMs < timeoutMs) continue;
+      // After a suspend the limit is over at the first look: what it misses is looked for once more.
+      if (this.#misses > 0 && state.own !== "unreachable") continue;
+      if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state), false);
+    }
+  }
+
+  get #silentMs(): number {
+    return this.#hooks.now() - this.#lastByte;
+  }
+
+  #pause(pause: number): number {
+    return this.#misses > 0 ? CONFIRM_MS : pause;
+  }
+
+  #end(error: ServerError, isLost: boolean): void {
+    if (!this.#ended.signal.aborted) this.#hooks.onTimeout(error, isLost);
+  }
+
+  #show(state: SilentState): void {
+    const { now, onState, onQuiet } = this.#hooks;
+    if (!this.#isAnswered) onState(state, now() - this.#began);
+    else if (this.#silentMs >= QUIET_MS) onQuiet?.(state, this.#silentMs);
+  }
+
+  async #look(): Promise<SilentState> {
+    if (this.#id === undefined) return UNTOLD;
+    const { signal } = this.#ended;
+    if (this.#mayBeLost && !this.#isRenewed) {
+      // Others of the connections that were kept may be as dead as the request's own.
+      this.#isRenewed = true;
+      await this.#server.renew();
+    }
+    const state = await this.#stateNow(this.#id);
+    if (signal.aborted) return state;
+    this.#follow(state);
+    await this.#askForRequest(state);
+    const { ahead, isHeld } = this.#holding;
+    return { ...state, isHeld, ...(state.own === "ready" ? { ahead } : { stage: this.#stage }) };
+  }
+
+  /** An open connection that is dead would keep a question for as long as its limit. */
+  async #stateNow(id: string): Promise<SilentState> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#ended.signal, over.signal]);
+    const limit = this.#hooks.sleep(LOOK_LIMIT_MS, signal).then(
+      () => UNREACHABLE,
+      () => UNREACHABLE,
+    );
+    const running = this.#server.running(signal).then(
+      (running) => stateOf(running, id),
+      () => UNREACHABLE,
+    );
+    const state = await Promise.race([running, limit]);
+    over.abort();
+    return state;
+  }
+
+  /** Whether the silence is longer than the way of the request explains. */
+  get #mayBeLost(): boolean {
+    const sending = this.#hasHeard ? 0 : (this.#request?.bytes ?? 0) / SLOW_BYTES_PER_MS;
+    return this.#silentMs >= SUSPECT_MS + sending;
+  }
+
+  async #askForRequest({ own }: SilentState): Promise<void> {
+    const { now } = this.#hooks;
+    const isQueueLook =
+      this.#holding === NOT_ASKED && !this.#isAnswered && own === "ready" && this.#silentMs >= QUEUE_LOOK_MS;
+    if (own !== "ready") this.#holding = NOT_ASKED;
+    if (this.#request === undefined || this.#id === undefined || own === "unreachable") return;
+    if (!isQueueLook && !this.#mayBeLost) return;
+    const again = this.#misses > 0 || isQueueLook ? 0 : ASK_AGAIN_MS;
+    if (now() - this.#askedAt < again) return;
+    const lastByte = this.#lastByte;
+    const { asked, session, bytes, isResent } = this.#request;
+    const elapsedMs = now() - this.#began;
+    const { signal } = this.#ended;
+    const holding = await this.#server.holding(
+      { runsAs: this.#id, asked, session, bytes, elapsedMs },
+      signal,
+    );
+    if (signal.aborted || lastByte !== this.#lastByte) return;
+    this.#holding = holding;
+    if (!this.#mayBeLost) return;
+    this.#askedAt = now();
+    if (holding.isHeld === true) this.#wasHeld = true;
+    const isMissed = holding.isHeld === false && (this.#wasHeld || isResent !== true);
+    this.#misses = isMissed ? this.#misses + 1 : 0;
+  }
+
+  /**
+   * Only llama.cpp's router reports the stages of a load, and only as they come. That a load begins which had to wait is
+   * seen at once by the events, and by looks up to five seconds later.
+   */
+  #follow({ own, busy }: SilentState): void {
+    if (this.#isFollowed || this.#isAnswered) return;
+    if (own !== "starting" && own !== "stopping" && (own !== "gone" || busy === undefined)) return;
+    this.#isFollowed = true;
+    void this.#followEvents(own).catch(() => {});
+  }
+
+  async #followEvents(seen: StateNow): Promise<void> {
+    const { signal } = this.#ended;
+    const backend = await this.#server.backend(signal);
+    if (backend.kind !== "router" && seen === "starting") return;
+    let last = seen;
+    const tell = (): void => {
+      if (this.#isAnswered || signal.aborted) return;
+      const state: SilentState = { own: "starting", busy: undefined, stage: this.#stage };
+      this.#hooks.onState(state, this.#hooks.now() - this.#began);
+    };
+    const events: EventHooks = {
+      onStage: (model, stage) => {
+        if (model !== this.#id) return;
+        this.#stage = stage;
+        tell();
+      },
+      onModels: (states) => {
+        const own = states.get(this.#id ?? "");
+        if (own === "starting" && last !== "starting") tell();
+        last = own ?? last;
+      },
+    };
+    const { now, sleep } = this.#hooks;
+    await this.#server.follow(events, signal, { now, sleep });
+  }
+
+  async #isOver(state: SilentState): Promise<boolean> {
+    const { signal } = this.#ended;
+    if (this.#silentMs >= this.#server.config.loadTimeoutMs) return true;
+    if (state.own === "unreachable" || state.own === "unknown") return true;
+    // A busy llama-server reports its slots only between two batches of a prompt.
+    if (state.own !== "ready" || state.isHeld === true || this.#id === undefined) return false;
+    return !(await this.#server.isWorking(this.#id, signal));
+  }
+}
+
+const NOT_ASKED: Holding = { isHeld: undefined, ahead: undefined };
+
+const UNREACHABLE: SilentState = { own: "unreachable", busy: undefined };
+
+const UNTOLD: SilentState = { own: "unknown", busy: undefined };
+
+function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
+  if (running === undefined) return UNTOLD;
+  const own = running.find((model) => model.id === id)?.state ?? "gone";
+  const others = running.filter((model) => model.id !== id);
+  const busy = others.find(({ state }) => state === "stopping") ?? others[0];
+  return { own, busy: busy?.id };
+}
+
+/** The words make pi ask again: on another connection it may pass. */
+function lost({ own }: SilentState, isAnswered: boolean): ServerError {
+  const why =
+    own === "ready" || own === "starting"
+      ? "The connection may have been lost by a suspend, a VPN or a router."
+      : "The model was unloaded meanwhile, or the connection was lost.";
+  const what = isAnswered ? "The answer broke off" : "No answer came";
+  return new ServerError(
+    `${what}: the server does not have this request any more (connection error). ${why}`,
+    {
+      link: "stream",
+      remedy: "retry",
+    },
+  );
+}
+
+function timedOut(silentMs: number, state: SilentState): ServerError {
+  const seconds = Math.round(silentMs / 1000);
+  return new ServerError(`The server was silent for ${seconds} s (timed out). ${whereItStands(state)}`, {
+    link: state.own === "unreachable" ? "server" : "model",
+    remedy: "retry",
+  });
+}
+
+function whereItStands({ own }: SilentState): string {
+  switch (own) {
+    case "unreachable":
+      return "Neither Caddy nor the model server answers.";
+    case "unknown":
+      return "It does not report what the model is doing; raise AI_SERVER_TIMEOUT_MS for longer prompts.";
+    case "ready":
+      return "The model is loaded but is not working on this request.";
+    default:
+      return "The model is still not loaded; see AI_SERVER_LOAD_TIMEOUT_MS.";
+  }
+}

@@ -1,0 +1,55 @@
+import { describe, expect, test } from "vitest";
+import { withConfigFile, withMachine } from "../../admin/call.ts";
+import type { Config } from "../../config.ts";
+import { ModelServer } from "../../server/model-server.ts";
+import { byPath, cannedServer } from "../support/canned.ts";
+import { freePort } from "../support/network.ts";
+import { clientOf, faultOf, kept } from "../support/wire.ts";
+
+const NEVER = new AbortController().signal;
+const HERE = { AI_SERVER_SSH_HOST: "local" };
+const work = async () => "done";
+
+async function server(answers: Record<string, unknown>) {
+  const { swap } = await cannedServer(byPath({ "/v1/models": { data: [] }, ...answers }), HERE);
+  return swap;
+}
+
+describe("work on the config file", () => {
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    [
+      "one llama-server",
+      { "/running": 404, "/props": { default_generation_settings: {} } },
+      /^This server is one llama-server: its context is what --ctx-size in its service unit says/,
+    ],
+    [
+      "Ollama",
+      { "/running": 404, "/api/tags": { models: [] } },
+      /^Ollama has no config file that is understood/,
+    ],
+    ["any other", { "/running": 404 }, /^The server has no config file that is understood/],
+  ])("of %s is refused, and its machine can be used all the same", async (_, answers, words) => {
+    const place = await server(answers);
+    expect((await faultOf(withConfigFile(place, work, NEVER))).message).toMatch(words);
+    expect(await withMachine(place, work, NEVER)).toBe("done");
+  });
+
+  test("of a server that does not answer is done where the kind that it was before keeps it", async () => {
+    const config = clientOf(`http://127.0.0.1:${await freePort()}`, "/nowhere", HERE);
+    const where = async (_: unknown, { presetPath, serviceUnit }: Config) => [presetPath, serviceUnit];
+    for (const [kind, place] of [
+      ["router", ["~/.llama-models.ini", "llama-server.service"]],
+      ["llama-server", ["~/.config/llama-swap/config.yaml", "llama-server.service"]],
+      [undefined, ["~/.config/llama-swap/config.yaml", "llama-swap.service"]],
+    ] as const) {
+      const server = await kept(new ModelServer(config, Date.now, kind));
+      expect(await withConfigFile(server, where, NEVER)).toEqual(place);
+      expect(await withMachine(server, where, NEVER)).toEqual(place);
+    }
+  });
+
+  test("of llama-swap and of a server that does not answer is done", async () => {
+    expect(await withConfigFile(await server({}), work, NEVER)).toBe("done");
+    expect(await withConfigFile(await server({ "/running": 502 }), work, NEVER)).toBe("done");
+  });
+});

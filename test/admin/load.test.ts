@@ -1,0 +1,352 @@
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { beforeAll, describe, expect, test } from "vitest";
+import { byPath, cannedServer } from "../support/canned.ts";
+import { ODD, startPlace } from "../support/command-place.ts";
+import { saying, User } from "../support/command-user.ts";
+import { eventually } from "../support/sim-client.ts";
+
+beforeAll(() => initTheme());
+
+const CMD = `llama-server --port \${PORT} --no-reasoning`;
+const SLOW = `
+models:
+  slow: { cmd: "${CMD} --load 20 -c 4096" }
+  endless: { cmd: "${CMD} --load 600" }
+  talker: { cmd: "${CMD} --token-rate 2 -c 4096" }
+  sturdy: { cmd: "${CMD} --stop-delay 60" }
+`;
+
+describe("/ai-server-load", () => {
+  test("loads, tells the live context, and gives pi the models again", async () => {
+    const place = await startPlace();
+    const { notices, questions } = await place.type("/ai-server-load small");
+    expect(notices).toEqual([
+      {
+        level: "info",
+        text: expect.stringMatching(
+          /^small is loaded; it took \d\.\d s\.\nA request may use 8192 tokens \(8k\)\.$/,
+        ),
+      },
+    ]);
+    expect([questions, await place.loaded()]).toEqual([[], ["small"]]);
+    const served = place.aiServer.models.find(({ id }) => id === "small");
+    expect(served?.aiServer.context).toEqual({ value: 8192, source: "live" });
+  });
+
+  test("of what is loaded says so, and starts nothing", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type("/ai-server-load small")).told[0]).toMatch(/^small is loaded already\.\n/);
+    expect(place.sim.starts).toEqual({ small: 1 });
+  });
+
+  test.each([ODD, `"${ODD}"`, `'${ODD}'`, "groesse"])(
+    "takes the id %s, and says what had to go",
+    async (typed) => {
+      const place = await startPlace();
+      await place.load("small");
+      const [text = ""] = (await place.type(`/ai-server-load ${typed}`)).told;
+      expect(text).toMatch(new RegExp(`^${ODD} is loaded`));
+      expect(text).toContain("A request may use 8192 tokens (8k).");
+      expect(text).toContain("Unloaded for it: small.");
+      expect(await place.loaded()).toEqual([ODD]);
+    },
+  );
+
+  test("without an id, or with a wrong one, says which there are", async () => {
+    const place = await startPlace();
+    expect((await place.type("/ai-server-load")).notices).toEqual([
+      { level: "error", text: `Say which model. The server has groesse, ${ODD}, small.` },
+    ]);
+    expect((await place.type("/ai-server-load smoll")).told).toEqual([
+      'There is no model "smoll". Did you mean "small"?',
+    ]);
+    expect(place.sim.starts).toEqual({});
+  });
+
+  test("remembers how long it took, and tells it the next time", async () => {
+    const place = await startPlace();
+    await place.type("/ai-server-load small");
+    await expect
+      .poll(async () => (await place.type("/ai-server-status small")).told[0])
+      .toMatch(/Loading {4}takes about \d\.\d s/);
+  });
+
+  test("says meanwhile what may have to go, whom it waits for, and that it loads", async () => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(20);
+    await place.chat("talker", { "user-agent": "curl/8" });
+    const user = new User("rpc");
+    const loading = place.type("/ai-server-load slow", user);
+    await eventually(() =>
+      expect(user.statuses).toEqual([
+        "Loading slow; talker may have to go for it…",
+        "slow waits until talker has answered a request…",
+      ]),
+    );
+    await (await place.client()).http.request({ method: "POST", path: "/api/models/unload/talker" });
+    await eventually(() => expect(user.statuses.at(-1)).toBe("Loading slow…"));
+    await loading;
+    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\nUnloaded for it: talker\.$/);
+    expect(user.statuses.at(-1)).toBeUndefined();
+  });
+
+  test("says that another one is being stopped", async () => {
+    const place = await startPlace(SLOW);
+    await place.load("sturdy");
+    place.sim.setSpeed(20);
+    const user = new User("rpc");
+    await place.type("/ai-server-load slow", user);
+    expect(user.statuses).toContain("Stopping sturdy…");
+    expect(user.told[0]).toContain("Unloaded for it: sturdy.");
+  });
+
+  test("that fails shows the end of the model's log", async () => {
+    const place = await startPlace(`models:\n  bad: { cmd: "${CMD} --load 60 --fail-after 1" }\n`);
+    const { notices } = await place.type("/ai-server-load bad");
+    expect(notices).toHaveLength(1);
+    expect(notices[0]?.level).toBe("error");
+    expect(notices[0]?.text).toMatch(
+      /^bad could not be loaded.*\n(?:.*\n)*.*cudaMalloc failed: out of memory/,
+    );
+  });
+
+  test("that fails shows no secret of the log or the command line", async () => {
+    const flags = "--load 60 --fail-after 1 -m https://u:hunter2@hub/x.gguf?token=hunter3";
+    const place = await startPlace(`
+models:
+  bad: { cmd: "${CMD} ${flags}" }
+  gone: { cmd: "/nonexistent/llama-server --port \${PORT} --api-key hunter4 -m /m.gguf" }
+`);
+    for (const id of ["bad", "gone"]) {
+      const user = await place.type(`/ai-server-load ${id}`);
+      expect(user.notices).toEqual([
+        { level: "error", text: expect.stringContaining(`${id} could not be loaded`) },
+      ]);
+      expect(user.everything).not.toMatch(/hunter/);
+    }
+  });
+
+  test.each(["print", "json"] as const)("in %s mode loads without asking", async (mode) => {
+    const place = await startPlace();
+    const { stdout, errors } = await place.type("/ai-server-load small", new User(mode).readsOutput());
+    expect([mode === "print" ? stdout : errors, await place.loaded()]).toEqual([
+      expect.stringMatching(/^small is loaded/),
+      ["small"],
+    ]);
+  });
+
+  test("says over RPC what is being waited for", async () => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(20);
+    const { statuses } = await place.type("/ai-server-load slow");
+    expect(statuses).toEqual(["Loading slow…", undefined]);
+  });
+
+  test.each([
+    [true, "endless is not loaded any more.", []],
+    [false, "The server goes on loading endless.", ["endless starting"]],
+  ])("left by Escape offers to stop the load (%s)", async (answer, told, loaded) => {
+    const place = await startPlace(SLOW);
+    place.sim.setSpeed(1);
+    const user = saying(answer, "tui");
+    user.sees = () => setImmediate(() => user.escape());
+    await place.type("/ai-server-load endless", user);
+    expect(user.questions).toEqual([
+      {
+        title: "Stop loading endless?",
+        text: "The server goes on: endless is starting.\nStopping unloads it; what was unloaded for it does not come back by that.",
+      },
+    ]);
+    expect(user.acts).toEqual([["Let it load", "Stop and unload it"]]);
+    expect(user.told).toEqual([told]);
+    expect(await place.loaded()).toEqual(loaded);
+  });
+});
+
+test("a load that cannot be stopped after Escape says why", async () => {
+  const place = await startPlace(SLOW);
+  place.sim.setSpeed(1);
+  const user = new User("tui");
+  user.confirms = async () => {
+    await place.close();
+    return true;
+  };
+  user.sees = () => setImmediate(() => user.escape());
+  await place.type("/ai-server-load endless", user);
+  expect(user.notices).toEqual([
+    { level: "error", text: expect.stringMatching(/refused|lost|unreachable/i) },
+  ]);
+});
+
+describe("/ai-server-unload", () => {
+  test("of an idle model does not ask", async () => {
+    const place = await startPlace();
+    await place.load(ODD);
+    const { told, questions } = await place.type("/ai-server-unload groesse");
+    expect([told, questions, await place.loaded()]).toEqual([[`${ODD} is unloaded.`], [], []]);
+  });
+
+  test("of a model that is not loaded does nothing", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type(`/ai-server-unload ${ODD}`)).told).toEqual([`${ODD} is not loaded.`]);
+    expect(await place.loaded()).toEqual(["small"]);
+  });
+
+  test.each([
+    [false, "Nothing was unloaded.", ["talker"]],
+    [true, "talker is unloaded.", []],
+  ])("of one that answers somebody asks first (%s)", async (answer, told, loaded) => {
+    const place = await startPlace(SLOW);
+    await place.load("talker");
+    place.sim.setSpeed(1);
+    await place.chat("talker", { "user-agent": "curl/8.5 (linux)", "x-session-id": "another" });
+    const user = await place.type("/ai-server-unload talker", saying(answer));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload talker all the same?",
+        text: "Requests in flight, which will be cut: 1 on talker (for 0 s, curl/8.5 at 127.0.0.1).",
+      },
+    ]);
+    expect(user.acts).toEqual([["Keep it loaded", "Unload it now"]]);
+    expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
+  });
+
+  test("of one asks about its own requests, and not about another's", async () => {
+    const request = (model: string): object => ({ id: model, model, timestamp: new Date().toISOString() });
+    const snapshot = { operation: "snapshot", requests: [request("a"), request("b")] };
+    const event = { type: "inflight", data: JSON.stringify(snapshot) };
+    const models = ["a", "b"].map((id) => ({ id, model: id, state: "ready" }));
+    const { swap } = await cannedServer((incoming, response) => {
+      if (incoming.url !== "/api/events")
+        return byPath({
+          "/v1/models": { data: models },
+          "/running": { running: models },
+          "/api/version": { version: "v250" },
+        })(incoming, response);
+      response
+        .writeHead(200, { "content-type": "text/event-stream" })
+        .write(`event:message\ndata:${JSON.stringify(event)}\n\n`);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const user = await place.type("/ai-server-unload a", saying(false));
+    expect(user.told).toEqual(["Nothing was unloaded."]);
+    expect(user.questions[0]?.text).toMatch(/^Requests in flight, which will be cut: 1 on a( \([^)]*\))?\.$/);
+  });
+
+  test("of one that does not tell its requests in time asks first", async () => {
+    const { swap, requests } = await cannedServer((request, response) => {
+      const running = { running: [{ model: "m", state: "ready" }] };
+      if (request.url === "/upstream/m/slots") return;
+      byPath({ "/v1/models": { data: [{ id: "m" }] }, "/running": running })(request, response);
+    });
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const user = await place.type("/ai-server-unload m", saying(false));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload m all the same?",
+        text: "m did not answer in time and may be reading a prompt, which would be cut.",
+      },
+    ]);
+    expect(user.told).toEqual(["Nothing was unloaded."]);
+    expect(requests.join()).not.toContain("unload");
+  });
+
+  test.each([
+    [false, "Nothing was unloaded.", ["small"]],
+    [true, "Unloaded: small.", []],
+  ])("of all models asks always (%s)", async (answer, told, loaded) => {
+    const place = await startPlace();
+    await place.load("small");
+    const user = await place.type("/ai-server-unload", saying(answer));
+    expect(user.questions).toEqual([
+      {
+        title: "Unload every model?",
+        text: "Loaded now, and unloaded by this: small.\nNo request is in flight.",
+      },
+    ]);
+    expect(user.acts).toEqual([["Keep them loaded", "Unload them now"]]);
+    expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
+  });
+
+  test("of all models where none is loaded asks nothing", async () => {
+    expect(await (await startPlace()).type("/ai-server-unload")).toMatchObject({
+      told: ["No model is loaded."],
+      questions: [],
+    });
+  });
+
+  test("of an unknown model names the nearest", async () => {
+    expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
+      'There is no model "smal". Did you mean "small"?',
+    ]);
+  });
+
+  test.each(["print", "json"] as const)("in %s mode refuses what would ask", async (mode) => {
+    const place = await startPlace(SLOW);
+    await place.load("talker");
+    place.sim.setSpeed(1);
+    await place.chat("talker", { "user-agent": "curl/8" });
+    for (const line of ["/ai-server-unload", "/ai-server-unload talker"]) {
+      const { stdout, stderr } = await place.type(line, new User(mode).readsOutput());
+      expect(stdout).toBe("");
+      expect(stderr).toMatch(new RegExp(`in ${mode} mode there is nobody to ask: nothing was changed`));
+    }
+    expect(await place.loaded()).toEqual(["talker"]);
+  });
+});
+
+describe("a server without /running", () => {
+  test.each(["load small", "unload small", "unload"])("cannot be told to %s", async (line) => {
+    const place = await startPlace(undefined, { AI_SERVER_RUNNING_PATH: "/nowhere" });
+    expect((await place.type(`/ai-server-${line}`)).told[0]).toMatch(
+      /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded\.$/,
+    );
+    expect(place.sim.starts).toEqual({});
+  });
+});
+
+describe("a server that loads nothing when asked", () => {
+  test.each(["load tiny", "unload tiny", "unload"])("does not ask first whether to %s", async (line) => {
+    const { swap } = await cannedServer(
+      byPath({
+        "/running": 404,
+        "/v1/models": { data: [{ id: "tiny" }] },
+        "/props": { default_generation_settings: { n_ctx: 4096 } },
+        "/slots": [{ is_processing: true }],
+      }),
+    );
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    const { told, questions } = await place.type(`/ai-server-${line}`);
+    expect(questions).toEqual([]);
+    expect(told[0]).toMatch(/^This server is one llama-server: its model is loaded for as long as it runs/);
+  });
+});
+
+describe("what runs elsewhere", () => {
+  const listed = (id: string, type: string): unknown => ({ id, meta: { llamaswap: { type } } });
+
+  test.each([
+    [
+      "far",
+      "far runs on another server, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+    ],
+    [
+      "any",
+      "any chooses among other models for each request: it is neither loaded, unloaded nor logged here.",
+    ],
+  ])("is neither loaded nor unloaded: %s", async (id, sentence) => {
+    const { swap, requests } = await cannedServer(
+      byPath({
+        "/v1/models": { data: [listed("far", "peer"), listed("any", "selector")] },
+        "/running": { running: [] },
+      }),
+    );
+    const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
+    for (const line of [`/ai-server-load ${id}`, `/ai-server-unload ${id}`]) {
+      expect((await place.type(line)).notices).toEqual([{ level: "error", text: sentence }]);
+    }
+    expect(new Set(requests)).toEqual(new Set(["GET /v1/models", "GET /running"]));
+  });
+});

@@ -1,0 +1,379 @@
+import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
+import { describe, expect, test } from "vitest";
+import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/content.ts";
+import { PanelView } from "../../../admin/panel/view.ts";
+import { plainLine } from "../../support/plain-line.ts";
+import { seededRandom } from "../../support/random.ts";
+
+const UP = "\u001b[A";
+const DOWN = "\u001b[B";
+const PAGE_DOWN = "\u001b[6~";
+const HOME = "\u001b[H";
+const END = "\u001b[F";
+const ESCAPE = "\u001b";
+const ENTER = "\r";
+
+const row = (id: string, more: Partial<PanelRow> = {}): PanelRow => ({
+  id,
+  cells: [id, "unloaded", "64k", "declared", "38", ""],
+  tone: "still",
+  toggles: "load",
+  offers: ["use", "context", "log"],
+  ...more,
+});
+
+const COLUMNS = ["Model", "State", "Context", "From", "tok/s", "Unloads"].map((title, at) => ({
+  title,
+  priority: [0, 0, 1, 4, 2, 3][at] ?? 0,
+}));
+
+const CONTENT: PanelContent = {
+  heading: ["AI server", "live", "llama-swap v250", "https://ai.example", "certificate until 2027-01-02"],
+  columns: COLUMNS,
+  rows: [row("alpha"), row("beta", { toggles: "unload", tone: "ready" }), row("gamma")],
+  trouble: undefined,
+  bars: [],
+  message: undefined,
+  details: [["State", "unloaded"]],
+  inFlight: ["In flight: nothing"],
+  plots: [{ name: "Host memory", words: "4 of 64 GB", values: [0.1, 0.9], most: 1 }],
+};
+
+class Shown {
+  readonly terminal = { rows: 24 };
+  columns = 80;
+  renders = 0;
+  content: PanelContent;
+  readonly asked: (string | undefined)[] = [];
+  readonly actions: PanelAction[] = [];
+  readonly place: PanelPlace = { selected: undefined, filter: "" };
+  readonly colours = new Set<string>();
+  readonly view: PanelView;
+
+  constructor(content: Partial<PanelContent> = {}, bindings: Record<string, string | string[]> = {}) {
+    this.content = { ...CONTENT, ...content };
+    this.view = new PanelView({
+      tui: { terminal: this.terminal, requestRender: () => this.renders++ },
+      theme: {
+        fg: (colour: string, text: string) => {
+          this.colours.add(colour);
+          return `\u001b[36m${text}\u001b[39m`;
+        },
+        bold: (text: string) => `\u001b[1m${text}\u001b[22m`,
+      },
+      keys: new KeybindingsManager(TUI_KEYBINDINGS, bindings as Bindings),
+      content: (selected) => {
+        this.asked.push(selected);
+        return this.content;
+      },
+      place: this.place,
+      act: (action) => this.actions.push(action),
+    });
+  }
+
+  press(...keys: string[]): this {
+    this.lines();
+    for (const key of keys) {
+      this.view.handleInput(key);
+      this.lines();
+    }
+    return this;
+  }
+
+  lines(): string[] {
+    return this.view.render(this.columns).map(plainLine);
+  }
+
+  get screen(): string {
+    return this.lines().join("\n");
+  }
+}
+
+type Bindings = ConstructorParameters<typeof KeybindingsManager>[1];
+
+describe("the screen", () => {
+  test("has everything, the keys at its bottom", () => {
+    const shown = new Shown({
+      bars: [{ title: "Loading gamma", words: "12 s of about 20 s", fraction: 0.6, step: 48 }],
+      message: { level: "warning", text: "Something\nto know" },
+    });
+    expect(shown.lines()).toEqual([
+      "AI server · live · llama-swap v250 · https://ai.example",
+      "certificate until 2027-01-02",
+      "",
+      "  Model  State     Context  From      tok/s  Unloads",
+      "→ alpha  unloaded  64k      declared  38",
+      "  beta   unloaded  64k      declared  38",
+      "  gamma  unloaded  64k      declared  38",
+      "Loading gamma",
+      `${"█".repeat(24)}${"░".repeat(16)} 12 s of about 20 s`,
+      "Something",
+      "to know",
+      "",
+      "In flight: nothing",
+      `Host memory  ▁█${" ".repeat(38)} 4 of 64 GB`,
+      "",
+      "State  unloaded",
+      ...Array<string>(6).fill(""),
+      "escape leave · enter load · up/down move · / filter · m use in pi · c context",
+      "l log · r refresh",
+    ]);
+  });
+
+  test("has two columns where there is room", () => {
+    const shown = new Shown();
+    shown.columns = 120;
+    expect(shown.screen).toMatch(/^State {2}unloaded {46}In flight: nothing$/m);
+  });
+
+  test("at 40 columns keeps id, state and every key", () => {
+    const rows = ["alpha-with-a-name-o", "beta"].map((id) => row(id));
+    const shown = new Shown({ rows });
+    shown.columns = 40;
+    expect(shown.lines().slice(4, 7)).toEqual([
+      "  Model                State     Context",
+      "→ alpha-with-a-name-o  unloaded  64k",
+      "  beta                 unloaded  64k",
+    ]);
+    expect(shown.lines().slice(-3)).toEqual([
+      "escape leave · enter load · up/down move",
+      "/ filter · m use in pi · c context",
+      "l log · r refresh",
+    ]);
+  });
+
+  test("of a long list shows where one is", () => {
+    const rows = Array.from({ length: 100 }, (_, at) => row(`model-${at}`));
+    const shown = new Shown({ rows });
+    shown.press(...Array<string>(50).fill(DOWN));
+    expect(shown.screen).toMatch(/Unloads · 51 of 100/);
+    expect(shown.screen).toMatch(/^→ model-50 /m);
+    expect(shown.lines()).toHaveLength(24);
+  });
+
+  test("of a terminal of four lines still has the selected model and the keys", () => {
+    const shown = new Shown();
+    shown.columns = 200;
+    shown.terminal.rows = 4;
+    shown.press(DOWN);
+    expect(shown.lines()[0]).toMatch(/^AI server/);
+    expect(shown.screen).toMatch(/^→ beta/m);
+    expect(shown.lines()).toHaveLength(4);
+    expect(shown.lines().at(-1)).toMatch(/^escape leave · enter unload/);
+  });
+
+  test("without models says why", () => {
+    const shown = new Shown({ rows: [], trouble: "DNS FAILS\nThe server has no address.", details: [] });
+    expect(shown.screen).toMatch(/^DNS FAILS\nThe server has no address\.$/m);
+    expect(shown.screen).not.toMatch(/Model|enter/);
+  });
+
+  test("keeps the first line of a long message, and its last ones", () => {
+    const text = Array.from({ length: 30 }, (_, at) => `line ${at}`).join("\n");
+    const shown = new Shown({ message: { level: "error", text } });
+    expect(shown.screen).toMatch(/line 0\n…\nline 26\nline 27\nline 28\nline 29\n/);
+  });
+
+  test("takes only colours of the theme", () => {
+    const shown = new Shown({ message: { level: "info", text: "x" }, trouble: "y" });
+    shown.screen;
+    const known = ["accent", "muted", "dim", "success", "warning", "error"];
+    expect([...shown.colours].filter((colour) => !known.includes(colour))).toEqual([]);
+  });
+
+  test("is never wider or higher than the terminal, whatever it shows", () => {
+    const random = seededRandom(7);
+    const pieces = ["模型", "a", "Größe", "👩‍💻", " ", "e\u0301", "-very-long-", "🇩🇪", "x".repeat(60)];
+    const words = (): string =>
+      Array.from(
+        { length: Math.floor(random() * 8) },
+        () => pieces[Math.floor(random() * pieces.length)],
+      ).join("");
+    for (let width = 40; width <= 200; width++) {
+      const ids = Array.from({ length: Math.floor(random() * 30) }, (_, at) => `${words()}${at}`);
+      const shown = new Shown({
+        heading: ["AI server", words(), words(), words()],
+        rows: ids.map((id) => row(id, { cells: [id, words(), "64k", "last seen", "38", words()] })),
+        trouble: random() < 0.3 ? words() : undefined,
+        bars: [
+          { title: `Loading ${words()}`, words: "12 s of about 1 min 20 s", fraction: random(), step: 3 },
+          { title: words(), words: "more than 12 s", fraction: undefined, step: width },
+        ],
+        message: { level: "error", text: `${words()}\n${words()}` },
+        details: [
+          ["About", words()],
+          ["Command", `${words()} ${words()}\n${words()}`],
+        ],
+        inFlight: ["In flight: 2", words(), words()],
+        plots: [{ name: words(), words: "18.2 of 24 GB · 97 % busy", values: [0.2, 0.5, 1], most: 1 }],
+      });
+      shown.columns = width;
+      shown.terminal.rows = 1 + Math.floor(random() * 50);
+      shown.place.filter = random() < 0.2 ? words() : "";
+      shown.press(...(random() < 0.2 ? ["/", "x"] : [DOWN, END]));
+      const lines = shown.view.render(width);
+      expect(lines).toHaveLength(shown.terminal.rows);
+      const widest = Math.max(...lines.map((line) => visibleWidth(line)));
+      expect(widest, `${width} columns:\n${lines.join("\n")}`).toBeLessThanOrEqual(width);
+    }
+  });
+});
+
+describe("drawing", () => {
+  test("happens again only when something else is to be seen", () => {
+    const shown = new Shown();
+    shown.view.update();
+    expect(shown.renders).toBe(1);
+    shown.view.update();
+    expect(shown.renders).toBe(1);
+    shown.content = { ...shown.content, inFlight: ["In flight: 1"] };
+    shown.view.update();
+    expect(shown.renders).toBe(2);
+  });
+
+  test("stays with the model that something was done with, and else with the first", () => {
+    const shown = new Shown();
+    shown.content = { ...shown.content, rows: [row("new"), row("alpha")] };
+    expect(shown.screen).toContain("→ new");
+    shown.press("/", "a", "l", ENTER, "m", ESCAPE);
+    shown.content = { ...shown.content, rows: [row("newer"), row("new"), row("alpha")] };
+    expect(shown.screen).toContain("→ alpha");
+    shown.content = { ...shown.content, rows: [row("newer")] };
+    expect(shown.screen).toContain("→ newer");
+    shown.content = { ...shown.content, rows: [row("newer"), row("alpha")] };
+    expect(shown.screen).toContain("→ alpha");
+  });
+
+  test("asks for the details of what is selected", () => {
+    const shown = new Shown().press(DOWN);
+    expect(shown.asked.at(-1)).toBe("beta");
+    shown.content = { ...shown.content, rows: [row("gamma")] };
+    shown.screen;
+    expect(shown.asked.at(-1)).toBe("gamma");
+  });
+});
+
+describe("keys", () => {
+  test.each([
+    ["down", [DOWN], "beta"],
+    ["up again", [DOWN, DOWN, UP], "beta"],
+    ["not above the first", [UP], "alpha"],
+    ["not below the last", [DOWN, DOWN, DOWN], "gamma"],
+    ["to the end", [END], "gamma"],
+    ["to the beginning", [END, HOME], "alpha"],
+    ["a page", [PAGE_DOWN], "gamma"],
+  ])("go %s", (_, keys, selected) => {
+    expect(new Shown().press(...keys).place.selected).toBe(selected);
+  });
+
+  test.each([
+    [ENTER, { kind: "toggle", id: "beta" }],
+    ["m", { kind: "use", id: "beta" }],
+    ["c", { kind: "context", id: "beta" }],
+    ["l", { kind: "log", id: "beta" }],
+    ["r", { kind: "refresh" }],
+    [ESCAPE, { kind: "leave" }],
+  ])("%j acts on what is selected", (key, action) => {
+    expect(new Shown().press(DOWN, key).actions).toEqual([action]);
+  });
+
+  test("other letters do nothing", () => {
+    const shown = new Shown().press("x", "q", "M", "1");
+    expect([shown.actions, shown.screen.includes("→ alpha")]).toEqual([[], true]);
+  });
+
+  test("without a model only those work that need none", () => {
+    const shown = new Shown({ rows: [] }).press(ENTER, "m", "c", "l", DOWN, "r", ESCAPE);
+    expect(shown.actions).toEqual([{ kind: "refresh" }, { kind: "leave" }]);
+  });
+
+  test("are pi's own, and those shown", () => {
+    const shown = new Shown(
+      {},
+      { "tui.select.down": "ctrl+n", "tui.select.cancel": "ctrl+g", "tui.select.up": [] },
+    );
+    shown.columns = 200;
+    expect(shown.lines().at(-1)).toMatch(/^ctrl\+g leave · enter load · ctrl\+n move · /);
+    expect(shown.press(DOWN, ESCAPE).screen).toContain("→ alpha");
+    shown.press("\u000e", "\u0007");
+    expect([shown.place.selected, shown.actions]).toEqual(["beta", [{ kind: "leave" }]]);
+  });
+
+  test("say whether Enter loads, unloads, stops, or nothing", () => {
+    const rows = [
+      row("a"),
+      row("b", { toggles: "unload" }),
+      row("c", { toggles: "stop" }),
+      row("d", { toggles: undefined }),
+    ];
+    const shown = new Shown({ rows });
+    const hints = rows.map(() => {
+      const hint = /enter (\w+)/.exec(shown.screen)?.[1];
+      shown.press(DOWN);
+      return hint;
+    });
+    expect(hints).toEqual(["load", "unload", "stop", undefined]);
+  });
+
+  test("name the letters that do something with the model", () => {
+    const shown = new Shown({ rows: [row("a", { offers: [] }), row("b", { offers: ["log"] })] });
+    expect(shown.screen).not.toMatch(/use in pi|context\n|c context|l log/);
+    shown.press(DOWN);
+    expect(shown.screen).toMatch(/l log/);
+    expect(shown.screen).not.toMatch(/use in pi|c context/);
+  });
+});
+
+describe("the filter", () => {
+  test("is typed behind a slash, and its letters are no commands", () => {
+    const shown = new Shown().press("/", "m", "m");
+    expect(shown.actions).toEqual([]);
+    expect(shown.screen).toMatch(/^\/mm\nenter keeps the filter · escape drops it$/m);
+    expect(shown.lines().filter((line) => /unloaded {2}64k/.test(line))).toEqual([
+      expect.stringContaining("→ gamma"),
+    ]);
+  });
+
+  test("is ended by Enter, which acts only then", () => {
+    const shown = new Shown().press("/", "g", ENTER);
+    expect(shown.actions).toEqual([]);
+    expect(shown.screen).toContain("filter: g");
+    shown.press(ENTER, "l");
+    expect(shown.actions).toEqual([
+      { kind: "toggle", id: "gamma" },
+      { kind: "log", id: "gamma" },
+    ]);
+  });
+
+  test("is dropped by Escape, while it is typed and afterwards; the next one leaves", () => {
+    const shown = new Shown().press("/", "g", ESCAPE);
+    expect(shown.place.filter).toBe("");
+    expect(shown.screen).toContain("→ alpha");
+    shown.press("/", "g", ENTER);
+    expect(shown.screen).toContain("escape all models");
+    shown.press(ESCAPE);
+    expect([shown.place.filter, shown.actions]).toEqual(["", []]);
+    expect(shown.press(ESCAPE).actions).toEqual([{ kind: "leave" }]);
+  });
+
+  test("is taken up again where it was", () => {
+    expect(new Shown().press("/", "g", ENTER, "/", "a").place.filter).toBe("ga");
+  });
+
+  test("lets one move on", () => {
+    expect(new Shown().press("/", "a", DOWN, DOWN).place).toEqual({ selected: "gamma", filter: "a" });
+  });
+
+  test("that nothing has says so", () => {
+    expect(new Shown().press("/", "z", "z").screen).toContain('No model has "zz".');
+  });
+
+  test("shows its cursor only where the keys go", () => {
+    const shown = new Shown().press("/", "g");
+    const cursors = [true, false].map((focused) => {
+      shown.view.focused = focused;
+      return shown.view.render(80).join("\n");
+    });
+    expect(cursors[0]).not.toBe(cursors[1]);
+  });
+});

@@ -1,0 +1,154 @@
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { beforeAll, describe, expect, test } from "vitest";
+import { CONFIG, startPlace } from "../support/command-place.ts";
+import { saying, User } from "../support/command-user.ts";
+
+beforeAll(() => initTheme());
+
+describe("/ai-server-restart", () => {
+  test("asks, restarts, and loads again what was loaded", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions).toEqual([
+      {
+        title: "Restart llama-swap.service?",
+        text: [
+          "Loaded now, and unloaded by this: small.",
+          "No request is in flight.",
+          "How long loading takes is not known on this machine yet; often it is a minute.",
+          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
+        ].join("\n"),
+      },
+    ]);
+    expect(user.acts).toEqual([["Leave it running", "Restart"]]);
+    expect(user.notices).toEqual([{ level: "info", text: "The server was restarted and answers." }]);
+    expect([place.restarts, await place.loaded(), place.text]).toEqual([1, ["small"], CONFIG]);
+    expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
+  });
+
+  test("reports what it brought, and what does it, and the next refresh has nothing more", async () => {
+    const place = await startPlace();
+    await place.type("/ai-server-refresh");
+    place.set({ AI_SERVER_RESTART_COMMAND: "systemctl --user restart x" });
+    place.text = `${CONFIG}  new: { cmd: "llama-server --port \${PORT} -c 4096" }\n`;
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+    expect(user.told).toEqual([
+      "The server was restarted by AI_SERVER_RESTART_COMMAND and answers.\nnew: added",
+    ]);
+    expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 4 models."]);
+  });
+
+  test("does nothing without a yes", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    expect((await place.type("/ai-server-restart", saying(false))).told).toEqual(["Nothing was restarted."]);
+    expect([place.restarts, await place.loaded()]).toEqual([0, ["small"]]);
+  });
+
+  test.each(["print", "json"] as const)(
+    "is refused in %s mode, and nobody is asked for anything",
+    async (mode) => {
+      const place = await startPlace();
+      const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
+      expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
+      expect(stderr).toContain("nobody to ask: nothing was changed");
+    },
+  );
+
+  test("that fails tells the reason of systemd", async () => {
+    const place = await startPlace();
+    const failing = "case $2 in restart) echo 'Job for llama-swap.service failed.' >&2; exit 1 ;;";
+    place.tool("systemctl", `${failing} *) echo LoadState=loaded ;; esac`);
+    expect((await place.type("/ai-server-restart", saying(true))).notices).toEqual([
+      {
+        level: "error",
+        text: "The restart on this machine failed: Job for llama-swap.service failed.",
+      },
+    ]);
+  });
+
+  test("of a unit that is missing says so, and that nothing was changed", async () => {
+    const place = await startPlace();
+    place.tool("systemctl", "echo LoadState=not-found");
+    const { notices } = await place.type("/ai-server-restart", saying(true));
+    expect(notices).toEqual([
+      {
+        level: "error",
+        text: expect.stringMatching(
+          /^The unit llama-swap\.service does not exist on this machine\..*Nothing was changed\.$/,
+        ),
+      },
+    ]);
+  });
+
+  test("after which nothing answers says so", async () => {
+    const place = await startPlace(CONFIG, { AI_SERVER_RESTART_TIMEOUT_MS: "1000" });
+    place.spoils = () => "models: [}";
+    const { notices } = await place.type("/ai-server-restart", saying(true));
+    expect(notices).toEqual([{ level: "error", text: "The server did not answer again within 1 s." }]);
+  });
+
+  test("of a server that is down asks all the same, and starts it", async () => {
+    const place = await startPlace();
+    await place.close();
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.questions[0]?.text).toBe("The server does not answer at this moment.");
+    expect(user.acts).toEqual([["Leave it as it is", "Restart"]]);
+    expect(user.told).toEqual(["The server was restarted and answers."]);
+  });
+
+  test("tells what could not be loaded again, without secrets", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    place.spoils = (text) =>
+      text
+        .replace("--load 0.2", "--load 60 --fail-after 1")
+        .replace("/models/small.gguf", "https://u:hunter2@hub/x");
+    const user = await place.type("/ai-server-restart", saying(true));
+    expect(user.notices[0]?.level).toBe("warning");
+    expect(user.told[0]).toMatch(
+      /^The server was restarted and answers\.\nsmall was loaded before and could not be loaded again: small could not/,
+    );
+    expect(user.everything).not.toContain("hunter");
+  });
+
+  test("by a command of the user's names it", async () => {
+    const place = await startPlace(CONFIG, { AI_SERVER_RESTART_COMMAND: "true" });
+    const user = await place.type("/ai-server-restart", saying(false));
+    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+  });
+
+  test.each([
+    ["true", "Restart the server, by the wrapper's restart_command?"],
+    ["", "Restart llama-swap.service?"],
+  ])("with a wrapper names what that runs, whatever is set here: %j", async (command, title) => {
+    const place = await startPlace(CONFIG, {
+      AI_SERVER_SSH_HOST: "ops@127.0.0.1",
+      AI_SERVER_SSH_MODE: "wrapper",
+      AI_SERVER_RESTART_COMMAND: "docker restart x",
+    });
+    place.installsWrapper(command);
+    const user = await place.type("/ai-server-restart", saying(false));
+    expect(user.questions[0]?.title).toBe(title);
+  });
+
+  test("left by Escape says what may still happen", async () => {
+    const place = await startPlace();
+    await place.load("small");
+    place.spoils = (text) => text.replace("--load 0.2", "--load 600");
+    place.speed = 1;
+    const user = saying(true, "tui");
+    const left = place.type("/ai-server-restart", user);
+    await expect.poll(() => user.screen, { interval: 20, timeout: 15_000 }).toContain("Loading small again");
+    user.escape();
+    await left;
+    expect(user.notices).toEqual([
+      {
+        level: "warning",
+        text: "Cancelled. The server may be restarting all the same; /ai-server-status shows it.",
+      },
+    ]);
+  });
+});

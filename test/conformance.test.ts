@@ -1,4 +1,0 @@
-import { conforms } from "./conformance-checks.ts";
-import { SITES } from "./conformance-sites.ts";
-
-for (const site of SITES) conforms(site);

@@ -1,0 +1,76 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { onTestFinished } from "vitest";
+import { Activities } from "../../activity/activities.ts";
+import { completer } from "../../admin/live-completion.ts";
+import { type CommandName, runCommand } from "../../admin.ts";
+import { AiServer } from "../../provider/ai-server.ts";
+import { saying, type User } from "../support/command-user.ts";
+
+/** Somebody at pi who uses a server of any kind, and has nothing of its machine. */
+export class Desk {
+  readonly aiServer: AiServer;
+  readonly #activities = new Activities();
+  readonly #ended = new AbortController();
+
+  /** @param env the variables that lead to the server */
+  constructor(env: Record<string, string>) {
+    const agentDir = mkdtempSync(join(tmpdir(), "desk-"));
+    // Nothing of the server's machine is there to be read; the default is a real one.
+    const machine = { AI_SERVER_SSH_HOST: "local", AI_SERVER_PRESET_PATH: join(agentDir, "none.ini") };
+    this.aiServer = new AiServer({
+      env: { ...env, ...machine },
+      agentDir,
+      now: Date.now,
+      onChanged: () => {},
+    });
+    onTestFinished(async () => {
+      this.#ended.abort();
+      await this.aiServer.close();
+      rmSync(agentDir, { recursive: true, force: true });
+    });
+  }
+
+  /** Types a command, says yes to every question, and gives back what was shown. */
+  async type(line: string): Promise<string> {
+    const user = saying(true);
+    const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
+    await runCommand(name as CommandName, {
+      aiServer: this.aiServer,
+      activities: this.#activities,
+      selectModel: async () => false,
+      ctx: this.#contextOf(user),
+      argument,
+      ended: this.#ended.signal,
+    });
+    return user.told.join("\n");
+  }
+
+  /** What Tab offers behind a command, when the server has answered. */
+  async offers(name: CommandName, argument: string): Promise<string[]> {
+    const complete = completer(this.aiServer, this.#contextOf(saying(true)), this.#ended.signal);
+    const command = name.replace(/^ai-server-?/, "ai-server-").replace(/-$/, "");
+    const items = await complete(command, argument, this.#ended.signal);
+    return (items ?? []).map(({ value }) => value);
+  }
+
+  /** Reads the models as pi does when it starts, and registers them. */
+  refresh(): Promise<void> {
+    const publish = async ({ update }: { update?: () => void }): Promise<boolean> => {
+      update?.();
+      return true;
+    };
+    return this.aiServer.refresh({ allowNetwork: true, signal: this.#ended.signal, publish });
+  }
+
+  #contextOf(user: User): ExtensionCommandContext {
+    return {
+      mode: user.mode,
+      ui: user.ui,
+      modelRegistry: { getProviderAuth: async () => ({ env: {} }), refresh: () => this.refresh() },
+      sessionManager: { getSessionId: () => "session-at-this-desk" },
+    } as unknown as ExtensionCommandContext;
+  }
+}

@@ -1,0 +1,428 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Credential, ModelsStoreEntry, RefreshModelsContext } from "@earendil-works/pi-ai";
+import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { MODELS, type Variables } from "../../config.ts";
+import { AiServer } from "../../provider/ai-server.ts";
+import type { ServedModel } from "../../provider/pi-models.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { freePort, silentServer } from "../support/network.ts";
+import { kept } from "../support/wire.ts";
+
+const CONFIG = (ctx = 8192): string => `
+models:
+  a:
+    cmd: llama-server --port \${PORT}
+    metadata: { context_length: ${ctx} }
+  b:
+    cmd: llama-server --port \${PORT}
+`;
+
+let agentDir = "";
+beforeEach(() => {
+  const dir = mkdtempSync(join(tmpdir(), "ai-server-test-"));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  agentDir = dir;
+});
+
+const sim = (): Promise<Sim> => kept(startSim({ config: CONFIG(), speed: 100 }));
+const envOf = (server: Sim): Variables => ({
+  AI_SERVER_URL: server.url,
+  AI_SERVER_CERTS_DIR: server.certsDir,
+});
+
+interface Fake {
+  aiServer: AiServer;
+  /** How often the session was told of a change. */
+  changes: () => number;
+  /** What it was told of windows, each time. */
+  windows: () => readonly (readonly string[])[];
+  /** What pi's store holds. */
+  stored: () => ModelsStoreEntry | undefined;
+  refresh(options?: Partial<RefreshModelsContext>): Promise<void>;
+}
+
+/** pi's side of a refresh: a store, and publications that count only for the newest call. */
+function fake(env: Variables, stored?: ModelsStoreEntry): Fake {
+  const told: (readonly string[])[] = [];
+  let store = stored;
+  const onChanged = (windows: readonly string[]): void => void told.push(windows);
+  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged });
+  onTestFinished(() => aiServer.close());
+  const refresh = (options: Partial<RefreshModelsContext> = {}): Promise<void> => {
+    const signal = options.signal ?? new AbortController().signal;
+    return aiServer.refresh({
+      ...(store === undefined ? {} : { stored: structuredClone(store) }),
+      allowNetwork: false,
+      signal,
+      publish: async ({ persist, update }) => {
+        if (signal.aborted) return false;
+        if (persist) store = structuredClone(persist);
+        update?.();
+        return true;
+      },
+      ...options,
+    });
+  };
+  return { aiServer, changes: () => told.length, windows: () => told, stored: () => store, refresh };
+}
+
+const ids = (models: readonly { id: string }[]): string[] => models.map(({ id }) => id);
+const withKey = (env: Record<string, string>): Credential => ({ type: "api_key", env });
+
+/** What a first start on this server stores. */
+async function storedBy(server: Sim): Promise<ModelsStoreEntry> {
+  const first = fake(envOf(server));
+  await first.refresh();
+  const stored = first.stored();
+  if (stored === undefined) throw new Error("nothing stored");
+  server.requests.length = 0;
+  return stored;
+}
+
+describe("a start without a stored catalogue", () => {
+  test("discovers, publishes and persists", async () => {
+    const server = await sim();
+    const { aiServer, refresh, stored, changes } = fake(envOf(server));
+    await refresh();
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+    expect(stored()?.models).toEqual(aiServer.models);
+    expect([aiServer.isLive, changes(), aiServer.takeProblem()]).toEqual([true, 1, undefined]);
+    expect(server.starts).toEqual({});
+  });
+
+  test("shares one discovery among its calls, of which each aborts the last", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    const aborts = [new AbortController(), new AbortController()];
+    const calls = aborts.map(({ signal }) => refresh({ signal }));
+    for (const abort of aborts) abort.abort(new Error("newer"));
+    await Promise.all([...calls, refresh(), refresh()]);
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+    expect(server.requests.map(({ path }) => path).sort()).toEqual(["/running", "/v1/models"]);
+    await refresh();
+    expect(server.requests).toHaveLength(2);
+  });
+
+  test("asks nobody when PI_OFFLINE is set", async () => {
+    const server = await sim();
+    for (const PI_OFFLINE of ["1", "true", "YES"]) {
+      const { aiServer, refresh, stored } = fake({ ...envOf(server), PI_OFFLINE });
+      await refresh();
+      expect([aiServer.models, stored(), aiServer.takeProblem()]).toEqual([[], undefined, undefined]);
+    }
+    expect(server.requests).toEqual([]);
+    const { aiServer, refresh } = fake({ ...envOf(server), PI_OFFLINE: "0" });
+    await refresh();
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+  });
+
+  test("has the fallback list for the default server alone, which is not stored", async () => {
+    const { aiServer, refresh, stored } = fake({ AI_SERVER_CERTS_DIR: agentDir, PI_OFFLINE: "1" });
+    await refresh();
+    expect(ids(aiServer.models)).toEqual(MODELS.map(({ id }) => id));
+    expect([stored(), aiServer.isLive]).toEqual([undefined, false]);
+  });
+
+  test("does nothing at all where nothing is set up", async () => {
+    const { aiServer, refresh, stored, changes } = fake({});
+    await refresh();
+    await refresh({ allowNetwork: true });
+    expect([aiServer.models, stored(), changes(), aiServer.takeProblem()]).toEqual([
+      [],
+      undefined,
+      0,
+      undefined,
+    ]);
+  });
+
+  test.each([
+    ["refuses", async () => `https://127.0.0.1:${await freePort()}`, /refuses connections/],
+    [
+      "is silent",
+      async () => {
+        const silent = await silentServer();
+        onTestFinished(() => silent.stop());
+        return `https://127.0.0.1:${silent.port}`;
+      },
+      /did not answer within 3 s/,
+    ],
+  ])("waits at most three seconds for a server that %s, and says so once", async (_, address, words) => {
+    const server = await sim();
+    const url = await address();
+    const { aiServer, refresh } = fake({ ...envOf(server), AI_SERVER_URL: url });
+    const late = new Promise((resolve) => setTimeout(resolve, 8000, "late"));
+    expect(await Promise.race([Promise.all([refresh(), refresh()]).then(() => "done"), late])).toBe("done");
+    expect(aiServer.models).toEqual([]);
+    expect(aiServer.takeProblem()).toMatch(words);
+    expect(aiServer.takeProblem()).toBeUndefined();
+  });
+
+  test("after another login does not offer what the first server had", async () => {
+    const [first, second] = [await sim(), await sim()];
+    writeFileSync(join(second.dir, "config.yaml"), CONFIG().replace("  b:", "  c:"));
+    await second.reload();
+    const { aiServer, refresh, stored } = fake({});
+    const at = (server: Sim): Credential =>
+      withKey({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
+    await refresh({ credential: at(first) });
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+    await refresh({ credential: at(second) });
+    expect(ids(aiServer.models)).toEqual(["a", "c"]);
+    expect(aiServer.models[0]?.baseUrl).toBe(second.url);
+    expect(stored()?.models.map(({ baseUrl }) => baseUrl)).toEqual([second.url, second.url]);
+  });
+
+  test("after a failed one and a login that mends it discovers again", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake({ AI_SERVER_CERTS_DIR: server.certsDir });
+    await refresh({ credential: withKey({ AI_SERVER_URL: `https://127.0.0.1:${await freePort()}` }) });
+    expect(aiServer.models).toEqual([]);
+    await refresh({ credential: withKey({ AI_SERVER_URL: server.url }) });
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+  });
+});
+
+describe("a start with a stored catalogue", () => {
+  test("publishes it without asking", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh, changes } = fake(envOf(server), stored);
+    await refresh();
+    await refresh();
+    expect(aiServer.models).toEqual(stored.models);
+    expect([aiServer.isLive, changes()]).toEqual([false, 1]);
+    expect(server.requests).toEqual([]);
+  });
+
+  test("of another server does not use it", async () => {
+    const [server, other] = [await sim(), await sim()];
+    const stored = await storedBy(other);
+    const { aiServer, refresh } = fake({ ...envOf(server), PI_OFFLINE: "1" }, stored);
+    await refresh();
+    expect(aiServer.models).toEqual([]);
+  });
+
+  test("is refreshed over the network; what changed is told, what stayed is not", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh, changes } = fake(envOf(server), stored);
+    await refresh();
+    await refresh({ allowNetwork: true });
+    expect([aiServer.isLive, changes()]).toEqual([true, 1]);
+    writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
+    await server.reload();
+    await refresh({ allowNetwork: true });
+    expect([aiServer.models[0]?.contextWindow, changes()]).toEqual([131_072, 2]);
+  });
+
+  test("keeps it when the server is gone, and says so", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh } = fake(envOf(server), stored);
+    server.failNext({ path: "/v1/models" });
+    server.failNext({ path: "/v1/models" });
+    await refresh();
+    await refresh({ allowNetwork: true });
+    expect(ids(aiServer.models)).toEqual(["a", "b"]);
+    expect(aiServer.takeProblem()).toBeTypeOf("string");
+  });
+
+  test("an offline call later does not put the old list over what was read", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh } = fake(envOf(server), stored);
+    writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
+    await server.reload();
+    await refresh({ allowNetwork: true });
+    await refresh({ stored });
+    expect(aiServer.models[0]?.contextWindow).toBe(131_072);
+  });
+});
+
+describe("a refresh", () => {
+  test("that pi aborts is no problem to tell of", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    const abort = new AbortController();
+    const call = refresh({ allowNetwork: true, signal: abort.signal });
+    abort.abort(new Error("newer"));
+    await call;
+    expect(aiServer.takeProblem()).toBeUndefined();
+  });
+
+  test.each([
+    ["AI_SERVER_TIMEOUT_MS", "soon"],
+    ["AI_SERVER_URL", "nonsense"],
+    ["AI_SERVER_API_KEY", "a b"],
+  ])("with a wrong %s never throws, and names it", async (name, value) => {
+    const { aiServer, refresh } = fake({ AI_SERVER_CERTS_DIR: agentDir, [name]: value });
+    await refresh();
+    expect(aiServer.takeProblem()).toContain(name);
+    await refresh({ allowNetwork: true });
+    expect(aiServer.takeProblem()).toContain(name);
+    expect(() => aiServer.config()).toThrow(name);
+  });
+
+  test.each([undefined, null, [], "x", [{}], [null]])(
+    "with the store holding %j never throws",
+    async (models) => {
+      const server = await sim();
+      const { refresh, aiServer } = fake(envOf(server));
+      await refresh({ stored: { models } as unknown as ModelsStoreEntry });
+      expect(ids(aiServer.models)).toEqual(["a", "b"]);
+    },
+  );
+
+  test("whose publication fails never throws", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    await refresh({ publish: () => Promise.reject(new Error("disk full")) });
+    expect(aiServer.takeProblem()).toBe("disk full");
+  });
+
+  test("tells no more of a problem that has passed", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    server.failNext({ path: "/v1/models", status: 503 });
+    await refresh({ allowNetwork: true });
+    await refresh({ allowNetwork: true });
+    expect(aiServer.takeProblem()).toBeUndefined();
+  });
+});
+
+describe("the window learnt from an overflow", () => {
+  test("is the model's from now on, and is told", async () => {
+    const server = await sim();
+    const { aiServer, refresh, changes } = fake(envOf(server));
+    await refresh();
+    aiServer.correctContextWindow("a", 4096);
+    const [model] = aiServer.models;
+    expect([model?.contextWindow, model?.maxTokens]).toEqual([4096, 2048]);
+    expect(model?.aiServer.context).toEqual({ value: 4096, source: "live" });
+    expect(changes()).toBe(2);
+    aiServer.correctContextWindow("a", 4096);
+    aiServer.correctContextWindow("unknown", 1);
+    expect(changes()).toBe(2);
+  });
+
+  test("outlives pi's next look into its store, which follows each registration", async () => {
+    const server = await sim();
+    const stored = await storedBy(server);
+    const { aiServer, refresh, windows } = fake({ ...envOf(server), PI_OFFLINE: "1" }, stored);
+    await refresh();
+    aiServer.correctContextWindow("a", 4096);
+    await refresh();
+    expect(aiServer.models[0]?.contextWindow).toBe(4096);
+    expect(windows()).toEqual([[], ["a: context 8k → 4k"]]);
+  });
+
+  test("is not undone by a reading that began before it", async () => {
+    const server = await sim();
+    const { aiServer, refresh, windows } = fake(envOf(server));
+    await refresh();
+    const reader = await aiServer.server();
+    const discover = reader.discover.bind(reader);
+    reader.discover = async (...parameters) => {
+      const found = await discover(...parameters);
+      aiServer.correctContextWindow("a", 4096);
+      return found;
+    };
+    await refresh({ allowNetwork: true });
+    expect(aiServer.models[0]?.contextWindow).toBe(4096);
+    expect(windows().slice(1)).toEqual([["a: context 8k → 4k"]]);
+  });
+
+  test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", async (tokens) => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    await refresh();
+    const before = aiServer.models as readonly ServedModel[];
+    aiServer.correctContextWindow("a", tokens);
+    expect(aiServer.models).toEqual(before);
+  });
+});
+
+describe("a window that is another than before", () => {
+  test("is told with the change, unless the one who found it tells of it", async () => {
+    const server = await sim();
+    const { aiServer, refresh, windows } = fake(envOf(server));
+    await refresh();
+    expect(windows()).toEqual([[]]);
+    const registry = { refresh: () => refresh({ allowNetwork: true }) };
+    for (const [size, isTold] of [
+      [16_384, false],
+      [32_768, true],
+    ] as const) {
+      writeFileSync(join(server.dir, "config.yaml"), CONFIG(size));
+      await server.reload();
+      await aiServer.publish((await aiServer.discover(undefined)).models, registry, isTold);
+    }
+    expect(windows()).toEqual([[], ["a: context 8k → 16k"], []]);
+    aiServer.correctContextWindow("a", 4096);
+    expect(windows().at(-1)).toEqual(["a: context 32k → 4k"]);
+  });
+});
+
+describe("what a refresh reports", () => {
+  test("is also what was read unasked since the last report, and only once", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    await refresh();
+    writeFileSync(
+      join(server.dir, "config.yaml"),
+      CONFIG(8192).replace("models:", `models:\n  c:\n    cmd: llama-server --port \${PORT}`),
+    );
+    await server.reload();
+    await refresh({ allowNetwork: true });
+    const { models, changes } = await aiServer.discover(undefined);
+    expect(changes).toEqual(["c: added"]);
+    await aiServer.publish(models, { refresh: () => refresh({ allowNetwork: true }) }, true);
+    expect((await aiServer.discover(undefined)).changes).toEqual([]);
+  });
+});
+
+describe("the connection", () => {
+  test("is made anew when the configuration changes, and only then", async () => {
+    const server = await sim();
+    const { aiServer } = fake(envOf(server));
+    const first = await aiServer.server({});
+    expect(await aiServer.server({})).toBe(first);
+    expect(await aiServer.server()).toBe(first);
+    const second = await aiServer.server({ AI_SERVER_TIMEOUT_MS: "5" });
+    expect(second).not.toBe(first);
+    // Without its own, a caller gets what pi handed over last, not what somebody else tried.
+    expect((await aiServer.server()).config.timeoutMs).toBe(first.config.timeoutMs);
+  });
+
+  test("is closed as often as one likes, and opens again", async () => {
+    const server = await sim();
+    const { aiServer } = fake(envOf(server));
+    await aiServer.close();
+    await aiServer.discover(undefined);
+    await Promise.all([aiServer.close(), aiServer.close()]);
+    await expect.poll(() => server.connections).toBe(0);
+    expect((await aiServer.discover(undefined)).models).toHaveLength(2);
+  });
+
+  test("a discovery says what changed", async () => {
+    const server = await sim();
+    const { aiServer, refresh } = fake(envOf(server));
+    expect((await aiServer.discover(undefined)).changes).toEqual(["a: added", "b: added"]);
+    await refresh();
+    expect((await aiServer.discover(undefined)).changes).toEqual([]);
+  });
+});
+
+describe("what is remembered", () => {
+  test("is in one file of the agent folder, which comes with the first thing", async () => {
+    const { aiServer } = fake({});
+    const path = join(agentDir, "ai-server.json");
+    const memory = await aiServer.memory();
+    expect([await aiServer.memory(), existsSync(path)]).toEqual([memory, false]);
+    await memory.rememberLoad("https://one", "a", { commandLine: undefined, loadMs: 5 });
+    expect(existsSync(path)).toBe(true);
+    expect(await (await fake({}).aiServer.memory()).expectedLoadMs("https://one", "a")).toBe(5);
+  });
+});

@@ -1,0 +1,107 @@
+import { expect, test } from "vitest";
+import type { TurnReport, Waiting } from "../../activity/turn-activity.ts";
+import type { SilentState } from "../../stream/silence.ts";
+import { HeldUp, quietReason } from "../../stream/waiting.ts";
+
+/** What is told, each as one text. */
+function held() {
+  const told: string[] = [];
+  const report = {
+    connecting: () => told.push("connecting"),
+    waiting: ({ for: other, position, ahead }: Waiting) =>
+      told.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
+    loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
+  };
+  const heldUp = new HeldUp((say) => say(report as unknown as TurnReport));
+  heldUp.asks();
+  const state = (own: SilentState["own"], busy?: string): void => heldUp.sawState({ own, busy }, 5000);
+  return { told, heldUp, state };
+}
+
+const BANNER = "━━━━━\nllama-swap loading model: x\n";
+
+test("a banner without a place is a load", () => {
+  const { told, heldUp } = held();
+  heldUp.sawBanner(BANNER, 100);
+  heldUp.sawBanner(`${BANNER}.. Queue position: #1`, 200);
+  expect(told).toEqual(["loading since 100 instead of undefined", "loading since 200 instead of undefined"]);
+});
+
+test("a place holds until /running shows the load, whatever the banner still says", () => {
+  const { told, heldUp, state } = held();
+  const queued = `${BANNER}\nQueue position: #2 .`;
+  heldUp.sawBanner(queued, 100);
+  state("gone", "other");
+  heldUp.sawBanner(`${queued}\nQueue position: #1 .`, 200);
+  state("unreachable");
+  state("starting", "other");
+  heldUp.sawBanner(`${queued}\nQueue position: #1 ..`, 6000);
+  state("gone");
+  expect(told).toEqual([
+    "waiting for undefined at 2",
+    "waiting for other at 2",
+    "waiting for other at 1",
+    "loading since 5000 instead of other",
+    "loading since 6000 instead of other",
+    "waiting for undefined at 1",
+  ]);
+});
+
+test("a model that is ready is held up no more", () => {
+  const { told, state } = held();
+  state("ready");
+  state("starting");
+  state("ready");
+  state("ready");
+  expect(told).toEqual(["loading since 5000 instead of undefined", "connecting"]);
+});
+
+test("a banner that is still being written when its model is ready tells of no load any more", () => {
+  const { told, heldUp, state } = held();
+  heldUp.sawBanner(BANNER, 100);
+  state("ready");
+  heldUp.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
+  expect(told).toEqual(["loading since 100 instead of undefined", "connecting"]);
+  // Somebody else had it unloaded before it was our turn.
+  state("stopping");
+  heldUp.sawBanner(`${BANNER}.`, 6000);
+  expect(told.at(-1)).toBe("loading since 6000 instead of undefined");
+});
+
+test("the next request begins with nothing of the last one's", () => {
+  const { told, heldUp, state } = held();
+  heldUp.sawBanner(`${BANNER}\nQueue position: #3 `, 100);
+  state("starting", "other");
+  heldUp.asks();
+  heldUp.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
+  expect(told.at(-1)).toBe("waiting for undefined at 1");
+});
+
+test("a ready model that answers others is waited for, as long as no slot has taken the request", () => {
+  const { told, heldUp } = held();
+  const ready = (ahead: number): void => heldUp.sawState({ own: "ready", busy: undefined, ahead }, 5000);
+  ready(2);
+  ready(0);
+  ready(1);
+  heldUp.begins();
+  ready(1);
+  expect(told).toEqual(["waiting behind 2", "connecting", "waiting behind 1", "connecting"]);
+});
+
+test("the headers of a banner are no slot", () => {
+  const { told, heldUp } = held();
+  heldUp.begins();
+  heldUp.sawBanner(BANNER, 100);
+  heldUp.sawState({ own: "ready", busy: undefined, ahead: 1 }, 5000);
+  expect(told).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
+});
+
+test.each<[Partial<SilentState>, string | undefined]>([
+  [{ own: "gone" }, "gone"],
+  [{ own: "ready" }, undefined],
+  [{ own: "ready", isHeld: true }, undefined],
+  [{ own: "ready", isHeld: false }, "not held"],
+  [{ own: "unknown" }, undefined],
+])("an answer is silent with %o because of %s", (state, why) => {
+  expect(quietReason({ own: "ready", busy: undefined, ...state })).toBe(why);
+});
