@@ -4,7 +4,7 @@ import { type ContextSetting, findContexts, formatOf } from "../host/config/conf
 import { shareOf } from "../host/config/context-setting.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
-import type { LastFacts, Memory } from "../memory/memory.ts";
+import type { Memory, StoredFacts } from "../memory/memory.ts";
 import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
 import type { Fact, LearntFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
@@ -93,7 +93,7 @@ export async function learnConfig(
 ): Promise<boolean> {
   const kept = await memory.allFacts(url);
   const ids = new Set([...kept.keys(), ...facts.windows.keys()]);
-  const news = [...ids].flatMap((id): [string, LastFacts][] => {
+  const news = [...ids].flatMap((id): [string, StoredFacts][] => {
     const context = newsOf(id, facts, readLearnt(kept.get(id) ?? {}));
     return context === undefined ? [] : [[id, { context, seenAt: now }]];
   });

@@ -28,7 +28,7 @@ describe("the hooks of a load", () => {
     const call = callOf(place, new User("rpc"), "", said);
     const server = await serverFor(call);
     const memory = await place.aiServer.memory();
-    await memory.rememberLoad(place.sim.url, "small", { commandLine: "x", loadMs: 20_000 });
+    await memory.rememberLoad(place.sim.url, "small", 20_000);
     const { onLoading } = loadHooks(call, server);
     await expect
       .poll(() => {

@@ -117,7 +117,7 @@ describe("what a change costs", () => {
       ["talker", 20_000],
       ["other", 37_000],
     ] as const)
-      await memory.rememberLoad(place.sim.url, id, { commandLine: undefined, loadMs });
+      await memory.rememberLoad(place.sim.url, id, loadMs);
     expect(await stakes(place, ["talker", "other"])).toEqual([
       "Loaded now, and unloaded by this: talker.",
       expect.stringMatching(
