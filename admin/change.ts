@@ -9,7 +9,7 @@ import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
-import { answerWords, reportOf } from "./outcome.ts";
+import { answerWords, reportOf } from "./report.ts";
 
 /**
  * What a step of a change is called on the screen; undefined for one that is too short to be shown.

@@ -32,9 +32,9 @@ import {
   restartedWords,
 } from "./change.ts";
 import { diffLines, plainDiffOf } from "./diff-text.ts";
+import { stakesOf } from "./interruption.ts";
 import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
-import { reportOf } from "./outcome.ts";
-import { stakesOf } from "./stakes.ts";
+import { reportOf } from "./report.ts";
 
 interface ContextPlan extends Plan {
   readonly change: ContextChange;

@@ -11,9 +11,9 @@ import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
+import { requestsOn, requestWords, sessionOf, stakesOf } from "./interruption.ts";
 import { loadHooks } from "./loading.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
-import { requestsOn, requestWords, sessionOf, stakesOf } from "./stakes.ts";
 
 /** Loads a model, and says until it is ready what the server does. */
 export async function load(call: Call): Promise<void> {

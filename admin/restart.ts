@@ -4,8 +4,8 @@ import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
 import { changeOn, restartCommandName } from "./change.ts";
+import { stakesOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
-import { stakesOf } from "./stakes.ts";
 
 /** Restarts the unit, waits until the server answers, and loads again what was loaded. */
 export async function restart(call: Call): Promise<void> {

@@ -18,9 +18,9 @@ import {
   restartedWords,
 } from "./change.ts";
 import { changeCounts, diffLines } from "./diff-text.ts";
+import { stakesOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
-import { answerWords, reportOf } from "./outcome.ts";
-import { stakesOf } from "./stakes.ts";
+import { answerWords, reportOf } from "./report.ts";
 
 /** One backup, with how it differs from the file as it is now. */
 interface Offer {

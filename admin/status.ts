@@ -17,7 +17,7 @@ import { readConfigFacts } from "./config-facts.ts";
 import { faultText } from "./fault-text.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { askedFacts, chosenModel, modelsNow, refreshModels } from "./models.ts";
-import { reloadPreset } from "./reload.ts";
+import { reloadPreset } from "./refresh.ts";
 
 const WAY: readonly Link[] = [
   "configuration",

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { reportOf, verdictWords } from "../../admin/outcome.ts";
+import { reportOf, verdictWords } from "../../admin/report.ts";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
 import type { StepName } from "../../host/steps.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import type { Call } from "../../admin/call.ts";
-import { reloadPreset } from "../../admin/reload.ts";
+import { reloadPreset } from "../../admin/refresh.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
 import { contextOf } from "../support/command-place.ts";

@@ -6,7 +6,7 @@ import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
 import { faultText } from "./fault-text.ts";
-import { stakesOf } from "./stakes.ts";
+import { stakesOf } from "./interruption.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { serverFor } from "../../admin/call.ts";
 import { DRAIN_WORDS } from "../../admin/drain.ts";
-import { requestWords, sessionOf, stakesOf } from "../../admin/stakes.ts";
+import { requestWords, sessionOf, stakesOf } from "../../admin/interruption.ts";
 import type { InFlight, ModelRequests } from "../../server/in-flight.ts";
 import { callOf } from "../support/calls.ts";
 import { type Place, startPlace } from "../support/command-place.ts";
