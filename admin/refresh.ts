@@ -1,49 +1,74 @@
-/** The part of `/ai-server-refresh` that llama.cpp's router has: its preset is read again, without a restart. */
+/** `/ai-server-refresh`: the models are read again; llama.cpp's router also reads its preset again. */
 import { formatOf } from "../host/config/config-file.ts";
 import { isAsHeld } from "../host/config/ini/presets.ts";
+import { shown } from "../host/config/refusals.ts";
+import { ServerError } from "../lib/errors.ts";
 import { heldPresets } from "../server/kinds/llama-cpp/list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
-import { type Call, isConfirmed, pathOf, serverFor, withMachine } from "./call.ts";
-import { faultText } from "./fault-text.ts";
-import { stakesOf } from "./interruption.ts";
+import { show } from "../ui/output.ts";
+import { readFlags } from "./arguments.ts";
+import { type Call, canAsk, isConfirmed, serverFor } from "./call.ts";
+import { readConfigFacts } from "./config-facts.ts";
+import { openHost, pathOf } from "./host-access.ts";
+import { interruptionOf } from "./interruption.ts";
+import { refreshModels } from "./models.ts";
+import { faultText } from "./report.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
+const NOT_ASKED = "The router was not asked to read its preset again";
 
-/** What the preset file says of the loaded models. */
-interface Compared {
-  readonly path: string;
-  /** The loaded models whose section is not for sure the one that the router has read. */
-  readonly others: readonly string[];
+/** Reads the models again, registers them, and reports what changed; with `--config` also what the config sets. */
+export async function refresh(call: Call): Promise<void> {
+  const { aiServer, ctx, waiting } = call;
+  const { given, text } = readFlags(call.argument, ["--config"], []);
+  if (text !== "")
+    throw new ServerError(`/ai-server-refresh takes nothing but --config, and not ${shown(text)}.`, {
+      link: "configuration",
+      remedy: "none",
+    });
+  waiting.say("Asking the server for its models");
+  const server = await serverFor(call);
+  const reloaded = await reloadPreset(call, server);
+  const { read, problems } = given.has("--config")
+    ? await readConfigFacts(call, server)
+    : { read: [], problems: [] };
+  const changes = await refreshModels(call, true);
+  const { length } = aiServer.models;
+  const unchanged = `Nothing changed: ${length} ${length === 1 ? "model" : "models"}.`;
+  const { tooMany } = server;
+  const lines = [
+    ...(reloaded === undefined ? [] : [reloaded]),
+    ...read,
+    ...(changes.length === 0 ? [unchanged] : changes),
+    ...tooMany,
+    ...problems,
+  ];
+  show(ctx, lines.join("\n"), problems.length + tooMany.length > 0 ? "warning" : "info");
 }
 
 /**
- * Lets a router read its preset again. Where that may unload a model it asks first, and does nothing in a
- * mode that cannot ask.
+ * Has a router read its preset again. Where that may unload a model it asks first, and does nothing in a mode that
+ * cannot ask.
  *
  * @returns what became of it, as a sentence; undefined where there is nothing to report
  * @throws {ServerError} where the server does not answer; the signal's reason
  */
-export async function reloadPreset(call: Call): Promise<string | undefined> {
+export async function reloadPreset(call: Call, server: ModelServer): Promise<string | undefined> {
   const { ctx, waiting, aiServer } = call;
   const { signal } = waiting;
-  const server = await serverFor(call);
   const backend = await server.backend(signal);
   if (backend.reloadConfig === undefined) return undefined;
   const running = (await server.runningNow(signal)) ?? [];
-  if (ctx.mode !== "tui" && ctx.mode !== "rpc") {
+  if (!canAsk(ctx)) {
     if (running.length === 0) return undefined;
-    return `The router was not asked to read its preset again: that may unload ${namesOf(running)}, and in ${ctx.mode} mode there is nobody to ask.`;
+    return `${NOT_ASKED}: that may unload ${namesOf(running)}, and in ${ctx.mode} mode there is nobody to ask.`;
   }
   try {
     return await aiServer.exclusively("/ai-server-refresh", async () => {
-      const costs = running.length === 0 ? [] : await costsOf(call, server, running);
-      const question = { title: "Let the router read its preset again?", consequences: costs };
-      if (costs.length > 0 && !(await isConfirmed(call, question, ["Leave it as it is", "Read it again"])))
-        return "The router was not asked to read its preset again.";
+      if (running.length > 0 && !(await isReloadConfirmed(call, server, running))) return `${NOT_ASKED}.`;
       waiting.say("Letting the router read its preset again");
-      const isRead = await backend.reloadConfig?.(signal);
-      return isRead
+      return (await backend.reloadConfig?.(signal))
         ? "The router has read its preset again."
         : "This router cannot read its preset again; /ai-server-restart restarts it.";
     });
@@ -53,48 +78,57 @@ export async function reloadPreset(call: Call): Promise<string | undefined> {
   }
 }
 
-/** The lines of the question; none where every loaded model stays for sure. */
-async function costsOf(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<string[]> {
+/** Asks nothing where every loaded model certainly stays. */
+async function isReloadConfirmed(
+  call: Call,
+  server: ModelServer,
+  running: readonly RunningModel[],
+): Promise<boolean> {
   const { signal } = call.waiting;
-  const compared = await compare(call, server, running).catch((error: unknown) => {
+  let consequences: string[];
+  try {
+    const { path, changed } = await comparePresets(call, server, running);
+    if (changed.length === 0) return true;
+    consequences = [
+      `${path} differs from what the router runs for ${changed.join(", ")}.`,
+      ...(await interruptionOf(call, server, running, [], { isUnloaded: (id) => changed.includes(id) })),
+    ];
+  } catch (error) {
     signal.throwIfAborted();
-    return faultText(error);
-  });
-  if (typeof compared === "string") {
-    return [
-      compared,
+    consequences = [
+      faultText(error),
       "So which sections have changed is not known.",
       `Loaded now: ${namesOf(running)}. Those whose section has changed are unloaded, and their requests are cut.`,
     ];
   }
-  const { path, others } = compared;
-  if (others.length === 0) return [];
-  return [
-    `${path} differs from what the router runs for ${others.join(", ")}.`,
-    ...(await stakesOf(call, server, running, [], { isUnloaded: (id) => others.includes(id) })),
-  ];
+  const question = { title: "Let the router read its preset again?", consequences };
+  return isConfirmed(call, question, ["Leave it as it is", "Read it again"]);
 }
 
-async function compare(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<Compared> {
-  const { signal } = call.waiting;
-  call.waiting.say("Reading the preset on the server");
+/** The loaded models whose section in the file may differ from the one that the router has read. */
+async function comparePresets(
+  { waiting }: Call,
+  server: ModelServer,
+  running: readonly RunningModel[],
+): Promise<{ path: string; changed: string[] }> {
+  const { signal } = waiting;
+  waiting.say("Reading the preset on the server");
   const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
   const held = heldPresets(await server.http.json(server.config.modelsPath, limits));
-  return withMachine(
-    server,
-    async (machine, config) => {
-      const files = await machine.read(signal);
-      const unit = await machine.status(signal);
-      const presets = files.filter(({ name }) => formatOf(name) === "ini");
-      const isKept = (id: string): boolean =>
-        presets.some(({ text }) => isAsHeld(text, id, held.get(id) ?? "", unit.commandLine ?? []));
-      return {
-        path: presets.map((file) => pathOf(file, config)).join(", ") || config.presetPath,
-        others: running.map(({ id }) => id).filter((id) => !isKept(id)),
-      };
-    },
-    signal,
-  );
+  const { machine, config, close } = await openHost(server, signal);
+  try {
+    const files = await machine.read(signal);
+    const { commandLine = [] } = await machine.status(signal);
+    const presets = files.filter(({ name }) => formatOf(name) === "ini");
+    const isKept = (id: string): boolean =>
+      presets.some(({ text }) => isAsHeld(text, id, held.get(id) ?? "", commandLine));
+    return {
+      path: presets.map((file) => pathOf(file, config)).join(", ") || config.presetPath,
+      changed: running.map(({ id }) => id).filter((id) => !isKept(id)),
+    };
+  } finally {
+    await close();
+  }
 }
 
 function namesOf(running: readonly RunningModel[]): string {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { serverFor } from "../../admin/call.ts";
-import { loadHooks, loadWords } from "../../admin/loading.ts";
+import { loadHooks, loadWords } from "../../admin/load.ts";
 import { expectedLoadMs } from "../../provider/load-times.ts";
 import type { LoadProgress } from "../../server/load.ts";
 import { callOf } from "../support/calls.ts";
