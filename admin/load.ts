@@ -1,5 +1,6 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 
+import type { LoadState } from "../activity/load-state.ts";
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { ServerError } from "../lib/errors.ts";
 import { spent } from "../lib/figures.ts";
@@ -7,7 +8,6 @@ import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import { shortTokens } from "../provider/pi-models.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
-import type { LoadProgress } from "../server/kinds/load-progress.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -211,10 +211,10 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
 }
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
-export function loadWords(id: string, progress: LoadProgress): string | undefined {
+export function loadWords(id: string, progress: LoadState): string | undefined {
   switch (progress.kind) {
     case "waiting": {
-      const { requests = 0, for: other } = progress;
+      const { requests = 0, blockedBy: other } = progress;
       const until =
         requests === 0 ? "has gone" : `has answered ${requests === 1 ? "a request" : `${requests} requests`}`;
       return `${id} waits until ${other} ${until}`;

@@ -1,8 +1,8 @@
+import type { LoadStage } from "../activity/load-state.ts";
 import type { Activity, QuietReason } from "../activity/turn-activity.ts";
 import { duration } from "../lib/figures.ts";
 import { rateWords } from "../lib/rate.ts";
 import { shortTokens } from "../provider/pi-models.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
 
 /** A time that is still to come: in steps that do not flicker. */
 function remaining(milliseconds: number): string {
