@@ -121,15 +121,15 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       ctx.ui.setWorkingMessage("");
     // After a reload pi hands over what /login stored only when the session has started.
     if (!aiServer.isUsed) await aiServer.started();
-    const [{ openDisplay }, { TIMER }] = await Promise.all([
+    const [{ openDisplay }, { REAL_CLOCK }] = await Promise.all([
       import("./session/display.ts"),
-      import("./lib/timer.ts"),
+      import("./lib/clock.ts"),
     ]);
     const onReadyChanged = (): void => {
       if (current === session) refreshInBackground(current).catch(() => {});
     };
     const env = process.env;
-    const parts = { ctx, aiServer, activities, env, agentDir: agentDir(), onReadyChanged, timer: TIMER };
+    const parts = { ctx, aiServer, activities, env, agentDir: agentDir(), onReadyChanged, clock: REAL_CLOCK };
     const display = await openDisplay(parts);
     if (current !== session) return display.close();
     current.display = display;

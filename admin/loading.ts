@@ -1,9 +1,10 @@
 /** What a load looks like while it lasts. */
+
+import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import { stageWords } from "../ui/activity-line.ts";
 import type { Call } from "./call.ts";
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */

@@ -1,7 +1,7 @@
-import type { Timer } from "../../lib/timer.ts";
+import type { Ticker } from "../../lib/clock.ts";
 
 /** Ticks that come only when a test lets time pass. */
-export class FakeTimer implements Timer {
+export class FakeTimer implements Ticker {
   #now = 1_800_000_000_000;
   readonly #ticking = new Set<{ every: number; due: number; act: () => void }>();
 
