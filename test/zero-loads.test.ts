@@ -8,11 +8,11 @@ import { Activities } from "../activity/activities.ts";
 import { completer } from "../admin/live-completion.ts";
 import extension from "../index.ts";
 import { openDisplay } from "../session/display.ts";
+import { FakeTimer } from "./support/clock.ts";
 import { startPlace } from "./support/command-place.ts";
 import { User } from "./support/command-user.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { FakeTerminal } from "./support/fake-terminal.ts";
-import { FakeTimer } from "./support/fake-timer.ts";
 import { Sitter } from "./support/panel-sitter.ts";
 import { setPiVariables } from "./support/pi-variables.ts";
 

@@ -10,8 +10,8 @@ import { rememberLoad } from "../../provider/load-times.ts";
 import type { ServedModel } from "../../provider/pi-models.ts";
 import { type Display, openDisplay } from "../../session/display.ts";
 import { startSim } from "../../sim/server.ts";
+import { FakeTimer } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
-import { FakeTimer } from "../support/fake-timer.ts";
 import { kept } from "../support/wire.ts";
 
 const CONFIG = `
