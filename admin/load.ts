@@ -1,18 +1,17 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 
+import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { ServerError } from "../lib/errors.ts";
-import { spent } from "../lib/figures.ts";
+import { shortTokens, spent } from "../lib/figures.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
-import { shortTokens } from "../provider/pi-models.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
-import { stageWords } from "../ui/activity-line.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";

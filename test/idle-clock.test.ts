@@ -73,7 +73,7 @@ async function useAll(place: Place): Promise<void> {
   onTestFinished(() => rmSync(agentDir, { recursive: true, force: true }));
   const onReadyChanged = (): void => void place.aiServer.discover(undefined);
   const parts = { ctx: terminal.context(), aiServer: place.aiServer, activities: new Activities(), env: {} };
-  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, timer });
+  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, clock: timer });
   const model = place.aiServer.models.find(({ id }) => id === "quick");
   display.select(model);
   await expect.poll(() => terminal.statuses.join()).toContain("quick ready · 4k");

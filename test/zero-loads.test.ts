@@ -102,7 +102,7 @@ test.each(states)("a session that does nothing for an hour loads nothing while %
   onTestFinished(() => rmSync(agentDir, { recursive: true, force: true }));
   const onReadyChanged = (): void => void place.aiServer.discover(undefined);
   const parts = { ctx: terminal.context(), aiServer: place.aiServer, activities: new Activities(), env: {} };
-  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, timer });
+  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, clock: timer });
   onTestFinished(() => display.close());
   const model = place.aiServer.models.find(({ id }) => id === "other");
   display.select(model);

@@ -1,5 +1,4 @@
-import type { Clock } from "../../lib/clock.ts";
-import type { Timer } from "../../lib/timer.ts";
+import type { Clock, Ticker } from "../../lib/clock.ts";
 
 /** Time that passes only when a test says so. */
 export class FakeClock {
@@ -84,7 +83,7 @@ export async function settled(): Promise<void> {
 }
 
 /** Ticks that come only when a test lets time pass. */
-export class FakeTimer implements Timer {
+export class FakeTimer implements Ticker {
   #now = 1_800_000_000_000;
   readonly #ticking = new Set<{ every: number; due: number; act: () => void }>();
 

@@ -1,7 +1,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import { TurnActivity } from "../../activity/turn-activity.ts";
-import { Indicator, type IndicatorSettings } from "../../ui/indicator.ts";
+import { Indicator, type IndicatorSettings } from "../../session/indicator.ts";
 import { FakeTimer } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
 
