@@ -15,7 +15,7 @@ import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
 import { contextOfCommand } from "../host/running-command.ts";
 import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
 import { cleanText, ServerError } from "../lib/errors.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import { shortTokens } from "../lib/figures.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";

@@ -1,8 +1,6 @@
 /** `/ai-server-last`: what the last turns took. */
 import type { TurnFigures } from "../activity/turn-activity.ts";
-import { spent } from "../lib/figures.ts";
-import { rateWords } from "../lib/rate.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import { rateWords, shortTokens, spent } from "../lib/figures.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { type Column, table } from "../ui/table.ts";
 import type { Call } from "./call.ts";

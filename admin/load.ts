@@ -1,8 +1,7 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 
 import { ServerError } from "../lib/errors.ts";
-import { spent } from "../lib/figures.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import { shortTokens, spent } from "../lib/figures.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
 import { type Loaded, loadModel } from "../server/load.ts";

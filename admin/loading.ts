@@ -1,16 +1,17 @@
 /** What a load looks like while it lasts. */
+
+import { stageWords } from "../activity/activity-line.ts";
+import type { LoadState } from "../activity/load-state.ts";
 import type { ProbeHooks } from "../host/server-probe.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
-import type { LoadProgress } from "../server/kinds/load-progress.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import { stageWords } from "../ui/activity-line.ts";
 import type { Call } from "./call.ts";
 
 /** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
-export function loadWords(id: string, progress: LoadProgress): string | undefined {
+export function loadWords(id: string, progress: LoadState): string | undefined {
   switch (progress.kind) {
     case "waiting": {
-      const { requests = 0, for: other } = progress;
+      const { requests = 0, blockedBy: other } = progress;
       const until =
         requests === 0 ? "has gone" : `has answered ${requests === 1 ? "a request" : `${requests} requests`}`;
       return `${id} waits until ${other} ${until}`;

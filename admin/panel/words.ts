@@ -1,9 +1,7 @@
 /** The server's state as the words and figures of the panel. Pure. */
 
-import { duration } from "../../lib/figures.ts";
-import { rateWords } from "../../lib/rate.ts";
+import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
-import { shortTokens } from "../../provider/pi-models.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
 import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";

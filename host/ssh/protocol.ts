@@ -155,7 +155,7 @@ function parseLines(lines: readonly string[]): Answer {
       parsed.push({ key, value: remoteText(rest.join(" "), MOST_VALUE), text: undefined, body: undefined });
       continue;
     }
-    const end = lines.indexOf("..", at);
+    const end = lines.indexOf(".", at);
     const to = end === -1 ? lines.length : end;
     const body = Buffer.from(lines.slice(at + 1, to).join(""), "base64");
     parsed.push(

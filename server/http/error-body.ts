@@ -195,7 +195,7 @@ function wordsOf(value: unknown, levels: number): string {
   const choice = wordsOf(record(list(found.choices)[0])?.error, levels - 1);
   // OpenRouter quotes the provider there, FastAPI names the field.
   const raw = wordsOf(record(found.metadata)?.raw, levels - 1);
-  const place = list(found.loc).join("..");
+  const place = list(found.loc).join(".");
   // An error in words beside a message is the status in words: "Bad Request".
   const said = typeof found.error === "string" && own !== undefined ? `${wrapped}: ${own}` : (wrapped ?? own);
   return [place, said, choice, raw].filter((part) => part !== undefined && part !== "").join(": ");

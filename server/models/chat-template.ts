@@ -115,7 +115,7 @@ function isThinker(template: JinjaTemplate): boolean {
 /** llama-server hands `reasoning_content` to a template under the name that it reads: that, or `thinking`. */
 function readsEarlierThinking({ tags }: JinjaTemplate): boolean {
   const isField = ({ tokens }: JinjaTag, at: number): boolean =>
-    tokens[at]?.kind === "text" || tokens[at - 1]?.value === "..";
+    tokens[at]?.kind === "text" || tokens[at - 1]?.value === ".";
   return tags.some((tag) =>
     tag.tokens.some(
       ({ value }, at) => (value === "reasoning_content" || value === "thinking") && isField(tag, at),

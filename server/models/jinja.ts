@@ -96,7 +96,7 @@ export function readsIn(tag: JinjaTag, variable: string): boolean {
     ({ kind, value }, at) =>
       kind === "name" &&
       value === variable &&
-      tag.tokens[at - 1]?.value !== ".." &&
+      tag.tokens[at - 1]?.value !== "." &&
       tag.tokens[at + 1]?.value !== "=",
   );
 }

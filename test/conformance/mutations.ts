@@ -1,5 +1,5 @@
 /** JSON answers as a broken, foreign or hostile server gives them: seeded, so that each can be found again. */
-import { integer, type Random } from "../support/generator.ts";
+import { integer, type Random } from "../support/random.ts";
 
 /** An answer in the place of the right one. */
 export interface Mutation {
@@ -81,7 +81,7 @@ function pathsOf(value: unknown, at: Path = []): Path[] {
 /** A path of this answer: of those that differ in a place of a list alone, one. */
 function pickPath(random: Random, paths: readonly Path[]): Path {
   const kinds = Object.values(
-    Object.groupBy(paths, (path) => path.filter((key) => typeof key === "string").join("..")),
+    Object.groupBy(paths, (path) => path.filter((key) => typeof key === "string").join(".")),
   );
   const alike = kinds[integer(random, 0, kinds.length - 1)] ?? [];
   return alike[integer(random, 0, alike.length - 1)] ?? [];
@@ -115,7 +115,7 @@ export function mutated(random: Random, body: string): Mutation {
     const path = pickPath(random, paths);
     const isMissing = random() < 0.2;
     const [what, text] = VALUES[integer(random, 0, VALUES.length - 1)] ?? ["null", "null"];
-    said.push(`${path.join("..")}: ${isMissing ? "missing" : what}`);
+    said.push(`${path.join(".")}: ${isMissing ? "missing" : what}`);
     texts.push(text);
     changed = replaced(changed, path, isMissing ? undefined : `<mark ${at}>`);
   }

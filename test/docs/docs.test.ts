@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { blocksOf, DOCS, docsBlock, docsPages, headingAnchors, readPage } from "../support/docs.ts";
 
-const ROOT = join(DOCS, "../..");
+const ROOT = join(DOCS, "..");
 
 function textsOf(folder: string, pattern: RegExp): string {
   return readdirSync(join(ROOT, folder))
@@ -20,7 +20,7 @@ const ALL_PAGES = docsPages().map(readPage).join("\n");
 const proseOf = (page: string): string => readPage(page).replace(/^( *)```[\s\S]*?^\1```$/gm, "");
 
 describe("every code block", () => {
-  const tests = `${textsOf("test", /^docs.*\.test\.ts$/)}\n${textsOf("test/real", /^docs.*\.test\.ts$/)}`;
+  const tests = `${textsOf("test/docs", /\.test\.ts$/)}\n${textsOf("test/real", /^docs.*\.test\.ts$/)}`;
 
   test.each(docsPages().flatMap(blocksOf))("$page:$line is tried, or says that it is not", (block) => {
     const { page, line, name, excuse } = block;
@@ -48,13 +48,13 @@ describe("every code block", () => {
 });
 
 describe("links", () => {
-  const links = [...docsPages(), "../../README.md"].flatMap((page) =>
+  const links = [...docsPages(), "../README.md"].flatMap((page) =>
     [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => [page, target] as const),
   );
 
   test.each(links.filter(([, target]) => !/^https:/.test(target)))("of %s to %s", (page, target) => {
     const [file = "", anchor] = target.split("#");
-    const path = file === "" ? join(DOCS, page) : join(DOCS, page, "../..", file);
+    const path = file === "" ? join(DOCS, page) : join(DOCS, page, "..", file);
     expect(existsSync(path)).toBe(true);
     if (anchor !== undefined) expect(headingAnchors(readFileSync(path, "utf8"))).toContain(anchor);
   });
@@ -66,7 +66,12 @@ describe("links", () => {
 });
 
 describe("names", () => {
-  const sources = (folder: string) => (existsSync(join(ROOT, folder)) ? textsOf(folder, /\.ts$/) : "");
+  /** The text of all sources of a folder, and of the folders in it. */
+  const sources = (folder: string): string =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => readFileSync(join(ROOT, folder, name), "utf8"))
+      .join("\n");
   const variables = (text: string) => [...new Set(text.match(/AI_SERVER_[A-Z_]*[A-Z]/g))].sort();
   const commands = (text: string) => [...new Set(text.match(/(?<=[`/"])ai-server-[a-z]+\b/g))].sort();
   const config = readFileSync(join(ROOT, "config.ts"), "utf8");
@@ -101,13 +106,14 @@ describe("names", () => {
   });
 
   test("every command that is named exists, and every one that exists is named", () => {
-    const known = commands(`${textsOf("..", /^(index|admin)\.ts$/)}\n${sources("commands")}`);
+    const known = commands(`${textsOf(".", /^(index|admin)\.ts$/)}\n${sources("admin")}`);
     const named = commands(`${README}${ALL_PAGES}`).filter((name) => name !== "ai-server-admin");
     expect(named).toEqual(known);
   });
 
   test("every message that is quoted as this extension's is one", () => {
-    const all = ["..", "server", "host", "ui", "commands"].map(sources).join("\n");
+    const folders = ["server", "host", "lib", "ui", "admin", "provider", "session", "stream", "messages"];
+    const all = `${textsOf(".", /\.ts$/)}\n${folders.map(sources).join("\n")}`;
     const foreign = [
       "No API key found for ai-server",
       "[no model path]",

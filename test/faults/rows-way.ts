@@ -31,7 +31,7 @@ export const WAY: FaultRow[] = [
   },
   {
     fault: "a folder in the place of a file",
-    provoke: (place) => place.certificates({}, { AI_SERVER_CLIENT_CERT: ".." }),
+    provoke: (place) => place.certificates({}, { AI_SERVER_CLIENT_CERT: "." }),
     says: "The client certificate cannot be read: DIR is a folder. Name the file in AI_SERVER_CLIENT_CERT.",
     pi: "none",
   },

@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { Memory } from "../../memory/memory.ts";
-import { integer, seeded } from "../support/generator.ts";
+import { integer, seeded } from "../support/random.ts";
 
 const URL_ONE = "https://one.example";
 const WRITER = fileURLToPath(new URL("./writer.ts", import.meta.url));

@@ -15,7 +15,7 @@ import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
 import { Sshd, SshHost } from "../support/sshd.ts";
 import { Supervisor } from "../support/supervisor.ts";
 
@@ -157,7 +157,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
-      const random = seededRandom(SEED + login.length);
+      const random = seeded(SEED + login.length);
       const steps: StepName[] = ["write", "restart", "load", "verify"];
       for (const step of steps) {
         const old = host.text;
@@ -182,7 +182,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   const WHO = ["ssh", "connection", "shell", "client"] as const;
 
   test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
-    const random = seededRandom(SEED);
+    const random = seeded(SEED);
     const old = fakeConfig(1024);
     const kinds = new Map<string, number>();
     for (let index = 0; index < KILLS; index++) {

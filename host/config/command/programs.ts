@@ -94,6 +94,6 @@ export function sizeIn(program: Program, text: string): number | undefined {
   const [, number = "", suffix = ""] =
     (program.readsSuffixes && /^(\d{1,9}(?:\.\d+)?)([kKmM])$/.exec(text)) || [];
   const unit = { k: 1000, m: 1_000_000, K: 1024, M: 1_048_576 }[suffix];
-  const isRead = unit !== undefined && (unit % 1000 === 0 || !number.includes("../.."));
+  const isRead = unit !== undefined && (unit % 1000 === 0 || !number.includes("."));
   return isRead ? Math.floor(Number(number) * unit) : undefined;
 }

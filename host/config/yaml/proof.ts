@@ -155,7 +155,7 @@ function settingsFault(
   for (const { path, after: value } of differences(settings, otherSettings(after, located.model))) {
     const figure = tokensOf(String(value));
     if (!isDeclared(path) || isTrained(settings, path) || figure === undefined || !allowed.has(figure)) {
-      return `${path.join("../..")} of this model would change too`;
+      return `${path.join(".")} of this model would change too`;
     }
   }
   return undefined;
@@ -179,7 +179,7 @@ export function faultOf(before: YamlConfig, text: string, id: string, tokens: nu
     return "the new text would not be understood";
   }
   const [stray] = differences(before.plain, after.plain).filter(({ path }) => !mayDiffer(path, id));
-  if (stray) return `${stray.path.join("../..")} would change too`;
+  if (stray) return `${stray.path.join(".")} would change too`;
   const figure = found.new.figure;
   if (!figure || tokensOf(figure.value.text) !== tokens) return "the size would not take effect";
   return commandFault(found.old, found.new) ?? settingsFault(before, after, found.new, tokens);

@@ -322,7 +322,7 @@ describe("damaged answers", () => {
             model.context.value > 0 &&
             Number.isSafeInteger(model.outputLimit.value) &&
             model.outputLimit.value > 0;
-          if (!usable) throw new Error(`${path.join("..")} = ${String(wrong)}: ${JSON.stringify(model)}`);
+          if (!usable) throw new Error(`${path.join(".")} = ${String(wrong)}: ${JSON.stringify(model)}`);
         }
       }
     }
