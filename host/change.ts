@@ -170,7 +170,8 @@ export class SafeChange {
     try {
       const isSeen = await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
-      const context = job.modelId === undefined ? undefined : await this.#prove(service, job.modelId, job.plan, job.unit);
+      const context =
+        job.modelId === undefined ? undefined : await this.#prove(service, job.modelId, job.plan, job.unit);
       const notes = await service.loadAgain(before, signal, job.modelId);
       return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
     } catch (error) {
