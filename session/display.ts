@@ -5,14 +5,14 @@ import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activity/activities.ts";
 import { isOffline, PROVIDER_ID, readIndicator, type Variables } from "../config.ts";
+import type { Ticker } from "../lib/clock.ts";
 import { cleanText, sentenceOf } from "../lib/errors.ts";
 import { duration } from "../lib/figures.ts";
-import type { Timer } from "../lib/timer.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import { expectedLoadMs } from "../provider/load-times.ts";
 import { runsAs } from "../provider/pi-models.ts";
-import { Footer } from "../ui/footer.ts";
-import { Indicator, type IndicatorSettings } from "../ui/indicator.ts";
+import { Footer } from "./footer.ts";
+import { Indicator, type IndicatorSettings } from "./indicator.ts";
 
 /** For a look that nobody asked for. */
 const LOOK_MS = 5000;
@@ -32,7 +32,7 @@ export interface DisplayParts {
   agentDir: string;
   /** Other models are ready than before. */
   onReadyChanged(): void;
-  timer: Timer;
+  clock: Ticker;
 }
 
 export class Display {
@@ -44,19 +44,19 @@ export class Display {
   /** @param looks undefined where the working line is left to pi */
   constructor(parts: DisplayParts, looks: Pick<IndicatorSettings, "mode" | "quotes"> | undefined) {
     this.#parts = parts;
-    const { ctx, aiServer, activities, onReadyChanged, timer } = parts;
+    const { ctx, aiServer, activities, onReadyChanged, clock } = parts;
     this.#footer = new Footer({
       ui: ctx.ui,
       running: () => this.#running(),
       onLook: (ready) => activities.seeReady(ready),
       onReadyChanged,
       windowOf: (id) => liveWindow(aiServer, id),
-      timer,
+      clock,
     });
     if (looks === undefined) return;
     const settings = { ...looks, onHeldUp: () => this.#footer.forget() };
     const sessionId = ctx.sessionManager.getSessionId();
-    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, timer);
+    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, clock);
   }
 
   /** pi's model at this moment. */

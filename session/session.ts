@@ -206,9 +206,9 @@ export class Session {
     if (ctx.model?.provider === PROVIDER_ID && env.AI_SERVER_INDICATOR?.trim() !== "off")
       ctx.ui.setWorkingMessage("");
     if (!aiServer.isUsed) await aiServer.started();
-    const [{ openDisplay }, { TIMER }] = await Promise.all([
+    const [{ openDisplay }, { REAL_CLOCK }] = await Promise.all([
       import("./display.ts"),
-      import("../lib/timer.ts"),
+      import("../lib/clock.ts"),
     ]);
     const onReadyChanged = (): void => {
       if (!this.ended.aborted) background(this.#refresh());
@@ -220,7 +220,7 @@ export class Session {
       env,
       agentDir,
       onReadyChanged,
-      timer: TIMER,
+      clock: REAL_CLOCK,
     });
     if (this.ended.aborted) return display.close();
     this.#display = display;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
 import { serverFor } from "../../admin/call.ts";
-import { loadHooks, loadWords } from "../../admin/loading.ts";
+import { loadHooks, loadWords } from "../../admin/load.ts";
 import { expectedLoadMs } from "../../provider/load-times.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";

@@ -8,7 +8,7 @@ import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { UNKNOWN_CONTEXT } from "../../server/models/models.ts";
 import { unloadModel } from "../../server/unload.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { fastClock } from "../support/clock.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
 import { eventually } from "../support/sim-client.ts";
 import { Desk } from "./desk.ts";

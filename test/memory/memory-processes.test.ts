@@ -15,7 +15,7 @@ import { setImmediate } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { Memory } from "../../memory/memory.ts";
-import { integer, seeded } from "../support/generator.ts";
+import { integer, seeded } from "../support/random.ts";
 
 const URL_ONE = "https://one.example";
 const WRITER = fileURLToPath(new URL("./writer.ts", import.meta.url));

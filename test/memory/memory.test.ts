@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { Memory } from "../../memory/memory.ts";
-import { integer, pick, randomJson, seeded } from "../support/generator.ts";
+import { integer, pick, randomJson, seeded } from "../support/random.ts";
 
 const URL_ONE = "https://one.example";
 const folders: string[] = [];

@@ -11,7 +11,7 @@ import {
   give,
   recordedAnswer,
 } from "../support/canned.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
 import { faultOf } from "../support/wire.ts";
 

@@ -5,8 +5,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { type Loaded, loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { FakeClock, fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
 import { clientOf, faultOf, kept } from "../support/wire.ts";
 

@@ -7,7 +7,7 @@ import type { ModelServer } from "../../../../server/model-server.ts";
 import type { ModelState } from "../../../../server/models/models.ts";
 import { unloadModel } from "../../../../server/unload.ts";
 import { byPath, cannedServer } from "../../../support/canned.ts";
-import { fastClock } from "../../../support/fast-clock.ts";
+import { fastClock } from "../../../support/clock.ts";
 import { llamaServerBody } from "../../../support/recorded.ts";
 import { eventually } from "../../../support/sim-client.ts";
 import { faultOf } from "../../../support/wire.ts";
