@@ -13,7 +13,7 @@ function timed(what: string, elapsedMs: number): string {
 }
 
 function waitingWords(
-  { for: model, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
+  { blockedBy: model, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
   modelName: string,
 ): string {
   const whom =

@@ -13,7 +13,7 @@ export type Activity =
   | {
       kind: "waiting";
       /** The model that has to leave, or the server itself. */
-      for: string | undefined;
+      blockedBy: string | undefined;
       /** What that model still answers, where the server tells. */
       requests: ModelRequests | undefined;
       /** Place in llama-swap's queue, from 1. */
@@ -53,7 +53,7 @@ const ASK_AGAIN_MS = 5000;
 
 /** Why a turn waits, as far as the server shows it. */
 export interface Waiting {
-  for: string | undefined;
+  blockedBy: string | undefined;
   position: number | undefined;
   ahead?: number | undefined;
 }
@@ -182,17 +182,17 @@ export class TurnActivity implements TurnReport {
     if (waiting.ahead !== undefined) this.#noteLoad();
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
-    if (waiting.for !== undefined) this.#waitedUntil = this.#now();
+    if (waiting.blockedBy !== undefined) this.#waitedUntil = this.#now();
     // A banner calls it a load before it tells a place in the queue.
     this.#loadingSince = undefined;
-    this.#took(waiting.for);
+    this.#took(waiting.blockedBy);
   }
 
   loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
     this.#took(instead);
     const now = this.#now();
     // What was waited for another model does not belong to the load; a place that only the banner has named may be over.
-    const isWaiting = this.#state.kind === "waiting" && this.#state.for !== undefined;
+    const isWaiting = this.#state.kind === "waiting" && this.#state.blockedBy !== undefined;
     this.#loadingSince ??= isWaiting ? now : Math.max(now - elapsedMs, this.#waitedUntil);
     this.#state = { kind: "loading", since: this.#loadingSince, stage };
   }
@@ -242,8 +242,9 @@ export class TurnActivity implements TurnReport {
         return this.#lookAtQuiet(now) ?? { kind: "connecting", elapsedMs: now - state.since };
       case "waiting": {
         const { since, ...waiting } = state;
-        if (waiting.for !== undefined && waiting.position === undefined) this.#askWho(waiting.for, now);
-        const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
+        if (waiting.blockedBy !== undefined && waiting.position === undefined)
+          this.#askWho(waiting.blockedBy, now);
+        const requests = this.#requests?.model === waiting.blockedBy ? this.#requests : undefined;
         return { ...waiting, requests, elapsedMs: now - since };
       }
       case "loading": {

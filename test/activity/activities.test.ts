@@ -96,7 +96,7 @@ describe("the turns under way", () => {
     expect(activities.seenInsteadOf("m")).toBe("other");
     // The server's record of requests names "other" as the last one that was asked.
     const alone = begun({ hasAnswered: true, beside: new Set(["embed", "other"]) });
-    alone.turn.waiting({ for: "embed", position: undefined });
+    alone.turn.waiting({ blockedBy: "embed", position: undefined });
     alone.turn.loading(1000, "embed");
     expect(await alone.lookAfter(0)).toMatchObject({ again: { instead: undefined } });
     const { turn, lookAfter } = begun({ hasAnswered: true, beside: new Set(["embed"]) });

@@ -15,7 +15,7 @@ const prompt = (more: Partial<Prompt>): Prompt => ({
 type Waiting = Extract<Activity, { kind: "waiting" }>;
 const waiting = (more: Partial<Waiting>): Waiting => ({
   kind: "waiting",
-  for: undefined,
+  blockedBy: undefined,
   requests: undefined,
   position: undefined,
   elapsedMs: 0,
@@ -35,11 +35,11 @@ const loading = (more: Partial<Loading>): Loading => ({
 test.each<[Activity, string]>([
   [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
   [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
-  [waiting({ for: "other" }), "Waiting for other to go"],
-  [waiting({ for: "other", requests: requests(0) }), "Waiting for other to go"],
-  [waiting({ for: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
+  [waiting({ blockedBy: "other" }), "Waiting for other to go"],
+  [waiting({ blockedBy: "other", requests: requests(0) }), "Waiting for other to go"],
+  [waiting({ blockedBy: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
   [
-    waiting({ for: "other", requests: requests(3), elapsedMs: 65_000 }),
+    waiting({ blockedBy: "other", requests: requests(3), elapsedMs: 65_000 }),
     "Waiting for other, which answers 3 requests · 1 min 5 s",
   ],
   [waiting({ position: 2, elapsedMs: 4000 }), "Place 2 in the queue · 4 s"],
