@@ -9,11 +9,21 @@ import {
   type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { firstSeen, fitted, flow, SEPARATOR, share } from "../../ui/layout.ts";
+import { firstSeen, fitted, flow, SEPARATOR } from "../../ui/layout.ts";
 import { table } from "../../ui/table.ts";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "./content.ts";
-import { filtered, selectedAt } from "./list.ts";
-import { barLines, headingLines, lowerLines, messageLines } from "./parts.ts";
+import {
+  barLines,
+  filtered,
+  headingLines,
+  lowerLines,
+  messageLines,
+  type PanelAction,
+  type PanelContent,
+  type PanelPlace,
+  type PanelRow,
+  selectedAt,
+  share,
+} from "./lines.ts";
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
 

@@ -1,6 +1,6 @@
 import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/content.ts";
+import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/lines.ts";
 import { PanelView } from "../../../admin/panel/view.ts";
 import { plainLine } from "../../support/plain-line.ts";
 import { seeded } from "../../support/random.ts";
