@@ -1,7 +1,7 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
-import { fitted, flow, padded, SEPARATOR } from "../../ui/layout.ts";
+import { fitted, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/output.ts";
 import type { Column } from "../../ui/table.ts";
 
@@ -91,7 +91,7 @@ const LEAST_PLOT = 4;
 const LONGEST_PLOT = 40;
 
 export function headingLines({ heading }: PanelContent, width: number, theme: Colours): string[] {
-  return flow(heading, SEPARATOR, width).map((line, at) =>
+  return flow(heading, width).map((line, at) =>
     at === 0 ? theme.fg("accent", theme.bold(line)) : theme.fg("muted", line),
   );
 }

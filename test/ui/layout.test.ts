@@ -6,13 +6,13 @@ test.each([
   [10, ["one · two", "three", "four"]],
   [4, ["one", "two", "thr…", "four"]],
 ])("pieces flow into %d columns", (width, lines) => {
-  expect(flow(["one", "two", "three", "four"], " · ", width).map(plain)).toEqual(lines);
+  expect(flow(["one", "two", "three", "four"], width).map(plain)).toEqual(lines);
 });
 
 test("wide characters count as two columns", () => {
   expect(padded("模型", 6)).toBe("模型  ");
   expect(plain(fitted("模型模型", 5))).toBe("模型…");
-  expect(flow(["模型", "模型"], " ", 8)).toEqual(["模型", "模型"]);
+  expect(flow(["模型", "模型"], 8)).toEqual(["模型", "模型"]);
 });
 
 test.each([

@@ -365,7 +365,7 @@ describe("the filter", () => {
   });
 
   test("that nothing has says so", () => {
-    expect(new Shown().press("/", "z", "z").screen).toContain('No model has "zz".');
+    expect(new Shown().press("/", "z", "z").screen).toContain('No model matches "zz".');
   });
 
   test("shows its cursor only where the keys go", () => {
