@@ -6,6 +6,7 @@ import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
 import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
 import type { Column } from "../../ui/table.ts";
+import { whose } from "../interruption.ts";
 import {
   commandRow,
   descriptionRows,
@@ -17,7 +18,6 @@ import {
   stateWords,
   unofferedState,
 } from "../model-words.ts";
-import { whose } from "../stakes.ts";
 import { faultReport, versionWords } from "../status.ts";
 import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
 import type { PanelModel, PanelState } from "./state.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
 import { serverFor } from "../../admin/call.ts";
-import { loadHooks, loadWords } from "../../admin/loading.ts";
+import { loadHooks, loadWords } from "../../admin/load.ts";
 import { expectedLoadMs } from "../../provider/load-times.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";
@@ -28,7 +28,7 @@ describe("the hooks of a load", () => {
     const call = callOf(place, new User("rpc"), "", said);
     const server = await serverFor(call);
     const memory = await place.aiServer.memory();
-    await memory.rememberLoad(place.sim.url, "small", { commandLine: "x", loadMs: 20_000 });
+    await memory.rememberLoad(place.sim.url, "small", 20_000);
     const { onLoading } = loadHooks(call, server);
     await expect
       .poll(() => {

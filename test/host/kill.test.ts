@@ -15,6 +15,7 @@ import {
 } from "../support/kill.ts";
 import { LocalHost, type Mode } from "../support/local-host.ts";
 import { seeded } from "../support/random.ts";
+import { changeAt } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 /** Kills of the server's shell; with those of the client and those over ssh more than 200. */
@@ -33,7 +34,7 @@ function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<C
     },
     LIMITS,
   );
-  return safe.change({ modelId: "m", plan: fakePlan(size, more) }, { confirm: async () => true });
+  return changeAt(safe, { modelId: "m", plan: fakePlan(size, more) });
 }
 
 async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {

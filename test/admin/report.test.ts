@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { reportOf, verdictWords } from "../../admin/outcome.ts";
+import { reportOf, verdictWords } from "../../admin/report.ts";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
 import type { StepName } from "../../host/steps.ts";
@@ -32,8 +32,7 @@ const verdict = (more: Partial<ContextVerdict>): ContextVerdict => ({
 });
 
 describe("the window of a changed model", () => {
-  test.each<[ContextVerdict | undefined, string]>([
-    [undefined, ""],
+  test.each<[ContextVerdict, string]>([
     [verdict({}), "It is loaded, and a request may use 8192 tokens."],
     [
       verdict({ kind: "less", tokens: 4096, why: "it was fitted" }),
@@ -49,24 +48,26 @@ describe("the window of a changed model", () => {
 });
 
 test.each<[ChangeOutcome, string, string]>([
-  [{ kind: "unchanged" }, "info", "The config already says so; nothing was done."],
-  [{ kind: "declined" }, "info", "Nothing was changed."],
   [{ kind: "refused", reason: "The file is locked.", current: undefined }, "error", "The file is locked."],
   [
     { kind: "changed", backup: STAMP, context: verdict({}), notes: [] },
     "info",
     `It is done.\nIt is loaded, and a request may use 8192 tokens.\n${BACKUP}`,
   ],
-  [{ kind: "changed", backup: undefined, context: undefined, notes: [] }, "info", "It is done."],
+  [
+    { kind: "changed", backup: undefined, context: undefined, notes: [] },
+    "info",
+    "It is done.\nThe server answers with it.",
+  ],
   [
     { kind: "changed", backup: undefined, context: undefined, notes: [], isUnseen: true },
     "warning",
-    "It is done.\nNo model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
+    "It is done.\nThe server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
   ],
   [
     { kind: "changed", backup: STAMP, context: undefined, notes: ["b could not be loaded again: no."] },
     "warning",
-    `It is done.\n${BACKUP}\nb could not be loaded again: no.`,
+    `It is done.\nThe server answers with it.\n${BACKUP}\nb could not be loaded again: no.`,
   ],
   [
     {
