@@ -35,8 +35,8 @@ const loading = (more: Partial<Loading>): Loading => ({
 test.each<[Activity, string]>([
   [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
   [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
-  [waiting({ blockedBy: "other" }), "Waiting for other to go"],
-  [waiting({ blockedBy: "other", requests: requests(0) }), "Waiting for other to go"],
+  [waiting({ blockedBy: "other" }), "Waiting for other to unload"],
+  [waiting({ blockedBy: "other", requests: requests(0) }), "Waiting for other to unload"],
   [waiting({ blockedBy: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
   [
     waiting({ blockedBy: "other", requests: requests(3), elapsedMs: 65_000 }),
@@ -78,8 +78,8 @@ test.each<[Activity, string]>([
     loading({ stage: { name: "text_model", share: 0.436 }, expectedMs: 20_000 }),
     "Loading Qwen (text_model 43 %) · 12 s of about 20 s",
   ],
-  [loading({ again: { instead: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
-  [loading({ again: { instead: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
+  [loading({ again: { blockedBy: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
+  [loading({ again: { blockedBy: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
   [prompt({ cached: 200, processed: 600 }), "Reading prompt · 50 % of 1k (200 cached)"],
   [prompt({}), "Reading prompt · 0 % of 1k"],
   [prompt({ cached: 200, processed: 1200 }), "Reading prompt · 100 % of 1k (200 cached)"],

@@ -93,16 +93,16 @@ describe("a turn", () => {
     const { turn, lookAfter, asked } = begun({ hasAnswered: true });
     turn.waiting({ blockedBy: "third", position: 1 });
     turn.loading(2000, undefined);
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "third" } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "third" } });
     expect(asked).toEqual(["load"]);
   });
 
   test("asks once what took the model's place, where nobody saw it", async () => {
     const { turn, lookAfter, asked } = begun({ hasAnswered: true });
     turn.loading(1000, undefined);
-    expect(turn.look()).toMatchObject({ again: { instead: undefined } });
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
-    expect(await lookAfter(5000)).toMatchObject({ again: { instead: "other" } });
+    expect(turn.look()).toMatchObject({ again: { blockedBy: undefined } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "other" } });
+    expect(await lookAfter(5000)).toMatchObject({ again: { blockedBy: "other" } });
     expect(asked).toEqual(["load", "last used"]);
   });
 
