@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../admin/model-words.ts";
 import { NO_DESCRIPTION } from "../../server/models/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
+import type { Thinking } from "../../lib/thinking.ts";
 import { facts } from "../support/model-facts.ts";
 
 describe("the table", () => {

@@ -16,7 +16,7 @@ import {
   traitsOf,
 } from "../../provider/pi-models.ts";
 import type { ModelFacts, Source } from "../../server/models/models.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
+import type { Thinking } from "../../lib/thinking.ts";
 import { facts as factsOf } from "../support/model-facts.ts";
 import { PLAIN } from "../support/samples.ts";
 
