@@ -1,6 +1,7 @@
 /** `/ai-server-ctx`: shows or changes a model's context size in the server's config. */
 
 import type { Config } from "../config.ts";
+import { contextOfCommand } from "../host/config/command/running-command.ts";
 import type { ContextChange, ContextSetting } from "../host/config/config-file.ts";
 import {
   contextPerSlot,
@@ -12,7 +13,6 @@ import {
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
-import { contextOfCommand } from "../host/running-command.ts";
 import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
 import { cleanText, ServerError } from "../lib/errors.ts";
 import { shortTokens } from "../provider/pi-models.ts";

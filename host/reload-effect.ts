@@ -1,7 +1,8 @@
 /** What becomes of a server's models when it reads another text of its configuration without a restart. Pure. */
+
+import { contextOfCommand } from "./config/command/running-command.ts";
 import { type ConfigFormat, findContext } from "./config/config-file.ts";
 import { changedModels } from "./config/ini/presets.ts";
-import { contextOfCommand } from "./running-command.ts";
 import type { Expected } from "./steps.ts";
 
 export interface ReloadEffect {
