@@ -1,26 +1,23 @@
 /** What the commands that change the server's configuration share: the safe change with its words on the screen. */
 import type { Config } from "../config.ts";
-import type { SafeChange } from "../host/change.ts";
-import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import type { Edit, Preview, Progress } from "../host/outcome.ts";
+import type { Host } from "../host/service.ts";
 import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
-import type { Progress } from "../host/steps.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { faultText } from "./fault-text.ts";
 import { loadHooks } from "./loading.ts";
-import { answerWords, reportOf } from "./outcome.ts";
+import { answerWords, type CommandOutcome, reportOf } from "./outcome.ts";
 
 /**
- * What a step of a change is called on the screen; undefined for one that is too short to be shown.
+ * What a step of a change is called on the screen.
  *
  * @param restarted what a restart restarts
  */
-export function stepWords({ step, id, isGoingBack }: Progress, restarted: string): string | undefined {
+export function stepWords({ step, id, isGoingBack }: Progress, restarted: string): string {
   const name = id ?? "the model";
-  const words: Record<Progress["step"], string | undefined> = {
-    read: "Reading the config on the server",
-    plan: undefined,
+  const words: Record<Progress["step"], string> = {
     status: "Asking for the state of the unit",
     write: "Writing the config",
     reload: "Letting the router read the config again",
@@ -33,18 +30,17 @@ export function stepWords({ step, id, isGoingBack }: Progress, restarted: string
     restore: "Putting the old config back",
   };
   const said = words[step];
-  return said !== undefined && isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
+  return isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
 }
 
-/** The safe change, with its words for the screen. */
+/** What a change needs: the server from both sides, and the words for the screen. */
 export interface Change {
-  readonly safe: SafeChange;
+  readonly host: Host;
   /** With path and unit of this kind of server. */
   readonly config: Config;
-  report(progress: Progress): void;
 }
 
-/** Makes a safe change that says each step on the screen and remembers how long models take to load. */
+/** The server for a change that says each step on the screen and remembers how long models take to load. */
 export async function changeOn(
   call: Call,
   server: ModelServer,
@@ -53,20 +49,36 @@ export async function changeOn(
 ): Promise<Change> {
   const { waiting } = call;
   const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = config;
-  const [{ SafeChange }, { HttpProbe }] = await Promise.all([
-    import("../host/change.ts"),
-    import("../host/server-probe.ts"),
-  ]);
+  const { httpProbe } = await import("../host/probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(waiting.signal).catch(() => undefined);
   waiting.signal.throwIfAborted();
-  const probe = new HttpProbe(server, loadHooks(call, server), backend);
+  const probe = httpProbe(server, loadHooks(call, server), backend);
   const report = (progress: Progress): void => {
     const restarted = progress.byCommand ? `the server by ${restartCommandName(config)}` : serviceUnit;
-    const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
-    if (words !== undefined) waiting.say(words);
+    if (progress.state === "begun") waiting.say(stepWords(progress, restarted));
   };
-  return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), config, report };
+  return { host: { machine, probe, limits: { restartTimeoutMs, loadTimeoutMs }, report }, config };
+}
+
+/** Shows what an edit would do, asks, and makes the change where the user agrees. */
+export async function askAndApply(
+  { waiting }: Call,
+  { host }: Change,
+  edit: Edit,
+  ask: (preview: Preview) => Promise<boolean>,
+): Promise<{ outcome: CommandOutcome; preview?: Preview }> {
+  const { signal } = waiting;
+  const { previewChange, applyChange } = await import("../host/change.ts");
+  if (edit.text === edit.file.text) return { outcome: { kind: "unchanged" } };
+  try {
+    const preview = await previewChange(host, edit, signal);
+    if (!(await ask(preview))) return { outcome: { kind: "declined" }, preview };
+    return { outcome: await applyChange(host, preview, signal), preview };
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return { outcome: { kind: "cancelled", file: "old", backup: undefined } };
+  }
 }
 
 /** What the command is called that restarts the server in place of systemctl: a wrapper runs its own and no other. */
@@ -87,7 +99,7 @@ export function isRestart({ unit, reloads }: Pick<Preview, "unit" | "reloads">):
 }
 
 /** How a change of the config takes effect, as sentences. */
-export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): string {
+export function effectWords({ unit, reloads }: Preview, config: Config): string {
   const restarted = restartWords(unit, config);
   if (unit.watchesConfig) {
     const otherwise = unit.problem === undefined ? ` Where no reload comes, ${restarted}.` : "";
@@ -108,15 +120,15 @@ export function restartedWords(preview: Preview | undefined, config: Config): st
 }
 
 /** What the choices of a question before a change are called. @param act as "Change" */
-export function actsOf(act: string, preview: Preview<Plan>): readonly [string, string] {
+export function actsOf(act: string, preview: Preview): readonly [string, string] {
   return ["Keep as it is", `${act} and ${isRestart(preview) ? "restart" : "reload"}`];
 }
 
 /** After a cancelled change that has written its file: offers to put the text of before back. */
 export async function offerWayBack(
   call: Call,
-  { safe, report }: Change,
-  outcome: ChangeOutcome,
+  { host }: Change,
+  outcome: CommandOutcome,
   file: HostFile,
   path: string,
 ): Promise<void> {
@@ -132,7 +144,9 @@ export async function offerWayBack(
   );
   if (!isWanted) return;
   try {
-    const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
+    const { applyChange, backupEdit, previewChange } = await import("../host/change.ts");
+    const edit = await backupEdit(host.machine, file.name, outcome.backup);
+    const back = await applyChange(host, await previewChange(host, edit));
     const { level, text } = reportOf(back, `The old config is back, and ${answerWords(back)}.`, path);
     show(call.ctx, text, level);
   } catch (error) {

@@ -1,7 +1,6 @@
 /** `/ai-server-ctx`: shows or changes a model's context size in the server's config. */
 
 import type { Config } from "../config.ts";
-import { contextOfCommand } from "../host/config/command/running-command.ts";
 import type { ContextChange, ContextSetting } from "../host/config/config-file.ts";
 import {
   contextPerSlot,
@@ -12,7 +11,7 @@ import {
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
-import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import type { Edit, Preview } from "../host/outcome.ts";
 import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
 import { cleanText, ServerError } from "../lib/errors.ts";
 import { shortTokens } from "../provider/pi-models.ts";
@@ -24,6 +23,7 @@ import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
 import {
   actsOf,
+  askAndApply,
   type Change,
   changeOn,
   effectWords,
@@ -33,12 +33,8 @@ import {
 } from "./change.ts";
 import { diffLines, plainDiffOf } from "./diff-text.ts";
 import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
-import { reportOf } from "./outcome.ts";
+import { type CommandOutcome, reportOf } from "./outcome.ts";
 import { stakesOf } from "./stakes.ts";
-
-interface ContextPlan extends Plan {
-  readonly change: ContextChange;
-}
 
 /** A model's window as it stands: what is written, and what the server shows. */
 interface Subject {
@@ -191,30 +187,16 @@ async function carryOut(
   call: Call,
   server: ModelServer,
   change: Change,
-  { id, file, facts }: Subject,
+  { id, file: seen, facts }: Subject,
   tokens: number,
 ): Promise<void> {
-  const { ctx, waiting } = call;
-  let seen = file;
-  let asked: Preview<ContextPlan> | undefined;
-  const plan = (text: string, read: HostFile): ContextPlan => {
-    seen = read;
-    requireModel(id, read, facts);
-    const planned = planContextChange(text, formatOf(read.name), id, tokens, facts?.isFound);
-    const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
-    const { slots } = planned.after;
-    return { text: planned.text, contextSize: tokens, slots, isNew, change: planned };
-  };
-  const outcome = await change.safe.change<ContextPlan>(
-    { modelId: id, pick: (files) => fileFor(id, files, facts) ?? missing(id), plan },
-    {
-      confirm: (preview) => {
-        asked = preview;
-        return confirm(call, server, change.config, preview);
-      },
-      report: change.report,
-      signal: waiting.signal,
-    },
+  const { ctx } = call;
+  requireModel(id, seen, facts);
+  const planned = planContextChange(seen.text, formatOf(seen.name), id, tokens, facts?.isFound);
+  const { slots } = planned.after;
+  const edit: Edit = { file: seen, text: planned.text, model: { id, contextSize: tokens, slots } };
+  const { outcome, preview: asked } = await askAndApply(call, change, edit, (preview) =>
+    confirm(call, server, change.config, preview, planned),
   );
   const path = pathOf(seen, change.config);
   const changed = `${id}: the context size is now ${sizeWords(tokens)}.${restartedWords(asked, change.config)}`;
@@ -229,10 +211,11 @@ async function confirm(
   call: Call,
   server: ModelServer,
   config: Config,
-  preview: Preview<ContextPlan>,
+  preview: Preview,
+  { before, after, warnings }: ContextChange,
 ): Promise<boolean> {
-  const { file, plan, loaded, isUnloaded, unit } = preview;
-  const { before, after, warnings } = plan.change;
+  const { edit, loaded, unloads, unit } = preview;
+  const { file, text } = edit;
   const path = pathOf(file, config);
   if (formatOf(file.name) === "ini") requireOwnSize(unit, config);
   const trained = await trainedContext(call, server, after.model, loaded);
@@ -245,14 +228,14 @@ async function confirm(
         presentWords(before),
         effectWords(preview, config),
         ...(await stakesOf(call, server, loaded, [after.model], {
-          isUnloaded,
+          isUnloaded: (id) => unloads.includes(id),
           isRestart: isRestart(preview),
         })),
         ...slotWords(after.tokens, after),
         ...adviceFor(after.tokens ?? 0, trained, after.program),
         ...warnings,
       ],
-      diff: { title: `In ${path}:`, lines: diffLines(file.text, plan.text, format) },
+      diff: { title: `In ${path}:`, lines: diffLines(file.text, text, format) },
     },
     actsOf("Change", preview),
   );
@@ -280,11 +263,7 @@ function requireOwnSize({ commandLine }: UnitStatus, { serviceUnit }: Config): v
 }
 
 /** What somebody else wrote meanwhile, where that is why nothing was done. */
-function otherEdit(outcome: ChangeOutcome, file: HostFile): string[] {
+function otherEdit(outcome: CommandOutcome, file: HostFile): string[] {
   if (outcome.kind !== "refused" || outcome.current === undefined) return [];
   return ["Their change:", plainDiffOf(file.text, outcome.current.text, formatOf(file.name))];
-}
-
-function missing(id: string): never {
-  throw new ServerError(`The config no longer has the model ${id}.`, { link: "config file", remedy: "none" });
 }

@@ -1,5 +1,5 @@
 /** What a load looks like while it lasts. */
-import type { ProbeHooks } from "../host/server-probe.ts";
+import type { ProbeHooks } from "../host/probe.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import type { LoadProgress } from "../server/kinds/load-progress.ts";
 import type { ModelServer } from "../server/model-server.ts";

@@ -1,13 +1,10 @@
 /** How a change of the config ended, as sentences. Pure. */
-import type { ChangeOutcome, FileState } from "../host/outcome.ts";
+import type { ChangeOutcome, FileState, StepName } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
-import type { StepName } from "../host/steps.ts";
 import { maskText } from "../masking/masking.ts";
 import type { Level } from "../ui/output.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {
-  read: "Reading the config failed.",
-  plan: "The change could not be planned.",
   status: "The state of the unit could not be read.",
   write: "Writing the config failed.",
   reload: "The router did not take the new config.",
@@ -24,6 +21,9 @@ export interface Report {
   readonly level: Level;
   readonly text: string;
 }
+
+/** How a command on the config can end: the change may not even begin. */
+export type CommandOutcome = ChangeOutcome | { kind: "unchanged" } | { kind: "declined" };
 
 /** @param path of the file, as the user knows it */
 function backupWords(backup: string | undefined, path: string): string {
@@ -55,7 +55,7 @@ const FILE_NOW: Readonly<Record<FileState, string>> = {
 };
 
 /** What a server does after a change without a model of its own, as the end of a sentence. */
-export function answerWords(outcome: ChangeOutcome): string {
+export function answerWords(outcome: CommandOutcome): string {
   return outcome.kind === "changed" && outcome.isUnseen ? "the server answers" : "the server answers with it";
 }
 
@@ -92,13 +92,13 @@ function rolledBack(outcome: RolledBack, path: string): string {
  * @param changed what was done, as a sentence, where it was
  * @param path of the file, as the user knows it
  */
-export function reportOf(outcome: ChangeOutcome, changed: string, path: string): Report {
+export function reportOf(outcome: CommandOutcome, changed: string, path: string): Report {
   const { level, text } = reportWithSecrets(outcome, changed, path);
   // Reasons and notes quote logs and command lines.
   return { level, text: maskText(text, "log") };
 }
 
-function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string): Report {
+function reportWithSecrets(outcome: CommandOutcome, changed: string, path: string): Report {
   switch (outcome.kind) {
     case "unchanged":
       return { level: "info", text: "The config already says so; nothing was done." };

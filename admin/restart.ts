@@ -16,7 +16,8 @@ export async function restart(call: Call): Promise<void> {
     const running = await server.runningNow(waiting.signal).catch(() => undefined);
     waiting.signal.throwIfAborted();
     waiting.say("Asking for the state of the unit");
-    const { hasRestartCommand } = await machine.status(waiting.signal);
+    const unit = await machine.status(waiting.signal);
+    const { hasRestartCommand } = unit;
     const how = hasRestartCommand ? `the server, by ${restartCommandName(config)}` : config.serviceUnit;
     const toLoad = running?.map(({ id }) => id) ?? [];
     const consequences = await stakesOf(call, server, running, toLoad, { isRestart: true });
@@ -25,8 +26,9 @@ export async function restart(call: Call): Promise<void> {
       show(ctx, "Nothing was restarted.");
       return;
     }
-    const { safe, report } = await changeOn(call, server, machine, config);
-    const notes = await safe.restart({ report, signal: waiting.signal }).catch((error: unknown) => {
+    const { host } = await changeOn(call, server, machine, config);
+    const { restartServer } = await import("../host/change.ts");
+    const notes = await restartServer(host, unit, waiting.signal).catch((error: unknown) => {
       if (!waiting.signal.aborted) throw error;
       return undefined;
     });

@@ -10,6 +10,7 @@ import { show } from "../ui/output.ts";
 import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
 import {
   actsOf,
+  askAndApply,
   type Change,
   changeOn,
   effectWords,
@@ -134,10 +135,9 @@ async function putBack(
 ): Promise<void> {
   const { ctx, waiting } = call;
   const path = pathOf(file, change.config);
-  let asked: Preview | undefined;
   const confirm = async (preview: Preview): Promise<boolean> => {
-    asked = preview;
-    const { plan, loaded, isUnloaded, file: current } = preview;
+    const { edit, loaded, unloads } = preview;
+    const isUnloaded = (id: string): boolean => unloads.includes(id);
     const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
     return isConfirmed(
       call,
@@ -148,13 +148,14 @@ async function putBack(
           ...(await stakesOf(call, server, loaded, toLoad, { isUnloaded, isRestart: isRestart(preview) })),
           "The present text becomes a backup itself.",
         ],
-        diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
+        diff: { title: `In ${path}:`, lines: diffLines(edit.file.text, edit.text, formatOf(file.name)) },
       },
       actsOf("Put back", preview),
     );
   };
-  const hooks = { confirm, report: change.report, signal: waiting.signal };
-  const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
+  const { backupEdit } = await import("../host/change.ts");
+  const edit = await backupEdit(change.host.machine, file.name, backup.stamp, waiting.signal);
+  const { outcome, preview: asked } = await askAndApply(call, change, edit, confirm);
   const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and ${answerWords(outcome)}.`;
   const { level, text } = reportOf(outcome, changed + restartedWords(asked, change.config), path);
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);

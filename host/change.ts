@@ -1,325 +1,292 @@
 /**
- * One change of the server's configuration, from reading the file to a model that answers with it, and back when
- * anything on that way fails. Everything that touches the world is passed in.
+ * One change of the server's config: preview, write with a backup, let the server read it, verify, and roll back when
+ * any of that fails.
  */
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { withoutPolling } from "../server/log-noise.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import { formatOf } from "./config/config-file.ts";
-import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
-import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
-import type { ContextVerdict, ServerProbe } from "./probe.ts";
-import { reloadEffect } from "./reload-effect.ts";
-import { Service } from "./service.ts";
+import { type ReloadEffect, reloadEffect } from "./config/ini/presets.ts";
+import { ConfigReader } from "./config-reader.ts";
+import type { ChangedModel, ChangeOutcome, Edit, FileState, Preview } from "./outcome.ts";
+import type { ContextVerdict } from "./probe.ts";
+import {
+  causeOf,
+  type Host,
+  load,
+  loadAgain,
+  type Run,
+  restartUnit,
+  runningNow,
+  StepFailed,
+  startRun,
+  step,
+  untilAnswers,
+  verify,
+  wayBack,
+} from "./service.ts";
 import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
 import { sha256 } from "./ssh/protocol.ts";
-import { type Clock, type Limits, type Report, StepFailed, type StepName } from "./steps.ts";
+import { HostError } from "./ssh/ssh-faults.ts";
 
-/** Of a journal that are read, and of those that are quoted. */
+/** Lines of the journal that are read, and those that are quoted. */
 const JOURNAL_LINES = 200;
 const QUOTED_LINES = 20;
+const LOG_LIMIT_MS = 5000;
 
-/** Changes, restores and restarts, each proven by the server itself. */
-export class SafeChange {
-  readonly #machine: Machine;
-  readonly #probe: ServerProbe;
-  readonly #limits: Limits;
-  readonly #clock: Clock | undefined;
+/** What was found out about the file after a write. */
+interface Found {
+  file: FileState;
+  backup: string | undefined;
+}
 
-  constructor(parts: { machine: Machine; probe: ServerProbe; clock?: Clock }, limits: Limits) {
-    this.#machine = parts.machine;
-    this.#probe = parts.probe;
-    this.#clock = parts.clock;
-    this.#limits = limits;
-  }
+/**
+ * The edit that restores a backup.
+ *
+ * @param name of the file
+ * @throws {ServerError} where one of the two cannot be read; the signal's reason
+ */
+export async function backupEdit(
+  machine: Machine,
+  name: string,
+  stamp: string,
+  signal?: AbortSignal,
+): Promise<Edit> {
+  const file = (await machine.read(signal)).find((other) => other.name === name);
+  if (file === undefined)
+    throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
+  const { text } = await machine.readBackup(stamp, name, signal);
+  return { file, text, backup: stamp };
+}
 
-  /**
-   * Changes one model's configuration.
-   *
-   * @throws {ServerError} before anything is written: the file cannot be read, the plan refuses, the unit cannot be
-   * restarted
-   */
-  async change<P extends Plan>(request: ChangeRequest<P>, hooks: ChangeHooks<P>): Promise<ChangeOutcome> {
-    return this.#untilWritten(hooks, async (service) => {
-      const { signal } = hooks;
-      const files = await service.step("read", undefined, () => this.#machine.read(signal));
-      const file = request.pick?.(files) ?? onlyFile(files);
-      const plan = await service.step("plan", undefined, async () => request.plan(file.text, file));
-      if (plan.text === file.text) return { kind: "unchanged" };
-      return this.#askAndCarryOut(service, hooks, {
-        file,
-        plan,
-        newHash: sha256(plan.text),
-        write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
-        isChanged: (id) => id === request.modelId,
-        expected: [{ id: request.modelId, isNew: plan.isNew }],
-        model: { id: request.modelId, plan },
-      });
-    });
-  }
-
-  /**
-   * Puts a backup back by the same way; the file as it is now becomes a backup itself.
-   *
-   * @throws {ServerError} before anything is written
-   */
-  async restore(stamp: string, fileName: string, hooks: ChangeHooks): Promise<ChangeOutcome> {
-    return this.#untilWritten(hooks, async (service) => {
-      const { signal } = hooks;
-      const files = await service.step("read", undefined, () => this.#machine.read(signal));
-      const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
-      const backup = await this.#machine.readBackup(stamp, file.name, signal);
-      if (backup.text === file.text) return { kind: "unchanged" };
-      const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
-      return this.#askAndCarryOut(service, hooks, {
-        file,
-        plan: { text: backup.text, isNew: () => true },
-        newHash: backup.hash,
-        write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
-        isChanged: (id) => changed?.includes(id) ?? true,
-        expected,
-      });
-    });
-  }
-
-  /**
-   * Restarts the server and loads again what was loaded.
-   *
-   * @returns what could not be loaded again, as sentences
-   * @throws {ServerError} when it cannot be restarted or does not come back; the signal's reason
-   */
-  async restart(hooks: Pick<ChangeHooks, "report" | "signal">): Promise<string[]> {
-    const service = this.#service(hooks.report);
-    const { signal } = hooks;
-    try {
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal, true));
-      service.byCommand = unit.hasRestartCommand;
-      const before = await service.runningOrNone(signal);
-      await service.restart(signal);
-      await service.untilAnswers(signal);
-      return await service.loadAgain(before, signal);
-    } catch (error) {
-      throw error instanceof StepFailed ? error.cause : error;
-    }
-  }
-
-  #service(report: Report | undefined): Service {
-    return new Service(this.#machine, this.#probe, this.#limits, report, this.#clock);
-  }
-
-  /** Said before anything is written: a change that cannot be put into effect would only have to be undone. */
-  async #usableUnit(signal: AbortSignal | undefined, mustRestart = false): Promise<UnitStatus> {
-    const unit = await this.#machine.status(signal);
-    const isNeeded = mustRestart || !(unit.watchesConfig || this.#reloads(unit));
-    if (unit.problem !== undefined && isNeeded) {
-      throw new ServerError(`${unit.problem} Nothing was changed.`, { link: "unit", remedy: "none" });
-    }
-    return unit;
-  }
-
-  #reloads(unit: UnitStatus): boolean {
-    return !unit.watchesConfig && this.#probe.reload !== undefined;
-  }
-
-  async #untilWritten(
-    hooks: Pick<ChangeHooks, "report" | "signal">,
-    work: (service: Service) => Promise<ChangeOutcome>,
-  ): Promise<ChangeOutcome> {
-    const service = this.#service(hooks.report);
-    service.signal = hooks.signal;
-    try {
-      return await work(service);
-    } catch (error) {
-      if (hooks.signal?.aborted)
-        return { kind: "cancelled", during: service.current, file: "old", backup: undefined };
-      throw error instanceof StepFailed ? error.cause : error;
-    }
-  }
-
-  async #askAndCarryOut<P extends Plan>(
-    service: Service,
-    { confirm, signal }: ChangeHooks<P>,
-    draft: Draft<P>,
-  ): Promise<ChangeOutcome> {
-    const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-    service.byCommand = unit.hasRestartCommand;
-    const loaded = await service.runningOrNone(signal);
-    const reloads = this.#reloads(unit);
-    const isUnloaded = (id: string): boolean => !reloads || draft.isChanged(id);
-    const { file, plan } = draft;
-    if (!(await confirm({ file, plan, loaded, isUnloaded, unit, reloads }))) return { kind: "declined" };
+/**
+ * What an edit would do. Writes nothing.
+ *
+ * @throws {ServerError} where the server could not be made to read the new text; the signal's reason
+ */
+export async function previewChange(host: Host, edit: Edit, signal?: AbortSignal): Promise<Preview> {
+  const run = startRun(host, undefined, signal);
+  try {
+    const unit = await step(run, "status", () => host.machine.status(signal));
+    const reloads = !unit.watchesConfig && host.probe.reload !== undefined;
+    if (!unit.watchesConfig && !reloads) requireRestart(unit);
+    const loaded = await runningNow(run);
+    const ids = loaded.map(({ id }) => id);
+    const changed = reloads ? effectOf(edit).changed : undefined;
+    return { edit, unit, reloads, loaded, unloads: ids.filter((id) => changed?.includes(id) ?? true) };
+  } catch (error) {
     signal?.throwIfAborted();
-    return this.#carryOut(service, { ...draft, unit });
+    throw causeOf(error);
   }
+}
 
-  async #carryOut(service: Service, job: Job): Promise<ChangeOutcome> {
-    const { signal } = service;
-    const before = await service.runningOrNone(signal);
-    let backup: string | undefined;
-    try {
-      ({ backup } = await service.step("write", undefined, () => job.write(signal)));
-    } catch (error) {
-      return this.#afterFailedWrite(service, job, before, causeOf(error));
-    }
-    try {
-      const isSeen = await this.#takeEffect(service, job, before);
-      await service.untilAnswers(signal);
-      const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
-      const notes = await service.loadAgain(before, signal, job.model?.id);
-      return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
-    } catch (error) {
-      if (signal?.aborted) return { kind: "cancelled", during: service.current, file: "new", backup };
-      if (!(error instanceof StepFailed)) throw error;
-      const log = await this.#ownWords(error.step, job.model?.id);
-      return this.#goBack(service, job, before, { state: "new", backup }, { error, log });
-    }
+/**
+ * Makes the change that the user has agreed to.
+ *
+ * @param preview what the user has seen
+ */
+export async function applyChange(
+  host: Host,
+  preview: Preview,
+  signal?: AbortSignal,
+): Promise<ChangeOutcome> {
+  if (signal?.aborted) return { kind: "cancelled", file: "old", backup: undefined };
+  const { edit } = preview;
+  const run = startRun(host, preview.unit, signal);
+  const reader = new ConfigReader(preview);
+  let before: readonly RunningModel[] = [];
+  let backup: string | undefined;
+  try {
+    before = await runningNow(run);
+    ({ backup } = await step(run, "write", () => write(run, edit)));
+  } catch (error) {
+    return afterFailedWrite(run, { edit, reader, before }, causeOf(error));
   }
-
-  /**
-   * Makes the server read the file: by itself, asked to, or restarted.
-   *
-   * @returns whether that was seen, or will be by the model that is loaded next
-   */
-  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<boolean> {
-    const { signal, isGoingBack } = service;
-    if (job.unit.watchesConfig && !service.isBlind) {
-      const isReloaded = await service.untilReloaded(before, isGoingBack ? [] : job.expected, signal);
-      if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) {
-        const isProven = isReloaded === true || isGoingBack || job.model !== undefined;
-        return isProven || service.proveReload(isReloaded, signal);
-      }
-      service.isBlind = true;
-    }
-    try {
-      if (await service.reload(isGoingBack ? [] : job.expected, signal)) return true;
-    } catch (error) {
-      // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
-      if (!isGoingBack || (await service.answersNow())) throw error;
-    }
-    await service.restart(signal);
-    return true;
+  try {
+    const isSeen = await reader.read(run, before, effectOf(edit).expected, edit.model !== undefined);
+    await untilAnswers(run);
+    const context = edit.model && (await loadAndVerify(run, reader, edit.model));
+    const notes = await loadAgain(run, before, edit.model?.id);
+    return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
+  } catch (error) {
+    if (signal?.aborted) return { kind: "cancelled", file: "new", backup };
+    if (!(error instanceof StepFailed)) throw error;
+    const log = await ownWords(run, error, edit.model?.id);
+    return rollBack(run, { edit, reader, before }, { file: "new", backup }, { error, log });
   }
+}
 
-  /** Where no reload came: whether a restart can do it, and the new text is none that was seen and refused. */
-  async #mayRestart(service: Service, { problem }: UnitStatus): Promise<boolean> {
-    return problem === undefined && (await service.lastReload(service.signal)) !== "refused";
+/**
+ * Restarts the server and loads the models again that were loaded.
+ *
+ * @returns a sentence for each that could not be loaded again
+ * @throws {ServerError} when it cannot be restarted or does not come back; the signal's reason
+ */
+export async function restartServer(host: Host, unit: UnitStatus, signal?: AbortSignal): Promise<string[]> {
+  requireRestart(unit);
+  const run = startRun(host, unit, signal);
+  try {
+    const before = await runningNow(run);
+    await restartUnit(run);
+    await untilAnswers(run);
+    return await loadAgain(run, before);
+  } catch (error) {
+    throw causeOf(error);
   }
+}
 
-  /** Loads the changed model and compares what the server then shows with what was wanted. */
-  async #prove(
-    service: Service,
-    id: string,
-    plan: Plan,
-    unit: UnitStatus,
-  ): Promise<ContextVerdict | undefined> {
-    const { signal } = service;
-    const isReloading = unit.watchesConfig && !service.isBlind;
-    await service.load(id, signal, isReloading);
-    const isOld = isReloading && (await service.runsOld({ id, isNew: plan.isNew }, signal));
-    if (isOld && (await this.#mayRestart(service, unit))) {
-      service.isBlind = true;
-      await service.restart(signal);
-      await service.untilAnswers(signal);
-      await service.load(id, signal, false);
-    }
-    return service.prove(id, plan);
+/** Said before anything is written: a change that cannot take effect would only have to be undone. */
+function requireRestart({ problem }: UnitStatus): void {
+  if (problem === undefined) return;
+  throw new ServerError(`${problem} Nothing was changed.`, { link: "unit", remedy: "none" });
+}
+
+/** What a reload of the new text does to the server's models. */
+function effectOf({ file, text, model }: Edit): ReloadEffect {
+  if (model !== undefined) return { changed: [model.id], expected: [model] };
+  return formatOf(file.name) === "ini" ? reloadEffect(file.text, text) : { changed: undefined, expected: [] };
+}
+
+function write(
+  { machine, signal }: Run,
+  { file, text, backup }: Edit,
+): Promise<{ backup: string | undefined }> {
+  if (backup === undefined) return machine.write(text, file.hash, file.name, signal);
+  return machine.restore(backup, file.hash, file.name, signal);
+}
+
+/** Loads the changed model, and compares what the server then shows with what was wanted. */
+async function loadAndVerify(
+  run: Run,
+  reader: ConfigReader,
+  model: ChangedModel,
+): Promise<ContextVerdict | undefined> {
+  await load(run, model.id, reader.isWatching);
+  if (await reader.restartIfOld(run, model)) {
+    await untilAnswers(run);
+    await load(run, model.id, false);
   }
+  return verify(run, model);
+}
 
-  async #afterFailedWrite(
-    service: Service,
-    job: Job,
-    before: readonly RunningModel[],
-    error: unknown,
-  ): Promise<ChangeOutcome> {
-    if (isAnswered(error)) {
-      const changed = error.code === "changed" || error.code === "changed-after";
-      const current = changed ? await this.#readAgain(job.file.name) : undefined;
-      return { kind: "refused", reason: error.message, current };
-    }
-    const found = await this.#lookAfter(job);
-    if (service.signal?.aborted) {
-      return { kind: "cancelled", during: "write", file: found.state, backup: found.backup };
-    }
-    if (found.state === "old") return { kind: "refused", reason: sentenceOf(error), current: undefined };
-    const failed = new StepFailed("write", error);
-    if (found.state !== "new") {
-      const trouble =
-        found.state === "other"
-          ? "Somebody else has changed the file meanwhile; it was left alone."
-          : "The file could not be read afterwards: it is whole, either the old one or the new one.";
-      return rolledBack(failed, [], found, { isHealthy: false, trouble, notes: [] });
-    }
-    return this.#goBack(service, job, before, found, { error: failed, log: [] }, false);
+/** What a change needs to be undone. */
+interface Undo {
+  edit: Edit;
+  reader: ConfigReader;
+  before: readonly RunningModel[];
+}
+
+async function afterFailedWrite(run: Run, undo: Undo, error: unknown): Promise<ChangeOutcome> {
+  const { edit, reader } = undo;
+  if (isAnswered(error)) {
+    const isChanged = error.code === "changed" || error.code === "changed-after";
+    const current = isChanged ? await readAgain(run.machine, edit.file) : undefined;
+    return { kind: "refused", reason: error.message, current };
   }
+  const found = await lookAfter(run.machine, edit);
+  if (run.signal.aborted) return { kind: "cancelled", ...found };
+  if (found.file === "old") return { kind: "refused", reason: sentenceOf(error), current: undefined };
+  const why = { error: new StepFailed("write", error), log: [] };
+  if (found.file === "new") return rollBack(run, undo, found, why, reader.isWatching);
+  const trouble =
+    found.file === "other"
+      ? "Another program has changed the file meanwhile; it was not touched."
+      : "The file could not be read afterwards: it is whole, either the old one or the new one.";
+  return rolledBack(why, found, { isHealthy: false, trouble });
+}
 
-  /** Puts the old text back and proves it. Not to be cancelled: every wait in it has a limit of its own. */
-  async #goBack(
-    service: Service,
-    job: Job,
-    before: readonly RunningModel[],
-    found: Found,
-    why: { error: StepFailed; log: readonly string[] },
-    mayHaveRestarted = true,
-  ): Promise<ChangeOutcome> {
-    const { backup } = found;
-    const end = (file: FileState, isHealthy: boolean, trouble: string, notes: string[] = []): ChangeOutcome =>
-      rolledBack(why.error, why.log, { state: file, backup }, { isHealthy, trouble, notes });
-    service.signal = undefined;
-    service.isGoingBack = true;
-    if (backup === undefined) return end(found.state, false, "The backup could not be found.");
-    try {
-      await service.step("restore", undefined, () =>
-        this.#machine.restore(backup, job.newHash, job.file.name),
-      );
-    } catch (error) {
-      const { state } = await this.#lookAfter(job);
-      if (state !== "old") return end(state, false, sentenceOf(causeOf(error)));
-    }
-    let trouble = "";
-    try {
-      if (job.unit.watchesConfig || mayHaveRestarted) await this.#takeEffect(service, job, before);
-    } catch (error) {
-      // A restart that failed twice may never have stopped the server: what counts is whether it answers.
-      trouble = sentenceOf(causeOf(error));
-    }
-    try {
-      await service.untilAnswers(undefined);
-      return end("old", true, trouble, await service.loadAgain(before, undefined));
-    } catch (error) {
-      return end("old", false, [trouble, sentenceOf(causeOf(error))].filter((text) => text !== "").join(" "));
-    }
-  }
+/** The errors after which the file is for sure the old one, or another program's: the script has answered. */
+function isAnswered(error: unknown): error is HostError {
+  return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
+}
 
-  /** Which text the file has, asked again; twice, since the connection may just have broken. */
-  async #lookAfter(job: Job): Promise<Found> {
-    const current = (await this.#readAgain(job.file.name)) ?? (await this.#readAgain(job.file.name));
-    if (current === undefined) return { state: "unknown", backup: undefined };
-    if (current.hash === job.file.hash) return { state: "old", backup: undefined };
-    const backups = await this.#machine.list(job.file.name).catch(() => []);
-    const backup = backups.findLast(({ hash }) => hash === job.file.hash)?.stamp;
-    return { state: current.hash === job.newHash ? "new" : "other", backup };
-  }
+/** Why a change is undone, with the server's own words. */
+interface Reason {
+  error: StepFailed;
+  log: readonly string[];
+}
 
-  async #readAgain(name: string): Promise<HostFile | undefined> {
-    const files = await this.#machine.read().catch(() => []);
-    return files.find((file) => file.name === name);
-  }
+function rolledBack(
+  { error, log }: Reason,
+  found: Found,
+  end: { isHealthy: boolean; trouble: string; notes?: string[] },
+): ChangeOutcome {
+  const reason = sentenceOf(error.cause);
+  return { kind: "rolled back", failed: error.step, reason, log, ...found, notes: [], ...end };
+}
 
-  /** The server's reason for a failed step: the model's log, its own, or the unit's journal. */
-  async #ownWords(step: StepName, id: string | undefined): Promise<readonly string[]> {
-    const limit = AbortSignal.timeout(5000);
-    try {
-      if (step === "restart" || step === "answer") return await this.#journal(limit);
-      const own = (await this.#probe.log?.(step === "load" ? id : undefined, limit)) ?? [];
-      // A router hands its models' words to its own output.
-      return own.length === 0 && this.#probe.reload !== undefined ? await this.#journal(limit) : own;
-    } catch {
-      return [];
+/**
+ * Restores the old text and verifies that the server answers with it.
+ *
+ * @param isRead whether the server may have read the new text
+ */
+async function rollBack(
+  forward: Run,
+  { edit, reader, before }: Undo,
+  found: Found,
+  why: Reason,
+  isRead = true,
+): Promise<ChangeOutcome> {
+  const run = wayBack(forward);
+  const { machine } = run;
+  const { backup } = found;
+  if (backup === undefined)
+    return rolledBack(why, found, { isHealthy: false, trouble: "The backup could not be found." });
+  try {
+    await step(run, "restore", () => machine.restore(backup, sha256(edit.text), edit.file.name));
+  } catch (error) {
+    const { file } = await lookAfter(machine, edit);
+    if (file !== "old") {
+      return rolledBack(why, { file, backup }, { isHealthy: false, trouble: sentenceOf(causeOf(error)) });
     }
   }
+  const old: Found = { file: "old", backup };
+  let trouble = "";
+  try {
+    if (isRead) await reader.read(run, before, [], false);
+  } catch (error) {
+    // A restart that failed twice may never have stopped the server: what counts is whether it answers.
+    trouble = sentenceOf(causeOf(error));
+  }
+  try {
+    await untilAnswers(run);
+    return rolledBack(why, old, { isHealthy: true, trouble, notes: await loadAgain(run, before) });
+  } catch (error) {
+    const both = [trouble, sentenceOf(causeOf(error))].filter((text) => text !== "").join(" ");
+    return rolledBack(why, old, { isHealthy: false, trouble: both });
+  }
+}
 
-  /** The end of the unit's journal, without the lines of who has looked whether it answers. */
-  async #journal(limit: AbortSignal): Promise<string[]> {
-    return withoutPolling(await this.#machine.logs(JOURNAL_LINES, limit)).slice(-QUOTED_LINES);
+/** Which text the file has, asked again; twice, since the connection may just have broken. */
+async function lookAfter(machine: Machine, { file, text }: Edit): Promise<Found> {
+  const current = (await readAgain(machine, file)) ?? (await readAgain(machine, file));
+  if (current === undefined) return { file: "unknown", backup: undefined };
+  if (current.hash === file.hash) return { file: "old", backup: undefined };
+  const backups = await machine.list(file.name).catch(() => []);
+  const backup = backups.findLast(({ hash }) => hash === file.hash)?.stamp;
+  return { file: current.hash === sha256(text) ? "new" : "other", backup };
+}
+
+async function readAgain(machine: Machine, { name }: HostFile): Promise<HostFile | undefined> {
+  const files = await machine.read().catch(() => []);
+  return files.find((file) => file.name === name);
+}
+
+/** The server's reason for a failed step: the model's log, its own, or the unit's journal. */
+async function ownWords(
+  { machine, probe }: Run,
+  { step: failed }: StepFailed,
+  id: string | undefined,
+): Promise<readonly string[]> {
+  const limit = AbortSignal.timeout(LOG_LIMIT_MS);
+  const journal = async (): Promise<string[]> =>
+    withoutPolling(await machine.logs(JOURNAL_LINES, limit)).slice(-QUOTED_LINES);
+  try {
+    if (failed === "restart" || failed === "answer") return await journal();
+    const own = await probe.log(failed === "load" ? id : undefined, limit);
+    // A router hands its models' output to its own.
+    return own.length === 0 && probe.reload !== undefined ? await journal() : own;
+  } catch {
+    return [];
   }
 }

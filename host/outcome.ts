@@ -1,57 +1,73 @@
-/** What a change is asked, what it asks, and how it can end. Plain data. */
+/** What a change is, what the user is asked about it, how it goes on, and how it can end. Plain data. */
 import type { RunningModel } from "../server/models/models.ts";
 import type { Slots } from "./config/context-setting.ts";
 import type { ContextVerdict } from "./probe.ts";
 import type { HostFile, UnitStatus } from "./ssh/machine.ts";
-import type { Report, StepName } from "./steps.ts";
 
-/** What shall stand in the file, and how it shows in the server. */
-export interface Plan {
+/** One file as it was read, and the text that should take its place. */
+export interface Edit {
+  /** It is replaced only while it still has this text. */
+  file: HostFile;
   /** The whole new text. */
   text: string;
-  /** Whether a command line that `/running` shows comes from the new text. */
-  isNew(commandLine: string): boolean;
-  /** The `--ctx-size` that the text sets, when the live window is to be compared with it. */
+  /** The only model that the text changes; absent where a backup is restored. */
+  model?: ChangedModel;
+  /** Time stamp of the backup that has the text; absent where the text is new. */
+  backup?: string;
+}
+
+export interface ChangedModel {
+  /** As `/running` lists it. */
+  id: string;
+  /** The `--ctx-size` that the text gives it; absent where its window is not to be checked. */
   contextSize?: number;
-  /** What the text says of the slots, which the environment or a script may hide from the command line. */
+  /** What the text says about slots: the environment or a script may hide it from the command line. */
   slots?: Slots;
 }
 
-export interface ChangeRequest<P extends Plan = Plan> {
-  /** The id under which `/running` lists the model. */
-  modelId: string;
-  /** Which of a folder's files defines the model. Default: the only one. @throws {ServerError} */
-  pick?(files: readonly HostFile[]): HostFile;
-  /** @throws {ServerError} a refusal, with nothing done yet */
-  plan(text: string, file: HostFile): P;
-}
-
 /** What the user is asked about. */
-export interface Preview<P extends Plan = Plan> {
-  file: HostFile;
-  plan: P;
-  loaded: readonly RunningModel[];
-  /** Whether one of them is unloaded by the change; a reload leaves alone what it does not change. */
-  isUnloaded(id: string): boolean;
+export interface Preview {
+  edit: Edit;
   unit: UnitStatus;
-  /** The server is asked to read the file again, and restarted only if it does not know how. */
+  /** The server will be asked to read the file again, and restarted only if it cannot. */
   reloads: boolean;
+  loaded: readonly RunningModel[];
+  /** Ids of the loaded models that the change unloads. */
+  unloads: readonly string[];
 }
 
-export interface ChangeHooks<P extends Plan = Plan> {
-  confirm(preview: Preview<P>): Promise<boolean>;
-  report?: Report;
-  signal?: AbortSignal | undefined;
+/** The steps of a change, in their order; `restore` begins the way back. */
+export type StepName =
+  | "status"
+  | "write"
+  | "reload"
+  | "await reload"
+  | "restart"
+  | "answer"
+  | "load"
+  | "verify"
+  | "load again"
+  | "restore";
+
+/** One step as it begins or ends. */
+export interface Progress {
+  step: StepName;
+  state: "begun" | "done" | "failed";
+  /** The model that is loaded. */
+  id: string | undefined;
+  /** Milliseconds since the step began. */
+  elapsedMs: number;
+  /** On the way back to the old configuration. */
+  isGoingBack: boolean;
+  /** The user's own command restarts the server, in place of systemctl. */
+  byCommand: boolean;
 }
 
-/** In which state the file is: `other` is what somebody else wrote meanwhile. */
+/** Which text the file has; `other` is neither the old nor the new one. */
 export type FileState = "old" | "new" | "other" | "unknown";
 
 export type ChangeOutcome =
-  /** The file already says so; nothing was done. */
-  | { kind: "unchanged" }
-  | { kind: "declined" }
-  /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
+  /** Nothing was written. `current` is the file where another program has changed it meanwhile. */
   | { kind: "refused"; reason: string; current: HostFile | undefined }
   | {
       kind: "changed";
@@ -61,12 +77,12 @@ export type ChangeOutcome =
       /** Nothing shows whether the server has read the new text. */
       isUnseen?: boolean;
     }
-  /** A step failed. `file` tells whether the old text is back, `isHealthy` whether the server answers with it. */
+  /** A step failed. `isHealthy`: the server answers with the old text. */
   | {
       kind: "rolled back";
       failed: StepName;
       reason: string;
-      /** The server's own words about it; not cleared of secrets. */
+      /** The server's own words about it; secrets are not masked. */
       log: readonly string[];
       file: FileState;
       isHealthy: boolean;
@@ -75,5 +91,5 @@ export type ChangeOutcome =
       backup: string | undefined;
       notes: string[];
     }
-  /** The caller's signal ended it during `during`. The file is whole in either state. */
-  | { kind: "cancelled"; during: StepName; file: FileState; backup: string | undefined };
+  /** The caller's signal ended it. The file is whole in either state. */
+  | { kind: "cancelled"; file: FileState; backup: string | undefined };

@@ -1,14 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { reportOf, verdictWords } from "../../admin/outcome.ts";
-import type { ChangeOutcome } from "../../host/outcome.ts";
+import { type CommandOutcome, reportOf, verdictWords } from "../../admin/outcome.ts";
+import type { StepName } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
-import type { StepName } from "../../host/steps.ts";
 
 const STAMP = "20260131T235959Z";
 const BACKUP = `The text of before is in /c.yaml.bak-${STAMP}.`;
-const report = (outcome: ChangeOutcome) => reportOf(outcome, "It is done.", "/c.yaml");
+const report = (outcome: CommandOutcome) => reportOf(outcome, "It is done.", "/c.yaml");
 
-type RolledBack = Extract<ChangeOutcome, { kind: "rolled back" }>;
+type RolledBack = Extract<CommandOutcome, { kind: "rolled back" }>;
 const rolledBack = (more: Partial<RolledBack> = {}): RolledBack => ({
   kind: "rolled back",
   failed: "load",
@@ -48,7 +47,7 @@ describe("the window of a changed model", () => {
   });
 });
 
-test.each<[ChangeOutcome, string, string]>([
+test.each<[CommandOutcome, string, string]>([
   [{ kind: "unchanged" }, "info", "The config already says so; nothing was done."],
   [{ kind: "declined" }, "info", "Nothing was changed."],
   [{ kind: "refused", reason: "The file is locked.", current: undefined }, "error", "The file is locked."],
@@ -79,17 +78,17 @@ test.each<[ChangeOutcome, string, string]>([
     "It is done.\nIt is loaded, and a request may use 1 tokens instead of 8192: so.",
   ],
   [
-    { kind: "cancelled", during: "read", file: "old", backup: undefined },
+    { kind: "cancelled", file: "old", backup: undefined },
     "warning",
     "Cancelled.\nThe config is as it was before.",
   ],
   [
-    { kind: "cancelled", during: "load", file: "new", backup: STAMP },
+    { kind: "cancelled", file: "new", backup: STAMP },
     "warning",
     `Cancelled.\nThe new config is in place.\nIt is not proven that the server runs with it.\n${BACKUP}`,
   ],
   [
-    { kind: "cancelled", during: "write", file: "unknown", backup: undefined },
+    { kind: "cancelled", file: "unknown", backup: undefined },
     "warning",
     "Cancelled.\nThe config could not be read afterwards: it is whole, either the old one or the new one.",
   ],
@@ -113,7 +112,6 @@ test.each<[ChangeOutcome, string, string]>([
 });
 
 test.each<[StepName, string]>([
-  ["read", "Reading the config failed."],
   ["write", "Writing the config failed."],
   ["restart", "The restart failed."],
   ["answer", "The server did not come back with the new config."],

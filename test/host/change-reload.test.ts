@@ -1,16 +1,15 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
-import type { Progress } from "../../host/steps.ts";
+import { applyChange, backupEdit, previewChange, restartServer } from "../../host/change.ts";
+import type { Progress } from "../../host/outcome.ts";
+import type { Host } from "../../host/service.ts";
 import { ServerError } from "../../lib/errors.ts";
-import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
 
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 600, loadTimeoutMs: 400, pollMs: 20, reloadTimeoutMs: 150, retryMs: 10 };
-const CONFIRMED: ChangeHooks = { confirm: async () => true };
 
 let host: LocalHost;
 let server: FakeServer;
@@ -28,32 +27,26 @@ beforeEach(() => {
 });
 afterEach(() => host.remove());
 
-function safe(): SafeChange {
-  return new SafeChange({ machine: host.machine(), probe: server }, LIMITS);
+function ends(report: Host["report"] = (progress) => void steps.push(progress)): Host {
+  return { machine: host.machine(), probe: server, limits: LIMITS, report };
 }
 
-function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
-  return safe().change(
-    { modelId: "m", plan: fakePlan(size, more) },
-    { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
-  );
-}
+const change = (size: number, more = "") => makeChange(ends(), fakePlan(size, more));
+const restart = async () => restartServer(ends(), await ends().machine.status());
 
 const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
 
 test("is asked to instead of restarted, and what it did not unload is not loaded again", async () => {
-  const outcome = await change(2048, "", {
-    confirm: async ({ reloads, loaded, isUnloaded }) => {
+  const outcome = await makeChange(ends(), fakePlan(2048), {
+    confirm: async ({ reloads, loaded, unloads }) => {
       expect(reloads).toBe(true);
-      expect(loaded.map(({ id }) => [id, isUnloaded(id)])).toEqual([
-        ["m", true],
-        ["other", false],
-      ]);
+      expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
+      expect(unloads).toEqual(["m"]);
       return true;
     },
   });
   expect(outcome).toMatchObject({ kind: "changed", context: { tokens: 2048 }, notes: [] });
-  expect(names()).toEqual(["read", "plan", "status", "write", "reload", "answer", "load", "verify"]);
+  expect(names()).toEqual(["status", "write", "reload", "answer", "load", "verify"]);
   expect([server.restarts, server.reloads, server.loads]).toEqual([0, 1, ["m"]]);
   expect(server.loaded).toEqual(["other", "m"]);
 });
@@ -61,7 +54,7 @@ test("is asked to instead of restarted, and what it did not unload is not loaded
 test("needs no unit for it", async () => {
   host.tool("systemctl", "echo LoadState=not-found");
   expect(await change(2048)).toMatchObject({ kind: "changed" });
-  await expect(safe().restart({})).rejects.toThrow(/does not exist/);
+  await expect(restart()).rejects.toThrow(/does not exist/);
 });
 
 test("loads again what had to make room", async () => {
@@ -152,26 +145,26 @@ test.each([
 test.each(["reload", "load"] as const)("cancelled during %s leaves the new file", async (during) => {
   const cancel = new AbortController();
   if (during === "reload") server.reload = untilAborted;
-  const outcome = await change(2048, during === "load" ? "slow" : "", {
-    signal: cancel.signal,
-    report: ({ step, state }) => {
-      if (step === during && state === "begun") setImmediate(() => cancel.abort());
-    },
+  const ended = ends(({ step, state }) => {
+    if (step === during && state === "begun") setImmediate(() => cancel.abort());
   });
-  expect(outcome).toMatchObject({ kind: "cancelled", during, file: "new" });
+  const plan = fakePlan(2048, during === "load" ? "slow" : "");
+  const outcome = await makeChange(ended, plan, { signal: cancel.signal });
+  expect(outcome).toMatchObject({ kind: "cancelled", file: "new" });
   expect(host.text).toBe(fakeConfig(2048, during === "load" ? "slow" : ""));
   expect(host.backups).toHaveLength(1);
 });
 
 test("a restart that is asked for is one", async () => {
-  expect(await safe().restart({})).toEqual([]);
+  expect(await restart()).toEqual([]);
   expect([server.restarts, server.reloads, server.loads]).toEqual([1, 0, ["m", "other"]]);
 });
 
 test("a backup is put back by it too", async () => {
   await change(2048);
   const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
-  expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed" });
+  const edit = await backupEdit(ends().machine, FILE, stamp ?? "");
+  expect(await applyChange(ends(), await previewChange(ends(), edit))).toMatchObject({ kind: "changed" });
   expect([server.restarts, server.reloads]).toEqual([0, 2]);
   expect(server.loads).toEqual(["m", "m"]);
 });

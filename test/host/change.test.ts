@@ -1,10 +1,10 @@
 import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome, Preview } from "../../host/outcome.ts";
-import type { Limits, Progress } from "../../host/steps.ts";
-import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { applyChange, backupEdit, previewChange, restartServer } from "../../host/change.ts";
+import type { ChangeOutcome, Preview, Progress } from "../../host/outcome.ts";
+import type { Host, Limits } from "../../host/service.ts";
+import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
 
@@ -42,15 +42,19 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     host.tool("journalctl", "echo 'llama-swap: cannot read config'");
   }
 
-  function safe(limits = LIMITS): SafeChange {
-    return new SafeChange({ machine: host.machine(mode), probe: server }, limits);
+  const report = (progress: Progress): void => void steps.push(progress);
+
+  function ends(limits = LIMITS): Host {
+    return { machine: host.machine(mode), probe: server, limits, report };
   }
 
-  function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
-    return safe().change(
-      { modelId: "m", plan: fakePlan(size, more) },
-      { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
-    );
+  function change(size: number, more = "", hooks: Hooks = {}): ReturnType<typeof makeChange> {
+    return makeChange({ ...ends(), report: hooks.report ?? report }, fakePlan(size, more), hooks);
+  }
+
+  async function restore(stamp: string): Promise<ChangeOutcome> {
+    const edit = await backupEdit(ends().machine, FILE, stamp);
+    return applyChange(ends(), await previewChange(ends(), edit));
   }
 
   const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
@@ -64,7 +68,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       notes: [],
     });
     expect(host.text).toBe(fakeConfig(2048));
-    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(names()).toEqual(["status", "write", "restart", "answer", "load", "verify"]);
     expect(server.restarts).toBe(1);
     expect(host.backups).toHaveLength(1);
     expect(host.leftovers).toEqual([]);
@@ -74,7 +78,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     await change(2048);
     const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
     server.loaded = ["m"];
-    expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed", notes: [] });
+    expect(await restore(stamp ?? "")).toMatchObject({ kind: "changed", notes: [] });
     expect(host.text).toBe(OLD);
     expect(server.loads.at(-1)).toBe("m");
     expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(
@@ -139,8 +143,8 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test("the question shows both texts, what is loaded and the unit; without consent nothing is done", async () => {
     server.loaded = ["m", "other"];
     const outcome = await change(2048, "", {
-      confirm: async ({ file, plan, loaded, unit }) => {
-        expect([file.text, plan.text]).toEqual([OLD, fakeConfig(2048)]);
+      confirm: async ({ edit, loaded, unit }) => {
+        expect([edit.file.text, edit.text]).toEqual([OLD, fakeConfig(2048)]);
         expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
         expect(unit.activeState).toBe("active");
         return false;
@@ -148,25 +152,6 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     });
     expect(outcome).toEqual({ kind: "declined" });
     expect(host.text).toBe(OLD);
-    expect(host.backups).toEqual([]);
-  });
-
-  test("what already says so is not written, and a plan's refusal is its own", async () => {
-    expect(
-      await safe().change({ modelId: "m", plan: (text) => ({ text, isNew: () => true }) }, CONFIRMED),
-    ).toEqual({
-      kind: "unchanged",
-    });
-    const refusal = safe().change(
-      {
-        modelId: "m",
-        plan: () => {
-          throw new Error("Line 3 holds an alias.");
-        },
-      },
-      CONFIRMED,
-    );
-    await expect(refusal).rejects.toThrow("Line 3 holds an alias.");
     expect(host.backups).toEqual([]);
   });
 
@@ -246,10 +231,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     const limits = { ...LIMITS, portHeldMs: 100 };
-    const outcome = await safe(limits).change(
-      { modelId: "m", plan: fakePlan(2048, "slow") },
-      { confirm: async () => true },
-    );
+    const outcome = await makeChange(ends(limits), fakePlan(2048, "slow"));
     expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
     expect(server.tries).toBe(1);
   });
@@ -276,7 +258,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       context: { tokens: 2048 },
       notes: [],
     });
-    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(names()).toEqual(["status", "write", "restart", "answer", "load", "verify"]);
     expect(server.restarts).toBe(1);
   });
 
@@ -364,7 +346,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe("somebody else's");
   });
 
-  test.each(["read", "status", "write", "restart", "load"] as const)(
+  test.each(["write", "restart", "load"] as const)(
     "cancelled during %s: the file is whole, and which one it is is said",
     async (during) => {
       const cancel = new AbortController();
@@ -379,28 +361,49 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       });
       // A quick step may be over by then.
       if (outcome.kind !== "cancelled") throw new Error(`not cancelled: ${JSON.stringify(outcome)}`);
-      expect(host.text).toBe(
-        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
-      );
-      if (during === "restart" || during === "load") {
+      const whole = outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD;
+      expect(host.text).toBe(whole);
+      if (during === "write") expect(outcome.file).toBe("old");
+      else {
         expect(outcome.file).toBe("new");
         expect(host.backups).toEqual([`${FILE}.bak-${outcome.backup}`]);
-      } else {
-        expect(outcome.file).toBe("old");
       }
       await new Promise((resolve) => setTimeout(resolve, 500));
-      expect(host.text).toBe(
-        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
-      );
+      expect(host.text).toBe(whole);
       expect(await change(4096)).toMatchObject({ kind: "changed" });
       expect(host.leftovers).toEqual([]);
+    },
+  );
+
+  test.each(["read", "status", "question"] as const)(
+    "cancelled during %s, nothing is written",
+    async (during) => {
+      const cancel = new AbortController();
+      const reason = new Error("enough");
+      const abort = (): void => cancel.abort(reason);
+      if (during === "read") setTimeout(abort, 5);
+      const changed = change(2048, "", {
+        signal: cancel.signal,
+        confirm: async () => {
+          if (during === "question") abort();
+          return true;
+        },
+        report: ({ step, state }) => {
+          if (during === "status" && step === during && state === "begun") setTimeout(abort, 5);
+        },
+      });
+      if (during === "question") expect(await changed).toMatchObject({ kind: "cancelled", file: "old" });
+      else await expect(changed).rejects.toBe(reason);
+      expect(host.text).toBe(OLD);
+      expect([...host.backups, ...host.leftovers]).toEqual([]);
+      expect(await change(4096)).toMatchObject({ kind: "changed" });
     },
   );
 
   test("a backup that the server does not start with is taken back", async () => {
     const broken = fakeConfig(512, "broken");
     writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
-    expect(await safe().restore("20200101T000000Z", FILE, CONFIRMED)).toMatchObject({
+    expect(await restore("20200101T000000Z")).toMatchObject({
       kind: "rolled back",
       failed: "answer",
       file: "old",
@@ -416,15 +419,12 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       writeFileSync(`${host.path}.bak-${STAMP}`, fakeConfig(512));
     });
 
-    const restore = () =>
-      safe().restore(STAMP, FILE, { confirm: async () => true, report: (progress) => steps.push(progress) });
-
     test.each([[["m"]], [[]]])("and refuses is no success, with %j loaded", async (loaded) => {
       server.loaded = [...loaded];
-      expect(await restore()).toMatchObject({
+      expect(await restore(STAMP)).toMatchObject({
         kind: "rolled back",
         failed: "await reload",
-        reason: expect.stringMatching(/^Its log says that it failed to reload/),
+        reason: expect.stringMatching(/^Its log says that the reload failed/),
         log: ["failed to reload config"],
         file: "old",
         isHealthy: true,
@@ -434,18 +434,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
     test("is waited for under its own name, and proven by the log where nothing was loaded", async () => {
       server.watches = true;
-      expect(await restore()).toEqual({
+      expect(await restore(STAMP)).toEqual({
         kind: "changed",
         backup: expect.any(String),
         context: undefined,
         notes: [],
       });
-      expect(names()).toEqual(["read", "status", "write", "await reload", "await reload", "answer"]);
+      expect(names()).toEqual(["status", "write", "await reload", "await reload", "answer"]);
     });
 
     test("without a word of it, and with nothing loaded, is put back with that said", async () => {
       server.isSilent = true;
-      expect(await restore()).toMatchObject({ kind: "changed", isUnseen: true });
+      expect(await restore(STAMP)).toMatchObject({ kind: "changed", isUnseen: true });
     });
 
     test("without a reload and a way to restart is no success", async () => {
@@ -455,7 +455,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       );
       server.isSilent = true;
       server.loaded = ["m"];
-      expect(await restore()).toMatchObject({
+      expect(await restore(STAMP)).toMatchObject({
         kind: "rolled back",
         failed: "await reload",
         reason: expect.stringMatching(/did not reload the config by itself/),
@@ -465,13 +465,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   });
 
   test("a restart alone loads again what was loaded", async () => {
+    const restart = async () => restartServer(ends(), await ends().machine.status());
     server.loaded = ["m", "gone"];
-    expect(await safe().restart({})).toEqual([expect.stringMatching(/^gone was loaded before/)]);
+    expect(await restart()).toEqual([expect.stringMatching(/^gone was loaded before/)]);
     expect(server.loaded).toEqual(["m"]);
     fakeSystemctl("llama-swap", "exit 1");
-    await expect(safe().restart({})).rejects.toThrow(/The restart on .* failed/);
+    await expect(restart()).rejects.toThrow(/The restart on .* failed/);
     expect(existsSync(host.path)).toBe(true);
   });
 });
 
-const CONFIRMED: ChangeHooks = { confirm: async () => true };
+interface Hooks {
+  confirm?: (preview: Preview) => Promise<boolean>;
+  report?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}

@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
-import { HttpProbe } from "../../host/server-probe.ts";
-import { RemoteMachine } from "../../host/ssh/machine.ts";
-import type { StepName } from "../../host/steps.ts";
+import type { Edit } from "../../host/outcome.ts";
+import { httpProbe, type ServerProbe } from "../../host/probe.ts";
+import type { Host } from "../../host/service.ts";
+import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
@@ -29,15 +28,17 @@ models:
 `;
 const MODEL = "org/Model:Q8";
 const LIMITS = { restartTimeoutMs: 10_000, loadTimeoutMs: 10_000, pollMs: 50, reloadTimeoutMs: 500 };
-const CONFIRMED: ChangeHooks = { confirm: async () => true };
 
 const toSize =
   (size: number, more = "") =>
-  (text: string): Plan => ({
-    text: text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`),
-    isNew: (commandLine) => commandLine.includes(`--ctx-size ${size}`),
-    contextSize: size,
+  (file: HostFile): Edit => ({
+    file,
+    text: resized(file.text, size, more),
+    model: { id: MODEL, contextSize: size },
   });
+
+const resized = (text: string, size: number, more = ""): string =>
+  text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`);
 
 realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   let sshd: Sshd;
@@ -50,7 +51,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     let host: SshHost;
     let supervisor: Supervisor;
     let server: ModelServer;
-    let probe: HttpProbe;
+    let probe: ServerProbe;
     let requests: string;
 
     beforeEach(async () => {
@@ -61,7 +62,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
       await supervisor.start();
       server = new ModelServer(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
-      probe = new HttpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
+      probe = httpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
     });
     afterEach(async () => {
       await server.close();
@@ -70,9 +71,11 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       rmSync(requests, { recursive: true, force: true });
     });
 
-    function change(plan: (text: string) => Plan, hooks = CONFIRMED): Promise<ChangeOutcome> {
-      const safe = new SafeChange({ machine: host.machine(), probe }, LIMITS);
-      return safe.change({ modelId: MODEL, plan }, hooks);
+    function change(
+      plan: (file: HostFile) => Edit,
+      { report, limits = LIMITS }: Partial<Host> = {},
+    ): ReturnType<typeof makeChange> {
+      return makeChange({ machine: host.machine(), probe, limits, report }, plan);
     }
 
     test("the server has the new context, over one connection, and loads what it had loaded", async () => {
@@ -87,17 +90,21 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       expect(supervisor.restarts).toBe(1);
       const running = await probe.running(AbortSignal.timeout(5000));
       expect(running.map(({ id }) => id)).toEqual(["other"]);
-      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.text).toBe(resized(CONFIG, 8192));
       expect(host.backups).toHaveLength(1);
       expect(host.leftovers).toEqual([]);
     });
 
     test("a config that the server refuses: the old one is back, and its own words are the reason", async () => {
       await probe.load(MODEL, AbortSignal.timeout(5000));
-      const broken = (text: string): Plan => ({ text: `${text}models: [}\n`, isNew: () => true });
+      const broken = (file: HostFile): Edit => ({
+        file,
+        text: `${file.text}models: [}\n`,
+        model: { id: MODEL },
+      });
       const began = Date.now();
-      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 1500 });
-      expect(await safe.change({ modelId: MODEL, plan: broken }, CONFIRMED)).toMatchObject({
+      const limits = { ...LIMITS, restartTimeoutMs: 1500 };
+      expect(await change(broken, { limits })).toMatchObject({
         kind: "rolled back",
         failed: "answer",
         log: expect.arrayContaining([expect.stringMatching(/failed to load config/)]),
@@ -125,16 +132,12 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
     test("a server that never comes back is said to be down, with the old file in place", async () => {
       host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
-      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 500 });
-      const outcome = await safe.change(
-        { modelId: MODEL, plan: toSize(8192) },
-        {
-          ...CONFIRMED,
-          report: ({ step, state }) => {
-            if (step === "write" && state === "done") void supervisor.kill();
-          },
+      const outcome = await change(toSize(8192), {
+        limits: { ...LIMITS, restartTimeoutMs: 500 },
+        report: ({ step, state }) => {
+          if (step === "write" && state === "done") void supervisor.kill();
         },
-      );
+      });
       expect(outcome).toMatchObject({
         kind: "rolled back",
         failed: "answer",
@@ -151,25 +154,23 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       renameSync(host.path, join(real, FILE));
       symlinkSync(join(real, FILE), host.path);
       expect(await change(toSize(8192))).toMatchObject({ kind: "changed" });
-      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.text).toBe(resized(CONFIG, 8192));
       expect(host.backups).toEqual([]);
       rmSync(real, { recursive: true });
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
       const random = seededRandom(SEED + login.length);
-      const steps: StepName[] = ["write", "restart", "load", "verify"];
-      for (const step of steps) {
+      for (const step of ["write", "restart", "load", "verify"]) {
         const old = host.text;
         const size = 4096 + 256 * Math.ceil(random() * 1000);
         const outcome = await change(toSize(size), {
-          ...CONFIRMED,
           report: (progress) => {
             if (progress.step !== step || progress.state !== "begun" || progress.isGoingBack) return;
             setTimeout(() => void supervisor.kill(), random() * 60);
           },
         });
-        const now = toSize(size)(CONFIG).text;
+        const now = resized(CONFIG, size);
         expect([old, now]).toContain(host.text);
         expect(host.text, JSON.stringify(outcome)).toBe(outcome.kind === "changed" ? now : old);
         expect(await change(toSize(size + 256))).toMatchObject({ kind: "changed" });
@@ -188,8 +189,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     for (let index = 0; index < KILLS; index++) {
       const who = WHO[index % WHO.length] ?? "ssh";
       const login = Math.floor(index / WHO.length) % 2 === 0 ? "shell" : "wrapper";
-      const step: StepName =
-        (["read", "write", "write", "restart"] as const)[Math.floor(random() * 4)] ?? "write";
+      const step = ["read", "write", "write", "restart"][Math.floor(random() * 4)] ?? "write";
       const delayMs = random() * 150;
       const host = new SshHost(sshd, login, old);
       try {
@@ -201,8 +201,10 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         checkFile(host, old, [old, fakeConfig(2048)], outcome);
         const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
-        const safe = new SafeChange({ machine: host.machine(), probe: fake(host) }, LIMITS);
-        const next = await safe.change({ modelId: "m", plan: fakePlan(4096) }, CONFIRMED);
+        const next = await makeChange(
+          { machine: host.machine(), probe: fake(host), limits: LIMITS },
+          fakePlan(4096),
+        );
         expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
         expect(host.leftovers).toEqual([]);
       } catch (error) {
@@ -221,8 +223,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   /** One change with one kill in it; undefined where nobody is left to tell how it ended. */
   async function hit(
     host: SshHost,
-    kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },
-  ): Promise<ChangeOutcome | undefined> {
+    kill: { who: (typeof WHO)[number]; step: string; delayMs: number; at: number },
+  ): Promise<Awaited<ReturnType<typeof makeChange>> | undefined> {
     if (kill.who === "client") {
       const job = {
         settings: host.settings(),
@@ -240,18 +242,22 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       return last;
     }) as typeof spawn;
     const shell = host.shell({}, watched);
-    const safe = new SafeChange({ machine: new RemoteMachine(shell, 5000), probe: fake(host) }, LIMITS);
-    const report: ChangeHooks["report"] = ({ step, state }) => {
-      if (step !== kill.step || state !== "begun" || kill.who === "shell") return;
+    const killIn = (step: string): void => {
+      if (step !== kill.step || kill.who === "shell") return;
       setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);
     };
-    return safe
-      .change({ modelId: "m", plan: fakePlan(2048) }, { ...CONFIRMED, report })
-      .catch((error: unknown) => {
+    const report: Host["report"] = ({ step, state }) => {
+      if (state === "begun") killIn(step);
+    };
+    killIn("read");
+    const machine = new RemoteMachine(shell, 5000);
+    return makeChange({ machine, probe: fake(host), limits: LIMITS, report }, fakePlan(2048)).catch(
+      (error: unknown) => {
         expect(error).toMatchObject({ name: "HostError" });
         expect(host.text).toBe(fakeConfig(1024));
         return undefined;
-      });
+      },
+    );
   }
 
   /** Kills the process that holds the shared connection, as a network that goes away would. */

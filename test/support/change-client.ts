@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { delimiter } from "node:path";
-import { SafeChange } from "../../host/change.ts";
+import type { Progress } from "../../host/outcome.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
-import { FakeServer, fakePlan } from "./fake-server.ts";
+import { FakeServer, fakePlan, makeChange } from "./fake-server.ts";
 
 /** What the process is told, as JSON. */
 export interface ClientJob {
@@ -25,16 +25,13 @@ if (job.tools !== undefined) process.env.PATH = `${job.tools}${delimiter}${proce
 const options = job.sshConfig === undefined ? [] : ["-F", job.sshConfig];
 const here = ((program: string, args: string[], how: object) =>
   spawn(program, [...options, ...args], how)) as Spawn;
-const change = new SafeChange(
-  {
-    machine: new RemoteMachine(new Shell(job.settings, here), 5000),
-    probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
-  },
-  { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
-);
-const outcome = await change.change(
-  { modelId: "m", plan: fakePlan(2048) },
-  { confirm: async () => true, report: ({ step, state }) => writeSync(1, `${step} ${state}\n`) },
-);
+const host = {
+  machine: new RemoteMachine(new Shell(job.settings, here), 5000),
+  probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
+  limits: { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
+  report: ({ step, state }: Progress) => void writeSync(1, `${step} ${state}\n`),
+};
+writeSync(1, "read begun\n");
+const outcome = await makeChange(host, fakePlan(2048));
 writeSync(1, `${outcome.kind}\n`);
 process.exit();

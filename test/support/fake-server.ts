@@ -1,6 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Plan } from "../../host/outcome.ts";
+import { applyChange, previewChange } from "../../host/change.ts";
+import type { ChangeOutcome, Edit, Preview } from "../../host/outcome.ts";
 import type { LiveContext, ServerProbe } from "../../host/probe.ts";
+import type { Host } from "../../host/service.ts";
+import type { HostFile } from "../../host/ssh/machine.ts";
 import { ServerError } from "../../lib/errors.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 
@@ -9,12 +12,25 @@ export function fakeConfig(size: number, more = ""): string {
   return `# fake\nmodels:\n  m:\n    cmd: llama-server -c ${size} ${more}\n`;
 }
 
-export function fakePlan(size: number, more = ""): (text: string) => Plan {
-  return (text) => ({
-    text: text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
-    isNew: (commandLine) => commandLine.includes(`-c ${size} `),
-    contextSize: size,
+export function fakePlan(size: number, more = ""): (file: HostFile) => Edit {
+  return (file) => ({
+    file,
+    text: file.text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
+    model: { id: "m", contextSize: size },
   });
+}
+
+/** Reads the only file, plans, asks and applies, as a command does. */
+export async function makeChange(
+  host: Host,
+  plan: (file: HostFile) => Edit,
+  { confirm, signal }: { confirm?: (preview: Preview) => Promise<boolean>; signal?: AbortSignal } = {},
+): Promise<ChangeOutcome | { kind: "declined" }> {
+  const [file] = await host.machine.read(signal);
+  if (file === undefined) throw new Error("The folder holds no file.");
+  const preview = await previewChange(host, plan(file), signal);
+  if (confirm !== undefined && !(await confirm(preview))) return { kind: "declined" };
+  return applyChange(host, preview, signal);
 }
 
 /**
