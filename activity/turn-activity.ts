@@ -1,7 +1,7 @@
 /** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
 
 import type { ModelRequests } from "../server/in-flight.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
+import type { LoadStage } from "./load-state.ts";
 import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
 import { RateMeter } from "./rates.ts";
 

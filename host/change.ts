@@ -8,11 +8,11 @@ import type { RunningModel } from "../server/models/models.ts";
 import { formatOf } from "./config/config-file.ts";
 import { type ReloadEffect, reloadEffect } from "./config/ini/presets.ts";
 import { ConfigReader } from "./config-reader.ts";
-import type { ChangedModel, ChangeOutcome, Edit, FileState, Preview } from "./outcome.ts";
+import type { ChangedModel, ChangeOutcome, Edit, FileState, Options, Planned } from "./outcome.ts";
 import type { ContextVerdict } from "./probe.ts";
 import {
+  type ChangeHost,
   causeOf,
-  type Host,
   load,
   loadAgain,
   type Run,
@@ -41,90 +41,109 @@ interface Found {
 }
 
 /**
- * The edit that restores a backup.
+ * Plans a change. Nothing is written.
  *
- * @param name of the file
- * @throws {ServerError} where one of the two cannot be read; the signal's reason
- */
-export async function backupEdit(
-  machine: Machine,
-  name: string,
-  stamp: string,
-  signal?: AbortSignal,
-): Promise<Edit> {
-  const file = (await machine.read(signal)).find((other) => other.name === name);
-  if (file === undefined)
-    throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
-  const { text } = await machine.readBackup(stamp, name, signal);
-  return { file, text, backup: stamp };
-}
-
-/**
- * What an edit would do. Writes nothing.
- *
+ * @returns undefined where the file already has this text
  * @throws {ServerError} where the server could not be made to read the new text; the signal's reason
  */
-export async function previewChange(host: Host, edit: Edit, signal?: AbortSignal): Promise<Preview> {
-  const run = startRun(host, undefined, signal);
+export async function planChange(
+  host: ChangeHost,
+  edit: Edit,
+  options: Options = {},
+): Promise<Planned | undefined> {
+  if (edit.text === edit.file.text) return undefined;
+  const run = startRun(host, options);
   try {
-    const unit = await step(run, "status", () => host.machine.status(signal));
+    const unit = await step(run, "status", () => host.machine.status(options.signal));
     const reloads = !unit.watchesConfig && host.probe.reload !== undefined;
     if (!unit.watchesConfig && !reloads) requireRestart(unit);
     const loaded = await runningNow(run);
     const ids = loaded.map(({ id }) => id);
     const changed = reloads ? effectOf(edit).changed : undefined;
-    return { edit, unit, reloads, loaded, unloads: ids.filter((id) => changed?.includes(id) ?? true) };
+    return { ...edit, unit, reloads, loaded, unloads: ids.filter((id) => changed?.includes(id) ?? true) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    throw causeOf(error);
+  }
+}
+
+/**
+ * Plans to restore a backup; the file as it is now becomes a backup itself. As `planChange` otherwise.
+ *
+ * @param name of the file
+ */
+export async function planRestore(
+  host: ChangeHost,
+  stamp: string,
+  name: string,
+  options: Options = {},
+): Promise<Planned | undefined> {
+  const { signal } = options;
+  const run = startRun(host, options);
+  try {
+    const edit = await step(run, "read", async (): Promise<Edit> => {
+      const file = (await host.machine.read(signal)).find((other) => other.name === name);
+      if (file === undefined)
+        throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
+      const { text } = await host.machine.readBackup(stamp, name, signal);
+      return { file, text, backup: stamp };
+    });
+    return await planChange(host, edit, options);
   } catch (error) {
     signal?.throwIfAborted();
     throw causeOf(error);
   }
 }
 
-/**
- * Makes the change that the user has agreed to.
- *
- * @param preview what the user has seen
- */
+/** Makes a planned change and verifies it; rolls back where that fails. */
 export async function applyChange(
-  host: Host,
-  preview: Preview,
-  signal?: AbortSignal,
+  host: ChangeHost,
+  planned: Planned,
+  options: Options = {},
 ): Promise<ChangeOutcome> {
-  if (signal?.aborted) return { kind: "cancelled", file: "old", backup: undefined };
-  const { edit } = preview;
-  const run = startRun(host, preview.unit, signal);
-  const reader = new ConfigReader(preview);
+  const { signal } = options;
+  const { model } = planned;
+  const run = startRun(host, options);
+  const reader = new ConfigReader(planned);
   let before: readonly RunningModel[] = [];
   let backup: string | undefined;
   try {
+    signal?.throwIfAborted();
     before = await runningNow(run);
-    ({ backup } = await step(run, "write", () => write(run, edit)));
+    ({ backup } = await step(run, "write", () => write(run, planned)));
   } catch (error) {
-    return afterFailedWrite(run, { edit, reader, before }, causeOf(error));
+    if (error instanceof StepFailed) return afterFailedWrite(run, { edit: planned, reader, before }, error);
+    if (signal?.aborted) return { kind: "cancelled", file: "old", backup: undefined };
+    throw error;
   }
   try {
-    const isSeen = await reader.read(run, before, effectOf(edit).expected, edit.model !== undefined);
+    const isSeen = await reader.read(run, before, effectOf(planned).expected, model !== undefined);
     await untilAnswers(run);
-    const context = edit.model && (await loadAndVerify(run, reader, edit.model));
-    const notes = await loadAgain(run, before, edit.model?.id);
+    const context = model && (await loadAndVerify(run, reader, model));
+    const notes = await loadAgain(run, before, model?.id);
     return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
   } catch (error) {
     if (signal?.aborted) return { kind: "cancelled", file: "new", backup };
     if (!(error instanceof StepFailed)) throw error;
-    const log = await ownWords(run, error, edit.model?.id);
-    return rollBack(run, { edit, reader, before }, { file: "new", backup }, { error, log });
+    const log = await ownWords(run, error, model?.id);
+    return rollBack(run, { edit: planned, reader, before }, { file: "new", backup }, { error, log });
   }
 }
 
 /**
  * Restarts the server and loads the models again that were loaded.
  *
+ * @param unit as it was read just now
  * @returns a sentence for each that could not be loaded again
  * @throws {ServerError} when it cannot be restarted or does not come back; the signal's reason
  */
-export async function restartServer(host: Host, unit: UnitStatus, signal?: AbortSignal): Promise<string[]> {
+export async function restartServer(
+  host: ChangeHost,
+  unit: UnitStatus,
+  options: Options = {},
+): Promise<string[]> {
   requireRestart(unit);
-  const run = startRun(host, unit, signal);
+  const run = startRun(host, options);
   try {
     const before = await runningNow(run);
     await restartUnit(run);
@@ -176,8 +195,9 @@ interface Undo {
   before: readonly RunningModel[];
 }
 
-async function afterFailedWrite(run: Run, undo: Undo, error: unknown): Promise<ChangeOutcome> {
+async function afterFailedWrite(run: Run, undo: Undo, failed: StepFailed): Promise<ChangeOutcome> {
   const { edit, reader } = undo;
+  const error = failed.cause;
   if (isAnswered(error)) {
     const isChanged = error.code === "changed" || error.code === "changed-after";
     const current = isChanged ? await readAgain(run.machine, edit.file) : undefined;
@@ -186,7 +206,7 @@ async function afterFailedWrite(run: Run, undo: Undo, error: unknown): Promise<C
   const found = await lookAfter(run.machine, edit);
   if (run.signal.aborted) return { kind: "cancelled", ...found };
   if (found.file === "old") return { kind: "refused", reason: sentenceOf(error), current: undefined };
-  const why = { error: new StepFailed("write", error), log: [] };
+  const why = { error: failed, log: [] };
   if (found.file === "new") return rollBack(run, undo, found, why, reader.isWatching);
   const trouble =
     found.file === "other"

@@ -1,7 +1,7 @@
 /** How the server comes to read its changed config: by itself, when asked, or by a restart. */
 import { setTimeout as wait } from "node:timers/promises";
 import type { RunningModel } from "../server/models/models.ts";
-import type { ChangedModel, Preview } from "./outcome.ts";
+import type { ChangedModel, Planned } from "./outcome.ts";
 import {
   answersNow,
   isNew,
@@ -24,8 +24,10 @@ const LOG_LIMIT_MS = 5000;
 /** Knows which way works with this server: what failed on the way there is not tried on the way back. */
 export class ConfigReader {
   #way: "watch" | "reload" | "restart";
+  readonly #hasUnit: boolean;
 
-  constructor({ unit, reloads }: Pick<Preview, "unit" | "reloads">) {
+  constructor({ unit, reloads }: Pick<Planned, "unit" | "reloads">) {
+    this.#hasUnit = unit.problem === undefined;
     this.#way = unit.watchesConfig ? "watch" : reloads ? "reload" : "restart";
   }
 
@@ -51,7 +53,7 @@ export class ConfigReader {
   ): Promise<boolean> {
     if (this.#way === "watch") {
       const isReloaded = await untilReloaded(run, before, expected);
-      if (isReloaded !== false || !(await canRestart(run))) {
+      if (isReloaded !== false || !(await this.#canRestart(run))) {
         return isReloaded === true || run.isGoingBack || isProvenLater || proveReload(run, isReloaded);
       }
       this.#way = "restart";
@@ -75,16 +77,16 @@ export class ConfigReader {
    * @returns false where it runs with the new one, or cannot be restarted
    */
   async restartIfOld(run: Run, model: ChangedModel): Promise<boolean> {
-    if (this.#way !== "watch" || !(await runsOld(run, model)) || !(await canRestart(run))) return false;
+    if (this.#way !== "watch" || !(await runsOld(run, model)) || !(await this.#canRestart(run))) return false;
     this.#way = "restart";
     await restartUnit(run);
     return true;
   }
-}
 
-/** A text that the server was seen to refuse would not let it start either. */
-async function canRestart(run: Run): Promise<boolean> {
-  return run.unit?.problem === undefined && (await lastReload(run)) !== "refused";
+  /** A text that the server was seen to refuse would not let it start either. */
+  async #canRestart(run: Run): Promise<boolean> {
+    return this.#hasUnit && (await lastReload(run)) !== "refused";
+  }
 }
 
 /**

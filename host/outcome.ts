@@ -25,9 +25,8 @@ export interface ChangedModel {
   slots?: Slots;
 }
 
-/** What the user is asked about. */
-export interface Preview {
-  edit: Edit;
+/** A change before it is applied, and what it would do: what a user needs to see before agreeing. */
+export interface Planned extends Edit {
   unit: UnitStatus;
   /** The server will be asked to read the file again, and restarted only if it cannot. */
   reloads: boolean;
@@ -36,8 +35,14 @@ export interface Preview {
   unloads: readonly string[];
 }
 
+export interface Options {
+  report?: ((progress: Progress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /** The steps of a change, in their order; `restore` begins the way back. */
 export type StepName =
+  | "read"
   | "status"
   | "write"
   | "reload"
@@ -59,8 +64,6 @@ export interface Progress {
   elapsedMs: number;
   /** On the way back to the old configuration. */
   isGoingBack: boolean;
-  /** The user's own command restarts the server, in place of systemctl. */
-  byCommand: boolean;
 }
 
 /** Which text the file has; `other` is neither the old nor the new one. */

@@ -1,8 +1,9 @@
 /** The server over HTTP, as far as a change needs it, and what its figures mean. */
+import type { LoadState } from "../activity/load-state.ts";
 import { ServerError } from "../lib/errors.ts";
 import { splitWords } from "../lib/split-words.ts";
 import type { Backend } from "../server/kinds/backend.ts";
-import { type LoadProgress, loadModel } from "../server/load.ts";
+import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { lastValue } from "../server/models/command-line.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -43,7 +44,7 @@ export interface ServerProbe {
 }
 
 export interface ProbeHooks {
-  onLoading(id: string, progress: LoadProgress): void;
+  onLoading(id: string, progress: LoadState): void;
   /** A model has been loaded, in this many milliseconds. */
   onLoaded(id: string, loadMs: number): void;
 }
@@ -70,7 +71,7 @@ export function httpProbe(server: ModelServer, hooks: ProbeHooks, backend?: Back
       return listed?.find((model) => model.id === id)?.commandLine;
     },
     load: async (id, signal) => {
-      const report = (progress: LoadProgress): void => hooks.onLoading(id, progress);
+      const report = (progress: LoadState): void => hooks.onLoading(id, progress);
       const { loadMs } = await loadModel(server, id, { report, signal });
       if (loadMs !== undefined) hooks.onLoaded(id, loadMs);
     },

@@ -3,9 +3,9 @@ import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import { contextOfCommand } from "./config/command/running-command.ts";
-import type { ChangedModel, Progress, StepName } from "./outcome.ts";
+import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
-import type { Machine, UnitStatus } from "./ssh/machine.ts";
+import type { Machine } from "./ssh/machine.ts";
 
 /** In milliseconds. */
 export interface Limits {
@@ -24,28 +24,26 @@ export interface Limits {
 }
 
 /** The server from both sides: its machine over ssh, its answers over HTTP. */
-export interface Host {
+export interface ChangeHost {
   machine: Machine;
   probe: ServerProbe;
   limits: Limits;
-  report?: ((progress: Progress) => void) | undefined;
 }
 
 /** A change under way. */
-export interface Run extends Omit<Host, "limits"> {
-  limits: Required<Limits>;
-  signal: AbortSignal;
-  unit: UnitStatus | undefined;
-  isGoingBack: boolean;
+export interface Run extends ChangeHost {
+  readonly limits: Required<Limits>;
+  readonly report: Options["report"];
+  readonly signal: AbortSignal;
+  readonly isGoingBack: boolean;
 }
 
 const QUICK_LIMIT_MS = 10_000;
 const PROPS_LIMIT_MS = 30_000;
 
-/** @param unit undefined as long as it is not known */
-export function startRun(host: Host, unit: UnitStatus | undefined, signal = neverAborted()): Run {
+export function startRun(host: ChangeHost, { report, signal = neverAborted() }: Options): Run {
   const defaults = { pollMs: 500, reloadTimeoutMs: 10_000, retryMs: 5000, portHeldMs: 35_000 };
-  return { ...host, limits: { ...defaults, ...host.limits }, signal, unit, isGoingBack: false };
+  return { ...host, limits: { ...defaults, ...host.limits }, report, signal, isGoingBack: false };
 }
 
 /** The same run on its way back, which cannot be cancelled: each wait in it has a limit of its own. */
@@ -81,7 +79,6 @@ export async function step<T>(run: Run, name: StepName, work: () => Promise<T>, 
       id,
       elapsedMs: performance.now() - began,
       isGoingBack: run.isGoingBack,
-      byCommand: run.unit?.hasRestartCommand ?? false,
     });
   report("begun");
   try {

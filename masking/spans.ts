@@ -17,8 +17,8 @@ const SCHEME = /^(?:Bearer|Basic|Token|Digest|ApiKey|Negotiate)[ \t]+/i;
 /** What was found in one text. */
 export class Findings {
   readonly spans: Span[] = [];
-  /** Macros that stand in the place of a secret: their own values are secrets. */
-  readonly macros = new Set<string>();
+  /** Macros, and anchors with their `&`, that stand in the place of a secret: their own values are secrets. */
+  readonly learned = new Set<string>();
 
   /**
    * Hides the value of a name, but for references in it, the word `Bearer` and the like, and values that hide
@@ -26,12 +26,11 @@ export class Findings {
    */
   hideValue(text: string, start: number, end: number, name: string): void {
     const value = text.slice(start, end);
-    // YAML reads no more than the `$` of a `${name}` within braces.
-    if (isPlainValue(value.trim(), name) || SHELL_VARIABLE.test(value) || value === "$") return;
+    if (isPlainValue(value.trim(), name) || SHELL_VARIABLE.test(value)) return;
     const scheme = /auth|bearer/i.test(name) ? (SCHEME.exec(value)?.[0].length ?? 0) : 0;
     let from = start + scheme;
     for (const match of value.slice(scheme).matchAll(REFERENCE)) {
-      if (match[1] !== undefined) this.macros.add(match[1]);
+      if (match[1] !== undefined) this.learned.add(match[1]);
       const at = start + scheme + match.index;
       this.hide(text, from, at);
       from = at + match[0].length;

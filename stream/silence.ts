@@ -1,8 +1,8 @@
 /** Watches one request for silence, and tells a server that works from one that hangs. */
+import { blockerOf, type LoadStage } from "../activity/load-state.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Holding } from "../server/holding.ts";
 import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -303,9 +303,7 @@ const UNTOLD: SilentState = { own: "unknown", busy: undefined };
 function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
   if (running === undefined) return UNTOLD;
   const own = running.find((model) => model.id === id)?.state ?? "gone";
-  const others = running.filter((model) => model.id !== id);
-  const busy = others.find(({ state }) => state === "stopping") ?? others[0];
-  return { own, busy: busy?.id };
+  return { own, busy: blockerOf(id, new Map(running.map((model) => [model.id, model.state]))) };
 }
 
 /** The words make pi ask again: on another connection it may pass. */

@@ -1,7 +1,7 @@
 /** Why a turn's model does not answer yet, put together from llama-swap's banner and from `/running`. */
+import type { LoadStage } from "../activity/load-state.ts";
 import type { QuietReason, TurnReport, Waiting } from "../activity/turn-activity.ts";
 import { ServerError } from "../lib/errors.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { SilentState } from "./silence.ts";
 

@@ -10,10 +10,9 @@ import {
   visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { fitted, flow, SEPARATOR } from "../admin/panel/layout.ts";
-import { firstSeen } from "../admin/panel/list.ts";
 import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
+import { firstSeen, fitted, flow, SEPARATOR } from "./layout.ts";
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 

@@ -18,9 +18,3 @@ export function selectedAt(rows: readonly PanelRow[], { selected }: PanelPlace):
   const at = rows.findIndex(({ id }) => id === selected);
   return at < 0 ? Math.min(0, rows.length - 1) : at;
 }
-
-/** The first of `height` rows that are seen, so that the selected one is, with others around it. */
-export function firstSeen(count: number, selected: number, height: number): number {
-  const middle = selected - Math.floor(height / 2);
-  return Math.max(0, Math.min(middle, count - height));
-}

@@ -1,8 +1,8 @@
 /** The parts of the panel beside its list, as lines. Pure but for the theme's colours. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { fitted, flow, halves, joined, padded, SEPARATOR } from "../../ui/layout.ts";
 import type { PanelContent } from "./content.ts";
-import { fitted, flow, halves, joined, padded, SEPARATOR } from "./layout.ts";
 import { movingBar, progressBar, sparkline } from "./plot.ts";
 
 type Colours = Pick<Theme, "fg" | "bold">;

@@ -9,10 +9,10 @@ import {
   type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
+import { firstSeen, fitted, flow, SEPARATOR, share } from "../../ui/layout.ts";
 import { table } from "../../ui/table.ts";
 import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "./content.ts";
-import { fitted, flow, SEPARATOR, share } from "./layout.ts";
-import { filtered, firstSeen, selectedAt } from "./list.ts";
+import { filtered, selectedAt } from "./list.ts";
 import { barLines, headingLines, lowerLines, messageLines } from "./parts.ts";
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;

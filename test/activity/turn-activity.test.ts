@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { turnLine } from "../../activity/activity-line.ts";
 import type { Activity, TurnActivity } from "../../activity/turn-activity.ts";
-import { turnLine } from "../../ui/activity-line.ts";
 import { begun, requests } from "../support/begun-turn.ts";
-import { integer, pick, type Random, seeded } from "../support/generator.ts";
+import { integer, pick, type Random, seeded } from "../support/random.ts";
 
 const prompt = (processed: number, timeMs: number, cached = 0) => ({
   total: 1000,

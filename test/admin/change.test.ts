@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { effectWords, restartedWords, stepWords } from "../../admin/change.ts";
 import type { Config } from "../../config.ts";
-import type { Preview, Progress, StepName } from "../../host/outcome.ts";
+import type { Planned, Progress, StepName } from "../../host/outcome.ts";
 import type { UnitStatus } from "../../host/ssh/machine.ts";
 
 const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
@@ -10,11 +10,11 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   id: undefined,
   elapsedMs: 0,
   isGoingBack: false,
-  byCommand: false,
   ...more,
 });
 
 test.each<[Progress, string]>([
+  [progress("read"), "Reading the config on the server"],
   [progress("status"), "Asking for the state of the unit"],
   [progress("write"), "Writing the config"],
   [progress("restart"), "Restarting my.service"],
@@ -37,7 +37,7 @@ const effectOf = (
   reloads = false,
 ): string =>
   effectWords(
-    { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Preview,
+    { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Planned,
     // A wrapper runs its own command, whatever is set here.
     { serviceUnit: "my.service", restartCommand: "docker restart x", sshMode } as Config,
   );
@@ -79,5 +79,5 @@ test.each([
 ])("what was done by the restart of %j is said as %j", (unit, expected) => {
   const preview = { unit: { watchesConfig: false, hasRestartCommand: false, ...unit }, reloads: false };
   const config = { serviceUnit: "my.service", restartCommand: "docker restart x" } as Config;
-  expect(restartedWords(preview as Preview, config)).toBe(expected);
+  expect(restartedWords(preview as Planned, config)).toBe(expected);
 });

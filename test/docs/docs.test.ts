@@ -48,7 +48,7 @@ describe("every code block", () => {
 });
 
 describe("links", () => {
-  const links = [...docsPages(), "../../README.md"].flatMap((page) =>
+  const links = [...docsPages(), "../README.md"].flatMap((page) =>
     [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => [page, target] as const),
   );
 

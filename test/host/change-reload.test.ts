@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { applyChange, backupEdit, previewChange, restartServer } from "../../host/change.ts";
-import type { Progress } from "../../host/outcome.ts";
-import type { Host } from "../../host/service.ts";
+import { restartServer } from "../../host/change.ts";
+import type { ChangeOutcome, Progress } from "../../host/outcome.ts";
+import type { ChangeHost } from "../../host/service.ts";
 import { ServerError } from "../../lib/errors.ts";
-import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
+import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 600, loadTimeoutMs: 400, pollMs: 20, reloadTimeoutMs: 150, retryMs: 10 };
@@ -27,22 +28,23 @@ beforeEach(() => {
 });
 afterEach(() => host.remove());
 
-function ends(report: Host["report"] = (progress) => void steps.push(progress)): Host {
-  return { machine: host.machine(), probe: server, limits: LIMITS, report };
+function ends(): ChangeHost {
+  return { machine: host.machine(), probe: server, limits: LIMITS };
 }
 
-const change = (size: number, more = "") => makeChange(ends(), fakePlan(size, more));
 const restart = async () => restartServer(ends(), await ends().machine.status());
+
+function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutcome> {
+  return changeAt(ends(), fakePlan(size, more), { report: (progress) => steps.push(progress), ...hooks });
+}
 
 const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
 
 test("is asked to instead of restarted, and what it did not unload is not loaded again", async () => {
-  const outcome = await makeChange(ends(), fakePlan(2048), {
-    confirm: async ({ reloads, loaded, unloads }) => {
+  const outcome = await change(2048, "", {
+    seen: ({ reloads, loaded, unloads }) => {
       expect(reloads).toBe(true);
-      expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
-      expect(unloads).toEqual(["m"]);
-      return true;
+      expect([loaded.map(({ id }) => id), unloads]).toEqual([["m", "other"], ["m"]]);
     },
   });
   expect(outcome).toMatchObject({ kind: "changed", context: { tokens: 2048 }, notes: [] });
@@ -145,11 +147,12 @@ test.each([
 test.each(["reload", "load"] as const)("cancelled during %s leaves the new file", async (during) => {
   const cancel = new AbortController();
   if (during === "reload") server.reload = untilAborted;
-  const ended = ends(({ step, state }) => {
-    if (step === during && state === "begun") setImmediate(() => cancel.abort());
+  const outcome = await change(2048, during === "load" ? "slow" : "", {
+    signal: cancel.signal,
+    report: ({ step, state }) => {
+      if (step === during && state === "begun") setImmediate(() => cancel.abort());
+    },
   });
-  const plan = fakePlan(2048, during === "load" ? "slow" : "");
-  const outcome = await makeChange(ended, plan, { signal: cancel.signal });
   expect(outcome).toMatchObject({ kind: "cancelled", file: "new" });
   expect(host.text).toBe(fakeConfig(2048, during === "load" ? "slow" : ""));
   expect(host.backups).toHaveLength(1);
@@ -163,8 +166,7 @@ test("a restart that is asked for is one", async () => {
 test("a backup is put back by it too", async () => {
   await change(2048);
   const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
-  const edit = await backupEdit(ends().machine, FILE, stamp ?? "");
-  expect(await applyChange(ends(), await previewChange(ends(), edit))).toMatchObject({ kind: "changed" });
+  expect(await restoreAt(ends(), stamp ?? "", FILE)).toMatchObject({ kind: "changed" });
   expect([server.restarts, server.reloads]).toEqual([0, 2]);
   expect(server.loads).toEqual(["m", "m"]);
 });

@@ -1,12 +1,13 @@
 import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { applyChange, backupEdit, previewChange, restartServer } from "../../host/change.ts";
-import type { ChangeOutcome, Preview, Progress } from "../../host/outcome.ts";
-import type { Host, Limits } from "../../host/service.ts";
-import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
+import { planChange, planRestore, restartServer } from "../../host/change.ts";
+import type { ChangeOutcome, Planned, Progress } from "../../host/outcome.ts";
+import type { ChangeHost, Limits } from "../../host/service.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
+import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
 const LIMITS: Limits = {
@@ -42,19 +43,12 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     host.tool("journalctl", "echo 'llama-swap: cannot read config'");
   }
 
-  const report = (progress: Progress): void => void steps.push(progress);
-
-  function ends(limits = LIMITS): Host {
-    return { machine: host.machine(mode), probe: server, limits, report };
+  function ends(limits = LIMITS): ChangeHost {
+    return { machine: host.machine(mode), probe: server, limits };
   }
 
-  function change(size: number, more = "", hooks: Hooks = {}): ReturnType<typeof makeChange> {
-    return makeChange({ ...ends(), report: hooks.report ?? report }, fakePlan(size, more), hooks);
-  }
-
-  async function restore(stamp: string): Promise<ChangeOutcome> {
-    const edit = await backupEdit(ends().machine, FILE, stamp);
-    return applyChange(ends(), await previewChange(ends(), edit));
+  function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutcome> {
+    return changeAt(ends(), fakePlan(size, more), { report: (progress) => steps.push(progress), ...hooks });
   }
 
   const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
@@ -78,7 +72,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     await change(2048);
     const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
     server.loaded = ["m"];
-    expect(await restore(stamp ?? "")).toMatchObject({ kind: "changed", notes: [] });
+    expect(await restoreAt(ends(), stamp ?? "", FILE)).toMatchObject({ kind: "changed", notes: [] });
     expect(host.text).toBe(OLD);
     expect(server.loads.at(-1)).toBe("m");
     expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(
@@ -140,19 +134,20 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   // What follows does not depend on the way to the machine; machine.test.ts runs each verb over both.
   if (mode === "wrapper") return;
 
-  test("the question shows both texts, what is loaded and the unit; without consent nothing is done", async () => {
+  test("a plan has both texts, what is loaded and the unit, and writes nothing", async () => {
     server.loaded = ["m", "other"];
-    const outcome = await change(2048, "", {
-      confirm: async ({ edit, loaded, unit }) => {
-        expect([edit.file.text, edit.text]).toEqual([OLD, fakeConfig(2048)]);
-        expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
-        expect(unit.activeState).toBe("active");
-        return false;
-      },
-    });
-    expect(outcome).toEqual({ kind: "declined" });
+    const [file] = await ends().machine.read();
+    const planned = file && (await planChange(ends(), fakePlan(2048)(file)));
+    expect([planned?.file.text, planned?.text]).toEqual([OLD, fakeConfig(2048)]);
+    expect(planned?.loaded.map(({ id }) => id)).toEqual(["m", "other"]);
+    expect(planned?.unit.activeState).toBe("active");
     expect(host.text).toBe(OLD);
     expect(host.backups).toEqual([]);
+  });
+
+  test("a text that the file already has is not planned", async () => {
+    const [file] = await ends().machine.read();
+    expect(file && (await planChange(ends(), { file, text: OLD }))).toBeUndefined();
   });
 
   test("what was loaded is loaded again, and what does not fit any more is only told", async () => {
@@ -231,7 +226,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     const limits = { ...LIMITS, portHeldMs: 100 };
-    const outcome = await makeChange(ends(limits), fakePlan(2048, "slow"));
+    const outcome = await changeAt(ends(limits), fakePlan(2048, "slow"));
     expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
     expect(server.tries).toBe(1);
   });
@@ -252,8 +247,9 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test("a llama-swap whose container never sees a new file is restarted at once, and known to be", async () => {
     fakeSystemctl("docker run -v /x/c.yaml:/app/config.yaml image -config /app/config.yaml -watch-config");
     server.loaded = ["m"];
-    const confirm = async ({ unit }: Preview): Promise<boolean> => unit.isBlind && !unit.watchesConfig;
-    expect(await change(2048, "", { confirm })).toMatchObject({
+    const seen = ({ unit }: Planned): void =>
+      expect([unit.isBlind, unit.watchesConfig]).toEqual([true, false]);
+    expect(await change(2048, "", { seen })).toMatchObject({
       kind: "changed",
       context: { tokens: 2048 },
       notes: [],
@@ -299,10 +295,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
   test("an edit while the user reads the question is refused, with the file as it is now", async () => {
     const outcome = await change(2048, "", {
-      confirm: async () => {
-        appendFileSync(host.path, "# theirs\n");
-        return true;
-      },
+      seen: () => appendFileSync(host.path, "# theirs\n"),
     });
     expect(outcome).toMatchObject({
       kind: "refused",
@@ -346,6 +339,33 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe("somebody else's");
   });
 
+  test.each(["read", "status"] as const)(
+    "cancelled during %s nothing is planned or written",
+    async (during) => {
+      writeFileSync(`${host.path}.bak-20200101T000000Z`, fakeConfig(512));
+      const cancel = new AbortController();
+      const cancelled = new Error("Cancelled");
+      const planned = planRestore(ends(), "20200101T000000Z", FILE, {
+        signal: cancel.signal,
+        report: ({ step, state }) => {
+          if (step === during && state === "begun") cancel.abort(cancelled);
+        },
+      });
+      await expect(planned).rejects.toBe(cancelled);
+      expect(host.text).toBe(OLD);
+      expect(host.backups).toHaveLength(1);
+    },
+  );
+
+  test("cancelled between plan and change writes nothing", async () => {
+    const cancel = new AbortController();
+    expect(await change(2048, "", { signal: cancel.signal, seen: () => cancel.abort() })).toMatchObject({
+      kind: "cancelled",
+      file: "old",
+    });
+    expect([host.text, host.backups]).toEqual([OLD, []]);
+  });
+
   test.each(["write", "restart", "load"] as const)(
     "cancelled during %s: the file is whole, and which one it is is said",
     async (during) => {
@@ -361,49 +381,28 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       });
       // A quick step may be over by then.
       if (outcome.kind !== "cancelled") throw new Error(`not cancelled: ${JSON.stringify(outcome)}`);
-      const whole = outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD;
-      expect(host.text).toBe(whole);
-      if (during === "write") expect(outcome.file).toBe("old");
-      else {
+      expect(host.text).toBe(
+        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
+      );
+      if (during === "restart" || during === "load") {
         expect(outcome.file).toBe("new");
         expect(host.backups).toEqual([`${FILE}.bak-${outcome.backup}`]);
+      } else {
+        expect(outcome.file).toBe("old");
       }
       await new Promise((resolve) => setTimeout(resolve, 500));
-      expect(host.text).toBe(whole);
+      expect(host.text).toBe(
+        outcome.file === "new" ? fakeConfig(2048, during === "load" ? "slow" : "") : OLD,
+      );
       expect(await change(4096)).toMatchObject({ kind: "changed" });
       expect(host.leftovers).toEqual([]);
-    },
-  );
-
-  test.each(["read", "status", "question"] as const)(
-    "cancelled during %s, nothing is written",
-    async (during) => {
-      const cancel = new AbortController();
-      const reason = new Error("enough");
-      const abort = (): void => cancel.abort(reason);
-      if (during === "read") setTimeout(abort, 5);
-      const changed = change(2048, "", {
-        signal: cancel.signal,
-        confirm: async () => {
-          if (during === "question") abort();
-          return true;
-        },
-        report: ({ step, state }) => {
-          if (during === "status" && step === during && state === "begun") setTimeout(abort, 5);
-        },
-      });
-      if (during === "question") expect(await changed).toMatchObject({ kind: "cancelled", file: "old" });
-      else await expect(changed).rejects.toBe(reason);
-      expect(host.text).toBe(OLD);
-      expect([...host.backups, ...host.leftovers]).toEqual([]);
-      expect(await change(4096)).toMatchObject({ kind: "changed" });
     },
   );
 
   test("a backup that the server does not start with is taken back", async () => {
     const broken = fakeConfig(512, "broken");
     writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
-    expect(await restore("20200101T000000Z")).toMatchObject({
+    expect(await restoreAt(ends(), "20200101T000000Z", FILE)).toMatchObject({
       kind: "rolled back",
       failed: "answer",
       file: "old",
@@ -419,9 +418,11 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       writeFileSync(`${host.path}.bak-${STAMP}`, fakeConfig(512));
     });
 
+    const restore = () => restoreAt(ends(), STAMP, FILE, { report: (progress) => steps.push(progress) });
+
     test.each([[["m"]], [[]]])("and refuses is no success, with %j loaded", async (loaded) => {
       server.loaded = [...loaded];
-      expect(await restore(STAMP)).toMatchObject({
+      expect(await restore()).toMatchObject({
         kind: "rolled back",
         failed: "await reload",
         reason: expect.stringMatching(/^Its log says that the reload failed/),
@@ -434,18 +435,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
     test("is waited for under its own name, and proven by the log where nothing was loaded", async () => {
       server.watches = true;
-      expect(await restore(STAMP)).toEqual({
+      expect(await restore()).toEqual({
         kind: "changed",
         backup: expect.any(String),
         context: undefined,
         notes: [],
       });
-      expect(names()).toEqual(["status", "write", "await reload", "await reload", "answer"]);
+      expect(names()).toEqual(["read", "status", "write", "await reload", "await reload", "answer"]);
     });
 
     test("without a word of it, and with nothing loaded, is put back with that said", async () => {
       server.isSilent = true;
-      expect(await restore(STAMP)).toMatchObject({ kind: "changed", isUnseen: true });
+      expect(await restore()).toMatchObject({ kind: "changed", isUnseen: true });
     });
 
     test("without a reload and a way to restart is no success", async () => {
@@ -455,7 +456,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       );
       server.isSilent = true;
       server.loaded = ["m"];
-      expect(await restore(STAMP)).toMatchObject({
+      expect(await restore()).toMatchObject({
         kind: "rolled back",
         failed: "await reload",
         reason: expect.stringMatching(/did not reload the config by itself/),
@@ -474,9 +475,3 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(existsSync(host.path)).toBe(true);
   });
 });
-
-interface Hooks {
-  confirm?: (preview: Preview) => Promise<boolean>;
-  report?: (progress: Progress) => void;
-  signal?: AbortSignal;
-}

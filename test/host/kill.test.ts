@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
+import type { ChangeOutcome } from "../../host/outcome.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import {
   callsSoFar,
   checkFile,
@@ -12,7 +13,8 @@ import {
   wasHit,
 } from "../support/kill.ts";
 import { LocalHost, type Mode } from "../support/local-host.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
+import { changeAt } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 /** Kills of the server's shell; with those of the client and those over ssh more than 200. */
@@ -23,9 +25,9 @@ const AT_ONCE = 4;
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 2000, loadTimeoutMs: 500, pollMs: 20, reloadTimeoutMs: 100 };
 
-function change(host: LocalHost, mode: Mode, size: number, more = ""): ReturnType<typeof makeChange> {
+function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<ChangeOutcome> {
   const probe = new FakeServer(host.path, join(host.tools, "restarts"));
-  return makeChange({ machine: host.machine(mode), probe, limits: LIMITS }, fakePlan(size, more));
+  return changeAt({ machine: host.machine(mode), probe, limits: LIMITS }, fakePlan(size, more));
 }
 
 async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {
@@ -71,7 +73,7 @@ async function callsOf({ mode, more, hasFlock }: Way): Promise<number> {
 test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed ${SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seededRandom(SEED);
+  const random = seeded(SEED);
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const ways = (["direct", "wrapper"] as const).flatMap((mode): Way[] => [
     { mode, more: "", hasFlock: true },
@@ -122,7 +124,7 @@ test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed 
 test(`the client killed ${CLIENT_KILLS} times, at any moment (seed ${SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seededRandom(SEED + 1);
+  const random = seeded(SEED + 1);
   const states = new Map<string, number>();
   await inParallel(CLIENT_KILLS, async (index) => {
     const host = new LocalHost(OLD);

@@ -4,19 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import type { Edit } from "../../host/outcome.ts";
+import type { ChangeOutcome, Edit, StepName } from "../../host/outcome.ts";
 import { httpProbe, type ServerProbe } from "../../host/probe.ts";
-import type { Host } from "../../host/service.ts";
+import type { ChangeHost } from "../../host/service.ts";
 import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { FakeServer, fakeConfig, fakePlan, makeChange } from "../support/fake-server.ts";
+import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
 import { Sshd, SshHost } from "../support/sshd.ts";
 import { Supervisor } from "../support/supervisor.ts";
+import { changeAt, type Hooks } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 const CONFIG = `# two models, one at a time
@@ -71,11 +72,12 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       rmSync(requests, { recursive: true, force: true });
     });
 
-    function change(
-      plan: (file: HostFile) => Edit,
-      { report, limits = LIMITS }: Partial<Host> = {},
-    ): ReturnType<typeof makeChange> {
-      return makeChange({ machine: host.machine(), probe, limits, report }, plan);
+    function ends(restartTimeoutMs = LIMITS.restartTimeoutMs): ChangeHost {
+      return { machine: host.machine(), probe, limits: { ...LIMITS, restartTimeoutMs } };
+    }
+
+    function change(plan: (file: HostFile) => Edit, hooks: Hooks = {}): Promise<ChangeOutcome> {
+      return changeAt(ends(), plan, hooks);
     }
 
     test("the server has the new context, over one connection, and loads what it had loaded", async () => {
@@ -103,8 +105,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         model: { id: MODEL },
       });
       const began = Date.now();
-      const limits = { ...LIMITS, restartTimeoutMs: 1500 };
-      expect(await change(broken, { limits })).toMatchObject({
+      expect(await changeAt(ends(1500), broken)).toMatchObject({
         kind: "rolled back",
         failed: "answer",
         log: expect.arrayContaining([expect.stringMatching(/failed to load config/)]),
@@ -132,8 +133,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
     test("a server that never comes back is said to be down, with the old file in place", async () => {
       host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
-      const outcome = await change(toSize(8192), {
-        limits: { ...LIMITS, restartTimeoutMs: 500 },
+      const outcome = await changeAt(ends(500), toSize(8192), {
         report: ({ step, state }) => {
           if (step === "write" && state === "done") void supervisor.kill();
         },
@@ -160,8 +160,9 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
-      const random = seededRandom(SEED + login.length);
-      for (const step of ["write", "restart", "load", "verify"]) {
+      const random = seeded(SEED + login.length);
+      const steps: StepName[] = ["write", "restart", "load", "verify"];
+      for (const step of steps) {
         const old = host.text;
         const size = 4096 + 256 * Math.ceil(random() * 1000);
         const outcome = await change(toSize(size), {
@@ -183,13 +184,14 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   const WHO = ["ssh", "connection", "shell", "client"] as const;
 
   test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
-    const random = seededRandom(SEED);
+    const random = seeded(SEED);
     const old = fakeConfig(1024);
     const kinds = new Map<string, number>();
     for (let index = 0; index < KILLS; index++) {
       const who = WHO[index % WHO.length] ?? "ssh";
       const login = Math.floor(index / WHO.length) % 2 === 0 ? "shell" : "wrapper";
-      const step = ["read", "write", "write", "restart"][Math.floor(random() * 4)] ?? "write";
+      const step: StepName =
+        (["read", "write", "write", "restart"] as const)[Math.floor(random() * 4)] ?? "write";
       const delayMs = random() * 150;
       const host = new SshHost(sshd, login, old);
       try {
@@ -201,10 +203,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         checkFile(host, old, [old, fakeConfig(2048)], outcome);
         const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
-        const next = await makeChange(
-          { machine: host.machine(), probe: fake(host), limits: LIMITS },
-          fakePlan(4096),
-        );
+        const ends = { machine: host.machine(), probe: fake(host), limits: LIMITS };
+        const next = await changeAt(ends, fakePlan(4096));
         expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
         expect(host.leftovers).toEqual([]);
       } catch (error) {
@@ -223,8 +223,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   /** One change with one kill in it; undefined where nobody is left to tell how it ended. */
   async function hit(
     host: SshHost,
-    kill: { who: (typeof WHO)[number]; step: string; delayMs: number; at: number },
-  ): Promise<Awaited<ReturnType<typeof makeChange>> | undefined> {
+    kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },
+  ): Promise<ChangeOutcome | undefined> {
     if (kill.who === "client") {
       const job = {
         settings: host.settings(),
@@ -242,22 +242,20 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       return last;
     }) as typeof spawn;
     const shell = host.shell({}, watched);
-    const killIn = (step: string): void => {
+    const killIn = (step: StepName): void => {
       if (step !== kill.step || kill.who === "shell") return;
       setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);
     };
-    const report: Host["report"] = ({ step, state }) => {
+    const report: Hooks["report"] = ({ step, state }) => {
       if (state === "begun") killIn(step);
     };
     killIn("read");
-    const machine = new RemoteMachine(shell, 5000);
-    return makeChange({ machine, probe: fake(host), limits: LIMITS, report }, fakePlan(2048)).catch(
-      (error: unknown) => {
-        expect(error).toMatchObject({ name: "HostError" });
-        expect(host.text).toBe(fakeConfig(1024));
-        return undefined;
-      },
-    );
+    const ends = { machine: new RemoteMachine(shell, 5000), probe: fake(host), limits: LIMITS };
+    return changeAt(ends, fakePlan(2048), { report }).catch((error: unknown) => {
+      expect(error).toMatchObject({ name: "HostError" });
+      expect(host.text).toBe(fakeConfig(1024));
+      return undefined;
+    });
   }
 
   /** Kills the process that holds the shared connection, as a network that goes away would. */

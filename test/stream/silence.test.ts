@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../lib/errors.ts";
 import { type SilenceHooks, type SilentState, watchSilence } from "../../stream/silence.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock } from "../support/clock.ts";
 import { FakeServer } from "../support/turns.ts";
 
 function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspendedMs = () => 0) {

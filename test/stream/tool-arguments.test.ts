@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { PartialJson } from "../../stream/tool-arguments.ts";
-import { integer, type Random, randomObject, randomText, seeded } from "../support/generator.ts";
+import { integer, type Random, randomObject, randomText, seeded } from "../support/random.ts";
 
 /** The text in pieces of one to `longest` characters, cut anywhere. */
 function pieces(text: string, random: Random, longest = 5): string[] {

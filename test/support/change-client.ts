@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { delimiter } from "node:path";
-import type { Progress } from "../../host/outcome.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
-import { FakeServer, fakePlan, makeChange } from "./fake-server.ts";
+import { FakeServer, fakePlan } from "./fake-server.ts";
+import { changeAt } from "./whole-change.ts";
 
 /** What the process is told, as JSON. */
 export interface ClientJob {
@@ -29,9 +29,10 @@ const host = {
   machine: new RemoteMachine(new Shell(job.settings, here), 5000),
   probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
   limits: { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
-  report: ({ step, state }: Progress) => void writeSync(1, `${step} ${state}\n`),
 };
 writeSync(1, "read begun\n");
-const outcome = await makeChange(host, fakePlan(2048));
+const outcome = await changeAt(host, fakePlan(2048), {
+  report: ({ step, state }) => writeSync(1, `${step} ${state}\n`),
+});
 writeSync(1, `${outcome.kind}\n`);
 process.exit();

@@ -1,8 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
-import { applyChange, previewChange } from "../../host/change.ts";
-import type { ChangeOutcome, Edit, Preview } from "../../host/outcome.ts";
+import type { Edit } from "../../host/outcome.ts";
 import type { LiveContext, ServerProbe } from "../../host/probe.ts";
-import type { Host } from "../../host/service.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { ServerError } from "../../lib/errors.ts";
 import type { RunningModel } from "../../server/models/models.ts";
@@ -18,19 +16,6 @@ export function fakePlan(size: number, more = ""): (file: HostFile) => Edit {
     text: file.text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
     model: { id: "m", contextSize: size },
   });
-}
-
-/** Reads the only file, plans, asks and applies, as a command does. */
-export async function makeChange(
-  host: Host,
-  plan: (file: HostFile) => Edit,
-  { confirm, signal }: { confirm?: (preview: Preview) => Promise<boolean>; signal?: AbortSignal } = {},
-): Promise<ChangeOutcome | { kind: "declined" }> {
-  const [file] = await host.machine.read(signal);
-  if (file === undefined) throw new Error("The folder holds no file.");
-  const preview = await previewChange(host, plan(file), signal);
-  if (confirm !== undefined && !(await confirm(preview))) return { kind: "declined" };
-  return applyChange(host, preview, signal);
 }
 
 /**

@@ -104,7 +104,7 @@ export function checkFile(
   host: Target,
   old: string,
   texts: readonly string[],
-  outcome: ChangeOutcome | { kind: "declined" } | undefined,
+  outcome: ChangeOutcome | undefined,
 ): void {
   const { text } = host;
   expect(texts).toContain(text);

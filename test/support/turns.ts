@@ -23,8 +23,8 @@ import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { streamTurn, type TurnParts } from "../../stream.ts";
+import { FakeClock } from "./clock.ts";
 import { expectBalanced, type Seen } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
 import { model, PLAIN, transcript, user } from "./samples.ts";
 
 /** What the server answers to one chat: these pieces and an end, no answer at all, or a fault of the way. */

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { PanelRow } from "../../../admin/panel/content.ts";
-import { filtered, firstSeen, selectedAt } from "../../../admin/panel/list.ts";
+import { filtered, selectedAt } from "../../../admin/panel/list.ts";
+import { firstSeen } from "../../../ui/layout.ts";
 
 const row = (id: string, ...cells: string[]): PanelRow => ({
   id,

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/content.ts";
 import { PanelView } from "../../../admin/panel/view.ts";
 import { plainLine } from "../../support/plain-line.ts";
-import { seededRandom } from "../../support/random.ts";
+import { seeded } from "../../support/random.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";
@@ -182,7 +182,7 @@ describe("the screen", () => {
   });
 
   test("is never wider or higher than the terminal, whatever it shows", () => {
-    const random = seededRandom(7);
+    const random = seeded(7);
     const pieces = ["模型", "a", "Größe", "👩‍💻", " ", "e\u0301", "-very-long-", "🇩🇪", "x".repeat(60)];
     const words = (): string =>
       Array.from(

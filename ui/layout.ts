@@ -60,3 +60,9 @@ export function share(height: number, list: number, below: number): { list: numb
   const gets = Math.min(height, list, Math.max(least, height - below));
   return { list: Math.max(0, gets), below: Math.max(0, height - gets) };
 }
+
+/** The first of `height` rows that are seen, so that the selected one is, with others around it. */
+export function firstSeen(count: number, selected: number, height: number): number {
+  const middle = selected - Math.floor(height / 2);
+  return Math.max(0, Math.min(middle, count - height));
+}

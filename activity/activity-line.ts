@@ -1,8 +1,6 @@
-import type { Activity, QuietReason } from "../activity/turn-activity.ts";
-import { duration } from "../lib/figures.ts";
-import { rateWords } from "../lib/rate.ts";
-import { shortTokens } from "../provider/pi-models.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
+import { duration, rateWords, shortTokens } from "../lib/figures.ts";
+import type { LoadStage } from "./load-state.ts";
+import type { Activity, QuietReason } from "./turn-activity.ts";
 
 /** A time that is still to come: in steps that do not flicker. */
 function remaining(milliseconds: number): string {

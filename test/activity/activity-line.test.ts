@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { activityLine, turnLine } from "../../activity/activity-line.ts";
 import type { Activity } from "../../activity/turn-activity.ts";
-import { activityLine, turnLine } from "../../ui/activity-line.ts";
 
 type Prompt = Extract<Activity, { kind: "prompt" }>;
 const prompt = (more: Partial<Prompt>): Prompt => ({

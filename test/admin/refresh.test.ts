@@ -2,9 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { Activities } from "../../activity/activities.ts";
 import type { Call } from "../../admin/call.ts";
-import { reloadPreset } from "../../admin/reload.ts";
+import { reloadPreset } from "../../admin/refresh.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
 import { contextOf } from "../support/command-place.ts";
@@ -60,14 +59,12 @@ async function refreshed(given: Given): Promise<Refreshed> {
   );
   const call: Call = {
     aiServer,
-    activities: new Activities(),
-    selectModel: async () => false,
     ctx: contextOf(aiServer, user),
     argument: "",
     ended: NEVER,
     waiting: { signal: NEVER, say: () => {}, ask: (dialog) => dialog() },
   };
-  const run = (): Promise<string | undefined> => reloadPreset(call);
+  const run = (): Promise<string | undefined> => reloadPreset(call, swap);
   const told = await (busyWith === undefined ? run() : aiServer.exclusively(busyWith, run));
   return { told, user, requests };
 }

@@ -1,7 +1,8 @@
 /** The server in pi's footer while nothing runs: one short status. */
+
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import type { Timer } from "../lib/timer.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import type { Ticker } from "../lib/clock.ts";
+import { shortTokens } from "../lib/figures.ts";
 import type { RunningModel } from "../server/models/models.ts";
 
 /** An idle session asks no more often. */
@@ -37,7 +38,7 @@ export interface FooterParts {
   /** Called when other models are ready than at the last look, or with other command lines. */
   onReadyChanged(): void;
   windowOf: WindowOf;
-  timer: Timer;
+  clock: Ticker;
 }
 
 /** Looks now and then, as long as pi's model is one of the server's. */
@@ -79,7 +80,7 @@ export class Footer {
     if (this.#ready !== undefined && ready !== this.#ready) this.#parts.onReadyChanged();
     this.#ready = ready;
     this.#stopLooking?.();
-    this.#stopLooking = this.#parts.timer.every(INTERVAL_MS, () => void this.look());
+    this.#stopLooking = this.#parts.clock.every(INTERVAL_MS, () => void this.look());
   }
 
   /** A turn begins: it loads what was not ready at the last look, so that this is no longer shown. */

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { type CommandOutcome, reportOf, verdictWords } from "../../admin/outcome.ts";
-import type { StepName } from "../../host/outcome.ts";
+import { reportOf, verdictWords } from "../../admin/report.ts";
+import type { ChangeOutcome, StepName } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
 
 const STAMP = "20260131T235959Z";
 const BACKUP = `The text of before is in /c.yaml.bak-${STAMP}.`;
-const report = (outcome: CommandOutcome) => reportOf(outcome, "It is done.", "/c.yaml");
+const report = (outcome: ChangeOutcome) => reportOf(outcome, "It is done.", "/c.yaml");
 
-type RolledBack = Extract<CommandOutcome, { kind: "rolled back" }>;
+type RolledBack = Extract<ChangeOutcome, { kind: "rolled back" }>;
 const rolledBack = (more: Partial<RolledBack> = {}): RolledBack => ({
   kind: "rolled back",
   failed: "load",
@@ -31,8 +31,7 @@ const verdict = (more: Partial<ContextVerdict>): ContextVerdict => ({
 });
 
 describe("the window of a changed model", () => {
-  test.each<[ContextVerdict | undefined, string]>([
-    [undefined, ""],
+  test.each<[ContextVerdict, string]>([
     [verdict({}), "It is loaded, and a request may use 8192 tokens."],
     [
       verdict({ kind: "less", tokens: 4096, why: "it was fitted" }),
@@ -47,25 +46,27 @@ describe("the window of a changed model", () => {
   });
 });
 
-test.each<[CommandOutcome, string, string]>([
-  [{ kind: "unchanged" }, "info", "The config already says so; nothing was done."],
-  [{ kind: "declined" }, "info", "Nothing was changed."],
+test.each<[ChangeOutcome, string, string]>([
   [{ kind: "refused", reason: "The file is locked.", current: undefined }, "error", "The file is locked."],
   [
     { kind: "changed", backup: STAMP, context: verdict({}), notes: [] },
     "info",
     `It is done.\nIt is loaded, and a request may use 8192 tokens.\n${BACKUP}`,
   ],
-  [{ kind: "changed", backup: undefined, context: undefined, notes: [] }, "info", "It is done."],
+  [
+    { kind: "changed", backup: undefined, context: undefined, notes: [] },
+    "info",
+    "It is done.\nThe server answers with it.",
+  ],
   [
     { kind: "changed", backup: undefined, context: undefined, notes: [], isUnseen: true },
     "warning",
-    "It is done.\nNo model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
+    "It is done.\nThe server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
   ],
   [
     { kind: "changed", backup: STAMP, context: undefined, notes: ["b could not be loaded again: no."] },
     "warning",
-    `It is done.\n${BACKUP}\nb could not be loaded again: no.`,
+    `It is done.\nThe server answers with it.\n${BACKUP}\nb could not be loaded again: no.`,
   ],
   [
     {
@@ -112,6 +113,7 @@ test.each<[CommandOutcome, string, string]>([
 });
 
 test.each<[StepName, string]>([
+  ["read", "Reading the config failed."],
   ["write", "Writing the config failed."],
   ["restart", "The restart failed."],
   ["answer", "The server did not come back with the new config."],

@@ -4,13 +4,19 @@ import { duration } from "../lib/figures.ts";
 import { expectedLoadMs } from "../provider/load-times.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
 import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
+import { releaseOf, swapVersion } from "../server/kinds/version.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
-import { DRAIN_WORDS, drainsRequests } from "./drain.ts";
 
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
+
+/** Since its rewrite it closes its port at SIGTERM, and gives what is in flight 30 s (`shutdownTimeout`). */
+const DRAINS_SINCE = 218;
+
+export const DRAIN_WORDS =
+  "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.";
 
 /** Whose a request is, as far as that is told; may be empty. */
 export function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
@@ -86,7 +92,7 @@ interface Unloading {
  * @param loaded undefined where the server does not answer
  * @param toLoad the ids that are loaded afterwards
  */
-export async function stakesOf(
+export async function interruptionOf(
   call: Call,
   server: ModelServer,
   loaded: readonly RunningModel[] | undefined,
@@ -127,4 +133,19 @@ async function lossesOf(
   if (cut.total === 0 && !cut.silent?.length)
     return [...lines, "No request is in flight on what is unloaded."];
   return [...lines, requestWords(cut, sessionOf(call), isCut)];
+}
+
+/**
+ * Whether a restart gives the requests in flight time to end, in place of cutting them at once.
+ *
+ * @throws the signal's reason, and nothing else
+ */
+export async function drainsRequests(server: ModelServer, signal: AbortSignal): Promise<boolean> {
+  const backend = await server.backend(signal).catch(() => undefined);
+  signal.throwIfAborted();
+  if (backend?.kind !== "llama-swap") return false;
+  const version = await swapVersion(server, signal).catch(() => undefined);
+  signal.throwIfAborted();
+  // A build without a release number is one of today's; those before v173 name none.
+  return version !== undefined && (releaseOf(version) ?? DRAINS_SINCE) >= DRAINS_SINCE;
 }

@@ -1,10 +1,12 @@
-/** How a change of the config ended, as sentences. Pure. */
+/** How things ended, as sentences without secrets. Pure. */
 import type { ChangeOutcome, FileState, StepName } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
+import { sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
 import type { Level } from "../ui/output.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {
+  read: "Reading the config failed.",
   status: "The state of the unit could not be read.",
   write: "Writing the config failed.",
   reload: "The router did not take the new config.",
@@ -22,19 +24,19 @@ export interface Report {
   readonly text: string;
 }
 
-/** How a command on the config can end: the change may not even begin. */
-export type CommandOutcome = ChangeOutcome | { kind: "unchanged" } | { kind: "declined" };
+/** What went wrong, as a sentence: it may quote a program of the server's. */
+export function faultText(error: unknown): string {
+  return maskText(sentenceOf(error), "log");
+}
 
 /** @param path of the file, as the user knows it */
 function backupWords(backup: string | undefined, path: string): string {
   return backup === undefined ? "" : `The text of before is in ${path}.bak-${backup}.`;
 }
 
-/** What the live window tells of the one that was asked for. */
-export function verdictWords(verdict: ContextVerdict | undefined): string {
-  switch (verdict?.kind) {
-    case undefined:
-      return "";
+/** How the live window compares with the one that was asked for. */
+export function verdictWords(verdict: ContextVerdict): string {
+  switch (verdict.kind) {
     case "as asked":
       return `It is loaded, and a request may use ${verdict.tokens} tokens.`;
     case "less":
@@ -45,7 +47,7 @@ export function verdictWords(verdict: ContextVerdict | undefined): string {
 }
 
 const UNSEEN =
-  "No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
+  "The server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
 
 const FILE_NOW: Readonly<Record<FileState, string>> = {
   old: "The config is as it was before.",
@@ -53,11 +55,6 @@ const FILE_NOW: Readonly<Record<FileState, string>> = {
   other: "The config holds what somebody else wrote meanwhile; it was left alone.",
   unknown: "The config could not be read afterwards: it is whole, either the old one or the new one.",
 };
-
-/** What a server does after a change without a model of its own, as the end of a sentence. */
-export function answerWords(outcome: CommandOutcome): string {
-  return outcome.kind === "changed" && outcome.isUnseen ? "the server answers" : "the server answers with it";
-}
 
 function join(...parts: readonly string[]): string {
   return parts.filter((part) => part !== "").join("\n");
@@ -92,24 +89,21 @@ function rolledBack(outcome: RolledBack, path: string): string {
  * @param changed what was done, as a sentence, where it was
  * @param path of the file, as the user knows it
  */
-export function reportOf(outcome: CommandOutcome, changed: string, path: string): Report {
+export function reportOf(outcome: ChangeOutcome, changed: string, path: string): Report {
   const { level, text } = reportWithSecrets(outcome, changed, path);
   // Reasons and notes quote logs and command lines.
   return { level, text: maskText(text, "log") };
 }
 
-function reportWithSecrets(outcome: CommandOutcome, changed: string, path: string): Report {
+function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string): Report {
   switch (outcome.kind) {
-    case "unchanged":
-      return { level: "info", text: "The config already says so; nothing was done." };
-    case "declined":
-      return { level: "info", text: "Nothing was changed." };
     case "refused":
       return { level: "error", text: outcome.reason };
     case "changed": {
       const { backup, context, notes, isUnseen = false } = outcome;
-      const unseen = isUnseen ? UNSEEN : "";
-      const text = join(changed, unseen, verdictWords(context), backupWords(backup, path), ...notes);
+      const answers = isUnseen ? UNSEEN : "The server answers with it.";
+      const proof = context === undefined ? answers : verdictWords(context);
+      const text = join(changed, proof, backupWords(backup, path), ...notes);
       const isWarning = isUnseen || notes.length > 0 || context?.kind === "less";
       return { level: isWarning ? "warning" : "info", text };
     }

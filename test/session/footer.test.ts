@@ -1,8 +1,8 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { RunningModel } from "../../server/models/models.ts";
-import { Footer, footerLine } from "../../ui/footer.ts";
+import { Footer, footerLine } from "../../session/footer.ts";
+import { FakeTimer } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
-import { FakeTimer } from "../support/fake-timer.ts";
 
 const runs = (id: string, state: RunningModel["state"] = "ready"): RunningModel => ({
   id,
@@ -40,7 +40,7 @@ function open(running: RunningModel[] | Error = [runs("own")]) {
       server.changes += 1;
     },
     windowOf: () => server.window,
-    timer,
+    clock: timer,
   });
   onTestFinished(() => footer.close());
   return { terminal, timer, server, footer };

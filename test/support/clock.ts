@@ -1,3 +1,5 @@
+import type { Clock, Ticker } from "../../lib/clock.ts";
+
 /** Time that passes only when a test says so. */
 export class FakeClock {
   /** Every wait that was asked for, in milliseconds, in order. */
@@ -78,4 +80,55 @@ export class FakeClock {
 /** Resolves when everything that needs no time has happened. */
 export async function settled(): Promise<void> {
   for (let round = 0; round < 6; round += 1) await new Promise(setImmediate);
+}
+
+/** Ticks that come only when a test lets time pass. */
+export class FakeTimer implements Ticker {
+  #now = 1_800_000_000_000;
+  readonly #ticking = new Set<{ every: number; due: number; act: () => void }>();
+
+  readonly now = (): number => this.#now;
+
+  readonly every = (milliseconds: number, act: () => void): (() => void) => {
+    const tick = { every: milliseconds, due: this.#now + milliseconds, act };
+    this.#ticking.add(tick);
+    return () => this.#ticking.delete(tick);
+  };
+
+  /** How many would still tick. */
+  get left(): number {
+    return this.#ticking.size;
+  }
+
+  advance(milliseconds: number): void {
+    const end = this.#now + milliseconds;
+    for (;;) {
+      const next = [...this.#ticking].sort((a, b) => a.due - b.due)[0];
+      if (next === undefined || next.due > end) break;
+      this.#now = next.due;
+      next.due += next.every;
+      next.act();
+    }
+    this.#now = end;
+  }
+}
+
+/** Real time that passes `speed` times faster, as in a stand-in of the same speed. */
+export function fastClock(speed: number): Clock {
+  const origin = { real: performance.now(), date: Date.now() };
+  return {
+    now: () => Math.round(origin.date + (performance.now() - origin.real) * speed),
+    sleep: (milliseconds, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason);
+        const end = (): void => {
+          clearTimeout(timer);
+          signal.removeEventListener("abort", end);
+          if (signal.aborted) reject(signal.reason);
+          else resolve();
+        };
+        const timer = setTimeout(end, milliseconds / speed);
+        signal.addEventListener("abort", end, { once: true });
+      }),
+  };
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { QUOTES, readQuotes } from "../../session/quotes.ts";
+import { QUOTES, readQuotes } from "../../session/display.ts";
 
 function folder(): string {
   const path = mkdtempSync(join(tmpdir(), "quotes-test-"));

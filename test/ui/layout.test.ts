@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { fitted, flow, halves, joined, padded, share } from "../../../admin/panel/layout.ts";
+import { fitted, flow, halves, joined, padded, share } from "../../ui/layout.ts";
 
 test.each([
   [20, ["one · two · three", "four"]],

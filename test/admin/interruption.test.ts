@@ -1,9 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { serverFor } from "../../admin/call.ts";
-import { DRAIN_WORDS } from "../../admin/drain.ts";
-import { requestWords, sessionOf, stakesOf } from "../../admin/stakes.ts";
+import {
+  DRAIN_WORDS,
+  drainsRequests,
+  interruptionOf,
+  requestWords,
+  sessionOf,
+} from "../../admin/interruption.ts";
 import type { InFlight, ModelRequests } from "../../server/in-flight.ts";
 import { callOf } from "../support/calls.ts";
+import { byPath, cannedServer } from "../support/canned.ts";
 import { type Place, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 
@@ -87,7 +93,7 @@ describe("what a change costs", () => {
   async function stakes(place: Place, toLoad: string[], isRestart = false): Promise<string[]> {
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
-    return stakesOf(call, server, await server.runningNow(NEVER), toLoad, { isRestart });
+    return interruptionOf(call, server, await server.runningNow(NEVER), toLoad, { isRestart });
   }
 
   test("where nothing is loaded is nothing, and nobody is asked for requests", async () => {
@@ -99,7 +105,7 @@ describe("what a change costs", () => {
   test("where the server is down is not known", async () => {
     const place = await startPlace();
     const call = callOf(place, new User("rpc"));
-    expect(await stakesOf(call, await serverFor(call), undefined, ["small"])).toEqual([
+    expect(await interruptionOf(call, await serverFor(call), undefined, ["small"])).toEqual([
       "The server does not answer at this moment.",
     ]);
   });
@@ -117,7 +123,7 @@ describe("what a change costs", () => {
       ["talker", 20_000],
       ["other", 37_000],
     ] as const)
-      await memory.rememberLoad(place.sim.url, id, { commandLine: undefined, loadMs });
+      await memory.rememberLoad(place.sim.url, id, loadMs);
     expect(await stakes(place, ["talker", "other"])).toEqual([
       "Loaded now, and unloaded by this: talker.",
       expect.stringMatching(
@@ -146,7 +152,7 @@ describe("what a change costs", () => {
     const [talker] = (await server.runningNow(NEVER)) ?? [];
     if (talker === undefined) throw new Error("Nothing runs");
     const lines = (...unloaded: string[]): Promise<string[]> =>
-      stakesOf(call, server, [{ ...talker, id: "other" }, talker], [], {
+      interruptionOf(call, server, [{ ...talker, id: "other" }, talker], [], {
         isUnloaded: (id) => unloaded.includes(id),
       });
     expect(await lines()).toEqual(["Loaded now, and left alone as far as there is room: other, talker."]);
@@ -171,4 +177,25 @@ describe("what a change costs", () => {
     expect(loaded).toBe("Loaded now, and unloaded by this: slow (starting).");
     expect(time).toBe("How long loading takes is not known on this machine yet; often it is a minute.");
   });
+});
+
+const swapOf = async (version: string | undefined) =>
+  (await cannedServer(byPath({ "/api/version": version === undefined ? 404 : { version } }))).swap;
+
+test.each([
+  ["v218", true],
+  ["v250", true],
+  ["local_0bdb3720", true],
+  ["v217", false],
+  [undefined, false],
+])("whether a restart of llama-swap %s waits for its requests: %s", async (version, waits) => {
+  expect(await drainsRequests(await swapOf(version), NEVER)).toBe(waits);
+});
+
+test("another server does not", async () => {
+  const props = { default_generation_settings: {} };
+  const { swap } = await cannedServer(
+    byPath({ "/running": 404, "/v1/models": { data: [] }, "/props": props }),
+  );
+  expect(await drainsRequests(swap, NEVER)).toBe(false);
 });

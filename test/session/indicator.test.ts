@@ -1,9 +1,9 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import { TurnActivity } from "../../activity/turn-activity.ts";
-import { Indicator, type IndicatorSettings } from "../../ui/indicator.ts";
+import { Indicator, type IndicatorSettings } from "../../session/indicator.ts";
+import { FakeTimer } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
-import { FakeTimer } from "../support/fake-timer.ts";
 
 const ACTIVITY: IndicatorSettings = { mode: "activity", quotes: [], onHeldUp: () => {} };
 

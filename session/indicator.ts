@@ -1,10 +1,10 @@
 /** pi's working line while a turn of this provider runs. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activity/activities.ts";
+import { turnLine } from "../activity/activity-line.ts";
 import type { Activity, TurnActivity } from "../activity/turn-activity.ts";
+import type { Ticker } from "../lib/clock.ts";
 import { duration } from "../lib/figures.ts";
-import type { Timer } from "../lib/timer.ts";
-import { turnLine } from "./activity-line.ts";
 
 /** Four times a second is as often as figures can be read. */
 const TICK_MS = 250;
@@ -34,7 +34,7 @@ export class Indicator {
   readonly #activities: Activities;
   readonly #settings: IndicatorSettings;
   readonly #sessionId: string | undefined;
-  readonly #timer: Timer;
+  readonly #clock: Ticker;
   readonly #stopListening: () => void;
   #stopTicking: (() => void) | undefined;
   #isOurs = false;
@@ -50,13 +50,13 @@ export class Indicator {
     activities: Activities,
     settings: IndicatorSettings,
     sessionId: string | undefined,
-    timer: Timer,
+    clock: Ticker,
   ) {
     this.#ui = ui;
     this.#activities = activities;
     this.#settings = settings;
     this.#sessionId = sessionId;
-    this.#timer = timer;
+    this.#clock = clock;
     this.#stopListening = activities.onChange(() => this.#follow());
     this.#follow();
   }
@@ -106,7 +106,7 @@ export class Indicator {
       this.#rest();
       return;
     }
-    this.#stopTicking ??= this.#timer.every(TICK_MS, () => this.#tick());
+    this.#stopTicking ??= this.#clock.every(TICK_MS, () => this.#tick());
     this.#tick();
   }
 
@@ -124,7 +124,7 @@ export class Indicator {
 
   #tick(): void {
     const front = this.#activities.front(this.#sessionId);
-    if (front === undefined || this.#timer.now() - this.#shownAt < LEAST_MS) return;
+    if (front === undefined || this.#clock.now() - this.#shownAt < LEAST_MS) return;
     const { turn, others } = front;
     const activity = turn.look();
     if (HELD_UP.has(activity.kind)) this.#settings.onHeldUp();
@@ -132,7 +132,7 @@ export class Indicator {
     const isWidget = !this.#isAgentRunning || this.#isCompacting || !this.#isOurs;
     if (line === this.#shown && isWidget === this.#isWidgetShown) return;
     this.#shown = line;
-    this.#shownAt = this.#timer.now();
+    this.#shownAt = this.#clock.now();
     if (isWidget) {
       this.#isWidgetShown = true;
       this.#quietly(() => this.#ui.setWidget(KEY, [this.#coloured(line)]));
@@ -152,10 +152,10 @@ export class Indicator {
     if (mode !== "quotes") return line;
     if (this.#quoted?.turn !== turn) {
       const quote = quotes[Math.floor(Math.random() * quotes.length)] ?? "";
-      this.#quoted = { turn, quote, since: this.#timer.now() };
+      this.#quoted = { turn, quote, since: this.#clock.now() };
     }
     const { quote, since } = this.#quoted;
-    return `⚙ ${quote} · ${duration(this.#timer.now() - since)} · ${line}`;
+    return `⚙ ${quote} · ${duration(this.#clock.now() - since)} · ${line}`;
   }
 
   #hideWidget(): void {

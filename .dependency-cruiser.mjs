@@ -1,0 +1,80 @@
+/**
+ * Who may import whom, from the top of the house to the bottom. `npm run check` holds the sources to it.
+ * A page (`stream.ts`) and the folder of its name (`stream/`) are one place.
+ */
+const MAY_IMPORT = {
+  index: ["session", "admin", "provider", "config", "lib"],
+  session: ["admin", "provider", "ui", "activity", "server", "config", "masking", "lib"],
+  admin: ["provider", "host", "server", "ui", "activity", "config", "masking", "memory", "lib"],
+  provider: ["stream", "messages", "server", "activity", "config", "masking", "memory", "lib"],
+  stream: ["messages", "server", "activity", "config", "masking", "lib"],
+  host: ["config", "masking", "lib"],
+  server: ["activity", "config", "masking", "lib"],
+  messages: ["lib"],
+  config: ["lib"],
+  activity: ["lib"],
+  ui: ["lib"],
+  masking: ["lib"],
+  memory: ["lib"],
+  lib: [],
+};
+
+/** A folder that others enter by its front page alone. */
+const FRONTS = {};
+
+const PRODUCT =
+  "^(index|config|messages|stream|admin)\\.ts$|^(session|admin|provider|stream|messages|activity|server|host|ui|masking|memory|lib)/";
+const place = (name) => `^${name}(\\.ts$|/)`;
+const places = (names) => names.map(place).join("|");
+
+export default {
+  forbidden: [
+    {
+      name: "no circles",
+      comment: "Files that need each other are one idea, or one of them holds a third.",
+      severity: "error",
+      from: {},
+      to: { circular: true },
+    },
+    ...Object.entries(MAY_IMPORT).map(([name, below]) => ({
+      name: `${name} knows ${below.length === 0 ? "no other folder" : below.join(", ")}`,
+      severity: "error",
+      from: { path: place(name) },
+      to: { path: PRODUCT, pathNot: places([name, ...below]) },
+    })),
+    {
+      name: "server and host know no pi and no terminal",
+      severity: "error",
+      from: { path: places(["server", "host"]) },
+      to: { path: "@earendil-works/|^ui/" },
+    },
+    {
+      name: "messages, host/config and the decoder do no I/O",
+      severity: "error",
+      from: { path: `${place("messages")}|^host/config/|^stream/decoder` },
+      to: { dependencyTypes: ["core"], path: "^(node:)?(fs|net|http|https|tls|child_process|dns|dgram)" },
+    },
+    {
+      name: "the product needs neither its tests nor the stand-in",
+      severity: "error",
+      from: { path: PRODUCT },
+      to: { path: "^(test|sim|bench)/" },
+    },
+    ...Object.entries(FRONTS).map(([folder, fronts]) => ({
+      name: `${folder} is entered by ${fronts.join(", ")}`,
+      severity: "error",
+      from: { path: PRODUCT, pathNot: `^${folder}/` },
+      to: { path: `^${folder}/`, pathNot: fronts.map((front) => `^${folder}/${front}\\.ts$`).join("|") },
+    })),
+  ],
+  options: {
+    parser: "swc",
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^test/fixtures" },
+    enhancedResolveOptions: {
+      extensions: [".ts", ".js"],
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "types"],
+    },
+  },
+};
