@@ -9,6 +9,7 @@ import type {
 import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
+import { REAL_CLOCK } from "../lib/clock.ts";
 import type { ModelRequests } from "../server/in-flight.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
@@ -16,22 +17,6 @@ import { runsAs, traitsOf } from "./pi-models.ts";
 
 /** For a question about others; nobody waits for it. */
 const QUESTION_MS = 5000;
-
-/** Waits, and rejects with the signal's reason when it is aborted meanwhile. */
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    if (signal.aborted) return reject(signal.reason);
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, milliseconds);
-    signal.addEventListener("abort", abort, { once: true });
-  });
-}
 
 /** What a turn's activity asks while the turn waits; a question that fails has no answer. */
 function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
@@ -43,10 +28,10 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     const loadTimes = await import("./load-times.ts");
     return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
   };
-  const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
+  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
     const { requestsAhead } = await import("../server/in-flight.ts");
     const { models } = await requestsAhead(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === busy);
+    return models.find(({ model: name }) => name === blockedBy);
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
     const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
@@ -56,7 +41,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   return {
     lastUsed: () => lastUsed(limit()).catch(() => undefined),
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
-    requestsOf: (busy) => requestsOf(busy, limit()).catch(() => undefined),
+    requestsOf: (blockedBy) => requestsOf(blockedBy, limit()).catch(() => undefined),
   };
 }
 
@@ -91,9 +76,9 @@ export async function runTurn(
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
   const process = runsAs(model) ?? id;
-  const [instead, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
+  const [blockedBy, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
-  const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead, beside };
+  const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
   const activity = new TurnActivity(subject, questions, Date.now);
   activities.begin(activity);
   const parts = {
@@ -103,8 +88,7 @@ export async function runTurn(
     report: activity,
     restarting: () => restartsServer(aiServer.changing),
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
-    now: Date.now,
-    sleep,
+    clock: REAL_CLOCK,
   };
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;

@@ -18,7 +18,7 @@ import { unload } from "../load.ts";
 import { logs } from "../logs.ts";
 import { faultText } from "../report.ts";
 import { status } from "../status.ts";
-import type { PanelAction, PanelContent, PanelPlace } from "./content.ts";
+import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoad } from "./load.ts";
 import { PanelSource } from "./source.ts";
 import type { PanelModel } from "./state.ts";

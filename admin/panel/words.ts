@@ -19,7 +19,7 @@ import {
   unofferedState,
 } from "../model-words.ts";
 import { faultReport, versionWords } from "../status.ts";
-import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./content.ts";
+import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
 import type { PanelModel, PanelState } from "./state.ts";
 
 const COLUMNS: readonly Column[] = [
