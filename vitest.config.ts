@@ -6,9 +6,9 @@ const everyProject = {
   setupFiles: ["test/setup.ts"],
   env: TEST_ENVIRONMENT,
   exclude: ["**/node_modules/**"],
-  // A busy machine may draw a screen, or let a timer run, a moment too late: what is wrong fails twice, and what
-  // passed on the second try is listed at the end.
-  retry: 1,
+  // No module keeps state, so the files of a worker share their imports: loading pi, undici and the certificate
+  // library for each of 200 files took longer than the tests.
+  isolate: false,
 };
 
 // Only for who has a llama-swap, which no package brings: npm run test:llama-swap
