@@ -37,10 +37,8 @@ export default defineConfig({
           ...everyProject,
           name: "real",
           include: ["test/real/**/*.test.ts"],
-          // Each of these starts several pi processes, a Caddy or an npm: one file at a time, after the
-          // quick ones, so that none starves another of the machine's two cores.
-          fileParallelism: false,
-          maxWorkers: 1,
+          // After the quick ones: each of these starts several pi processes, a Caddy or an npm.
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },
