@@ -35,8 +35,8 @@ const loading = (more: Partial<Loading>): Loading => ({
 test.each<[Activity, string]>([
   [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
   [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
-  [waiting({ for: "other" }), "Waiting for other to go"],
-  [waiting({ for: "other", requests: requests(0) }), "Waiting for other to go"],
+  [waiting({ for: "other" }), "Waiting for other to unload"],
+  [waiting({ for: "other", requests: requests(0) }), "Waiting for other to unload"],
   [waiting({ for: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
   [
     waiting({ for: "other", requests: requests(3), elapsedMs: 65_000 }),
