@@ -13,7 +13,7 @@ function timed(what: string, elapsedMs: number): string {
 }
 
 function waitingWords(
-  { for: model, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
+  { blockedBy, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
   modelName: string,
 ): string {
   const whom =
@@ -21,11 +21,11 @@ function waitingWords(
       ? `Waiting for ${modelName}, which answers ${ahead === 1 ? "another request" : `${ahead} other requests`}`
       : position !== undefined
         ? `Place ${position} in the queue`
-        : model === undefined
+        : blockedBy === undefined
           ? "Waiting for the server"
           : requests === undefined || requests.total === 0
-            ? `Waiting for ${model} to unload`
-            : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
+            ? `Waiting for ${blockedBy} to unload`
+            : `Waiting for ${blockedBy}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
   return timed(whom, elapsedMs);
 }
 
@@ -70,7 +70,7 @@ function loadingWords(
 ): string {
   const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
   const why =
-    again?.instead === undefined ? "it was unloaded meanwhile" : `${again.instead} was loaded meanwhile`;
+    again?.blockedBy === undefined ? "it was unloaded meanwhile" : `${again.blockedBy} was loaded meanwhile`;
   const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
   return `${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
 }
