@@ -306,7 +306,7 @@ class Panel {
     // Not by the call's own wait: the panel lasts longer than that is hidden.
     const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
     if (chosen === "leave") {
-      if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
+      if (this.#load === load) show(this.#ctx, `The server continues loading ${load.id}.`);
       return "leave";
     }
     if (chosen === "stop" && this.#load === load) await this.#stop(load);
@@ -321,7 +321,7 @@ class Panel {
     await this.#wait(async ({ ctx, waiting }) => {
       waiting.say(`Stopping ${load.id}`);
       await unloadModel(this.#server, load.id, waiting.signal);
-      show(ctx, `${load.id} is not loaded any more.`);
+      show(ctx, `${load.id} is unloaded.`);
       gone = await load.gone(this.#server, waiting.signal);
     });
     if (gone.length === 0 || this.#signal.aborted) return;

@@ -40,7 +40,7 @@ const MEGABYTES_OF_A_GIGABYTE = 1024;
 /** A load that the panel itself has begun. */
 export interface OwnLoad {
   readonly id: string;
-  /** What the server does for it: `Loading a`, `a waits until b has gone`. */
+  /** What the server does for it: `Loading a`, `a waits for b to unload`. */
   readonly words: string;
   /** When that began, in Unix milliseconds. */
   readonly since: number;
@@ -123,7 +123,7 @@ function troubleWords(
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";
   if (!isRead) return "Asking the server for its models…";
-  return "The server offers no model that can be chatted with.";
+  return "The server offers no chat model.";
 }
 
 /** Whether its process runs, though it may still be starting or already be stopping. */

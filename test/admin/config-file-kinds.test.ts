@@ -24,9 +24,9 @@ describe("work on the config file", () => {
     [
       "Ollama",
       { "/running": 404, "/api/tags": { models: [] } },
-      /^Ollama has no config file that is understood/,
+      /^Ollama has no config file that this extension can edit/,
     ],
-    ["any other", { "/running": 404 }, /^The server has no config file that is understood/],
+    ["any other", { "/running": 404 }, /^The server has no config file that this extension can edit/],
   ])("of %s is refused, and its machine can be used all the same", async (_, answers, words) => {
     const place = await server(answers);
     expect((await faultOf(openConfigHost(place, NEVER))).message).toMatch(words);

@@ -54,10 +54,8 @@ describe("the model that an argument names", () => {
   });
 
   test("that nobody knows is answered with the nearest", () => {
-    expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/There is no model "my"/);
-    expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow(
-      'There is no model "shrt". Did you mean "short"?',
-    );
+    expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/No model "my"/);
+    expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow('No model "shrt". Did you mean "short"?');
   });
 
   const LISTED = {
@@ -70,9 +68,9 @@ describe("the model that an argument names", () => {
   test.each([
     [
       "far",
-      "far runs on the peer gpu2, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+      "far runs on the peer gpu2, to which llama-swap forwards its requests: it cannot be loaded, unloaded or logged here.",
     ],
-    ["any", "any chooses among a, b for each request: it is neither loaded, unloaded nor logged here."],
+    ["any", "any chooses among a, b for each request: it cannot be loaded, unloaded or logged here."],
   ])("may not run here: %s", (id, sentence) => {
     const chosen = requiredModel(id, MODELS, RUNNING);
     expect(() => requireHere(chosen, LISTED)).toThrow(sentence);
