@@ -19,7 +19,7 @@ describe("work on the config file", () => {
     [
       "one llama-server",
       { "/running": 404, "/props": { default_generation_settings: {} } },
-      /^This server is one llama-server: its context is what --ctx-size in its service unit says/,
+      /^This server is a single llama-server without a config file: its service unit sets the context/,
     ],
     [
       "Ollama",

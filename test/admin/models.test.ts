@@ -36,9 +36,7 @@ describe("the model that an argument names", () => {
   });
 
   test.each(["short 64k", "'my model' short", "my model my model"])("%s is one too many", (text) => {
-    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(
-      /^This command takes one model, and ".*" behind it/,
-    );
+    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(/^This command takes one model; ".*" after it/);
   });
 
   test("is none without an argument, which may have to be", () => {

@@ -155,7 +155,7 @@ describe("a question with a diff", () => {
   test("at 40×15 has every consequence and both choices", () => {
     const shown = new Shown().at(40, 15);
     expect(shown.lines.slice(-4)).toEqual([
-      "10 hidden · pageUp/pageDown scroll",
+      "9 hidden · pageUp/pageDown scroll",
       "→ Keep as it is",
       "  Change and restart",
       KEYS,
