@@ -2,7 +2,7 @@ import { duration, rateWords, shortTokens } from "../lib/figures.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
 
-/** A time that is still to come: in steps that do not flicker. */
+/** Time left, in steps that do not flicker. */
 function remaining(milliseconds: number): string {
   const seconds = Math.ceil(milliseconds / 1000);
   return duration(1000 * (seconds < 20 ? seconds : Math.ceil(seconds / 5) * 5));
@@ -13,7 +13,7 @@ function timed(what: string, elapsedMs: number): string {
 }
 
 function waitingWords(
-  { for: model, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
+  { blockedBy, requests, position, ahead, elapsedMs }: Extract<Activity, { kind: "waiting" }>,
   modelName: string,
 ): string {
   const whom =
@@ -21,15 +21,15 @@ function waitingWords(
       ? `Waiting for ${modelName}, which answers ${ahead === 1 ? "another request" : `${ahead} other requests`}`
       : position !== undefined
         ? `Place ${position} in the queue`
-        : model === undefined
+        : blockedBy === undefined
           ? "Waiting for the server"
           : requests === undefined || requests.total === 0
-            ? `Waiting for ${model} to go`
-            : `Waiting for ${model}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
+            ? `Waiting for ${blockedBy} to unload`
+            : `Waiting for ${blockedBy}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
   return timed(whom, elapsedMs);
 }
 
-/** What keeps an answer that has begun from going on. */
+/** Why an answer that has begun is silent. */
 function quietWords(why: QuietReason, modelName: string): string {
   switch (why) {
     case "starting":
@@ -59,7 +59,7 @@ function downWords({ by, elapsedMs }: Extract<Activity, { kind: "down" }>): stri
   return timed(what, elapsedMs);
 }
 
-/** How far a load has come, behind what is loaded. */
+/** How far a load has come, to add to its name. */
 export function stageWords(stage: LoadStage | undefined): string {
   return stage === undefined ? "" : ` (${stage.name} ${Math.floor(100 * stage.share)} %)`;
 }
@@ -70,7 +70,7 @@ function loadingWords(
 ): string {
   const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
   const why =
-    again?.instead === undefined ? "it was unloaded meanwhile" : `${again.instead} was loaded meanwhile`;
+    again?.blockedBy === undefined ? "it was unloaded meanwhile" : `${again.blockedBy} was loaded meanwhile`;
   const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
   return `${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
 }

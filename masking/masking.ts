@@ -5,7 +5,7 @@
  */
 import { findPlaces } from "./places.ts";
 import { findShapes } from "./shapes.ts";
-import { Findings, hidden } from "./spans.ts";
+import { Findings } from "./spans.ts";
 import type { TextKind } from "./values.ts";
 
 export { type Blank, blankerOf, type OwnSecrets } from "./literal.ts";
@@ -35,7 +35,13 @@ export function maskLines(lines: readonly string[], kind: TextKind): string[] {
     findPlaces(read, kind, found);
   }
   findShapes(read, found);
-  return hidden(lines, found.spans);
+  const shown = found.masked(text).split("\n");
+  let end = 0;
+  return lines.map((line) => {
+    const from = end;
+    end += line.split("\n").length;
+    return shown.slice(from, end).join("\n");
+  });
 }
 
 /** The text with every secret in it as `••••`; as {@link maskLines}, with all line ends kept. */

@@ -102,19 +102,11 @@ export function isPlainValue(value: string, name: string): boolean {
   return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && isTokenName(partsOf(name));
 }
 
-const PROGRAMS = [
-  { before: /(^|[\s"'/])sshpass(\s+-[a-oq-zP]\S*(\s+[^-\s]\S*)?)*\s+$/, flag: /^-p/, isUser: false },
-  {
-    before: /(^|[\s"'/])(docker|podman|nerdctl)\s+login(?!\S)(?:(?!\s[;&|]|;\s)(?:[^\n\\]|\\[\s\S]))*$/,
-    flag: /^-p/,
-    isUser: false,
-  },
-  {
-    before: /(^|[\s"'/;&|(])curl(?!\S)(?:(?!\s[;&|]|;\s)(?:[^\n\\]|\\[\s\S]))*$/,
-    flag: /^(-[uU]|--(proxy-)?user$)/,
-    isUser: true,
-  },
-] as const;
+/** Words of one command, also over continued lines. */
+const WORDS = String.raw`(?!\S)(?:(?!\s[;&|]|;\s)(?:[^\n\\]|\\[\s\S]))*$`;
+const SSHPASS = /(^|[\s"'/])sshpass(\s+-[a-oq-zP]\S*(\s+[^-\s]\S*)?)*\s+$/;
+const LOGIN = new RegExp(String.raw`(^|[\s"'/])(docker|podman|nerdctl)\s+login${WORDS}`);
+const CURL = new RegExp(String.raw`(^|[\s"'/;&|(])curl${WORDS}`);
 
 /**
  * Whether a flag takes a password because of its program: `curl -u user:password`, `docker login -p`, `sshpass -p`.
@@ -123,9 +115,8 @@ const PROGRAMS = [
  * @returns the length of the flag, which its value may follow at once
  */
 export function programFlag(flag: string, lead: string): { length: number; isUser: boolean } | undefined {
-  for (const program of PROGRAMS) {
-    const length = program.flag.exec(flag)?.[0].length;
-    if (length !== undefined && program.before.test(lead)) return { length, isUser: program.isUser };
-  }
-  return undefined;
+  if (flag.startsWith("-p"))
+    return SSHPASS.test(lead) || LOGIN.test(lead) ? { length: 2, isUser: false } : undefined;
+  const ofCurl = /^(-[uU]|--(proxy-)?user$)/.exec(flag)?.[0];
+  return ofCurl !== undefined && CURL.test(lead) ? { length: ofCurl.length, isUser: true } : undefined;
 }

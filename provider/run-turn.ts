@@ -25,10 +25,10 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   const limit = (): AbortSignal => AbortSignal.any([aiServer.closing, AbortSignal.timeout(QUESTION_MS)]);
   const expectedLoadMs = async (): Promise<number | undefined> =>
     id === undefined ? undefined : aiServer.remembered.expectedLoadMs(aiServer.config(stored), id);
-  const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
+  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
     const { requestsAhead } = await import("../server/in-flight.ts");
     const { models } = await requestsAhead(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === busy);
+    return models.find(({ model: name }) => name === blockedBy);
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
     const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
@@ -38,7 +38,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   return {
     lastUsed: () => lastUsed(limit()).catch(() => undefined),
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
-    requestsOf: (busy) => requestsOf(busy, limit()).catch(() => undefined),
+    requestsOf: (blockedBy) => requestsOf(blockedBy, limit()).catch(() => undefined),
   };
 }
 
@@ -59,9 +59,9 @@ export async function runTurn(
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
   const process = runsAs(model) ?? id;
-  const [instead, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
+  const [blockedBy, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
-  const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead, beside };
+  const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
   const activity = new TurnActivity(subject, questions, Date.now);
   activities.begin(activity);
   const parts = {
@@ -71,8 +71,7 @@ export async function runTurn(
     report: activity,
     restarting: () => restartsServer(aiServer.changing),
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
-    now: REAL_CLOCK.now,
-    sleep: REAL_CLOCK.sleep,
+    clock: REAL_CLOCK,
   };
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;

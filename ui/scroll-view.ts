@@ -1,3 +1,7 @@
+/**
+ * Own code: pi-tui's SelectList cuts its lines, its Text and Markdown do not scroll, and none of them searches, follows
+ * a growing text, or wraps only the visible part of 20,000 lines.
+ */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import {
   type Component,
@@ -13,12 +17,11 @@ import {
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
+import { fitted, keyHint, keyNames, SEPARATOR } from "./layout.ts";
 import { ScrollText, type Seen } from "./scroll-text.ts";
 
 /** Rows that are not text: the title and the footer. */
 const FRAME_ROWS = 2;
-
-const GAP = " · ";
 
 export interface ScrollViewParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
@@ -26,17 +29,17 @@ export interface ScrollViewParts {
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
   /** One line. */
   title: string;
-  /** Gives lines their colours, as many as it gets; asked again after a change of theme, and for appended ones alone. */
+  /** Colours lines, one for each it gets; called again after a change of theme, and for appended lines alone. */
   style: (lines: readonly string[]) => string[];
   close: () => void;
 }
 
 /**
- * A text that fills the terminal, under a title and above a footer that says where one is and which keys do what. As an
- * overlay of the whole terminal it gets the keys that pi's fullscreen mode would keep for its own transcript.
+ * A text that fills the terminal, under a title and above a footer with the position and the keys. As an overlay of the
+ * whole terminal it gets the keys that pi's fullscreen mode would keep for its own transcript.
  */
 export class ScrollView implements Component, Focusable {
-  /** Set by pi; a search that is being typed shows its cursor. */
+  /** Set by pi: a search shows its cursor. */
   focused = false;
   readonly #parts: ScrollViewParts;
   readonly #text: ScrollText;
@@ -45,7 +48,7 @@ export class ScrollView implements Component, Focusable {
   #search: Input | undefined;
   #found: { pattern: RegExp; words: string; line: number | undefined } | undefined;
 
-  /** @param lines without line ends and control characters, as all that is appended */
+  /** @param lines without line ends and control characters; appended ones too */
   constructor(parts: ScrollViewParts, lines: readonly string[]) {
     this.#parts = parts;
     this.#text = new ScrollText((given) => parts.style(given), lines);
@@ -55,7 +58,7 @@ export class ScrollView implements Component, Focusable {
     };
   }
 
-  /** Goes to the end and says that the text grows, until `end`; what does not fit the bounds is dropped at its top. */
+  /** Goes to the end and shows that the text grows, until `end`; the oldest lines beyond the bounds are dropped. */
   follow(): void {
     this.#state = "live";
     this.#text.goToEnd();
@@ -63,7 +66,7 @@ export class ScrollView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
-  /** Adds lines below. Whoever is at the end stays there; whoever reads above stays at what he reads. */
+  /** Adds lines at the end. A view at the end follows them; one above it stays where it is. */
   append(lines: readonly string[]): void {
     if (lines.length === 0) return;
     this.#text.append(lines);
@@ -72,7 +75,7 @@ export class ScrollView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
-  /** Says that nothing more will come. */
+  /** Shows that nothing more will come. */
   end(): void {
     this.#state = "ended";
     this.#parts.tui.requestRender();
@@ -90,7 +93,7 @@ export class ScrollView implements Component, Focusable {
     const { rows } = seen;
     while (rows.length < height) rows.push("");
     const { theme, title } = this.#parts;
-    const heading = theme.fg("accent", theme.bold(truncateToWidth(title, width, "…")));
+    const heading = theme.fg("accent", theme.bold(fitted(title, width)));
     const screen = [heading, ...rows, this.#footer(seen, width)];
     return screen.map((line) => (visibleWidth(line) > width ? truncateToWidth(line, width, "") : line));
   }
@@ -153,7 +156,7 @@ export class ScrollView implements Component, Focusable {
     const from = found.line ?? this.#text.top;
     for (let step = 1; step <= total; step++) {
       const line = (from + direction * step + 2 * total) % total;
-      // String.search, unlike RegExp.test, begins at the beginning each time.
+      // String.search, unlike RegExp.test, always starts at index 0.
       if ((lines[line] ?? "").search(found.pattern) < 0) continue;
       found.line = line;
       this.#text.goTo(line);
@@ -171,10 +174,10 @@ export class ScrollView implements Component, Focusable {
     const pieces = [...this.#position(seen), ...this.#hints()];
     const shown: string[] = [];
     for (const piece of pieces) {
-      if (shown.length > 0 && visibleWidth([...shown, piece].join(GAP)) > width) break;
+      if (shown.length > 0 && visibleWidth([...shown, piece].join(SEPARATOR)) > width) break;
       shown.push(piece);
     }
-    return theme.fg("dim", truncateToWidth(shown.join(GAP), width, "…"));
+    return theme.fg("dim", fitted(shown.join(SEPARATOR), width));
   }
 
   #position({ first, last }: Seen): string[] {
@@ -190,16 +193,14 @@ export class ScrollView implements Component, Focusable {
     return pieces;
   }
 
-  /** What the keys do, the way out first; a key that is bound to nothing is not named. */
+  /** What the keys do, the way out first; a key that is bound to nothing is left out. */
   #hints(): string[] {
-    const key = (binding: Keybinding): string[] => this.#parts.keys.getKeys(binding).slice(0, 1);
-    const hint = (keys: readonly string[], does: string): string[] =>
-      keys.length === 0 ? [] : [`${keys.join("/")} ${does}`];
+    const { keys } = this.#parts;
     return [
-      ...hint([...key("tui.select.cancel"), "q"].slice(0, 1), "close"),
+      ...keyHint(keyNames(keys, "tui.select.cancel") || "q", "close"),
       this.#found ? "n/N next" : "/ search",
-      ...hint([...key("tui.select.up"), ...key("tui.select.down")], "scroll"),
-      ...hint([...key("tui.select.pageUp"), ...key("tui.select.pageDown")], "page"),
+      ...keyHint(keyNames(keys, "tui.select.up", "tui.select.down"), "scroll"),
+      ...keyHint(keyNames(keys, "tui.select.pageUp", "tui.select.pageDown"), "page"),
       "home/end",
     ];
   }

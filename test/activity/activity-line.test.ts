@@ -15,7 +15,7 @@ const prompt = (more: Partial<Prompt>): Prompt => ({
 type Waiting = Extract<Activity, { kind: "waiting" }>;
 const waiting = (more: Partial<Waiting>): Waiting => ({
   kind: "waiting",
-  for: undefined,
+  blockedBy: undefined,
   requests: undefined,
   position: undefined,
   elapsedMs: 0,
@@ -35,11 +35,11 @@ const loading = (more: Partial<Loading>): Loading => ({
 test.each<[Activity, string]>([
   [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
   [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
-  [waiting({ for: "other" }), "Waiting for other to go"],
-  [waiting({ for: "other", requests: requests(0) }), "Waiting for other to go"],
-  [waiting({ for: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
+  [waiting({ blockedBy: "other" }), "Waiting for other to unload"],
+  [waiting({ blockedBy: "other", requests: requests(0) }), "Waiting for other to unload"],
+  [waiting({ blockedBy: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
   [
-    waiting({ for: "other", requests: requests(3), elapsedMs: 65_000 }),
+    waiting({ blockedBy: "other", requests: requests(3), elapsedMs: 65_000 }),
     "Waiting for other, which answers 3 requests · 1 min 5 s",
   ],
   [waiting({ position: 2, elapsedMs: 4000 }), "Place 2 in the queue · 4 s"],
@@ -78,8 +78,8 @@ test.each<[Activity, string]>([
     loading({ stage: { name: "text_model", share: 0.436 }, expectedMs: 20_000 }),
     "Loading Qwen (text_model 43 %) · 12 s of about 20 s",
   ],
-  [loading({ again: { instead: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
-  [loading({ again: { instead: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
+  [loading({ again: { blockedBy: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
+  [loading({ again: { blockedBy: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
   [prompt({ cached: 200, processed: 600 }), "Reading prompt · 50 % of 1k (200 cached)"],
   [prompt({}), "Reading prompt · 0 % of 1k"],
   [prompt({ cached: 200, processed: 1200 }), "Reading prompt · 100 % of 1k (200 cached)"],

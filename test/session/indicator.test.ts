@@ -128,7 +128,7 @@ test("it is told while the turn in front waits for its model, and only then", ()
   const turn = begin();
   timer.advance(2000);
   expect(told).toBe(0);
-  turn.waiting({ for: "other", position: undefined });
+  turn.waiting({ blockedBy: "other", position: undefined });
   timer.advance(500);
   turn.loading(0, undefined);
   timer.advance(500);

@@ -167,7 +167,12 @@ async function play(
 /** What a turn said of itself. */
 export type Said =
   | { kind: "connecting" | "generating" | "restarted" }
-  | { kind: "waiting"; for: string | undefined; position: number | undefined; ahead?: number | undefined }
+  | {
+      kind: "waiting";
+      blockedBy: string | undefined;
+      position: number | undefined;
+      ahead?: number | undefined;
+    }
   | { kind: "loading"; elapsedMs: number }
   | { kind: "prompt"; total: number; cached: number; processed: number }
   | { kind: "quiet"; why: QuietReason | undefined; silentMs: number }
@@ -247,8 +252,7 @@ export function beginTurn(
     runsAs: (served) => served.id,
     report: hearing(activities),
     onContextWindow: (_model, tokens) => windows.push(tokens),
-    now: turn.clock.now,
-    sleep: turn.clock.sleep,
+    clock: turn.clock,
     ...turn.parts,
   };
   streamTurn(parts, stream, turn.on ?? model(), turn.context ?? HELLO, turn.options ?? {});

@@ -1,6 +1,6 @@
 import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/content.ts";
+import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/lines.ts";
 import { PanelView } from "../../../admin/panel/view.ts";
 import { plainLine } from "../../support/plain-line.ts";
 import { seeded } from "../../support/random.ts";
@@ -365,7 +365,7 @@ describe("the filter", () => {
   });
 
   test("that nothing has says so", () => {
-    expect(new Shown().press("/", "z", "z").screen).toContain('No model has "zz".');
+    expect(new Shown().press("/", "z", "z").screen).toContain('No model matches "zz".');
   });
 
   test("shows its cursor only where the keys go", () => {

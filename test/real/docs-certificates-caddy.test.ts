@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -7,31 +7,26 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { Http } from "../../server/http/http.ts";
 import { type Caddy, startCaddy } from "../support/caddy.ts";
+import { docsBlock } from "../support/docs.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
 const run = promisify(execFile);
 
-/** The shell lines of the README behind `<!-- certificates: NAME -->`. */
-async function linesOf(name: string): Promise<string> {
-  const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-  const block = new RegExp(`<!-- certificates: ${name} -->\\n\`\`\`sh\\n([\\s\\S]*?)\`\`\``).exec(
-    readme,
-  )?.[1];
-  if (block === undefined) throw new Error(`the README has no certificate lines "${name}"`);
-  return block.replaceAll("ai.example.org", "localhost");
-}
+/** Lines of the page for a server on this machine. */
+const linesOf = (name: string): string =>
+  docsBlock("certificates.md", name).replaceAll("ai.example.org", "localhost");
 
-realSuite(missingProgram("caddy", "openssl"), "certificates made by the README's lines", () => {
+realSuite(missingProgram("caddy", "openssl"), "certificates made by the documented lines", () => {
   let folder: string;
   let standIn: StandIn;
   let caddy: Caddy;
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "readme-certs-"));
+    folder = await mkdtemp(join(tmpdir(), "docs-certs-"));
     for (const name of ["authority", "client", "sign"]) {
       const script = join(folder, `${name}.sh`);
-      await writeFile(script, await linesOf(name));
+      await writeFile(script, linesOf(name));
       await run("sh", ["-e", script], { cwd: folder });
     }
     standIn = await startStandIn({ tls: "none" });
