@@ -2,7 +2,7 @@
 
 import type { LoadState } from "../../activity/load-state.ts";
 import { cleanText, ServerError } from "../../lib/errors.ts";
-import { withoutPolling } from "../log-noise.ts";
+import { withoutPolling } from "../../lib/log-noise.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
 
 const LOG_LINES = 6;
