@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { cleanText } from "../lib/errors.ts";
+import { cleanText } from "../lib/text.ts";
 
 const MAX_BYTES = 64 * 1024;
 const MAX_LENGTH = 120;

@@ -6,8 +6,9 @@ import type {
   Model,
   SimpleStreamOptions,
 } from "@earendil-works/pi-ai";
-import { cleanText, codeOf, ServerError } from "../lib/errors.ts";
+import { codeOf, ServerError } from "../lib/errors.ts";
 import type { JsonRecord } from "../lib/json.ts";
+import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
 import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
 import { type HttpResponse, readText } from "../server/http/http.ts";

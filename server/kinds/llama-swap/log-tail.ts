@@ -1,6 +1,6 @@
 /** The end of a model's log, as llama-swap keeps it. */
 
-import { cleanText } from "../../../lib/errors.ts";
+import { cleanText } from "../../../lib/text.ts";
 import { blankerOf } from "../../../masking/literal.ts";
 import { isPolling } from "../../log-noise.ts";
 import type { Access } from "../backend.ts";
