@@ -69,7 +69,6 @@ export default {
   ],
   options: {
     parser: "swc",
-    tsPreCompilationDeps: true,
     doNotFollow: { path: "node_modules" },
     exclude: { path: "^test/fixtures" },
     enhancedResolveOptions: {

@@ -1,15 +1,15 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `admin/`. */
-import type { Call } from "./admin/call.ts";
+import type { CommandUse } from "./admin/call.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
 
-type Run = (call: Call) => Promise<void>;
+type Run = (call: CommandUse) => Promise<void>;
 
 /** Each is read when it is first used. */
 const COMMANDS = {
   "ai-server": async () => (await import("./admin/panel/panel.ts")).panel,
   "ai-server-status": async () => (await import("./admin/status.ts")).status,
-  "ai-server-refresh": async () => (await import("./admin/status.ts")).refresh,
+  "ai-server-refresh": async () => (await import("./admin/refresh.ts")).refresh,
   "ai-server-load": async () => (await import("./admin/load.ts")).load,
   "ai-server-unload": async () => (await import("./admin/load.ts")).unload,
   "ai-server-ctx": async () => (await import("./admin/context.ts")).changeContext,
@@ -23,7 +23,7 @@ const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS;
 
 /** Runs a command. Its faults are shown as sentences and never thrown. */
-export async function runCommand(name: CommandName, use: Omit<Call, "waiting">): Promise<void> {
+export async function runCommand(name: CommandName, use: Omit<CommandUse, "waiting">): Promise<void> {
   const { ctx, ended, aiServer } = use;
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
@@ -37,7 +37,7 @@ export async function runCommand(name: CommandName, use: Omit<Call, "waiting">):
   });
 }
 
-async function showFault(ctx: Call["ctx"], error: unknown): Promise<void> {
-  const { faultText } = await import("./admin/fault-text.ts");
+async function showFault(ctx: CommandUse["ctx"], error: unknown): Promise<void> {
+  const { faultText } = await import("./admin/report.ts");
   show(ctx, faultText(error), "error");
 }

@@ -1,7 +1,7 @@
 /** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
 
 import type { ModelRequests } from "../server/in-flight.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
+import type { LoadStage } from "./load-state.ts";
 import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
 import { RateMeter } from "./rates.ts";
 
@@ -13,7 +13,7 @@ export type Activity =
   | {
       kind: "waiting";
       /** The model that has to leave, or the server itself. */
-      for: string | undefined;
+      blockedBy: string | undefined;
       /** What that model still answers, where the server tells. */
       requests: ModelRequests | undefined;
       /** Place in llama-swap's queue, from 1. */
@@ -29,7 +29,7 @@ export type Activity =
       elapsedMs: number;
       expectedMs: number | undefined;
       /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
-      again: { instead: string | undefined } | undefined;
+      again: { blockedBy: string | undefined } | undefined;
       /** How far it has come, where the server tells it. */
       stage: LoadStage | undefined;
     }
@@ -53,7 +53,7 @@ const ASK_AGAIN_MS = 5000;
 
 /** Why a turn waits, as far as the server shows it. */
 export interface Waiting {
-  for: string | undefined;
+  blockedBy: string | undefined;
   position: number | undefined;
   ahead?: number | undefined;
 }
@@ -83,10 +83,10 @@ export interface TurnReport {
   waiting(waiting: Waiting): void;
   /**
    * @param elapsedMs how long it has lasted already, as far as that is known
-   * @param instead the model that is or was loaded in its place
+   * @param blockedBy the model that is or was loaded in its place
    * @param stage how far the load has come, where the server tells it
    */
-  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void;
+  loading(elapsedMs: number, blockedBy: string | undefined, stage?: LoadStage): void;
   prompt(progress: PromptProgress): void;
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
@@ -116,7 +116,7 @@ export interface TurnSubject {
   /** Whether it has answered before, so that it was loaded then. */
   readonly hasAnswered: boolean;
   /** The model that was seen in its place since then. */
-  readonly instead?: string | undefined;
+  readonly blockedBy?: string | undefined;
   /** Models that are loaded beside it, and have not taken its place. */
   readonly beside?: ReadonlySet<string> | undefined;
 }
@@ -148,7 +148,7 @@ export class TurnActivity implements TurnReport {
   #expectedLoadMs: number | undefined;
   #hasAskedForLoad = false;
   #hasAskedWhy = false;
-  #instead: string | undefined;
+  #blockedBy: string | undefined;
   #requests: ModelRequests | undefined;
   #askedForRequestsAt = Number.NEGATIVE_INFINITY;
 
@@ -182,17 +182,17 @@ export class TurnActivity implements TurnReport {
     if (waiting.ahead !== undefined) this.#noteLoad();
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
-    if (waiting.for !== undefined) this.#waitedUntil = this.#now();
+    if (waiting.blockedBy !== undefined) this.#waitedUntil = this.#now();
     // A banner calls it a load before it tells a place in the queue.
     this.#loadingSince = undefined;
-    this.#took(waiting.for);
+    this.#took(waiting.blockedBy);
   }
 
-  loading(elapsedMs: number, instead: string | undefined, stage?: LoadStage): void {
-    this.#took(instead);
+  loading(elapsedMs: number, blockedBy: string | undefined, stage?: LoadStage): void {
+    this.#took(blockedBy);
     const now = this.#now();
     // What was waited for another model does not belong to the load; a place that only the banner has named may be over.
-    const isWaiting = this.#state.kind === "waiting" && this.#state.for !== undefined;
+    const isWaiting = this.#state.kind === "waiting" && this.#state.blockedBy !== undefined;
     this.#loadingSince ??= isWaiting ? now : Math.max(now - elapsedMs, this.#waitedUntil);
     this.#state = { kind: "loading", since: this.#loadingSince, stage };
   }
@@ -242,16 +242,17 @@ export class TurnActivity implements TurnReport {
         return this.#lookAtQuiet(now) ?? { kind: "connecting", elapsedMs: now - state.since };
       case "waiting": {
         const { since, ...waiting } = state;
-        if (waiting.for !== undefined && waiting.position === undefined) this.#askWho(waiting.for, now);
-        const requests = this.#requests?.model === waiting.for ? this.#requests : undefined;
+        if (waiting.blockedBy !== undefined && waiting.position === undefined)
+          this.#askWho(waiting.blockedBy, now);
+        const requests = this.#requests?.model === waiting.blockedBy ? this.#requests : undefined;
         return { ...waiting, requests, elapsedMs: now - since };
       }
       case "loading": {
         this.#askForLoad();
-        const { hasAnswered, instead: seen } = this.subject;
-        const instead = this.#instead ?? seen;
-        if (hasAnswered && instead === undefined) this.#askWhy();
-        const again = hasAnswered ? { instead } : undefined;
+        const { hasAnswered, blockedBy: seen } = this.subject;
+        const blockedBy = this.#blockedBy ?? seen;
+        if (hasAnswered && blockedBy === undefined) this.#askWhy();
+        const again = hasAnswered ? { blockedBy } : undefined;
         return {
           kind: "loading",
           elapsedMs: now - state.since,
@@ -310,13 +311,13 @@ export class TurnActivity implements TurnReport {
     if (this.#hasAskedWhy) return;
     this.#hasAskedWhy = true;
     void this.#questions.lastUsed().then((model) => {
-      if (this.#instead === undefined) this.#took(model);
+      if (this.#blockedBy === undefined) this.#took(model);
     });
   }
 
   /** A model that is or was loaded in the place of this one, as far as somebody tells. */
   #took(model: string | undefined): void {
-    if (model !== undefined && !this.subject.beside?.has(model)) this.#instead = model;
+    if (model !== undefined && !this.subject.beside?.has(model)) this.#blockedBy = model;
   }
 
   #askWho(model: string, now: number): void {

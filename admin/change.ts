@@ -1,15 +1,24 @@
-/** What the commands that change the server's configuration share: the safe change with its words on the screen. */
+/** What the commands that change the server's configuration share: planned, asked about, applied, reported. */
 import type { Config } from "../config.ts";
 import type { SafeChange } from "../host/change.ts";
-import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
-import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
+import { type ConfigFormat, formatOf } from "../host/config/config-file.ts";
+import type { ChangeOutcome, Options, Planned } from "../host/outcome.ts";
+import type { HostFile, UnitStatus } from "../host/ssh/machine.ts";
 import type { Progress } from "../host/steps.ts";
+import { maskLines } from "../masking/masking.ts";
 import type { ModelServer } from "../server/model-server.ts";
+import { countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
 import { show } from "../ui/output.ts";
+import type { Question } from "../ui/question.ts";
+import type { Waiting } from "../ui/wait.ts";
 import { type Call, isConfirmed } from "./call.ts";
-import { faultText } from "./fault-text.ts";
-import { loadHooks } from "./loading.ts";
-import { answerWords, reportOf } from "./outcome.ts";
+import { type Host, pathOf } from "./host-access.ts";
+import { loadHooks } from "./load.ts";
+import { refreshModels } from "./models.ts";
+import { faultText, reportOf } from "./report.ts";
+
+/** A notice must fit on the screen. */
+const MOST_DIFF_LINES = 30;
 
 /**
  * What a step of a change is called on the screen; undefined for one that is too short to be shown.
@@ -36,59 +45,54 @@ export function stepWords({ step, id, isGoingBack }: Progress, restarted: string
   return said !== undefined && isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
 }
 
-/** The safe change, with its words for the screen. */
-export interface Change {
-  readonly safe: SafeChange;
-  /** With path and unit of this kind of server. */
-  readonly config: Config;
-  report(progress: Progress): void;
+/** Shows each step on the screen, and ends with the user's Escape. @param unit as soon as it is known */
+export function shownSteps(waiting: Waiting, config: Config, unit?: UnitStatus): Options {
+  const restarted = unit?.hasRestartCommand
+    ? `the server by ${restartCommandName(config)}`
+    : config.serviceUnit;
+  const report = (progress: Progress): void => {
+    const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
+    if (words !== undefined) waiting.say(words);
+  };
+  return { report, signal: waiting.signal };
 }
 
-/** Makes a safe change that says each step on the screen and remembers how long models take to load. */
-export async function changeOn(
+/** The safe change of this server's configuration, which remembers how long models take to load. */
+export async function safeChangeOf(
   call: Call,
   server: ModelServer,
-  machine: RemoteMachine,
-  config: Config,
-): Promise<Change> {
-  const { waiting } = call;
-  const { serviceUnit, restartTimeoutMs, loadTimeoutMs } = config;
+  { machine, config }: Host,
+): Promise<SafeChange> {
+  const { signal } = call.waiting;
+  const { restartTimeoutMs, loadTimeoutMs } = config;
   const [{ SafeChange }, { HttpProbe }] = await Promise.all([
     import("../host/change.ts"),
     import("../host/server-probe.ts"),
   ]);
   // A server that does not answer can only be restarted.
-  const backend = await server.backend(waiting.signal).catch(() => undefined);
-  waiting.signal.throwIfAborted();
+  const backend = await server.backend(signal).catch(() => undefined);
+  signal.throwIfAborted();
   const probe = new HttpProbe(server, loadHooks(call, server), backend);
-  const report = (progress: Progress): void => {
-    const restarted = progress.byCommand ? `the server by ${restartCommandName(config)}` : serviceUnit;
-    const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
-    if (words !== undefined) waiting.say(words);
-  };
-  return { safe: new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs }), config, report };
+  return new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs });
 }
 
-/** What the command is called that restarts the server in place of systemctl: a wrapper runs its own and no other. */
+/** The user's own command that restarts the server in place of systemctl; a wrapper runs its own and no other. */
 export function restartCommandName({ sshHost, sshMode }: Config): string {
   const isWrapped = sshMode === "wrapper" && sshHost !== "local";
   return isWrapped ? "the wrapper's restart_command" : "AI_SERVER_RESTART_COMMAND";
 }
 
-/** What a restart is, as a sentence without its end: `llama-swap.service is restarted`. */
-function restartWords({ hasRestartCommand }: UnitStatus, config: Config): string {
-  if (!hasRestartCommand) return `${config.serviceUnit} is restarted`;
-  return `the server is restarted by ${restartCommandName(config)}`;
-}
-
 /** Whether a change restarts the server, in place of a reload. */
-export function isRestart({ unit, reloads }: Pick<Preview, "unit" | "reloads">): boolean {
+export function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
   return !unit.watchesConfig && !reloads;
 }
 
 /** How a change of the config takes effect, as sentences. */
-export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): string {
-  const restarted = restartWords(unit, config);
+export function effectWords({ unit, reloads }: Pick<Planned, "unit" | "reloads">, config: Config): string {
+  const [who, how] = unit.hasRestartCommand
+    ? (["the server", ` by ${restartCommandName(config)}`] as const)
+    : ([config.serviceUnit, ""] as const);
+  const restarted = `${who} is restarted${how}`;
   if (unit.watchesConfig) {
     const otherwise = unit.problem === undefined ? ` Where no reload comes, ${restarted}.` : "";
     return `llama-swap reloads the config by itself, which unloads every model.${otherwise}`;
@@ -98,45 +102,93 @@ export function effectWords({ unit, reloads }: Preview<Plan>, config: Config): s
   const why = unit.isBlind
     ? " Its container has the config as one mounted file, so that -watch-config never sees the new one."
     : "";
-  return `${restarted.replace(/^the/, "The")}, which unloads every model.${why}`;
+  const start = unit.hasRestartCommand ? `The server is restarted${how}` : restarted;
+  return `${start}, which unloads every model.${why}`;
 }
 
-/** What of a change that was done has to be said beside it: a restart by a command of the user's. */
-export function restartedWords(preview: Preview | undefined, config: Config): string {
-  if (preview === undefined || !isRestart(preview) || !preview.unit.hasRestartCommand) return "";
-  return ` ${restartWords(preview.unit, config).replace(/^the server is/, "The server was")}.`;
+/** After a change by the user's own restart command: that it has run; empty otherwise. */
+export function restartedWords(planned: Pick<Planned, "unit" | "reloads">, config: Config): string {
+  if (!isRestart(planned) || !planned.unit.hasRestartCommand) return "";
+  return ` The server was restarted by ${restartCommandName(config)}.`;
 }
 
 /** What the choices of a question before a change are called. @param act as "Change" */
-export function actsOf(act: string, preview: Preview<Plan>): readonly [string, string] {
-  return ["Keep as it is", `${act} and ${isRestart(preview) ? "restart" : "reload"}`];
+export function actsOf(act: string, planned: Pick<Planned, "unit" | "reloads">): readonly [string, string] {
+  return ["Keep as it is", `${act} and ${isRestart(planned) ? "restart" : "reload"}`];
 }
 
-/** After a cancelled change that has written its file: offers to put the text of before back. */
-export async function offerWayBack(
+function maskedDiff(before: string, after: string, format: ConfigFormat): DiffLine[] {
+  return diffOf(before, after, (lines) => maskLines(lines, format));
+}
+
+/** The unified diff of a planned change, with secrets masked. A question scrolls it. */
+export function plannedDiff({ file, plan }: Planned, config: Config): Question["diff"] {
+  const lines = maskedDiff(file.text, plan.text, formatOf(file.name));
+  return {
+    title: `In ${pathOf(file, config)}:`,
+    lines: lines.length === 0 ? [] : plainDiff(lines, lines.length).split("\n"),
+  };
+}
+
+/** How many lines differ. */
+export function changeCounts(before: string, after: string): { added: number; removed: number } {
+  return countChanges(diffOf(before, after, (lines) => [...lines]));
+}
+
+/**
+ * Reports how a change ended, after pi has read the models again.
+ *
+ * @param changed what was done, as a sentence, where it was
+ */
+export async function reportChange(
   call: Call,
-  { safe, report }: Change,
+  config: Config,
+  planned: Planned,
   outcome: ChangeOutcome,
-  file: HostFile,
-  path: string,
+  changed: string,
 ): Promise<void> {
+  const { file } = planned;
+  const { level, text } = reportOf(outcome, changed + restartedWords(planned, config), pathOf(file, config));
+  // Before the end is reported: until then pi takes no keys.
+  if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
+  show(call.ctx, [text, ...otherEdit(outcome, file)].join("\n"), level);
+}
+
+/** What another program wrote meanwhile, where that is why nothing was done. */
+function otherEdit(outcome: ChangeOutcome, { name, text }: HostFile): string[] {
+  if (outcome.kind !== "refused" || outcome.current === undefined) return [];
+  const diff = maskedDiff(text, outcome.current.text, formatOf(name));
+  return ["Their change:", plainDiff(diff, MOST_DIFF_LINES)];
+}
+
+/** After a cancelled change that has written its file: offers to restore the previous version. */
+export async function offerToRestore(
+  call: Call,
+  safe: SafeChange,
+  config: Config,
+  { file, unit }: Planned,
+  outcome: ChangeOutcome,
+): Promise<void> {
+  const { ctx, waiting, ended } = call;
   if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
-  if (call.ended.aborted) return;
-  const isWanted = await isConfirmed(
-    call,
-    {
-      title: "Put the old config back?",
-      consequences: ["The server may not run with the new config yet, and whether it can was not checked."],
-    },
-    ["Keep the new config", "Put the old one back"],
-  );
-  if (!isWanted) return;
+  if (ended.aborted) return;
+  const question = {
+    title: "Put the old config back?",
+    consequences: ["The server may not run with the new config yet, and whether it can was not checked."],
+  };
+  if (!(await isConfirmed(call, question, ["Keep the new config", "Put the old one back"]))) return;
   try {
-    const back = await safe.restore(outcome.backup, file.name, { confirm: async () => true, report });
-    const { level, text } = reportOf(back, `The old config is back, and ${answerWords(back)}.`, path);
-    show(call.ctx, text, level);
+    const { report } = shownSteps(waiting, config, unit);
+    const planned = await safe.planRestore(outcome.backup, file.name, { report });
+    if (planned === undefined) return show(ctx, ALREADY_SO);
+    const back = await safe.apply(planned, { report });
+    const { level, text } = reportOf(back, "The old config is back.", pathOf(file, config));
+    show(ctx, text, level);
   } catch (error) {
-    // Nobody else tells of it: what a cancelled command throws is not heard.
-    show(call.ctx, `The old config was not put back. ${faultText(error)}`, "error");
+    // Nothing else reports it: a cancelled command throws in silence.
+    show(ctx, `The old config was not put back. ${faultText(error)}`, "error");
   }
 }
+
+export const ALREADY_SO = "The config already says so; nothing was done.";
+export const NOT_CHANGED = "Nothing was changed.";

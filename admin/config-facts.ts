@@ -4,12 +4,14 @@ import { type ContextSetting, findContexts, formatOf } from "../host/config/conf
 import { shareOf } from "../host/config/context-setting.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
-import type { LastFacts, Memory } from "../memory/memory.ts";
+import type { Memory, StoredFacts } from "../memory/memory.ts";
 import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import type { Fact, LearntFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
-import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
-import { faultText } from "./fault-text.ts";
+import type { Call } from "./call.ts";
+import { openConfigHost, pathOf } from "./host-access.ts";
+import { faultText } from "./report.ts";
 
 /** What the files set, and what in them could not be read. */
 export interface ConfigFacts {
@@ -93,7 +95,7 @@ export async function learnConfig(
 ): Promise<boolean> {
   const kept = await memory.allFacts(url);
   const ids = new Set([...kept.keys(), ...facts.windows.keys()]);
-  const news = [...ids].flatMap((id): [string, LastFacts][] => {
+  const news = [...ids].flatMap((id): [string, StoredFacts][] => {
     const context = newsOf(id, facts, readLearnt(kept.get(id) ?? {}));
     return context === undefined ? [] : [[id, { context, seenAt: now }]];
   });
@@ -104,26 +106,29 @@ export async function learnConfig(
   );
 }
 
+async function factsOnHost(server: ModelServer, signal: AbortSignal): Promise<ConfigFacts> {
+  const { machine, config, close } = await openConfigHost(server, signal);
+  try {
+    return configFacts(await machine.read(signal), (file) => pathOf(file, config));
+  } finally {
+    await close();
+  }
+}
+
 /**
  * Reads the config on the server's machine, and keeps the windows that it sets for the discovery that follows.
  *
  * @returns sentences of what was read, and of what could not be
  */
 export async function readConfigFacts(
-  call: Call,
+  { aiServer, waiting }: Call,
+  server: ModelServer,
 ): Promise<{ read: readonly string[]; problems: readonly string[] }> {
-  const { aiServer, waiting } = call;
-  const server = await serverFor(call);
   const { sshHost } = server.config;
   waiting.say(`Reading the config on ${sshHost === "local" ? "this machine" : sshHost}`);
   let facts: ConfigFacts;
   try {
-    facts = await withConfigFile(
-      server,
-      async (machine, config) =>
-        configFacts(await machine.read(waiting.signal), (file) => pathOf(file, config)),
-      waiting.signal,
-    );
+    facts = await factsOnHost(server, waiting.signal);
   } catch (error) {
     waiting.signal.throwIfAborted();
     return { read: [], problems: [`The config was not read: ${faultText(error)}`] };

@@ -11,42 +11,46 @@ import {
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
-import type { ChangeOutcome, Plan, Preview } from "../host/outcome.ts";
+import type { ChangeRequest, Plan, Planned } from "../host/outcome.ts";
 import { contextOfCommand } from "../host/running-command.ts";
-import type { HostFile, RemoteMachine, UnitStatus } from "../host/ssh/machine.ts";
+import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
+import { shortTokens } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
-import { shortTokens } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
+import type { Question } from "../ui/question.ts";
 import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
-import { type Call, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
+import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
+  ALREADY_SO,
   actsOf,
-  type Change,
-  changeOn,
   effectWords,
   isRestart,
-  offerWayBack,
-  restartedWords,
+  NOT_CHANGED,
+  offerToRestore,
+  plannedDiff,
+  reportChange,
+  safeChangeOf,
+  shownSteps,
 } from "./change.ts";
-import { diffLines, plainDiffOf } from "./diff-text.ts";
-import { modelsNow, noIdGiven, refreshModels, trainedContext } from "./models.ts";
-import { reportOf } from "./outcome.ts";
-import { stakesOf } from "./stakes.ts";
+import { type Host, openConfigHost, pathOf } from "./host-access.ts";
+import { interruptionOf } from "./interruption.ts";
+import { modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
-interface ContextPlan extends Plan {
-  readonly change: ContextChange;
-}
-
-/** A model's window as it stands: what is written, and what the server shows. */
+/** The model that an argument names, where the config has it. */
 interface Subject {
   readonly id: string;
+  /** The text after the id. */
   readonly rest: string;
   readonly file: HostFile;
   readonly facts: ModelFacts | undefined;
+}
+
+interface ContextPlan extends Plan {
+  readonly change: ContextChange;
 }
 
 /** Below this a window is of no use, and llama-server works in steps of this size. */
@@ -128,135 +132,125 @@ function fileFor(
   return fileWith(id, files) ?? preset;
 }
 
-async function subjectOf(
+/** Shows a model's context size, and with a second argument changes it. */
+export async function changeContext(call: Call): Promise<void> {
+  const { aiServer, ctx, waiting, argument } = call;
+  const ids = aiServer.models.map(({ id }) => id);
+  if (readId(argument, ids)?.rest) aiServer.refuseWhileChanging();
+  const server = await serverFor(call);
+  const host = await openConfigHost(server, waiting.signal);
+  try {
+    waiting.say("Reading the config on the server");
+    const files = await host.machine.read(waiting.signal);
+    // A server that is down must not prevent its own repair.
+    const models = await modelsNow(call, server).catch(() => []);
+    waiting.signal.throwIfAborted();
+    const subject = subjectOf(argument, files, models, host.config);
+    if (subject.rest === "") return show(ctx, subjectWords(subject, host.config));
+    const tokens = parseSize(subject.rest);
+    if (tokens === undefined) throw wrongSize(subject.rest);
+    requireUser(ctx);
+    const what = `/ai-server-ctx ${subject.id} ${tokens}`;
+    await aiServer.exclusively(what, () => setContext(call, server, host, subject, tokens));
+  } finally {
+    await host.close();
+  }
+}
+
+async function setContext(
   call: Call,
   server: ModelServer,
-  config: Config,
+  host: Host,
+  { id, facts }: Subject,
+  tokens: number,
+): Promise<void> {
+  const { ctx, waiting } = call;
+  const { config } = host;
+  const safe = await safeChangeOf(call, server, host);
+  const planned = await safe.plan(requestFor(id, facts, tokens), shownSteps(waiting, config));
+  if (planned === undefined) return show(ctx, ALREADY_SO);
+  refuseOverridden(planned, config);
+
+  const question = await questionFor(call, server, config, planned);
+  if (!(await isConfirmed(call, question, actsOf("Change", planned)))) return show(ctx, NOT_CHANGED);
+
+  const outcome = await safe.apply(planned, shownSteps(waiting, config, planned.unit));
+  const changed = `${id}: the context size is now ${sizeWords(tokens)}.`;
+  await reportChange(call, config, planned, outcome, changed);
+  await offerToRestore(call, safe, config, planned, outcome);
+}
+
+/** @throws {ServerError} where the argument names no model of the config */
+function subjectOf(
+  argument: string,
   files: readonly HostFile[],
-): Promise<Subject> {
+  models: readonly ModelFacts[],
+  config: Config,
+): Subject {
   // An id that would steer a terminal is none, as where the server lists it.
   const written = files
     .flatMap(({ name, text }) => findContexts(text, formatOf(name)).map(({ model }) => idOf(model)))
     .filter((id) => id !== undefined);
-  // A server that is down must not hinder the change that repairs it.
-  const facts = await modelsNow(call, server).catch(() => []);
-  call.waiting.signal.throwIfAborted();
-  const ids = [...new Set([...written, ...facts.map(({ id }) => id)])];
-  const read = readId(call.argument, ids);
+  const ids = [...new Set([...written, ...models.map(({ id }) => id)])];
+  const read = readId(argument, ids);
   if (read === undefined) throw noIdGiven(ids);
   if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
-  const own = facts.find(({ id }) => id === read.id);
-  const id = own?.runsAs ?? read.id;
-  const file = fileFor(id, files, own);
-  if (file !== undefined) return { id, rest: read.rest, file, facts: own };
+  const facts = models.find(({ id }) => id === read.id);
+  const id = facts?.runsAs ?? read.id;
+  const file = fileFor(id, files, facts);
+  if (file !== undefined) return { id, rest: read.rest, file, facts };
   throw new ServerError(
     `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
     { link: "config file", remedy: "none" },
   );
 }
 
-/** Shows a model's context size, and with a second argument changes it. */
-export async function changeContext(call: Call): Promise<void> {
-  const { waiting, aiServer, argument } = call;
-  const known = readId(
-    argument,
-    aiServer.models.map(({ id }) => id),
-  );
-  if (known !== undefined && known.rest !== "") aiServer.refuseWhileChanging();
-  const server = await serverFor(call);
-  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
-    waiting.say("Reading the config on the server");
-    const subject = await subjectOf(call, server, config, await machine.read(waiting.signal));
-    if (subject.rest === "") return showSetting(call, config, subject);
-    const tokens = parseSize(subject.rest);
-    if (tokens === undefined) throw wrongSize(subject.rest);
-    requireUser(call);
-    await aiServer.exclusively(`/ai-server-ctx ${subject.id} ${tokens}`, async () =>
-      carryOut(call, server, await changeOn(call, server, machine, config), subject, tokens),
-    );
-  };
-  await withConfigFile(server, work, waiting.signal);
-}
-
-function showSetting({ ctx }: Call, config: Config, { id, file, facts }: Subject): void {
+function subjectWords({ id, file, facts }: Subject, config: Config): string {
   const setting = findContext(file.text, formatOf(file.name), id, facts?.isFound);
   const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
     source === "live" || source === "last seen"
       ? [`Loaded, a request may use ${facts?.context.value} tokens.`]
       : [];
-  show(ctx, [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n"));
+  return [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n");
 }
 
-async function carryOut(
-  call: Call,
-  server: ModelServer,
-  change: Change,
-  { id, file, facts }: Subject,
-  tokens: number,
-): Promise<void> {
-  const { ctx, waiting } = call;
-  let seen = file;
-  let asked: Preview<ContextPlan> | undefined;
-  const plan = (text: string, read: HostFile): ContextPlan => {
-    seen = read;
-    requireModel(id, read, facts);
-    const planned = planContextChange(text, formatOf(read.name), id, tokens, facts?.isFound);
-    const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
-    const { slots } = planned.after;
-    return { text: planned.text, contextSize: tokens, slots, isNew, change: planned };
-  };
-  const outcome = await change.safe.change<ContextPlan>(
-    { modelId: id, pick: (files) => fileFor(id, files, facts) ?? missing(id), plan },
-    {
-      confirm: (preview) => {
-        asked = preview;
-        return confirm(call, server, change.config, preview);
-      },
-      report: change.report,
-      signal: waiting.signal,
+function requestFor(id: string, facts: ModelFacts | undefined, tokens: number): ChangeRequest<ContextPlan> {
+  return {
+    modelId: id,
+    pick: (files) => fileFor(id, files, facts) ?? missing(id),
+    plan: (text, file) => {
+      requireModel(id, file, facts);
+      const change = planContextChange(text, formatOf(file.name), id, tokens, facts?.isFound);
+      const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
+      return { text: change.text, contextSize: tokens, slots: change.after.slots, isNew, change };
     },
-  );
-  const path = pathOf(seen, change.config);
-  const changed = `${id}: the context size is now ${sizeWords(tokens)}.${restartedWords(asked, change.config)}`;
-  const { level, text } = reportOf(outcome, changed, path);
-  // Before the end is told: until then pi takes no keys.
-  if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
-  show(ctx, [text, ...otherEdit(outcome, seen)].join("\n"), level);
-  await offerWayBack(call, change, outcome, seen, path);
+  };
 }
 
-async function confirm(
+async function questionFor(
   call: Call,
   server: ModelServer,
   config: Config,
-  preview: Preview<ContextPlan>,
-): Promise<boolean> {
-  const { file, plan, loaded, isUnloaded, unit } = preview;
-  const { before, after, warnings } = plan.change;
-  const path = pathOf(file, config);
-  if (formatOf(file.name) === "ini") requireOwnSize(unit, config);
-  const trained = await trainedContext(call, server, after.model, loaded);
-  const format = formatOf(file.name);
-  return isConfirmed(
-    call,
-    {
-      title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
-      consequences: [
-        presentWords(before),
-        effectWords(preview, config),
-        ...(await stakesOf(call, server, loaded, [after.model], {
-          isUnloaded,
-          isRestart: isRestart(preview),
-        })),
-        ...slotWords(after.tokens, after),
-        ...adviceFor(after.tokens ?? 0, trained, after.program),
-        ...warnings,
-      ],
-      diff: { title: `In ${path}:`, lines: diffLines(file.text, plan.text, format) },
-    },
-    actsOf("Change", preview),
-  );
+  planned: Planned<ContextPlan>,
+): Promise<Question> {
+  const { before, after, warnings } = planned.plan.change;
+  const trained = await trainedContext(call, server, after.model, planned.loaded);
+  return {
+    title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
+    consequences: [
+      presentWords(before),
+      effectWords(planned, config),
+      ...(await interruptionOf(call, server, planned.loaded, [after.model], {
+        isUnloaded: planned.isUnloaded,
+        isRestart: isRestart(planned),
+      })),
+      ...slotWords(after.tokens, after),
+      ...adviceFor(after.tokens ?? 0, trained, after.program),
+      ...warnings,
+    ],
+    diff: plannedDiff(planned, config),
+  };
 }
 
 /** A section without a model is listed like one, and its load would never end. @throws {ServerError} */
@@ -270,20 +264,15 @@ function requireModel(id: string, { name, text }: HostFile, facts: ModelFacts | 
   );
 }
 
-/** @throws {ServerError} where a size on the router's own command line wins over every preset */
-function requireOwnSize({ commandLine }: UnitStatus, { serviceUnit }: Config): void {
-  const flag = commandLine?.find((word) => /^(-c|--ctx-size)(=|$)/.test(word));
+/** @throws {ServerError} where a size on the router's own command line overrides every preset */
+function refuseOverridden({ file, unit }: Planned, { serviceUnit }: Config): void {
+  if (formatOf(file.name) !== "ini") return;
+  const flag = unit.commandLine?.find((word) => /^(-c|--ctx-size)(=|$)/.test(word));
   if (flag === undefined) return;
   throw new ServerError(
     `${serviceUnit} starts the router with ${shown(flag)}, which wins over the ctx-size of every preset. Take it out of the unit's command line first. Nothing was changed.`,
     { link: "unit", remedy: "none" },
   );
-}
-
-/** What somebody else wrote meanwhile, where that is why nothing was done. */
-function otherEdit(outcome: ChangeOutcome, file: HostFile): string[] {
-  if (outcome.kind !== "refused" || outcome.current === undefined) return [];
-  return ["Their change:", plainDiffOf(file.text, outcome.current.text, formatOf(file.name))];
 }
 
 function missing(id: string): never {

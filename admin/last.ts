@@ -1,11 +1,9 @@
 /** `/ai-server-last`: what the last turns took. */
 import type { TurnFigures } from "../activity/turn-activity.ts";
-import { spent } from "../lib/figures.ts";
-import { rateWords } from "../lib/rate.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import { rateWords, shortTokens, spent } from "../lib/figures.ts";
 import { show, widthOf } from "../ui/output.ts";
 import { type Column, table } from "../ui/table.ts";
-import type { Call } from "./call.ts";
+import type { CommandUse } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Ended", priority: 0 },
@@ -43,7 +41,7 @@ export function lastTable(turns: readonly TurnFigures[], width: number): string 
 }
 
 /** Shows what the last turns took; the figures are kept in memory alone. */
-export async function last({ ctx, activities }: Call): Promise<void> {
+export async function last({ ctx, activities }: Pick<CommandUse, "ctx" | "activities">): Promise<void> {
   const { figures } = activities;
   show(ctx, figures.length === 0 ? "No turn has ended yet." : lastTable(figures, widthOf(ctx)));
 }

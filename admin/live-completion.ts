@@ -1,8 +1,10 @@
 /** Completion against the live server. */
+
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { REAL_CLOCK } from "../lib/clock.ts";
+import { shortTokens } from "../lib/figures.ts";
 import type { AiServer } from "../provider/ai-server.ts";
-import { type ServedModel, shortTokens } from "../provider/pi-models.ts";
+import type { ServedModel } from "../provider/pi-models.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import type { Complete } from "../ui/autocomplete.ts";

@@ -1,8 +1,11 @@
 /** `/ai-server-load` and `/ai-server-unload`. */
 
+import { stageWords } from "../activity/activity-line.ts";
+import type { LoadState } from "../activity/load-state.ts";
+import type { ProbeHooks } from "../host/server-probe.ts";
 import { ServerError } from "../lib/errors.ts";
-import { spent } from "../lib/figures.ts";
-import { shortTokens } from "../provider/pi-models.ts";
+import { shortTokens, spent } from "../lib/figures.ts";
+import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
@@ -11,9 +14,8 @@ import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
-import { loadHooks } from "./loading.ts";
+import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
-import { requestsOn, requestWords, sessionOf, stakesOf } from "./stakes.ts";
 
 /** Loads a model, and says until it is ready what the server does. */
 export async function load(call: Call): Promise<void> {
@@ -40,7 +42,7 @@ async function carryOutLoad(
     const { ctx, ended } = call;
     // Nobody else tells of it: what a cancelled command says is not heard.
     await offerStop(call, server, id).catch(async (fault: unknown) => {
-      const { faultText } = await import("./fault-text.ts");
+      const { faultText } = await import("./report.ts");
       if (!ended.aborted) show(ctx, faultText(fault), "error");
     });
     return;
@@ -185,7 +187,7 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
     return;
   }
   const names = running.map(({ id }) => id).join(", ");
-  const consequences = await stakesOf(call, server, running, []);
+  const consequences = await interruptionOf(call, server, running, []);
   const question = { title: "Unload every model?", consequences };
   if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"]))) {
     show(ctx, "Nothing was unloaded.");
@@ -205,4 +207,46 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
     `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
     { link: "server", remedy: "none" },
   );
+}
+
+/** What a load is doing, in a few words; undefined when there is nothing more to wait for. */
+export function loadWords(id: string, progress: LoadState): string | undefined {
+  switch (progress.kind) {
+    case "waiting": {
+      const { requests = 0, blockedBy: other } = progress;
+      const until =
+        requests === 0 ? "has gone" : `has answered ${requests === 1 ? "a request" : `${requests} requests`}`;
+      return `${id} waits until ${other} ${until}`;
+    }
+    case "stopping":
+      return `Stopping ${progress.model}`;
+    case "busy":
+      return `${id} has as many requests as it may have; asking again`;
+    case "loading":
+      return `Loading ${id}${stageWords(progress.stage)}`;
+    case "ready":
+      return undefined;
+  }
+}
+
+/** Says how loads go on, and remembers how long they took. */
+export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
+  const expected = new Map<string, number | undefined>();
+  return {
+    onLoading: (id, progress) => {
+      if (!expected.has(id)) {
+        expected.set(id, undefined);
+        expectedLoadMs(call.aiServer, server, id).then(
+          (ms) => expected.set(id, ms),
+          () => {},
+        );
+      }
+      const words = loadWords(id, progress);
+      if (words === undefined) return;
+      if (progress.kind === "loading") call.waiting.say(words, expected.get(id), progress.elapsedMs);
+      else call.waiting.say(words);
+    },
+    // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
+    onLoaded: (id, loadMs) => void rememberLoad(call.aiServer, server, id, loadMs).catch(() => {}),
+  };
 }

@@ -1,6 +1,5 @@
 /** `/ai-server-logs`: a model's log from the server, or the unit's journal. */
 import { setTimeout as wait } from "node:timers/promises";
-import type { Config } from "../config.ts";
 import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { blankerOf, maskLines } from "../masking/masking.ts";
@@ -8,7 +7,8 @@ import { followLog } from "../server/kinds/llama-swap/log-stream.ts";
 import { withoutPolling } from "../server/log-noise.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
-import { type Call, serverFor, withMachine } from "./call.ts";
+import { type Call, serverFor } from "./call.ts";
+import { openHost } from "./host-access.ts";
 import { chosenModel, modelsNow, requireHere } from "./models.ts";
 
 const FIRST_LINES = 500;
@@ -45,7 +45,9 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
 /** @param id of a model that has no log of its own */
 async function showJournal(call: Call, server: ModelServer, id: string | undefined): Promise<void> {
   const { ctx, waiting, ended } = call;
-  const work = async (machine: RemoteMachine, { serviceUnit }: Config): Promise<void> => {
+  const { machine, config, close } = await openHost(server, waiting.signal);
+  const { serviceUnit } = config;
+  try {
     waiting.say(`Reading the journal of ${serviceUnit}`);
     const blank = blankerOf(server.config);
     const masked = (lines: readonly string[]): string[] => shownLines(lines.map(blank));
@@ -58,8 +60,9 @@ async function showJournal(call: Call, server: ModelServer, id: string | undefin
       language: "log",
     } as const;
     await waiting.ask(() => showLive(ctx, view, follow, ended));
-  };
-  await withMachine(server, work, waiting.signal);
+  } finally {
+    await close();
+  }
 }
 
 /** Without secrets, and without the lines of who has looked. */

@@ -1,9 +1,8 @@
 /** What is known of models, as a table and line by line. Pure. */
 
-import { spent } from "../lib/figures.ts";
+import { shortTokens, spent } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
 import { maskText } from "../masking/masking.ts";
-import { shortTokens } from "../provider/pi-models.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelDescription } from "../server/models/model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models/models.ts";

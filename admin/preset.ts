@@ -5,7 +5,8 @@ import type { HostFile } from "../host/ssh/machine.ts";
 import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";
 import { readId, unknownId } from "./arguments.ts";
-import { type Call, pathOf, serverFor, withConfigFile } from "./call.ts";
+import { type Call, serverFor } from "./call.ts";
+import { openConfigHost, pathOf } from "./host-access.ts";
 import { requireEnd } from "./models.ts";
 
 interface Part {
@@ -36,11 +37,9 @@ export async function preset(call: Call): Promise<void> {
   const { ctx, waiting, argument } = call;
   const server = await serverFor(call);
   waiting.say("Reading the config on the server");
-  const { files, config } = await withConfigFile(
-    server,
-    async (machine, config) => ({ files: await machine.read(waiting.signal), config }),
-    waiting.signal,
-  );
+  const host = await openConfigHost(server, waiting.signal);
+  const { config } = host;
+  const files = await host.machine.read(waiting.signal).finally(() => host.close());
   const part = partOf(argument, files);
   for (const file of part === undefined ? files : [part.file]) {
     const format = formatOf(file.name);

@@ -1,46 +1,53 @@
 /** `/ai-server-restart`. */
-import type { Config } from "../config.ts";
-import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { show } from "../ui/output.ts";
-import { type Call, isConfirmed, requireUser, serverFor, withMachine } from "./call.ts";
-import { changeOn, restartCommandName } from "./change.ts";
+import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
+import { restartCommandName, safeChangeOf, shownSteps } from "./change.ts";
+import { openHost } from "./host-access.ts";
+import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
-import { stakesOf } from "./stakes.ts";
 
 /** Restarts the unit, waits until the server answers, and loads again what was loaded. */
 export async function restart(call: Call): Promise<void> {
-  const { aiServer, ctx, waiting } = call;
-  requireUser(call);
+  requireUser(call.ctx);
+  await call.aiServer.exclusively("/ai-server-restart", () => restartNow(call));
+}
+
+async function restartNow(call: Call): Promise<void> {
+  const { ctx, waiting } = call;
+  const { signal } = waiting;
   const server = await serverFor(call);
-  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
-    const running = await server.runningNow(waiting.signal).catch(() => undefined);
-    waiting.signal.throwIfAborted();
+  const host = await openHost(server, signal);
+  try {
+    const running = await server.runningNow(signal).catch(() => undefined);
+    signal.throwIfAborted();
     waiting.say("Asking for the state of the unit");
-    const { hasRestartCommand } = await machine.status(waiting.signal);
-    const how = hasRestartCommand ? `the server, by ${restartCommandName(config)}` : config.serviceUnit;
+    const unit = await host.machine.status(signal);
+
+    const by = unit.hasRestartCommand ? `by ${restartCommandName(host.config)}` : undefined;
     const toLoad = running?.map(({ id }) => id) ?? [];
-    const consequences = await stakesOf(call, server, running, toLoad, { isRestart: true });
+    const question = {
+      title: `Restart ${by === undefined ? host.config.serviceUnit : `the server, ${by}`}?`,
+      consequences: await interruptionOf(call, server, running, toLoad, { isRestart: true }),
+    };
     const keep = running === undefined ? "Leave it as it is" : "Leave it running";
-    if (!(await isConfirmed(call, { title: `Restart ${how}?`, consequences }, [keep, "Restart"]))) {
-      show(ctx, "Nothing was restarted.");
-      return;
-    }
-    const { safe, report } = await changeOn(call, server, machine, config);
-    const notes = await safe.restart({ report, signal: waiting.signal }).catch((error: unknown) => {
-      if (!waiting.signal.aborted) throw error;
+    if (!(await isConfirmed(call, question, [keep, "Restart"]))) return show(ctx, "Nothing was restarted.");
+
+    const safe = await safeChangeOf(call, server, host);
+    const notes = await safe.restart(shownSteps(waiting, host.config, unit)).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
       return undefined;
     });
     if (notes === undefined) {
       const words = "Cancelled. The server may be restarting all the same; /ai-server-status shows it.";
-      show(ctx, words, "warning");
-      return;
+      return show(ctx, words, "warning");
     }
-    const isFirst = aiServer.models.length === 0;
-    const found = await refreshModels(call, true).catch(() => []);
-    const changes = isFirst ? [] : found;
-    const by = hasRestartCommand ? ` by ${restartCommandName(config)}` : "";
-    const text = [`The server was restarted${by} and answers.`, ...changes, ...notes].join("\n");
+
+    const isFirst = call.aiServer.models.length === 0;
+    const changes = await refreshModels(call, true).catch(() => []);
+    const head = `The server was restarted${by === undefined ? "" : ` ${by}`} and answers.`;
+    const text = [head, ...(isFirst ? [] : changes), ...notes].join("\n");
     show(ctx, text, notes.length > 0 ? "warning" : "info");
-  };
-  await aiServer.exclusively("/ai-server-restart", () => withMachine(server, work, waiting.signal));
+  } finally {
+    await host.close();
+  }
 }

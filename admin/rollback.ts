@@ -1,26 +1,25 @@
 /** `/ai-server-rollback`: lists the backups of the config, and puts one back. */
-import type { Config } from "../config.ts";
-import { formatOf } from "../host/config/config-file.ts";
-import type { Preview } from "../host/outcome.ts";
 import type { Backup, HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { HostError } from "../host/ssh/ssh-faults.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
-import { type Call, chosenBy, isConfirmed, pathOf, requireUser, serverFor, withConfigFile } from "./call.ts";
+import { type Call, canAsk, chosenBy, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
+  ALREADY_SO,
   actsOf,
-  type Change,
-  changeOn,
+  changeCounts,
   effectWords,
   isRestart,
-  offerWayBack,
-  restartedWords,
+  NOT_CHANGED,
+  offerToRestore,
+  plannedDiff,
+  reportChange,
+  safeChangeOf,
+  shownSteps,
 } from "./change.ts";
-import { changeCounts, diffLines } from "./diff-text.ts";
-import { refreshModels } from "./models.ts";
-import { answerWords, reportOf } from "./outcome.ts";
-import { stakesOf } from "./stakes.ts";
+import { type Host, openConfigHost, pathOf } from "./host-access.ts";
+import { interruptionOf } from "./interruption.ts";
 
 /** One backup, with how it differs from the file as it is now. */
 interface Offer {
@@ -34,34 +33,62 @@ function sizeWords(bytes: number): string {
   return bytes < 1024 ? `${bytes} B` : `${(bytes / 1024).toFixed(1)} KiB`;
 }
 
-/** Lists the backups; one that is chosen, or named by its time stamp, is put back by the safe way. */
+/** In the user's time zone: `2026-01-31 23:59:59`. */
+function dateWords({ date }: Backup): string {
+  return date.toLocaleString("sv-SE");
+}
+
+/** Lists the backups; one that is chosen, or named by its time stamp, is restored. */
 export async function rollback(call: Call): Promise<void> {
-  const { aiServer, ctx, waiting, argument } = call;
-  if (ctx.mode === "tui" || ctx.mode === "rpc") aiServer.refuseWhileChanging();
+  const { aiServer, ctx, waiting } = call;
+  const stamp = call.argument.trim();
+  if (canAsk(ctx)) aiServer.refuseWhileChanging();
   const server = await serverFor(call);
-  const work = async (machine: RemoteMachine, config: Config): Promise<void> => {
+  const host = await openConfigHost(server, waiting.signal);
+  try {
     waiting.say("Reading the backups on the server");
-    const offers = await offersOf(machine, config, waiting.signal);
-    if (offers.length === 0) {
-      show(ctx, "There is no backup yet: each change of the config makes one.");
-      return;
-    }
-    if (argument.trim() === "" && ctx.mode !== "tui" && ctx.mode !== "rpc") {
-      show(ctx, offers.map(({ words }) => words).join("\n"));
-      return;
-    }
-    requireUser(call);
-    const offer = argument.trim() === "" ? await choose(call, offers) : named(argument.trim(), offers);
+    const offers = await offersOf(host, waiting.signal);
+    if (offers.length === 0) return show(ctx, "There is no backup yet: each change of the config makes one.");
+    if (stamp === "" && !canAsk(ctx)) return show(ctx, offers.map(({ words }) => words).join("\n"));
+    requireUser(ctx);
+    const offer = stamp === "" ? await choose(call, offers) : named(stamp, offers);
     if (offer === undefined) return;
-    await aiServer.exclusively("/ai-server-rollback", async () =>
-      putBack(call, server, await changeOn(call, server, machine, config), offer),
-    );
+    await aiServer.exclusively("/ai-server-rollback", () => putBack(call, server, host, offer));
+  } finally {
+    await host.close();
+  }
+}
+
+async function putBack(call: Call, server: ModelServer, host: Host, { file, backup }: Offer): Promise<void> {
+  const { ctx, waiting } = call;
+  const { config } = host;
+  const safe = await safeChangeOf(call, server, host);
+  const planned = await safe.planRestore(backup.stamp, file.name, shownSteps(waiting, config));
+  if (planned === undefined) return show(ctx, ALREADY_SO);
+
+  const { loaded, isUnloaded } = planned;
+  const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
+  const how = { isUnloaded, isRestart: isRestart(planned) };
+  const path = pathOf(file, config);
+  const date = dateWords(backup);
+  const question = {
+    title: `Put back ${path} as of ${date}?`,
+    consequences: [
+      effectWords(planned, config),
+      ...(await interruptionOf(call, server, loaded, toLoad, how)),
+      "The present text becomes a backup itself.",
+    ],
+    diff: plannedDiff(planned, config),
   };
-  await withConfigFile(server, work, waiting.signal);
+  if (!(await isConfirmed(call, question, actsOf("Put back", planned)))) return show(ctx, NOT_CHANGED);
+
+  const outcome = await safe.apply(planned, shownSteps(waiting, config, planned.unit));
+  await reportChange(call, config, planned, outcome, `${path} is as of ${date}.`);
+  await offerToRestore(call, safe, config, planned, outcome);
 }
 
 /** The last written first; of several files, each in its own order. */
-async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSignal): Promise<Offer[]> {
+async function offersOf({ machine, config }: Host, signal: AbortSignal): Promise<Offer[]> {
   const ofEachFile: Offer[][] = [];
   const files = await machine.read(signal);
   for (const file of files) {
@@ -69,8 +96,9 @@ async function offersOf(machine: RemoteMachine, config: Config, signal: AbortSig
     for (const backup of await machine.list(file.name, signal)) {
       const difference = await differenceOf(machine, file, backup, signal);
       const name = files.length > 1 ? [pathOf(file, config)] : [];
-      const date = backup.date.toLocaleString("sv-SE");
-      const words = [backup.stamp, date, sizeWords(backup.bytes), difference, ...name].join(" · ");
+      const words = [backup.stamp, dateWords(backup), sizeWords(backup.bytes), difference, ...name].join(
+        " · ",
+      );
       offers.unshift({ file, backup, words });
     }
     ofEachFile.push(offers);
@@ -124,40 +152,4 @@ function named(stamp: string, offers: readonly Offer[]): Offer {
     link: "config file",
     remedy: "none",
   });
-}
-
-async function putBack(
-  call: Call,
-  server: ModelServer,
-  change: Change,
-  { file, backup }: Offer,
-): Promise<void> {
-  const { ctx, waiting } = call;
-  const path = pathOf(file, change.config);
-  let asked: Preview | undefined;
-  const confirm = async (preview: Preview): Promise<boolean> => {
-    asked = preview;
-    const { plan, loaded, isUnloaded, file: current } = preview;
-    const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
-    return isConfirmed(
-      call,
-      {
-        title: `Put back ${path} as of ${backup.date.toLocaleString("sv-SE")}?`,
-        consequences: [
-          effectWords(preview, change.config),
-          ...(await stakesOf(call, server, loaded, toLoad, { isUnloaded, isRestart: isRestart(preview) })),
-          "The present text becomes a backup itself.",
-        ],
-        diff: { title: `In ${path}:`, lines: diffLines(current.text, plan.text, formatOf(file.name)) },
-      },
-      actsOf("Put back", preview),
-    );
-  };
-  const hooks = { confirm, report: change.report, signal: waiting.signal };
-  const outcome = await change.safe.restore(backup.stamp, file.name, hooks);
-  const changed = `${path} is as of ${backup.date.toLocaleString("sv-SE")}, and ${answerWords(outcome)}.`;
-  const { level, text } = reportOf(outcome, changed + restartedWords(asked, change.config), path);
-  if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
-  show(ctx, text, level);
-  await offerWayBack(call, change, outcome, file, path);
 }

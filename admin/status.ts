@@ -1,23 +1,22 @@
-/** `/ai-server-status` and `/ai-server-refresh`. */
+/** `/ai-server-status`. */
 
-import type { Config } from "../config.ts";
 import { findContexts, formatOf } from "../host/config/config-file.ts";
-import { shown } from "../host/config/refusals.ts";
-import type { RemoteMachine } from "../host/ssh/machine.ts";
+import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
 import { expectedLoadMs } from "../provider/load-times.ts";
 import type { BackendKind } from "../server/kinds/backend.ts";
 import type { ServerVersion } from "../server/kinds/version.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { NO_DESCRIPTION } from "../server/models/model-description.ts";
 import { show, widthOf } from "../ui/output.ts";
+import type { Waiting } from "../ui/wait.ts";
 import { readFlags } from "./arguments.ts";
-import { type Call, pathOf, serverFor, withMachine } from "./call.ts";
-import { readConfigFacts } from "./config-facts.ts";
-import { faultText } from "./fault-text.ts";
+import { type Call, serverFor } from "./call.ts";
+import { openHost, pathOf } from "./host-access.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { askedFacts, chosenModel, modelsNow, refreshModels } from "./models.ts";
-import { reloadPreset } from "./reload.ts";
+import { askedFacts, chosenModel, modelsNow } from "./models.ts";
+import { faultText } from "./report.ts";
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -70,7 +69,10 @@ export async function status(call: Call): Promise<void> {
     failure = maskText(faultReport(error, server?.kind), "log");
     return [failure];
   });
-  if (given.has("--ssh")) lines.push("", ...(await machineLines(call)));
+  if (given.has("--ssh")) {
+    const machine = await machineLines(await serverFor(call), waiting).catch(sentence(waiting.signal));
+    lines.push("", ...[machine].flat());
+  }
   show(ctx, lines.join("\n"), failure === undefined ? "info" : "error");
 }
 
@@ -109,36 +111,36 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
 }
 
 /** Whether ssh, the config file and the unit are reachable. */
-async function machineLines(call: Call): Promise<string[]> {
-  const { waiting } = call;
-  const server = await serverFor(call);
+async function machineLines(server: ModelServer, waiting: Waiting): Promise<string[]> {
+  const { signal } = waiting;
   const { sshHost } = server.config;
   const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
-  const work = async (machine: RemoteMachine, config: Config): Promise<string[]> => {
-    const lines: string[] = [];
-    const unit = await machine.status(waiting.signal).catch(sentence(waiting.signal));
-    if (typeof unit === "string") lines.push(`${where}: ${unit}`);
-    else {
-      lines.push(`${where}: reachable`);
-      const states = [unit.activeState, unit.subState].filter((word) => word !== "").join(", ");
-      const extras = [
-        unit.watchesConfig ? "reloads its config by itself" : "",
-        unit.isBlind ? "never sees a new config, as its container has it as one mounted file" : "",
-        unit.hasRestartCommand ? "restarted by a command of yours" : "",
-      ];
-      const words = [states === "" ? "state unknown" : states, ...extras]
-        .filter((word) => word !== "")
-        .join(" · ");
-      lines.push(`${config.serviceUnit}: ${unit.problem ?? words}`);
-    }
-    if (typeof unit === "string" && !unit.includes(config.serviceUnit)) return lines;
-    const files = await machine.read(waiting.signal).catch(sentence(waiting.signal));
-    if (typeof files === "string") return [...lines, `${config.presetPath}: ${files}`];
+  const { machine, config, close } = await openHost(server, signal);
+  const { serviceUnit, presetPath } = config;
+  try {
+    const unit = await machine.status(signal).catch(sentence(signal));
+    const lines =
+      typeof unit === "string"
+        ? [`${where}: ${unit}`]
+        : [`${where}: reachable`, `${serviceUnit}: ${unit.problem ?? unitWords(unit)}`];
+    if (typeof unit === "string" && !unit.includes(serviceUnit)) return lines;
+    const files = await machine.read(signal).catch(sentence(signal));
+    if (typeof files === "string") return [...lines, `${presetPath}: ${files}`];
     return [...lines, ...files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`)];
-  };
-  const told = await withMachine(server, work, waiting.signal).catch(sentence(waiting.signal));
-  return typeof told === "string" ? [told] : told;
+  } finally {
+    await close();
+  }
+}
+
+function unitWords(unit: UnitStatus): string {
+  const states = [unit.activeState, unit.subState].filter((word) => word !== "").join(", ");
+  return [
+    states === "" ? "state unknown" : states,
+    ...(unit.watchesConfig ? ["reloads its config by itself"] : []),
+    ...(unit.isBlind ? ["never sees a new config, as its container has it as one mounted file"] : []),
+    ...(unit.hasRestartCommand ? ["restarted by a command of yours"] : []),
+  ].join(" · ");
 }
 
 function sentence(signal: AbortSignal): (error: unknown) => string {
@@ -157,25 +159,4 @@ function fileWords({ name, text }: { name: string; text: string }): string {
   } catch (error) {
     return faultText(error);
   }
-}
-
-/** Reads the models again, registers them, and says what changed; asked to, with what the config says of them. */
-export async function refresh(call: Call): Promise<void> {
-  const { ctx, waiting } = call;
-  const { given, text } = readFlags(call.argument, ["--config"], []);
-  if (text !== "")
-    throw new ServerError(`/ai-server-refresh takes nothing but --config, and not ${shown(text)}.`, {
-      link: "configuration",
-      remedy: "none",
-    });
-  waiting.say("Asking the server for its models");
-  const reloaded = await reloadPreset(call);
-  const { read, problems } = given.has("--config") ? await readConfigFacts(call) : { read: [], problems: [] };
-  const changes = await refreshModels(call, true);
-  const { length } = call.aiServer.models;
-  const noun = length === 1 ? "model" : "models";
-  const told = changes.length === 0 ? [`Nothing changed: ${length} ${noun}.`] : changes;
-  const { tooMany } = await serverFor(call);
-  const lines = [...(reloaded === undefined ? [] : [reloaded]), ...read, ...told, ...tooMany, ...problems];
-  show(ctx, lines.join("\n"), problems.length + tooMany.length > 0 ? "warning" : "info");
 }

@@ -1,8 +1,8 @@
 /** What it costs to show what a turn does: its CPU with the working line's ticks against without them. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Loader, type TUI } from "@earendil-works/pi-tui";
-import { TIMER } from "../lib/timer.ts";
-import { Indicator } from "../ui/indicator.ts";
+import { REAL_CLOCK } from "../lib/clock.ts";
+import { Indicator } from "../session/indicator.ts";
 import { makeCollector } from "./collector.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
 import { modelIdOf } from "./fixtures.ts";
@@ -41,7 +41,9 @@ async function oneTurn(turns: ExtensionTurns, isShown: boolean): Promise<number>
   const ui = { setWorkingMessage, setWidget: () => {}, theme } as unknown as ExtensionContext["ui"];
   const settings = { mode: "activity" as const, quotes: [], onHeldUp: () => {} };
   const cpu = await cpuOf(async () => {
-    const indicator = isShown ? new Indicator(ui, turns.activities, settings, SESSION, TIMER) : undefined;
+    const indicator = isShown
+      ? new Indicator(ui, turns.activities, settings, SESSION, REAL_CLOCK)
+      : undefined;
     if (indicator) {
       indicator.isOurs = true;
       indicator.isAgentRunning = true;

@@ -6,8 +6,8 @@ import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { withoutPolling } from "../server/log-noise.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import { formatOf } from "./config/config-file.ts";
-import { causeOf, type Draft, type Found, isAnswered, type Job, onlyFile, rolledBack } from "./job.ts";
-import type { ChangeHooks, ChangeOutcome, ChangeRequest, FileState, Plan } from "./outcome.ts";
+import { causeOf, type Found, isAnswered, onlyFile, rolledBack } from "./job.ts";
+import type { ChangeOutcome, ChangeRequest, Draft, FileState, Options, Plan, Planned } from "./outcome.ts";
 import type { ContextVerdict, ServerProbe } from "./probe.ts";
 import { reloadEffect } from "./reload-effect.ts";
 import { Service } from "./service.ts";
@@ -34,52 +34,70 @@ export class SafeChange {
   }
 
   /**
-   * Changes one model's configuration.
+   * Plans a change of one model's configuration. Nothing is written.
    *
-   * @throws {ServerError} before anything is written: the file cannot be read, the plan refuses, the unit cannot be
-   * restarted
+   * @returns undefined where the file already says so
+   * @throws {ServerError} the file cannot be read, the plan refuses, the unit cannot be restarted; the signal's reason
    */
-  async change<P extends Plan>(request: ChangeRequest<P>, hooks: ChangeHooks<P>): Promise<ChangeOutcome> {
-    return this.#untilWritten(hooks, async (service) => {
-      const { signal } = hooks;
-      const files = await service.step("read", undefined, () => this.#machine.read(signal));
+  plan<P extends Plan>(request: ChangeRequest<P>, options: Options = {}): Promise<Planned<P> | undefined> {
+    return this.#beforeWriting(options, async (service) => {
+      const files = await service.step("read", undefined, () => this.#machine.read(options.signal));
       const file = request.pick?.(files) ?? onlyFile(files);
       const plan = await service.step("plan", undefined, async () => request.plan(file.text, file));
-      if (plan.text === file.text) return { kind: "unchanged" };
-      return this.#askAndCarryOut(service, hooks, {
-        file,
-        plan,
-        newHash: sha256(plan.text),
-        write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
-        isChanged: (id) => id === request.modelId,
-        expected: [{ id: request.modelId, isNew: plan.isNew }],
-        model: { id: request.modelId, plan },
-      });
+      return this.#planned(
+        service,
+        {
+          file,
+          plan,
+          newHash: sha256(plan.text),
+          write: (during) => this.#machine.write(plan.text, file.hash, file.name, during),
+          isChanged: (id) => id === request.modelId,
+          expected: [{ id: request.modelId, isNew: plan.isNew }],
+          modelId: request.modelId,
+        },
+        options.signal,
+      );
+    });
+  }
+
+  /** Plans to restore a backup; the file as it is now becomes a backup itself. As `plan` otherwise. */
+  planRestore(stamp: string, fileName: string, options: Options = {}): Promise<Planned | undefined> {
+    return this.#beforeWriting(options, async (service) => {
+      const { signal } = options;
+      const files = await service.step("read", undefined, () => this.#machine.read(signal));
+      const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
+      const backup = await this.#machine.readBackup(stamp, file.name, signal);
+      const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
+      return this.#planned(
+        service,
+        {
+          file,
+          plan: { text: backup.text, isNew: () => true },
+          newHash: backup.hash,
+          write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
+          isChanged: (id) => changed?.includes(id) ?? true,
+          expected,
+        },
+        signal,
+      );
     });
   }
 
   /**
-   * Puts a backup back by the same way; the file as it is now becomes a backup itself.
+   * Carries out what was planned and checks it; puts the old text back where that fails.
    *
-   * @throws {ServerError} before anything is written
+   * @throws nothing that the server or its machine can cause
    */
-  async restore(stamp: string, fileName: string, hooks: ChangeHooks): Promise<ChangeOutcome> {
-    return this.#untilWritten(hooks, async (service) => {
-      const { signal } = hooks;
-      const files = await service.step("read", undefined, () => this.#machine.read(signal));
-      const file = files.find(({ name }) => name === fileName) ?? onlyFile(files);
-      const backup = await this.#machine.readBackup(stamp, file.name, signal);
-      if (backup.text === file.text) return { kind: "unchanged" };
-      const { changed, expected } = reloadEffect(file.text, backup.text, formatOf(file.name));
-      return this.#askAndCarryOut(service, hooks, {
-        file,
-        plan: { text: backup.text, isNew: () => true },
-        newHash: backup.hash,
-        write: (during) => this.#machine.restore(stamp, file.hash, file.name, during),
-        isChanged: (id) => changed?.includes(id) ?? true,
-        expected,
-      });
-    });
+  async apply(planned: Planned, { report, signal }: Options = {}): Promise<ChangeOutcome> {
+    const service = this.#service(report);
+    service.signal = signal;
+    try {
+      signal?.throwIfAborted();
+      return await this.#carryOut(service, planned, await service.runningOrNone(signal));
+    } catch (error) {
+      if (!signal?.aborted) throw causeOf(error);
+      return { kind: "cancelled", during: service.current, file: "old", backup: undefined };
+    }
   }
 
   /**
@@ -88,18 +106,16 @@ export class SafeChange {
    * @returns what could not be loaded again, as sentences
    * @throws {ServerError} when it cannot be restarted or does not come back; the signal's reason
    */
-  async restart(hooks: Pick<ChangeHooks, "report" | "signal">): Promise<string[]> {
-    const service = this.#service(hooks.report);
-    const { signal } = hooks;
+  async restart({ report, signal }: Options = {}): Promise<string[]> {
+    const service = this.#service(report);
     try {
-      const unit = await service.step("status", undefined, () => this.#usableUnit(signal, true));
-      service.byCommand = unit.hasRestartCommand;
+      await service.step("status", undefined, () => this.#usableUnit(signal, true));
       const before = await service.runningOrNone(signal);
       await service.restart(signal);
       await service.untilAnswers(signal);
       return await service.loadAgain(before, signal);
     } catch (error) {
-      throw error instanceof StepFailed ? error.cause : error;
+      throw causeOf(error);
     }
   }
 
@@ -121,40 +137,30 @@ export class SafeChange {
     return !unit.watchesConfig && this.#probe.reload !== undefined;
   }
 
-  async #untilWritten(
-    hooks: Pick<ChangeHooks, "report" | "signal">,
-    work: (service: Service) => Promise<ChangeOutcome>,
-  ): Promise<ChangeOutcome> {
-    const service = this.#service(hooks.report);
-    service.signal = hooks.signal;
+  async #beforeWriting<T>(options: Options, work: (service: Service) => Promise<T>): Promise<T> {
     try {
-      return await work(service);
+      return await work(this.#service(options.report));
     } catch (error) {
-      if (hooks.signal?.aborted)
-        return { kind: "cancelled", during: service.current, file: "old", backup: undefined };
-      throw error instanceof StepFailed ? error.cause : error;
+      options.signal?.throwIfAborted();
+      throw causeOf(error);
     }
   }
 
-  async #askAndCarryOut<P extends Plan>(
+  async #planned<P extends Plan>(
     service: Service,
-    { confirm, signal }: ChangeHooks<P>,
     draft: Draft<P>,
-  ): Promise<ChangeOutcome> {
+    signal: AbortSignal | undefined,
+  ): Promise<Planned<P> | undefined> {
+    if (draft.plan.text === draft.file.text) return undefined;
     const unit = await service.step("status", undefined, () => this.#usableUnit(signal));
-    service.byCommand = unit.hasRestartCommand;
     const loaded = await service.runningOrNone(signal);
     const reloads = this.#reloads(unit);
     const isUnloaded = (id: string): boolean => !reloads || draft.isChanged(id);
-    const { file, plan } = draft;
-    if (!(await confirm({ file, plan, loaded, isUnloaded, unit, reloads }))) return { kind: "declined" };
-    signal?.throwIfAborted();
-    return this.#carryOut(service, { ...draft, unit });
+    return { ...draft, loaded, isUnloaded, unit, reloads };
   }
 
-  async #carryOut(service: Service, job: Job): Promise<ChangeOutcome> {
+  async #carryOut(service: Service, job: Planned, before: readonly RunningModel[]): Promise<ChangeOutcome> {
     const { signal } = service;
-    const before = await service.runningOrNone(signal);
     let backup: string | undefined;
     try {
       ({ backup } = await service.step("write", undefined, () => job.write(signal)));
@@ -164,13 +170,14 @@ export class SafeChange {
     try {
       const isSeen = await this.#takeEffect(service, job, before);
       await service.untilAnswers(signal);
-      const context = job.model && (await this.#prove(service, job.model.id, job.model.plan, job.unit));
-      const notes = await service.loadAgain(before, signal, job.model?.id);
+      const context =
+        job.modelId === undefined ? undefined : await this.#prove(service, job.modelId, job.plan, job.unit);
+      const notes = await service.loadAgain(before, signal, job.modelId);
       return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
     } catch (error) {
       if (signal?.aborted) return { kind: "cancelled", during: service.current, file: "new", backup };
       if (!(error instanceof StepFailed)) throw error;
-      const log = await this.#ownWords(error.step, job.model?.id);
+      const log = await this.#ownWords(error.step, job.modelId);
       return this.#goBack(service, job, before, { state: "new", backup }, { error, log });
     }
   }
@@ -180,12 +187,12 @@ export class SafeChange {
    *
    * @returns whether that was seen, or will be by the model that is loaded next
    */
-  async #takeEffect(service: Service, job: Job, before: readonly RunningModel[]): Promise<boolean> {
+  async #takeEffect(service: Service, job: Planned, before: readonly RunningModel[]): Promise<boolean> {
     const { signal, isGoingBack } = service;
     if (job.unit.watchesConfig && !service.isBlind) {
       const isReloaded = await service.untilReloaded(before, isGoingBack ? [] : job.expected, signal);
       if (isReloaded !== false || !(await this.#mayRestart(service, job.unit))) {
-        const isProven = isReloaded === true || isGoingBack || job.model !== undefined;
+        const isProven = isReloaded === true || isGoingBack || job.modelId !== undefined;
         return isProven || service.proveReload(isReloaded, signal);
       }
       service.isBlind = true;
@@ -227,7 +234,7 @@ export class SafeChange {
 
   async #afterFailedWrite(
     service: Service,
-    job: Job,
+    job: Planned,
     before: readonly RunningModel[],
     error: unknown,
   ): Promise<ChangeOutcome> {
@@ -255,7 +262,7 @@ export class SafeChange {
   /** Puts the old text back and proves it. Not to be cancelled: every wait in it has a limit of its own. */
   async #goBack(
     service: Service,
-    job: Job,
+    job: Planned,
     before: readonly RunningModel[],
     found: Found,
     why: { error: StepFailed; log: readonly string[] },
@@ -291,7 +298,7 @@ export class SafeChange {
   }
 
   /** Which text the file has, asked again; twice, since the connection may just have broken. */
-  async #lookAfter(job: Job): Promise<Found> {
+  async #lookAfter(job: Planned): Promise<Found> {
     const current = (await this.#readAgain(job.file.name)) ?? (await this.#readAgain(job.file.name));
     if (current === undefined) return { state: "unknown", backup: undefined };
     if (current.hash === job.file.hash) return { state: "old", backup: undefined };

@@ -1,32 +1,14 @@
-/** One change's papers: what shall be written, what was found about it, and how it is told when it failed. */
+/** What was found out about a change that failed, as data. */
 import { ServerError, sentenceOf } from "../lib/errors.ts";
-import type { ChangeOutcome, FileState, Plan } from "./outcome.ts";
-import type { HostFile, UnitStatus, Written } from "./ssh/machine.ts";
+import type { ChangeOutcome, FileState } from "./outcome.ts";
+import type { HostFile } from "./ssh/machine.ts";
 import { HostError } from "./ssh/ssh-faults.ts";
-import { type Expected, StepFailed } from "./steps.ts";
+import { StepFailed } from "./steps.ts";
 
 /** What was found out about the file after a write whose answer was lost. */
 export interface Found {
   state: FileState;
   backup: string | undefined;
-}
-
-/** What is to be written, before anybody has agreed to it. */
-export interface Draft<P extends Plan = Plan> {
-  file: HostFile;
-  plan: P;
-  newHash: string;
-  write(signal: AbortSignal | undefined): Promise<Written>;
-  /** Whether a model comes out of the new text as another. */
-  isChanged(id: string): boolean;
-  /** By what it shows that the server has read the new text. */
-  expected: readonly Expected[];
-  /** Absent where no single model is changed, as when a backup is put back. */
-  model?: { id: string; plan: Plan };
-}
-
-export interface Job extends Omit<Draft, "plan"> {
-  unit: UnitStatus;
 }
 
 /** The errors that say for sure that the file is still the old one, or somebody else's: the script answered. */

@@ -2,8 +2,8 @@
 import type { RunningModel } from "../server/models/models.ts";
 import type { Slots } from "./config/context-setting.ts";
 import type { ContextVerdict } from "./probe.ts";
-import type { HostFile, UnitStatus } from "./ssh/machine.ts";
-import type { Report, StepName } from "./steps.ts";
+import type { HostFile, UnitStatus, Written } from "./ssh/machine.ts";
+import type { Expected, Report, StepName } from "./steps.ts";
 
 /** What shall stand in the file, and how it shows in the server. */
 export interface Plan {
@@ -26,21 +26,32 @@ export interface ChangeRequest<P extends Plan = Plan> {
   plan(text: string, file: HostFile): P;
 }
 
-/** What the user is asked about. */
-export interface Preview<P extends Plan = Plan> {
-  file: HostFile;
-  plan: P;
-  loaded: readonly RunningModel[];
-  /** Whether one of them is unloaded by the change; a reload leaves alone what it does not change. */
-  isUnloaded(id: string): boolean;
-  unit: UnitStatus;
-  /** The server is asked to read the file again, and restarted only if it does not know how. */
-  reloads: boolean;
+/** What is to be written. */
+export interface Draft<P extends Plan = Plan> {
+  readonly file: HostFile;
+  readonly plan: P;
+  readonly newHash: string;
+  write(signal: AbortSignal | undefined): Promise<Written>;
+  /** Whether the new text changes a model. */
+  isChanged(id: string): boolean;
+  /** The models whose command lines show that the server has read the new text. */
+  readonly expected: readonly Expected[];
+  /** Absent where no single model is changed, as when a backup is restored. */
+  readonly modelId?: string;
 }
 
-export interface ChangeHooks<P extends Plan = Plan> {
-  confirm(preview: Preview<P>): Promise<boolean>;
-  report?: Report;
+/** A change before it is applied, and what it would do: what a user needs to see before agreeing. */
+export interface Planned<P extends Plan = Plan> extends Draft<P> {
+  readonly loaded: readonly RunningModel[];
+  /** Whether the change unloads this one; a reload keeps the models that it does not change. */
+  isUnloaded(id: string): boolean;
+  readonly unit: UnitStatus;
+  /** The server is asked to read the file again, and restarted only if it does not know how. */
+  readonly reloads: boolean;
+}
+
+export interface Options {
+  report?: Report | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -48,9 +59,6 @@ export interface ChangeHooks<P extends Plan = Plan> {
 export type FileState = "old" | "new" | "other" | "unknown";
 
 export type ChangeOutcome =
-  /** The file already says so; nothing was done. */
-  | { kind: "unchanged" }
-  | { kind: "declined" }
   /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
   | { kind: "refused"; reason: string; current: HostFile | undefined }
   | {

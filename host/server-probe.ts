@@ -1,6 +1,7 @@
+import type { LoadState } from "../activity/load-state.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Backend } from "../server/kinds/backend.ts";
-import { type LoadProgress, loadModel } from "../server/load.ts";
+import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import type { LiveContext, ServerProbe } from "./probe.ts";
@@ -9,7 +10,7 @@ const LOG_LINES = 20;
 const ANSWER_TIMEOUT_MS = 10_000;
 
 export interface ProbeHooks {
-  onLoading(id: string, progress: LoadProgress): void;
+  onLoading(id: string, progress: LoadState): void;
   /** A model has been loaded, in this many milliseconds. */
   onLoaded(id: string, loadMs: number): void;
 }
@@ -54,7 +55,7 @@ export class HttpProbe implements ServerProbe {
   }
 
   async load(id: string, signal: AbortSignal): Promise<void> {
-    const report = (progress: LoadProgress): void => this.#hooks.onLoading(id, progress);
+    const report = (progress: LoadState): void => this.#hooks.onLoading(id, progress);
     const { loadMs } = await loadModel(this.#server, id, { report, signal });
     if (loadMs !== undefined) this.#hooks.onLoaded(id, loadMs);
   }

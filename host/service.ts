@@ -33,8 +33,6 @@ export class Service {
   isGoingBack = false;
   /** It is meant to reload a changed file by itself, and did not. */
   isBlind = false;
-  /** A command of the user's restarts it, in place of systemctl. */
-  byCommand = false;
   /** The server has shown that it does not know how to reload. */
   #isReloadUnknown = false;
   readonly #machine: Machine;
@@ -68,7 +66,6 @@ export class Service {
         id,
         elapsedMs: this.#clock.now() - began,
         isGoingBack: this.isGoingBack,
-        byCommand: this.byCommand,
       });
     tell("begun");
     try {

@@ -25,8 +25,6 @@ export interface Progress {
   elapsedMs: number;
   /** On the way back to the old configuration. */
   isGoingBack: boolean;
-  /** A command of the user's restarts the server, in place of systemctl. */
-  byCommand: boolean;
 }
 
 export type Report = (progress: Progress) => void;

@@ -8,10 +8,20 @@ export interface Clock {
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
 
-export const REAL_CLOCK: Clock = {
+/** A clock that also ticks, for what the terminal shows. */
+export interface Ticker extends Pick<Clock, "now"> {
+  /** Calls again and again, and keeps no process alive. @returns ends it */
+  every(milliseconds: number, act: () => void): () => void;
+}
+
+export const REAL_CLOCK: Clock & Ticker = {
   now: Date.now,
   sleep: async (milliseconds, signal) => {
     await wait(milliseconds, undefined, { signal }).catch(() => signal.throwIfAborted());
+  },
+  every: (milliseconds, act) => {
+    const interval = setInterval(act, milliseconds).unref();
+    return () => clearInterval(interval);
   },
 };
 

@@ -5,7 +5,24 @@ export function duration(milliseconds: number): string {
   return seconds % 60 === 0 ? `${seconds / 60} min` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** The same for a time that is over: with tenths where seconds alone would tell little. */
+/** The same for a time that is over, with tenths below ten seconds. */
 export function spent(milliseconds: number): string {
   return milliseconds < 9950 ? `${(milliseconds / 1000).toFixed(1)} s` : duration(milliseconds);
+}
+
+/** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
+export function shortTokens(tokens: number): string {
+  if (tokens < 1000) return String(tokens);
+  const unit = tokens % 1000 !== 0 && tokens % 1024 === 0 ? 1024 : 1000;
+  const thousands = tokens / unit;
+  return thousands >= unit ? `${round(thousands / unit)}M` : `${round(thousands)}k`;
+}
+
+function round(value: number): string {
+  return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
+}
+
+/** Something per second, with tenths below 10. */
+export function rateWords(perSecond: number): string {
+  return perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }

@@ -4,7 +4,11 @@
 const MAX_NAME_LENGTH = 64;
 
 /** What such a name always has in it, for a quick no. */
-export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft/i;
+export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft|_PAT/i;
+
+/** Variables such as `TAVILY_KEY` and `GITHUB_PAT`, and the keys that open nothing. */
+const VENDOR = /^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(KEYS?|PAT)(_?\d+)?$/;
+const OPEN_KEY = /(^|_)(CACHE|FOREIGN|HOST|HOT|PARTITION|PRIMARY|PUBLIC|SORT|SSL|TLS)_KEYS?/;
 
 /** The longer ones also at the end of a word, as in `PGPASSWORD`. */
 const STRONG =
@@ -60,8 +64,9 @@ function isTokenName(parts: readonly string[]): boolean {
  * @param name in any spelling: camel, snake, kebab or upper case, with or without dashes before it
  */
 export function isSecretName(name: string): boolean {
-  if (/^-hft$/.test(name)) return true;
   if (!SUSPICIOUS.test(name.slice(-MAX_NAME_LENGTH))) return false;
+  if (/^-?hft$/.test(name) || (name.length <= MAX_NAME_LENGTH && VENDOR.test(name) && !OPEN_KEY.test(name)))
+    return true;
   const parts = partsOf(name);
   const last = parts.at(-1) ?? "";
   if (ABOUT.has(last)) return false;
@@ -95,4 +100,23 @@ export function isPlainValue(value: string, name: string): boolean {
   if (/^(true|false|on|off|yes|no|null|none|~|)$/i.test(value)) return true;
   // So it is for `token`, and not for `password`.
   return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && isTokenName(partsOf(name));
+}
+
+/** Words of one command, also over continued lines. */
+const WORDS = String.raw`(?!\S)(?:(?!\s[;&|]|;\s)(?:[^\n\\]|\\[\s\S]))*$`;
+const SSHPASS = /(^|[\s"'/])sshpass(\s+-[a-oq-zP]\S*(\s+[^-\s]\S*)?)*\s+$/;
+const LOGIN = new RegExp(String.raw`(^|[\s"'/])(docker|podman|nerdctl)\s+login${WORDS}`);
+const CURL = new RegExp(String.raw`(^|[\s"'/;&|(])curl${WORDS}`);
+
+/**
+ * Whether a flag takes a password because of its program: `curl -u user:password`, `docker login -p`, `sshpass -p`.
+ *
+ * @param lead the command before the flag
+ * @returns the length of the flag, which its value may follow at once
+ */
+export function programFlag(flag: string, lead: string): { length: number; isUser: boolean } | undefined {
+  if (flag.startsWith("-p"))
+    return SSHPASS.test(lead) || LOGIN.test(lead) ? { length: 2, isUser: false } : undefined;
+  const ofCurl = /^(-[uU]|--(proxy-)?user$)/.exec(flag)?.[0];
+  return ofCurl !== undefined && CURL.test(lead) ? { length: ofCurl.length, isUser: true } : undefined;
 }

@@ -23,7 +23,7 @@ function findKeyBlocks(text: string, found: Findings): void {
     // A sentence about the line is no key.
     if (end < 0 && /^ (?:or|and|is|but|in)\b/.test(text.slice(start, start + 5))) continue;
     // Without an end, no further than a key can reach.
-    found.hide(text, start, end < 0 ? Math.min(text.length, start + 16_384) : end);
+    found.hide(start, end < 0 ? Math.min(text.length, start + 16_384) : end);
   }
 }
 
@@ -55,11 +55,11 @@ function findParameters(text: string, found: Findings): void {
 /** Finds what looks like a secret by itself: known tokens, private keys, passwords and tokens in addresses. */
 export function findShapes(text: string, found: Findings): void {
   for (const match of text.matchAll(TOKENS))
-    if (isRandom(match[0].slice(3))) found.hide(text, match.index, match.index + match[0].length);
+    if (isRandom(match[0].slice(3))) found.hide(match.index, match.index + match[0].length);
   for (const match of text.matchAll(BEARER)) {
     const token = match[1] ?? "";
     const end = match.index + match[0].length;
-    if (isRandom(token)) found.hide(text, end - token.length, end);
+    if (isRandom(token)) found.hide(end - token.length, end);
   }
   findKeyBlocks(text, found);
   findUserInfo(text, found);

@@ -1,126 +1,185 @@
-import type { Span } from "./spans.ts";
+/** How a value is read once its name is known: to which quote, blank, bracket or line it reaches. */
+import type { Findings } from "./spans.ts";
 
-/** Where a value may stand, which tells how far one without quotes reaches. */
-export type Room = "line" | "flow" | "word" | "parameter" | "log";
+/** What kind of text is shown. */
+export type TextKind = "yaml" | "ini" | "command" | "log";
 
-/** What follows a value, or the quote around it and its name. */
-const AFTER = /[\s,;:|\]})]/;
+/** A name, and the line on which it stands. */
+export interface Place {
+  readonly text: string;
+  readonly kind: TextKind;
+  readonly found: Findings;
+  /** Without the dashes before it. */
+  readonly name: string;
+  readonly isFlag: boolean;
+  /** With the dashes. */
+  readonly start: number;
+  readonly end: number;
+  readonly lineStart: number;
+  readonly lineEnd: number;
+  /** The line before the name, or the last part of it. */
+  readonly lead: string;
+  /** The quote that is open before the name, or nothing. */
+  readonly open: string;
+}
 
-/** The quote that begins here, as it is written: also within another's quotes. */
-export function quoteAt(text: string, at: number): string {
-  if (text.startsWith('\\"', at)) return '\\"';
-  if (text.startsWith("''", at) && /[^\s',\]}]/.test(text.charAt(at + 2))) return "''";
+/** The end of a line, comments, and the dash of a list. */
+export const LINE_END = /[ \t]*\\?[ \t\r]*\n(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]*(?:- +)?/y;
+/** Where a word of a log ends; of a command only blanks end it. */
+const LOG_END = /,(?=[\s"'[{])|[\])}](?=[\s,\])}]|$)/y;
+const REFERENCE = /\$\{[\w.-]{1,80}\}/y;
+/** Values without quotes: in brackets, and the rest of a line but for its comment. */
+const ITEM = /(?:\$\{[\w.-]{1,80}\}|(?![ \t]#)[^,\]}\n])+/y;
+const LINE = { yaml: /(?:(?![ \t]#)[^\n])+/y, ini: /(?:(?![ \t][#;])[^\n])+/y };
+/** What stands around the values of a block or in brackets. */
+const AROUND = /\s+|,|[-?](?=\s)|[&!][^\s,\]}]*|#[ \t]*(?=- )|#[^\n]*/y;
+const ITEM_NAME = /(?:"(?:[^"\\\n]|\\.){0,80}"|'[^'\n]{0,80}')[ \t]*:|[^\s"',:[\]{}#]{1,80}:(?=\s)/y;
+const BLOCK_HEADER = /[|>][-+\d]{0,2}[ \t\r]*(?:#[^\n]*)?\n/y;
+const ALIAS = /\*([\w.-]+)/y;
+
+/** What a sticky pattern matches at this index: nothing, or its text. */
+export function matchAt(pattern: RegExp, text: string, at: number): string {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0] ?? "";
+}
+
+export function lineEndAfter(text: string, at: number): number {
+  const end = text.indexOf("\n", at);
+  return end < 0 ? text.length : end;
+}
+
+/** The quote that begins here, as it is written within another. */
+export function quoteAt({ text, open }: Place, at: number): string {
+  if (open !== "" && text.startsWith('\\"', at)) return '\\"';
+  if (open === "'" && text.startsWith("''", at)) return "''";
   const char = text.charAt(at);
   return char === '"' || char === "'" ? char : "";
 }
 
-/** The quote that ends right before this index. */
-export function quoteBefore(text: string, at: number): string {
-  const char = text.charAt(at - 1);
-  if (char === '"' && text.charAt(at - 2) === "\\") return '\\"';
-  if (char === "'" && text.charAt(at - 2) === "'" && /[\s=]/.test(text.charAt(at - 3))) return "''";
-  return char === '"' || char === "'" ? char : "";
-}
-
-/** The index of the quote that closes, before `end`; -1 where none does. */
+/** The index of the quote that closes, before `end`; -1 for none. */
 export function findClose(text: string, from: number, end: number, quote: string): number {
   for (let at = from; at < end; at += 1) {
-    const char = text.charAt(at);
-    if (quote === '"' && char === "\\") at += 1;
+    if (quote === '"' && text.charAt(at) === "\\") at += 1;
+    else if (quote === '\\"' && text.startsWith("\\\\", at)) at += 3;
     else if (text.startsWith(quote, at)) {
-      const isPair = quote === "'" && text.charAt(at + 1) === "'" && at + 1 < end;
-      if (!isPair) return at;
+      if (quote !== "'" || text.charAt(at + 1) !== "'" || at + 1 >= end) return at;
       at += 1;
     }
   }
   return -1;
 }
 
-/** The end of a value without quotes that takes the rest of the line, but for a comment. */
-function lineValueEnd(text: string, from: number, end: number): number {
-  const comment = text.slice(from, end).search(/[ \t][#;]/);
-  const stop = comment < 0 ? end : from + comment;
-  return from + text.slice(from, stop).trimEnd().length;
-}
-
-function wordValueEnd(text: string, from: number, end: number, room: Room): number {
-  for (let at = from; at < end; at += 1) {
+/** The end of a word as a shell splits it: quotes may join pieces, a backslash takes the blank after it along. */
+export function wordEnd(place: Place, from: number, end: number): number {
+  const { text, kind, open } = place;
+  let isJoined = false;
+  for (let at = from; at < end; ) {
     const char = text.charAt(at);
-    const next = at + 1 < end ? text.charAt(at + 1) : "\n";
-    if (/[ \t\r\n]/.test(char) || (room === "parameter" && /[&#<>]/.test(char))) return at;
-    if (char === "\\" && /["\s]/.test(next)) {
-      if (next === '"' || /[\r\n]/.test(next)) return at;
-      at += 1;
-    } else if (/["']/.test(char) && AFTER.test(next)) return at;
-    else if (room !== "word" && char === "," && /[\s"'[{]/.test(next)) return at;
-    else if (room === "flow" && /[,\]}]/.test(char)) return at;
-    else if (room === "log" && /[\])}]/.test(char) && /[\s,\])}]/.test(next)) return at;
+    if (/\s/.test(char) || (kind === "log" && matchAt(LOG_END, text, at) !== "")) return at;
+    const quote = quoteAt(place, at);
+    if (quote !== "") {
+      const after = at + quote.length;
+      const mayEnd = !isJoined && (after >= end || /[\s,;|\]})]/.test(text.charAt(after)));
+      if (at > from && (quote === open || (quote.length > 1 && mayEnd))) return at;
+      const close = findClose(text, after, end, quote);
+      if (close < 0 && (mayEnd || at === from)) return at === from ? end : at;
+      at = close < 0 ? after : close + quote.length;
+      isJoined = true;
+    } else if (char === "\\") {
+      if (matchAt(LINE_END, text, at) !== "") return at;
+      at += open === '"' && text.charAt(at + 1) === "\\" ? 2 : 1;
+      at += quoteAt(place, at).length || 1;
+      isJoined = true;
+    } else {
+      at += matchAt(REFERENCE, text, at).length || 1;
+      isJoined = false;
+    }
   }
   return end;
 }
 
-/** The length of a `${name}` that begins here, whose brace does not end a value; 0 without one. */
-function referenceAt(text: string, at: number): number {
-  if (!text.startsWith("${", at)) return 0;
-  return /^\$\{[\w.-]{1,80}\}/.exec(text.slice(at, at + 83))?.[0].length ?? 0;
+/** The next word without the quotes around all of it. */
+export function readWord(place: Place, from: number): { start: number; end: number; next: number } {
+  const { text } = place;
+  const lineEnd = lineEndAfter(text, from);
+  const next = Math.min(wordEnd(place, from, lineEnd), lineEnd);
+  const quote = quoteAt(place, from);
+  const close = quote === "" ? -1 : findClose(text, from + quote.length, next, quote);
+  if (quote !== "" && close < 0) return { start: from + quote.length, end: next, next };
+  return close + quote.length === next && close >= 0
+    ? { start: from + quote.length, end: close, next }
+    : { start: from, end: next, next };
 }
 
-/** The end of a value without quotes that begins at `from`, on a line that ends at `end`. */
-export function bareEnd(text: string, from: number, end: number, room: Room): number {
-  if (room === "line") return lineValueEnd(text, from, end);
-  if (room !== "flow") return wordValueEnd(text, from, end, room);
-  let at = from;
-  while (at < end && !/[,\]}]/.test(text.charAt(at))) at += referenceAt(text, at) || 1;
-  return lineValueEnd(text, from, Math.min(at, end));
-}
-
-/**
- * The value that begins at `from`, quotes left out. One whose quote does not close on its line takes the rest of
- * the line.
- *
- * @param end the end of the line
- */
-export function readValue(text: string, from: number, end: number, room: Room): Span & { next: number } {
-  const quote = quoteAt(text, from);
-  if (quote === "") {
-    const stop = bareEnd(text, from, end, room);
-    return { start: from, end: stop, next: stop };
+/** Hides one value of a block or in brackets. @returns where it ends */
+export function hideScalar(place: Place, at: number, end: number, isItem: boolean): number {
+  const { text, found, name, kind } = place;
+  const alias = matchAt(ALIAS, text, at);
+  if (alias !== "" && kind === "yaml") {
+    found.learned.add(`&${alias.slice(1)}`);
+    return at + alias.length;
   }
-  const start = from + quote.length;
-  const close = findClose(text, start, end, quote);
-  if (close < 0) return { start, end, next: end };
-  const next = close + quote.length;
-  if (next >= end || AFTER.test(text.charAt(next)) || /["'\\]/.test(text.charAt(next)))
-    return { start, end: close, next };
-  // A shell joins what touches: "a b"c is one word.
-  const stop = wordValueEnd(text, next, end, room);
-  return { start: from, end: stop, next: stop };
+  const quote = quoteAt(place, at);
+  if (quote !== "") {
+    const start = at + quote.length;
+    const close = findClose(text, start, end, quote);
+    const stop = close < 0 ? lineEndAfter(text, at) : close;
+    found.hideValue(text, start, stop, name);
+    return close < 0 ? stop : close + quote.length;
+  }
+  const value = matchAt(isItem ? ITEM : LINE[kind === "ini" ? "ini" : "yaml"], text, at);
+  found.hideValue(text, at, at + value.trimEnd().length, name);
+  return at + Math.max(value.length, 1);
 }
 
-/** The values within brackets that begin at `from`: not the names before a colon. */
-export function readItems(
-  text: string,
-  from: number,
-  end: number,
-): { items: Span[]; next: number; isOpen: boolean } {
-  const items: Span[] = [];
+/** Hides the lines of a YAML block scalar that begins at `from`. @returns where they end */
+function hideBlockScalar({ text, found, name }: Place, from: number, end: number): number {
+  const ownIndent = matchAt(/ */y, text, text.lastIndexOf("\n", from - 2) + 1).length;
+  let at = from;
+  while (at < end) {
+    const stop = Math.min(lineEndAfter(text, at), end);
+    const indent = matchAt(/ */y, text, at).length;
+    if (indent <= ownIndent && text.slice(at, stop).trim() !== "") break;
+    found.hideValue(text, at + indent, stop, name);
+    at = stop + 1;
+  }
+  return at;
+}
+
+/** Hides all values of a block or in brackets, but not the names, dashes and comments around them. */
+export function hideAll(place: Place, from: number, end: number): number {
+  const { text, kind, lineEnd } = place;
+  const isBracket = /[[{]/.test(text.charAt(from));
   let depth = 0;
   let at = from;
   while (at < end) {
     const char = text.charAt(at);
-    if (/[[{]/.test(char)) depth += 1;
-    else if (/[\]}]/.test(char)) depth -= 1;
-    else if (char === "#" && /\s/.test(text.charAt(at - 1))) break;
-    else if (!/[\s,]/.test(char)) {
-      const name = /^[^\s"',:[\]{}]+:(?=\s)/.exec(text.slice(at, Math.min(end, at + 80)))?.[0];
-      const item = name === undefined ? readValue(text, at, end, "flow") : undefined;
-      const isName = item === undefined || /^[ \t]{0,8}:/.test(text.slice(item.next, item.next + 9));
-      if (item && !isName) items.push({ start: item.start, end: item.end });
-      at = Math.max(item ? item.next + (isName ? 1 : 0) : at + (name?.length ?? 0), at + 1);
-      continue;
-    }
-    at += 1;
-    if (depth <= 0) return { items, next: at, isOpen: false };
+    const header = depth === 0 && kind === "yaml" ? matchAt(BLOCK_HEADER, text, at) : "";
+    const around =
+      matchAt(AROUND, text, at) || (depth > 0 || at > lineEnd ? matchAt(ITEM_NAME, text, at) : "");
+    if (header !== "") at = hideBlockScalar(place, at + header.length, end);
+    else if (around !== "") at += around.length;
+    else if (/[[{\]}]/.test(char)) {
+      depth += /[[{]/.test(char) ? 1 : -1;
+      at += 1;
+      if (depth <= 0 && isBracket) return at;
+    } else at = hideScalar(place, at, end, depth > 0);
   }
-  return { items, next: end, isOpen: depth > 0 };
+  return end;
+}
+
+/** Where the block ends that belongs to a key in this column: after deeper lines, items and closing brackets. */
+export function blockEnd(text: string, lineEnd: number, column: number, isComment: boolean): number {
+  let end = lineEnd;
+  while (end < text.length) {
+    const stop = lineEndAfter(text, end + 1);
+    const line = text.slice(end + 1, stop);
+    const indent = /^[ \t]*/.exec(line)?.[0].length ?? 0;
+    const isInside = isComment
+      ? /^[ \t]*#[ \t]*- /.test(line)
+      : indent > column || /^\s*(#|$)/.test(line) || (indent === column && /^\s*(-\s|-$|[\]}])/.test(line));
+    if (!isInside) break;
+    end = stop;
+  }
+  return end;
 }

@@ -1,5 +1,7 @@
+/** The file: its shape, read with forgiveness, and its replacement. */
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { lstat, open, readdir, realpath, rename, stat, unlink } from "node:fs/promises";
+import { lstat, open, readdir, realpath, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type JsonRecord, list, number, record, text } from "../lib/json.ts";
 
@@ -9,17 +11,18 @@ const MAX_SERVERS = 16;
 const MAX_MODELS = 200;
 export const MAX_ID_LENGTH = 256;
 export const MAX_URL_LENGTH = 2048;
-/** Enough that the last five of several command lines are among them. */
-export const MAX_LOADS = 20;
+export const MAX_LOADS = 5;
 /** Characters of JSON for what is known of one model. */
 const MAX_FACTS_LENGTH = 4096;
+/** After this long a temporary file belongs to a writer that was killed. */
+const ABANDONED_MS = 60_000;
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /**
- * What was last known of a model: any JSON under any name, given back as it was, so that an older version of this
- * extension keeps what a newer one knows. Whoever reads it checks it.
+ * Facts of a model: any JSON under any name, given back as it was, so that an older version of this extension keeps
+ * what a newer one knows. Its reader checks it.
  */
-export interface LastFacts {
+export interface StoredFacts {
   /** Unix time in milliseconds. */
   readonly seenAt: number;
   /** SHA-256 of the command line that they hold for; facts that hold for any have none. */
@@ -27,33 +30,24 @@ export interface LastFacts {
   readonly [name: string]: unknown;
 }
 
-export interface Load {
-  /** SHA-256 of the command line, which itself may hold secrets. */
-  readonly command: string | undefined;
-  readonly loadMs: number;
-}
-
 export interface ModelMemory {
   usedAt: number;
-  loads: Load[];
-  facts: LastFacts | undefined;
+  /** How long the last loads took, in milliseconds, the latest last. */
+  loads: number[];
+  facts: StoredFacts | undefined;
 }
 
 export interface ServerMemory {
   usedAt: number;
-  /** Whoever reads it checks it. */
+  /** The kind of server that answered last; its reader checks it. */
   kind: string | undefined;
   readonly models: Map<string, ModelMemory>;
 }
 
 export type Servers = Map<string, ServerMemory>;
 
-function readLoad(value: unknown): Load[] {
-  const load = record(value);
-  const loadMs = number(load?.loadMs);
-  const command = text(load?.command);
-  if (loadMs === undefined || loadMs < 0 || (command !== undefined && !SHA256.test(command))) return [];
-  return [{ command, loadMs }];
+export function isDuration(value: number | undefined): value is number {
+  return value !== undefined && Number.isFinite(value) && value >= 0;
 }
 
 function isSmall(value: unknown): boolean {
@@ -65,7 +59,7 @@ function isSmall(value: unknown): boolean {
   }
 }
 
-export function readFacts(value: unknown): LastFacts | undefined {
+export function readFacts(value: unknown): StoredFacts | undefined {
   const facts = record(value);
   const seenAt = number(facts?.seenAt);
   if (seenAt === undefined || !isSmall(facts)) return undefined;
@@ -78,7 +72,7 @@ export function isKey(key: string, limit: number): boolean {
   return key !== "" && key.length <= limit;
 }
 
-/** The entries of an object whose keys may be kept, each read; its own ones only, whatever they are called. */
+/** The entries of an object whose keys may be kept, each read; its own ones alone, under any name. */
 function entriesOf<T>(value: unknown, limit: number, read: (entry: JsonRecord) => T): [string, T][] {
   return Object.entries(record(value) ?? {}).flatMap(([key, entry]) => {
     const found = record(entry);
@@ -101,7 +95,10 @@ export function readServers(content: string): Servers {
       models: new Map(
         entriesOf(server.models, MAX_ID_LENGTH, (model) => ({
           usedAt: number(model.usedAt) ?? 0,
-          loads: list(model.loads).slice(-MAX_LOADS).flatMap(readLoad),
+          loads: list(model.loads)
+            .slice(-MAX_LOADS)
+            .map((load) => number(record(load)?.loadMs))
+            .filter(isDuration),
           facts: readFacts(model.facts),
         })),
       ),
@@ -110,13 +107,17 @@ export function readServers(content: string): Servers {
 }
 
 function writeServers(servers: Servers): string {
-  const plain = Object.fromEntries(
-    [...servers].map(([url, server]) => [url, { ...server, models: Object.fromEntries(server.models) }]),
-  );
-  return `${JSON.stringify({ version: VERSION, servers: plain })}\n`;
+  const plain = [...servers].map(([url, { models, ...server }]) => {
+    const kept = [...models].map(([id, model]) => [
+      id,
+      { ...model, loads: model.loads.map((loadMs) => ({ loadMs })) },
+    ]);
+    return [url, { ...server, models: Object.fromEntries(kept) }];
+  });
+  return `${JSON.stringify({ version: VERSION, servers: Object.fromEntries(plain) })}\n`;
 }
 
-/** Keeps the entries that were used last; of the same moment, those that stand last. */
+/** Keeps the entries that were used last; of the same moment, the last of the map. */
 function keepLatest<T extends { usedAt: number }>(entries: Map<string, T>, limit: number): void {
   const oldest = [...entries]
     .reverse()
@@ -125,7 +126,7 @@ function keepLatest<T extends { usedAt: number }>(entries: Map<string, T>, limit
   for (const [key] of oldest) entries.delete(key);
 }
 
-/** The file's text, within its bounds: the models that were not used for longest are left out. */
+/** The file's text, within its bounds: the models that were unused for longest are left out. */
 export function boundedText(servers: Servers): string {
   keepLatest(servers, MAX_SERVERS);
   for (let limit = MAX_MODELS; ; limit = Math.floor(limit * 0.8)) {
@@ -135,7 +136,7 @@ export function boundedText(servers: Servers): string {
   }
 }
 
-/** The text of a regular file that is not too large; empty where there is none. Never waits for a pipe. */
+/** The text of a regular file that is not too large; empty without one. Never blocks on a pipe. */
 export async function readSmallFile(path: string): Promise<string> {
   try {
     const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
@@ -154,43 +155,47 @@ export async function readSmallFile(path: string): Promise<string> {
 }
 
 /**
- * The file that is really written. A link is followed, as an editor does, so that a file kept among one's dotfiles
- * stays there; but only the user's own link to the user's own file: any other may have been put there by somebody.
+ * The file to write. The user's own link to the user's own file is followed, so that a file kept among dotfiles stays
+ * there; any other link may be another user's trap.
  *
  * @throws where the link must not be followed
  */
-export async function targetOf(path: string): Promise<string> {
+async function targetOf(path: string): Promise<string> {
   const own = process.getuid?.();
   const link = await lstat(path).catch(() => undefined);
   if (!link?.isSymbolicLink()) return path;
   const target = await realpath(path);
   const file = await stat(target);
   if (!file.isFile() || link.uid !== (own ?? link.uid) || file.uid !== (own ?? file.uid))
-    throw new Error("The link leads to a file that is not one's own.");
+    throw new Error("The link leads to a file of another owner.");
   return target;
 }
 
-/** Removes what writers left that were killed; only to be called under the lock. */
-export async function sweep(target: string): Promise<void> {
-  const folder = dirname(target);
-  const name = basename(target);
+/** Removes the temporary files of writers that were killed: a living one needs its own for milliseconds. */
+async function sweep(target: string): Promise<void> {
+  const [folder, name] = [dirname(target), basename(target)];
   for (const entry of await readdir(folder)) {
-    const rest = entry.startsWith(`${name}.`) ? entry.slice(name.length + 1) : "";
-    if (/^(\d+\.tmp|lock(\.[0-9a-f]{16})+)$/.test(rest)) await unlink(join(folder, entry)).catch(() => {});
+    if (!entry.startsWith(`${name}.`) || !/^\.[0-9a-f-]{36}\.tmp$/.test(entry.slice(name.length))) continue;
+    const path = join(folder, entry);
+    const { mtimeMs } = await stat(path);
+    if (Date.now() - mtimeMs > ABANDONED_MS) await unlink(path);
   }
 }
 
-/** Writes beside the target and renames: at every moment the file is the old one or the new one, whole. */
-export async function replaceFile(target: string, content: string): Promise<void> {
-  const temporary = `${target}.${process.pid}.tmp`;
-  const file = await open(temporary, "wx", 0o600);
+/**
+ * Changes the file's text by writing beside it and renaming: at every moment it is the old file or the new one, whole.
+ * Of two processes that change it in the same moment, the later rename wins.
+ *
+ * @param change gets the text of this moment
+ */
+export async function changeFile(path: string, change: (content: string) => string): Promise<void> {
+  const target = await targetOf(path);
+  await sweep(target).catch(() => {});
+  const temporary = `${target}.${randomUUID()}.tmp`;
   try {
-    await file.writeFile(content);
-    await file.sync();
-    await file.close();
+    await writeFile(temporary, change(await readSmallFile(target)), { flag: "wx", mode: 0o600 });
     await rename(temporary, target);
   } catch (error) {
-    await file.close().catch(() => {});
     await unlink(temporary).catch(() => {});
     throw error;
   }

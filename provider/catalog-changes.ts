@@ -1,7 +1,8 @@
 /** What is another in a catalogue than before, and what a running model corrects in it. Pure. */
 
+import { shortTokens } from "../lib/figures.ts";
 import { count } from "../lib/json.ts";
-import { isContextKnown, processOf, type ServedModel, shortTokens } from "./pi-models.ts";
+import { isContextKnown, processOf, type ServedModel } from "./pi-models.ts";
 
 /**
  * What a refresh changed, one line each: added, gone, another context window.

@@ -268,15 +268,3 @@ export function rememberedFacts(models: readonly ServedModel[]): Map<string, Lea
 export function processOf({ id, aiServer }: ServedModel): string {
   return aiServer.runsAs ?? id;
 }
-
-/** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
-export function shortTokens(tokens: number): string {
-  if (tokens < 1000) return String(tokens);
-  const unit = tokens % 1000 !== 0 && tokens % 1024 === 0 ? 1024 : 1000;
-  const thousands = tokens / unit;
-  return thousands >= unit ? `${round(thousands / unit)}M` : `${round(thousands)}k`;
-}
-
-function round(value: number): string {
-  return String(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
-}

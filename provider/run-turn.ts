@@ -43,10 +43,10 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     const loadTimes = await import("./load-times.ts");
     return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
   };
-  const requestsOf = async (busy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
+  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
     const { requestsAhead } = await import("../server/in-flight.ts");
     const { models } = await requestsAhead(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === busy);
+    return models.find(({ model: name }) => name === blockedBy);
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
     const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
@@ -56,7 +56,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   return {
     lastUsed: () => lastUsed(limit()).catch(() => undefined),
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
-    requestsOf: (busy) => requestsOf(busy, limit()).catch(() => undefined),
+    requestsOf: (blockedBy) => requestsOf(blockedBy, limit()).catch(() => undefined),
   };
 }
 
@@ -91,9 +91,9 @@ export async function runTurn(
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
   const process = runsAs(model) ?? id;
-  const [instead, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
+  const [blockedBy, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
-  const subject = { id, name, sessionId: options.sessionId, hasAnswered, instead, beside };
+  const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
   const activity = new TurnActivity(subject, questions, Date.now);
   activities.begin(activity);
   const parts = {

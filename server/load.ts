@@ -1,14 +1,13 @@
 /** Loading a model, and what the server does meanwhile. */
 
+import type { LoadState } from "../activity/load-state.ts";
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import type { ServerError } from "../lib/errors.ts";
 import { cannotLoad } from "./kinds/backend.ts";
 import type { EventHooks } from "./kinds/llama-swap/events.ts";
 import { loadTimedOut } from "./kinds/load-failure.ts";
-import { type LoadProgress, LoadWatch } from "./kinds/load-progress.ts";
+import { LoadWatch } from "./kinds/load-progress.ts";
 import type { ModelServer } from "./model-server.ts";
-
-export type { LoadProgress } from "./kinds/load-progress.ts";
 
 /** Between two reports, and between two looks at `/running`: seldom, since each fills llama-swap's log. */
 const REPORT_MS = 500;
@@ -17,7 +16,7 @@ const LONGEST_LOOK_MS = 5000;
 
 export interface LoadOptions {
   /** Called twice a second while the load lasts, and with `ready` at its end. */
-  report(progress: LoadProgress): void;
+  report(progress: LoadState): void;
   /** Ends the waiting at once; the server goes on with the load. */
   signal: AbortSignal;
   clock?: Clock;

@@ -1,17 +1,19 @@
 /** What a session in the terminal shows of the server besides answers: the working line and the footer. */
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activity/activities.ts";
 import { isOffline, PROVIDER_ID, readIndicator, type Variables } from "../config.ts";
+import type { Ticker } from "../lib/clock.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { duration } from "../lib/figures.ts";
-import type { Timer } from "../lib/timer.ts";
+import { cleanText } from "../lib/text.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import { expectedLoadMs } from "../provider/load-times.ts";
 import { runsAs } from "../provider/pi-models.ts";
-import { Footer } from "../ui/footer.ts";
-import { Indicator, type IndicatorSettings } from "../ui/indicator.ts";
-import { QUOTES, readQuotes } from "./quotes.ts";
+import { Footer } from "./footer.ts";
+import { Indicator, type IndicatorSettings } from "./indicator.ts";
 
 /** For a look that nobody asked for. */
 const LOOK_MS = 5000;
@@ -31,7 +33,7 @@ export interface DisplayParts {
   agentDir: string;
   /** Other models are ready than before. */
   onReadyChanged(): void;
-  timer: Timer;
+  clock: Ticker;
 }
 
 export class Display {
@@ -43,19 +45,19 @@ export class Display {
   /** @param looks undefined where the working line is left to pi */
   constructor(parts: DisplayParts, looks: Pick<IndicatorSettings, "mode" | "quotes"> | undefined) {
     this.#parts = parts;
-    const { ctx, aiServer, activities, onReadyChanged, timer } = parts;
+    const { ctx, aiServer, activities, onReadyChanged, clock } = parts;
     this.#footer = new Footer({
       ui: ctx.ui,
       running: () => this.#running(),
       onLook: (ready) => activities.seeReady(ready),
       onReadyChanged,
       windowOf: (id) => liveWindow(aiServer, id),
-      timer,
+      clock,
     });
     if (looks === undefined) return;
     const settings = { ...looks, onHeldUp: () => this.#footer.forget() };
     const sessionId = ctx.sessionManager.getSessionId();
-    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, timer);
+    this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, clock);
   }
 
   /** pi's model at this moment. */
@@ -128,5 +130,38 @@ function readSettings({ ctx, env, agentDir }: DisplayParts) {
   } catch (error) {
     ctx.ui.notify(sentenceOf(error), "warning");
     return { mode: "activity", quotesFile: undefined } as const;
+  }
+}
+
+const MAX_QUOTES_BYTES = 64 * 1024;
+const MAX_QUOTE_LENGTH = 120;
+
+/** Shown where the user names no file. */
+export const QUOTES: readonly string[] = [
+  "Counting the tokens one by one",
+  "Your own electrons at work",
+  "No cloud was asked",
+  "The fans know what they do",
+  "Good things take a few layers",
+  "Somewhere in this house it is getting warmer",
+];
+
+/** The lines of a file that are quotes: neither empty nor comments. None where it cannot be read. */
+export async function readQuotes(path: string): Promise<string[]> {
+  try {
+    // Opening a pipe without a writer would block for ever.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_QUOTES_BYTES), 0, MAX_QUOTES_BYTES, 0);
+      return buffer
+        .toString("utf8", 0, bytesRead)
+        .split("\n")
+        .map((line) => cleanText(line, MAX_QUOTE_LENGTH))
+        .filter((line) => line !== "" && !line.startsWith("#"));
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return [];
   }
 }

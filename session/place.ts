@@ -9,7 +9,6 @@ import type {
 import { PROVIDER_ID } from "../config.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import { baseUrlOf, type ServedModel, unreadModel } from "../provider/pi-models.ts";
-import type { Level } from "../ui/output.ts";
 import {
   askedLevel,
   type Branch,
@@ -19,23 +18,20 @@ import {
   type MeantModel,
   meantModel,
   type Placed,
-  placedNotice,
 } from "./model.ts";
 import { ThinkingLevel } from "./thinking-level.ts";
 
 /** How long a start waits for the list of models, in milliseconds, before the session goes on without it. */
 const LIST_TIMEOUT_MS = 5000;
 
-export interface SessionParts {
+interface PlaceParts {
   pi: ExtensionAPI;
   ctx: ExtensionContext;
   aiServer: AiServer;
   /** The arguments that pi was started with. */
   args: readonly string[];
   /** Makes pi take the provider for configured at once. */
-  register: () => void;
-  /** Shows a notice, once a session. */
-  tell: (text: string, level: Level) => Promise<void>;
+  register(): void;
   ended: AbortSignal;
 }
 
@@ -58,36 +54,41 @@ async function absentModel(aiServer: AiServer, id: string): Promise<ServedModel>
 
 /** Touches pi's context only as long as the session lasts, or within a promise that may reject. */
 export class SessionPlace {
-  readonly #parts: SessionParts;
+  readonly #parts: PlaceParts;
   readonly #level: ThinkingLevel;
   /** The model that pi has not taken though the session belongs to it, and the choice that stands in its place. */
   #held: { id: string; choice: string | undefined } | undefined;
   #isSelecting = false;
-  #placing: Promise<void> = Promise.resolve();
+  #placing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: SessionParts) {
+  constructor(parts: PlaceParts) {
     this.#parts = parts;
     this.#level = new ThinkingLevel(parts.pi);
   }
 
-  /** Puts the session on its model. Never rejects; a prompt that comes meanwhile waits for it. */
-  begin(reason: SessionStartEvent["reason"]): Promise<void> {
-    this.#placing = this.#begin(reason).catch(() => {});
-    return this.#placing;
+  /**
+   * Puts the session on its model; a prompt that comes meanwhile waits for it. Never rejects.
+   *
+   * @returns undefined where there was nothing to do
+   */
+  begin(reason: SessionStartEvent["reason"]): Promise<Placed | undefined> {
+    const placing = this.#begin(reason).catch(() => undefined);
+    this.#placing = placing;
+    return placing;
   }
 
-  async #begin(reason: SessionStartEvent["reason"]): Promise<void> {
-    const { pi, ctx, args, ended, tell } = this.#parts;
+  async #begin(reason: SessionStartEvent["reason"]): Promise<Placed | undefined> {
+    const { pi, ctx, args, ended } = this.#parts;
     const branch = ctx.sessionManager.getBranch();
     const settings = pi.getSettings();
     const meant = meantModel({ reason, branch, settings, args });
     const placed = await this.#place(meant);
-    if (ended.aborted) return;
+    if (ended.aborted) return undefined;
     const isPlaced = placed !== undefined && placed.state !== "refused";
     const asked = askedLevel(args, branch, this.#scopedLevel(ctx.model));
     const start = { model: ctx.model, branch, settings, asked, isPlaced };
     this.#level.begin({ ...start, isContinued: isContinued(branch) });
-    if (placed !== undefined) await tell(placedNotice(placed), "warning");
+    return placed;
   }
 
   /**
@@ -133,10 +134,10 @@ export class SessionPlace {
     await refresh.catch(() => {});
   }
 
-  /** Whether the session belongs to a model here that pi has not taken, and the user has not chosen another since. */
-  async isHeld(): Promise<boolean> {
+  /** Why a prompt is held back: pi has not taken the session's model, and the user has chosen no other since. */
+  async heldNotice(): Promise<string | undefined> {
     await this.#placing;
-    return this.#isStillHeld();
+    return this.#isStillHeld() && this.#held ? heldNotice(this.#held.id) : undefined;
   }
 
   #isStillHeld(): boolean {
@@ -145,11 +146,6 @@ export class SessionPlace {
     const isChosen = lastChoice(sessionManager.getBranch()) !== this.#held.choice;
     if (isChosen || model?.provider === PROVIDER_ID) this.#held = undefined;
     return this.#held !== undefined;
-  }
-
-  /** What is to be said of a prompt that is held back. */
-  get heldNotice(): string {
-    return heldNotice(this.#held?.id ?? "");
   }
 
   levelChanged(level: ModelThinkingLevel): void {
@@ -168,31 +164,34 @@ export class SessionPlace {
       ?.thinkingLevel;
   }
 
-  /** Follows a list that is another than before, once pi has it. */
-  modelsRead(): void {
+  /**
+   * Follows a changed list, once pi has it.
+   *
+   * @returns the id of the model that it selected, because pi had none
+   */
+  async modelsRead(): Promise<string | undefined> {
     this.#level.modelKnown(this.#parts.ctx.model);
-    this.#selectFirst().catch(() => {});
+    return this.#selectFirst();
   }
 
   /** Where pi has no model at all, as before a login, takes the default of the settings or the first one. */
-  async #selectFirst(): Promise<void> {
-    const { pi, ctx, aiServer, register, tell } = this.#parts;
+  async #selectFirst(): Promise<string | undefined> {
+    const { pi, ctx, aiServer, register } = this.#parts;
     const { models } = aiServer;
     const meant = meantModel({ reason: "new", branch: [], settings: pi.getSettings(), args: [] });
     const first = models.find(({ id }) => id === meant?.id) ?? models[0];
     // pi's own stand-in where it has no model.
     const isWithout = ctx.model?.provider === "unknown";
-    if (first === undefined || !aiServer.isLive || !isWithout || this.#isSelecting) return;
+    if (first === undefined || !aiServer.isLive || !isWithout || this.#isSelecting) return undefined;
     this.#isSelecting = true;
-    let isSelected = false;
     try {
       register();
-      isSelected = await pi.setModel(first);
-      // pi ends a login with an error that it has no default model: the notice comes after it, not before.
+      const isSelected = await pi.setModel(first);
+      // pi ends a login with an error that it has no default model: the notice must come after it.
       await this.#refresh();
+      return isSelected ? first.id : undefined;
     } finally {
       this.#isSelecting = false;
     }
-    if (isSelected) await tell(`AI Server: ${first.id} is selected.`, "info");
   }
 }

@@ -10,7 +10,7 @@ import type {
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
 import { textOfParts } from "./answer-shapes.ts";
-import { isTooDeep, PartialJson } from "./tool-arguments.ts";
+import { isTooDeep, ToolArguments } from "./tool-arguments.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
 const { list, number, record, text } = json;
@@ -30,7 +30,7 @@ interface OpenCall {
   id: string | undefined;
   index: number;
   contentIndex: number;
-  arguments: PartialJson;
+  arguments: ToolArguments;
 }
 
 type Channel = "text" | "thinking";
@@ -223,7 +223,7 @@ export class Blocks {
     };
     const contentIndex = this.#message.content.push(block) - 1;
     const index = number(call.index) ?? this.#calls.length;
-    const open: OpenCall = { block, id, index, contentIndex, arguments: new PartialJson() };
+    const open: OpenCall = { block, id, index, contentIndex, arguments: new ToolArguments() };
     this.#calls.push(open);
     this.#characters += block.id.length + block.name.length + BLOCK_CHARACTERS;
     this.#byIndex.set(index, open);

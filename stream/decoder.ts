@@ -1,6 +1,5 @@
 /** The SSE bytes of one answer as pi's events. Does no I/O: pieces go in, events come out. */
 import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
-import { createParser, type EventSourceParser } from "eventsource-parser";
 import { ServerError } from "../lib/errors.ts";
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
@@ -22,26 +21,20 @@ import {
 import { Blocks } from "./blocks.ts";
 import { ChunkReader } from "./chunk-reader.ts";
 import { UsageSoFar } from "./message.ts";
-import { isErrorObject, StreamTail } from "./stream-tail.ts";
+import { isErrorObject, SseReader } from "./sse-reader.ts";
 
 // pi's loader hands imported names out through a proxy, at a price for each use: copied once for what runs per token.
 const { list, record } = json;
 
-/** Characters of one event: a whole answer in one event stays below, an endless line does not. */
-const MAX_EVENT_CHARACTERS = 64 * 1024 * 1024;
-
-/**
- * Characters of an answer, about two million tokens: no window holds as much. What goes on beyond is a model or a
- * server that does not stop.
- */
+/** Characters of an answer, about two million tokens and more than any window: beyond it a model does not stop. */
 const MAX_ANSWER_CHARACTERS = 8 * 1024 * 1024;
 
 const CHARACTERS_PER_TOKEN = 4;
 
-/** Characters of a loading banner that are kept: it goes on as long as the load does. */
+/** Characters of a loading banner that are kept: it grows as long as the load lasts. */
 const MAX_BANNER_CHARACTERS = 64 * 1024;
 
-/** What the server says of its work besides content. */
+/** What a stream reports besides content. */
 export type Progress =
   /** `timeMs`: what the server has spent on the prompt. */
   | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
@@ -57,44 +50,41 @@ export interface DecoderOptions {
   onProgress?: (progress: Progress) => void;
 }
 
+/** The events of one chunk, and the fault that ended it: what came before the fault counts. */
+interface Parsed {
+  events: unknown[];
+  fault?: unknown;
+}
+
 /**
- * Builds one message out of the pieces of a chat/completions stream. Deltas of the same kind that come in one
- * network chunk become one event.
+ * Builds one message from the pieces of a chat/completions stream. Deltas of the same kind in one chunk of the
+ * network become one event.
  *
- * Call `push` for every chunk, then `end` once. Faults of the stream are thrown from either; what came before stays
- * in the message.
+ * Call `push` for every chunk, then `end` once. Both throw the faults of the stream; what came before them stays in
+ * the message.
  */
 export class Decoder {
   readonly #message: AssistantMessage;
   readonly #blocks: Blocks;
   readonly #onProgress: (progress: Progress) => void;
   readonly #utf8 = new TextDecoder();
-  readonly #parser: EventSourceParser;
+  readonly #sse = new SseReader((data, event) => this.#onData(data, event));
   readonly #chunks = new ChunkReader();
-  readonly #tail = new StreamTail();
+  readonly #figures = new UsageSoFar();
+  /** Events that are parsed and not decoded yet. */
+  #events: unknown[] = [];
   #banner = "";
   #said: string | undefined;
   #finishReason: string | undefined;
   #isAnswering = false;
   #isDone = false;
   #isSettled = false;
-  #isFlushing = false;
-  readonly #figures = new UsageSoFar();
-  /** Parsed events of this chunk, where somebody wants to see them before they are decoded. */
-  #collected: unknown[] | undefined;
+  #isEnding = false;
 
   constructor(options: DecoderOptions) {
     this.#message = options.message;
     this.#blocks = new Blocks(options.message, options.emit);
     this.#onProgress = options.onProgress ?? (() => {});
-    this.#parser = createParser({
-      maxBufferSize: MAX_EVENT_CHARACTERS,
-      onEvent: ({ data, event }) => this.#onData(data, event),
-      onError: (error) => {
-        if (error.type === "max-buffer-size-exceeded")
-          throw brokenStream("an event of the stream has no end", error);
-      },
-    });
   }
 
   /** Whether any content, thinking or tool call came. */
@@ -148,32 +138,23 @@ export class Decoder {
    * @throws {ServerError} for an error event, or an event that is not JSON
    */
   push(chunk: Uint8Array): void {
-    this.#feed(this.#utf8.decode(chunk, { stream: true }));
-    this.#blocks.flush();
+    const parsed = this.#parse(() => this.#sse.read(this.#utf8.decode(chunk, { stream: true })));
+    for (const event of parsed.events) this.#onChunk(event);
+    this.#finishChunk(parsed);
   }
 
   /**
-   * Decodes one chunk, and lets `observe` see each parsed event before it is decoded.
+   * Decodes one chunk, and lets `observe` see each parsed event first.
    *
    * @throws {ServerError} as `push`; what `observe` throws
    */
   async pushObserved(chunk: Uint8Array, observe: (event: unknown) => void | Promise<void>): Promise<void> {
-    const events: unknown[] = [];
-    this.#collected = events;
-    let damage: { error: unknown } | undefined;
-    try {
-      this.#feed(this.#utf8.decode(chunk, { stream: true }));
-    } catch (error) {
-      // What came before the damage counts.
-      damage = { error };
-    }
-    this.#collected = undefined;
-    for (const event of events) {
+    const parsed = this.#parse(() => this.#sse.read(this.#utf8.decode(chunk, { stream: true })));
+    for (const event of parsed.events) {
       await observe(event);
       this.#onChunk(event);
     }
-    if (damage) throw damage.error;
-    this.#blocks.flush();
+    this.#finishChunk(parsed);
   }
 
   /** Takes an answer that came whole instead of as a stream. */
@@ -183,25 +164,39 @@ export class Decoder {
     this.#isDone = true;
   }
 
-  #feed(piece: string): void {
-    if (piece === "") return;
-    this.#tail.add(piece);
-    this.#parser.feed(piece);
-    const { error } = this.#tail;
-    if (error !== undefined) throw this.#fault(parseErrorBody(error));
+  #parse(read: () => void): Parsed {
+    this.#events = [];
+    try {
+      read();
+    } catch (fault) {
+      return { events: this.#events, fault };
+    }
+    const { error } = this.#sse;
+    return {
+      events: this.#events,
+      fault: error === undefined ? undefined : this.#fault(parseErrorBody(error)),
+    };
+  }
+
+  #finishChunk({ fault }: Parsed): void {
+    if (fault !== undefined) throw fault;
+    this.#blocks.flush();
   }
 
   /**
    * Ends the stream: closes the open blocks and fills usage and stop reason.
    *
-   * @throws {ServerError} where the stream ended without saying so, with the server's own words if it left any
+   * @throws {ServerError} where the stream ended without saying so, in the server's own words if it left any
    */
   end(): void {
     if (!this.#isDone) {
-      this.#isFlushing = true;
-      this.#feed(this.#utf8.decode());
-      this.#parser.feed("\n\n");
-      this.#blocks.flush();
+      this.#isEnding = true;
+      const parsed = this.#parse(() => {
+        this.#sse.read(this.#utf8.decode());
+        this.#sse.end();
+      });
+      for (const event of parsed.events) this.#onChunk(event);
+      this.#finishChunk(parsed);
     }
     this.#checkEnd();
     const reason = this.#stopReason();
@@ -210,11 +205,11 @@ export class Decoder {
     this.#message.stopReason = reason;
   }
 
-  /** @throws {ServerError} where something else than events says that the answer is not whole */
+  /** @throws {ServerError} where anything but the events says that the answer is not whole */
   #checkEnd(): void {
     if (this.isTooLong) return;
-    if (this.#tail.hasErrorEvent) throw this.#fault(parseErrorBody(""));
-    const bare = this.#tail.bareText();
+    if (this.#sse.hasErrorEvent) throw this.#fault(parseErrorBody(""));
+    const bare = this.#sse.bareText;
     if (isErrorObject(bare)) throw this.#fault(parseErrorBody(bare));
     // What stands between the events beside `[DONE]` alone may be why the answer has no end of its own.
     if (this.#finishReason !== undefined || (this.#isDone && isNoise(bare))) return;
@@ -248,29 +243,26 @@ export class Decoder {
     Object.assign(this.#message.usage, this.#figures.with(pieces));
   }
 
-  #onData(data: string, event: string | undefined): void {
-    if (this.#isDone) return;
+  /** @returns whether it was the last event */
+  #onData(data: string, event: string | undefined): boolean {
     const isOther = !data.startsWith("{");
-    this.#isDone = isOther && isLast(data);
-    if (this.#isDone) return;
+    if (isOther && isLast(data)) {
+      this.#isDone = true;
+      return true;
+    }
     if (event !== undefined && isErrorEvent(event)) throw this.#fault(parseErrorBody(data));
-    if (isOther && isHeartbeat(data, event)) return;
-    let chunk: unknown;
+    if (isOther && isHeartbeat(data, event)) return false;
     try {
-      chunk = this.#chunks.read(data);
+      this.#events.push(this.#chunks.read(data));
+      return false;
     } catch (error) {
       const events = eventsIn(data);
-      if (events !== undefined) {
-        for (const one of events) this.#onData(one, undefined);
-        return;
-      }
+      if (events !== undefined) return events.some((one) => this.#onData(one, undefined));
       // The end of a cut stream is not a message of its own.
-      if (this.#isFlushing) return;
+      if (this.#isEnding) return false;
       if (isInWords(data)) throw this.#fault(parseErrorBody(data));
       throw brokenStream("an event of the stream is not JSON", error);
     }
-    if (this.#collected) this.#collected.push(chunk);
-    else this.#onChunk(chunk);
   }
 
   #onChunk(value: unknown): void {

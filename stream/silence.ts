@@ -1,8 +1,8 @@
 /** Watches one request for silence, and tells a server that works from one that hangs. */
+import { blockerOf, type LoadStage } from "../activity/load-state.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Holding } from "../server/holding.ts";
 import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -13,7 +13,7 @@ export interface SilentState {
   /** How far the load has come, where the server tells it. */
   stage?: LoadStage | undefined;
   /** The model that has to leave, or is being stopped, before ours can be loaded. */
-  busy: string | undefined;
+  blockedBy: string | undefined;
   /** Requests of others that the model answers, where it is ready and the server lists them. */
   ahead?: number | undefined;
   /** False: the server does not have this request any more. Undefined: not known. */
@@ -251,9 +251,9 @@ class SilenceWatch implements Silence {
    * Only llama.cpp's router reports the stages of a load, and only as they come. That a load begins which had to wait is
    * seen at once by the events, and by looks up to five seconds later.
    */
-  #follow({ own, busy }: SilentState): void {
+  #follow({ own, blockedBy }: SilentState): void {
     if (this.#isFollowed || this.#isAnswered) return;
-    if (own !== "starting" && own !== "stopping" && (own !== "gone" || busy === undefined)) return;
+    if (own !== "starting" && own !== "stopping" && (own !== "gone" || blockedBy === undefined)) return;
     this.#isFollowed = true;
     void this.#followEvents(own).catch(() => {});
   }
@@ -265,7 +265,7 @@ class SilenceWatch implements Silence {
     let last = seen;
     const tell = (): void => {
       if (this.#isAnswered || signal.aborted) return;
-      const state: SilentState = { own: "starting", busy: undefined, stage: this.#stage };
+      const state: SilentState = { own: "starting", blockedBy: undefined, stage: this.#stage };
       this.#hooks.onState(state, this.#hooks.now() - this.#began);
     };
     const events: EventHooks = {
@@ -296,16 +296,14 @@ class SilenceWatch implements Silence {
 
 const NOT_ASKED: Holding = { isHeld: undefined, ahead: undefined };
 
-const UNREACHABLE: SilentState = { own: "unreachable", busy: undefined };
+const UNREACHABLE: SilentState = { own: "unreachable", blockedBy: undefined };
 
-const UNTOLD: SilentState = { own: "unknown", busy: undefined };
+const UNTOLD: SilentState = { own: "unknown", blockedBy: undefined };
 
 function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
   if (running === undefined) return UNTOLD;
   const own = running.find((model) => model.id === id)?.state ?? "gone";
-  const others = running.filter((model) => model.id !== id);
-  const busy = others.find(({ state }) => state === "stopping") ?? others[0];
-  return { own, busy: busy?.id };
+  return { own, blockedBy: blockerOf(id, new Map(running.map((model) => [model.id, model.state]))) };
 }
 
 /** The words make pi ask again: on another connection it may pass. */

@@ -1,7 +1,7 @@
 /** Why a turn's model does not answer yet, put together from llama-swap's banner and from `/running`. */
+import type { LoadStage } from "../activity/load-state.ts";
 import type { QuietReason, TurnReport, Waiting } from "../activity/turn-activity.ts";
 import { ServerError } from "../lib/errors.ts";
-import type { LoadStage } from "../server/kinds/load-progress.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { SilentState } from "./silence.ts";
 
@@ -15,7 +15,7 @@ export const WHY_WAIT = {
   busy: "the server has too many requests",
 };
 
-const NOTHING: Waiting = { for: undefined, position: undefined };
+const NOTHING: Waiting = { blockedBy: undefined, position: undefined };
 
 export class HeldUp {
   readonly #tell: (say: (report: TurnReport) => void) => void;
@@ -56,11 +56,11 @@ export class HeldUp {
   }
 
   /** @param elapsedMs since the request */
-  sawState({ own, busy, stage, ahead = 0 }: SilentState, elapsedMs: number): void {
+  sawState({ own, blockedBy, stage, ahead = 0 }: SilentState, elapsedMs: number): void {
     // Nothing is claimed that `/running` did not tell.
     if (own === "unknown" || own === "unreachable") return;
     this.#own = own;
-    this.#waiting = { ...this.#waiting, for: busy };
+    this.#waiting = { ...this.#waiting, blockedBy };
     if (own === "ready" && ahead > 0 && (this.#hasBanner || !this.#hasBegun)) this.#sayAhead(ahead);
     else if (own === "ready") this.answers();
     else this.#say(elapsedMs, stage);
@@ -74,15 +74,15 @@ export class HeldUp {
 
   #sayAhead(ahead: number): void {
     this.#isHeldUp = true;
-    this.#tell((report) => report.waiting({ for: undefined, position: undefined, ahead }));
+    this.#tell((report) => report.waiting({ blockedBy: undefined, position: undefined, ahead }));
   }
 
   #say(elapsedMs: number, stage?: LoadStage): void {
     this.#isHeldUp = true;
     const waiting = this.#waiting;
-    const isWaiting = this.#own !== "starting" && (waiting.for ?? waiting.position) !== undefined;
+    const isWaiting = this.#own !== "starting" && (waiting.blockedBy ?? waiting.position) !== undefined;
     this.#tell((report) =>
-      isWaiting ? report.waiting(waiting) : report.loading(elapsedMs, waiting.for, stage),
+      isWaiting ? report.waiting(waiting) : report.loading(elapsedMs, waiting.blockedBy, stage),
     );
   }
 }

@@ -2,15 +2,7 @@ import type { JsonObject, Message, TranscriptContext } from "@earendil-works/pi-
 import { describe, expect, it } from "vitest";
 import type { ChatMessage } from "../messages/chat-message.ts";
 import { chatMessages, chatRequest, type ModelTraits } from "../messages.ts";
-import {
-  integer,
-  pick,
-  type Random,
-  randomObject,
-  randomText,
-  seeded,
-  shuffled,
-} from "./support/generator.ts";
+import { integer, pick, type Random, randomObject, randomText, seeded, shuffled } from "./support/random.ts";
 import {
   assistant,
   call,

@@ -1,8 +1,8 @@
 import { getEventListeners } from "node:events";
 import type { SimpleStreamOptions } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
+import { FakeClock } from "./support/clock.ts";
 import { chunk, events } from "./support/decoding.ts";
-import { FakeClock } from "./support/fake-clock.ts";
 import {
   type Answer,
   beginTurn,

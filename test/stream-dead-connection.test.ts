@@ -5,7 +5,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { ModelServer } from "../server/model-server.ts";
 import { type RequestRecord, type Sim, startSim } from "../sim/server.ts";
-import { fastClock } from "./support/fast-clock.ts";
+import { fastClock } from "./support/clock.ts";
 import { FreezingProxy } from "./support/freezing-proxy.ts";
 import { assistant, model, transcript, user } from "./support/samples.ts";
 import { eventually } from "./support/sim-client.ts";

@@ -4,8 +4,8 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { readConfig } from "../config.ts";
 import { ModelServer } from "../server/model-server.ts";
+import { FakeClock, settled } from "./support/clock.ts";
 import { chunk, DONE, events } from "./support/decoding.ts";
-import { FakeClock, settled } from "./support/fake-clock.ts";
 import { model, transcript, user } from "./support/samples.ts";
 import { type Answer, beginTurn, expectNothingLeft, FakeServer, turnWith } from "./support/turns.ts";
 

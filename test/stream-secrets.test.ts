@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { FakeClock } from "./support/fake-clock.ts";
+import { FakeClock } from "./support/clock.ts";
 import { type Answer, FakeServer, turnOn } from "./support/turns.ts";
 
 const KEY = "lab-7Fq2/Zx+9w";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Variables } from "../config.ts";
 import { remedyOf } from "../stream/pi-rules.ts";
+import { FakeClock } from "./support/clock.ts";
 import { chunk, DONE, events } from "./support/decoding.ts";
-import { FakeClock } from "./support/fake-clock.ts";
 import { beginTurn, expectNothingLeft, FakeServer, type RunningTurn } from "./support/turns.ts";
 
 const MINUTE = 60_000;

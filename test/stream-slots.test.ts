@@ -2,7 +2,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { ModelServer } from "../server/model-server.ts";
 import { startSim } from "../sim/server.ts";
-import { fastClock } from "./support/fast-clock.ts";
+import { fastClock } from "./support/clock.ts";
 import { model, transcript, user } from "./support/samples.ts";
 import { eventually } from "./support/sim-client.ts";
 import { beginTurn, type RunningTurn } from "./support/turns.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { FakeClock } from "./support/clock.ts";
 import { chunk, DONE, events } from "./support/decoding.ts";
-import { FakeClock } from "./support/fake-clock.ts";
 import { system, tool, transcript, user } from "./support/samples.ts";
 import { type Answer, FakeServer, turnOn, turnWith } from "./support/turns.ts";
 

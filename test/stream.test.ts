@@ -1,7 +1,7 @@
 import type { TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
+import { FakeClock } from "./support/clock.ts";
 import { chunk, DONE, events } from "./support/decoding.ts";
-import { FakeClock } from "./support/fake-clock.ts";
 import { assistant, model, system, transcript, user } from "./support/samples.ts";
 import { beginTurn, FakeServer, lostConnection, turnOn, turnWith } from "./support/turns.ts";
 

@@ -8,11 +8,11 @@ import { Activities } from "../activity/activities.ts";
 import { completer } from "../admin/live-completion.ts";
 import extension from "../index.ts";
 import { openDisplay } from "../session/display.ts";
+import { FakeTimer } from "./support/clock.ts";
 import { startPlace } from "./support/command-place.ts";
 import { User } from "./support/command-user.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { FakeTerminal } from "./support/fake-terminal.ts";
-import { FakeTimer } from "./support/fake-timer.ts";
 import { Sitter } from "./support/panel-sitter.ts";
 import { setPiVariables } from "./support/pi-variables.ts";
 
@@ -102,7 +102,7 @@ test.each(states)("a session that does nothing for an hour loads nothing while %
   onTestFinished(() => rmSync(agentDir, { recursive: true, force: true }));
   const onReadyChanged = (): void => void place.aiServer.discover(undefined);
   const parts = { ctx: terminal.context(), aiServer: place.aiServer, activities: new Activities(), env: {} };
-  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, timer });
+  const display = await openDisplay({ ...parts, agentDir, onReadyChanged, clock: timer });
   onTestFinished(() => display.close());
   const model = place.aiServer.models.find(({ id }) => id === "other");
   display.select(model);

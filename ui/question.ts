@@ -10,10 +10,9 @@ import {
   visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { fitted, flow, SEPARATOR } from "../admin/panel/layout.ts";
-import { firstSeen } from "../admin/panel/list.ts";
 import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
+import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "./layout.ts";
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 
@@ -219,7 +218,7 @@ export class QuestionView implements Component {
   #hidden({ above, below }: Seen, width: number): string {
     const count = above + below;
     const where = above === 0 ? " below" : below === 0 ? " above" : ` (${above} above, ${below} below)`;
-    const keys = this.#key("tui.select.pageUp", "tui.select.pageDown");
+    const keys = keyNames(this.#parts.keys, "tui.select.pageUp", "tui.select.pageDown");
     const scroll = keys === "" ? "" : `${SEPARATOR}${keys} scroll`;
     const long = `${count} ${count === 1 ? "line" : "lines"} hidden${where}${scroll}`;
     return visibleWidth(long) <= width ? long : `${count} hidden${scroll}`;
@@ -238,19 +237,14 @@ export class QuestionView implements Component {
   }
 
   #hints(width: number): string[] {
-    const hint = (key: string, does: string): string[] => (key === "" ? [] : [`${key} ${does}`]);
     const { length: count } = this.#parts.choices;
     const pieces = [
       ...(count > MOST_UNCOUNTED ? [`${this.#chosen + 1} of ${count}`] : []),
-      ...hint(this.#key("tui.select.up", "tui.select.down"), "choose"),
-      ...hint(this.#key("tui.select.confirm"), "ok"),
-      ...hint(this.#key("tui.select.cancel"), "no"),
+      ...keyHint(keyNames(this.#parts.keys, "tui.select.up", "tui.select.down"), "choose"),
+      ...keyHint(keyNames(this.#parts.keys, "tui.select.confirm"), "ok"),
+      ...keyHint(keyNames(this.#parts.keys, "tui.select.cancel"), "no"),
     ];
-    return flow(pieces, SEPARATOR, width);
-  }
-
-  #key(...bindings: Keybinding[]): string {
-    return bindings.flatMap((binding) => this.#parts.keys.getKeys(binding).slice(0, 1)).join("/");
+    return flow(pieces, width);
   }
 }
 

@@ -13,12 +13,11 @@ import {
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
+import { fitted, keyHint, keyNames, SEPARATOR } from "./layout.ts";
 import { ScrollText, type Seen } from "./scroll-text.ts";
 
 /** Rows that are not text: the title and the footer. */
 const FRAME_ROWS = 2;
-
-const GAP = " · ";
 
 export interface ScrollViewParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
@@ -90,7 +89,7 @@ export class ScrollView implements Component, Focusable {
     const { rows } = seen;
     while (rows.length < height) rows.push("");
     const { theme, title } = this.#parts;
-    const heading = theme.fg("accent", theme.bold(truncateToWidth(title, width, "…")));
+    const heading = theme.fg("accent", theme.bold(fitted(title, width)));
     const screen = [heading, ...rows, this.#footer(seen, width)];
     return screen.map((line) => (visibleWidth(line) > width ? truncateToWidth(line, width, "") : line));
   }
@@ -171,10 +170,10 @@ export class ScrollView implements Component, Focusable {
     const pieces = [...this.#position(seen), ...this.#hints()];
     const shown: string[] = [];
     for (const piece of pieces) {
-      if (shown.length > 0 && visibleWidth([...shown, piece].join(GAP)) > width) break;
+      if (shown.length > 0 && visibleWidth([...shown, piece].join(SEPARATOR)) > width) break;
       shown.push(piece);
     }
-    return theme.fg("dim", truncateToWidth(shown.join(GAP), width, "…"));
+    return theme.fg("dim", fitted(shown.join(SEPARATOR), width));
   }
 
   #position({ first, last }: Seen): string[] {
@@ -190,16 +189,14 @@ export class ScrollView implements Component, Focusable {
     return pieces;
   }
 
-  /** What the keys do, the way out first; a key that is bound to nothing is not named. */
+  /** What the keys do, the way out first; a key that is bound to nothing is left out. */
   #hints(): string[] {
-    const key = (binding: Keybinding): string[] => this.#parts.keys.getKeys(binding).slice(0, 1);
-    const hint = (keys: readonly string[], does: string): string[] =>
-      keys.length === 0 ? [] : [`${keys.join("/")} ${does}`];
+    const { keys } = this.#parts;
     return [
-      ...hint([...key("tui.select.cancel"), "q"].slice(0, 1), "close"),
+      ...keyHint(keyNames(keys, "tui.select.cancel") || "q", "close"),
       this.#found ? "n/N next" : "/ search",
-      ...hint([...key("tui.select.up"), ...key("tui.select.down")], "scroll"),
-      ...hint([...key("tui.select.pageUp"), ...key("tui.select.pageDown")], "page"),
+      ...keyHint(keyNames(keys, "tui.select.up", "tui.select.down"), "scroll"),
+      ...keyHint(keyNames(keys, "tui.select.pageUp", "tui.select.pageDown"), "page"),
       "home/end",
     ];
   }

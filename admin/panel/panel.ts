@@ -11,14 +11,14 @@ import { ask } from "../../ui/question.ts";
 import { WHOLE_TERMINAL } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
 import { readId, typedId } from "../arguments.ts";
-import { type Call, isConfirmed, serverFor } from "../call.ts";
+import { type Call, type CommandUse, isConfirmed, serverFor } from "../call.ts";
 import { changeContext } from "../context.ts";
-import { faultText } from "../fault-text.ts";
+import { sessionOf } from "../interruption.ts";
 import { unload } from "../load.ts";
 import { logs } from "../logs.ts";
-import { sessionOf } from "../stakes.ts";
+import { faultText } from "../report.ts";
 import { status } from "../status.ts";
-import type { PanelAction, PanelContent, PanelPlace } from "./content.ts";
+import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoad } from "./load.ts";
 import { PanelSource } from "./source.ts";
 import type { PanelModel } from "./state.ts";
@@ -28,7 +28,7 @@ import { isLoaded, isTicking, offersOf, panelContent, STEP_MS } from "./words.ts
 const TICK_MS = 1000;
 
 /** Shows the panel in the terminal until it is left; elsewhere what `/ai-server-status` shows. */
-export async function panel(call: Call): Promise<void> {
+export async function panel(call: CommandUse): Promise<void> {
   if (call.ctx.mode !== "tui") return status(call);
   const server = await serverFor(call);
   await call.waiting.ask(() => new Panel(call, server).run());
@@ -39,7 +39,7 @@ class Panel {
   /** Pi's own. */
   readonly #ctx: Call["ctx"];
   /** Its notices are shown in the panel. */
-  readonly #call: Call;
+  readonly #call: CommandUse;
   readonly #server: ModelServer;
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
@@ -51,7 +51,7 @@ class Panel {
   #message: PanelContent["message"];
   #load: PanelLoad | undefined;
 
-  constructor(call: Call, server: ModelServer) {
+  constructor(call: CommandUse, server: ModelServer) {
     const tell = (text: string, level: Level): void => {
       this.#message = { level, text };
       // Longer than the panel has room for, and worth reading after it.

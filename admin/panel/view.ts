@@ -9,31 +9,41 @@ import {
   type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
+import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "../../ui/layout.ts";
 import { table } from "../../ui/table.ts";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "./content.ts";
-import { fitted, flow, SEPARATOR, share } from "./layout.ts";
-import { filtered, firstSeen, selectedAt } from "./list.ts";
-import { barLines, headingLines, lowerLines, messageLines } from "./parts.ts";
+import {
+  barLines,
+  filtered,
+  headingLines,
+  lowerLines,
+  messageLines,
+  type PanelAction,
+  type PanelContent,
+  type PanelPlace,
+  type PanelRow,
+  selectedAt,
+  share,
+} from "./lines.ts";
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
 
-/** Columns of the mark in front of each row. */
+/** Columns of the mark before each row. */
 const MARK = 2;
 
 export interface PanelParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
   theme: Pick<Theme, "fg" | "bold">;
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
-  /** What is to be seen now, with the details of the selected model. */
+  /** What to show now, with the details of the selected model. */
   content(selected: string | undefined): PanelContent;
   place: PanelPlace;
   act(action: PanelAction): void;
 }
 
 /**
- * The server on one screen of the whole terminal. Letters are commands, as in the log's view; a filter is typed behind
- * a slash, since ids begin with those letters too. Enter ends the filter and does nothing else, so that nobody loads a
- * model by ending a word.
+ * The server on one screen of the whole terminal. Letters are commands, as in the log's view; a filter is typed after a
+ * slash, since ids begin with those letters too. Enter ends the filter and does nothing else, so that ending a word
+ * loads no model.
  */
 export class PanelView implements Component, Focusable {
   /** Set by pi; a filter that is being typed shows its cursor. */
@@ -48,7 +58,7 @@ export class PanelView implements Component, Focusable {
     this.#parts = parts;
   }
 
-  /** Draws again where something else is to be seen than before. */
+  /** Draws again if the content has changed. */
   update(): void {
     const content = JSON.stringify(this.#content());
     if (content === this.#drawn) return;
@@ -71,16 +81,17 @@ export class PanelView implements Component, Focusable {
     const gap = height >= 20 ? 1 : 0;
     const free = Math.max(0, height - head.length - footer.length - fixed.length - gap);
     const lower = lowerLines(content, width, theme);
-    const lines = this.#listLines(content, width);
-    const below = lower.length === 0 ? 0 : lower.length + 1;
-    const given = share(free, lines.count, below);
-    const list = lines.draw(given.list);
+    const trouble = this.#troubleLines(content, width);
+    const rows = content.rows.length === 0 ? 0 : content.rows.length + 1;
+    const given = share(free, trouble.length + rows, lower.length === 0 ? 0 : lower.length + 1);
+    const rowsGiven = Math.max(1, given.list - trouble.length);
+    const most = content.rows.length === 0 ? given.list : Math.max(1, given.list);
+    const list = [...trouble, ...this.#listLines(content, width, rowsGiven)].slice(0, most);
     this.#page = Math.max(1, given.list - 1);
     const seen = given.below < 2 ? [] : ["", ...lower.slice(0, given.below - 1)];
     const body = [...head, ...Array<string>(gap).fill(""), ...list, ...fixed, ...seen];
-    const most = Math.max(0, height - footer.length);
-    const screen = body.slice(0, most);
-    while (screen.length < most) screen.push("");
+    const screen = body.slice(0, Math.max(0, height - footer.length));
+    while (screen.length + footer.length < height) screen.push("");
     return [...screen, ...footer.slice(0, height)].map((line) => fitted(line, width));
   }
 
@@ -90,7 +101,7 @@ export class PanelView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
-  /** What passes the filter, with the details of the one that is selected among that. */
+  /** The rows that match the filter, with the details of the selected one. */
   #content(): PanelContent {
     const { place, content } = this.#parts;
     const found = content(place.selected);
@@ -99,7 +110,7 @@ export class PanelView implements Component, Focusable {
     return selected === place.selected ? { ...found, rows } : { ...content(selected), rows };
   }
 
-  /** The id of the selected model: the first one as long as nobody has moved, or while the other is not there. */
+  /** The id of the selected model: the first one until the user moves, and while the selected one is missing. */
   #selected(): string | undefined {
     const { rows } = this.#content();
     return rows[selectedAt(rows, this.#parts.place)]?.id;
@@ -147,7 +158,7 @@ export class PanelView implements Component, Focusable {
     }
     if (matchesKey(data, "/")) {
       this.#input = new Input({ prompt: "/" });
-      // Typed rather than set, so that the cursor stands behind it.
+      // Typed rather than set, so that the cursor is at its end.
       if (place.filter !== "") this.#input.handleInput(place.filter);
       return;
     }
@@ -160,7 +171,7 @@ export class PanelView implements Component, Focusable {
 
   #commandFor(id: string, data: string): void {
     const { place, act } = this.#parts;
-    // Whoever does something with the first one stays with it, whatever comes before it.
+    // The selection stays with a model that was acted on, also when another one becomes the first.
     place.selected = id;
     if (this.#does(data, "tui.select.confirm")) act({ kind: "toggle", id });
     else if (matchesKey(data, "m")) act({ kind: "use", id });
@@ -168,45 +179,31 @@ export class PanelView implements Component, Focusable {
     else if (matchesKey(data, "l")) act({ kind: "log", id });
   }
 
-  /** The list with its title, drawn into as many lines as it gets. */
-  #listLines(
-    { columns, rows, trouble }: PanelContent,
-    width: number,
-  ): { count: number; draw(height: number): string[] } {
+  /** What is wrong, above the list or in its place. */
+  #troubleLines({ rows, trouble }: PanelContent, width: number): string[] {
     const { theme, place } = this.#parts;
-    const words = [
-      trouble,
-      rows.length === 0 && place.filter !== "" ? `No model has "${place.filter}".` : undefined,
-    ];
-    const said = words
-      .filter((line) => line !== undefined)
+    const isEmpty = rows.length === 0 && place.filter !== "";
+    return [trouble, isEmpty ? `No model matches "${place.filter}".` : undefined]
+      .filter((text) => text !== undefined)
       .flatMap((text) => wrapTextWithAnsi(text, width))
       .map((line) => theme.fg("warning", line));
-    const [title = "", ...lines] =
-      rows.length === 0
-        ? []
-        : table(
-            columns,
-            rows.map(({ cells }) => cells),
-            width - MARK,
-          );
-    const count = said.length + (rows.length === 0 ? 0 : rows.length + 1);
-    const draw = (height: number): string[] => {
-      if (rows.length === 0) return said.slice(0, height);
-      const space = Math.max(1, height - said.length);
-      // A single line shows the selected model rather than a title.
-      const seen = space > 1 ? space - 1 : 1;
-      const at = selectedAt(rows, place);
-      const first = firstSeen(rows.length, at, seen);
-      const body = lines.slice(first, first + seen).map((line, offset) => {
-        const row = rows[first + offset];
-        return this.#row(line, row, first + offset === at);
-      });
-      const more = rows.length > seen ? `${SEPARATOR}${at + 1} of ${rows.length}` : "";
-      const top = space > 1 ? [theme.fg("dim", fitted(`  ${title}${more}`, width))] : [];
-      return [...said, ...top, ...body].slice(0, Math.max(1, height));
-    };
-    return { count, draw };
+  }
+
+  /** The title and the rows around the selected one. A single line shows the selected model rather than the title. */
+  #listLines({ columns, rows }: PanelContent, width: number, height: number): string[] {
+    if (rows.length === 0) return [];
+    const { theme, place } = this.#parts;
+    const cells = rows.map((row) => row.cells);
+    const [title = "", ...lines] = table(columns, cells, width - MARK);
+    const seen = Math.max(1, height - 1);
+    const at = selectedAt(rows, place);
+    const first = firstSeen(rows.length, at, seen);
+    const body = lines
+      .slice(first, first + seen)
+      .map((line, offset) => this.#row(line, rows[first + offset], first + offset === at));
+    if (height < 2) return body;
+    const more = rows.length > seen ? `${SEPARATOR}${at + 1} of ${rows.length}` : "";
+    return [theme.fg("dim", fitted(`  ${title}${more}`, width)), ...body];
   }
 
   #row(line: string, row: PanelRow | undefined, isSelected: boolean): string {
@@ -217,14 +214,10 @@ export class PanelView implements Component, Focusable {
   }
 
   #footer(width: number, content: PanelContent): string[] {
-    const { theme, place } = this.#parts;
+    const { theme, place, keys } = this.#parts;
     if (this.#input !== undefined) {
       this.#input.focused = this.focused;
-      const hint = flow(
-        ["enter keeps the filter", `${this.#key("tui.select.cancel")} drops it`],
-        SEPARATOR,
-        width,
-      );
+      const hint = flow(["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} drops it`], width);
       return [
         fitted(this.#input.render(width)[0] ?? "", width),
         ...hint.map((line) => theme.fg("dim", line)),
@@ -232,21 +225,17 @@ export class PanelView implements Component, Focusable {
     }
     const row = content.rows[selectedAt(content.rows, place)];
     const filter = place.filter === "" ? [] : [fitted(`filter: ${place.filter}`, width)];
-    return [...filter, ...flow(this.#hints(row), SEPARATOR, width)].map((line) => theme.fg("dim", line));
+    return [...filter, ...flow(this.#hints(row), width)].map((line) => theme.fg("dim", line));
   }
 
-  #key(...bindings: Keybinding[]): string {
-    return bindings.flatMap((binding) => this.#parts.keys.getKeys(binding).slice(0, 1)).join("/");
-  }
-
-  /** What the keys do; a key that is bound to nothing is not named. */
+  /** What the keys do; a key that is bound to nothing is left out. */
   #hints(row: PanelRow | undefined): string[] {
-    const hint = (key: string, does: string): string[] => (key === "" ? [] : [`${key} ${does}`]);
-    const isFiltered = this.#parts.place.filter !== "";
+    const { keys, place } = this.#parts;
+    const enter = row?.toggles;
     return [
-      ...hint(this.#key("tui.select.cancel"), isFiltered ? "all models" : "leave"),
-      ...(row?.toggles === undefined ? [] : hint(this.#key("tui.select.confirm"), row.toggles)),
-      ...hint(this.#key("tui.select.up", "tui.select.down"), "move"),
+      ...keyHint(keyNames(keys, "tui.select.cancel"), place.filter === "" ? "leave" : "all models"),
+      ...(enter === undefined ? [] : keyHint(keyNames(keys, "tui.select.confirm"), enter)),
+      ...keyHint(keyNames(keys, "tui.select.up", "tui.select.down"), "move"),
       "/ filter",
       ...(row?.offers ?? []).map((letter) => LETTERS[letter]),
       "r refresh",

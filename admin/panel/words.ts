@@ -1,13 +1,12 @@
 /** The server's state as the words and figures of the panel. Pure. */
 
-import { duration } from "../../lib/figures.ts";
-import { rateWords } from "../../lib/rate.ts";
+import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
-import { shortTokens } from "../../provider/pi-models.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
 import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
 import type { Column } from "../../ui/table.ts";
+import { whose } from "../interruption.ts";
 import {
   commandRow,
   descriptionRows,
@@ -19,9 +18,8 @@ import {
   stateWords,
   unofferedState,
 } from "../model-words.ts";
-import { whose } from "../stakes.ts";
 import { faultReport, versionWords } from "../status.ts";
-import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./content.ts";
+import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
 import type { PanelModel, PanelState } from "./state.ts";
 
 const COLUMNS: readonly Column[] = [

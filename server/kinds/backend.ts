@@ -1,4 +1,5 @@
 /** Which kind of server stands behind the address, told from answers that load nothing, and what such a kind can do. */
+import type { LoadState } from "../../activity/load-state.ts";
 import type { Config } from "../../config.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
@@ -8,7 +9,7 @@ import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
 import type { Slot } from "./llama-cpp/slots.ts";
 import type { EventHooks } from "./llama-swap/events.ts";
-import type { LoadProgress, LoadWatch } from "./load-progress.ts";
+import type { LoadWatch } from "./load-progress.ts";
 import type { ServerVersion } from "./version.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
@@ -28,7 +29,7 @@ export interface Limits {
 /** What a load in progress is told by, and told to. */
 export interface LoadSteps {
   readonly watch: LoadWatch;
-  report(progress: LoadProgress): void;
+  report(progress: LoadState): void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
 }

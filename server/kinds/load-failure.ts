@@ -1,10 +1,10 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
 
+import type { LoadState } from "../../activity/load-state.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { cleanText } from "../../lib/text.ts";
 import { withoutPolling } from "../log-noise.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
-import type { LoadProgress } from "./load-progress.ts";
 
 const LOG_LINES = 6;
 /** Lines of a log that are searched for the reason. */
@@ -84,7 +84,7 @@ export function ambiguousModel(id: string, other: string): ServerError {
 }
 
 /** @param progress what the server was doing when the limit was over */
-export function loadTimedOut(id: string, limitMs: number, progress: LoadProgress | undefined): ServerError {
+export function loadTimedOut(id: string, limitMs: number, progress: LoadState | undefined): ServerError {
   const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
   return new ServerError(
     `${limit}: ${doing(progress)} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,
@@ -92,12 +92,12 @@ export function loadTimedOut(id: string, limitMs: number, progress: LoadProgress
   );
 }
 
-function doing(progress: LoadProgress | undefined): string {
+function doing(progress: LoadState | undefined): string {
   switch (progress?.kind) {
     case "waiting":
       return progress.requests
-        ? `${progress.for} has to go first and still has ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}, which the server lets it finish.`
-        : `${progress.for} is still loaded and has to go first.`;
+        ? `${progress.blockedBy} has to go first and still has ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}, which the server lets it finish.`
+        : `${progress.blockedBy} is still loaded and has to go first.`;
     case "stopping":
       return `the server is still stopping ${progress.model}.`;
     case "loading":

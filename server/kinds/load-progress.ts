@@ -1,38 +1,15 @@
 /** What the server does while one model is loaded, out of what `/running` and the events tell. Does no I/O. */
 
-import type { ModelState, RunningModel } from "../models/models.ts";
+import { type LoadStage, type LoadState, loadStateOf, type ModelStates } from "../../activity/load-state.ts";
+import type { RunningModel } from "../models/models.ts";
 import type { RequestInFlight } from "./llama-swap/event-reader.ts";
-
-export type LoadProgress =
-  /**
-   * Another model has to go first, and llama-swap lets it finish what it answers.
-   * `requests`: how many it answers; undefined where the server does not tell.
-   */
-  | { kind: "waiting"; for: string; requests: number | undefined }
-  /** That model is being stopped: another one, or an earlier process of this one. */
-  | { kind: "stopping"; model: string }
-  /** The model has as many requests as it may have; asked again in a moment. */
-  | { kind: "busy" }
-  /** `elapsedMs`: of the load alone, as far as it was seen. `stage`: where the server tells it. */
-  | { kind: "loading"; elapsedMs: number; stage?: LoadStage | undefined }
-  | { kind: "ready" };
-
-/** What of a model is being loaded: llama.cpp's router tells it. */
-export interface LoadStage {
-  /** In the server's words: `text_model`, `mmproj`. */
-  name: string;
-  /** Of this stage, from 0 to 1. */
-  share: number;
-}
-
-type States = ReadonlyMap<string, ModelState>;
 
 /** Follows one load. Times are Unix milliseconds. */
 export class LoadWatch {
   readonly #id: string;
-  #running: States | undefined;
+  #running: ModelStates | undefined;
   /** Undefined while no events come: what they told then no longer holds. */
-  #events: States | undefined;
+  #events: ModelStates | undefined;
   #requests: readonly RequestInFlight[] | undefined;
   #begun: number | undefined;
   #stage: LoadStage | undefined;
@@ -59,7 +36,7 @@ export class LoadWatch {
     this.#note(now);
   }
 
-  sawEvents(states: States, now: number): void {
+  sawEvents(states: ModelStates, now: number): void {
     this.#events = states;
     this.#note(now);
   }
@@ -91,28 +68,17 @@ export class LoadWatch {
   }
 
   /** @returns undefined where the server does not tell, and for a model that was ready and still is */
-  progress(now: number): LoadProgress | undefined {
+  progress(now: number): LoadState | undefined {
     const states = this.#events ?? this.#running;
-    const own = states?.get(this.#id);
-    if (states === undefined || (own === "ready" && this.#wasReady)) return undefined;
-    const loading: LoadProgress = {
-      kind: "loading",
+    if (states === undefined) return undefined;
+    const loading = {
       elapsedMs: now - (this.#begun ?? now),
       ...(this.#stage === undefined ? {} : { stage: this.#stage }),
     };
+    const state = loadStateOf(this.#id, states, loading, (id) => this.#requestsOf(id));
+    if (state.kind !== "ready") return state;
     // Without a health check of llama-swap's own (`checkEndpoint: none`) a model is ready before it has loaded.
-    if (own === "starting" || own === "ready") return loading;
-    if (own === "stopping") return { kind: "stopping", model: this.#id };
-    const others = [...states].filter(([id]) => id !== this.#id);
-    const stopping = others.find(([, state]) => state === "stopping");
-    if (stopping !== undefined) return { kind: "stopping", model: stopping[0] };
-    const loaded = others.filter(([, state]) => state === "ready" || state === "starting").map(([id]) => id);
-    // Up to v217 a starting model is not shown.
-    if (loaded.length === 0) return loading;
-    const busiest = loaded.reduce((a, b) =>
-      (this.#requestsOf(b) ?? 0) > (this.#requestsOf(a) ?? 0) ? b : a,
-    );
-    return { kind: "waiting", for: busiest, requests: this.#requestsOf(busiest) };
+    return this.#wasReady ? undefined : { kind: "loading", ...loading };
   }
 
   #requestsOf(id: string): number | undefined {
@@ -131,6 +97,6 @@ export class LoadWatch {
   }
 }
 
-function statesOf(running: readonly RunningModel[] | undefined): States | undefined {
+function statesOf(running: readonly RunningModel[] | undefined): ModelStates | undefined {
   return running && new Map(running.map(({ id, state }) => [id, state]));
 }

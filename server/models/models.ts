@@ -1,5 +1,6 @@
 /** What is known of each model, and from where. Pure: takes parsed answers, gives facts. */
 
+import type { ModelState } from "../../activity/load-state.ts";
 import { count, flag, record } from "../../lib/json.ts";
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
@@ -15,8 +16,7 @@ export interface Fact<T> {
   source: Source;
 }
 
-/** `unknown`: the server does not tell. llama-swap before v218 shows a starting model as unloaded. */
-export type ModelState = "ready" | "starting" | "stopping" | "unloaded" | "unknown";
+export type { ModelState };
 
 /** One model that is loaded, or on its way. */
 export interface RunningModel {

@@ -79,10 +79,10 @@ describe("the turns under way", () => {
     expect(activities.seenInsteadOf("m")).toBeUndefined();
     activities.seeReady(["other", "third"]);
     expect([activities.seenInsteadOf("m"), activities.seenInsteadOf("third")]).toEqual(["other", undefined]);
-    const { turn, lookAfter } = begun({ hasAnswered: true, instead: activities.seenInsteadOf("m") });
+    const { turn, lookAfter } = begun({ hasAnswered: true, blockedBy: activities.seenInsteadOf("m") });
     activities.begin(turn);
     turn.loading(1000, undefined);
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "other" } });
     activities.end(turn, figures("m"));
     expect(activities.seenInsteadOf("m")).toBeUndefined();
   });
@@ -96,12 +96,12 @@ describe("the turns under way", () => {
     expect(activities.seenInsteadOf("m")).toBe("other");
     // The server's record of requests names "other" as the last one that was asked.
     const alone = begun({ hasAnswered: true, beside: new Set(["embed", "other"]) });
-    alone.turn.waiting({ for: "embed", position: undefined });
+    alone.turn.waiting({ blockedBy: "embed", position: undefined });
     alone.turn.loading(1000, "embed");
-    expect(await alone.lookAfter(0)).toMatchObject({ again: { instead: undefined } });
+    expect(await alone.lookAfter(0)).toMatchObject({ again: { blockedBy: undefined } });
     const { turn, lookAfter } = begun({ hasAnswered: true, beside: new Set(["embed"]) });
     turn.loading(1000, "embed");
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "other" } });
   });
 
   test("are told of until the listener is taken away, and one that throws harms nobody", () => {

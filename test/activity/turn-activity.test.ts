@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { turnLine } from "../../activity/activity-line.ts";
 import type { Activity, TurnActivity } from "../../activity/turn-activity.ts";
-import { turnLine } from "../../ui/activity-line.ts";
 import { begun, requests } from "../support/begun-turn.ts";
-import { integer, pick, type Random, seeded } from "../support/generator.ts";
+import { integer, pick, type Random, seeded } from "../support/random.ts";
 
 const prompt = (processed: number, timeMs: number, cached = 0) => ({
   total: 1000,
@@ -59,7 +59,7 @@ describe("a turn", () => {
 
   test("counts no load that it has not seen to its end, and no waiting as one", async () => {
     const { turn, clock } = begun();
-    turn.waiting({ for: "other", position: undefined });
+    turn.waiting({ blockedBy: "other", position: undefined });
     clock.at += 9000;
     turn.loading(9000, undefined);
     clock.at += 3000;
@@ -72,12 +72,12 @@ describe("a turn", () => {
 
   test("that waits asks for whom, every five seconds, and only while somebody looks", async () => {
     const { turn, lookAfter, asked, clock } = begun();
-    turn.waiting({ for: "other", position: undefined });
+    turn.waiting({ blockedBy: "other", position: undefined });
     clock.at += 60_000;
     expect(asked).toEqual([]);
     expect(await lookAfter(0)).toEqual({
       kind: "waiting",
-      for: "other",
+      blockedBy: "other",
       position: undefined,
       requests: requests("other", 1),
       elapsedMs: 60_000,
@@ -85,31 +85,31 @@ describe("a turn", () => {
     await lookAfter(4999);
     expect(asked).toHaveLength(1);
     expect(await lookAfter(1)).toMatchObject({ requests: { total: 2 } });
-    turn.waiting({ for: "third", position: undefined });
-    expect(turn.look()).toMatchObject({ for: "third", requests: undefined, elapsedMs: 65_000 });
+    turn.waiting({ blockedBy: "third", position: undefined });
+    expect(turn.look()).toMatchObject({ blockedBy: "third", requests: undefined, elapsedMs: 65_000 });
   });
 
   test("says what took the model's place, where it has answered before", async () => {
     const { turn, lookAfter, asked } = begun({ hasAnswered: true });
-    turn.waiting({ for: "third", position: 1 });
+    turn.waiting({ blockedBy: "third", position: 1 });
     turn.loading(2000, undefined);
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "third" } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "third" } });
     expect(asked).toEqual(["load"]);
   });
 
   test("asks once what took the model's place, where nobody saw it", async () => {
     const { turn, lookAfter, asked } = begun({ hasAnswered: true });
     turn.loading(1000, undefined);
-    expect(turn.look()).toMatchObject({ again: { instead: undefined } });
-    expect(await lookAfter(0)).toMatchObject({ again: { instead: "other" } });
-    expect(await lookAfter(5000)).toMatchObject({ again: { instead: "other" } });
+    expect(turn.look()).toMatchObject({ again: { blockedBy: undefined } });
+    expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "other" } });
+    expect(await lookAfter(5000)).toMatchObject({ again: { blockedBy: "other" } });
     expect(asked).toEqual(["load", "last used"]);
   });
 
   test("in a queue asks nobody, and counts what it waited there to no load", async () => {
     const { turn, lookAfter, asked } = begun();
     turn.loading(0, undefined);
-    turn.waiting({ for: "other", position: 1 });
+    turn.waiting({ blockedBy: "other", position: 1 });
     expect(await lookAfter(8000)).toMatchObject({ kind: "waiting", position: 1, elapsedMs: 8000 });
     expect(asked).toEqual([]);
     turn.loading(9000, undefined);
@@ -121,7 +121,7 @@ describe("a turn", () => {
   test("counts a load from the request on where only the banner told a place", async () => {
     const { turn, lookAfter, clock } = begun();
     clock.at += 300;
-    turn.waiting({ for: undefined, position: 1 });
+    turn.waiting({ blockedBy: undefined, position: 1 });
     clock.at += 2700;
     turn.loading(3000, undefined);
     expect(await lookAfter(1000)).toMatchObject({ kind: "loading", elapsedMs: 4000 });
@@ -132,9 +132,9 @@ describe("a turn", () => {
   test("counts a load from the moment at which no other model was in its way any more", async () => {
     const { turn, lookAfter, clock } = begun();
     clock.at += 9000;
-    turn.waiting({ for: "other", position: 1 });
+    turn.waiting({ blockedBy: "other", position: 1 });
     clock.at += 1000;
-    turn.waiting({ for: undefined, position: 1 });
+    turn.waiting({ blockedBy: undefined, position: 1 });
     clock.at += 2000;
     turn.loading(12_000, undefined);
     expect(await lookAfter(0)).toMatchObject({ kind: "loading", elapsedMs: 3000 });
@@ -144,10 +144,10 @@ describe("a turn", () => {
     const { turn, lookAfter, asked } = begun();
     turn.loading(0, undefined);
     await lookAfter(4000);
-    turn.waiting({ for: undefined, position: undefined, ahead: 2 });
+    turn.waiting({ blockedBy: undefined, position: undefined, ahead: 2 });
     expect(await lookAfter(6000)).toEqual({
       kind: "waiting",
-      for: undefined,
+      blockedBy: undefined,
       position: undefined,
       ahead: 2,
       requests: undefined,
@@ -252,9 +252,9 @@ function randomReport(random: Random, turn: TurnActivity, tokens: { count: numbe
   const name = (): string | undefined => pick(random, [undefined, "other", "third"]);
   const reports = [
     () => turn.connecting(),
-    () => turn.waiting({ for: name(), position: pick(random, [undefined, 1, 12]) }),
+    () => turn.waiting({ blockedBy: name(), position: pick(random, [undefined, 1, 12]) }),
     () => turn.loading(integer(random, 0, 5000), name()),
-    () => turn.waiting({ for: undefined, position: undefined, ahead: integer(random, 1, 9) }),
+    () => turn.waiting({ blockedBy: undefined, position: undefined, ahead: integer(random, 1, 9) }),
     () => turn.retrying("because", integer(random, 0, 5000)),
     () => turn.quiet(pick(random, [undefined, "gone", "unreachable", "not held"]), integer(random, 0, 9000)),
     () => turn.down(pick(random, [undefined, "/ai-server-restart"])),

@@ -1,13 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import {
-  isConfirmed,
-  pathOf,
-  requireUser,
-  serverFor,
-  storedVariables,
-  withMachine,
-} from "../../admin/call.ts";
+import { isConfirmed, requireUser, serverFor, storedVariables } from "../../admin/call.ts";
+import { openHost, pathOf } from "../../admin/host-access.ts";
 import type { Config } from "../../config.ts";
 import { callOf } from "../support/calls.ts";
 import { CONFIG, startPlace } from "../support/command-place.ts";
@@ -49,13 +43,13 @@ describe("a question", () => {
     user.confirms = () => true;
     const call = callOf(place, user);
     if (isAsked) {
-      expect(() => requireUser(call)).not.toThrow();
+      expect(() => requireUser(call.ctx)).not.toThrow();
       expect(await isConfirmed(call, QUESTION, ["Keep", "Change"])).toBe(true);
       expect(user.questions).toEqual([{ title: "Really?", text: "one\ntwo" }]);
       expect(user.acts).toEqual([["Keep", "Change"]]);
     } else {
       const refusal = `in ${mode} mode there is nobody to ask: nothing was changed`;
-      expect(() => requireUser(call)).toThrow(refusal);
+      expect(() => requireUser(call.ctx)).toThrow(refusal);
       await expect(isConfirmed(call, QUESTION, ["Keep", "Change"])).rejects.toThrow(refusal);
       expect(user.questions).toEqual([]);
     }
@@ -78,22 +72,19 @@ describe("the machine", () => {
   test("is that of the configuration", async () => {
     const place = await startPlace();
     const server = await serverFor(callOf(place, new User("rpc")));
-    const files = await withMachine(server, (machine) => machine.read());
-    expect(files).toMatchObject([{ name: "config.yaml", text: CONFIG }]);
+    const host = await openHost(server, place.ended.signal);
+    expect(await host.machine.read()).toMatchObject([{ name: "config.yaml", text: CONFIG }]);
+    await host.close();
   });
 
-  test.each(["done", "failed"])("is left when the work is %s, over ssh with its connection", async (end) => {
+  test("is left when it is closed, over ssh with its connection", async () => {
     const place = await startPlace(CONFIG, { AI_SERVER_SSH_HOST: "ops@127.0.0.1" });
     const server = await serverFor(callOf(place, new User("rpc")));
     const log = `${place.folder}/calls`;
     place.tool("ssh", `echo "$*" >>'${log}'; case $1 in -Oexit) ;; *) exec sh -s ;; esac`);
-    const work = withMachine(server, async (machine) => {
-      await machine.read();
-      if (end === "failed") throw new Error("no");
-      return "result";
-    });
-    if (end === "failed") await expect(work).rejects.toThrow("no");
-    else expect(await work).toBe("result");
+    const host = await openHost(server, place.ended.signal);
+    await host.machine.read();
+    await host.close();
     const calls = readFileSync(log, "utf8").trim().split("\n");
     expect(calls).toHaveLength(2);
     const socket = /-oControlPath=(\S+)\/s /.exec(calls[0] ?? "")?.[1] ?? "";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { effectWords, restartedWords, stepWords } from "../../admin/change.ts";
 import type { Config } from "../../config.ts";
-import type { Preview } from "../../host/outcome.ts";
+import type { Planned } from "../../host/outcome.ts";
 import type { UnitStatus } from "../../host/ssh/machine.ts";
 import type { Progress, StepName } from "../../host/steps.ts";
 
@@ -11,7 +11,6 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   id: undefined,
   elapsedMs: 0,
   isGoingBack: false,
-  byCommand: false,
   ...more,
 });
 
@@ -41,7 +40,7 @@ const effectOf = (
   reloads = false,
 ): string =>
   effectWords(
-    { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Preview,
+    { unit: { watchesConfig: false, isBlind: false, hasRestartCommand: false, ...unit }, reloads } as Planned,
     // A wrapper runs its own command, whatever is set here.
     { serviceUnit: "my.service", restartCommand: "docker restart x", sshMode } as Config,
   );
@@ -83,5 +82,5 @@ test.each([
 ])("what was done by the restart of %j is said as %j", (unit, expected) => {
   const preview = { unit: { watchesConfig: false, hasRestartCommand: false, ...unit }, reloads: false };
   const config = { serviceUnit: "my.service", restartCommand: "docker restart x" } as Config;
-  expect(restartedWords(preview as Preview, config)).toBe(expected);
+  expect(restartedWords(preview as Planned, config)).toBe(expected);
 });

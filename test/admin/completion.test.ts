@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { parseSize, readId } from "../../admin/arguments.ts";
 import { complete, type Entry, LiveIds, takesId } from "../../admin/completion.ts";
-import { FakeClock, settled } from "../support/fake-clock.ts";
+import { FakeClock, settled } from "../support/clock.ts";
 
 const READY: Entry = {
   id: "Qwen3.6-35B-A3B-Q8_0",

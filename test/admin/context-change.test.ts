@@ -248,7 +248,7 @@ describe("a change that is cancelled after the write", () => {
   }
 
   test.each([
-    [true, slow, 2, "The old config is back, and the server answers with it."],
+    [true, slow, 2, "The old config is back."],
     [false, slow.replace("8192", "4096"), 1, undefined],
   ])("offers to put the old config back (%s)", async (putBack, text, restarts, told) => {
     const place = await startPlace(slow);

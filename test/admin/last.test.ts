@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import { TurnActivity, type TurnFigures } from "../../activity/turn-activity.ts";
-import type { Call } from "../../admin/call.ts";
+import type { CommandUse } from "../../admin/call.ts";
 import { last, lastTable } from "../../admin/last.ts";
 import { User } from "../support/command-user.ts";
 
@@ -53,7 +53,7 @@ test("rates stay where there is no room for all", () => {
 test("the command shows what this session's turns took, and nothing of those that failed", async () => {
   const activities = new Activities();
   const user = new User("rpc");
-  const call = { ctx: { mode: "rpc", ui: user.ui }, activities } as unknown as Call;
+  const call = { ctx: { mode: "rpc", ui: user.ui }, activities } as unknown as CommandUse;
   await last(call);
   expect(user.told).toEqual(["No turn has ended yet."]);
   const nothing = async (): Promise<undefined> => undefined;

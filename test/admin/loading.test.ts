@@ -1,17 +1,17 @@
 import { describe, expect, test } from "vitest";
+import type { LoadState } from "../../activity/load-state.ts";
 import { serverFor } from "../../admin/call.ts";
-import { loadHooks, loadWords } from "../../admin/loading.ts";
+import { loadHooks, loadWords } from "../../admin/load.ts";
 import { expectedLoadMs } from "../../provider/load-times.ts";
-import type { LoadProgress } from "../../server/load.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 
-test.each<[LoadProgress, string | undefined]>([
-  [{ kind: "waiting", for: "b", requests: 2 }, "a waits until b has answered 2 requests"],
-  [{ kind: "waiting", for: "b", requests: 1 }, "a waits until b has answered a request"],
-  [{ kind: "waiting", for: "b", requests: 0 }, "a waits until b has gone"],
-  [{ kind: "waiting", for: "b", requests: undefined }, "a waits until b has gone"],
+test.each<[LoadState, string | undefined]>([
+  [{ kind: "waiting", blockedBy: "b", requests: 2 }, "a waits until b has answered 2 requests"],
+  [{ kind: "waiting", blockedBy: "b", requests: 1 }, "a waits until b has answered a request"],
+  [{ kind: "waiting", blockedBy: "b", requests: 0 }, "a waits until b has gone"],
+  [{ kind: "waiting", blockedBy: "b", requests: undefined }, "a waits until b has gone"],
   [{ kind: "stopping", model: "b" }, "Stopping b"],
   [{ kind: "busy" }, "a has as many requests as it may have; asking again"],
   [{ kind: "loading", elapsedMs: 1 }, "Loading a"],
@@ -28,7 +28,7 @@ describe("the hooks of a load", () => {
     const call = callOf(place, new User("rpc"), "", said);
     const server = await serverFor(call);
     const memory = await place.aiServer.memory();
-    await memory.rememberLoad(place.sim.url, "small", { commandLine: "x", loadMs: 20_000 });
+    await memory.rememberLoad(place.sim.url, "small", 20_000);
     const { onLoading } = loadHooks(call, server);
     await expect
       .poll(() => {

@@ -88,7 +88,7 @@ describe("/ai-server-rollback", () => {
     ]);
     expect(user.acts).toEqual([["Keep as it is", "Put back and restart"]]);
     expect(user.told[0]).toMatch(
-      /config\.yaml is as of .*, and the server answers with it\.\nThe text of before is in /,
+      /config\.yaml is as of .*\.\nThe server answers with it\.\nThe text of before is in /,
     );
     expect([place.text, place.restarts, await place.loaded()]).toEqual([before, 1, ["small"]]);
     const newest = place.backups.at(-1) ?? "";

@@ -1,13 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { LoadState } from "../../activity/load-state.ts";
 import { readConfig } from "../../config.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { requestsInFlight } from "../../server/in-flight.ts";
-import { type LoadProgress, loadModel } from "../../server/load.ts";
+import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { UNKNOWN_CONTEXT } from "../../server/models/models.ts";
 import { unloadModel } from "../../server/unload.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { fastClock } from "../support/clock.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
 import { eventually } from "../support/sim-client.ts";
 import { Desk } from "./desk.ts";
@@ -43,7 +44,7 @@ async function start(...[kind, options]: Parameters<typeof startKind>): Promise<
   return [sim, server];
 }
 
-const load = (server: ModelServer, id: string, report: (progress: LoadProgress) => void = () => {}) =>
+const load = (server: ModelServer, id: string, report: (progress: LoadState) => void = () => {}) =>
   loadModel(server, id, { report, signal: NEVER, clock: fastClock(10) });
 
 describe("llama.cpp's router", () => {
@@ -109,7 +110,7 @@ describe("llama.cpp's router", () => {
 
   test("a load tells of its progress and swaps the other model out", async () => {
     const [sim, server] = await startRouter({ speed: 2, preset: PRESET.replace("load = 0.3", "load = 3") });
-    const told: LoadProgress[] = [];
+    const told: LoadState[] = [];
     await load(server, "small", (progress) => told.push(progress));
     expect(new Set(told.map(({ kind }) => kind))).toContain("loading");
     expect(told.at(-1)).toEqual({ kind: "ready" });

@@ -14,9 +14,9 @@ import type { ModelFacts } from "../../server/models/models.ts";
 import { unloadModel } from "../../server/unload.ts";
 import { type KindName, startKindSim } from "../../sim/kinds/server.ts";
 import { startSim } from "../../sim/server.ts";
-import { fastClock } from "../support/fast-clock.ts";
-import { seeded } from "../support/generator.ts";
+import { fastClock } from "../support/clock.ts";
 import { listen } from "../support/network.ts";
+import { seeded } from "../support/random.ts";
 import { eventually } from "../support/sim-client.ts";
 import { hugeList, type Mutation, mutated, mutatedEvents, STATUSES, WHOLE } from "./mutations.ts";
 

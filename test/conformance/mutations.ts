@@ -1,5 +1,5 @@
 /** JSON answers as a broken, foreign or hostile server gives them: seeded, so that each can be found again. */
-import { integer, type Random } from "../support/generator.ts";
+import { integer, type Random } from "../support/random.ts";
 
 /** An answer in the place of the right one. */
 export interface Mutation {

@@ -93,9 +93,11 @@ describe("names", () => {
     }
   });
 
-  test("the README's table has every variable with the default of the code", async () => {
+  test("the table of variables has each one with the default of the code", async () => {
     const { DEFAULTS } = await import("../../config.ts");
-    const rows = [...README.matchAll(/^\| (`AI_SERVER_\w+`(?:, `AI_SERVER_\w+`)?) *\| (.+?) *\|/gm)];
+    const rows = [
+      ...readPage("variables.md").matchAll(/^\| (`AI_SERVER_\w+`(?:, `AI_SERVER_\w+`)?) *\| (.+?) *\|/gm),
+    ];
     const inTicks = (cell = ""): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = ""]) => text);
     const shown = rows.flatMap(([, names, values]) =>
       inTicks(names).map((name, at): [string, string | undefined] => [name, inTicks(values)[at]]),
@@ -119,12 +121,8 @@ describe("names", () => {
       "[no model path]",
       'no default model is configured for provider "ai-server"',
     ];
-    const [, table = ""] = /^\| what you read .*\n\| -.*\n((?:\|.*\n)+)/m.exec(README) ?? [];
-    const inReadme = [...table.matchAll(/^\| (.+?) +\| /gm)].map(([, message = ""]) => message);
-    expect(inReadme.length).toBeGreaterThan(5);
     const quoted = [...readPage("troubleshooting.md").matchAll(/^\| (.+?) \| /gm)]
       .flatMap(([, cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)].map(([, message = ""]) => message))
-      .concat(inReadme)
       .filter((message) => message.includes(" ") && !foreign.includes(message));
     expect(quoted.length).toBeGreaterThan(25);
     // A name that the sentence puts in stands as … here and as ${…} there.
@@ -137,7 +135,7 @@ describe("names", () => {
 
 test("the README's pictures are there, whole and small", () => {
   const pictures = [...README.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
-  expect(pictures).toEqual(["docs/images/panel.svg", "docs/images/working-line.svg"]);
+  expect(pictures).toEqual(["docs/images/working-line.svg", "docs/images/panel.svg"]);
   for (const path of pictures) {
     const svg = readFileSync(join(ROOT, path), "utf8");
     expect(svg).toMatch(/^<svg [\s\S]*<text [\s\S]*<\/svg>\n$/);
@@ -145,9 +143,26 @@ test("the README's pictures are there, whole and small", () => {
   }
 });
 
-test("the README's certificate lines are the ones that are explained", () => {
-  const blocks = [...README.matchAll(/<!-- certificates: (\w+) -->\n```sh\n([\s\S]*?)```/g)];
-  for (const [, name = "", lines] of blocks) expect(docsBlock("certificates.md", name)).toBe(lines);
+test("the README fits into 200 lines", () => {
+  expect(README.trimEnd().split("\n").length).toBeLessThanOrEqual(200);
+});
+
+test("the working lines on the page are in the program's words", () => {
+  const shown = docsBlock("waiting.md", "working-line");
+  const known = readdirSync(join(ROOT, "activity")).map((name) =>
+    readFileSync(join(ROOT, "activity", name), "utf8"),
+  );
+  const pieces = [
+    "Waiting for ",
+    "which answers ",
+    "The server is restarting (",
+    "Loading ",
+    " of about ",
+  ].concat(["Reading prompt · ", " cached)", " tok/s", " left", "No answer for ", "the server is stopping "]);
+  for (const piece of pieces) {
+    expect(shown).toContain(piece);
+    expect(known.join("\n")).toContain(piece);
+  }
 });
 
 test("no unit holds what does not belong into one of a user's", () => {

@@ -75,6 +75,21 @@ test("an added model loads", async () => {
   expect((await fetch(`${url}/upstream/${ADDED}/health`)).status).toBe(200);
 });
 
+test("a model that declares itself as documented is listed with its declarations, and not loaded", async () => {
+  const { url } = await serve(docsBlock("models.md", "declare"));
+  const models: unknown = await (await fetch(`${url}/v1/models`)).json();
+  expect(models).toMatchObject({
+    data: [
+      {
+        id: "Qwen3.6-35B",
+        context_length: 131072,
+        meta: { llamaswap: { thinking: "switch", max_output_tokens: 32768, keeps_thinking: false } },
+      },
+    ],
+  });
+  expect(sim?.starts).toEqual({});
+});
+
 test("without --port the documented configuration does not start", async () => {
   const broken = config.replace(`--port \${PORT}`, "");
   await expect(startSim({ config: broken, tls: "none" })).rejects.toThrow(/PORT/);

@@ -14,7 +14,7 @@ import {
   writePemFiles,
 } from "../../sim/certificates.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock } from "../support/clock.ts";
 import { freePort, silentServer, type TcpServer } from "../support/network.ts";
 import { model } from "../support/samples.ts";
 import { type Answer, beginTurn, FakeServer, turnOn } from "../support/turns.ts";

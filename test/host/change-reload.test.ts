@@ -1,16 +1,16 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome } from "../../host/outcome.ts";
+import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { Progress } from "../../host/steps.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
+import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 600, loadTimeoutMs: 400, pollMs: 20, reloadTimeoutMs: 150, retryMs: 10 };
-const CONFIRMED: ChangeHooks = { confirm: async () => true };
 
 let host: LocalHost;
 let server: FakeServer;
@@ -32,10 +32,11 @@ function safe(): SafeChange {
   return new SafeChange({ machine: host.machine(), probe: server }, LIMITS);
 }
 
-function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
-  return safe().change(
+function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutcome> {
+  return changeAt(
+    safe(),
     { modelId: "m", plan: fakePlan(size, more) },
-    { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
+    { report: (progress) => steps.push(progress), ...hooks },
   );
 }
 
@@ -43,13 +44,12 @@ const names = () => steps.filter(({ state }) => state === "begun").map(({ step }
 
 test("is asked to instead of restarted, and what it did not unload is not loaded again", async () => {
   const outcome = await change(2048, "", {
-    confirm: async ({ reloads, loaded, isUnloaded }) => {
+    seen: ({ reloads, loaded, isUnloaded }) => {
       expect(reloads).toBe(true);
       expect(loaded.map(({ id }) => [id, isUnloaded(id)])).toEqual([
         ["m", true],
         ["other", false],
       ]);
-      return true;
     },
   });
   expect(outcome).toMatchObject({ kind: "changed", context: { tokens: 2048 }, notes: [] });
@@ -171,7 +171,7 @@ test("a restart that is asked for is one", async () => {
 test("a backup is put back by it too", async () => {
   await change(2048);
   const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
-  expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed" });
+  expect(await restoreAt(safe(), stamp ?? "", FILE)).toMatchObject({ kind: "changed" });
   expect([server.restarts, server.reloads]).toEqual([0, 2]);
   expect(server.loads).toEqual(["m", "m"]);
 });

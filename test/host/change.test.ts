@@ -2,11 +2,12 @@ import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } fr
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome, Preview } from "../../host/outcome.ts";
+import type { ChangeOutcome, Planned } from "../../host/outcome.ts";
 import type { Limits, Progress } from "../../host/steps.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
+import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
 const LIMITS: Limits = {
@@ -46,10 +47,11 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     return new SafeChange({ machine: host.machine(mode), probe: server }, limits);
   }
 
-  function change(size: number, more = "", hooks: Partial<ChangeHooks> = {}): Promise<ChangeOutcome> {
-    return safe().change(
+  function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutcome> {
+    return changeAt(
+      safe(),
       { modelId: "m", plan: fakePlan(size, more) },
-      { confirm: async () => true, report: (progress) => steps.push(progress), ...hooks },
+      { report: (progress) => steps.push(progress), ...hooks },
     );
   }
 
@@ -74,7 +76,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     await change(2048);
     const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
     server.loaded = ["m"];
-    expect(await safe().restore(stamp ?? "", FILE, CONFIRMED)).toMatchObject({ kind: "changed", notes: [] });
+    expect(await restoreAt(safe(), stamp ?? "", FILE)).toMatchObject({ kind: "changed", notes: [] });
     expect(host.text).toBe(OLD);
     expect(server.loads.at(-1)).toBe("m");
     expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(
@@ -136,36 +138,26 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   // What follows does not depend on the way to the machine; machine.test.ts runs each verb over both.
   if (mode === "wrapper") return;
 
-  test("the question shows both texts, what is loaded and the unit; without consent nothing is done", async () => {
+  test("a plan has both texts, what is loaded and the unit, and writes nothing", async () => {
     server.loaded = ["m", "other"];
-    const outcome = await change(2048, "", {
-      confirm: async ({ file, plan, loaded, unit }) => {
-        expect([file.text, plan.text]).toEqual([OLD, fakeConfig(2048)]);
-        expect(loaded.map(({ id }) => id)).toEqual(["m", "other"]);
-        expect(unit.activeState).toBe("active");
-        return false;
-      },
-    });
-    expect(outcome).toEqual({ kind: "declined" });
+    const planned = await safe().plan({ modelId: "m", plan: fakePlan(2048) });
+    expect([planned?.file.text, planned?.plan.text]).toEqual([OLD, fakeConfig(2048)]);
+    expect(planned?.loaded.map(({ id }) => id)).toEqual(["m", "other"]);
+    expect(planned?.unit.activeState).toBe("active");
     expect(host.text).toBe(OLD);
     expect(host.backups).toEqual([]);
   });
 
   test("what already says so is not written, and a plan's refusal is its own", async () => {
     expect(
-      await safe().change({ modelId: "m", plan: (text) => ({ text, isNew: () => true }) }, CONFIRMED),
-    ).toEqual({
-      kind: "unchanged",
-    });
-    const refusal = safe().change(
-      {
-        modelId: "m",
-        plan: () => {
-          throw new Error("Line 3 holds an alias.");
-        },
+      await safe().plan({ modelId: "m", plan: (text) => ({ text, isNew: () => true }) }),
+    ).toBeUndefined();
+    const refusal = safe().plan({
+      modelId: "m",
+      plan: () => {
+        throw new Error("Line 3 holds an alias.");
       },
-      CONFIRMED,
-    );
+    });
     await expect(refusal).rejects.toThrow("Line 3 holds an alias.");
     expect(host.backups).toEqual([]);
   });
@@ -246,10 +238,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     const limits = { ...LIMITS, portHeldMs: 100 };
-    const outcome = await safe(limits).change(
-      { modelId: "m", plan: fakePlan(2048, "slow") },
-      { confirm: async () => true },
-    );
+    const outcome = await changeAt(safe(limits), { modelId: "m", plan: fakePlan(2048, "slow") });
     expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
     expect(server.tries).toBe(1);
   });
@@ -270,8 +259,9 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test("a llama-swap whose container never sees a new file is restarted at once, and known to be", async () => {
     fakeSystemctl("docker run -v /x/c.yaml:/app/config.yaml image -config /app/config.yaml -watch-config");
     server.loaded = ["m"];
-    const confirm = async ({ unit }: Preview): Promise<boolean> => unit.isBlind && !unit.watchesConfig;
-    expect(await change(2048, "", { confirm })).toMatchObject({
+    const seen = ({ unit }: Planned): void =>
+      expect([unit.isBlind, unit.watchesConfig]).toEqual([true, false]);
+    expect(await change(2048, "", { seen })).toMatchObject({
       kind: "changed",
       context: { tokens: 2048 },
       notes: [],
@@ -317,10 +307,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
   test("an edit while the user reads the question is refused, with the file as it is now", async () => {
     const outcome = await change(2048, "", {
-      confirm: async () => {
-        appendFileSync(host.path, "# theirs\n");
-        return true;
-      },
+      seen: () => appendFileSync(host.path, "# theirs\n"),
     });
     expect(outcome).toMatchObject({
       kind: "refused",
@@ -364,7 +351,35 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe("somebody else's");
   });
 
-  test.each(["read", "status", "write", "restart", "load"] as const)(
+  test.each(["read", "status"] as const)(
+    "cancelled during %s nothing is planned or written",
+    async (during) => {
+      const cancel = new AbortController();
+      const cancelled = new Error("Cancelled");
+      const planned = safe().plan(
+        { modelId: "m", plan: fakePlan(2048) },
+        {
+          signal: cancel.signal,
+          report: ({ step, state }) => {
+            if (step === during && state === "begun") cancel.abort(cancelled);
+          },
+        },
+      );
+      await expect(planned).rejects.toBe(cancelled);
+      expect([host.text, host.backups]).toEqual([OLD, []]);
+    },
+  );
+
+  test("cancelled between plan and change writes nothing", async () => {
+    const cancel = new AbortController();
+    expect(await change(2048, "", { signal: cancel.signal, seen: () => cancel.abort() })).toMatchObject({
+      kind: "cancelled",
+      file: "old",
+    });
+    expect([host.text, host.backups]).toEqual([OLD, []]);
+  });
+
+  test.each(["write", "restart", "load"] as const)(
     "cancelled during %s: the file is whole, and which one it is is said",
     async (during) => {
       const cancel = new AbortController();
@@ -400,7 +415,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test("a backup that the server does not start with is taken back", async () => {
     const broken = fakeConfig(512, "broken");
     writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
-    expect(await safe().restore("20200101T000000Z", FILE, CONFIRMED)).toMatchObject({
+    expect(await restoreAt(safe(), "20200101T000000Z", FILE)).toMatchObject({
       kind: "rolled back",
       failed: "answer",
       file: "old",
@@ -416,8 +431,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       writeFileSync(`${host.path}.bak-${STAMP}`, fakeConfig(512));
     });
 
-    const restore = () =>
-      safe().restore(STAMP, FILE, { confirm: async () => true, report: (progress) => steps.push(progress) });
+    const restore = () => restoreAt(safe(), STAMP, FILE, { report: (progress) => steps.push(progress) });
 
     test.each([[["m"]], [[]]])("and refuses is no success, with %j loaded", async (loaded) => {
       server.loaded = [...loaded];
@@ -473,5 +487,3 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(existsSync(host.path)).toBe(true);
   });
 });
-
-const CONFIRMED: ChangeHooks = { confirm: async () => true };

@@ -14,7 +14,8 @@ import {
   wasHit,
 } from "../support/kill.ts";
 import { LocalHost, type Mode } from "../support/local-host.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
+import { changeAt } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 /** Kills of the server's shell; with those of the client and those over ssh more than 200. */
@@ -33,7 +34,7 @@ function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<C
     },
     LIMITS,
   );
-  return safe.change({ modelId: "m", plan: fakePlan(size, more) }, { confirm: async () => true });
+  return changeAt(safe, { modelId: "m", plan: fakePlan(size, more) });
 }
 
 async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {
@@ -79,7 +80,7 @@ async function callsOf({ mode, more, hasFlock }: Way): Promise<number> {
 test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed ${SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seededRandom(SEED);
+  const random = seeded(SEED);
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const ways = (["direct", "wrapper"] as const).flatMap((mode): Way[] => [
     { mode, more: "", hasFlock: true },
@@ -130,7 +131,7 @@ test(`the server's shell killed ${SHELL_KILLS} times, at any of its steps (seed 
 test(`the client killed ${CLIENT_KILLS} times, at any moment (seed ${SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seededRandom(SEED + 1);
+  const random = seeded(SEED + 1);
   const states = new Map<string, number>();
   await inParallel(CLIENT_KILLS, async (index) => {
     const host = new LocalHost(OLD);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { LoadState } from "../../activity/load-state.ts";
 import { HttpProbe } from "../../host/server-probe.ts";
-import type { LoadProgress } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
@@ -18,7 +18,7 @@ const NEVER = new AbortController().signal;
 interface Probed {
   probe: HttpProbe;
   sim: Sim;
-  progress: [string, LoadProgress["kind"]][];
+  progress: [string, LoadState["kind"]][];
   loads: [string, number][];
 }
 

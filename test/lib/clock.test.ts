@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import { REAL_CLOCK, within } from "../../lib/clock.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock } from "../support/clock.ts";
 
 const REASON = new Error("enough");
 const LATE = new Error("too late");

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, spent } from "../../lib/figures.ts";
+import { duration, shortTokens, spent } from "../../lib/figures.ts";
 
 test.each([
   [-5, "0 s"],
@@ -20,4 +20,22 @@ test.each([
   [65_999, "1 min 5 s"],
 ])("%d ms that are over are %s", (milliseconds, words) => {
   expect(spent(milliseconds)).toBe(words);
+});
+
+test.each([
+  [0, "0"],
+  [999, "999"],
+  [1000, "1k"],
+  [1024, "1k"],
+  [1536, "1.5k"],
+  [32_768, "32k"],
+  [128_000, "128k"],
+  [131_072, "128k"],
+  [262_144, "256k"],
+  [1_048_576, "1M"],
+  [1_000_000, "1M"],
+  [1_500_000, "1.5M"],
+  [10_485_760, "10M"],
+])("%d tokens are %s", (tokens, short) => {
+  expect(shortTokens(tokens)).toBe(short);
 });

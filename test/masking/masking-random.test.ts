@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { maskText, type TextKind } from "../../masking/masking.ts";
-import { integer, pick, type Random, seeded, shuffled } from "../support/generator.ts";
+import { integer, pick, type Random, seeded, shuffled } from "../support/random.ts";
 
 const UNITS = [
   "a",

@@ -86,6 +86,22 @@ describe("hides", () => {
     ["log", "key sk_live: «sk_live_abc123def»"],
     ["log", "Cookie: «a=b; c=d»\nHost: h"],
     ["yaml", 'apiKey:\r\n  "«abc»"\r\nttl: 5\r'],
+    ["command", "TAVILY_KEY=«a» OPENROUTER_KEY='«b c»' GITHUB_PAT=«d» MY_VENDOR_KEY=«e» llama-server -c 5"],
+    ["command", 'docker run -e TAVILY_KEY=«a» -e "GITHUB_PAT=«b c»" -e GITHUB_PAT img'],
+    ["yaml", "env:\n  - TAVILY_KEY=«a b»\n  - 'GITHUB_PAT=«c»'\n  - OPENROUTER_KEY=${env.KEY}"],
+    ["log", "env: OPENROUTER_KEY=«x», TAVILY_KEY=«y», A=1"],
+    ["command", "curl -u user:«password» -fsS http://h:80/x"],
+    ["command", "curl -s --user 'user:«pass word»' http://h; curl -uuser:«abc» --proxy-user \"u:«p»\" h"],
+    ["command", "curl -u «sk1»: https://h"],
+    ["command", "docker login -u me -p «abc» registry.example.org"],
+    ["command", "docker login --username me --password=«abc» && podman login \\\n  -p '«a b»' r"],
+    ["command", "sshpass -p «abc» ssh -p 22 host; sshpass -p'«d e»' ssh host; sshpass -p«fgh» ssh h"],
+    ["yaml", 'cmd: sshpass -p "«a b»" ssh host docker login -p «c» r\nttl: 5'],
+    ["yaml", "cmd: \"sshpass -p '«a b»' ssh host curl -u u:«p» http://h\"\nttl: 5"],
+    ["ini", "[*]\nhft = «abc»\nctx-size = 5\n[a]\nhft=«d e» ; mine"],
+    ["yaml", '# apiKeys:\n#   - «abc»\n#   - "«def»"\n# ttl: 5\nttl: 5'],
+    ["yaml", "# apiKeys: [«abc», «def»]\n# password: «correct horse battery staple»\nttl: 5"],
+    ["log", '{"cmd":"llama-server\\n--api-key \\"«a b»\\"\\n-hft «abc»\\n-c 5"}'],
     ["yaml", "openaiApiKey: «a»\nOPENAI_API_KEY: «b»\nopenai-api-key: «c»\nclientSecret: «d»\nhfToken: «e»"],
   ];
   test.each(rows)("%s %j", (kind, row) => {
@@ -110,6 +126,10 @@ describe("leaves alone", () => {
       "yaml",
       "models:\n  deepseek-r1-task-5: {aliases: [disk-cache-1, gpt-sk-3], useModelName: org/token-model}",
     ],
+    ["yaml", "# apiKeys: require an API key\napiKeys: [] # apiKeys: the keys of all clients\nttl: 5"],
+    ["yaml", "env: [SSL_KEY=/etc/key.pem, CACHE_KEY=abc, PUBLIC_KEY=abc, HOTKEY=F5, PATH=/bin, KEY=a]"],
+    ["command", "ssh -p 22 -u x host; mkdir -p a; docker run -p 8080:80 -u me:us img; curl -u me http://h"],
+    ["command", "docker login -u me r\ndocker run -p 8080:80 img"],
     ["ini", "[token]\napi-key-file = /k\nspm-token = 5\nctx-size = 5 ; secret sauce"],
     ["command", "sh -c 'llama-server --api-key \"$KEY\"'"],
     ["command", "docker run -e HF_TOKEN ghcr.io/x --override-kv tokenizer.ggml.add_bos_token=bool:false"],
@@ -151,9 +171,9 @@ describe("leaves alone", () => {
 
 test("names", () => {
   const secret =
-    "apiKeys apiKey API_KEY x-api-key --api-key -hft HF_TOKEN hf_token token accessToken auth_tokens password PGPASSWORD openaiapikey DB_PASS passphrase SECRET_KEY_BASE authorization credentials AWS_SECRET_ACCESS_KEY api_key_2 privateKey";
+    "apiKeys apiKey API_KEY x-api-key --api-key -hft HF_TOKEN hf_token token accessToken auth_tokens password PGPASSWORD openaiapikey DB_PASS passphrase SECRET_KEY_BASE authorization credentials AWS_SECRET_ACCESS_KEY api_key_2 privateKey TAVILY_KEY OPENROUTER_KEY GITHUB_PAT GITHUB_PAT_2 hft";
   const open =
-    "key keys keepAlive tokens max_tokens tokenizer eos_token bos_token_id token-rate api-key-file ssl_key cache-type-k PWD OLDPWD monkey AWS_ACCESS_KEY_ID cors-credentials author -";
+    "key keys keepAlive tokens max_tokens tokenizer eos_token bos_token_id token-rate api-key-file ssl_key cache-type-k PWD OLDPWD monkey AWS_ACCESS_KEY_ID cors-credentials author SSL_KEY PUBLIC_KEY PRIMARY_KEY KEY PAT PATH CLASSPATH tavily -";
   const names = secret.split(" ");
   expect(names.filter((name) => !isSecretName(name))).toEqual([]);
   expect(open.split(" ").filter((name) => isSecretName(name))).toEqual([]);

@@ -421,7 +421,7 @@ describe("what is remembered", () => {
     const path = join(agentDir, "ai-server.json");
     const memory = await aiServer.memory();
     expect([await aiServer.memory(), existsSync(path)]).toEqual([memory, false]);
-    await memory.rememberLoad("https://one", "a", { commandLine: undefined, loadMs: 5 });
+    await memory.rememberLoad("https://one", "a", 5);
     expect(existsSync(path)).toBe(true);
     expect(await (await fake({}).aiServer.memory()).expectedLoadMs("https://one", "a")).toBe(5);
   });

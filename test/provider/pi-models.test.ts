@@ -11,7 +11,6 @@ import {
   restoredModels,
   runsAs,
   type ServedModel,
-  shortTokens,
   toServedModel,
   toServedModels,
   traitsOf,
@@ -327,24 +326,6 @@ describe("what is worth keeping for the time when nobody tells it", () => {
         }),
       ).toEqual({});
   });
-});
-
-test.each([
-  [0, "0"],
-  [999, "999"],
-  [1000, "1k"],
-  [1024, "1k"],
-  [1536, "1.5k"],
-  [32_768, "32k"],
-  [128_000, "128k"],
-  [131_072, "128k"],
-  [262_144, "256k"],
-  [1_048_576, "1M"],
-  [1_000_000, "1M"],
-  [1_500_000, "1.5M"],
-  [10_485_760, "10M"],
-])("%d tokens are %s", (tokens, short) => {
-  expect(shortTokens(tokens)).toBe(short);
 });
 
 test("a user is told of a model without tools, and of no other", () => {

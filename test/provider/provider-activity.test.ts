@@ -81,13 +81,13 @@ test("a turn that waits for another model says for whom, and is loaded again aft
   const other = turn("b", "sim: tokens 350");
   await seen("b", "generating");
   const again = turn("a", "sim: tokens 3");
-  expect(await seen("a", "waiting")).toMatchObject({ for: "b" });
+  expect(await seen("a", "waiting")).toMatchObject({ blockedBy: "b" });
   await expect
     .poll(() => activities.front("a")?.turn.look(), { interval: 20, timeout: 5000 })
     .toMatchObject({ kind: "waiting", requests: { model: "b", total: 1 } });
   expect(activities.front("a")?.others).toBe(1);
   await other;
-  expect(await seen("a", "loading")).toMatchObject({ again: { instead: "b" } });
+  expect(await seen("a", "loading")).toMatchObject({ again: { blockedBy: "b" } });
   await again;
   // What is seen between two turns counts as well.
   activities.seeReady(["banner"]);
@@ -95,7 +95,7 @@ test("a turn that waits for another model says for whom, and is loaded again aft
   await expect.poll(() => activities.front("b")).toBeUndefined();
   activities.seeReady(["b"]);
   const third = turn("a", "sim: tokens 3");
-  expect(await seen("a", "loading")).toMatchObject({ again: { instead: "b" } });
+  expect(await seen("a", "loading")).toMatchObject({ again: { blockedBy: "b" } });
   await third;
 });
 
@@ -115,7 +115,7 @@ test("behind the banner a place in the queue is dropped when the load begins", a
   const answer = turn("banner", "sim: say hello");
   await expect
     .poll(() => seen("banner", "waiting"), { timeout: 5000 })
-    .toMatchObject({ for: "b", position: 1 });
+    .toMatchObject({ blockedBy: "b", position: 1 });
   await other;
   const load = await seen("banner", "loading");
   expect(load).toMatchObject({ elapsedMs: expect.any(Number) });
@@ -134,8 +134,10 @@ test("a swap that nobody saw is told by what the server answered last", async ()
   const asked = await http.request({ method: "POST", path: "/v1/chat/completions", body, headers });
   await asked.body.dump();
   const again = turn("a", "sim: tokens 3");
-  expect(await seen("a", "loading")).toMatchObject({ again: { instead: undefined } });
-  await expect.poll(() => seen("a", "loading"), { interval: 20 }).toMatchObject({ again: { instead: "b" } });
+  expect(await seen("a", "loading")).toMatchObject({ again: { blockedBy: undefined } });
+  await expect
+    .poll(() => seen("a", "loading"), { interval: 20 })
+    .toMatchObject({ again: { blockedBy: "b" } });
   await again;
 });
 

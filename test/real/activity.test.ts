@@ -89,7 +89,7 @@ for (const version of PI_VERSIONS) {
             if (events === "")
               await phase(t, terminal, "waiting", /Waiting for other, which answers a request · \d+ s/);
             // A build of unknown age is not asked for its slots: before v218 it might load the model again for that.
-            else await terminal.waitFor(/Waiting for other to go · \d+ s/);
+            else await terminal.waitFor(/Waiting for other to unload · \d+ s/);
             await terminal.waitFor(LOADING);
             await chat;
             await terminal.waitFor(/^ *Done\./m);

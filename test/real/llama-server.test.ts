@@ -8,7 +8,7 @@ import { judgeContext } from "../../host/probe.ts";
 import { record } from "../../lib/json.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { parseProps } from "../../server/models/models.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { fastClock } from "../support/clock.ts";
 import {
   type LlamaServer,
   llamaServerProblem,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { SafeChange } from "../../host/change.ts";
-import type { ChangeHooks, ChangeOutcome, Plan } from "../../host/outcome.ts";
+import type { ChangeOutcome, Plan } from "../../host/outcome.ts";
 import { HttpProbe } from "../../host/server-probe.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import type { StepName } from "../../host/steps.ts";
@@ -15,9 +15,10 @@ import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
 import { Sshd, SshHost } from "../support/sshd.ts";
 import { Supervisor } from "../support/supervisor.ts";
+import { changeAt, type Hooks } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 const CONFIG = `# two models, one at a time
@@ -29,7 +30,6 @@ models:
 `;
 const MODEL = "org/Model:Q8";
 const LIMITS = { restartTimeoutMs: 10_000, loadTimeoutMs: 10_000, pollMs: 50, reloadTimeoutMs: 500 };
-const CONFIRMED: ChangeHooks = { confirm: async () => true };
 
 const toSize =
   (size: number, more = "") =>
@@ -70,9 +70,9 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       rmSync(requests, { recursive: true, force: true });
     });
 
-    function change(plan: (text: string) => Plan, hooks = CONFIRMED): Promise<ChangeOutcome> {
+    function change(plan: (text: string) => Plan, hooks: Hooks = {}): Promise<ChangeOutcome> {
       const safe = new SafeChange({ machine: host.machine(), probe }, LIMITS);
-      return safe.change({ modelId: MODEL, plan }, hooks);
+      return changeAt(safe, { modelId: MODEL, plan }, hooks);
     }
 
     test("the server has the new context, over one connection, and loads what it had loaded", async () => {
@@ -97,7 +97,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       const broken = (text: string): Plan => ({ text: `${text}models: [}\n`, isNew: () => true });
       const began = Date.now();
       const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 1500 });
-      expect(await safe.change({ modelId: MODEL, plan: broken }, CONFIRMED)).toMatchObject({
+      expect(await changeAt(safe, { modelId: MODEL, plan: broken })).toMatchObject({
         kind: "rolled back",
         failed: "answer",
         log: expect.arrayContaining([expect.stringMatching(/failed to load config/)]),
@@ -126,10 +126,10 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     test("a server that never comes back is said to be down, with the old file in place", async () => {
       host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
       const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 500 });
-      const outcome = await safe.change(
+      const outcome = await changeAt(
+        safe,
         { modelId: MODEL, plan: toSize(8192) },
         {
-          ...CONFIRMED,
           report: ({ step, state }) => {
             if (step === "write" && state === "done") void supervisor.kill();
           },
@@ -157,13 +157,12 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
-      const random = seededRandom(SEED + login.length);
+      const random = seeded(SEED + login.length);
       const steps: StepName[] = ["write", "restart", "load", "verify"];
       for (const step of steps) {
         const old = host.text;
         const size = 4096 + 256 * Math.ceil(random() * 1000);
         const outcome = await change(toSize(size), {
-          ...CONFIRMED,
           report: (progress) => {
             if (progress.step !== step || progress.state !== "begun" || progress.isGoingBack) return;
             setTimeout(() => void supervisor.kill(), random() * 60);
@@ -182,7 +181,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   const WHO = ["ssh", "connection", "shell", "client"] as const;
 
   test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
-    const random = seededRandom(SEED);
+    const random = seeded(SEED);
     const old = fakeConfig(1024);
     const kinds = new Map<string, number>();
     for (let index = 0; index < KILLS; index++) {
@@ -202,7 +201,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
         const safe = new SafeChange({ machine: host.machine(), probe: fake(host) }, LIMITS);
-        const next = await safe.change({ modelId: "m", plan: fakePlan(4096) }, CONFIRMED);
+        const next = await changeAt(safe, { modelId: "m", plan: fakePlan(4096) });
         expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
         expect(host.leftovers).toEqual([]);
       } catch (error) {
@@ -241,17 +240,15 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     }) as typeof spawn;
     const shell = host.shell({}, watched);
     const safe = new SafeChange({ machine: new RemoteMachine(shell, 5000), probe: fake(host) }, LIMITS);
-    const report: ChangeHooks["report"] = ({ step, state }) => {
+    const report: Hooks["report"] = ({ step, state }) => {
       if (step !== kill.step || state !== "begun" || kill.who === "shell") return;
       setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);
     };
-    return safe
-      .change({ modelId: "m", plan: fakePlan(2048) }, { ...CONFIRMED, report })
-      .catch((error: unknown) => {
-        expect(error).toMatchObject({ name: "HostError" });
-        expect(host.text).toBe(fakeConfig(1024));
-        return undefined;
-      });
+    return changeAt(safe, { modelId: "m", plan: fakePlan(2048) }, { report }).catch((error: unknown) => {
+      expect(error).toMatchObject({ name: "HostError" });
+      expect(host.text).toBe(fakeConfig(1024));
+      return undefined;
+    });
   }
 
   /** Kills the process that holds the shared connection, as a network that goes away would. */

@@ -1,6 +1,7 @@
 /** Loads on servers that answer as llama-swaps of other versions do, or worse. */
 import { describe, expect, test } from "vitest";
-import { type LoadProgress, loadModel } from "../../server/load.ts";
+import type { LoadState } from "../../activity/load-state.ts";
+import { loadModel } from "../../server/load.ts";
 import {
   type Answer,
   type Answering,
@@ -10,7 +11,7 @@ import {
   give,
   recordedAnswer,
 } from "../support/canned.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
 import { faultOf } from "../support/wire.ts";
 
@@ -41,15 +42,15 @@ function scriptedLoad(id: string, script: [Answer | "lost" | "silent", State][],
 }
 
 interface Run extends Canned {
-  reports: LoadProgress[];
+  reports: LoadState[];
   load(signal?: AbortSignal): ReturnType<typeof loadModel>;
   asked(): number;
 }
 
 async function on(answering: Answering, id = "m", env: Record<string, string> = {}): Promise<Run> {
   const canned = await cannedServer(answering, env);
-  const reports: LoadProgress[] = [];
-  const report = (progress: LoadProgress): void => {
+  const reports: LoadState[] = [];
+  const report = (progress: LoadState): void => {
     reports.push(progress);
   };
   const load = (signal = new AbortController().signal) =>

@@ -1,11 +1,11 @@
 /** Loads on the stand-in, over mutual TLS. Time passes faster there and here by the same factor. */
 import { afterEach, describe, expect, test } from "vitest";
+import type { LoadState } from "../../activity/load-state.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { type Loaded, type LoadProgress, loadModel } from "../../server/load.ts";
+import { type Loaded, loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { FakeClock, fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
 import { clientOf, faultOf, kept } from "../support/wire.ts";
 
@@ -27,7 +27,7 @@ models:
 `;
 
 interface Run {
-  reports: LoadProgress[];
+  reports: LoadState[];
   kinds(): string[];
   loading: Promise<Loaded>;
   abort: AbortController;
@@ -46,9 +46,9 @@ async function begin(
   sim ??= await kept(startSim({ config: CONFIG, speed: SPEED }));
   const on = sim;
   const swap = await kept(new ModelServer(clientOf(on.url, on.certsDir, env)));
-  const reports: LoadProgress[] = [];
+  const reports: LoadState[] = [];
   const abort = new AbortController();
-  const report = (progress: LoadProgress): void => {
+  const report = (progress: LoadState): void => {
     reports.push(progress);
   };
   const loading = loadModel(swap, id, { report, signal: abort.signal, clock });
@@ -69,7 +69,7 @@ async function chat(id = "answers"): Promise<() => void> {
   return () => hangUp.abort();
 }
 
-const elapsed = (reports: LoadProgress[]): number[] =>
+const elapsed = (reports: LoadState[]): number[] =>
   reports.flatMap((report) => (report.kind === "loading" ? [report.elapsedMs] : []));
 
 const states = async (swap: ModelServer): Promise<unknown> =>
@@ -116,7 +116,7 @@ describe("a model is loaded", () => {
     const finish = await chat();
     const run = await begin("quick");
     await eventually(() =>
-      expect(run.reports.at(-1)).toEqual({ kind: "waiting", for: "answers", requests: 1 }),
+      expect(run.reports.at(-1)).toEqual({ kind: "waiting", blockedBy: "answers", requests: 1 }),
     );
     finish();
     const { loadMs } = await run.loading;

@@ -4,8 +4,7 @@ import { ModelServer } from "../../server/model-server.ts";
 import { unloadModel } from "../../server/unload.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { type Answering, byPath, cannedServer, give, recordedAnswer } from "../support/canned.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { fastClock } from "../support/fast-clock.ts";
+import { FakeClock, fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
 import { clientOf, faultOf, kept } from "../support/wire.ts";
 

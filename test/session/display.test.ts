@@ -10,8 +10,8 @@ import { rememberLoad } from "../../provider/load-times.ts";
 import type { ServedModel } from "../../provider/pi-models.ts";
 import { type Display, openDisplay } from "../../session/display.ts";
 import { startSim } from "../../sim/server.ts";
+import { FakeTimer } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
-import { FakeTimer } from "../support/fake-timer.ts";
 import { kept } from "../support/wire.ts";
 
 const CONFIG = `
@@ -33,13 +33,13 @@ async function open(more: Variables = {}) {
   await kept(aiServer);
   const terminal = new FakeTerminal();
   const activities = new Activities();
-  const timer = new FakeTimer();
+  const clock = new FakeTimer();
   let changes = 0;
   const onReadyChanged = (): void => {
     changes += 1;
   };
   const ctx = terminal.context();
-  const display = await openDisplay({ ctx, aiServer, activities, env, agentDir, onReadyChanged, timer });
+  const display = await openDisplay({ ctx, aiServer, activities, env, agentDir, onReadyChanged, clock });
   onTestFinished(() => display.close());
   const server = await aiServer.server();
   /** Reads the models as pi's refresh does. */
@@ -67,7 +67,7 @@ async function open(more: Variables = {}) {
     sim,
     terminal,
     activities,
-    timer,
+    clock,
     display,
     aiServer,
     server,
@@ -106,11 +106,11 @@ describe("the footer", () => {
     ["PI_OFFLINE is set", { PI_OFFLINE: "1" }, "ai-server"],
     ["pi's model is another provider's", {}, "other"],
   ])("asks nobody where %s", async (_what, env, provider) => {
-    const { display, terminal, timer, modelOf, sim } = await open(env);
+    const { display, terminal, clock, modelOf, sim } = await open(env);
     display.select({ ...modelOf("a"), provider });
     display.agentRuns(true);
     display.agentRuns(false);
-    timer.advance(300_000);
+    clock.advance(300_000);
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(sim.requests).toEqual([]);
     expect(terminal.statuses.filter(Boolean)).toEqual([]);
@@ -119,10 +119,10 @@ describe("the footer", () => {
 
 describe("the working line", () => {
   const lineOf = async (env: Variables, use: (display: Display, model: ServedModel) => void) => {
-    const { display, terminal, activities, timer, modelOf } = await open({ PI_OFFLINE: "1", ...env });
+    const { display, terminal, activities, clock, modelOf } = await open({ PI_OFFLINE: "1", ...env });
     use(display, modelOf("a"));
-    begin(activities, timer.now);
-    return { terminal, display, timer };
+    begin(activities, clock.now);
+    return { terminal, display, clock };
   };
   const turn = (display: Display, model: ServedModel): void => {
     display.select(model);
@@ -131,18 +131,18 @@ describe("the working line", () => {
   };
 
   test("says what a turn does, until the end", async () => {
-    const { terminal, display, timer } = await lineOf({}, turn);
+    const { terminal, display, clock } = await lineOf({}, turn);
     expect(terminal.messages).toEqual(["", "", "Waiting for the server"]);
     display.close();
     display.close();
-    expect([terminal.messages.at(-1), timer.left]).toEqual([undefined, 0]);
+    expect([terminal.messages.at(-1), clock.left]).toEqual([undefined, 0]);
   });
 
   test("is pi's own with AI_SERVER_INDICATOR=off", async () => {
-    const { terminal, timer, display } = await lineOf({ AI_SERVER_INDICATOR: "off" }, turn);
+    const { terminal, clock, display } = await lineOf({ AI_SERVER_INDICATOR: "off" }, turn);
     display.compacts(true);
     display.close();
-    expect([terminal.messages, terminal.widgets, timer.left]).toEqual([[], [], 0]);
+    expect([terminal.messages, terminal.widgets, clock.left]).toEqual([[], [], 0]);
   });
 
   test("shows a quote of the user's, or one of our own", async () => {

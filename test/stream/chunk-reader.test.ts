@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ChunkReader } from "../../stream/chunk-reader.ts";
 import { chunk, DONE, decode, events, outcome, recordings } from "../support/decoding.ts";
-import { integer, pick, type Random, randomJson, randomText, seeded } from "../support/generator.ts";
+import { integer, pick, type Random, randomJson, randomText, seeded } from "../support/random.ts";
 
 /** What reading gave: the value with its order of keys, or the error's words. */
 function tried(read: (data: string) => unknown, data: string): unknown {

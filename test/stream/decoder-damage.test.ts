@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { FakeClock } from "../support/clock.ts";
 import { decode, expectBalanced, recordings } from "../support/decoding.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { integer, pick, type Random, seeded } from "../support/generator.ts";
+import { integer, pick, type Random, seeded } from "../support/random.ts";
 import { FakeServer, turnOn } from "../support/turns.ts";
 
 const SMALL = recordings().filter(([, bytes]) => bytes.length < 9000);

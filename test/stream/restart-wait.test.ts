@@ -3,8 +3,8 @@ import { ServerError } from "../../lib/errors.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { remedyOf } from "../../stream/pi-rules.ts";
+import { FakeClock } from "../support/clock.ts";
 import { chunk, DONE, events } from "../support/decoding.ts";
-import { FakeClock } from "../support/fake-clock.ts";
 import { model, transcript, user } from "../support/samples.ts";
 import { eventually } from "../support/sim-client.ts";
 import {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../lib/errors.ts";
 import { type SilenceHooks, type SilentState, watchSilence } from "../../stream/silence.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock } from "../support/clock.ts";
 import { FakeServer } from "../support/turns.ts";
 
 function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspendedMs = () => 0) {
@@ -33,7 +33,7 @@ describe("the watch over silence", () => {
     server.others = ["other"];
     await clock.advance(30_000);
     const moments = states.map(([, elapsed]) => elapsed);
-    expect(states[0]).toEqual([{ own: "starting", busy: "other" }, 1000]);
+    expect(states[0]).toEqual([{ own: "starting", blockedBy: "other" }, 1000]);
     const pauses = moments.slice(1).map((moment, at) => moment - (moments[at] ?? 0));
     expect(Math.min(...pauses)).toBeGreaterThanOrEqual(1000);
     expect(Math.max(...pauses)).toBeLessThanOrEqual(5000);
@@ -47,7 +47,7 @@ describe("the watch over silence", () => {
     };
     server.running = async () => [entry("embedding", "ready"), entry("other", "stopping")];
     await clock.advance(1000);
-    expect(states[0]).toEqual([{ own: "gone", busy: "other" }, 1000]);
+    expect(states[0]).toEqual([{ own: "gone", blockedBy: "other" }, 1000]);
     silence.stop();
   });
 
@@ -74,7 +74,7 @@ describe("the watch over silence", () => {
     expect([server.looks, states.length, quiet.length]).toEqual([1, 1, 0]);
     await clock.advance(58_000);
     expect([states.length, ended.length]).toEqual([1, 0]);
-    expect(quiet[0]).toEqual([{ own: "ready", busy: undefined }, 5000]);
+    expect(quiet[0]).toEqual([{ own: "ready", blockedBy: undefined }, 5000]);
     expect(quiet.length).toBeGreaterThan(8);
     expect(server.looks).toBe(1 + quiet.length);
     await clock.advance(2000);

@@ -8,13 +8,14 @@ function held() {
   const told: string[] = [];
   const report = {
     connecting: () => told.push("connecting"),
-    waiting: ({ for: other, position, ahead }: Waiting) =>
+    waiting: ({ blockedBy: other, position, ahead }: Waiting) =>
       told.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
     loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
   };
   const heldUp = new HeldUp((say) => say(report as unknown as TurnReport));
   heldUp.asks();
-  const state = (own: SilentState["own"], busy?: string): void => heldUp.sawState({ own, busy }, 5000);
+  const state = (own: SilentState["own"], blockedBy?: string): void =>
+    heldUp.sawState({ own, blockedBy }, 5000);
   return { told, heldUp, state };
 }
 
@@ -79,7 +80,7 @@ test("the next request begins with nothing of the last one's", () => {
 
 test("a ready model that answers others is waited for, as long as no slot has taken the request", () => {
   const { told, heldUp } = held();
-  const ready = (ahead: number): void => heldUp.sawState({ own: "ready", busy: undefined, ahead }, 5000);
+  const ready = (ahead: number): void => heldUp.sawState({ own: "ready", blockedBy: undefined, ahead }, 5000);
   ready(2);
   ready(0);
   ready(1);
@@ -92,7 +93,7 @@ test("the headers of a banner are no slot", () => {
   const { told, heldUp } = held();
   heldUp.begins();
   heldUp.sawBanner(BANNER, 100);
-  heldUp.sawState({ own: "ready", busy: undefined, ahead: 1 }, 5000);
+  heldUp.sawState({ own: "ready", blockedBy: undefined, ahead: 1 }, 5000);
   expect(told).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
 });
 
@@ -103,5 +104,5 @@ test.each<[Partial<SilentState>, string | undefined]>([
   [{ own: "ready", isHeld: false }, "not held"],
   [{ own: "unknown" }, undefined],
 ])("an answer is silent with %o because of %s", (state, why) => {
-  expect(quietReason({ own: "ready", busy: undefined, ...state })).toBe(why);
+  expect(quietReason({ own: "ready", blockedBy: undefined, ...state })).toBe(why);
 });

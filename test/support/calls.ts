@@ -13,8 +13,6 @@ export function callOf(place: Place, user: User, argument = "", said: string[] =
   };
   return {
     aiServer: place.aiServer,
-    activities: place.activities,
-    selectModel: async () => false,
     ctx: place.contextOf(user),
     argument,
     ended: place.ended.signal,

@@ -6,6 +6,7 @@ import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FakeServer, fakePlan } from "./fake-server.ts";
+import { changeAt } from "./whole-change.ts";
 
 /** What the process is told, as JSON. */
 export interface ClientJob {
@@ -32,9 +33,10 @@ const change = new SafeChange(
   },
   { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
 );
-const outcome = await change.change(
+const outcome = await changeAt(
+  change,
   { modelId: "m", plan: fakePlan(2048) },
-  { confirm: async () => true, report: ({ step, state }) => writeSync(1, `${step} ${state}\n`) },
+  { report: ({ step, state }) => writeSync(1, `${step} ${state}\n`) },
 );
 writeSync(1, `${outcome.kind}\n`);
 process.exit();

@@ -23,8 +23,8 @@ import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { streamTurn, type TurnParts } from "../../stream.ts";
+import { FakeClock } from "./clock.ts";
 import { expectBalanced, type Seen } from "./decoding.ts";
-import { FakeClock } from "./fake-clock.ts";
 import { model, PLAIN, transcript, user } from "./samples.ts";
 
 /** What the server answers to one chat: these pieces and an end, no answer at all, or a fault of the way. */
@@ -167,7 +167,12 @@ async function play(
 /** What a turn said of itself. */
 export type Said =
   | { kind: "connecting" | "generating" | "restarted" }
-  | { kind: "waiting"; for: string | undefined; position: number | undefined; ahead?: number | undefined }
+  | {
+      kind: "waiting";
+      blockedBy: string | undefined;
+      position: number | undefined;
+      ahead?: number | undefined;
+    }
   | { kind: "loading"; elapsedMs: number }
   | { kind: "prompt"; total: number; cached: number; processed: number }
   | { kind: "quiet"; why: QuietReason | undefined; silentMs: number }

@@ -15,7 +15,7 @@ import type { AutocompleteItem, AutocompleteProvider, TUI } from "@earendil-work
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { complete, type Entry } from "../../admin/completion.ts";
 import { aiServerAutocomplete, type Complete } from "../../ui/autocomplete.ts";
-import { settled } from "../support/fake-clock.ts";
+import { settled } from "../support/clock.ts";
 import { REPOSITORY } from "../support/pi.ts";
 
 type PiTui = typeof import("@earendil-works/pi-tui");

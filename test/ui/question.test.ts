@@ -4,7 +4,7 @@ import { type Component, KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } fro
 import { describe, expect, test } from "vitest";
 import { ask, type Choices, type Question, QuestionView } from "../../ui/question.ts";
 import { plainLine } from "../support/plain-line.ts";
-import { seededRandom } from "../support/random.ts";
+import { seeded } from "../support/random.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";
@@ -367,7 +367,7 @@ describe("where little fits", () => {
   });
 
   test("no size and no text breaks a line, hides the chosen answer or gives the same array twice", () => {
-    const random = seededRandom(7);
+    const random = seeded(7);
     const texts = [
       ...CHANGE.consequences,
       "模型/通义千问-非常长的名字".repeat(9),

@@ -4,7 +4,7 @@ import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { showLive, showText, type View } from "../../ui/view.ts";
-import { settled } from "../support/fake-clock.ts";
+import { settled } from "../support/clock.ts";
 
 type Context = Parameters<typeof showText>[0];
 

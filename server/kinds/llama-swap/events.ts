@@ -1,11 +1,11 @@
 /** llama-swap's `/api/events`: what it tells of its models and requests as it happens. */
 
+import type { LoadStage } from "../../../activity/load-state.ts";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
 import { type Blank, blankerOf } from "../../../masking/literal.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { readText } from "../../http/http.ts";
 import type { Access } from "../backend.ts";
-import type { LoadStage } from "../load-progress.ts";
 import { EventReader, type EventTargets, type LogPiece } from "./event-reader.ts";
 
 const EVENTS_PATH = "/api/events";

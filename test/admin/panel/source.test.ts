@@ -5,8 +5,7 @@ import type { PanelModel, PanelState } from "../../../admin/panel/state.ts";
 import { ModelServer } from "../../../server/model-server.ts";
 import { type Sim, startSim } from "../../../sim/server.ts";
 import { cannedServer, frame } from "../../support/canned.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { fastClock } from "../../support/fast-clock.ts";
+import { FakeClock, fastClock } from "../../support/clock.ts";
 import { eventually } from "../../support/sim-client.ts";
 import { clientOf, kept } from "../../support/wire.ts";
 

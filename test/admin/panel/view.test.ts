@@ -1,9 +1,9 @@
 import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/content.ts";
+import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/lines.ts";
 import { PanelView } from "../../../admin/panel/view.ts";
 import { plainLine } from "../../support/plain-line.ts";
-import { seededRandom } from "../../support/random.ts";
+import { seeded } from "../../support/random.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";
@@ -182,7 +182,7 @@ describe("the screen", () => {
   });
 
   test("is never wider or higher than the terminal, whatever it shows", () => {
-    const random = seededRandom(7);
+    const random = seeded(7);
     const pieces = ["模型", "a", "Größe", "👩‍💻", " ", "e\u0301", "-very-long-", "🇩🇪", "x".repeat(60)];
     const words = (): string =>
       Array.from(
@@ -365,7 +365,7 @@ describe("the filter", () => {
   });
 
   test("that nothing has says so", () => {
-    expect(new Shown().press("/", "z", "z").screen).toContain('No model has "zz".');
+    expect(new Shown().press("/", "z", "z").screen).toContain('No model matches "zz".');
   });
 
   test("shows its cursor only where the keys go", () => {

@@ -79,14 +79,14 @@ describe("a process that failed", () => {
 
 test.each([
   [
-    { kind: "waiting", for: "a", requests: 2 },
+    { kind: "waiting", blockedBy: "a", requests: 2 },
     "a has to go first and still has 2 requests, which the server lets it finish.",
   ],
   [
-    { kind: "waiting", for: "a", requests: 1 },
+    { kind: "waiting", blockedBy: "a", requests: 1 },
     "a has to go first and still has 1 request, which the server lets it finish.",
   ],
-  [{ kind: "waiting", for: "a", requests: undefined }, "a is still loaded and has to go first."],
+  [{ kind: "waiting", blockedBy: "a", requests: undefined }, "a is still loaded and has to go first."],
   [{ kind: "stopping", model: "a" }, "the server is still stopping a."],
   [{ kind: "loading", elapsedMs: 9500 }, "it has been loading for 10 s, and the server goes on with it."],
   [undefined, "the server does not tell why."],

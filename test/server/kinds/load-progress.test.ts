@@ -21,9 +21,9 @@ describe("a load", () => {
 
   test("waits for another, which stops, and begins when it starts", () => {
     const watch = new LoadWatch("m", running({ a: "ready" }), 1000);
-    expect(watch.progress(1500)).toEqual({ kind: "waiting", for: "a", requests: undefined });
+    expect(watch.progress(1500)).toEqual({ kind: "waiting", blockedBy: "a", requests: undefined });
     watch.sawRequests(requests("a", "m", "a"));
-    expect(watch.progress(1500)).toEqual({ kind: "waiting", for: "a", requests: 2 });
+    expect(watch.progress(1500)).toEqual({ kind: "waiting", blockedBy: "a", requests: 2 });
     watch.sawEvents(events({ a: "stopping", m: "unloaded" }), 2000);
     expect(watch.progress(2500)).toEqual({ kind: "stopping", model: "a" });
     watch.sawEvents(events({ a: "unloaded", m: "starting" }), 3000);
@@ -35,7 +35,7 @@ describe("a load", () => {
   test("waits for the one that is busiest", () => {
     const watch = new LoadWatch("m", running({ a: "ready", b: "ready", c: "starting" }), 0);
     watch.sawRequests(requests("b", "a", "b"));
-    expect(watch.progress(1)).toEqual({ kind: "waiting", for: "b", requests: 2 });
+    expect(watch.progress(1)).toEqual({ kind: "waiting", blockedBy: "b", requests: 2 });
   });
 
   test("knows that nobody is answered", () => {
@@ -57,7 +57,7 @@ describe("a load", () => {
     watch.sawRequests(requests("a"));
     watch.lostEvents();
     watch.sawRunning(running({ a: "ready" }), 1500);
-    expect(watch.progress(2500)).toEqual({ kind: "waiting", for: "a", requests: undefined });
+    expect(watch.progress(2500)).toEqual({ kind: "waiting", blockedBy: "a", requests: undefined });
   });
 
   test("keeps its beginning while /running cannot be had", () => {

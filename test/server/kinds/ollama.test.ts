@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { loadModel } from "../../../server/load.ts";
 import { unloadModel } from "../../../server/unload.ts";
 import { byPath, cannedServer } from "../../support/canned.ts";
-import { fastClock } from "../../support/fast-clock.ts";
+import { fastClock } from "../../support/clock.ts";
 import { faultOf } from "../../support/wire.ts";
 
 const NEVER = new AbortController().signal;

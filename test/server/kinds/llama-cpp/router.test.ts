@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
-import type { LoadProgress } from "../../../../server/kinds/load-progress.ts";
+import type { LoadState } from "../../../../activity/load-state.ts";
 import { loadModel } from "../../../../server/load.ts";
 import type { ModelServer } from "../../../../server/model-server.ts";
 import type { ModelState } from "../../../../server/models/models.ts";
 import { unloadModel } from "../../../../server/unload.ts";
 import { byPath, cannedServer } from "../../../support/canned.ts";
-import { fastClock } from "../../../support/fast-clock.ts";
+import { fastClock } from "../../../support/clock.ts";
 import { llamaServerBody } from "../../../support/recorded.ts";
 import { eventually } from "../../../support/sim-client.ts";
 import { faultOf } from "../../../support/wire.ts";
@@ -67,7 +67,7 @@ async function router(states: Record<string, Model>, more: Record<string, unknow
   };
 }
 
-function load(swap: ModelServer, id: string, said: LoadProgress[] = []) {
+function load(swap: ModelServer, id: string, said: LoadState[] = []) {
   return loadModel(swap, id, { report: (told) => said.push(told), signal: NEVER, clock: fastClock(100) });
 }
 
@@ -93,7 +93,7 @@ describe("loading by the router", () => {
       place.states[id] = { value: "loading" };
       return { status: 200, body: { success: true } };
     };
-    const said: LoadProgress[] = [];
+    const said: LoadState[] = [];
     const loading = load(place.swap, "script-text", said);
     await eventually(() => expect(place.hasFollower()).toBe(true));
     const upTo = EVENTS.indexOf('"value":1.0', EVENTS.indexOf("script-text"));
@@ -164,9 +164,9 @@ describe("loading by the router", () => {
       place.states.a = { value: "loaded" };
       return { status: 200, body: { success: true } };
     };
-    const said: LoadProgress[] = [];
+    const said: LoadState[] = [];
     await load(place.swap, "a", said);
-    expect(said).toContainEqual({ kind: "waiting", for: "b", requests: undefined });
+    expect(said).toContainEqual({ kind: "waiting", blockedBy: "b", requests: undefined });
     expect(place.posted.length).toBeGreaterThan(1);
   });
 

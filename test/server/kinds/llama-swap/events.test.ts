@@ -8,8 +8,7 @@ import { ModelServer } from "../../../../server/model-server.ts";
 import type { ModelState } from "../../../../server/models/models.ts";
 import { type Sim, startSim } from "../../../../sim/server.ts";
 import { cannedServer, frame } from "../../../support/canned.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
-import { fastClock } from "../../../support/fast-clock.ts";
+import { FakeClock, fastClock } from "../../../support/clock.ts";
 import { eventually } from "../../../support/sim-client.ts";
 import { clientOf, faultOf, kept } from "../../../support/wire.ts";
 

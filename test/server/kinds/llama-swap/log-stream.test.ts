@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { followLog } from "../../../../server/kinds/llama-swap/log-stream.ts";
 import { type Canned, cannedServer } from "../../../support/canned.ts";
-import { FakeClock, settled } from "../../../support/fake-clock.ts";
+import { FakeClock, settled } from "../../../support/clock.ts";
 import { faultOf } from "../../../support/wire.ts";
 
 const NEVER = new AbortController().signal;

@@ -1,0 +1,87 @@
+/** The server's machine, as a command uses it: opened, and closed when the command is over. */
+import type { Config } from "../config.ts";
+import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
+import { ServerError } from "../lib/errors.ts";
+import { type Backend, hasConfigFile } from "../server/kinds/backend.ts";
+import type { ModelServer } from "../server/model-server.ts";
+
+/** How long a server may take to say which kind it is; it does not answer at all where its machine is off. */
+const KIND_LIMIT_MS = 3000;
+/** In case pi is killed. The ssh connection must outlast the steps of a change that follow one another. */
+const CONNECTION_KEEP_MS = 60_000;
+
+export interface Host {
+  readonly machine: RemoteMachine;
+  /** With the path and unit of this machine and this kind of server. */
+  readonly config: Config;
+  /** Closes the ssh connection. */
+  close(): Promise<void>;
+}
+
+type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
+
+/** Opens nothing yet: the first use of the machine does. @throws the signal's reason */
+export async function openHost(server: Server, signal: AbortSignal): Promise<Host> {
+  return hostOf(server, await backendOf(server, signal));
+}
+
+/**
+ * The same, for work on the config file. A server that is down must not prevent its own repair.
+ *
+ * @throws {ServerError} for a kind of server that has no config file; the signal's reason
+ */
+export async function openConfigHost(server: Server, signal: AbortSignal): Promise<Host> {
+  const backend = await backendOf(server, signal);
+  if (backend !== undefined && !hasConfigFile(backend.kind)) throw withoutConfigFile(backend);
+  return hostOf(server, backend);
+}
+
+function withoutConfigFile({ kind, name }: Backend): ServerError {
+  return new ServerError(
+    kind === "llama-server"
+      ? "This server is one llama-server: its context is what --ctx-size in its service unit says, and there is no config file to change. Edit the unit on the server, then /ai-server-restart."
+      : `${name} has no config file that is understood here; its contexts are set there.`,
+    { link: "config file", remedy: "none" },
+  );
+}
+
+/** @returns undefined where the server does not answer */
+async function backendOf(
+  server: Pick<ModelServer, "backend">,
+  signal: AbortSignal,
+): Promise<Backend | undefined> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(KIND_LIMIT_MS)]);
+  const backend = await server.backend(limited).catch(() => undefined);
+  signal.throwIfAborted();
+  return backend;
+}
+
+async function hostOf(server: Server, backend: Backend | undefined): Promise<Host> {
+  const { placedConfig } = await import("../host/config-place.ts");
+  const config = placedConfig(server.config, backend?.kind, server.lastKind);
+  const [{ Shell }, { RemoteMachine }] = await Promise.all([
+    import("../host/ssh/shell.ts"),
+    import("../host/ssh/machine.ts"),
+  ]);
+  const shell = new Shell({
+    host: config.sshHost,
+    mode: config.sshMode,
+    connectTimeoutMs: config.sshTimeoutMs,
+    keepMs: CONNECTION_KEEP_MS,
+    presetPath: config.presetPath,
+    serviceUnit: config.serviceUnit,
+    restartCommand: config.restartCommand,
+  });
+  return {
+    machine: new RemoteMachine(shell, config.restartTimeoutMs),
+    config,
+    close: () => shell.close(),
+  };
+}
+
+/** The path of a config file as the user knows it; a wrapper reports only its name. */
+export function pathOf(file: Pick<HostFile, "name">, { sshHost, sshMode, presetPath }: Config): string {
+  if (sshMode === "wrapper" && sshHost !== "local") return file.name;
+  const path = presetPath.replace(/\/+$/, "");
+  return path.endsWith(`/${file.name}`) ? path : `${path}/${file.name}`;
+}

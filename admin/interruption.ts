@@ -1,0 +1,151 @@
+/** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
+
+import { duration } from "../lib/figures.ts";
+import { expectedLoadMs } from "../provider/load-times.ts";
+import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
+import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
+import { releaseOf, swapVersion } from "../server/kinds/version.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import type { RunningModel } from "../server/models/models.ts";
+import type { Call } from "./call.ts";
+
+/** Stopping and starting the service itself, without its models. */
+const RESTART_MS = 3000;
+
+/** Since its rewrite it closes its port at SIGTERM, and gives what is in flight 30 s (`shutdownTimeout`). */
+const DRAINS_SINCE = 218;
+
+export const DRAIN_WORDS =
+  "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.";
+
+/** Whose a request is, as far as that is told; may be empty. */
+export function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
+  if (session !== undefined && session === ownSession) return "this session of pi";
+  return [agent?.split(" ")[0], address === undefined ? undefined : `at ${address}`]
+    .filter((word) => word !== undefined)
+    .join(" ");
+}
+
+function modelWords({ model, total, longestMs, clients }: ModelRequests, own: string | undefined): string {
+  const details = [
+    ...(longestMs === undefined ? [] : [`for ${duration(longestMs)}`]),
+    ...clients.map((client) => whose(client, own)).filter((words) => words !== ""),
+  ];
+  return `${total} on ${model}${details.length === 0 ? "" : ` (${details.join(", ")})`}`;
+}
+
+/** Whose requests are in flight, as a sentence. @param isCut whether they end at once */
+export function requestWords(requests: InFlight, ownSession: string | undefined, isCut = true): string {
+  const { silent = [] } = requests;
+  if (silent.length === 0) return knownWords(requests, ownSession, isCut);
+  const words = requests.total ? `${knownWords(requests, ownSession, isCut)} ` : "";
+  const cut = isCut ? ", which would be cut" : "";
+  return `${words}${silent.join(", ")} did not answer in time and may be reading a prompt${cut}.`;
+}
+
+function knownWords({ total, models }: InFlight, ownSession: string | undefined, isCut: boolean): string {
+  if (total === undefined)
+    return `The server does not say whether requests are in flight${isCut ? ", which would be cut" : ""}.`;
+  if (total === 0) return "No request is in flight.";
+  const known = models.map((model) => modelWords(model, ownSession));
+  return `Requests in flight${isCut ? ", which will be cut" : ""}: ${known.join("; ")}.`;
+}
+
+/** Those on some models alone. */
+export function requestsOn(
+  { source, total, models, silent = [] }: InFlight,
+  ids: readonly string[],
+): InFlight {
+  const cut = models.filter(({ model }) => ids.includes(model));
+  return {
+    source,
+    total: total && cut.reduce((sum, model) => sum + model.total, 0),
+    models: cut,
+    silent: silent.filter((model) => ids.includes(model)),
+  };
+}
+
+/** How long it should take, from what earlier loads took on this machine. */
+function timeWords(expected: readonly (number | undefined)[]): string {
+  const known = expected.filter((ms) => ms !== undefined);
+  if (known.length < expected.length)
+    return "How long loading takes is not known on this machine yet; often it is a minute.";
+  return `It should take about ${duration(known.reduce((sum, ms) => sum + ms, RESTART_MS))}.`;
+}
+
+/** The session as its requests name it. */
+export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
+  return ctx.sessionManager.getSessionId();
+}
+
+/** How models are unloaded. */
+interface Unloading {
+  /** Which of the loaded ones go; all of them by default. */
+  readonly isUnloaded?: (id: string) => boolean;
+  /** The server itself is stopped and started, in place of a reload or an unload. */
+  readonly isRestart?: boolean;
+}
+
+/**
+ * The lines of a question that is asked before models are unloaded.
+ *
+ * @param loaded undefined where the server does not answer
+ * @param toLoad the ids that are loaded afterwards
+ */
+export async function interruptionOf(
+  call: Call,
+  server: ModelServer,
+  loaded: readonly RunningModel[] | undefined,
+  toLoad: readonly string[],
+  how: Unloading = {},
+): Promise<string[]> {
+  if (loaded === undefined) return ["The server does not answer at this moment."];
+  const drains =
+    loaded.length > 0 && how.isRestart === true && (await drainsRequests(server, call.waiting.signal));
+  const lines =
+    loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, how, !drains);
+  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
+  return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)]), ...(drains ? [DRAIN_WORDS] : [])];
+}
+
+async function lossesOf(
+  call: Call,
+  server: ModelServer,
+  loaded: readonly RunningModel[],
+  { isUnloaded = () => true }: Unloading,
+  isCut: boolean,
+): Promise<string[]> {
+  const words = (models: readonly RunningModel[]): string =>
+    models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
+  const [gone, left] = [
+    loaded.filter(({ id }) => isUnloaded(id)),
+    loaded.filter(({ id }) => !isUnloaded(id)),
+  ];
+  const lines = gone.length === 0 ? [] : [`Loaded now, and unloaded by this: ${words(gone)}.`];
+  if (left.length > 0) lines.push(`Loaded now, and left alone as far as there is room: ${words(left)}.`);
+  if (gone.length === 0) return lines;
+  const requests = await requestsInFlight(server, call.waiting.signal);
+  if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call), isCut)];
+  const cut = requestsOn(
+    requests,
+    gone.map(({ id }) => id),
+  );
+  if (cut.total === 0 && !cut.silent?.length)
+    return [...lines, "No request is in flight on what is unloaded."];
+  return [...lines, requestWords(cut, sessionOf(call), isCut)];
+}
+
+/**
+ * Whether a restart gives the requests in flight time to end, in place of cutting them at once.
+ *
+ * @throws the signal's reason, and nothing else
+ */
+export async function drainsRequests(server: ModelServer, signal: AbortSignal): Promise<boolean> {
+  const backend = await server.backend(signal).catch(() => undefined);
+  signal.throwIfAborted();
+  if (backend?.kind !== "llama-swap") return false;
+  const version = await swapVersion(server, signal).catch(() => undefined);
+  signal.throwIfAborted();
+  // A build without a release number is one of today's; those before v173 name none.
+  return version !== undefined && (releaseOf(version) ?? DRAINS_SINCE) >= DRAINS_SINCE;
+}

@@ -1,0 +1,229 @@
+/** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
+import type { Theme } from "@earendil-works/pi-coding-agent";
+import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { fitted, flow, padded } from "../../ui/layout.ts";
+import type { Level } from "../../ui/output.ts";
+import type { Column } from "../../ui/table.ts";
+
+/** What a letter does with a model. */
+export type PanelLetter = "use" | "context" | "log";
+
+export interface PanelRow {
+  readonly id: string;
+  /** One text for each column. */
+  readonly cells: readonly string[];
+  readonly tone: "ready" | "changing" | "still";
+  /** What Enter does with it; undefined where it can do nothing. */
+  readonly toggles: "load" | "unload" | "stop" | undefined;
+  readonly offers: readonly PanelLetter[];
+}
+
+/** Something that lasts. */
+export interface PanelBar {
+  readonly title: string;
+  readonly words: string;
+  /** Of 1; undefined where nobody can say. */
+  readonly fraction: number | undefined;
+  /** Counted up while it lasts. */
+  readonly step: number;
+}
+
+export interface PanelPlot {
+  readonly name: string;
+  readonly words: string;
+  readonly values: readonly number[];
+  /** The value at the upper edge. */
+  readonly most: number;
+}
+
+export interface PanelContent {
+  /** Pieces of the first line, the most important first. */
+  readonly heading: readonly string[];
+  readonly columns: readonly Column[];
+  readonly rows: readonly PanelRow[];
+  /** Stands in the place of the rows where there are none, or above them. */
+  readonly trouble: string | undefined;
+  readonly bars: readonly PanelBar[];
+  readonly message: { readonly level: Level; readonly text: string } | undefined;
+  /** Of the selected model: what, and what of it. */
+  readonly details: readonly (readonly [string, string])[];
+  readonly inFlight: readonly string[];
+  readonly plots: readonly PanelPlot[];
+}
+
+export type PanelAction =
+  | { readonly kind: "leave" | "refresh" }
+  | { readonly kind: "toggle" | PanelLetter; readonly id: string };
+
+/** Where somebody is in the list; outlives the screen, which is closed for each question. */
+export interface PanelPlace {
+  selected: string | undefined;
+  filter: string;
+}
+
+/** The rows that have every word of the filter in their id or in what is shown of them. */
+export function filtered(rows: readonly PanelRow[], filter: string): PanelRow[] {
+  const words = filter
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "");
+  return rows.filter(({ id, cells }) => {
+    const text = [id, ...cells].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/** The place of the selected row; the first one's where it is not among them, -1 where there is none. */
+export function selectedAt(rows: readonly PanelRow[], { selected }: PanelPlace): number {
+  const at = rows.findIndex(({ id }) => id === selected);
+  return at < 0 ? Math.min(0, rows.length - 1) : at;
+}
+
+type Colours = Pick<Theme, "fg" | "bold">;
+
+/** From this width on the lower half has two columns. */
+const TWO_COLUMNS = 100;
+const GAP = 3;
+const MESSAGE_LINES = 6;
+const MOST_BARS = 2;
+const LONGEST_BAR = 40;
+const LEAST_PLOT = 4;
+const LONGEST_PLOT = 40;
+
+export function headingLines({ heading }: PanelContent, width: number, theme: Colours): string[] {
+  return flow(heading, width).map((line, at) =>
+    at === 0 ? theme.fg("accent", theme.bold(line)) : theme.fg("muted", line),
+  );
+}
+
+/** Two lines for each: what lasts, and how long. */
+export function barLines({ bars }: PanelContent, width: number, theme: Colours): string[] {
+  return bars.slice(0, MOST_BARS).flatMap(({ title, words, fraction, step }) => {
+    const columns = Math.min(LONGEST_BAR, Math.max(4, width - words.length - 1));
+    const bar = fraction === undefined ? movingBar(step, columns) : progressBar(fraction, columns);
+    return [theme.fg("warning", fitted(title, width)), `${theme.fg("accent", bar)} ${words}`];
+  });
+}
+
+/** @param most lines that there is room for */
+export function messageLines(
+  { message }: PanelContent,
+  width: number,
+  theme: Colours,
+  most = MESSAGE_LINES,
+): string[] {
+  if (message === undefined) return [];
+  const colour = message.level === "info" ? "success" : message.level;
+  const lines = message.text.split("\n").flatMap((line) => wrapTextWithAnsi(line, width));
+  return ends(lines, most).map((line) => theme.fg(colour, line));
+}
+
+/** The first line of a text that is too long, which says what it is about, and its last, where a log has the reason. */
+function ends(lines: readonly string[], room: number): readonly string[] {
+  const most = Math.min(MESSAGE_LINES, room);
+  if (lines.length <= most) return lines;
+  if (most < 3) return lines.slice(0, most);
+  return [...lines.slice(0, 1), "…", ...lines.slice(2 - most)];
+}
+
+/** Details, requests and plots: what is cut off first stands last. */
+export function lowerLines(content: PanelContent, width: number, theme: Colours): string[] {
+  const widths = halves(width);
+  const { left, right = width } = widths;
+  const requests = content.inFlight.map((line) => fitted(line, right));
+  return joined(
+    detailLines(content, left, theme),
+    [...requests, ...plotLines(content, right, theme)],
+    widths,
+  );
+}
+
+function detailLines({ details }: PanelContent, width: number, theme: Colours): string[] {
+  const title = Math.max(0, ...details.map(([name]) => name.length)) + 2;
+  const space = Math.max(8, width - title);
+  return details.flatMap(([name, text]) => {
+    const lines = text.split("\n").flatMap((line) => wrapTextWithAnsi(line, space));
+    return lines.map((line, at) => theme.fg("muted", padded(at === 0 ? name : "", title)) + line);
+  });
+}
+
+function plotLines({ plots }: PanelContent, width: number, theme: Colours): string[] {
+  const widest = (texts: string[]): number => Math.max(0, ...texts.map(visibleWidth));
+  const name = Math.min(Math.floor(width / 3), widest(plots.map((plot) => plot.name))) + 2;
+  const columns = Math.min(LONGEST_PLOT, width - name - widest(plots.map((plot) => plot.words)) - 1);
+  return plots.map((plot) => {
+    const title = theme.fg("muted", padded(fitted(plot.name, name - 2), name));
+    if (columns < LEAST_PLOT) return fitted(title + plot.words, width);
+    const drawn = sparkline(plot.values, plot.most, columns);
+    return `${title}${theme.fg("accent", padded(drawn, columns))} ${plot.words}`;
+  });
+}
+
+/** The columns that each half of the lower part has; `right` is undefined where they stand one below the other. */
+export function halves(width: number): { left: number; right: number | undefined } {
+  if (width < TWO_COLUMNS) return { left: width, right: undefined };
+  const left = Math.floor((width - GAP) / 2);
+  return { left, right: width - GAP - left };
+}
+
+/** Two blocks beside each other, or one below the other, the first one's lines before the second one's. */
+export function joined(
+  left: readonly string[],
+  right: readonly string[],
+  widths: ReturnType<typeof halves>,
+): string[] {
+  if (widths.right === undefined) {
+    const between = left.length > 0 && right.length > 0 ? [""] : [];
+    return [...right, ...between, ...left];
+  }
+  const count = Math.max(left.length, right.length);
+  return Array.from({ length: count }, (_, at) => {
+    const second = right[at] ?? "";
+    const first = left[at] ?? "";
+    return second === "" ? first : padded(first, widths.left) + " ".repeat(GAP) + second;
+  });
+}
+
+/** How many lines a list and what stands below it get of `height`: the list half of it, and more where that is free. */
+export function share(height: number, list: number, below: number): { list: number; below: number } {
+  const least = Math.min(list, Math.max(2, Math.floor(height / 2)));
+  const gets = Math.min(height, list, Math.max(least, height - below));
+  return { list: Math.max(0, gets), below: Math.max(0, height - gets) };
+}
+
+const STEPS = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"] as const;
+const FULL = "█";
+const EMPTY = "░";
+
+/** The last values, one column each, from 0 to `most`; at most `width` columns. */
+export function sparkline(values: readonly number[], most: number, width: number): string {
+  const shown = width < 1 ? [] : values.slice(-width);
+  return shown
+    .map((value) => {
+      const part = most > 0 && Number.isFinite(value) ? Math.min(1, Math.max(0, value / most)) : 0;
+      return STEPS[Math.min(STEPS.length - 1, Math.floor(part * STEPS.length))] ?? STEPS[0];
+    })
+    .join("");
+}
+
+/**
+ * A bar of `width` columns.
+ *
+ * @param fraction of 1; it is never full before the end, which nobody claims to know
+ */
+export function progressBar(fraction: number, width: number): string {
+  const columns = Math.max(0, width);
+  const full = Math.min(Math.max(0, columns - 1), Math.max(0, Math.floor(fraction * columns)));
+  return FULL.repeat(full) + EMPTY.repeat(columns - full);
+}
+
+/** A bar that says only that something goes on. @param step counted up by whoever draws it */
+export function movingBar(step: number, width: number): string {
+  const columns = Math.max(0, width);
+  const block = Math.min(columns, Math.max(1, Math.floor(columns / 5)));
+  const way = columns - block;
+  // There and back again.
+  const turn = way === 0 ? 0 : step % (2 * way);
+  const before = turn <= way ? turn : 2 * way - turn;
+  return EMPTY.repeat(before) + FULL.repeat(block) + EMPTY.repeat(way - before);
+}

@@ -1,0 +1,125 @@
+/** How things ended, as sentences without secrets. Pure. */
+import type { ChangeOutcome, FileState } from "../host/outcome.ts";
+import type { ContextVerdict } from "../host/probe.ts";
+import type { StepName } from "../host/steps.ts";
+import { sentenceOf } from "../lib/errors.ts";
+import { maskText } from "../masking/masking.ts";
+import type { Level } from "../ui/output.ts";
+
+const FAILED: Readonly<Record<StepName, string>> = {
+  read: "Reading the config failed.",
+  plan: "The change could not be planned.",
+  status: "The state of the unit could not be read.",
+  write: "Writing the config failed.",
+  reload: "The router did not take the new config.",
+  "await reload": "llama-swap did not take the new config.",
+  restart: "The restart failed.",
+  answer: "The server did not come back with the new config.",
+  load: "The model could not be loaded with the new config.",
+  verify: "The server does not show the new config.",
+  "load again": "What was loaded before could not be loaded again.",
+  restore: "The old config could not be put back.",
+};
+
+export interface Report {
+  readonly level: Level;
+  readonly text: string;
+}
+
+/** What went wrong, as a sentence: it may quote a program of the server's. */
+export function faultText(error: unknown): string {
+  return maskText(sentenceOf(error), "log");
+}
+
+/** @param path of the file, as the user knows it */
+function backupWords(backup: string | undefined, path: string): string {
+  return backup === undefined ? "" : `The text of before is in ${path}.bak-${backup}.`;
+}
+
+/** How the live window compares with the one that was asked for. */
+export function verdictWords(verdict: ContextVerdict): string {
+  switch (verdict.kind) {
+    case "as asked":
+      return `It is loaded, and a request may use ${verdict.tokens} tokens.`;
+    case "less":
+      return `It is loaded, and a request may use ${verdict.tokens} tokens instead of ${verdict.expected}: ${verdict.why}.`;
+    case "unknown":
+      return `It is loaded; ${verdict.why}.`;
+  }
+}
+
+const UNSEEN =
+  "The server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
+
+const FILE_NOW: Readonly<Record<FileState, string>> = {
+  old: "The config is as it was before.",
+  new: "The new config is in place.",
+  other: "The config holds what somebody else wrote meanwhile; it was left alone.",
+  unknown: "The config could not be read afterwards: it is whole, either the old one or the new one.",
+};
+
+function join(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== "").join("\n");
+}
+
+type RolledBack = Extract<ChangeOutcome, { kind: "rolled back" }>;
+
+function rolledBack(outcome: RolledBack, path: string): string {
+  const { failed, reason, log, file, isHealthy, trouble, backup, notes } = outcome;
+  const isBack = file === "old";
+  const now = isBack
+    ? isHealthy
+      ? "The old config is back, and the server answers with it."
+      : "The old config is back, but the server does not answer yet."
+    : FILE_NOW[file];
+  const next = isBack && isHealthy ? "" : "/ai-server-logs shows the unit's journal.";
+  // The reason of a failed load ends with the same lines.
+  const isTold = reason.includes(log.at(-1) ?? "");
+  const words = isTold ? "" : join("The server's own words:", ...log.slice(-8));
+  return join(
+    `${FAILED[failed]} ${reason}`,
+    now,
+    trouble,
+    isBack ? "" : backupWords(backup, path),
+    ...notes,
+    words,
+    next,
+  );
+}
+
+/**
+ * @param changed what was done, as a sentence, where it was
+ * @param path of the file, as the user knows it
+ */
+export function reportOf(outcome: ChangeOutcome, changed: string, path: string): Report {
+  const { level, text } = reportWithSecrets(outcome, changed, path);
+  // Reasons and notes quote logs and command lines.
+  return { level, text: maskText(text, "log") };
+}
+
+function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string): Report {
+  switch (outcome.kind) {
+    case "refused":
+      return { level: "error", text: outcome.reason };
+    case "changed": {
+      const { backup, context, notes, isUnseen = false } = outcome;
+      const answers = isUnseen ? UNSEEN : "The server answers with it.";
+      const proof = context === undefined ? answers : verdictWords(context);
+      const text = join(changed, proof, backupWords(backup, path), ...notes);
+      const isWarning = isUnseen || notes.length > 0 || context?.kind === "less";
+      return { level: isWarning ? "warning" : "info", text };
+    }
+    case "rolled back":
+      return { level: "error", text: rolledBack(outcome, path) };
+    case "cancelled":
+      return {
+        level: "warning",
+        text: join(
+          "Cancelled.",
+          FILE_NOW[outcome.file],
+          outcome.file === "new" ? "It is not proven that the server runs with it." : "",
+          outcome.file === "old" ? "" : backupWords(outcome.backup, path),
+        ),
+      };
+  }
+}

@@ -1,0 +1,60 @@
+/** Notices of a session, as sentences. Pure. */
+import type { Api, Model } from "@earendil-works/pi-ai";
+import type { SessionEntry } from "@earendil-works/pi-coding-agent";
+import { PROVIDER_ID } from "../config.ts";
+import { record } from "../lib/json.ts";
+
+/** Changed windows that one notice names. */
+const MAX_WINDOWS = 5;
+
+/** pi's defaults in tokens: it compacts when less than the reserve is free, and keeps the most recent ones. */
+const RESERVE_TOKENS = 16_384;
+const KEEP_RECENT_TOKENS = 20_000;
+
+/** Below this pi would compact again at once: what it keeps, its reserve, and some room to work in. */
+const LEAST_WINDOW = RESERVE_TOKENS + KEEP_RECENT_TOKENS + 4096;
+
+/** @param windows a line for each model whose window changed */
+export function windowsNotice(windows: readonly string[]): string {
+  const more = windows.length - MAX_WINDOWS;
+  return [...windows.slice(0, MAX_WINDOWS), ...(more > 0 ? [`and ${more} more`] : [])].join("\n");
+}
+
+function isSet(key: string, settings: unknown): boolean {
+  const compaction = record(record(settings)?.compaction);
+  return compaction?.enabled === false || record(compaction?.modelOverrides)?.[key] !== undefined;
+}
+
+/**
+ * The settings that make compaction work for a model whose window is too small for pi's defaults.
+ *
+ * @returns undefined where the window is large enough, or the user has set it
+ */
+export function smallWindowNotice(
+  model: Pick<Model<Api>, "id" | "contextWindow">,
+  settings: unknown,
+): string | undefined {
+  const key = `${PROVIDER_ID}/${model.id}`;
+  if (model.contextWindow >= LEAST_WINDOW || isSet(key, settings)) return undefined;
+  const quarter = Math.floor(model.contextWindow / 4);
+  const override = { reserveTokens: quarter, keepRecentTokens: quarter };
+  const lines = { compaction: { modelOverrides: { [key]: override } } };
+  return `The context of ${model.id} (${model.contextWindow} tokens) is too small for pi's own compaction settings. Add to settings.json in pi's agent folder:\n${JSON.stringify(lines, null, 2)}`;
+}
+
+/**
+ * Why the last turn failed, where pi has nothing left to print. pi takes an answer that overflowed out of the
+ * conversation before it compacts; when nothing can be compacted, print mode ends silently and with code 0
+ * (`_omitRecoveryAttempt` in pi's agent session, 1.5.2 and 1.6.0).
+ *
+ * @param entries of the session's branch, from its beginning
+ */
+export function lostFailure(entries: readonly SessionEntry[]): string | undefined {
+  const last = entries.findLast((entry) => entry.type === "message" && entry.message.role === "assistant");
+  if (last?.type !== "message" || last.message.role !== "assistant") return undefined;
+  const { provider, stopReason, errorMessage } = last.message;
+  const isOmitted = entries.some(
+    (entry) => entry.type === "context_edit" && entry.targetId === last.id && entry.replacement === null,
+  );
+  return provider === PROVIDER_ID && stopReason === "error" && isOmitted ? errorMessage : undefined;
+}

@@ -1,0 +1,287 @@
+/** One session of pi: keeps it on its model, shows the server's work, and gives notices. */
+import type { Api, Model, ModelThinkingLevel, Provider } from "@earendil-works/pi-ai";
+import type {
+  AgentEndEvent,
+  ExtensionAPI,
+  ExtensionContext,
+  ModelSelectEvent,
+  SessionStartEvent,
+} from "@earendil-works/pi-coding-agent";
+import type { Activities } from "../activity/activities.ts";
+import { isOffline, PROVIDER_ID } from "../config.ts";
+import type { AiServer } from "../provider/ai-server.ts";
+import { isContextKnown, noToolsNotice } from "../provider/pi-models.ts";
+import type { Level } from "../ui/output.ts";
+import type { Display } from "./display.ts";
+import { placedNotice } from "./model.ts";
+import { lostFailure, smallWindowNotice, windowsNotice } from "./notices.ts";
+import { SessionPlace } from "./place.ts";
+
+export interface SessionParts {
+  pi: ExtensionAPI;
+  ctx: ExtensionContext;
+  aiServer: AiServer;
+  activities: Activities;
+  provider: Provider;
+  /** Makes pi take the provider for configured at once. */
+  register(): void;
+  agentDir: string;
+}
+
+/** Runs on without being waited for: it has reported its own failures, or ends with the session. */
+function background(work: Promise<unknown>): void {
+  work.catch(() => {});
+}
+
+/** Once it has ended it touches pi's context no more, which would throw. */
+export class Session {
+  readonly #parts: SessionParts;
+  readonly #ended = new AbortController();
+  readonly #place: SessionPlace;
+  readonly #given = new Set<string>();
+  /** Models whose live facts were read after a turn. */
+  readonly #read = new Set<string>();
+  #hasReportedProblem = false;
+  #isOpeningDisplay = false;
+  /** In the terminal alone, and only once it is loaded. */
+  #display: Display | undefined;
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+    this.#place = new SessionPlace({ ...parts, args: process.argv.slice(2), ended: this.ended });
+  }
+
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Ends once the session is on its model; everything else happens in the background. */
+  async begin(reason: SessionStartEvent["reason"]): Promise<void> {
+    const { ctx, aiServer } = this.#parts;
+    if (ctx.mode === "tui") background(this.#completeArguments());
+    if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) background(this.#openDisplay());
+    const placed = await this.#place.begin(reason);
+    if (placed !== undefined) await this.#notify(placedNotice(placed));
+    if (!this.ended.aborted) background(this.#firstLook());
+  }
+
+  /** Idempotent. */
+  end(): void {
+    this.#ended.abort();
+    this.#display?.close();
+  }
+
+  /**
+   * The list of models changed.
+   *
+   * @param windows a line for each model whose window changed, as far as no command reports it
+   */
+  modelsChanged(windows: readonly string[]): void {
+    this.#display?.modelsChanged();
+    // After pi's own refresh: only a new registration gives the session's current model its new window.
+    setImmediate(() => background(this.#registerAgain()));
+    // A single answer in print mode is over before it matters.
+    if (windows.length > 0) background(this.#showInteractive(windowsNotice(windows)));
+  }
+
+  modelSelected(event: Pick<ModelSelectEvent, "model" | "source">): void {
+    const { model } = event;
+    this.#place.modelChosen(event);
+    if (model.provider === PROVIDER_ID) background(this.#openDisplay());
+    this.#display?.select(model);
+    background(this.#introduce(model));
+  }
+
+  levelSelected(level: ModelThinkingLevel): void {
+    this.#place.levelChanged(level);
+  }
+
+  /** Whether a prompt must not be sent, because it would go to a provider that the session does not belong to. */
+  async refusesPrompt(): Promise<boolean> {
+    const isRefused = await this.#refuses();
+    const { mode } = this.#parts.ctx;
+    if (isRefused && (mode === "print" || mode === "json")) process.exitCode = 1;
+    return isRefused;
+  }
+
+  async refusesCompaction(): Promise<boolean> {
+    if (await this.#refuses()) return true;
+    this.#display?.compacts(true);
+    return false;
+  }
+
+  compactionEnds(): void {
+    this.#display?.compacts(false);
+  }
+
+  agentStarts(): void {
+    this.#display?.agentRuns(true);
+  }
+
+  turnStarts(): void {
+    this.#display?.turnStarts();
+  }
+
+  agentEnds(messages: AgentEndEvent["messages"]): void {
+    this.#display?.agentRuns(false);
+    const { model } = this.#parts.ctx;
+    const last = messages.at(-1);
+    // A turn that failed has said why, and pi may be about to ask again.
+    const hasFailed =
+      last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
+    if (model?.provider === PROVIDER_ID && !hasFailed) background(this.#afterTurn(model.id));
+  }
+
+  async agentSettles(): Promise<void> {
+    const { ctx } = this.#parts;
+    const failure = ctx.mode === "print" ? lostFailure(ctx.sessionManager.getBranch()) : undefined;
+    if (failure === undefined) return;
+    await this.#show(failure, "error");
+    process.exitCode = 1;
+  }
+
+  async #firstLook(): Promise<void> {
+    const { ctx, aiServer } = this.#parts;
+    // After a reload pi hands over the stored login only when the session has started.
+    if (!aiServer.isUsed) await aiServer.started();
+    if (!aiServer.isUsed) return;
+    await this.#notifyProblem();
+    if (!aiServer.isLive && !this.#hasReportedProblem) await this.#refresh();
+    if (aiServer.isLive) await this.#notifyWarnings().catch(() => {});
+    await this.#notifyOfModel(ctx.model);
+  }
+
+  /** Only now does a model that this turn has loaded report its real window, which may differ from last time. */
+  async #afterTurn(id: string): Promise<void> {
+    const { ctx, aiServer, activities } = this.#parts;
+    const served = aiServer.models.find((model) => model.id === id);
+    const isUnread = served?.aiServer.context.source !== "live" && !this.#read.has(id);
+    this.#read.add(id);
+    const isLoaded = activities.takeLoad(id);
+    if (isLoaded && !isOffline(process.env))
+      (await aiServer.server()).known.outdate(served?.aiServer.runsAs ?? id);
+    if (!aiServer.isLive || isLoaded || isUnread) await this.#refresh();
+    await this.#notifyWarnings();
+    await this.#notifyOfModel(ctx.model);
+  }
+
+  async #introduce(model: Model<Api>): Promise<void> {
+    await this.#notifyOfModel(model);
+    if (model.provider !== PROVIDER_ID) return;
+    const notice = await this.#display?.loadNotice(model);
+    if (notice !== undefined) await this.#show(notice, "info");
+  }
+
+  async #refuses(): Promise<boolean> {
+    const notice = await this.#place.heldNotice();
+    if (notice !== undefined) await this.#show(notice, "error");
+    return notice !== undefined;
+  }
+
+  async #registerAgain(): Promise<void> {
+    if (this.ended.aborted) return;
+    this.#parts.pi.registerProvider(this.#parts.provider);
+    const selected = await this.#place.modelsRead();
+    if (selected !== undefined) await this.#notify(`AI Server: ${selected} is selected.`, "info");
+  }
+
+  /** Ids and sizes on Tab; the commands work without it too. */
+  async #completeArguments(): Promise<void> {
+    const { ctx, aiServer } = this.#parts;
+    const [{ aiServerAutocomplete }, { completer }] = await Promise.all([
+      import("../ui/autocomplete.ts"),
+      import("../admin/live-completion.ts"),
+    ]);
+    if (this.ended.aborted) return;
+    const complete = completer(aiServer, ctx, this.ended);
+    ctx.ui.addAutocompleteProvider((current) => aiServerAutocomplete(current, complete));
+  }
+
+  async #openDisplay(): Promise<void> {
+    const { ctx, aiServer, activities, agentDir } = this.#parts;
+    if (this.#isOpeningDisplay || ctx.mode !== "tui") return;
+    this.#isOpeningDisplay = true;
+    const { env } = process;
+    // At once: a first turn may begin before the rest is loaded.
+    if (ctx.model?.provider === PROVIDER_ID && env.AI_SERVER_INDICATOR?.trim() !== "off")
+      ctx.ui.setWorkingMessage("");
+    if (!aiServer.isUsed) await aiServer.started();
+    const [{ openDisplay }, { REAL_CLOCK }] = await Promise.all([
+      import("./display.ts"),
+      import("../lib/clock.ts"),
+    ]);
+    const onReadyChanged = (): void => {
+      if (!this.ended.aborted) background(this.#refresh());
+    };
+    const display = await openDisplay({
+      ctx,
+      aiServer,
+      activities,
+      env,
+      agentDir,
+      onReadyChanged,
+      clock: REAL_CLOCK,
+    });
+    if (this.ended.aborted) return display.close();
+    this.#display = display;
+    display.agentRuns(!ctx.isIdle());
+    display.select(ctx.model);
+  }
+
+  async #refresh(): Promise<void> {
+    if (isOffline(process.env)) return;
+    const options = { providers: [PROVIDER_ID], allowNetwork: true, signal: this.ended };
+    await this.#parts.ctx.modelRegistry.refresh(options);
+    await this.#notifyProblem();
+  }
+
+  async #notifyProblem(): Promise<void> {
+    const problem = this.#parts.aiServer.takeProblem();
+    if (problem === undefined || this.#hasReportedProblem) return;
+    this.#hasReportedProblem = true;
+    await this.#notify(`AI Server: ${problem}`);
+  }
+
+  async #notifyOfModel(model: Model<Api> | undefined): Promise<void> {
+    if (model?.provider !== PROVIDER_ID) return;
+    const noTools = noToolsNotice(model);
+    if (noTools !== undefined) await this.#notify(noTools);
+    if (!isContextKnown(model)) return;
+    const smallWindow = smallWindowNotice(model, this.#parts.pi.getSettings());
+    if (smallWindow !== undefined) await this.#notify(smallWindow);
+  }
+
+  async #notifyWarnings(): Promise<void> {
+    const server = await this.#parts.aiServer.server();
+    const identity = await server.http.identity();
+    for (const warning of [...(identity?.warnings ?? []), ...server.tooMany])
+      await this.#notify(`AI Server: ${warning}`);
+    background(this.#notifyOfOpenDoor());
+  }
+
+  /** A single answer in print mode makes no second connection. */
+  async #notifyOfOpenDoor(): Promise<void> {
+    const { ctx, aiServer } = this.#parts;
+    if ((ctx.mode !== "tui" && ctx.mode !== "rpc") || isOffline(process.env)) return;
+    const { openDoor } = await aiServer.server();
+    for (const warning of await openDoor.warnings(this.ended)) await this.#notify(`AI Server: ${warning}`);
+  }
+
+  /** Shows a notice, once a session. */
+  async #notify(text: string, level: Level = "warning"): Promise<void> {
+    if (this.#given.has(text)) return;
+    this.#given.add(text);
+    const { maskText } = await import("../masking/masking.ts");
+    await this.#show(maskText(text, "log"), level);
+  }
+
+  async #showInteractive(text: string): Promise<void> {
+    const { mode } = this.#parts.ctx;
+    if (mode === "tui" || mode === "rpc") await this.#show(text, "info");
+  }
+
+  async #show(text: string, level: Level): Promise<void> {
+    const { tell } = await import("../ui/output.ts");
+    if (!this.ended.aborted) tell(this.#parts.ctx, text, level);
+  }
+}
