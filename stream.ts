@@ -9,6 +9,7 @@ import type {
 } from "@earendil-works/pi-ai";
 import type { AnswerFigures, TurnReport } from "./activity/turn-activity.ts";
 import type { Variables } from "./config.ts";
+import type { Clock } from "./lib/clock.ts";
 import { ServerError } from "./lib/errors.ts";
 import { record } from "./lib/json.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
@@ -26,31 +27,33 @@ import {
   type Verdict,
 } from "./server/kinds/refusal.ts";
 import type { ModelServer } from "./server/model-server.ts";
-import { Attempt } from "./stream/attempt.ts";
-import type { Progress } from "./stream/decoder.ts";
-import { emptyMessage } from "./stream/empty-message.ts";
-import { FailedLoad } from "./stream/failed-load.ts";
-import { answerFigures } from "./stream/message.ts";
-import { Patience, RETRY_BASE_MS } from "./stream/patience.ts";
+import { attempt } from "./stream/attempt.ts";
+import { Decoder, type Progress } from "./stream/decoder.ts";
+import { answerFigures, emptyMessage } from "./stream/message.ts";
+import { Patience, RETRY_BASE_MS, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
 import { RestartWait } from "./stream/restart-wait.ts";
-import { HeldUp, quietReason, WHY_WAIT } from "./stream/waiting.ts";
+import { RequestLost } from "./stream/silence.ts";
+import { quietReason, WaitingReport } from "./stream/waiting.ts";
 
-/** What a turn needs from the extension; all of it passed in, so that turns share nothing by accident. */
+/** What a turn needs from the extension. */
 export interface TurnParts {
-  /** The server for what `/login` stored, as far as the caller of the turn has it; throws the sentence of a wrong configuration. */
+  /**
+   * The server for the variables that `/login` stored, where pi passes them.
+   *
+   * @throws {ServerError} for a wrong configuration
+   */
   server(stored: Variables | undefined): Promise<ModelServer>;
   traits(model: Model<Api>): ModelTraits;
   /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
   runsAs(model: Model<Api>): string | undefined;
-  /** Hears what the turn does. */
+  /** Receives what the turn does. */
   report?: TurnReport;
-  /** The command of this pi that restarts the server at this moment. */
+  /** The command of this pi that is restarting the server. */
   restarting?(): string | undefined;
-  /** The model's real context window, told by an overflow error. */
+  /** Called with the model's real context window, in tokens, where an overflow error names it. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
-  now(): number;
-  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
+  clock: Clock;
 }
 
 const CHAT_PATH = "/v1/chat/completions";
@@ -58,11 +61,15 @@ const CHAT_PATH = "/v1/chat/completions";
 /** How often a request is sent again that the server did not have. */
 const MAX_RESENT = 2;
 
+/** Between two looks at a model whose load failed. `/running` is cached for a second, and timers may fire early. */
+const FIRST_SETTLE_MS = 1050;
+const LONGEST_SETTLE_MS = 10_000;
+
 /**
- * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text is a
- * sentence for the user.
+ * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text
+ * is a sentence for the user.
  *
- * @returns the figures of an answer that came whole, once it is over; never rejects
+ * @returns the figures of a whole answer, once it is over; never rejects
  */
 export function streamTurn(
   parts: TurnParts,
@@ -71,7 +78,7 @@ export function streamTurn(
   context: TranscriptContext,
   options: SimpleStreamOptions,
 ): Promise<AnswerFigures | undefined> {
-  const message = emptyMessage(model, parts.now());
+  const message = emptyMessage(model, parts.clock.now());
   const turn = new Turn(parts, model, options, message, stream);
   return turn.run(context).then(
     () => {
@@ -90,13 +97,20 @@ export function streamTurn(
       try {
         if (fault?.contextWindow !== undefined) parts.onContextWindow?.(model, fault.contextWindow);
       } catch {
-        // A window that cannot be corrected must not keep the turn from its end.
+        // The turn ends all the same.
       }
       stream.push({ type: "error", reason: aborted ? "aborted" : "error", error: message });
       stream.end();
       return undefined;
     },
   );
+}
+
+/** What a turn waits with, from one request to the next. */
+interface Waits {
+  server: ModelServer;
+  restart: RestartWait;
+  patience: Patience;
 }
 
 class Turn {
@@ -106,17 +120,19 @@ class Turn {
   readonly #message: AssistantMessage;
   readonly #stream: AssistantMessageEventStream;
   readonly #signal: AbortSignal;
-  #attempt: Attempt | undefined;
+  readonly #waiting = new WaitingReport((say) => this.#tell(say));
+  /** Of the last request. */
+  #decoder: Decoder | undefined;
   #isStarted = false;
-  /** What the words of its error may not repeat, once the configuration is read. */
+  /** What an error may not repeat, once the configuration is read. */
   secrets: OwnSecrets | undefined;
-  #askedAt = 0;
-  readonly #failedLoad = new FailedLoad();
   #hasCrashed = false;
+  #hasLoadFailed = false;
   #resent = 0;
+  /** Optional fields that the server refused in this turn. */
+  readonly #refused = new Set<string>();
   /** Tokens of the longest answer, where the server has refused more. */
   #mostOutput: number | undefined;
-  readonly #heldUp = new HeldUp((say) => this.#tell(say));
 
   constructor(
     parts: TurnParts,
@@ -135,66 +151,98 @@ class Turn {
 
   /** Closes the blocks of a turn that failed. */
   abandon(): void {
-    this.#attempt?.abandon();
+    this.#decoder?.abandon();
   }
 
-  /** What the answer took. */
+  /** The figures of the answer. */
   figures(): AnswerFigures {
-    return answerFigures(this.#message.usage, this.#attempt?.timings);
+    return answerFigures(this.#message.usage, this.#decoder?.timings);
   }
 
-  /** Asks until the answer is whole, the waiting has lasted too long, or a fault is one that stays. */
+  /** Asks until the answer is whole, the waiting has lasted too long, or a fault will not pass. */
   async run(context: TranscriptContext): Promise<void> {
     this.#signal.throwIfAborted();
     this.#tell((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
     this.secrets = server.config;
     const slot = await this.#slot(context, server);
-    let body = await this.#body(context, server, slot);
     const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
-    const restart = new RestartWait(server, this.#parts, this.#signal, onDown);
-    const patience = new Patience(server.config.loadTimeoutMs, this.#options, this.#parts.now);
-    const refused = new Set<string>();
+    const waits: Waits = {
+      server,
+      restart: new RestartWait(server, this.#parts, this.#signal, onDown),
+      patience: new Patience(server.config.loadTimeoutMs, this.#options, this.#parts.clock.now),
+    };
+    let body = await this.#body(context, server, slot);
     for (;;) {
-      const refusal = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
+      const failure = await this.#ask(server, body).catch((error: unknown) => this.#passing(error));
       this.#signal.throwIfAborted();
-      if (refusal === undefined) return;
-      if (refusal instanceof ServerError) {
-        await this.#outlast(refusal, server, restart, patience);
-        continue;
-      }
-      if (this.#takesLessOutput(refusal, body)) {
+      if (failure === undefined) return;
+      if (failure instanceof ServerError) await this.#outlastFault(failure, waits);
+      else if (await this.#outlastRefusal(failure, body, waits))
         body = await this.#body(context, server, slot);
-        continue;
-      }
-      const verdict = await this.#judge(server, refusal, body, patience);
-      if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
-        this.#tell((report) => report.restarted());
-      if (verdict.kind === "unknown field") {
-        // A hook that puts the field back must not make this go round for ever.
-        if (refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
-        refused.add(verdict.field);
-        server.refusedFields.add(verdict.field);
-        body = await this.#body(context, server, slot);
-      } else if (verdict.kind === "crashed" && !this.#hasCrashed) {
-        this.#hasCrashed = true;
-        await this.#pause(RETRY_BASE_MS, "the model's process ended");
-      } else if (verdict.kind === "wait") {
-        await this.#pause(patience.whileNotReady(verdict, this.#model.name), WHY_WAIT[verdict.why]);
-      } else if (verdict.kind !== "failed" || !(await this.#isBack(verdict.error, restart, patience))) {
-        throw await this.#ended(server, verdict);
-      }
     }
   }
 
+  /** The slot to ask for: the server itself finds that of a conversation that continues. */
+  async #slot(context: TranscriptContext, server: ModelServer): Promise<number | undefined> {
+    const id = this.#parts.runsAs(this.#model);
+    if (id === undefined || context.messages.some(({ role }) => role === "assistant")) return undefined;
+    return server.slotForNew(id, this.#signal);
+  }
+
+  async #body(context: TranscriptContext, server: ModelServer, slot: number | undefined): Promise<unknown> {
+    const traits = this.#parts.traits(this.#model);
+    const options = { ...this.#options, slot };
+    const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
+    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
+    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
+  }
+
+  /** One request. @returns nothing when the message is whole, or the refusal */
+  #ask(server: ModelServer, body: unknown): Promise<Refusal | undefined> {
+    const { clock } = this.#parts;
+    const askedAt = clock.now();
+    this.#waiting.asks();
+    const decoder = new Decoder({
+      message: this.#message,
+      emit: (event) => this.#stream.push(event),
+      onProgress: (progress) => this.#tellProgress(progress, clock.now() - askedAt),
+    });
+    this.#decoder = decoder;
+    const parts = {
+      server,
+      model: this.#model,
+      runsAs: this.#parts.runsAs(this.#model),
+      isResent: this.#resent > 0,
+      options: this.#options,
+      signal: this.#signal,
+      clock,
+      onBegin: () => this.#begin(),
+      onSilence: this.#waiting.sawState.bind(this.#waiting),
+      onQuiet: (state: Parameters<typeof quietReason>[0], silentMs: number) =>
+        this.#tell((report) => report.quiet(quietReason(state), silentMs)),
+    };
+    return attempt(parts, body, decoder);
+  }
+
+  #begin(): void {
+    this.#waiting.begins();
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#stream.push({ type: "start", partial: this.#message });
+  }
+
+  /** A fault that may pass, before any content came. @throws any other */
+  #passing(thrown: unknown): ServerError {
+    const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
+    const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#decoder?.hasContent;
+    if (!mayPass || this.#signal.aborted) throw error;
+    return error;
+  }
+
   /** Waits for the next request after a fault that may pass. @throws the fault, where there is none */
-  async #outlast(
-    fault: ServerError,
-    server: ModelServer,
-    restart: RestartWait,
-    patience: Patience,
-  ): Promise<void> {
-    if (this.#attempt?.isLost) {
+  async #outlastFault(fault: ServerError, { server, restart, patience }: Waits): Promise<void> {
+    if (fault instanceof RequestLost) {
       if (this.#resent >= MAX_RESENT) throw fault;
       this.#resent += 1;
       await server.renew();
@@ -214,78 +262,50 @@ class Turn {
     return true;
   }
 
-  /** The slot to ask for: a conversation that goes on is found by the server. */
-  async #slot(context: TranscriptContext, server: ModelServer): Promise<number | undefined> {
-    const id = this.#parts.runsAs(this.#model);
-    if (id === undefined || context.messages.some(({ role }) => role === "assistant")) return undefined;
-    return server.slotForNew(id, this.#signal);
+  /**
+   * Waits for the next request after a refusal.
+   *
+   * @returns whether it needs another body
+   * @throws {ServerError} where there is no next one
+   */
+  async #outlastRefusal(refusal: Refusal, body: unknown, waits: Waits): Promise<boolean> {
+    const { server, restart, patience } = waits;
+    if (this.#takesLessOutput(refusal, body)) return true;
+    const verdict = await this.#judge(refusal, body, waits);
+    if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
+      this.#tell((report) => report.restarted());
+    if (verdict.kind === "unknown field") {
+      // A hook that puts the field back must not make this go on for ever.
+      if (this.#refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
+      this.#refused.add(verdict.field);
+      server.refusedFields.add(verdict.field);
+      return true;
+    }
+    if (verdict.kind === "crashed" && !this.#hasCrashed) {
+      this.#hasCrashed = true;
+      await this.#pause(RETRY_BASE_MS, "the model's process ended");
+    } else if (verdict.kind === "wait") {
+      await this.#pause(patience.whileNotReady(verdict, this.#model.name), WHY_WAIT[verdict.why]);
+    } else if (verdict.kind !== "failed" || !(await this.#isBack(verdict.error, restart, patience))) {
+      throw await this.#ended(server, verdict);
+    }
+    return false;
   }
 
-  async #body(context: TranscriptContext, server: ModelServer, slot: number | undefined): Promise<unknown> {
-    const traits = this.#parts.traits(this.#model);
-    const options = { ...this.#options, slot };
-    const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
-    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
-    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
-  }
-
-  /** Whether the server refused for the answer's length alone and named what fits; it is asked for that once. */
+  /** Whether the server refused the answer's length alone and named what fits; less is asked for once. */
   #takesLessOutput({ status, text }: Refusal, body: unknown): boolean {
     if (this.#mostOutput !== undefined || status === 429) return false;
     this.#mostOutput = fittingOutput(parseErrorBody(text), askedOutput(body));
     return this.#mostOutput !== undefined;
   }
 
-  /** One request. Gives nothing when the message is whole, or the refusal. */
-  #ask(server: ModelServer, body: unknown): Promise<Refusal | undefined> {
-    const { now, sleep } = this.#parts;
-    this.#askedAt = now();
-    this.#heldUp.asks();
-    this.#attempt = new Attempt({
-      server,
-      model: this.#model,
-      runsAs: this.#parts.runsAs(this.#model),
-      isResent: this.#resent > 0,
-      message: this.#message,
-      options: this.#options,
-      signal: this.#signal,
-      now,
-      sleep,
-      onBegin: () => {
-        this.#heldUp.begins();
-        this.#begin();
-      },
-      emit: (event) => this.#stream.push(event),
-      onProgress: (progress) => this.#tellProgress(progress),
-      onSilence: (state, elapsedMs) => this.#heldUp.sawState(state, elapsedMs),
-      onQuiet: (state, silentMs) => this.#tell((report) => report.quiet(quietReason(state), silentMs)),
-    });
-    return this.#attempt.run(body);
-  }
-
-  #begin(): void {
-    if (this.#isStarted) return;
-    this.#isStarted = true;
-    this.#stream.push({ type: "start", partial: this.#message });
-  }
-
-  /** A fault that may pass, before any content came; every other is thrown. */
-  #passing(thrown: unknown): ServerError {
-    const error = thrown instanceof ServerError ? asPiReads(thrown) : thrown;
-    const mayPass = error instanceof ServerError && error.remedy === "retry" && !this.#attempt?.hasContent;
-    if (!mayPass || this.#signal.aborted) throw error;
-    return error;
-  }
-
-  async #judge(server: ModelServer, refusal: Refusal, body: unknown, patience: Patience): Promise<Verdict> {
+  async #judge(refusal: Refusal, body: unknown, { server, patience }: Waits): Promise<Verdict> {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
-    const state = refusal.status >= 500 ? await this.#stateNow(server) : "unknown";
-    const verdict = judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.now());
+    const judged = (state: StateNow): Verdict =>
+      judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.clock.now());
+    const verdict = judged(refusal.status >= 500 ? await this.#stateNow(server) : "unknown");
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
-    const pause = (ms: number): Promise<void> => this.#pause(ms, WHY_WAIT[verdict.why]);
-    const left = (): number => patience.leftMs;
-    const later = await this.#failedLoad.stateAfter(pause, () => this.#stateNow(server), left);
-    return judgeRefusal(refusal, later, fields, CHAT_PATH, this.#parts.now());
+    return judged(await this.#settledState(server, patience, WHY_WAIT[verdict.why]));
   }
 
   async #stateNow(server: ModelServer): Promise<StateNow> {
@@ -299,12 +319,26 @@ class Turn {
     }
   }
 
-  #pause(delayMs: number, why: string): Promise<void> {
-    this.#tell((report) => report.retrying(why, delayMs));
-    return this.#parts.sleep(delayMs, this.#signal);
+  /**
+   * The model's state after a failed load, once it neither starts nor stops: another client may have asked for it since.
+   * `gone` for the second failed load of a turn, since each further request could start one more.
+   */
+  async #settledState(server: ModelServer, patience: Patience, why: string): Promise<StateNow> {
+    if (this.#hasLoadFailed) return "gone";
+    this.#hasLoadFailed = true;
+    for (let pauseMs = FIRST_SETTLE_MS; ; pauseMs = Math.min(LONGEST_SETTLE_MS, pauseMs * 1.3)) {
+      await this.#pause(pauseMs, why);
+      const state = await this.#stateNow(server);
+      if ((state !== "starting" && state !== "stopping") || pauseMs >= patience.leftMs) return state;
+    }
   }
 
-  /** The error of a verdict that ends the turn, with the model's own last words where its process failed. */
+  #pause(delayMs: number, why: string): Promise<void> {
+    this.#tell((report) => report.retrying(why, delayMs));
+    return this.#parts.clock.sleep(delayMs, this.#signal);
+  }
+
+  /** The error of a verdict that ends the turn, with the model's last words where its process failed. */
   async #ended(
     server: ModelServer,
     verdict: Exclude<Verdict, { kind: "wait" | "unknown field" }>,
@@ -319,15 +353,15 @@ class Turn {
     try {
       if (this.#parts.report) say(this.#parts.report);
     } catch {
-      // What cannot be shown must not end the turn, nor the watch over its silence.
+      // A failing display must not end the turn, nor the watch over its silence.
     }
   }
 
-  #tellProgress(progress: Progress): void {
+  #tellProgress(progress: Progress, elapsedMs: number): void {
     if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
     else if (progress.kind === "generating")
-      this.#tell((report) => report.generating(() => this.#attempt?.deltas ?? 0));
-    else if (progress.kind === "answering") this.#heldUp.answers();
-    else this.#heldUp.sawBanner(progress.text, this.#parts.now() - this.#askedAt);
+      this.#tell((report) => report.generating(() => this.#decoder?.deltas ?? 0));
+    else if (progress.kind === "answering") this.#waiting.answers();
+    else this.#waiting.sawBanner(progress.text, elapsedMs);
   }
 }

@@ -6,9 +6,9 @@ const everyProject = {
   setupFiles: ["test/setup.ts"],
   env: TEST_ENVIRONMENT,
   exclude: ["**/node_modules/**"],
-  // A busy machine may draw a screen, or let a timer run, a moment too late: what is wrong fails twice, and what
-  // passed on the second try is listed at the end.
-  retry: 1,
+  // No module keeps state, so the files of a worker share their imports: loading pi, undici and the certificate
+  // library for each of 200 files took longer than the tests.
+  isolate: false,
 };
 
 // Only for who has a llama-swap, which no package brings: npm run test:llama-swap
@@ -37,10 +37,8 @@ export default defineConfig({
           ...everyProject,
           name: "real",
           include: ["test/real/**/*.test.ts"],
-          // Each of these starts several pi processes, a Caddy or an npm: one file at a time, after the
-          // quick ones, so that none starves another of the machine's two cores.
-          fileParallelism: false,
-          maxWorkers: 1,
+          // After the quick ones: each of these starts several pi processes, a Caddy or an npm.
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },

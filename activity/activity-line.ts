@@ -2,7 +2,7 @@ import { duration, rateWords, shortTokens } from "../lib/figures.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
 
-/** A time that is still to come: in steps that do not flicker. */
+/** Time left, in steps that do not flicker. */
 function remaining(milliseconds: number): string {
   const seconds = Math.ceil(milliseconds / 1000);
   return duration(1000 * (seconds < 20 ? seconds : Math.ceil(seconds / 5) * 5));
@@ -29,7 +29,7 @@ function waitingWords(
   return timed(whom, elapsedMs);
 }
 
-/** What keeps an answer that has begun from going on. */
+/** Why an answer that has begun is silent. */
 function quietWords(why: QuietReason, modelName: string): string {
   switch (why) {
     case "starting":
@@ -59,7 +59,7 @@ function downWords({ by, elapsedMs }: Extract<Activity, { kind: "down" }>): stri
   return timed(what, elapsedMs);
 }
 
-/** How far a load has come, behind what is loaded. */
+/** How far a load has come, to add to its name. */
 export function stageWords(stage: LoadStage | undefined): string {
   return stage === undefined ? "" : ` (${stage.name} ${Math.floor(100 * stage.share)} %)`;
 }

@@ -1,10 +1,9 @@
 /** What the commands that change the server's configuration share: planned, asked about, applied, reported. */
 import type { Config } from "../config.ts";
-import type { SafeChange } from "../host/change.ts";
 import { type ConfigFormat, formatOf } from "../host/config/config-file.ts";
-import type { ChangeOutcome, Options, Planned } from "../host/outcome.ts";
+import type { ChangeOutcome, Options, Planned, Progress } from "../host/outcome.ts";
+import type { ChangeHost } from "../host/service.ts";
 import type { HostFile, UnitStatus } from "../host/ssh/machine.ts";
-import type { Progress } from "../host/steps.ts";
 import { maskLines } from "../masking/masking.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
@@ -21,15 +20,14 @@ import { faultText, reportOf } from "./report.ts";
 const MOST_DIFF_LINES = 30;
 
 /**
- * What a step of a change is called on the screen; undefined for one that is too short to be shown.
+ * What a step of a change is called on the screen.
  *
  * @param restarted what a restart restarts
  */
-export function stepWords({ step, id, isGoingBack }: Progress, restarted: string): string | undefined {
+export function stepWords({ step, id, isGoingBack }: Progress, restarted: string): string {
   const name = id ?? "the model";
-  const words: Record<Progress["step"], string | undefined> = {
+  const words: Record<Progress["step"], string> = {
     read: "Reading the config on the server",
-    plan: undefined,
     status: "Asking for the state of the unit",
     write: "Writing the config",
     reload: "Letting the router read the config again",
@@ -42,7 +40,7 @@ export function stepWords({ step, id, isGoingBack }: Progress, restarted: string
     restore: "Putting the old config back",
   };
   const said = words[step];
-  return said !== undefined && isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
+  return isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
 }
 
 /** Shows each step on the screen, and ends with the user's Escape. @param unit as soon as it is known */
@@ -51,29 +49,25 @@ export function shownSteps(waiting: Waiting, config: Config, unit?: UnitStatus):
     ? `the server by ${restartCommandName(config)}`
     : config.serviceUnit;
   const report = (progress: Progress): void => {
-    const words = progress.state === "begun" ? stepWords(progress, restarted) : undefined;
-    if (words !== undefined) waiting.say(words);
+    if (progress.state === "begun") waiting.say(stepWords(progress, restarted));
   };
   return { report, signal: waiting.signal };
 }
 
-/** The safe change of this server's configuration, which remembers how long models take to load. */
-export async function safeChangeOf(
+/** The server's machine for a change; how long its models take to load is remembered. */
+export async function changeHostOf(
   call: Call,
   server: ModelServer,
   { machine, config }: Host,
-): Promise<SafeChange> {
+): Promise<ChangeHost> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
-  const [{ SafeChange }, { HttpProbe }] = await Promise.all([
-    import("../host/change.ts"),
-    import("../host/server-probe.ts"),
-  ]);
+  const { httpProbe } = await import("../host/probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
-  const probe = new HttpProbe(server, loadHooks(call, server), backend);
-  return new SafeChange({ machine, probe }, { restartTimeoutMs, loadTimeoutMs });
+  const probe = httpProbe(server, loadHooks(call, server), backend);
+  return { machine, probe, limits: { restartTimeoutMs, loadTimeoutMs } };
 }
 
 /** The user's own command that restarts the server in place of systemctl; a wrapper runs its own and no other. */
@@ -122,8 +116,8 @@ function maskedDiff(before: string, after: string, format: ConfigFormat): DiffLi
 }
 
 /** The unified diff of a planned change, with secrets masked. A question scrolls it. */
-export function plannedDiff({ file, plan }: Planned, config: Config): Question["diff"] {
-  const lines = maskedDiff(file.text, plan.text, formatOf(file.name));
+export function plannedDiff({ file, text }: Planned, config: Config): Question["diff"] {
+  const lines = maskedDiff(file.text, text, formatOf(file.name));
   return {
     title: `In ${pathOf(file, config)}:`,
     lines: lines.length === 0 ? [] : plainDiff(lines, lines.length).split("\n"),
@@ -164,7 +158,7 @@ function otherEdit(outcome: ChangeOutcome, { name, text }: HostFile): string[] {
 /** After a cancelled change that has written its file: offers to restore the previous version. */
 export async function offerToRestore(
   call: Call,
-  safe: SafeChange,
+  host: ChangeHost,
   config: Config,
   { file, unit }: Planned,
   outcome: ChangeOutcome,
@@ -179,9 +173,10 @@ export async function offerToRestore(
   if (!(await isConfirmed(call, question, ["Keep the new config", "Put the old one back"]))) return;
   try {
     const { report } = shownSteps(waiting, config, unit);
-    const planned = await safe.planRestore(outcome.backup, file.name, { report });
+    const { applyChange, planRestore } = await import("../host/change.ts");
+    const planned = await planRestore(host, outcome.backup, file.name, { report });
     if (planned === undefined) return show(ctx, ALREADY_SO);
-    const back = await safe.apply(planned, { report });
+    const back = await applyChange(host, planned, { report });
     const { level, text } = reportOf(back, "The old config is back.", pathOf(file, config));
     show(ctx, text, level);
   } catch (error) {

@@ -11,8 +11,7 @@ import {
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
-import type { ChangeRequest, Plan, Planned } from "../host/outcome.ts";
-import { contextOfCommand } from "../host/running-command.ts";
+import type { Planned } from "../host/outcome.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens } from "../lib/figures.ts";
@@ -27,13 +26,13 @@ import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
   actsOf,
+  changeHostOf,
   effectWords,
   isRestart,
   NOT_CHANGED,
   offerToRestore,
   plannedDiff,
   reportChange,
-  safeChangeOf,
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
@@ -47,10 +46,6 @@ interface Subject {
   readonly rest: string;
   readonly file: HostFile;
   readonly facts: ModelFacts | undefined;
-}
-
-interface ContextPlan extends Plan {
-  readonly change: ContextChange;
 }
 
 /** Below this a window is of no use, and llama-server works in steps of this size. */
@@ -161,23 +156,28 @@ async function setContext(
   call: Call,
   server: ModelServer,
   host: Host,
-  { id, facts }: Subject,
+  subject: Subject,
   tokens: number,
 ): Promise<void> {
   const { ctx, waiting } = call;
   const { config } = host;
-  const safe = await safeChangeOf(call, server, host);
-  const planned = await safe.plan(requestFor(id, facts, tokens), shownSteps(waiting, config));
+  const { id, file } = subject;
+  const change = plannedText(subject, tokens);
+  const model = { id, contextSize: tokens, slots: change.after.slots };
+  const { applyChange, planChange } = await import("../host/change.ts");
+  const changeHost = await changeHostOf(call, server, host);
+  const edit = { file, text: change.text, model };
+  const planned = await planChange(changeHost, edit, shownSteps(waiting, config));
   if (planned === undefined) return show(ctx, ALREADY_SO);
   refuseOverridden(planned, config);
 
-  const question = await questionFor(call, server, config, planned);
+  const question = await questionFor(call, server, config, planned, change);
   if (!(await isConfirmed(call, question, actsOf("Change", planned)))) return show(ctx, NOT_CHANGED);
 
-  const outcome = await safe.apply(planned, shownSteps(waiting, config, planned.unit));
+  const outcome = await applyChange(changeHost, planned, shownSteps(waiting, config, planned.unit));
   const changed = `${id}: the context size is now ${sizeWords(tokens)}.`;
   await reportChange(call, config, planned, outcome, changed);
-  await offerToRestore(call, safe, config, planned, outcome);
+  await offerToRestore(call, changeHost, config, planned, outcome);
 }
 
 /** @throws {ServerError} where the argument names no model of the config */
@@ -215,26 +215,18 @@ function subjectWords({ id, file, facts }: Subject, config: Config): string {
   return [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n");
 }
 
-function requestFor(id: string, facts: ModelFacts | undefined, tokens: number): ChangeRequest<ContextPlan> {
-  return {
-    modelId: id,
-    pick: (files) => fileFor(id, files, facts) ?? missing(id),
-    plan: (text, file) => {
-      requireModel(id, file, facts);
-      const change = planContextChange(text, formatOf(file.name), id, tokens, facts?.isFound);
-      const isNew = (line: string): boolean => (contextOfCommand(line) ?? tokens) === tokens;
-      return { text: change.text, contextSize: tokens, slots: change.after.slots, isNew, change };
-    },
-  };
+function plannedText({ id, file, facts }: Subject, tokens: number): ContextChange {
+  requireModel(id, file, facts);
+  return planContextChange(file.text, formatOf(file.name), id, tokens, facts?.isFound);
 }
 
 async function questionFor(
   call: Call,
   server: ModelServer,
   config: Config,
-  planned: Planned<ContextPlan>,
+  planned: Planned,
+  { before, after, warnings }: ContextChange,
 ): Promise<Question> {
-  const { before, after, warnings } = planned.plan.change;
   const trained = await trainedContext(call, server, after.model, planned.loaded);
   return {
     title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
@@ -242,7 +234,7 @@ async function questionFor(
       presentWords(before),
       effectWords(planned, config),
       ...(await interruptionOf(call, server, planned.loaded, [after.model], {
-        isUnloaded: planned.isUnloaded,
+        isUnloaded: (id) => planned.unloads.includes(id),
         isRestart: isRestart(planned),
       })),
       ...slotWords(after.tokens, after),
@@ -273,8 +265,4 @@ function refuseOverridden({ file, unit }: Planned, { serviceUnit }: Config): voi
     `${serviceUnit} starts the router with ${shown(flag)}, which wins over the ctx-size of every preset. Take it out of the unit's command line first. Nothing was changed.`,
     { link: "unit", remedy: "none" },
   );
-}
-
-function missing(id: string): never {
-  throw new ServerError(`The config no longer has the model ${id}.`, { link: "config file", remedy: "none" });
 }

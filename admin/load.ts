@@ -2,7 +2,7 @@
 
 import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
-import type { ProbeHooks } from "../host/server-probe.ts";
+import type { ProbeHooks } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";

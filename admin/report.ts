@@ -1,14 +1,12 @@
 /** How things ended, as sentences without secrets. Pure. */
-import type { ChangeOutcome, FileState } from "../host/outcome.ts";
+import type { ChangeOutcome, FileState, StepName } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
-import type { StepName } from "../host/steps.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
 import type { Level } from "../ui/output.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {
   read: "Reading the config failed.",
-  plan: "The change could not be planned.",
   status: "The state of the unit could not be read.",
   write: "Writing the config failed.",
   reload: "The router did not take the new config.",

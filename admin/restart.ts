@@ -1,7 +1,7 @@
 /** `/ai-server-restart`. */
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
-import { restartCommandName, safeChangeOf, shownSteps } from "./change.ts";
+import { changeHostOf, restartCommandName, shownSteps } from "./change.ts";
 import { openHost } from "./host-access.ts";
 import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
@@ -32,8 +32,10 @@ async function restartNow(call: Call): Promise<void> {
     const keep = running === undefined ? "Leave it as it is" : "Leave it running";
     if (!(await isConfirmed(call, question, [keep, "Restart"]))) return show(ctx, "Nothing was restarted.");
 
-    const safe = await safeChangeOf(call, server, host);
-    const notes = await safe.restart(shownSteps(waiting, host.config, unit)).catch((error: unknown) => {
+    const changeHost = await changeHostOf(call, server, host);
+    const { restartServer } = await import("../host/change.ts");
+    const steps = shownSteps(waiting, host.config, unit);
+    const notes = await restartServer(changeHost, unit, steps).catch((error: unknown) => {
       if (!signal.aborted) throw error;
       return undefined;
     });

@@ -9,13 +9,13 @@ import {
   ALREADY_SO,
   actsOf,
   changeCounts,
+  changeHostOf,
   effectWords,
   isRestart,
   NOT_CHANGED,
   offerToRestore,
   plannedDiff,
   reportChange,
-  safeChangeOf,
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
@@ -62,29 +62,29 @@ export async function rollback(call: Call): Promise<void> {
 async function putBack(call: Call, server: ModelServer, host: Host, { file, backup }: Offer): Promise<void> {
   const { ctx, waiting } = call;
   const { config } = host;
-  const safe = await safeChangeOf(call, server, host);
-  const planned = await safe.planRestore(backup.stamp, file.name, shownSteps(waiting, config));
+  const { applyChange, planRestore } = await import("../host/change.ts");
+  const changeHost = await changeHostOf(call, server, host);
+  const planned = await planRestore(changeHost, backup.stamp, file.name, shownSteps(waiting, config));
   if (planned === undefined) return show(ctx, ALREADY_SO);
 
-  const { loaded, isUnloaded } = planned;
-  const toLoad = loaded.map(({ id }) => id).filter(isUnloaded);
-  const how = { isUnloaded, isRestart: isRestart(planned) };
+  const { loaded, unloads } = planned;
+  const how = { isUnloaded: (id: string) => unloads.includes(id), isRestart: isRestart(planned) };
   const path = pathOf(file, config);
   const date = dateWords(backup);
   const question = {
     title: `Put back ${path} as of ${date}?`,
     consequences: [
       effectWords(planned, config),
-      ...(await interruptionOf(call, server, loaded, toLoad, how)),
+      ...(await interruptionOf(call, server, loaded, unloads, how)),
       "The present text becomes a backup itself.",
     ],
     diff: plannedDiff(planned, config),
   };
   if (!(await isConfirmed(call, question, actsOf("Put back", planned)))) return show(ctx, NOT_CHANGED);
 
-  const outcome = await safe.apply(planned, shownSteps(waiting, config, planned.unit));
+  const outcome = await applyChange(changeHost, planned, shownSteps(waiting, config, planned.unit));
   await reportChange(call, config, planned, outcome, `${path} is as of ${date}.`);
-  await offerToRestore(call, safe, config, planned, outcome);
+  await offerToRestore(call, changeHost, config, planned, outcome);
 }
 
 /** The last written first; of several files, each in its own order. */

@@ -1,6 +1,6 @@
 /** Whether the cost of a tool call's arguments stays linear in their length. */
 import { Decoder } from "../stream/decoder.ts";
-import { emptyMessage } from "../stream/empty-message.ts";
+import { emptyMessage } from "../stream/message.ts";
 import { makeCollector } from "./collector.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
 import { modelIdOf, writesOf } from "./fixtures.ts";

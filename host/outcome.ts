@@ -1,65 +1,76 @@
-/** What a change is asked, what it asks, and how it can end. Plain data. */
+/** What a change is, what the user is asked about it, how it goes on, and how it can end. Plain data. */
 import type { RunningModel } from "../server/models/models.ts";
 import type { Slots } from "./config/context-setting.ts";
 import type { ContextVerdict } from "./probe.ts";
-import type { HostFile, UnitStatus, Written } from "./ssh/machine.ts";
-import type { Expected, Report, StepName } from "./steps.ts";
+import type { HostFile, UnitStatus } from "./ssh/machine.ts";
 
-/** What shall stand in the file, and how it shows in the server. */
-export interface Plan {
+/** One file as it was read, and the text that should take its place. */
+export interface Edit {
+  /** It is replaced only while it still has this text. */
+  file: HostFile;
   /** The whole new text. */
   text: string;
-  /** Whether a command line that `/running` shows comes from the new text. */
-  isNew(commandLine: string): boolean;
-  /** The `--ctx-size` that the text sets, when the live window is to be compared with it. */
+  /** The only model that the text changes; absent where a backup is restored. */
+  model?: ChangedModel;
+  /** Time stamp of the backup that has the text; absent where the text is new. */
+  backup?: string;
+}
+
+export interface ChangedModel {
+  /** As `/running` lists it. */
+  id: string;
+  /** The `--ctx-size` that the text gives it; absent where its window is not to be checked. */
   contextSize?: number;
-  /** What the text says of the slots, which the environment or a script may hide from the command line. */
+  /** What the text says about slots: the environment or a script may hide it from the command line. */
   slots?: Slots;
 }
 
-export interface ChangeRequest<P extends Plan = Plan> {
-  /** The id under which `/running` lists the model. */
-  modelId: string;
-  /** Which of a folder's files defines the model. Default: the only one. @throws {ServerError} */
-  pick?(files: readonly HostFile[]): HostFile;
-  /** @throws {ServerError} a refusal, with nothing done yet */
-  plan(text: string, file: HostFile): P;
-}
-
-/** What is to be written. */
-export interface Draft<P extends Plan = Plan> {
-  readonly file: HostFile;
-  readonly plan: P;
-  readonly newHash: string;
-  write(signal: AbortSignal | undefined): Promise<Written>;
-  /** Whether the new text changes a model. */
-  isChanged(id: string): boolean;
-  /** The models whose command lines show that the server has read the new text. */
-  readonly expected: readonly Expected[];
-  /** Absent where no single model is changed, as when a backup is restored. */
-  readonly modelId?: string;
-}
-
 /** A change before it is applied, and what it would do: what a user needs to see before agreeing. */
-export interface Planned<P extends Plan = Plan> extends Draft<P> {
-  readonly loaded: readonly RunningModel[];
-  /** Whether the change unloads this one; a reload keeps the models that it does not change. */
-  isUnloaded(id: string): boolean;
-  readonly unit: UnitStatus;
-  /** The server is asked to read the file again, and restarted only if it does not know how. */
-  readonly reloads: boolean;
+export interface Planned extends Edit {
+  unit: UnitStatus;
+  /** The server will be asked to read the file again, and restarted only if it cannot. */
+  reloads: boolean;
+  loaded: readonly RunningModel[];
+  /** Ids of the loaded models that the change unloads. */
+  unloads: readonly string[];
 }
 
 export interface Options {
-  report?: Report | undefined;
+  report?: ((progress: Progress) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** In which state the file is: `other` is what somebody else wrote meanwhile. */
+/** The steps of a change, in their order; `restore` begins the way back. */
+export type StepName =
+  | "read"
+  | "status"
+  | "write"
+  | "reload"
+  | "await reload"
+  | "restart"
+  | "answer"
+  | "load"
+  | "verify"
+  | "load again"
+  | "restore";
+
+/** One step as it begins or ends. */
+export interface Progress {
+  step: StepName;
+  state: "begun" | "done" | "failed";
+  /** The model that is loaded. */
+  id: string | undefined;
+  /** Milliseconds since the step began. */
+  elapsedMs: number;
+  /** On the way back to the old configuration. */
+  isGoingBack: boolean;
+}
+
+/** Which text the file has; `other` is neither the old nor the new one. */
 export type FileState = "old" | "new" | "other" | "unknown";
 
 export type ChangeOutcome =
-  /** Nothing was written. `current` is the file as somebody else changed it meanwhile. */
+  /** Nothing was written. `current` is the file where another program has changed it meanwhile. */
   | { kind: "refused"; reason: string; current: HostFile | undefined }
   | {
       kind: "changed";
@@ -69,12 +80,12 @@ export type ChangeOutcome =
       /** Nothing shows whether the server has read the new text. */
       isUnseen?: boolean;
     }
-  /** A step failed. `file` tells whether the old text is back, `isHealthy` whether the server answers with it. */
+  /** A step failed. `isHealthy`: the server answers with the old text. */
   | {
       kind: "rolled back";
       failed: StepName;
       reason: string;
-      /** The server's own words about it; not cleared of secrets. */
+      /** The server's own words about it; secrets are not masked. */
       log: readonly string[];
       file: FileState;
       isHealthy: boolean;
@@ -83,5 +94,5 @@ export type ChangeOutcome =
       backup: string | undefined;
       notes: string[];
     }
-  /** The caller's signal ended it during `during`. The file is whole in either state. */
-  | { kind: "cancelled"; during: StepName; file: FileState; backup: string | undefined };
+  /** The caller's signal ended it. The file is whole in either state. */
+  | { kind: "cancelled"; file: FileState; backup: string | undefined };

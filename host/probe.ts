@@ -1,9 +1,16 @@
-/** The server as it is seen over HTTP, as far as a change needs it, and what its figures mean. */
-
+/** The server over HTTP, as far as a change needs it, and what its figures mean. */
+import type { LoadState } from "../activity/load-state.ts";
+import { ServerError } from "../lib/errors.ts";
 import { splitWords } from "../lib/split-words.ts";
+import type { Backend } from "../server/kinds/backend.ts";
+import { loadModel } from "../server/load.ts";
+import type { ModelServer } from "../server/model-server.ts";
 import { lastValue } from "../server/models/command-line.ts";
 import type { RunningModel } from "../server/models/models.ts";
 import type { Slots } from "./config/context-setting.ts";
+
+const LOG_LINES = 20;
+const ANSWER_TIMEOUT_MS = 10_000;
 
 /** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
 export interface LiveContext {
@@ -27,13 +34,55 @@ export interface ServerProbe {
    */
   reload?(signal: AbortSignal): Promise<"reloaded" | "not understood">;
   /** The command line with which a model would be started now, loaded or not; undefined where it is not told. */
-  startLine?(id: string, signal: AbortSignal): Promise<string | undefined>;
+  startLine(id: string, signal: AbortSignal): Promise<string | undefined>;
   /** Resolves when the model is ready. @throws {ServerError} with the server's own reason */
   load(id: string, signal: AbortSignal): Promise<void>;
   /** Only called for a model that is ready. */
   liveContext(id: string, signal: AbortSignal): Promise<LiveContext>;
   /** The last lines of a model's log, or of the server's own (id undefined), where they can be had. */
-  log?(id: string | undefined, signal: AbortSignal): Promise<readonly string[]>;
+  log(id: string | undefined, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export interface ProbeHooks {
+  onLoading(id: string, progress: LoadState): void;
+  /** A model has been loaded, in this many milliseconds. */
+  onLoaded(id: string, loadMs: number): void;
+}
+
+/** @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
+export function httpProbe(server: ModelServer, hooks: ProbeHooks, backend?: Backend): ServerProbe {
+  const running = async (signal: AbortSignal): Promise<readonly RunningModel[]> =>
+    (await server.runningNow(signal)) ?? [];
+  return {
+    running,
+    answers: async (signal) => {
+      try {
+        await server.runningNow(signal);
+        return true;
+      } catch (error) {
+        if (error instanceof ServerError) return false;
+        throw error;
+      }
+    },
+    startLine: async (id, signal) => {
+      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+      const models = await server.http.json(server.config.modelsPath, limits);
+      const listed = await backend?.listed(models, limits);
+      return listed?.find((model) => model.id === id)?.commandLine;
+    },
+    load: async (id, signal) => {
+      const report = (progress: LoadState): void => hooks.onLoading(id, progress);
+      const { loadMs } = await loadModel(server, id, { report, signal });
+      if (loadMs !== undefined) hooks.onLoaded(id, loadMs);
+    },
+    liveContext: (id, signal) => server.liveContext(id, signal),
+    log: (id, signal) => server.logTail(id ?? "proxy", LOG_LINES, signal),
+    ...(backend?.reloadConfig === undefined
+      ? {}
+      : {
+          reload: async (signal) => ((await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood"),
+        }),
+  };
 }
 
 export interface ContextVerdict {

@@ -1,335 +1,253 @@
-/** The running service during a change: restarted, waited for, loaded, and looked at. */
+/** The service during a change: each step on it, reported and limited in time. */
 import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import type { RunningModel } from "../server/models/models.ts";
-import type { Plan } from "./outcome.ts";
+import { contextOfCommand } from "./config/command/running-command.ts";
+import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
-import {
-  type Clock,
-  type Expected,
-  type Limits,
-  type Progress,
-  type Report,
-  StepFailed,
-  type StepName,
-} from "./steps.ts";
 
-const REAL_CLOCK: Clock = {
-  now: () => performance.now(),
-  sleep: (ms, signal) => wait(ms, undefined, signal ? { signal } : {}),
-};
+/** In milliseconds. */
+export interface Limits {
+  /** For a restart, and again for the server to answer. */
+  restartTimeoutMs: number;
+  /** For one model to load. */
+  loadTimeoutMs: number;
+  /** Between two looks at the server. Default 500. */
+  pollMs?: number;
+  /** For llama-swap to notice a changed file. Default 10000: it looks every 2 s. */
+  reloadTimeoutMs?: number;
+  /** Between two attempts to load while a reload may still be stopping old processes. Default 5000. */
+  retryMs?: number;
+  /** How long after a reload an old process may hold its model's port. Default 35000: it is killed after 30 s. */
+  portHeldMs?: number;
+}
 
-/** llama-swap's own words: `failed to reload config: …`, `configuration reloaded`. */
-const REFUSED = /fail\w* to (re)?load .*config/i;
-const RELOADED = /\bconfig\w* reloaded/i;
+/** The server from both sides: its machine over ssh, its answers over HTTP. */
+export interface ChangeHost {
+  machine: Machine;
+  probe: ServerProbe;
+  limits: Limits;
+}
 
-/** One change's view of the service. */
-export class Service {
-  /** The step under way, or the last one. */
-  current: StepName = "read";
-  /** The caller's; cleared on the way back. */
-  signal: AbortSignal | undefined;
-  isGoingBack = false;
-  /** It is meant to reload a changed file by itself, and did not. */
-  isBlind = false;
-  /** The server has shown that it does not know how to reload. */
-  #isReloadUnknown = false;
-  readonly #machine: Machine;
-  readonly #probe: ServerProbe;
-  readonly #limits: Limits;
-  readonly #report: Report | undefined;
-  readonly #clock: Clock;
+/** A change under way. */
+export interface Run extends ChangeHost {
+  readonly limits: Required<Limits>;
+  readonly report: Options["report"];
+  readonly signal: AbortSignal;
+  readonly isGoingBack: boolean;
+}
 
-  constructor(
-    machine: Machine,
-    probe: ServerProbe,
-    limits: Limits,
-    report: Report | undefined,
-    clock: Clock = REAL_CLOCK,
-  ) {
-    this.#machine = machine;
-    this.#probe = probe;
-    this.#limits = limits;
-    this.#report = report;
-    this.#clock = clock;
-  }
+const QUICK_LIMIT_MS = 10_000;
+const PROPS_LIMIT_MS = 30_000;
 
-  /** Runs one step and reports it. @throws {StepFailed} around whatever it throws */
-  async step<T>(step: StepName, id: string | undefined, work: () => Promise<T>): Promise<T> {
-    this.current = step;
-    const began = this.#clock.now();
-    const tell = (state: Progress["state"]): void =>
-      this.#report?.({
-        step,
-        state,
-        id,
-        elapsedMs: this.#clock.now() - began,
-        isGoingBack: this.isGoingBack,
-      });
-    tell("begun");
-    try {
-      const result = await work();
-      tell("done");
-      return result;
-    } catch (error) {
-      tell("failed");
-      throw new StepFailed(step, error);
-    }
-  }
+export function startRun(host: ChangeHost, { report, signal = neverAborted() }: Options): Run {
+  const defaults = { pollMs: 500, reloadTimeoutMs: 10_000, retryMs: 5000, portHeldMs: 35_000 };
+  return { ...host, limits: { ...defaults, ...host.limits }, report, signal, isGoingBack: false };
+}
 
-  /** A server that is down has nothing loaded; that must not hinder a change which may repair it. */
-  async runningOrNone(signal: AbortSignal | undefined): Promise<readonly RunningModel[]> {
-    try {
-      return await this.#probe.running(this.#limited(signal, 10_000));
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (error instanceof ServerError || isTimeout(error)) return [];
-      throw error;
-    }
-  }
+/** The same run on its way back, which cannot be cancelled: each wait in it has a limit of its own. */
+export function wayBack(run: Run): Run {
+  return { ...run, signal: neverAborted(), isGoingBack: true };
+}
 
-  /**
-   * Lets the server read its configuration again.
-   *
-   * @param expected models that the new configuration changes: a router that knows no reload gives the same answer as
-   *   one that does, and goes on with their old command lines
-   * @returns false where a restart has to do it
-   */
-  async reload(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
-    if (this.#probe.reload === undefined || this.#isReloadUnknown) return false;
-    const isReloaded = await this.step("reload", undefined, () => this.#reloadOnce(expected, signal));
-    this.#isReloadUnknown = !isReloaded;
-    return isReloaded;
-  }
+function neverAborted(): AbortSignal {
+  return new AbortController().signal;
+}
 
-  async #reloadOnce(expected: readonly Expected[], signal: AbortSignal | undefined): Promise<boolean> {
-    const { restartTimeoutMs } = this.#limits;
-    const limit = this.#limited(signal, restartTimeoutMs);
-    try {
-      if ((await this.#probe.reload?.(limit)) !== "reloaded") return false;
-      for (const { id, isNew } of expected) {
-        const line = await this.#probe.startLine?.(id, limit);
-        if (line !== undefined && !isNew(line)) return false;
-      }
-      return true;
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!isTimeout(error)) throw error;
-      throw new ServerError(
-        `The server did not read its config again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
-        { link: "server", remedy: "none", cause: error },
-      );
-    }
-  }
+/** Which step failed; the reason is the cause. */
+export class StepFailed extends Error {
+  readonly step: StepName;
 
-  restart(signal: AbortSignal | undefined): Promise<void> {
-    return this.step("restart", undefined, () => this.#machine.restart(signal));
-  }
-
-  answersNow(): Promise<boolean> {
-    return this.#probe.answers(this.#limited(undefined, 10_000)).catch(() => false);
-  }
-
-  untilAnswers(signal: AbortSignal | undefined): Promise<void> {
-    const { restartTimeoutMs, pollMs = 500 } = this.#limits;
-    return this.step("answer", undefined, async () => {
-      const end = this.#clock.now() + restartTimeoutMs;
-      for (;;) {
-        const limit = this.#limited(signal, Math.max(1, end - this.#clock.now()));
-        if (await this.#probe.answers(limit).catch(() => false)) return;
-        signal?.throwIfAborted();
-        if (this.#clock.now() >= end) {
-          throw new ServerError(
-            `The server did not answer again within ${Math.ceil(restartTimeoutMs / 1000)} s.`,
-            { link: "server", remedy: "none" },
-          );
-        }
-        await this.#clock.sleep(pollMs, signal);
-      }
-    });
-  }
-
-  /**
-   * Waits for a server that reloads by itself: each reload unloads every model. Where nothing was loaded, time alone
-   * has to do; the proof comes later, by the model's command line or `proveReload`.
-   *
-   * @param expected models that show the new text on their command lines
-   * @returns whether it has; undefined where nothing shows it
-   */
-  async untilReloaded(
-    before: readonly RunningModel[],
-    expected: readonly Expected[],
-    signal: AbortSignal | undefined,
-  ): Promise<boolean | undefined> {
-    const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
-    const ready = before.filter(({ state }) => state === "ready").map(({ id }) => id);
-    return this.step("await reload", undefined, async () => {
-      const end = this.#clock.now() + reloadTimeoutMs;
-      while (this.#clock.now() < end) {
-        await this.#clock.sleep(pollMs, signal);
-        if (ready.length === 0) continue;
-        const now = await this.runningOrNone(signal);
-        if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return true;
-        // A preload may be quicker than the eye.
-        if (expected.some((model) => isShown(model, now))) return true;
-      }
-      return ready.length === 0 ? undefined : false;
-    });
-  }
-
-  /** Whether a model runs with the old command line, at this moment. */
-  async runsOld({ id, isNew }: Expected, signal: AbortSignal | undefined): Promise<boolean> {
-    const own = (await this.runningOrNone(signal)).find((model) => model.id === id);
-    return own?.commandLine !== undefined && !isNew(own.commandLine);
-  }
-
-  /** What llama-swap's log says last of a changed text; a refused one would not let it start either. */
-  async lastReload(signal: AbortSignal | undefined): Promise<"reloaded" | "refused" | undefined> {
-    const lines = (await this.#probe.log?.(undefined, this.#limited(signal, 5000)).catch(() => [])) ?? [];
-    signal?.throwIfAborted();
-    const last = lines.findLast((line) => REFUSED.test(line) || RELOADED.test(line));
-    if (last === undefined) return undefined;
-    return REFUSED.test(last) ? "refused" : "reloaded";
-  }
-
-  /**
-   * Looks in llama-swap's log for a reload where no model is loaded next whose command line would be the proof.
-   *
-   * @param isReloaded as `untilReloaded` saw it: not, or nothing could show it
-   * @returns whether anything shows it
-   * @throws {StepFailed} where the text was refused or not read
-   */
-  proveReload(isReloaded: false | undefined, signal: AbortSignal | undefined): Promise<boolean> {
-    return this.step("await reload", undefined, async () => {
-      const last = await this.lastReload(signal);
-      if (last === "refused")
-        throw unproven("Its log says that it failed to reload, and it goes on with the config that it had.");
-      if (last === undefined && isReloaded === false)
-        throw unproven("It did not reload the config by itself, and the unit cannot be restarted.");
-      return last !== undefined;
-    });
-  }
-
-  /** @param mayRetry while a reload is still stopping the processes of before */
-  load(id: string, signal: AbortSignal | undefined, mayRetry: boolean): Promise<void> {
-    const { retryMs = 5000, portHeldMs = 35_000 } = this.#limits;
-    return this.step("load", id, async () => {
-      const end = this.#clock.now() + portHeldMs;
-      for (;;) {
-        try {
-          return await this.#loadOnce(id, signal);
-        } catch (error) {
-          signal?.throwIfAborted();
-          if (!mayRetry || this.#clock.now() >= end) throw error;
-          await this.#clock.sleep(retryMs, signal);
-        }
-      }
-    });
-  }
-
-  /**
-   * Looks at a loaded model: is it started with the new command line, and what window has it?
-   *
-   * @returns the window compared with what was asked, undefined where nothing was
-   * @throws {StepFailed} for the old command line, or a window that nothing explains
-   */
-  prove(id: string, plan: Omit<Plan, "text">): Promise<ContextVerdict | undefined> {
-    return this.step("verify", id, async () => {
-      const commandLine = await this.#newCommandLine(id, plan.isNew);
-      if (plan.contextSize === undefined) return undefined;
-      const live = await this.#probe.liveContext(id, this.#limited(this.signal, 30_000));
-      const verdict = judgeContext(plan.contextSize, commandLine, live, plan.slots);
-      if (!verdict.isFault) return verdict;
-      throw unproven(
-        `${id} was loaded with a context of ${verdict.tokens} tokens instead of ${verdict.expected}.`,
-      );
-    });
-  }
-
-  /** A restart command may return before the restart, and a reload may come late: the old one gets a moment to go. */
-  async #newCommandLine(id: string, isNew: (commandLine: string) => boolean): Promise<string> {
-    const { reloadTimeoutMs = 10_000, pollMs = 500 } = this.#limits;
-    const end = this.#clock.now() + reloadTimeoutMs;
-    for (;;) {
-      const running = await this.#probe.running(this.#limited(this.signal, 10_000));
-      const model = running.find((entry) => entry.id === id);
-      // llama-swap up to v185 does not show it.
-      if (model !== undefined && model.commandLine === undefined) return "";
-      if (model?.commandLine !== undefined && isNew(model.commandLine)) return model.commandLine;
-      if (this.#clock.now() >= end) {
-        throw unproven(
-          model === undefined
-            ? `The server no longer shows ${id} as loaded.`
-            : `The server still starts ${id} with the old command line. It may have refused the new configuration, or use another file.`,
-        );
-      }
-      if (model === undefined) await this.#loadOnce(id, this.signal);
-      else await this.#clock.sleep(pollMs, this.signal);
-    }
-  }
-
-  /**
-   * Loads what was ready before and is no more. One at a time, as most servers hold one.
-   *
-   * @param loaded a model that is loaded already
-   * @returns a sentence for each that could not be loaded
-   */
-  async loadAgain(
-    before: readonly RunningModel[],
-    signal: AbortSignal | undefined,
-    loaded?: string,
-  ): Promise<string[]> {
-    const notes: string[] = [];
-    for (const { id, state } of before) {
-      if (state !== "ready" || id === loaded || (await this.#isReady(id, signal))) continue;
-      try {
-        await this.step("load again", id, () => this.#loadOnce(id, signal));
-      } catch (error) {
-        signal?.throwIfAborted();
-        const reason = error instanceof StepFailed ? error.cause : error;
-        notes.push(`${id} was loaded before and could not be loaded again: ${sentenceOf(reason)}`);
-      }
-    }
-    return notes;
-  }
-
-  async #isReady(id: string, signal: AbortSignal | undefined): Promise<boolean> {
-    const running = await this.runningOrNone(signal);
-    return running.some((model) => model.id === id && model.state === "ready");
-  }
-
-  async #loadOnce(id: string, signal: AbortSignal | undefined): Promise<void> {
-    const { loadTimeoutMs } = this.#limits;
-    try {
-      await this.#probe.load(id, this.#limited(signal, loadTimeoutMs));
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!isTimeout(error)) throw error;
-      throw new ServerError(`${id} was not loaded within ${Math.ceil(loadTimeoutMs / 1000)} s.`, {
-        link: "model",
-        remedy: "none",
-        cause: error,
-      });
-    }
-  }
-
-  #limited(signal: AbortSignal | undefined, ms: number): AbortSignal {
-    const limit = AbortSignal.timeout(Math.min(Math.ceil(ms), 2_147_483_647));
-    return signal === undefined ? limit : AbortSignal.any([signal, limit]);
+  constructor(step: StepName, cause: unknown) {
+    super(`${step} failed`, { cause });
+    this.step = step;
   }
 }
 
-function isShown({ id, isNew }: Expected, running: readonly RunningModel[]): boolean {
-  return running.some(
-    (model) => model.id === id && model.commandLine !== undefined && isNew(model.commandLine),
-  );
+export function causeOf(error: unknown): unknown {
+  return error instanceof StepFailed ? error.cause : error;
 }
 
-function isTimeout(error: unknown): boolean {
+/** Runs one step and reports it. @throws {StepFailed} around whatever it throws */
+export async function step<T>(run: Run, name: StepName, work: () => Promise<T>, id?: string): Promise<T> {
+  const began = performance.now();
+  const report = (state: Progress["state"]): void =>
+    run.report?.({
+      step: name,
+      state,
+      id,
+      elapsedMs: performance.now() - began,
+      isGoingBack: run.isGoingBack,
+    });
+  report("begun");
+  try {
+    const result = await work();
+    report("done");
+    return result;
+  } catch (error) {
+    report("failed");
+    throw new StepFailed(name, error);
+  }
+}
+
+/** The run's signal, aborted after this many milliseconds too. */
+export function limited({ signal }: Run, ms: number): AbortSignal {
+  return AbortSignal.any([signal, AbortSignal.timeout(Math.min(Math.ceil(ms), 2_147_483_647))]);
+}
+
+export function isTimeout(error: unknown): boolean {
   return error instanceof Error && error.name === "TimeoutError";
 }
 
-function unproven(message: string): ServerError {
-  return new ServerError(message, { link: "server", remedy: "none" });
+export function serverFault(message: string, cause?: unknown): ServerError {
+  return new ServerError(message, {
+    link: "server",
+    remedy: "none",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+export function seconds(ms: number): string {
+  return `${Math.ceil(ms / 1000)} s`;
+}
+
+/** Whether a command line, as `/running` shows it, may come from the new text. */
+export function isNew({ contextSize }: ChangedModel, commandLine: string): boolean {
+  return contextSize === undefined || (contextOfCommand(commandLine) ?? contextSize) === contextSize;
+}
+
+/** What is loaded. A server that is down has nothing loaded: a change may repair it. */
+export async function runningNow(run: Run): Promise<readonly RunningModel[]> {
+  try {
+    return await run.probe.running(limited(run, QUICK_LIMIT_MS));
+  } catch (error) {
+    run.signal.throwIfAborted();
+    if (error instanceof ServerError || isTimeout(error)) return [];
+    throw error;
+  }
+}
+
+export function answersNow(run: Run): Promise<boolean> {
+  return run.probe.answers(limited(run, QUICK_LIMIT_MS)).catch(() => false);
+}
+
+export function restartUnit(run: Run): Promise<void> {
+  return step(run, "restart", () => run.machine.restart(run.signal));
+}
+
+export function untilAnswers(run: Run): Promise<void> {
+  const { restartTimeoutMs, pollMs } = run.limits;
+  return step(run, "answer", async () => {
+    const end = performance.now() + restartTimeoutMs;
+    for (;;) {
+      const limit = limited(run, Math.max(1, end - performance.now()));
+      if (await run.probe.answers(limit).catch(() => false)) return;
+      run.signal.throwIfAborted();
+      if (performance.now() >= end)
+        throw serverFault(`The server did not answer again within ${seconds(restartTimeoutMs)}.`);
+      await wait(pollMs, undefined, { signal: run.signal });
+    }
+  });
+}
+
+/** @param mayRetry while a reload is still stopping old processes */
+export function load(run: Run, id: string, mayRetry: boolean): Promise<void> {
+  const { retryMs, portHeldMs } = run.limits;
+  const work = async (): Promise<void> => {
+    const end = performance.now() + portHeldMs;
+    for (;;) {
+      try {
+        return await loadOnce(run, id);
+      } catch (error) {
+        run.signal.throwIfAborted();
+        if (!mayRetry || performance.now() >= end) throw error;
+        await wait(retryMs, undefined, { signal: run.signal });
+      }
+    }
+  };
+  return step(run, "load", work, id);
+}
+
+async function loadOnce(run: Run, id: string): Promise<void> {
+  const { loadTimeoutMs } = run.limits;
+  try {
+    await run.probe.load(id, limited(run, loadTimeoutMs));
+  } catch (error) {
+    run.signal.throwIfAborted();
+    if (!isTimeout(error)) throw error;
+    const message = `${id} was not loaded within ${seconds(loadTimeoutMs)}.`;
+    throw new ServerError(message, { link: "model", remedy: "none", cause: error });
+  }
+}
+
+/**
+ * Checks a loaded model: it runs with the new command line, and has the window that this gives it.
+ *
+ * @returns the window compared with the expected one; undefined where none was set
+ * @throws {StepFailed} for the old command line, or a smaller window that nothing explains
+ */
+export function verify(run: Run, model: ChangedModel): Promise<ContextVerdict | undefined> {
+  const { id, contextSize, slots } = model;
+  const work = async (): Promise<ContextVerdict | undefined> => {
+    const commandLine = await newCommandLine(run, model);
+    if (contextSize === undefined) return undefined;
+    const live = await run.probe.liveContext(id, limited(run, PROPS_LIMIT_MS));
+    const verdict = judgeContext(contextSize, commandLine, live, slots);
+    if (!verdict.isFault) return verdict;
+    throw serverFault(
+      `${id} was loaded with a context of ${verdict.tokens} tokens instead of ${verdict.expected}.`,
+    );
+  };
+  return step(run, "verify", work, id);
+}
+
+/** A restart command may return before the restart, and a reload may come late: the old process gets a moment. */
+async function newCommandLine(run: Run, wanted: ChangedModel): Promise<string> {
+  const { id } = wanted;
+  const end = performance.now() + run.limits.reloadTimeoutMs;
+  for (;;) {
+    const running = await run.probe.running(limited(run, QUICK_LIMIT_MS));
+    const model = running.find((entry) => entry.id === id);
+    // llama-swap up to v185 does not show it.
+    if (model !== undefined && model.commandLine === undefined) return "";
+    if (model?.commandLine !== undefined && isNew(wanted, model.commandLine)) return model.commandLine;
+    if (performance.now() >= end) {
+      throw serverFault(
+        model === undefined
+          ? `The server no longer shows ${id} as loaded.`
+          : `The server still starts ${id} with the old command line. It may have refused the new config, or it reads another file.`,
+      );
+    }
+    if (model === undefined) await loadOnce(run, id);
+    else await wait(run.limits.pollMs, undefined, { signal: run.signal });
+  }
+}
+
+/**
+ * Loads the models that were ready before and are not now, one at a time, as most servers hold one.
+ *
+ * @param loaded a model that is loaded already
+ * @returns a sentence for each that could not be loaded
+ */
+export async function loadAgain(
+  run: Run,
+  before: readonly RunningModel[],
+  loaded?: string,
+): Promise<string[]> {
+  const notes: string[] = [];
+  for (const { id, state } of before) {
+    if (state !== "ready" || id === loaded || (await isReady(run, id))) continue;
+    try {
+      await step(run, "load again", () => loadOnce(run, id), id);
+    } catch (error) {
+      run.signal.throwIfAborted();
+      notes.push(`${id} was loaded before and could not be loaded again: ${sentenceOf(causeOf(error))}`);
+    }
+  }
+  return notes;
+}
+
+async function isReady(run: Run, id: string): Promise<boolean> {
+  return (await runningNow(run)).some((model) => model.id === id && model.state === "ready");
 }

@@ -25,11 +25,11 @@ const LONGEST_LINE = 20_000;
 
 /** One line of a file or log without terminal control characters and line ends, its indentation kept. */
 export function cleanLine(line: string): string {
-  // Beyond four times what is shown nothing is looked at, so that a hostile line costs no more than a long one.
+  // The rest is not read, so that a hostile line costs no more than a long one.
   const flat = line
     .slice(0, 4 * LONGEST_LINE)
     .replaceAll("\r", "")
     .replaceAll("\n", " ");
-  // cleanText trims; a character in front keeps the spaces behind it.
+  // cleanText trims; a character in front keeps the spaces after it.
   return cleanText(`|${flat}`, LONGEST_LINE + 1).slice(1);
 }

@@ -15,7 +15,7 @@ import type { Activities } from "../activity/activities.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
-import { emptyMessage } from "../stream/empty-message.ts";
+import { emptyMessage } from "../stream/message.ts";
 import type { AiServer } from "./ai-server.ts";
 
 const NOT_SET_UP =

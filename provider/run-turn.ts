@@ -9,6 +9,7 @@ import type {
 import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
+import { REAL_CLOCK } from "../lib/clock.ts";
 import type { ModelRequests } from "../server/in-flight.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
@@ -16,22 +17,6 @@ import { runsAs, traitsOf } from "./pi-models.ts";
 
 /** For a question about others; nobody waits for it. */
 const QUESTION_MS = 5000;
-
-/** Waits, and rejects with the signal's reason when it is aborted meanwhile. */
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    if (signal.aborted) return reject(signal.reason);
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, milliseconds);
-    signal.addEventListener("abort", abort, { once: true });
-  });
-}
 
 /** What a turn's activity asks while the turn waits; a question that fails has no answer. */
 function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
@@ -103,8 +88,7 @@ export async function runTurn(
     report: activity,
     restarting: () => restartsServer(aiServer.changing),
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
-    now: Date.now,
-    sleep,
+    clock: REAL_CLOCK,
   };
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;

@@ -1,6 +1,31 @@
-import type { Usage } from "@earendil-works/pi-ai";
+/** The message of an answer: empty at first, its usage, its figures. */
+import type { Api, AssistantMessage, Model, Usage } from "@earendil-works/pi-ai";
 import type { AnswerFigures } from "../activity/turn-activity.ts";
 import { count, type JsonRecord, number, record } from "../lib/json.ts";
+
+/** An answer before its first event. */
+export function emptyMessage(
+  model: Pick<Model<Api>, "api" | "provider" | "id">,
+  timestamp: number,
+): AssistantMessage {
+  return {
+    role: "assistant",
+    content: [],
+    api: model.api,
+    provider: model.provider,
+    model: model.id,
+    usage: {
+      input: 0,
+      output: 0,
+      cacheRead: 0,
+      cacheWrite: 0,
+      totalTokens: 0,
+      cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 },
+    },
+    stopReason: "pending",
+    timestamp,
+  };
+}
 
 /**
  * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,

@@ -1,17 +1,23 @@
-/** How often and how long a turn asks again. Pure but for the clock. */
+/** How often and how long a turn asks again. */
 import type { SimpleStreamOptions } from "@earendil-works/pi-ai";
-import type { ServerError } from "../lib/errors.ts";
+import { ServerError } from "../lib/errors.ts";
 import type { Verdict } from "../server/kinds/refusal.ts";
-import { waitedTooLong } from "./waiting.ts";
 
-/** Before the second request, in milliseconds. */
+/** Milliseconds before the second request. */
 export const RETRY_BASE_MS = 1000;
 
-/** Between two requests for a model that is unloaded again and again: each loads it. */
+/** Between two requests for a model that is unloaded repeatedly: each loads it. */
 const LONGEST_POLL_MS = 10_000;
 
 /** pi's own default for the longest wait between two attempts. */
 const MAX_RETRY_DELAY_MS = 60_000;
+
+/** Why a turn asks again, for its working line. */
+export const WHY_WAIT = {
+  loading: "the model is loading",
+  unloaded: "the model was unloaded",
+  busy: "the server has too many requests",
+};
 
 export class Patience {
   readonly #loadTimeoutMs: number;
@@ -33,18 +39,18 @@ export class Patience {
     this.#until = now() + loadTimeoutMs;
   }
 
-  /** The whole time again: the server has restarted, and loads the model from the beginning. */
+  /** The server has restarted and loads the model from the beginning, so the whole time is left again. */
   renew(): void {
     this.#until = this.#now() + this.#loadTimeoutMs;
   }
 
-  /** Milliseconds that are left for waiting. */
+  /** Milliseconds left for waiting. */
   get leftMs(): number {
     return this.#until - this.#now();
   }
 
   /**
-   * A connection that was lost is tried once more on our own account, everything else as often as pi asks for.
+   * A lost connection is tried once more than pi asks for.
    *
    * @returns milliseconds until the next request; undefined where there is none
    */
@@ -68,4 +74,13 @@ export class Patience {
     this.#unloads += 1;
     return Math.max(delayMs, longer);
   }
+}
+
+function waitedTooLong(modelName: string, why: keyof typeof WHY_WAIT): ServerError {
+  return new ServerError(
+    why === "busy"
+      ? `${modelName} has had too many requests at once for longer than AI_SERVER_LOAD_TIMEOUT_MS allows (timed out).`
+      : `${modelName} was not loaded within AI_SERVER_LOAD_TIMEOUT_MS (timed out). See /ai-server-status for what the server is doing.`,
+    { link: "model", remedy: "retry" },
+  );
 }

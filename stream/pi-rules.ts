@@ -7,7 +7,7 @@ import { type Remedy, type Sentence, ServerError, sentenceOf } from "../lib/erro
 import type { OwnSecrets } from "../masking/masking.ts";
 import { overflowFault } from "../server/http/answer-faults.ts";
 import { isShortage, parseErrorBody } from "../server/http/error-body.ts";
-import { emptyMessage } from "./empty-message.ts";
+import { emptyMessage } from "./message.ts";
 
 /** What pi will do with an error of this text. */
 export function remedyOf(text: string): Remedy {

@@ -1,18 +1,18 @@
-/** A server that answered before and does not now: it restarts, and a turn waits for it as for a load. */
+/** A server that answered before and no longer does is restarting, and a turn waits for it as for a load. */
+import type { Clock } from "../lib/clock.ts";
 import { codeOf, ServerError } from "../lib/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
 export interface RestartParts {
-  now(): number;
-  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  /** The command of this pi that restarts the server at this moment. */
+  clock: Clock;
+  /** The command of this pi that is restarting the server. */
   restarting?(): string | undefined;
 }
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 5000;
 
-/** A server that goes away more often under one request may crash over it; each further one would do it again. */
+/** A server that goes away more often under one request may crash because of it. */
 const MOST_RETURNS = 3;
 
 export class RestartWait {
@@ -20,7 +20,7 @@ export class RestartWait {
   readonly #parts: RestartParts;
   readonly #signal: AbortSignal;
   readonly #onDown: (by: string | undefined) => void;
-  /** Of the time that the server may be away in one turn, however often it comes and goes. */
+  /** Milliseconds that the server may still be away in this turn. */
   #leftMs: number;
   #returns = 0;
 
@@ -39,8 +39,8 @@ export class RestartWait {
   }
 
   /**
-   * Waits where the fault is that of a server which restarts: llama-swap takes no connections from SIGTERM on, and
-   * drains for up to 30 s before its unit starts it again.
+   * Waits where the fault is that of a restarting server: llama-swap refuses connections from SIGTERM on, and drains
+   * for up to 30 s before its unit starts it again.
    *
    * @returns whether it is back; false for any other fault
    * @throws {ServerError} when it stays away for longer than `loadTimeoutMs`, or goes away again and again; the
@@ -49,18 +49,18 @@ export class RestartWait {
   async isBackAfter(fault: ServerError): Promise<boolean> {
     if (!this.#server.hasAnswered && this.#parts.restarting?.() === undefined) return false;
     if (!isAway(fault)) return false;
-    // What is not refused may be a fault of this one request.
+    // A fault other than a refused connection may be of this one request.
     const still = isRefused(fault) ? fault : await this.#away();
     if (still === undefined || !isAway(still)) return false;
     if (this.#returns >= MOST_RETURNS) throw wentAwayAgain(fault);
-    // What this pi restarts did not crash.
+    // A server that this pi restarts did not crash.
     if (this.#parts.restarting?.() === undefined) this.#returns += 1;
     await this.#untilBack(fault);
     return true;
   }
 
   async #untilBack(fault: ServerError): Promise<void> {
-    const { now, sleep } = this.#parts;
+    const { now, sleep } = this.#parts.clock;
     const until = now() + this.#leftMs;
     for (let pause = FIRST_PAUSE_MS, last = fault; ; pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3)) {
       if (now() + pause > until) throw stayedAway(this.#server.config.loadTimeoutMs, last);
@@ -80,7 +80,7 @@ export class RestartWait {
       return undefined;
     } catch (error) {
       this.#signal.throwIfAborted();
-      // Any answer of its own will do; a machine that starts again refuses first, and then is silent.
+      // Any answer of its own will do. A rebooting machine first refuses connections, then is silent.
       return error instanceof ServerError && (isAway(error) || isUnreachable(error)) ? error : undefined;
     }
   }

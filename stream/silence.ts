@@ -1,5 +1,6 @@
-/** Watches one request for silence, and tells a server that works from one that hangs. */
+/** Watches one request for silence, and tells a working server from one that hangs. */
 import { blockerOf, type LoadStage } from "../activity/load-state.ts";
+import type { Clock } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Holding } from "../server/holding.ts";
 import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
@@ -10,9 +11,9 @@ import type { RunningModel } from "../server/models/models.ts";
 /** What is known of the server while nothing comes. */
 export interface SilentState {
   own: StateNow;
-  /** How far the load has come, where the server tells it. */
+  /** Where the server reports it. */
   stage?: LoadStage | undefined;
-  /** The model that has to leave, or is being stopped, before ours can be loaded. */
+  /** The model that has to unload first, or is being stopped. */
   blockedBy: string | undefined;
   /** Requests of others that the model answers, where it is ready and the server lists them. */
   ahead?: number | undefined;
@@ -21,21 +22,16 @@ export interface SilentState {
 }
 
 export interface SilenceHooks {
-  now(): number;
-  sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
-  /** Called while nothing of the answer came yet, at most once a second, and as a load begins. */
+  clock: Clock;
+  /** Called until the answer begins, at most once a second, and as a load begins. */
   onState(state: SilentState, elapsedMs: number): void;
   /** Called while an answer that has begun is silent. */
   onQuiet?(state: SilentState, silentMs: number): void;
-  /**
-   * Called once, with the error that ends the request.
-   *
-   * @param isLost the server does not have the request: it can be sent again at once
-   */
-  onTimeout(error: ServerError, isLost: boolean): void;
+  /** Called once, with the error that ends the request. */
+  onTimeout(error: ServerError): void;
 }
 
-/** By what the request is known among others. */
+/** What identifies the request among others. */
 export interface WatchedRequest {
   /** The id of the model that was asked for. */
   asked: string;
@@ -43,14 +39,14 @@ export interface WatchedRequest {
   session: string | undefined;
   /** Of the body. */
   bytes: number;
-  /** It was sent again: such a connection is new, so that it must have been seen on the server before it counts as lost. */
+  /** It was sent again, on a new connection: it counts as lost only after it was seen on the server. */
   isResent?: boolean;
 }
 
 export interface Silence {
-  /** A byte came: comments count as much as content. */
+  /** Any byte, SSE comments included, resets the timer. */
   heard(): void;
-  /** The answer has begun: from now on the server is asked only after a silence. */
+  /** The answer has begun: from now on only a silence leads to questions. */
   answered(): void;
   stop(): void;
 }
@@ -60,27 +56,27 @@ const FIRST_LOOK_MS = 1000;
 const LONGEST_PAUSE_MS = 5000;
 const LOOK_LIMIT_MS = 5000;
 
-/** An answer that has begun comes without such pauses, unless the server has none to give. */
+/** An answer that has begun does not pause for so long, unless the server has stopped writing. */
 const QUIET_MS = 5000;
 
-/** From this silence on a request may be one that the server does not have; twice seen, it is. */
+/** After this silence the server may not have the request; it is lost when two looks in a row do not find it. */
 const SUSPECT_MS = 10_000;
 const CONFIRM_MS = 4000;
 /** Each such question reads up to 200 kB of llama-swap's logs. */
 const ASK_AGAIN_MS = 15_000;
-/** When the queue of a ready model is looked at for the first time: for the eye, and for nothing else. */
+/** The first look at the queue of a ready model, only for display. */
 const QUEUE_LOOK_MS = 3000;
 
-/** A server lists a request only when it has all of it, which over a slow line takes a while. */
+/** A server lists a request only when it has all of it, which takes a while over a slow line. */
 const SLOW_BYTES_PER_MS = 50;
 
 /**
- * Ends a request that was silent for `timeoutMs`, unless the server shows that it is at work: the model is being
- * loaded, another one has to leave first, or a slot is busy. Then the limit is `loadTimeoutMs`. A request that the
- * server does not have ends within half a minute: its connection is dead, though nothing says so.
+ * Ends a request that was silent for `timeoutMs`, unless the server is at work: the model loads, another one has to
+ * unload first, or a slot is busy. Then the limit is `loadTimeoutMs`. A request that the server does not have ends
+ * within half a minute: its connection is dead, though nothing reports it.
  *
  * @param id under which `/running` lists the model; undefined where it runs elsewhere
- * @param request undefined: the server is not asked whether it has it
+ * @param request undefined: whether the server has it is not asked
  */
 export function watchSilence(
   server: ModelServer,
@@ -123,12 +119,12 @@ class SilenceWatch implements Silence {
     this.#id = id;
     this.#hooks = hooks;
     this.#request = request;
-    this.#began = hooks.now();
+    this.#began = hooks.clock.now();
     this.#lastByte = this.#began;
   }
 
   heard(): void {
-    this.#lastByte = this.#hooks.now();
+    this.#lastByte = this.#hooks.clock.now();
     this.#hasHeard = true;
     this.#misses = 0;
     this.#isRenewed = false;
@@ -150,35 +146,35 @@ class SilenceWatch implements Silence {
       const silent = this.#silentMs;
       const untilLimit = timeoutMs - silent;
       const untilLook = this.#isAnswered && silent < QUIET_MS ? QUIET_MS - silent : this.#pause(pause);
-      await this.#hooks.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, signal);
+      await this.#hooks.clock.sleep(untilLimit > 0 ? Math.min(untilLook, untilLimit) : untilLook, signal);
       if (this.#isAnswered && this.#silentMs < Math.min(QUIET_MS, timeoutMs)) continue;
       pause = Math.min(LONGEST_PAUSE_MS, pause * 1.3);
       const state = await this.#look();
       if (signal.aborted) return;
       this.#show(state);
-      if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered), true);
+      if (this.#misses >= 2) return this.#end(lost(state, this.#isAnswered));
       if (this.#silentMs < timeoutMs) continue;
-      // After a suspend the limit is over at the first look: what it misses is looked for once more.
+      // After a suspend the limit is over at the first look: one more confirms that the request is missing.
       if (this.#misses > 0 && state.own !== "unreachable") continue;
-      if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state), false);
+      if (await this.#isOver(state)) return this.#end(timedOut(this.#silentMs, state));
     }
   }
 
   get #silentMs(): number {
-    return this.#hooks.now() - this.#lastByte;
+    return this.#hooks.clock.now() - this.#lastByte;
   }
 
   #pause(pause: number): number {
     return this.#misses > 0 ? CONFIRM_MS : pause;
   }
 
-  #end(error: ServerError, isLost: boolean): void {
-    if (!this.#ended.signal.aborted) this.#hooks.onTimeout(error, isLost);
+  #end(error: ServerError): void {
+    if (!this.#ended.signal.aborted) this.#hooks.onTimeout(error);
   }
 
   #show(state: SilentState): void {
-    const { now, onState, onQuiet } = this.#hooks;
-    if (!this.#isAnswered) onState(state, now() - this.#began);
+    const { clock, onState, onQuiet } = this.#hooks;
+    if (!this.#isAnswered) onState(state, clock.now() - this.#began);
     else if (this.#silentMs >= QUIET_MS) onQuiet?.(state, this.#silentMs);
   }
 
@@ -186,7 +182,7 @@ class SilenceWatch implements Silence {
     if (this.#id === undefined) return UNTOLD;
     const { signal } = this.#ended;
     if (this.#mayBeLost && !this.#isRenewed) {
-      // Others of the connections that were kept may be as dead as the request's own.
+      // Other kept connections may be as dead as the request's own.
       this.#isRenewed = true;
       await this.#server.renew();
     }
@@ -198,11 +194,11 @@ class SilenceWatch implements Silence {
     return { ...state, isHeld, ...(state.own === "ready" ? { ahead } : { stage: this.#stage }) };
   }
 
-  /** An open connection that is dead would keep a question for as long as its limit. */
+  /** A dead connection would keep the question until its own, longer limit. */
   async #stateNow(id: string): Promise<SilentState> {
     const over = new AbortController();
     const signal = AbortSignal.any([this.#ended.signal, over.signal]);
-    const limit = this.#hooks.sleep(LOOK_LIMIT_MS, signal).then(
+    const limit = this.#hooks.clock.sleep(LOOK_LIMIT_MS, signal).then(
       () => UNREACHABLE,
       () => UNREACHABLE,
     );
@@ -215,14 +211,14 @@ class SilenceWatch implements Silence {
     return state;
   }
 
-  /** Whether the silence is longer than the way of the request explains. */
+  /** Whether the silence is longer than sending the request explains. */
   get #mayBeLost(): boolean {
     const sending = this.#hasHeard ? 0 : (this.#request?.bytes ?? 0) / SLOW_BYTES_PER_MS;
     return this.#silentMs >= SUSPECT_MS + sending;
   }
 
   async #askForRequest({ own }: SilentState): Promise<void> {
-    const { now } = this.#hooks;
+    const { now } = this.#hooks.clock;
     const isQueueLook =
       this.#holding === NOT_ASKED && !this.#isAnswered && own === "ready" && this.#silentMs >= QUEUE_LOOK_MS;
     if (own !== "ready") this.#holding = NOT_ASKED;
@@ -248,8 +244,8 @@ class SilenceWatch implements Silence {
   }
 
   /**
-   * Only llama.cpp's router reports the stages of a load, and only as they come. That a load begins which had to wait is
-   * seen at once by the events, and by looks up to five seconds later.
+   * Only llama.cpp's router reports the stages of a load, and only as events. Events also show at once that a waiting
+   * load begins, which looks show up to five seconds later.
    */
   #follow({ own, blockedBy }: SilentState): void {
     if (this.#isFollowed || this.#isAnswered) return;
@@ -266,7 +262,7 @@ class SilenceWatch implements Silence {
     const tell = (): void => {
       if (this.#isAnswered || signal.aborted) return;
       const state: SilentState = { own: "starting", blockedBy: undefined, stage: this.#stage };
-      this.#hooks.onState(state, this.#hooks.now() - this.#began);
+      this.#hooks.onState(state, this.#hooks.clock.now() - this.#began);
     };
     const events: EventHooks = {
       onStage: (model, stage) => {
@@ -280,8 +276,7 @@ class SilenceWatch implements Silence {
         last = own ?? last;
       },
     };
-    const { now, sleep } = this.#hooks;
-    await this.#server.follow(events, signal, { now, sleep });
+    await this.#server.follow(events, signal, this.#hooks.clock);
   }
 
   async #isOver(state: SilentState): Promise<boolean> {
@@ -306,14 +301,17 @@ function stateOf(running: readonly RunningModel[] | undefined, id: string): Sile
   return { own, blockedBy: blockerOf(id, new Map(running.map((model) => [model.id, model.state]))) };
 }
 
-/** The words make pi ask again: on another connection it may pass. */
-function lost({ own }: SilentState, isAnswered: boolean): ServerError {
+/** The server does not have the request: it can be sent again at once. */
+export class RequestLost extends ServerError {}
+
+/** Worded so that pi asks again: another connection may work. */
+function lost({ own }: SilentState, isAnswered: boolean): RequestLost {
   const why =
     own === "ready" || own === "starting"
       ? "The connection may have been lost by a suspend, a VPN or a router."
       : "The model was unloaded meanwhile, or the connection was lost.";
   const what = `${isAnswered ? "The answer broke off" : "No answer came"}: the server does not have this request any more`;
-  return new ServerError(`${what} (connection error). ${why}`, { link: "stream", remedy: "retry", what });
+  return new RequestLost(`${what} (connection error). ${why}`, { link: "stream", remedy: "retry", what });
 }
 
 function timedOut(silentMs: number, state: SilentState): ServerError {

@@ -44,7 +44,7 @@ async function usePanel(place: Place): Promise<void> {
   await sitter.sees(/live · llama-swap[\s\S]*quick +ready/);
   for (const key of ["r", "\u001b[B", "r"]) {
     sitter.press(key);
-    await sitter.sees(/Read again/);
+    await sitter.sees(/Refreshed/);
   }
   sitter.press("\u001b");
   await over;

@@ -174,7 +174,7 @@ describe("loading", () => {
     const busy = begin("slow", "sim: tokens 150");
     await eventually(() => expect(busy.events).toContain("text_delta"));
     const waiting = await turn("other", "sim: say Hi");
-    expect(waiting.activities).toContainEqual({ kind: "waiting", for: "slow" });
+    expect(waiting.activities).toContainEqual({ kind: "waiting", blockedBy: "slow" });
     expect(waiting.message.stopReason).toBe("stop");
     expect((await busy.ended).message.stopReason).toBe("stop");
   });

@@ -91,7 +91,7 @@ describe("a server that is silent", () => {
     await silent.clock.advance(5 * MINUTE);
     expect(silent.turn.events).toEqual([]);
     expect(silent.turn.activities).toContainEqual({ kind: "loading", elapsedMs: 1000 });
-    expect(silent.turn.activities).toContainEqual({ kind: "waiting", for: "big one" });
+    expect(silent.turn.activities).toContainEqual({ kind: "waiting", blockedBy: "big one" });
     await endOf(silent);
   });
 

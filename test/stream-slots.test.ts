@@ -31,7 +31,7 @@ test.each(["plain", "banner"])(
     await eventually(() => expect(sim.starts[id]).toBe(1));
     const context = transcript(user("sim: say Mine"));
     const turn: RunningTurn = beginTurn(ours, { clock, on: model({ id, name: id }), context });
-    const waits = { kind: "waiting", for: undefined, position: undefined, ahead: 1 };
+    const waits = { kind: "waiting", blockedBy: undefined, position: undefined, ahead: 1 };
     await eventually(() => expect(turn.activities).toContainEqual(waits));
     // Before that it was loaded, and nothing else is said from then on.
     expect(turn.activities.at(0)).toEqual({ kind: "connecting" });

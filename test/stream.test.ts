@@ -36,7 +36,7 @@ describe("a turn", () => {
     const banner = (text: string) => events({ choices: [{ delta: { reasoning_content: text } }] });
     const pieces = [banner("llama-swap loading model: x\n"), banner("Queue pos"), banner("ition: #2\n"), HI];
     const { activities, message } = await turnWith([{ pieces }]);
-    expect(activities).toContainEqual({ kind: "waiting", for: undefined, position: 2 });
+    expect(activities).toContainEqual({ kind: "waiting", blockedBy: undefined, position: 2 });
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
   });
 

@@ -1,12 +1,12 @@
 import type { AutocompleteItem, AutocompleteProvider } from "@earendil-works/pi-tui";
 
 /**
- * What may stand behind a command; a value replaces the whole argument. It must settle as soon as `signal` is
- * aborted: pi asks one after another.
+ * The arguments that a command takes; a value replaces the whole argument. It must settle as soon as `signal` aborts:
+ * pi asks one after another.
  *
  * @param command its name without the slash
- * @param argument the text behind the name and the one space, up to the cursor
- * @returns null where the command is none of ours: pi's own completion is asked then
+ * @param argument the text after the name and the one space, up to the cursor
+ * @returns null if the command is not ours: pi's own completion is used then
  */
 export type Complete = (
   command: string,
@@ -14,7 +14,7 @@ export type Complete = (
   signal: AbortSignal,
 ) => Promise<readonly AutocompleteItem[] | null>;
 
-/** A line with one of our commands, as far as the cursor. */
+/** A line with one of our commands, up to the cursor. */
 interface Typed {
   /** Up to the end of the command's name. */
   head: string;
@@ -31,7 +31,7 @@ interface Offered {
   typed: string;
 }
 
-/** pi takes only the first line for a command, and only a space for the end of its name. */
+/** pi reads a command from the first line only, and ends its name at a space. */
 function commandLine(lines: readonly string[], cursorLine: number, cursorCol: number): Typed | undefined {
   const line = cursorLine === 0 ? (lines[0] ?? "") : "";
   const parts = /^(\s*\/(ai-server(?:-[a-z]+)?))(?: (.*))?$/s.exec(line.slice(0, cursorCol));
@@ -40,11 +40,11 @@ function commandLine(lines: readonly string[], cursorLine: number, cursorCol: nu
 }
 
 /**
- * pi's completion with ours in front, for `ctx.ui.addAutocompleteProvider`. pi itself asks a command for its arguments
- * only while letters are typed: on Tab right behind `/name ` it offers nothing, on Tab in an argument it offers files,
- * and it would take an id with `@` or `/` for a path.
+ * pi's completion with ours before it, for `ctx.ui.addAutocompleteProvider`. Own code: pi asks a command for its
+ * arguments only while letters are typed, offers nothing on Tab right after `/name ` and files on Tab in an argument,
+ * and takes an id with `@` or `/` for a path.
  *
- * @param current what completed so far; it still does everything but our arguments
+ * @param current the completion so far; it still does everything but our arguments
  */
 export function aiServerAutocomplete(
   current: AutocompleteProvider,
@@ -61,7 +61,7 @@ export function aiServerAutocomplete(
     try {
       return await complete(command, argument, signal);
     } catch {
-      // A rejection would end pi's completion for good: it chains each request to the one before.
+      // A rejection would end pi's completion for good: it chains the requests.
       return [];
     }
   };
@@ -87,7 +87,7 @@ export function aiServerAutocomplete(
 
       const items = await ask(command, argument, options.signal);
       if (items === null) return delegate();
-      // Offering what stands there already would make Enter only close the list; on Tab it adds the space.
+      // Offering the text that is there already would make Enter only close the list; on Tab it adds the space.
       const isDone = items.length === 1 && items[0]?.value.trimEnd() === argument.trim();
       if (items.length === 0 || (isDone && !options.force)) return null;
       return {
@@ -109,8 +109,8 @@ export function aiServerAutocomplete(
           cursorCol: before.length,
         };
       }
-      // Keys that came faster than the suggestions: the item belongs to an earlier text, and pi, which cuts by the
-      // length of the earlier prefix, would cut into the command's name.
+      // Keys came faster than the suggestions: pi, which cuts by the length of the earlier prefix, would cut into the
+      // command's name.
       const isStale = choice !== undefined || !(lines[0] ?? "").slice(0, cursorCol).endsWith(prefix);
       return isStale
         ? { lines, cursorLine, cursorCol }
@@ -124,7 +124,7 @@ export function aiServerAutocomplete(
   };
 }
 
-/** What is there without waiting for the network: the list of commands is not held up for it. */
+/** The result if it needs no network: the list of commands does not wait for it. */
 async function promptly<T>(work: Promise<T>): Promise<T | undefined> {
   return Promise.race([work, new Promise<undefined>((resolve) => setImmediate(resolve, undefined))]);
 }
@@ -134,7 +134,7 @@ function isStillMeant({ value, typed }: Offered, { argument = "" }: Typed): bool
   return now === typed || value.toLowerCase().startsWith(now.toLowerCase());
 }
 
-/** What stays behind the value: the rest of the word, or of the value, that the cursor stood in goes. */
+/** The text to keep after the value, without the rest of the word, or of the value, at the cursor. */
 function remainder({ argument = "", after }: Typed, value: string): string {
   const typed = argument.trimStart();
   const missing = value.startsWith(typed) ? value.slice(typed.length).trimEnd() : "";

@@ -2,7 +2,7 @@ import type { Theme } from "@earendil-works/pi-coding-agent";
 import { structuredPatch } from "diff";
 import { cleanLine } from "../lib/text.ts";
 
-/** One line of a unified diff without its prefix; a `hunk` line is about the others and shown as it is. */
+/** One line of a unified diff without its prefix; a `hunk` line describes the others and has none. */
 export interface DiffLine {
   kind: "hunk" | "context" | "removed" | "added";
   text: string;
@@ -10,7 +10,7 @@ export interface DiffLine {
 
 const CONTEXT_LINES = 3;
 
-/** Bounds of the comparison, whose time grows with the square of the edits; beyond it, one block is shown. */
+/** Bounds of the comparison, whose time grows with the square of the edits. */
 const MOST_EDITS = 2000;
 const LONGEST_MS = 1000;
 
@@ -26,12 +26,12 @@ interface Hunk {
 }
 
 /**
- * The unified diff of two texts with three lines of context. What changed is decided on the texts themselves and shown
- * as `mask` gives it: a changed secret is seen to have changed, without being seen.
+ * The unified diff of two texts with three lines of context. The texts themselves are compared and masked afterwards:
+ * the diff shows that a secret has changed, and not the secret.
  *
- * @param mask gets all lines of one text, without line ends, and gives as many back
- * @returns no lines when the texts are equal; when they differ too much to be compared within a second, a sentence
- *   and one block of everything between the first and the last difference
+ * @param mask gets all lines of one text, without line ends, and returns as many
+ * @returns no lines for equal texts; for texts that cannot be compared within a second a sentence, and one block of
+ *   everything from the first to the last difference
  */
 export function diffOf(
   before: string,
@@ -43,8 +43,7 @@ export function diffOf(
   const patch = structuredPatch("", "", before, after, undefined, undefined, options);
   const texts = { old: mask(linesOf(before)), new: mask(linesOf(after)) };
   if (patch) return patch.hunks.flatMap((hunk) => shownHunk(hunk, texts));
-  const sentence =
-    "The two differ too much to be compared line by line: all between the first and last change.";
+  const sentence = "Too many changes to compare line by line: everything from the first to the last one.";
   return [{ kind: "hunk", text: sentence }, ...shownHunk(blockHunk(before, after), texts)];
 }
 
@@ -69,7 +68,7 @@ function shownHunk(hunk: Hunk, texts: { old: readonly string[]; new: readonly st
   return [{ kind: "hunk", text: `@@ ${ranges} @@` }, ...lines];
 }
 
-/** Everything between the common beginning and the common end of two texts, as removed and added. */
+/** Everything between the common start and end of two texts, as removed and added. */
 function blockHunk(before: string, after: string): Hunk {
   const [old, now] = [linesOf(before), linesOf(after)];
   const shorter = Math.min(old.length, now.length);
@@ -78,21 +77,21 @@ function blockHunk(before: string, after: string): Hunk {
   let tail = 0;
   while (tail < shorter - head && old.at(-1 - tail) === now.at(-1 - tail)) tail++;
   const from = Math.max(0, head - CONTEXT_LINES);
-  const behind = Math.min(tail, CONTEXT_LINES);
+  const trailing = Math.min(tail, CONTEXT_LINES);
   const lines = [
     ...Array<string>(head - from).fill(" "),
     ...Array<string>(old.length - head - tail).fill("-"),
     ...Array<string>(now.length - head - tail).fill("+"),
-    ...Array<string>(behind).fill(" "),
+    ...Array<string>(trailing).fill(" "),
   ];
-  const [oldLines, newLines] = [old, now].map((text) => text.length - tail + behind - from) as [
+  const [oldLines, newLines] = [old, now].map((text) => text.length - tail + trailing - from) as [
     number,
     number,
   ];
   return { oldStart: from + 1, oldLines, newStart: from + 1, newLines, lines };
 }
 
-/** Lines without their ends; what follows the last line end counts only when there is something. */
+/** Lines without their ends; nothing after the last line end is no line. */
 function linesOf(text: string): string[] {
   const lines = text.split("\n");
   if (lines.at(-1) === "") lines.pop();
@@ -104,7 +103,7 @@ export function countChanges(lines: readonly DiffLine[]): { added: number; remov
   return { added: count("added"), removed: count("removed") };
 }
 
-/** The diff as text, for where there are no colours. @param limit the most lines; how many more is said in one more */
+/** The diff without colours. @param limit the most lines; one more line counts the rest */
 export function plainDiff(lines: readonly DiffLine[], limit: number): string {
   const shown = lines.slice(0, limit).map(({ kind, text }) => PREFIXES[kind] + text);
   const more = lines.length - shown.length;

@@ -1,6 +1,6 @@
 import { highlightCode, type Theme } from "@earendil-works/pi-coding-agent";
 
-/** More YAML than this is shown plain: nothing else runs in pi meanwhile, and hostile text takes up to 3 µs a character. */
+/** More YAML than this is shown plain: highlighting blocks pi, and hostile text takes up to 3 µs a character. */
 const MOST_LINES = 5000;
 const MOST_CHARACTERS = 200_000;
 
@@ -13,9 +13,9 @@ const CLOSING = new Set(["", "0", "22", "39"]);
 const DEFAULT_COLOUR = "\u001b[39m";
 
 /**
- * Lines in the colours of pi's theme, as many as were given. Plain wherever highlighting fails, and for YAML of more
- * than 5000 lines. Only YAML goes through pi's own `highlightCode`: there is no grammar for logs, and that for INI takes
- * minutes for lines with many dots. INI and logs are coloured line by line, so that parts of them look as the whole.
+ * Lines in the colours of pi's theme, one for each. Plain if highlighting fails, and for YAML of more than 5000 lines.
+ * Only YAML uses pi's own `highlightCode`: it has no grammar for logs, and the one for INI takes minutes for lines with
+ * many dots. INI and logs are coloured line by line, so that a part looks like the whole.
  */
 export function highlighted(
   lines: readonly string[],
@@ -55,7 +55,7 @@ function styledLog(line: string, theme: Pick<Theme, "fg">): string {
   return line;
 }
 
-/** Gives every line of a colour that spans several its own beginning and end: pi resets styles after each line. */
+/** Opens and closes a colour that spans lines in each of them: pi resets styles after each line. */
 function eachStyled(lines: readonly string[]): string[] {
   let open = "";
   return lines.map((line) => {

@@ -4,17 +4,17 @@ import { codeOf } from "../lib/errors.ts";
 
 export type Level = "info" | "warning" | "error";
 
-/** What one of pi's contexts is needed for here; a context whose session has ended throws on every touch. */
+/** A context of pi; after the end of its session it throws on every access. */
 type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 const STDOUT = 1;
 const STDERR = 2;
 
-/** How long a reader may take between two pieces: ten seconds. */
+/** A reader may pause for ten seconds. */
 const PAUSE_MS = 5;
 const MOST_PAUSES = 2000;
 
-/** pi makes its outputs non-blocking: a pipe then takes only a part at a time, and the rest when its reader is ready. */
+/** pi makes its outputs non-blocking: a pipe takes only a part at a time, and the rest when its reader is ready. */
 function writeLine(descriptor: number, text: string): void {
   const bytes = Buffer.from(`${text}\n`);
   let patience = MOST_PAUSES;
@@ -23,7 +23,7 @@ function writeLine(descriptor: number, text: string): void {
       at += writeSync(descriptor, bytes, at);
       patience = MOST_PAUSES;
     } catch (error) {
-      // Nobody reads there any more, or somebody who does not read holds pi up.
+      // The reader is gone, or blocks pi by not reading.
       if (codeOf(error) !== "EAGAIN" || patience === 0) return;
       patience -= 1;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
@@ -33,7 +33,7 @@ function writeLine(descriptor: number, text: string): void {
 
 /**
  * Shows the answer of a command: in the terminal or at the RPC client as a notice, in print mode on standard output,
- * in JSON mode on standard error, since standard output carries pi's events. Nothing of it is kept in the session.
+ * in JSON mode on standard error, since standard output carries pi's events. The session does not keep it.
  */
 export function show(screen: Screen, text: string, level: Level = "info"): void {
   try {
@@ -41,11 +41,11 @@ export function show(screen: Screen, text: string, level: Level = "info"): void 
     else if (screen.mode === "json") writeLine(STDERR, text);
     else screen.ui.notify(text, level);
   } catch {
-    // The session has ended; a notice is not worth its end.
+    // The session has ended.
   }
 }
 
-/** Tells something that nobody asked for: never on standard output. */
+/** Shows a notice that no command asked for: never on standard output. */
 export function tell(screen: Screen, text: string, level: Level): void {
   try {
     if (screen.mode === "tui" || screen.mode === "rpc") screen.ui.notify(text, level);
@@ -55,14 +55,14 @@ export function tell(screen: Screen, text: string, level: Level): void {
   }
 }
 
-/** Columns of the terminal that a notice may use. */
+/** The columns that a notice may use. */
 export function widthOf(screen: Screen): number {
   const margin = screen.mode === "tui" ? 2 : 0;
   const columns = process.stdout.columns ?? (screen.mode === "rpc" ? 100 : 120);
   return Math.max(20, columns - margin);
 }
 
-/** A context whose notices go elsewhere; everything else is asked of pi's own at each touch. */
+/** A context whose notices go to `tell`; everything else is read from pi's own at each access. */
 export function withNotices(
   ctx: ExtensionCommandContext,
   tell: (text: string, level: Level) => void,

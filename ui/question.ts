@@ -22,33 +22,33 @@ export interface Choice<T> {
   readonly means: T;
 }
 
-/** The first one leaves everything as it is: it is chosen at first, and Escape takes it. */
+/** The first one changes nothing: it is selected at first, and Escape takes it. */
 export type Choices<T> = readonly [Choice<T>, ...Choice<T>[]];
 
 export interface Question {
   readonly title: string;
-  /** Sentences, what weighs most first. */
+  /** Sentences, the most important first. */
   readonly consequences: readonly string[];
-  /** A unified diff whose secrets are masked already, with the file's name in front of it. */
+  /** A unified diff with its secrets masked, under the name of the file. */
   readonly diff?: { readonly title: string; readonly lines: readonly string[] } | undefined;
 }
 
-/** The lines of a diff that an RPC client gets: how it shows a question is not known. */
+/** The most lines of a diff for an RPC client, which may show a question in any way. */
 const MOST_RPC_LINES = 30;
 
-/** From this many rows on the parts stand apart, where all of them fit so. */
+/** From this many rows on, empty rows separate the parts if all of them fit. */
 const ROOMY = 20;
-/** Rows of a diff: one of it, and how much of it is hidden. */
+/** Rows of a diff: one of its own, and how many are hidden. */
 const LEAST_DIFF = 2;
-/** With fewer rows the keys are not named. */
+/** With fewer rows there are no hints. */
 const LEAST_WITH_HINTS = 6;
-/** Of more choices than these, the place of the chosen one is said. */
+/** With more choices than these, the position of the selected one is shown. */
 const MOST_UNCOUNTED = 5;
 /** Rows of one choice; a long path must not push the others away. */
 const MOST_CHOICE_ROWS = 3;
 /** A wrapped row must not look like a line that begins with + or -. */
 const INDENT = 2;
-/** Columns of the mark in front of each choice. */
+/** Columns of the mark before each choice. */
 const MARK = 2;
 
 export interface QuestionParts {
@@ -57,7 +57,7 @@ export interface QuestionParts {
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
   question: Question;
   choices: readonly string[];
-  /** Gets the place of the choice. */
+  /** Called with the index of the choice. */
   answer: (chosen: number) => void;
 }
 
@@ -72,18 +72,18 @@ interface Frame {
 }
 
 /**
- * A question in the whole terminal. Its choices are always on the screen, and its consequences wherever they fit; a
- * diff scrolls in what is left. Where the consequences do not fit either, they scroll with it.
+ * A question in the whole terminal. Its choices are always visible, its consequences if they fit; a diff scrolls in the
+ * remaining rows. Consequences that do not fit scroll with it.
  */
 export class QuestionView implements Component {
   readonly #parts: QuestionParts;
   readonly #consequences: readonly string[];
   readonly #diff: ScrollText | undefined;
-  /** Everything between title and choices, without the title, and with it where it has to be cut. */
+  /** The text between title and choices; `titled` begins with the title, for when that has to be cut. */
   readonly #all: { whole: ScrollText; titled: ScrollText };
-  /** What the keys scroll at the last rendering. */
+  /** The text that the keys scroll. */
   #scrolled: ScrollText | undefined;
-  /** Whether a key has moved it; until then a diff is seen where it changes something. */
+  /** Whether a key has moved it; until then a diff shows its first change. */
   #isMoved = false;
   #chosen = 0;
   readonly #wrapping = new Wrapping();
@@ -152,13 +152,13 @@ export class QuestionView implements Component {
     this.#parts.tui.requestRender();
   }
 
-  /** What stands around the text; the choices get their rows first. */
+  /** Everything around the text; the choices get their rows first. */
   #frame(width: number, height: number, gap: number): Frame {
     const { theme, question } = this.#parts;
     const title = this.#wrapping.rowsOf(cleanLine(question.title), width);
     const hints = height < LEAST_WITH_HINTS ? [] : this.#hints(width).slice(0, height < ROOMY ? 1 : 2);
     const free = Math.max(1, height - hints.length - 3 * gap);
-    // A long list of choices leaves room for what it is about.
+    // A long list of choices leaves room for the text.
     const wanted = this.#choiceRows(width);
     const text = Math.min(title.length + this.#consequences.length + 1, Math.max(1, Math.floor(free / 3)));
     const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
@@ -179,13 +179,13 @@ export class QuestionView implements Component {
     return this.#consequences.flatMap((line) => [...this.#wrapping.rowsOf(line, width)]);
   }
 
-  /** Whether the consequences are seen whole, beside some of a diff. */
+  /** Whether all consequences are visible, with a part of the diff. */
   #holdsAll({ body, gap, isTitleWhole }: Frame, width: number): boolean {
     const fixed = this.#consequenceRows(width).length;
     return isTitleWhole && body - fixed >= (this.#diff ? gap + LEAST_DIFF : 0);
   }
 
-  /** The text between title and choices, in at most as many rows as it gets. */
+  /** The text between title and choices. */
   #body(width: number, { body, gap, isTitleWhole }: Frame): string[] {
     const all = isTitleWhole ? this.#all.whole : this.#all.titled;
     const fixed = this.#consequenceRows(width);
@@ -198,16 +198,16 @@ export class QuestionView implements Component {
     return this.#seen(all, width, body);
   }
 
-  /** Goes to the first change where that is not seen from the top. */
+  /** Scrolls to the first change if that is not visible from the top. */
   #toChange(diff: ScrollText, width: number, height: number): void {
     diff.goTo(0);
     const change = diff.lines.findIndex((line, at) => at > 0 && /^[+-]/.test(line));
-    // Seen with the next line, which mostly is what comes in its place.
+    // With the next line, which mostly is the replacement.
     const needed = height > 1 ? change + 1 : change;
     if (diff.seen(width, height).last < needed) diff.goTo(height > 2 ? change - 1 : change);
   }
 
-  /** A text that scrolls where it has to; its last row says then how much is hidden. */
+  /** A text that scrolls if it has to; its last row then counts the hidden lines. */
   #seen(text: ScrollText, width: number, height: number): string[] {
     this.#scrolled = text;
     if (text.fits(width, height)) return text.seen(width, height).rows;
@@ -248,7 +248,7 @@ export class QuestionView implements Component {
   }
 }
 
-/** The rows of the choices that fit, the chosen one's among them. */
+/** The rows of the choices that fit, with those of the selected one. */
 function choicesAround(
   rows: readonly { choice: number; line: string }[],
   chosen: number,
@@ -259,14 +259,14 @@ function choicesAround(
   return rows.slice(first, first + height).map(({ line }) => line);
 }
 
-/** The first rows, with a mark at their end where there are more. @param most one at least */
+/** The first rows, with an ellipsis if there are more. @param most at least one */
 function cutRows(rows: readonly string[], most: number): string[] {
   if (rows.length <= most) return [...rows];
   const last = rows[most - 1] ?? "";
   return [...rows.slice(0, most - 1), `${last.slice(0, -1)}…`];
 }
 
-/** The first rows and the end of a title: what is asked may stand behind a long id. */
+/** The first rows and the end of a title: the question itself may follow a long id. */
 function withoutMiddle(rows: readonly string[], text: string, most: number, width: number): string[] {
   if (most === 0) return [];
   const end = Array.from(text).slice(-width);
@@ -274,14 +274,13 @@ function withoutMiddle(rows: readonly string[], text: string, most: number, widt
   return [...rows.slice(0, most - 1), `…${end.join("")}`];
 }
 
-/** Where a question is asked. */
 type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 /**
  * Asks a question: in the terminal on a screen of its own, an RPC client by a `select` whose title holds all of it.
  *
- * @param ended the session's end, which takes the first choice
- * @returns what the choice means; the first one's where the user leaves the question
+ * @param ended the end of the session, which takes the first choice
+ * @returns the meaning of the choice; of the first one if the user presses Escape
  */
 export async function ask<T>(
   { mode, ui }: Screen,

@@ -1,22 +1,22 @@
 import { wrapTextWithAnsi } from "@earendil-works/pi-tui";
 
-/** What of a growing text is kept: its last lines, and no more characters than this. */
+/** A growing text keeps its last lines, and no more characters than this. */
 const MOST_LINES = 20_000;
 const MOST_CHARACTERS = 8_000_000;
 
-/** A place in the text: a line of it, and a row of that line, which may be wrapped over several. */
+/** A place in the text: a line, and a row of that line, which may be wrapped. */
 interface Place {
   line: number;
   row: number;
 }
 
-/** What of a text is on the screen. */
+/** The visible part of a text. */
 export interface Seen {
   readonly rows: string[];
-  /** The first and the last line that is seen, at least in part. */
+  /** The first and the last line that are visible, at least in part. */
   readonly first: number;
   readonly last: number;
-  /** How many lines are not seen, or not whole. */
+  /** How many lines are hidden, or visible only in part. */
   readonly above: number;
   readonly below: number;
 }
@@ -24,7 +24,7 @@ export interface Seen {
 /** How many wrapped texts are kept. */
 const MOST_KEPT = 500;
 
-/** Wraps texts, and keeps the rows for the next rendering: a hostile line takes pi's own wrapping a tenth of a second. */
+/** Wraps texts, and keeps the rows for the next rendering: pi's own wrapping takes a tenth of a second for a hostile line. */
 export class Wrapping {
   readonly #rows = new Map<string, readonly string[]>();
   #width = 0;
@@ -42,9 +42,9 @@ export class Wrapping {
   }
 }
 
-/** A text that is seen in part: its lines, wrapped to a width, and the place in it. Draws and reads no keys itself. */
+/** A text that scrolls: its lines, wrapped to a width, and the place in it. Neither draws nor reads keys. */
 export class ScrollText {
-  /** Gives lines their colours, as many as it gets. */
+  /** Colours lines, one for each it gets. */
   readonly #style: (lines: readonly string[]) => string[];
   readonly #indent: number;
   readonly #lines: string[] = [];
@@ -54,15 +54,15 @@ export class ScrollText {
   #characters = 0;
   #top: Place = { line: 0, row: 0 };
   #size = { width: 80, height: 20 };
-  /** Whether the last row is to be seen; what is appended then is seen too. */
+  /** Whether the last row is visible; appended lines then are too. */
   isAtEnd = false;
-  /** Marks what was searched for in a line; a line with a mark loses its colours, which may begin inside of it. */
+  /** Marks matches in a line; a marked line loses its colours, which may begin inside of a match. */
   mark: (line: string) => string = (line) => line;
 
   /**
-   * @param style asked again after a change of theme, and for appended lines alone
-   * @param lines without line ends and control characters, as all that is appended
-   * @param indent columns by which the further rows of a wrapped line are set in
+   * @param style called again after a change of theme, and for appended lines alone
+   * @param lines without line ends and control characters; appended ones too
+   * @param indent columns before the further rows of a wrapped line
    */
   constructor(style: (lines: readonly string[]) => string[], lines: readonly string[], indent = 0) {
     this.#style = style;
@@ -87,7 +87,7 @@ export class ScrollText {
     if (this.#styled) this.#styled = this.#styled.concat(this.#style(lines));
   }
 
-  /** Drops what does not fit the bounds at its top. @returns how many lines */
+  /** Drops the oldest lines beyond the bounds. @returns how many */
   trim(): number {
     let dropped = 0;
     while (this.#lines.length - dropped > MOST_LINES || this.#characters > MOST_CHARACTERS) {
@@ -106,7 +106,7 @@ export class ScrollText {
     this.#styled = undefined;
   }
 
-  /** What is seen in `height` rows; wraps no line that is not needed for them. */
+  /** The visible part of `height` rows; wraps only the lines that it needs. */
   seen(width: number, height: number): Seen {
     this.#size = { width, height };
     const end = this.#endTop();
@@ -151,7 +151,7 @@ export class ScrollText {
     this.isAtEnd = false;
   }
 
-  /** Moves by as much as was seen, but for one row. */
+  /** Moves by the visible height less one row. */
   page(direction: 1 | -1): void {
     this.move(direction * Math.max(1, this.#size.height - 1));
   }
@@ -165,7 +165,7 @@ export class ScrollText {
     this.isAtEnd = true;
   }
 
-  /** The rows of a line at the present width, at least one. */
+  /** The rows of a line at the current width, at least one. */
   #rowsOf(line: number): readonly string[] {
     this.#styled ??= this.#style(this.#lines);
     const plain = this.#lines[line] ?? "";

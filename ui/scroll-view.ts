@@ -1,3 +1,7 @@
+/**
+ * Own code: pi-tui's SelectList cuts its lines, its Text and Markdown do not scroll, and none of them searches, follows
+ * a growing text, or wraps only the visible part of 20,000 lines.
+ */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import {
   type Component,
@@ -25,17 +29,17 @@ export interface ScrollViewParts {
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
   /** One line. */
   title: string;
-  /** Gives lines their colours, as many as it gets; asked again after a change of theme, and for appended ones alone. */
+  /** Colours lines, one for each it gets; called again after a change of theme, and for appended lines alone. */
   style: (lines: readonly string[]) => string[];
   close: () => void;
 }
 
 /**
- * A text that fills the terminal, under a title and above a footer that says where one is and which keys do what. As an
- * overlay of the whole terminal it gets the keys that pi's fullscreen mode would keep for its own transcript.
+ * A text that fills the terminal, under a title and above a footer with the position and the keys. As an overlay of the
+ * whole terminal it gets the keys that pi's fullscreen mode would keep for its own transcript.
  */
 export class ScrollView implements Component, Focusable {
-  /** Set by pi; a search that is being typed shows its cursor. */
+  /** Set by pi: a search shows its cursor. */
   focused = false;
   readonly #parts: ScrollViewParts;
   readonly #text: ScrollText;
@@ -44,7 +48,7 @@ export class ScrollView implements Component, Focusable {
   #search: Input | undefined;
   #found: { pattern: RegExp; words: string; line: number | undefined } | undefined;
 
-  /** @param lines without line ends and control characters, as all that is appended */
+  /** @param lines without line ends and control characters; appended ones too */
   constructor(parts: ScrollViewParts, lines: readonly string[]) {
     this.#parts = parts;
     this.#text = new ScrollText((given) => parts.style(given), lines);
@@ -54,7 +58,7 @@ export class ScrollView implements Component, Focusable {
     };
   }
 
-  /** Goes to the end and says that the text grows, until `end`; what does not fit the bounds is dropped at its top. */
+  /** Goes to the end and shows that the text grows, until `end`; the oldest lines beyond the bounds are dropped. */
   follow(): void {
     this.#state = "live";
     this.#text.goToEnd();
@@ -62,7 +66,7 @@ export class ScrollView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
-  /** Adds lines below. Whoever is at the end stays there; whoever reads above stays at what he reads. */
+  /** Adds lines at the end. A view at the end follows them; one above it stays where it is. */
   append(lines: readonly string[]): void {
     if (lines.length === 0) return;
     this.#text.append(lines);
@@ -71,7 +75,7 @@ export class ScrollView implements Component, Focusable {
     this.#parts.tui.requestRender();
   }
 
-  /** Says that nothing more will come. */
+  /** Shows that nothing more will come. */
   end(): void {
     this.#state = "ended";
     this.#parts.tui.requestRender();
@@ -152,7 +156,7 @@ export class ScrollView implements Component, Focusable {
     const from = found.line ?? this.#text.top;
     for (let step = 1; step <= total; step++) {
       const line = (from + direction * step + 2 * total) % total;
-      // String.search, unlike RegExp.test, begins at the beginning each time.
+      // String.search, unlike RegExp.test, always starts at index 0.
       if ((lines[line] ?? "").search(found.pattern) < 0) continue;
       found.line = line;
       this.#text.goTo(line);

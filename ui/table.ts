@@ -3,18 +3,18 @@ import { truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
 
 export interface Column {
   title: string;
-  /** Columns are left out from the highest number on when the terminal is too narrow; 0 always stays. */
+  /** In a narrow terminal the columns with the highest number are dropped first; 0 always stays. */
   priority: number;
 }
 
 const GAP = "  ";
 const LEAST_FIRST_COLUMN = 12;
-/** Columns of a higher priority go before the first one is cut. */
+/** Columns of a higher priority are dropped before the first one is cut. */
 const DISPENSABLE = 1;
 
 /**
- * Lays out rows for a terminal of `width` columns. The first column gives way by being cut, then whole columns are
- * left out; no line is ever wider than `width`.
+ * Lays out rows for a terminal of `width` columns: columns are dropped or the first one is cut, so that no line is
+ * wider than `width`.
  *
  * @param rows one text per column; shorter rows count as empty at their end
  */
@@ -34,7 +34,7 @@ export function table(
       (columns[b]?.priority ?? 0) >= (columns[a]?.priority ?? 0) ? b : a,
     );
     const priority = columns[least]?.priority ?? 0;
-    // The first column is what has to be typed: others go before it is cut, the more important ones only for its least.
+    // The user has to type the first column: unimportant ones are dropped before it is cut, others only to keep its minimum.
     const needed = priority > DISPENSABLE ? (widths[0] ?? 0) : Math.min(widths[0] ?? 0, LEAST_FIRST_COLUMN);
     if (priority === 0 || first() >= needed) break;
     shown.splice(shown.indexOf(least), 1);
@@ -52,7 +52,7 @@ function pad(text: string, width: number): string {
   return shown + " ".repeat(Math.max(0, width - visibleWidth(shown)));
 }
 
-/** Plain text: pi-tui puts colour resets around its ellipsis, which do not belong into a file or a pipe. */
+/** Plain text: pi-tui puts colour resets around its ellipsis, which do not belong in a file or a pipe. */
 function cut(text: string, width: number): string {
   return visibleWidth(text) > width ? stripVTControlCharacters(truncateToWidth(text, width, "…")) : text;
 }

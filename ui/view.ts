@@ -8,14 +8,14 @@ import { ScrollView } from "./scroll-view.ts";
 
 export interface View {
   title: string;
-  /** One text per line, secrets already masked. */
+  /** One text per line, secrets masked. */
   lines: readonly string[];
   language: "yaml" | "ini" | "log" | "diff" | "plain";
 }
 
 type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
-/** What a notice at an RPC client holds, in bytes. */
+/** The most bytes of a notice for an RPC client. */
 const MOST_NOTICE_BYTES = 200_000;
 
 /** The whole terminal: only an overlay gets the keys for paging in pi's fullscreen mode. */
@@ -25,8 +25,8 @@ export const WHOLE_TERMINAL = {
 } as const;
 
 /**
- * Shows a text, of which nothing is kept in the session: in the terminal as a view until Escape, at the RPC client as
- * one notice of at most 200 kB, in print mode its lines alone on standard output, in JSON mode on standard error.
+ * Shows a text that the session does not keep: in the terminal as a view until Escape, to an RPC client as one notice
+ * of at most 200 kB, in print mode its lines alone on standard output, in JSON mode on standard error.
  */
 export async function showText(ctx: Screen, view: View): Promise<void> {
   const shown = cleaned(view);
@@ -75,7 +75,7 @@ export async function showLive(
   }
 }
 
-/** Never rejects: a failure is told in the view. */
+/** Never rejects: the view shows a failure. */
 async function followOn(
   screen: ScrollView,
   follow: Parameters<typeof showLive>[2],
@@ -114,10 +114,10 @@ function textFor(mode: Screen["mode"], { title, lines, language }: View): string
   return `${title}\n\n${(mode === "rpc" ? cut(lines, Buffer.byteLength(title), language) : lines).join("\n")}`;
 }
 
-/** The lines that fit a notice which already holds `bytes`, of a log the last ones, and how many did not. */
+/** The lines that fit a notice with `bytes` in it, of a log the last ones, and how many did not. */
 function cut(lines: readonly string[], bytes: number, language: View["language"]): string[] {
   const isLog = language === "log";
-  // Room for the line that says how many are left out.
+  // Room for the line that counts the rest.
   let used = bytes + 100;
   const fits = (isLog ? lines.toReversed() : lines).findIndex((line) => {
     used += Buffer.byteLength(line) + 1;

@@ -10,25 +10,46 @@ import {
 import { duration } from "../lib/figures.ts";
 import { tell } from "./output.ts";
 
-/** A wait is shown only when it lasts: what answers at once does not flicker. */
+/** A wait is shown only if it lasts, so that quick answers do not flicker. */
 const SHOWN_AFTER_MS = 500;
 const TICK_MS = 1000;
 /** The key under which an RPC client gets the status. */
 const STATUS_KEY = "ai-server";
 
-/** What a command that takes its time may do with the screen. */
+/** What a slow command may do with the screen. */
 export interface Waiting {
-  /** Aborted when the user presses Escape, and when the session ends. */
+  /** Aborts when the user presses Escape, and when the session ends. */
   readonly signal: AbortSignal;
   /**
-   * Says what is being waited for; the elapsed time is added.
+   * Shows what is being waited for, with the elapsed time.
    *
-   * @param expectedMs about how long it takes, where that is known
-   * @param elapsedMs how long it has lasted already, where it began earlier
+   * @param expectedMs about how long it takes, if known
+   * @param elapsedMs how long it has lasted, if it began earlier
    */
   say(text: string, expectedMs?: number, elapsedMs?: number): void;
   /** Shows a dialog or a view in the place of the waiting screen. */
   ask<T>(dialog: () => Promise<T>): Promise<T>;
+}
+
+/** What is being waited for, since when, and about how long it takes, in milliseconds. */
+export interface Said {
+  readonly text: string;
+  readonly since: number;
+  readonly expectedMs: number | undefined;
+}
+
+/** The time goes on under the same words, unless `elapsedMs` says when it began: a load may begin again. */
+export function saidNow(
+  before: Said | undefined,
+  {
+    text,
+    expectedMs,
+    elapsedMs,
+  }: { text: string; expectedMs?: number | undefined; elapsedMs?: number | undefined },
+  now: number,
+): Said {
+  const goesOn = text === before?.text && elapsedMs === undefined;
+  return { text, expectedMs, since: goesOn ? before.since : now - (elapsedMs ?? 0) };
 }
 
 type Screen = Pick<ExtensionContext, "mode" | "ui">;
@@ -37,12 +58,10 @@ class Wait implements Waiting {
   readonly #screen: Screen;
   readonly #cancelled = new AbortController();
   readonly #left = Promise.withResolvers<undefined>();
-  /** Takes the listeners off the session, which has many waits. */
+  /** Removes the listeners from the session, which has many waits. */
   readonly #over = new AbortController();
   readonly signal: AbortSignal;
-  #text = "Asking the server";
-  #expectedMs: number | undefined;
-  #began = performance.now();
+  #said = saidNow(undefined, { text: "Asking the server" }, performance.now());
   #timer: NodeJS.Timeout | undefined;
   #isShown = false;
   #isOver = false;
@@ -58,17 +77,14 @@ class Wait implements Waiting {
     this.#wait();
   }
 
-  /** Ends when the user would wait no longer: with the second Escape, or when the session ends. */
+  /** Resolves when the user stops waiting: at the second Escape, or when the session ends. */
   get left(): Promise<undefined> {
     return this.#left.promise;
   }
 
   say(text: string, expectedMs?: number, elapsedMs?: number): void {
-    const isNew = text !== this.#text;
-    // A load may begin again under the same words.
-    if (isNew || elapsedMs !== undefined) this.#began = performance.now() - (elapsedMs ?? 0);
-    this.#text = text;
-    this.#expectedMs = expectedMs;
+    const isNew = text !== this.#said.text;
+    this.#said = saidNow(this.#said, { text, expectedMs, elapsedMs }, performance.now());
     if (this.#isShown && (isNew || this.#screen.mode === "tui")) this.#refresh();
   }
 
@@ -115,7 +131,7 @@ class Wait implements Waiting {
       };
       return this.#component(tui, theme, keybindings);
     });
-    // A session that ends closes its screens; nothing is left to show then.
+    // A session that ends closes its screens.
     opened.catch(() => this.#leave());
   }
 
@@ -150,7 +166,7 @@ class Wait implements Waiting {
     });
   }
 
-  /** The first Escape stops the work, which may take a moment or have to be undone; the second one leaves it alone. */
+  /** The first Escape stops the work, which may have to be undone; the second one stops waiting for it. */
   #escape(): void {
     if (this.#cancelled.signal.aborted) this.#leave();
     else this.#cancelled.abort(new Error("Cancelled"));
@@ -163,39 +179,40 @@ class Wait implements Waiting {
   }
 
   #message(): string {
-    const elapsed = performance.now() - this.#began;
-    const expected = this.#expectedMs === undefined ? "" : ` of about ${duration(this.#expectedMs)}`;
+    const { text, since, expectedMs } = this.#said;
+    const elapsed = performance.now() - since;
+    const expected = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
     const time = elapsed < TICK_MS && expected === "" ? "…" : ` · ${duration(elapsed)}${expected}`;
     const stopping = this.signal.aborted
-      ? "\nStopping. Once more leaves this screen; how it ended is told then."
+      ? "\nStopping. Press Escape again to leave; a notice will say how it ended."
       : "";
-    return `${this.#text}${time}${stopping}`;
+    return `${text}${time}${stopping}`;
   }
 
   #refresh(): void {
     if (!this.#isShown) return;
     if (this.#screen.mode === "tui") this.#loader?.setMessage(this.#message());
     else if (this.#screen.mode === "rpc")
-      this.#quietly(() => this.#screen.ui.setStatus(STATUS_KEY, `${this.#text}…`));
-    else tell(this.#screen, `${this.#text}…`, "info");
+      this.#quietly(() => this.#screen.ui.setStatus(STATUS_KEY, `${this.#said.text}…`));
+    else tell(this.#screen, `${this.#said.text}…`, "info");
   }
 
   #quietly(act: () => void): void {
     try {
       act();
     } catch {
-      // The session has ended; so has what would be shown.
+      // The session has ended.
     }
   }
 }
 
 /**
- * Runs work that may take long. In the terminal a screen with focus says what for and takes Escape, since pi's own
+ * Runs work that may take long. In the terminal a screen with focus shows the wait and takes Escape, since pi's own
  * input does not work while a command runs; an RPC client gets a status, print and JSON mode a line on standard error
- * for each new thing that is waited for.
+ * for each new text.
  *
  * @param ended the session's end
- * @returns what `work` gives; undefined when the user waits no longer: the work then ends in the background
+ * @returns the result of `work`; undefined if the user stopped waiting: the work then ends in the background
  * @throws what `work` throws
  */
 export async function whileWaiting<T>(

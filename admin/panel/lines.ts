@@ -13,18 +13,18 @@ export interface PanelRow {
   /** One text for each column. */
   readonly cells: readonly string[];
   readonly tone: "ready" | "changing" | "still";
-  /** What Enter does with it; undefined where it can do nothing. */
+  /** What Enter does with it; undefined for nothing. */
   readonly toggles: "load" | "unload" | "stop" | undefined;
   readonly offers: readonly PanelLetter[];
 }
 
-/** Something that lasts. */
+/** Work that goes on. */
 export interface PanelBar {
   readonly title: string;
   readonly words: string;
-  /** Of 1; undefined where nobody can say. */
+  /** Of 1; undefined where it is not known. */
   readonly fraction: number | undefined;
-  /** Counted up while it lasts. */
+  /** Counted up while it goes on. */
   readonly step: number;
 }
 
@@ -41,11 +41,11 @@ export interface PanelContent {
   readonly heading: readonly string[];
   readonly columns: readonly Column[];
   readonly rows: readonly PanelRow[];
-  /** Stands in the place of the rows where there are none, or above them. */
+  /** Shown in the place of the rows where there are none, else above them. */
   readonly trouble: string | undefined;
   readonly bars: readonly PanelBar[];
   readonly message: { readonly level: Level; readonly text: string } | undefined;
-  /** Of the selected model: what, and what of it. */
+  /** Name and value, of the selected model. */
   readonly details: readonly (readonly [string, string])[];
   readonly inFlight: readonly string[];
   readonly plots: readonly PanelPlot[];
@@ -55,13 +55,13 @@ export type PanelAction =
   | { readonly kind: "leave" | "refresh" }
   | { readonly kind: "toggle" | PanelLetter; readonly id: string };
 
-/** Where somebody is in the list; outlives the screen, which is closed for each question. */
+/** The place in the list; outlives the screen, which is closed for each question. */
 export interface PanelPlace {
   selected: string | undefined;
   filter: string;
 }
 
-/** The rows that have every word of the filter in their id or in what is shown of them. */
+/** The rows that have every word of the filter in their id or cells. */
 export function filtered(rows: readonly PanelRow[], filter: string): PanelRow[] {
   const words = filter
     .toLowerCase()
@@ -73,7 +73,7 @@ export function filtered(rows: readonly PanelRow[], filter: string): PanelRow[] 
   });
 }
 
-/** The place of the selected row; the first one's where it is not among them, -1 where there is none. */
+/** The index of the selected row; of the first one if that is missing, -1 if there are none. */
 export function selectedAt(rows: readonly PanelRow[], { selected }: PanelPlace): number {
   const at = rows.findIndex(({ id }) => id === selected);
   return at < 0 ? Math.min(0, rows.length - 1) : at;
@@ -96,7 +96,7 @@ export function headingLines({ heading }: PanelContent, width: number, theme: Co
   );
 }
 
-/** Two lines for each: what lasts, and how long. */
+/** Two lines for each: what goes on, and how long. */
 export function barLines({ bars }: PanelContent, width: number, theme: Colours): string[] {
   return bars.slice(0, MOST_BARS).flatMap(({ title, words, fraction, step }) => {
     const columns = Math.min(LONGEST_BAR, Math.max(4, width - words.length - 1));
@@ -118,7 +118,7 @@ export function messageLines(
   return ends(lines, most).map((line) => theme.fg(colour, line));
 }
 
-/** The first line of a text that is too long, which says what it is about, and its last, where a log has the reason. */
+/** Of a long text the first line, which says what it is about, and the last ones, where a log has the reason. */
 function ends(lines: readonly string[], room: number): readonly string[] {
   const most = Math.min(MESSAGE_LINES, room);
   if (lines.length <= most) return lines;
@@ -126,7 +126,7 @@ function ends(lines: readonly string[], room: number): readonly string[] {
   return [...lines.slice(0, 1), "…", ...lines.slice(2 - most)];
 }
 
-/** Details, requests and plots: what is cut off first stands last. */
+/** Details, requests and plots, in the order in which they are cut off: the last first. */
 export function lowerLines(content: PanelContent, width: number, theme: Colours): string[] {
   const widths = halves(width);
   const { left, right = width } = widths;
@@ -159,14 +159,14 @@ function plotLines({ plots }: PanelContent, width: number, theme: Colours): stri
   });
 }
 
-/** The columns that each half of the lower part has; `right` is undefined where they stand one below the other. */
+/** The widths of the two halves of the lower part; `right` is undefined where one is below the other. */
 export function halves(width: number): { left: number; right: number | undefined } {
   if (width < TWO_COLUMNS) return { left: width, right: undefined };
   const left = Math.floor((width - GAP) / 2);
   return { left, right: width - GAP - left };
 }
 
-/** Two blocks beside each other, or one below the other, the first one's lines before the second one's. */
+/** Two blocks beside each other, or the left one below the right one. */
 export function joined(
   left: readonly string[],
   right: readonly string[],
@@ -184,7 +184,7 @@ export function joined(
   });
 }
 
-/** How many lines a list and what stands below it get of `height`: the list half of it, and more where that is free. */
+/** How many lines of `height` a list and the part below it get: the list half of them, and more where they are free. */
 export function share(height: number, list: number, below: number): { list: number; below: number } {
   const least = Math.min(list, Math.max(2, Math.floor(height / 2)));
   const gets = Math.min(height, list, Math.max(least, height - below));
@@ -209,7 +209,7 @@ export function sparkline(values: readonly number[], most: number, width: number
 /**
  * A bar of `width` columns.
  *
- * @param fraction of 1; it is never full before the end, which nobody claims to know
+ * @param fraction of 1; the bar is never full, since the end is an estimate
  */
 export function progressBar(fraction: number, width: number): string {
   const columns = Math.max(0, width);
@@ -217,7 +217,7 @@ export function progressBar(fraction: number, width: number): string {
   return FULL.repeat(full) + EMPTY.repeat(columns - full);
 }
 
-/** A bar that says only that something goes on. @param step counted up by whoever draws it */
+/** A bar without a known end. @param step counted up by the caller */
 export function movingBar(step: number, width: number): string {
   const columns = Math.max(0, width);
   const block = Math.min(columns, Math.max(1, Math.floor(columns / 5)));

@@ -27,23 +27,23 @@ import { isLoaded, isTicking, offersOf, panelContent, STEP_MS } from "./words.ts
 
 const TICK_MS = 1000;
 
-/** Shows the panel in the terminal until it is left; elsewhere what `/ai-server-status` shows. */
+/** Shows the panel in the terminal until the user leaves it; elsewhere shows the status. */
 export async function panel(call: CommandUse): Promise<void> {
   if (call.ctx.mode !== "tui") return status(call);
   const server = await serverFor(call);
   await call.waiting.ask(() => new Panel(call, server).run());
 }
 
-/** The panel from when it is opened until it is left: its screen is closed for each question and view. */
+/** The panel while it is open: its screen is closed for each question and view. */
 class Panel {
-  /** Pi's own. */
+  /** pi's own. */
   readonly #ctx: Call["ctx"];
   /** Its notices are shown in the panel. */
   readonly #call: CommandUse;
   readonly #server: ModelServer;
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
-  /** What stands behind the command, until the models are known. */
+  /** The argument of the command, until the models are known. */
   #named: string;
   readonly #closed = new AbortController();
   readonly #signal: AbortSignal;
@@ -54,7 +54,7 @@ class Panel {
   constructor(call: CommandUse, server: ModelServer) {
     const tell = (text: string, level: Level): void => {
       this.#message = { level, text };
-      // Longer than the panel has room for, and worth reading after it.
+      // It may be longer than the panel has room for, and worth reading afterwards.
       if (level !== "info") show(call.ctx, text, level);
       this.#redraw();
     };
@@ -74,7 +74,7 @@ class Panel {
     });
   }
 
-  /** Returns when the user leaves it or the session ends; nothing of it is under way then. */
+  /** Returns when the user leaves it or the session ends, with nothing left running. */
   async run(): Promise<void> {
     const { ended } = this.#call;
     const under = [this.#source.follow(this.#signal), this.#tick()];
@@ -128,7 +128,7 @@ class Panel {
     return this.#server.hasConfigFile !== false;
   }
 
-  /** Selects the model that was named; what names none is a filter. */
+  /** Selects the model named by the argument; an argument that names none is a filter. */
   #goToNamed(): void {
     const ids = this.#source.state.models.map(({ id }) => id);
     const read = ids.length === 0 ? undefined : readId(this.#named, ids);
@@ -142,11 +142,11 @@ class Panel {
     try {
       this.#view?.update();
     } catch {
-      // The session has just ended, and its context with it; the screen goes the same moment.
+      // The session has just ended, and its context with it.
     }
   }
 
-  /** Time is to be seen only while something lasts; what looks the same is not drawn again. */
+  /** Redraws while something on the screen counts time. */
   async #tick(): Promise<void> {
     try {
       for (;;) {
@@ -169,7 +169,7 @@ class Panel {
     return this.#load !== undefined && this.#modelOf(id)?.runsAs === this.#load.id;
   }
 
-  /** Whether the panel has to give way: to a question, a view, or a wait. */
+  /** Whether the panel has to close its screen for a question, a view or a wait. */
   #needsScreen(action: PanelAction): boolean {
     if (action.kind === "leave" || action.kind === "context" || action.kind === "log") return true;
     if (action.kind !== "toggle") return false;
@@ -195,13 +195,13 @@ class Panel {
     const found = await this.#source.refresh(this.#signal);
     const models = toServedModels(found, this.#server.config);
     await aiServer.publish(models, ctx.modelRegistry, false);
-    show(ctx, "Read again.");
+    show(ctx, "Refreshed.");
   }
 
   async #use(id: string): Promise<void> {
     const { ctx } = this.#call;
     const model = ctx.modelRegistry.find(PROVIDER_ID, id);
-    if (model === undefined) return show(ctx, `pi does not offer ${id} for chatting.`, "warning");
+    if (model === undefined) return show(ctx, `pi lists no chat model ${id}.`, "warning");
     const isDone = await this.#call.selectModel(model);
     if (isDone) return show(ctx, `${id} is pi's model now.`);
     show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
@@ -211,7 +211,7 @@ class Panel {
     const { ctx } = this.#call;
     const runsAs = this.#modelOf(id)?.runsAs;
     if (runsAs === undefined)
-      show(ctx, `${id} is not loaded or unloaded here: it runs elsewhere.`, "warning");
+      show(ctx, `${id} runs on another server, which loads and unloads it.`, "warning");
     else void this.#loadNow(runsAs);
   }
 
@@ -219,7 +219,7 @@ class Panel {
   async #loadNow(...ids: readonly string[]): Promise<void> {
     const { ctx } = this.#call;
     if (this.#load !== undefined) {
-      show(ctx, `${this.#load.id} is still being loaded. Wait for its end, or stop it.`, "warning");
+      show(ctx, `${this.#load.id} is still loading. Wait for it, or stop it.`, "warning");
       return;
     }
     const failed = (error: unknown): void => show(ctx, faultText(error), "error");
@@ -230,12 +230,12 @@ class Panel {
       await load.over;
       this.#load = undefined;
       this.#redraw();
-      // Whoever stops one wants the rest no more.
+      // Stopping one load cancels the rest.
       if (load.isGivenUp || this.#signal.aborted) return;
     }
   }
 
-  /** Does what needs the screen. @returns whether the panel is left with it */
+  /** Does an action that needs the screen. @returns whether it leaves the panel */
   async #isLeft(action: PanelAction): Promise<boolean> {
     this.#message = undefined;
     switch (action.kind) {
@@ -260,22 +260,22 @@ class Panel {
   async #changeContext(id: string): Promise<void> {
     const { ctx, ended } = this.#call;
     const model = this.#modelOf(id);
-    // Without a size the command says why not.
+    // Without a size the command explains why.
     if (model !== undefined && !offersOf(model, this.#hasConfigFile).includes("context"))
       return this.#command(changeContext, id, "");
     const size = await ctx.ui.input(`Context size of ${id}`, "65536, 64k or 128K", { signal: ended });
     if (size?.trim()) await this.#command(changeContext, id, ` ${size.trim()}`);
   }
 
-  /** Runs one of the commands as if it had been typed, with its own wait. */
+  /** Runs a command as if the user had typed it, with its own wait. */
   async #command(run: (call: Call) => Promise<void>, id: string, rest: string): Promise<void> {
     const ids = this.#source.state.models.map((model) => model.id);
     const typed = typedId(id, ids);
     if (typed === undefined) {
-      return show(this.#call.ctx, `${id} cannot be given to a command, by whatever quotes.`, "warning");
+      return show(this.#call.ctx, `No quoting makes ${id} an argument of a command.`, "warning");
     }
     await this.#wait((call) => run({ ...call, argument: typed + rest }));
-    // Without events nobody tells what became of it.
+    // Without events the result has to be read.
     if (this.#source.state.following !== "live") await this.#source.refresh(this.#signal).catch(() => []);
   }
 
@@ -294,7 +294,7 @@ class Panel {
     const question = {
       title: `Stop loading ${load.id}?`,
       consequences: [
-        `${load.id} is being loaded. Stopping unloads it; what was unloaded for it is offered to be loaded again.`,
+        `Stopping unloads ${load.id}. You can then reload the models that were unloaded for it.`,
       ],
     };
     const { ctx, ended } = this.#call;
@@ -303,7 +303,7 @@ class Panel {
       { words: "Let it load, and leave the panel", means: "leave" },
       { words: "Stop and unload it", means: "stop" },
     ] as const;
-    // Not by the call's own wait: the panel lasts longer than that is hidden.
+    // Not with the call's own wait, which is hidden while the panel is open.
     const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
     if (chosen === "leave") {
       if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
@@ -313,7 +313,7 @@ class Panel {
     return "stay";
   }
 
-  /** Unloads what is being loaded, and offers to load again what had to go for it. */
+  /** Unloads the model that is loading, and offers to reload those that were unloaded for it. */
   async #stop(load: PanelLoad): Promise<void> {
     load.giveUp();
     await load.over;

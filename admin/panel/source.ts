@@ -1,4 +1,4 @@
-/** Keeps the state of the server up to date for as long as somebody looks at it. Loads nothing. */
+/** Keeps the state of the server up to date while the panel is open. Loads nothing. */
 
 import { type Clock, REAL_CLOCK } from "../../lib/clock.ts";
 import { requestsInSlots } from "../../server/in-flight.ts";
@@ -19,7 +19,7 @@ const PERFORMANCE_MS = 5000;
 const ACTIVITY_MS = 5000;
 const SLOTS_MS = 5000;
 
-/** Of what was measured before, as much as is shown. */
+/** The part of the earlier measurements that is shown. */
 const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
 
 export interface PanelSourceParts {
@@ -33,7 +33,7 @@ export interface PanelSourceParts {
   readonly clock?: Clock;
 }
 
-/** Work that may be wanted at any time, and is done one at a time with a pause after each. */
+/** Work that may be requested at any time, and is done once at a time with a pause after each. */
 class Wanted {
   #want = Promise.withResolvers<void>();
 
@@ -65,7 +65,7 @@ export class PanelSource {
   readonly #models = new Wanted();
   readonly #activity = new Wanted();
   #hasActivity = true;
-  /** How often each model had been asked for its facts by the last reading. */
+  /** How often each model had been asked for its facts at the last reading. */
   #timesAsked: ReadonlyMap<string, number> | undefined;
 
   constructor(parts: PanelSourceParts) {
@@ -77,7 +77,7 @@ export class PanelSource {
     return this.#store.state;
   }
 
-  /** Follows the server until the signal is aborted; leaves no request then. Never throws. */
+  /** Follows the server until the signal aborts, and leaves no request open. Never throws. */
   async follow(signal: AbortSignal): Promise<void> {
     const clock = this.#clock;
     const first = Promise.withResolvers<void>();
@@ -90,7 +90,7 @@ export class PanelSource {
     };
     this.#models.want();
     const rest = async (): Promise<void> => {
-      // One after the other: what is asked at once needs as many connections, each with its handshake.
+      // One after the other: parallel requests need a connection each, with its handshake.
       await first.promise;
       await this.#readServer(signal);
       this.#activity.want();
@@ -103,7 +103,7 @@ export class PanelSource {
       this.#followSlots(signal),
       rest(),
     ];
-    // Each of them ends by the signal, as whose reason its pauses end.
+    // Each of them ends with the reason of the signal.
     await Promise.all(tasks.map((task) => task.catch(() => undefined)));
   }
 
@@ -111,7 +111,7 @@ export class PanelSource {
    * Reads everything again.
    *
    * @returns the models
-   * @throws {ServerError} where they cannot be read; the signal's reason
+   * @throws {ServerError} if they cannot be read; the signal's reason
    */
   async refresh(signal: AbortSignal): Promise<readonly ModelFacts[]> {
     this.#hasActivity = true;
@@ -135,13 +135,13 @@ export class PanelSource {
 
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
     const { server, lastSeen, expectedLoadMs, onChange } = this.#parts;
-    const { told } = this.#store;
+    const { events } = this.#store;
     const before = this.#timesAsked ?? new Map(server.known.timesAsked);
     const models = await server.discover(await lastSeen(), { signal });
     const times = new Map(server.known.timesAsked);
     this.#timesAsked = times;
     const asked = [...times].flatMap(([id, count]) => (count === before.get(id) ? [] : [id]));
-    // The answer of a moment ago, which that has asked for.
+    // From the cache: the discovery has just read it.
     const running = await server.running(signal);
     const now = this.#clock.now();
     const processes = new Set(models.flatMap(({ runsAs }) => runsAs ?? []));
@@ -155,7 +155,7 @@ export class PanelSource {
     this.#store.canLoad = (await server.backend(signal)).load !== undefined;
     const { descriptions } = server;
     const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()), asked };
-    if (this.#store.sawModels(read, told, now)) this.#models.want();
+    if (this.#store.sawModels(read, events, now)) this.#models.want();
     onChange();
     return models;
   }
@@ -169,7 +169,7 @@ export class PanelSource {
     this.#parts.onChange();
   }
 
-  /** Version and certificate, which change least. */
+  /** Version and certificate, which seldom change. */
   async #readServer(signal: AbortSignal): Promise<void> {
     const { server, onChange } = this.#parts;
     const [version, identity] = await Promise.all([
@@ -211,7 +211,7 @@ export class PanelSource {
     if (isUnsupported) await this.#poll(signal);
   }
 
-  /** Asks what runs and nothing else: a question to a model would keep it from being unloaded. */
+  /** Asks only which models run: a question to a model would keep it loaded. */
   async #poll(signal: AbortSignal): Promise<void> {
     const store = this.#store;
     store.following = "polling";
@@ -231,7 +231,7 @@ export class PanelSource {
     this.#parts.onChange();
   }
 
-  /** llama.cpp's router tells of no requests; the slots of its models do. */
+  /** llama.cpp's router reports no requests; the slots of its models show them. */
   async #followSlots(signal: AbortSignal): Promise<void> {
     for (;;) {
       const backend = await this.#parts.server.backend(signal).catch(() => undefined);
@@ -245,26 +245,26 @@ export class PanelSource {
     const store = this.#store;
     if (store.state.requests === undefined) store.isAskingRequests = true;
     try {
-      const told = await requestsInSlots(backend, signal);
-      store.isAskingRequests = told !== undefined;
-      if (told === undefined) store.lostRequests();
-      else store.sawRequests(told, this.#clock.now());
+      const requests = await requestsInSlots(backend, signal);
+      store.isAskingRequests = requests !== undefined;
+      if (requests === undefined) store.lostRequests();
+      else store.sawRequests(requests, this.#clock.now());
       this.#parts.onChange();
     } catch {
-      // A model that is too busy to tell is where it was.
+      // A model that is too busy to answer is still busy.
     }
   }
 
   async #followPerformance(signal: AbortSignal): Promise<void> {
     let pause = 0;
-    // By the server's clock, which may be another than ours: then nothing comes, and all is asked for.
+    // By the server's clock: if that differs from ours, nothing comes and all is asked for.
     let after: number | undefined = this.#clock.now() - HISTORY_MS;
     for (;;) {
       if (pause > 0) await this.#clock.sleep(pause, signal);
       const read = await readPerformance(this.#parts.server, after, signal).catch(() => null);
       signal.throwIfAborted();
       if (read === undefined) return;
-      // A failure of the way is told by the events.
+      // The events report a lost connection.
       pause = read === null ? POLL_MS : PERFORMANCE_MS;
       if (read === null) continue;
       const last = lastReadingAt(read);

@@ -1,4 +1,5 @@
-/** What is known of the server at this moment, put together out of several answers and events. Does no I/O. */
+/** The state of the server at this moment, put together from several answers and events. Does no I/O. */
+import type { LoadSince } from "../../activity/load-state.ts";
 import type { Client, RequestInFlight } from "../../server/kinds/llama-swap/event-reader.ts";
 import { joinPerformance, type Performance } from "../../server/kinds/llama-swap/performance.ts";
 import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
@@ -6,10 +7,10 @@ import type { ServerVersion } from "../../server/kinds/version.ts";
 import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../../server/models/models.ts";
 
-/** `still`: what was read changes only when it is read again. */
+/** `still`: the state changes only when it is read again. */
 export type Following = "reading" | "live" | "polling" | "still" | "lost";
 
-/** Tokens per second of a model's last answer, as far as it was measured. */
+/** Tokens per second of a model's last answer, where they were measured. */
 export interface Rates {
   readonly prompt: number | undefined;
   readonly generation: number | undefined;
@@ -19,18 +20,18 @@ export interface PanelModel {
   readonly id: string;
   /** The id under which the server runs it; undefined where it runs elsewhere. */
   readonly runsAs: string | undefined;
-  /** Undefined for what runs without being listed for chatting. */
+  /** Undefined for a model that runs but is not listed for chatting. */
   readonly facts: ModelFacts | undefined;
   readonly running: RunningModel | undefined;
   readonly state: ModelState;
   readonly description: ModelDescription;
-  /** While it loads. `isWhole`: its beginning was seen, so that its length is known. Unix milliseconds. */
-  readonly loading: { readonly since: number; readonly isWhole: boolean } | undefined;
+  /** While it loads. */
+  readonly loading: LoadSince | undefined;
   readonly expectedLoadMs: number | undefined;
   readonly isInUse: boolean;
   /** Whether the server loads and unloads it when asked. */
   readonly canLoad: boolean;
-  /** When it is unloaded if nobody asks for it, in Unix milliseconds. */
+  /** When it unloads if it stays idle, in Unix milliseconds. */
   readonly unloadsAt: number | undefined;
   readonly rates: Rates;
 }
@@ -51,12 +52,12 @@ export interface PanelState {
   /** The last day of the client certificate. */
   readonly certificateEnds: Date | undefined;
   readonly models: readonly PanelModel[];
-  /** Undefined where the server does not tell. */
+  /** Undefined where the server does not report them. */
   readonly requests: readonly PanelRequest[] | undefined;
-  /** They are asked for again and again: where there are none, the next answer is to be awaited. */
+  /** They are polled: where there are none yet, the next answer may have them. */
   readonly isAskingRequests: boolean;
   readonly performance: Performance | undefined;
-  /** The last requests, the oldest first; undefined where the server does not tell. */
+  /** The last requests, the oldest first; undefined where the server does not report them. */
   readonly answered: readonly AnsweredRequest[] | undefined;
 }
 
@@ -68,7 +69,7 @@ export interface ModelsRead {
   readonly descriptions: ReadonlyMap<string, ModelDescription>;
   /** Milliseconds, by the id under which the server runs it. */
   readonly expectedLoads: ReadonlyMap<string, number>;
-  /** The processes that were asked for their facts, which each of them takes for a use. */
+  /** The processes that were asked for their facts, which counts as a use of them. */
   readonly asked: readonly string[];
 }
 
@@ -80,7 +81,7 @@ const NOTHING_READ: ModelsRead = {
   asked: [],
 };
 
-/** Takes in what comes, and gives it as one state. Times are Unix milliseconds by our clock. */
+/** Takes answers and events, and gives one state. Times are Unix milliseconds by our clock. */
 export class PanelStore {
   following: Following = "reading";
   problem: unknown;
@@ -95,17 +96,17 @@ export class PanelStore {
   #requests: PanelState["requests"];
   /** By the id under which the server runs a model. */
   #states: ReadonlyMap<string, ModelState> = new Map();
-  readonly #loading = new Map<string, { since: number; isWhole: boolean }>();
-  /** When each model was last used, as far as that was seen. */
+  readonly #loading = new Map<string, LoadSince>();
+  /** When each model was last seen in use. */
   readonly #usedAt = new Map<string, number>();
   /** Whether the last states came by events, without a gap until now. */
   #isFollowed = false;
-  /** How often the states were told, so that an older answer does not overwrite them. */
-  #told = 0;
+  /** Counts the events, so that an older answer does not overwrite them. */
+  #events = 0;
 
-  /** To be handed to `sawModels` with what is asked for from now on. */
-  get told(): number {
-    return this.#told;
+  /** To pass to `sawModels` with the answer to a question asked now. */
+  get events(): number {
+    return this.#events;
   }
 
   get performance(): Performance | undefined {
@@ -113,18 +114,18 @@ export class PanelStore {
   }
 
   /**
-   * @param told as it was when this was asked for
+   * @param events as it was when the models were asked for
    * @param now when the models were asked
-   * @returns whether one has become ready meanwhile, so that there is news of it to be read
+   * @returns whether one has become ready meanwhile, so that it has to be read again
    */
-  sawModels(read: ModelsRead, told: number, now: number): boolean {
+  sawModels(read: ModelsRead, events: number, now: number): boolean {
     this.problem = undefined;
     this.#read = read;
     const { models, running, asked } = read;
     for (const id of asked) this.#usedAt.set(id, now);
     if (running === undefined) return false;
     const ready = new Set(running.filter(({ state }) => state === "ready").map(({ id }) => id));
-    if (told !== this.#told)
+    if (events !== this.#events)
       return [...this.#states].some(([id, state]) => state === "ready" && !ready.has(id));
     const states = new Map(models.flatMap(({ runsAs, state }) => (runsAs ? [[runsAs, state]] : [])));
     for (const { id, state } of running) states.set(id, state);
@@ -133,18 +134,18 @@ export class PanelStore {
   }
 
   /**
-   * Takes in what each model is doing now.
+   * Takes the state of each model.
    *
-   * @returns whether the load of one has ended before our eyes, so that there is news of it to be read
+   * @returns whether a load has ended, so that its model has to be read again
    */
   sawStates(states: ReadonlyMap<string, ModelState>, now: number): boolean {
     const isFollowed = this.#isFollowed;
     this.#isFollowed = true;
-    this.#told += 1;
+    this.#events += 1;
     return this.#take(states, now, isFollowed);
   }
 
-  /** @param running everything that runs, where the server tells that alone */
+  /** @param running everything that runs, where the server reports nothing else */
   sawRunning(running: readonly RunningModel[], now: number): boolean {
     const states = new Map([...this.#states.keys()].map((id): [string, ModelState] => [id, "unloaded"]));
     for (const { id, state } of running) states.set(id, state);
@@ -152,7 +153,7 @@ export class PanelStore {
     return this.sawStates(states, now);
   }
 
-  /** @param isFollowed whether each state since the last ones would have been reported: a load begins now, or did before */
+  /** @param isFollowed whether every change since the last states was reported, so that a load begins now */
   #take(states: ReadonlyMap<string, ModelState>, now: number, isFollowed: boolean): boolean {
     const before = this.#states;
     const isFirst = before.size === 0;
@@ -160,7 +161,7 @@ export class PanelStore {
     for (const [id, state] of states) {
       if (state !== "starting") this.#loading.delete(id);
       else if (!this.#loading.has(id)) {
-        // Up to v217 a model that starts is not told as such at first.
+        // Up to v217 a starting model is at first shown as unloaded.
         this.#loading.set(id, { since: now, isWhole: isFollowed && before.get(id) !== "starting" });
       }
       if (state === "unloaded") this.#usedAt.delete(id);
@@ -169,7 +170,7 @@ export class PanelStore {
     return !isFirst && [...states].some(([id, state]) => isNews(before.get(id), state));
   }
 
-  /** @returns whether anything is to be seen of it: the server tells of each piece of an answer */
+  /** @returns whether the list has changed: the server reports each piece of an answer */
   sawRequests(requests: readonly RequestInFlight[], now: number): boolean {
     const before = this.#requests;
     const busy = new Set(requests.map(({ model }) => model));
@@ -194,7 +195,7 @@ export class PanelStore {
     this.#usedAt.clear();
   }
 
-  /** What was told of requests no longer holds. */
+  /** The list of requests is out of date. */
   lostRequests(): void {
     this.#requests = undefined;
   }
@@ -203,9 +204,9 @@ export class PanelStore {
     const { following, problem, version, certificateEnds, answered, isAskingRequests } = this;
     const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
     const shown = new Set(listed.map(({ runsAs }) => runsAs));
-    // Before the first reading nobody can say what is listed.
-    const told = this.#read === NOTHING_READ ? [] : [...this.#states];
-    const unlisted = told.filter(
+    // Before the first reading it is not known what is listed.
+    const states = this.#read === NOTHING_READ ? [] : [...this.#states];
+    const unlisted = states.filter(
       ([id, state]) => !shown.has(id) && state !== "unloaded" && state !== "unknown",
     );
     return {
@@ -245,7 +246,7 @@ export class PanelStore {
 
   #unloadsAt(id: string, ttlSeconds: number | undefined): number | undefined {
     const usedAt = this.#usedAt.get(id);
-    // Without the list of requests somebody may be using it unseen.
+    // Without the list of requests it may be in use unseen.
     if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests === undefined)
       return undefined;
     return usedAt + 1000 * ttlSeconds;
@@ -265,7 +266,7 @@ function isNews(before: ModelState | undefined, now: ModelState): boolean {
   return (now === "ready" && before !== "ready") || (now === "unloaded" && before === "starting");
 }
 
-/** Facts as they stand when the model has come to another state than that in which they were read. */
+/** Facts of a model whose state has changed since they were read. */
 function asOf(facts: ModelFacts, state: ModelState): ModelFacts {
   if (facts.state === state) return facts;
   const seen = <T>(fact: Fact<T>): Fact<T> =>

@@ -20,6 +20,7 @@ import {
 } from "../model-words.ts";
 import { faultReport, versionWords } from "../status.ts";
 import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
+import type { PanelLoad } from "./load.ts";
 import type { PanelModel, PanelState } from "./state.ts";
 
 const COLUMNS: readonly Column[] = [
@@ -31,28 +32,19 @@ const COLUMNS: readonly Column[] = [
   { title: "Unloads", priority: 3 },
 ];
 
-/** How often a bar that only moves takes its next step. */
+/** A bar without a known end moves this often. */
 export const STEP_MS = 250;
 
 const MOST_REQUESTS = 4;
 const MEGABYTES_OF_A_GIGABYTE = 1024;
 
-/** A load that the panel itself has begun. */
-export interface OwnLoad {
-  readonly id: string;
-  /** What the server does for it: `Loading a`, `a waits until b has gone`. */
-  readonly words: string;
-  /** When that began, in Unix milliseconds. */
-  readonly since: number;
-  readonly expectedMs: number | undefined;
-}
-
-/** What stands beside the server's own state. */
+/** What the panel shows besides the server's state. */
 export interface PanelExtras {
   readonly address: string;
-  /** Of the server, as far as it is known. */
+  /** Of the server, if known. */
   readonly kind: BackendKind | undefined;
-  readonly ownLoad: OwnLoad | undefined;
+  /** A load that the panel itself has begun. */
+  readonly ownLoad: Pick<PanelLoad, "id" | "said"> | undefined;
   readonly message: PanelContent["message"];
   /** The session as its requests name it. */
   readonly session: string | undefined;
@@ -87,7 +79,7 @@ export function panelContent(
   };
 }
 
-/** Whether time alone changes what is to be seen. */
+/** Whether the passing of time alone changes the screen. */
 export function isTicking({ models, requests }: PanelState): boolean {
   return (
     (requests?.length ?? 0) > 0 ||
@@ -98,9 +90,9 @@ export function isTicking({ models, requests }: PanelState): boolean {
 const FOLLOWING = {
   reading: "reading",
   live: "live",
-  polling: "asked every 10 s",
-  still: "r reads it again",
-  lost: "connection lost, trying again",
+  polling: "polled every 10 s",
+  still: "r to refresh",
+  lost: "connection lost, reconnecting",
 } as const;
 
 function heading({ version, following, certificateEnds }: PanelState, { address }: PanelExtras): string[] {
@@ -122,16 +114,16 @@ function troubleWords(
   if (models.length > 0) return undefined;
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";
-  if (!isRead) return "Asking the server for its models…";
+  if (!isRead) return "Reading the models…";
   return "The server offers no model that can be chatted with.";
 }
 
-/** Whether its process runs, though it may still be starting or already be stopping. */
+/** Whether its process runs; it may be starting or stopping. */
 export function isLoaded({ state }: PanelModel): boolean {
   return state === "ready" || state === "starting" || state === "stopping";
 }
 
-/** What is said to be possible with a model; the other letters tell why not. */
+/** The letters shown for a model; the others answer why they cannot be used. */
 export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
   const isHere = runsAs !== undefined;
   return [
@@ -176,7 +168,7 @@ function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: nu
   if (isInUse && ttl !== 0) return "in use";
   if (unloadsAt === undefined || unloadsAt <= now) return idleTime(ttl);
   const left = unloadsAt - now;
-  // Others may ask a model in ways that the server does not tell of.
+  // About: the server does not report every use of a model.
   return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
 }
 
@@ -200,11 +192,11 @@ function ratesRow({ rates: { prompt, generation } }: PanelModel): [string, strin
 }
 
 function bars({ models }: PanelState, { ownLoad }: PanelExtras, now: number): PanelBar[] {
-  const own =
-    ownLoad === undefined ? [] : [barOf(ownLoad.words, now - ownLoad.since, ownLoad.expectedMs, true)];
+  const said = ownLoad?.said;
+  const own = said === undefined ? [] : [barOf(said.text, now - said.since, said.expectedMs, true)];
   const seen = new Set([ownLoad?.id]);
   const others = models.flatMap(({ runsAs, loading, expectedLoadMs }) => {
-    // An alias loads with its model, of which one bar is enough.
+    // An alias loads with its model: one bar is enough.
     if (loading === undefined || seen.has(runsAs)) return [];
     seen.add(runsAs);
     const { since, isWhole } = loading;
@@ -227,7 +219,7 @@ function inFlight(state: PanelState, { session }: PanelExtras, now: number): str
   const { requests, following, isAskingRequests } = state;
   if (requests === undefined) {
     const isAwaited = isAskingRequests || following === "reading" || following === "lost";
-    return isAwaited ? [] : ["In flight: the server does not tell"];
+    return isAwaited ? [] : ["In flight: not reported by the server"];
   }
   if (requests.length === 0) return ["In flight: nothing"];
   const lines = requests.slice(0, MOST_REQUESTS).map(({ model, since, client }) => {

@@ -1,7 +1,7 @@
 /** The verbs of `ai-server-admin` with types. */
 import { splitWords } from "../../lib/split-words.ts";
-import { isMountedAlone } from "../container-mount.ts";
 import { hostFault } from "./admin-faults.ts";
+import { isMountedAlone } from "./container-mount.ts";
 import { type Answer, type HostRequest, sha256, shownName, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
 import { HostError } from "./ssh-faults.ts";

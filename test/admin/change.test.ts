@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { effectWords, restartedWords, stepWords } from "../../admin/change.ts";
 import type { Config } from "../../config.ts";
-import type { Planned } from "../../host/outcome.ts";
+import type { Planned, Progress, StepName } from "../../host/outcome.ts";
 import type { UnitStatus } from "../../host/ssh/machine.ts";
-import type { Progress, StepName } from "../../host/steps.ts";
 
 const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   step,
@@ -14,9 +13,8 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   ...more,
 });
 
-test.each<[Progress, string | undefined]>([
+test.each<[Progress, string]>([
   [progress("read"), "Reading the config on the server"],
-  [progress("plan"), undefined],
   [progress("status"), "Asking for the state of the unit"],
   [progress("write"), "Writing the config"],
   [progress("restart"), "Restarting my.service"],
@@ -28,7 +26,6 @@ test.each<[Progress, string | undefined]>([
   [progress("load again", { id: "b" }), "Loading b again"],
   [progress("restore", { isGoingBack: true }), "Putting the old config back"],
   [progress("restart", { isGoingBack: true }), "Going back: Restarting my.service"],
-  [progress("plan", { isGoingBack: true }), undefined],
   [progress("load again", { id: "b", isGoingBack: true }), "Going back: Loading b again"],
 ])("%j is said as %s", (step, words) => {
   expect(stepWords(step, "my.service")).toBe(words);

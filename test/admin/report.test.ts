@@ -1,8 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { reportOf, verdictWords } from "../../admin/report.ts";
-import type { ChangeOutcome } from "../../host/outcome.ts";
+import type { ChangeOutcome, StepName } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
-import type { StepName } from "../../host/steps.ts";
 
 const STAMP = "20260131T235959Z";
 const BACKUP = `The text of before is in /c.yaml.bak-${STAMP}.`;
@@ -80,17 +79,17 @@ test.each<[ChangeOutcome, string, string]>([
     "It is done.\nIt is loaded, and a request may use 1 tokens instead of 8192: so.",
   ],
   [
-    { kind: "cancelled", during: "read", file: "old", backup: undefined },
+    { kind: "cancelled", file: "old", backup: undefined },
     "warning",
     "Cancelled.\nThe config is as it was before.",
   ],
   [
-    { kind: "cancelled", during: "load", file: "new", backup: STAMP },
+    { kind: "cancelled", file: "new", backup: STAMP },
     "warning",
     `Cancelled.\nThe new config is in place.\nIt is not proven that the server runs with it.\n${BACKUP}`,
   ],
   [
-    { kind: "cancelled", during: "write", file: "unknown", backup: undefined },
+    { kind: "cancelled", file: "unknown", backup: undefined },
     "warning",
     "Cancelled.\nThe config could not be read afterwards: it is whole, either the old one or the new one.",
   ],

@@ -5,6 +5,13 @@ import { FaultPlace } from "./place.ts";
 import { ANSWERS, STREAMS } from "./rows-turn.ts";
 import { WAY } from "./rows-way.ts";
 
+// Other files of this worker have loaded the sentences by the newest pi's rules, and will again.
+vi.hoisted(() => vi.resetModules());
+afterAll(() => {
+  vi.doUnmock("@earendil-works/pi-ai");
+  vi.resetModules();
+});
+
 vi.mock("@earendil-works/pi-ai", async (original) => {
   const { olderRules: load } = await import("../support/pi-rules.ts");
   return { ...(await original<object>()), ...(await load()) };

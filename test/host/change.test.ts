@@ -1,9 +1,9 @@
 import { appendFileSync, chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { SafeChange } from "../../host/change.ts";
-import type { ChangeOutcome, Planned } from "../../host/outcome.ts";
-import type { Limits, Progress } from "../../host/steps.ts";
+import { planChange, planRestore, restartServer } from "../../host/change.ts";
+import type { ChangeOutcome, Planned, Progress } from "../../host/outcome.ts";
+import type { ChangeHost, Limits } from "../../host/service.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
@@ -43,16 +43,12 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     host.tool("journalctl", "echo 'llama-swap: cannot read config'");
   }
 
-  function safe(limits = LIMITS): SafeChange {
-    return new SafeChange({ machine: host.machine(mode), probe: server }, limits);
+  function ends(limits = LIMITS): ChangeHost {
+    return { machine: host.machine(mode), probe: server, limits };
   }
 
   function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutcome> {
-    return changeAt(
-      safe(),
-      { modelId: "m", plan: fakePlan(size, more) },
-      { report: (progress) => steps.push(progress), ...hooks },
-    );
+    return changeAt(ends(), fakePlan(size, more), { report: (progress) => steps.push(progress), ...hooks });
   }
 
   const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
@@ -66,7 +62,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       notes: [],
     });
     expect(host.text).toBe(fakeConfig(2048));
-    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(names()).toEqual(["status", "write", "restart", "answer", "load", "verify"]);
     expect(server.restarts).toBe(1);
     expect(host.backups).toHaveLength(1);
     expect(host.leftovers).toEqual([]);
@@ -76,7 +72,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     await change(2048);
     const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
     server.loaded = ["m"];
-    expect(await restoreAt(safe(), stamp ?? "", FILE)).toMatchObject({ kind: "changed", notes: [] });
+    expect(await restoreAt(ends(), stamp ?? "", FILE)).toMatchObject({ kind: "changed", notes: [] });
     expect(host.text).toBe(OLD);
     expect(server.loads.at(-1)).toBe("m");
     expect(host.backups.map((name) => readFileSync(join(host.folder, name), "utf8"))).toContain(
@@ -140,26 +136,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
   test("a plan has both texts, what is loaded and the unit, and writes nothing", async () => {
     server.loaded = ["m", "other"];
-    const planned = await safe().plan({ modelId: "m", plan: fakePlan(2048) });
-    expect([planned?.file.text, planned?.plan.text]).toEqual([OLD, fakeConfig(2048)]);
+    const [file] = await ends().machine.read();
+    const planned = file && (await planChange(ends(), fakePlan(2048)(file)));
+    expect([planned?.file.text, planned?.text]).toEqual([OLD, fakeConfig(2048)]);
     expect(planned?.loaded.map(({ id }) => id)).toEqual(["m", "other"]);
     expect(planned?.unit.activeState).toBe("active");
     expect(host.text).toBe(OLD);
     expect(host.backups).toEqual([]);
   });
 
-  test("what already says so is not written, and a plan's refusal is its own", async () => {
-    expect(
-      await safe().plan({ modelId: "m", plan: (text) => ({ text, isNew: () => true }) }),
-    ).toBeUndefined();
-    const refusal = safe().plan({
-      modelId: "m",
-      plan: () => {
-        throw new Error("Line 3 holds an alias.");
-      },
-    });
-    await expect(refusal).rejects.toThrow("Line 3 holds an alias.");
-    expect(host.backups).toEqual([]);
+  test("a text that the file already has is not planned", async () => {
+    const [file] = await ends().machine.read();
+    expect(file && (await planChange(ends(), { file, text: OLD }))).toBeUndefined();
   });
 
   test("what was loaded is loaded again, and what does not fit any more is only told", async () => {
@@ -238,7 +226,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     const limits = { ...LIMITS, portHeldMs: 100 };
-    const outcome = await changeAt(safe(limits), { modelId: "m", plan: fakePlan(2048, "slow") });
+    const outcome = await changeAt(ends(limits), fakePlan(2048, "slow"));
     expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
     expect(server.tries).toBe(1);
   });
@@ -266,7 +254,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       context: { tokens: 2048 },
       notes: [],
     });
-    expect(names()).toEqual(["read", "plan", "status", "write", "restart", "answer", "load", "verify"]);
+    expect(names()).toEqual(["status", "write", "restart", "answer", "load", "verify"]);
     expect(server.restarts).toBe(1);
   });
 
@@ -354,19 +342,18 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test.each(["read", "status"] as const)(
     "cancelled during %s nothing is planned or written",
     async (during) => {
+      writeFileSync(`${host.path}.bak-20200101T000000Z`, fakeConfig(512));
       const cancel = new AbortController();
       const cancelled = new Error("Cancelled");
-      const planned = safe().plan(
-        { modelId: "m", plan: fakePlan(2048) },
-        {
-          signal: cancel.signal,
-          report: ({ step, state }) => {
-            if (step === during && state === "begun") cancel.abort(cancelled);
-          },
+      const planned = planRestore(ends(), "20200101T000000Z", FILE, {
+        signal: cancel.signal,
+        report: ({ step, state }) => {
+          if (step === during && state === "begun") cancel.abort(cancelled);
         },
-      );
+      });
       await expect(planned).rejects.toBe(cancelled);
-      expect([host.text, host.backups]).toEqual([OLD, []]);
+      expect(host.text).toBe(OLD);
+      expect(host.backups).toHaveLength(1);
     },
   );
 
@@ -415,7 +402,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   test("a backup that the server does not start with is taken back", async () => {
     const broken = fakeConfig(512, "broken");
     writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
-    expect(await restoreAt(safe(), "20200101T000000Z", FILE)).toMatchObject({
+    expect(await restoreAt(ends(), "20200101T000000Z", FILE)).toMatchObject({
       kind: "rolled back",
       failed: "answer",
       file: "old",
@@ -431,14 +418,14 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       writeFileSync(`${host.path}.bak-${STAMP}`, fakeConfig(512));
     });
 
-    const restore = () => restoreAt(safe(), STAMP, FILE, { report: (progress) => steps.push(progress) });
+    const restore = () => restoreAt(ends(), STAMP, FILE, { report: (progress) => steps.push(progress) });
 
     test.each([[["m"]], [[]]])("and refuses is no success, with %j loaded", async (loaded) => {
       server.loaded = [...loaded];
       expect(await restore()).toMatchObject({
         kind: "rolled back",
         failed: "await reload",
-        reason: expect.stringMatching(/^Its log says that it failed to reload/),
+        reason: expect.stringMatching(/^Its log says that the reload failed/),
         log: ["failed to reload config"],
         file: "old",
         isHealthy: true,
@@ -479,11 +466,12 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   });
 
   test("a restart alone loads again what was loaded", async () => {
+    const restart = async () => restartServer(ends(), await ends().machine.status());
     server.loaded = ["m", "gone"];
-    expect(await safe().restart({})).toEqual([expect.stringMatching(/^gone was loaded before/)]);
+    expect(await restart()).toEqual([expect.stringMatching(/^gone was loaded before/)]);
     expect(server.loaded).toEqual(["m"]);
     fakeSystemctl("llama-swap", "exit 1");
-    await expect(safe().restart({})).rejects.toThrow(/The restart on .* failed/);
+    await expect(restart()).rejects.toThrow(/The restart on .* failed/);
     expect(existsSync(host.path)).toBe(true);
   });
 });

@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { SafeChange } from "../../host/change.ts";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import {
@@ -27,14 +26,8 @@ const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 2000, loadTimeoutMs: 500, pollMs: 20, reloadTimeoutMs: 100 };
 
 function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<ChangeOutcome> {
-  const safe = new SafeChange(
-    {
-      machine: host.machine(mode),
-      probe: new FakeServer(host.path, join(host.tools, "restarts")),
-    },
-    LIMITS,
-  );
-  return changeAt(safe, { modelId: "m", plan: fakePlan(size, more) });
+  const probe = new FakeServer(host.path, join(host.tools, "restarts"));
+  return changeAt({ machine: host.machine(mode), probe, limits: LIMITS }, fakePlan(size, more));
 }
 
 async function checkNextTry(host: LocalHost, mode: Mode): Promise<void> {

@@ -9,7 +9,7 @@ import {
   makeAdminPlace,
   SECRETS,
 } from "../support/admin-server.ts";
-import { PI_VERSIONS, piProblem, runPi } from "../support/pi.ts";
+import { NEWEST_PI, piProblem, runPi } from "../support/pi.ts";
 import type { Finished } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
@@ -24,185 +24,183 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-for (const version of PI_VERSIONS) {
-  realSuite(await piProblem(version), `administration in print and JSON mode, pi ${version}`, () => {
-    let place: AdminPlace;
+realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi ${NEWEST_PI}`, () => {
+  let place: AdminPlace;
 
-    beforeAll(async () => {
-      place = await makeAdminPlace(version, server);
-    });
-    afterAll(() => place.remove());
-    beforeEach(() => server.reset());
-
-    /** Runs these commands, one after another, in one pi. */
-    async function print(...lines: string[]): Promise<Finished> {
-      const finished = await runPi(place.options(["-p", ...lines]));
-      expect(finished.code).toBe(0);
-      expect(finished.stdout + finished.stderr).not.toMatch(/\n +at |\bundefined\b|\[object /);
-      for (const secret of SECRETS) expect(finished.stdout + finished.stderr).not.toContain(secret);
-      return finished;
-    }
-
-    /** Errors and what is waited for, without the latter. */
-    function errors({ stderr }: Finished): string[] {
-      return stderr.split("\n").filter((line) => line !== "" && !line.endsWith("…"));
-    }
-
-    test("status, context, backups and refresh: the answers and nothing else on standard output", async () => {
-      writeFileSync(`${server.host.path}.bak-${BACKUP}`, CONFIG.replace("65536", "32768"));
-      const finished = await print(
-        "/ai-server-status",
-        "/ai-server-status a model with spaces --ssh",
-        "/ai-server-ctx org/Größe:Q4",
-        '/ai-server-ctx "steady"',
-        "/ai-server-rollback",
-        "/ai-server-refresh",
-      );
-      expect(errors(finished)).toEqual([]);
-      const { path } = server.host;
-      const lines = finished.stdout.split("\n");
-      const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap local_0bdb3720$/);
-      expect(lines).toEqual([
-        head,
-        expect.stringMatching(/^Model +State +Context +From +Unloads +Vision +Thinking$/),
-        ...MODEL_IDS.map((id) => expect.stringMatching(new RegExp(`^${id} +unloaded +\\S+`))),
-        head,
-        "a model with spaces",
-        ...["State +unloaded", "Context +unknown", "Output +\\d+ tokens \\(default\\)"].map(shaped),
-        ...["Vision", "Thinking", "Tools", "Trained", "Size", "Quantised", "Unloads"].map((what) =>
-          shaped(`${what} +unknown`),
-        ),
-        shaped("Runs on +https://127\\.0\\.0\\.1:\\d+"),
-        "",
-        "this machine: reachable",
-        "stand-in.service: active, running",
-        `${path}: -rw-r-----, 5 models`,
-        "org/Größe:Q4",
-        `Context size: 32768 tokens (32k), set by --ctx-size in ${path}, line 14.`,
-        "steady",
-        `Context size: 65536 tokens (64k), set by --ctx-size in ${path}, line 7.`,
-        expect.stringMatching(
-          new RegExp(`^${BACKUP} · 2026-01-0\\d \\d\\d:04:05 · [\\d.]+ \\S+ · \\+1 −1 lines$`),
-        ),
-        "Nothing changed: 5 models.",
-        "",
-      ]);
-    });
-
-    test("the config, and one model's part of it, without its secrets", async () => {
-      const whole = await print("/ai-server-preset");
-      expect(errors(whole)).toEqual([]);
-      expect(whole.stdout.trimEnd()).toBe(SECRETS.reduce(masked, CONFIG).trimEnd());
-
-      const part = await print("/ai-server-preset steady");
-      expect(errors(part)).toEqual([]);
-      expect(part.stdout).toMatch(/^ {2}steady:\n {4}cmd: .* # sixty-four\n {4}metadata: .*\n$/);
-    });
-
-    test("load and unload of one model, and its log to the last line", async () => {
-      const loaded = await print("/ai-server-load org/Größe:Q4");
-      expect(loaded.stdout).toMatch(
-        /^org\/Größe:Q4 is loaded; it took [\d.]+ s\.\nA request may use 32768 tokens \(32k\)\.\n$/,
-      );
-      expect(errors(loaded)).toEqual([]);
-      expect([...(await server.running())]).toEqual([["org/Größe:Q4", "ready"]]);
-
-      const log = await print("/ai-server-logs org/Größe:Q4");
-      expect(errors(log)).toEqual([]);
-      expect(log.stdout).toMatch(/main: server is listening - starting the main loop\n/);
-
-      const unloaded = await print("/ai-server-unload org/Größe:Q4", "/ai-server-unload");
-      expect(unloaded.stdout).toBe("org/Größe:Q4 is unloaded.\nNo model is loaded.\n");
-      expect((await server.running()).size).toBe(0);
-    });
-
-    test("a load that fails says why on standard error", async () => {
-      const failed = await print("/ai-server-load failing");
-      expect(failed.stdout).toBe("");
-      expect(failed.stderr).toMatch(/^failing could not be loaded/m);
-      expect(failed.stderr).toMatch(/out of memory/);
-    });
-
-    test("the unit's journal to the last line", async () => {
-      server.journal = Array.from({ length: 700 }, (_, index) => `line ${index + 1}`);
-      const journal = await print("/ai-server-logs");
-      expect(errors(journal)).toEqual([]);
-      const lines = journal.stdout.trimEnd().split("\n");
-      expect(lines.at(-1)).toBe("line 700");
-      expect(lines.filter((line) => line.startsWith("line "))).toHaveLength(500);
-    });
-
-    test.each(["print", "json"] as const)(
-      "in %s mode what has to be asked is refused, and changes nothing",
-      async (mode) => {
-        writeFileSync(`${server.host.path}.bak-${BACKUP}`, CONFIG.replace("65536", "32768"));
-        await server.load("steady");
-        const lines = [
-          "/ai-server-ctx steady 32k",
-          "/ai-server-restart",
-          `/ai-server-rollback ${BACKUP}`,
-          "/ai-server-unload",
-        ];
-        const finished =
-          mode === "print" ? await print(...lines) : await runPi(place.options(["--mode", "json", ...lines]));
-        expect(finished.code).toBe(0);
-        expect(errors(finished)).toEqual(lines.map(() => expect.stringMatching(NOBODY_TO_ASK)));
-        if (mode === "print") expect(finished.stdout).toBe("");
-        expect(server.host.text).toBe(CONFIG);
-        expect(server.host.backups).toHaveLength(1);
-        expect(server.host.leftovers).toEqual([]);
-        expect(server.restarts).toBe(0);
-        expect([...(await server.running())]).toEqual([["steady", "ready"]]);
-      },
-    );
-
-    test("what cannot be read is a sentence on standard error", async () => {
-      const finished = await print(
-        "/ai-server-load stedy",
-        "/ai-server-ctx",
-        "/ai-server-ctx steady much",
-        "/ai-server-rollback yesterday",
-        "/ai-server-logs nothing of the kind",
-        "/ai-server-preset 'slow and steady'",
-      );
-      expect(finished.stdout).toBe("There is no backup yet: each change of the config makes one.\n");
-      expect(errors(finished)).toEqual([
-        'There is no model "stedy". Did you mean "steady"?',
-        expect.stringMatching(/^Say which model\. The server has .*steady/),
-        '"much" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
-        expect.stringMatching(/^There is no model "nothing"\./),
-        expect.stringMatching(/^There is no model "slow and steady"\./),
-      ]);
-    });
-
-    test("in JSON mode standard output is pi's events alone, and the answers are on standard error", async () => {
-      await server.load("steady");
-      const { code, stdout, stderr } = await runPi(
-        place.options([
-          "--mode",
-          "json",
-          ...["/ai-server-status", "/ai-server-ctx steady", "/ai-server-preset", "/ai-server-logs"],
-          ...["/ai-server-logs steady", "/ai-server-unload steady", "/ai-server-rollback"],
-        ]),
-      );
-      expect(code).toBe(0);
-      const events = parseJsonLines(stdout);
-      expect(events[0]).toMatchObject({ type: "session" });
-      expect(stdout).not.toMatch(/Größe|ctx-size|listening|unloaded/);
-      for (const answer of [/^steady +ready/m, /^Context size: 65536/m, /^models:$/m, /^started$/m])
-        expect(stderr).toMatch(answer);
-      for (const answer of [/^main: server is listening/m, /^steady is unloaded\.$/m, /^There is no backup/m])
-        expect(stderr).toMatch(answer);
-      for (const secret of SECRETS) expect(stderr).not.toContain(secret);
-    });
-
-    test("nothing is left of the runs", async () => {
-      const { readdir } = await import("node:fs/promises");
-      expect((await readdir(place.tmp)).filter((name) => name.startsWith("pi-ssh-"))).toEqual([]);
-      expect(await readdir(join(place.folder))).toEqual(["agent", "home", "tmp"]);
-    });
+  beforeAll(async () => {
+    place = await makeAdminPlace(NEWEST_PI, server);
   });
-}
+  afterAll(() => place.remove());
+  beforeEach(() => server.reset());
+
+  /** Runs these commands, one after another, in one pi. */
+  async function print(...lines: string[]): Promise<Finished> {
+    const finished = await runPi(place.options(["-p", ...lines]));
+    expect(finished.code).toBe(0);
+    expect(finished.stdout + finished.stderr).not.toMatch(/\n +at |\bundefined\b|\[object /);
+    for (const secret of SECRETS) expect(finished.stdout + finished.stderr).not.toContain(secret);
+    return finished;
+  }
+
+  /** Errors and what is waited for, without the latter. */
+  function errors({ stderr }: Finished): string[] {
+    return stderr.split("\n").filter((line) => line !== "" && !line.endsWith("…"));
+  }
+
+  test("status, context, backups and refresh: the answers and nothing else on standard output", async () => {
+    writeFileSync(`${server.host.path}.bak-${BACKUP}`, CONFIG.replace("65536", "32768"));
+    const finished = await print(
+      "/ai-server-status",
+      "/ai-server-status a model with spaces --ssh",
+      "/ai-server-ctx org/Größe:Q4",
+      '/ai-server-ctx "steady"',
+      "/ai-server-rollback",
+      "/ai-server-refresh",
+    );
+    expect(errors(finished)).toEqual([]);
+    const { path } = server.host;
+    const lines = finished.stdout.split("\n");
+    const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap local_0bdb3720$/);
+    expect(lines).toEqual([
+      head,
+      expect.stringMatching(/^Model +State +Context +From +Unloads +Vision +Thinking$/),
+      ...MODEL_IDS.map((id) => expect.stringMatching(new RegExp(`^${id} +unloaded +\\S+`))),
+      head,
+      "a model with spaces",
+      ...["State +unloaded", "Context +unknown", "Output +\\d+ tokens \\(default\\)"].map(shaped),
+      ...["Vision", "Thinking", "Tools", "Trained", "Size", "Quantised", "Unloads"].map((what) =>
+        shaped(`${what} +unknown`),
+      ),
+      shaped("Runs on +https://127\\.0\\.0\\.1:\\d+"),
+      "",
+      "this machine: reachable",
+      "stand-in.service: active, running",
+      `${path}: -rw-r-----, 5 models`,
+      "org/Größe:Q4",
+      `Context size: 32768 tokens (32k), set by --ctx-size in ${path}, line 14.`,
+      "steady",
+      `Context size: 65536 tokens (64k), set by --ctx-size in ${path}, line 7.`,
+      expect.stringMatching(
+        new RegExp(`^${BACKUP} · 2026-01-0\\d \\d\\d:04:05 · [\\d.]+ \\S+ · \\+1 −1 lines$`),
+      ),
+      "Nothing changed: 5 models.",
+      "",
+    ]);
+  });
+
+  test("the config, and one model's part of it, without its secrets", async () => {
+    const whole = await print("/ai-server-preset");
+    expect(errors(whole)).toEqual([]);
+    expect(whole.stdout.trimEnd()).toBe(SECRETS.reduce(masked, CONFIG).trimEnd());
+
+    const part = await print("/ai-server-preset steady");
+    expect(errors(part)).toEqual([]);
+    expect(part.stdout).toMatch(/^ {2}steady:\n {4}cmd: .* # sixty-four\n {4}metadata: .*\n$/);
+  });
+
+  test("load and unload of one model, and its log to the last line", async () => {
+    const loaded = await print("/ai-server-load org/Größe:Q4");
+    expect(loaded.stdout).toMatch(
+      /^org\/Größe:Q4 is loaded; it took [\d.]+ s\.\nA request may use 32768 tokens \(32k\)\.\n$/,
+    );
+    expect(errors(loaded)).toEqual([]);
+    expect([...(await server.running())]).toEqual([["org/Größe:Q4", "ready"]]);
+
+    const log = await print("/ai-server-logs org/Größe:Q4");
+    expect(errors(log)).toEqual([]);
+    expect(log.stdout).toMatch(/main: server is listening - starting the main loop\n/);
+
+    const unloaded = await print("/ai-server-unload org/Größe:Q4", "/ai-server-unload");
+    expect(unloaded.stdout).toBe("org/Größe:Q4 is unloaded.\nNo model is loaded.\n");
+    expect((await server.running()).size).toBe(0);
+  });
+
+  test("a load that fails says why on standard error", async () => {
+    const failed = await print("/ai-server-load failing");
+    expect(failed.stdout).toBe("");
+    expect(failed.stderr).toMatch(/^failing could not be loaded/m);
+    expect(failed.stderr).toMatch(/out of memory/);
+  });
+
+  test("the unit's journal to the last line", async () => {
+    server.journal = Array.from({ length: 700 }, (_, index) => `line ${index + 1}`);
+    const journal = await print("/ai-server-logs");
+    expect(errors(journal)).toEqual([]);
+    const lines = journal.stdout.trimEnd().split("\n");
+    expect(lines.at(-1)).toBe("line 700");
+    expect(lines.filter((line) => line.startsWith("line "))).toHaveLength(500);
+  });
+
+  test.each(["print", "json"] as const)(
+    "in %s mode what has to be asked is refused, and changes nothing",
+    async (mode) => {
+      writeFileSync(`${server.host.path}.bak-${BACKUP}`, CONFIG.replace("65536", "32768"));
+      await server.load("steady");
+      const lines = [
+        "/ai-server-ctx steady 32k",
+        "/ai-server-restart",
+        `/ai-server-rollback ${BACKUP}`,
+        "/ai-server-unload",
+      ];
+      const finished =
+        mode === "print" ? await print(...lines) : await runPi(place.options(["--mode", "json", ...lines]));
+      expect(finished.code).toBe(0);
+      expect(errors(finished)).toEqual(lines.map(() => expect.stringMatching(NOBODY_TO_ASK)));
+      if (mode === "print") expect(finished.stdout).toBe("");
+      expect(server.host.text).toBe(CONFIG);
+      expect(server.host.backups).toHaveLength(1);
+      expect(server.host.leftovers).toEqual([]);
+      expect(server.restarts).toBe(0);
+      expect([...(await server.running())]).toEqual([["steady", "ready"]]);
+    },
+  );
+
+  test("what cannot be read is a sentence on standard error", async () => {
+    const finished = await print(
+      "/ai-server-load stedy",
+      "/ai-server-ctx",
+      "/ai-server-ctx steady much",
+      "/ai-server-rollback yesterday",
+      "/ai-server-logs nothing of the kind",
+      "/ai-server-preset 'slow and steady'",
+    );
+    expect(finished.stdout).toBe("There is no backup yet: each change of the config makes one.\n");
+    expect(errors(finished)).toEqual([
+      'There is no model "stedy". Did you mean "steady"?',
+      expect.stringMatching(/^Say which model\. The server has .*steady/),
+      '"much" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
+      expect.stringMatching(/^There is no model "nothing"\./),
+      expect.stringMatching(/^There is no model "slow and steady"\./),
+    ]);
+  });
+
+  test("in JSON mode standard output is pi's events alone, and the answers are on standard error", async () => {
+    await server.load("steady");
+    const { code, stdout, stderr } = await runPi(
+      place.options([
+        "--mode",
+        "json",
+        ...["/ai-server-status", "/ai-server-ctx steady", "/ai-server-preset", "/ai-server-logs"],
+        ...["/ai-server-logs steady", "/ai-server-unload steady", "/ai-server-rollback"],
+      ]),
+    );
+    expect(code).toBe(0);
+    const events = parseJsonLines(stdout);
+    expect(events[0]).toMatchObject({ type: "session" });
+    expect(stdout).not.toMatch(/Größe|ctx-size|listening|unloaded/);
+    for (const answer of [/^steady +ready/m, /^Context size: 65536/m, /^models:$/m, /^started$/m])
+      expect(stderr).toMatch(answer);
+    for (const answer of [/^main: server is listening/m, /^steady is unloaded\.$/m, /^There is no backup/m])
+      expect(stderr).toMatch(answer);
+    for (const secret of SECRETS) expect(stderr).not.toContain(secret);
+  });
+
+  test("nothing is left of the runs", async () => {
+    const { readdir } = await import("node:fs/promises");
+    expect((await readdir(place.tmp)).filter((name) => name.startsWith("pi-ssh-"))).toEqual([]);
+    expect(await readdir(join(place.folder))).toEqual(["agent", "home", "tmp"]);
+  });
+});
 
 function masked(text: string, secret: string): string {
   return text.replace(secret, "••••");

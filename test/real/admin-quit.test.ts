@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type AdminPlace, AdminServer, CONFIG, makeAdminPlace } from "../support/admin-server.ts";
 import { EMPTY_EDITOR, enter, piProcess } from "../support/admin-terminal.ts";
-import { PI_VERSIONS, piCommand, piProblem } from "../support/pi.ts";
+import { NEWEST_PI, piCommand, piProblem } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { processesWith, Terminal } from "../support/terminal.ts";
@@ -23,71 +23,69 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-for (const version of PI_VERSIONS) {
-  const problem = (await piProblem(version)) ?? missingProgram("tmux");
-  realSuite(problem, `quitting in the middle of administration, pi ${version}`, () => {
-    let first: AdminPlace;
-    beforeAll(async () => {
-      first = await makeAdminPlace(version, server);
-    });
-    afterAll(() => first.remove());
-
-    /** Runs `end` on a pi in the middle of something, and expects that nothing of it is left. */
-    async function inTheMiddle(
-      what: keyof typeof MIDDLES,
-      end: (terminal: Terminal, place: AdminPlace) => Promise<void>,
-    ): Promise<void> {
-      const place = await first.copy();
-      const terminal = await Terminal.start({
-        ...(await piCommand(place.options([]))),
-        columns: 100,
-        rows: 40,
-      });
-      try {
-        await terminal.waitFor(/ steady\b/);
-        const [line, shown] = MIDDLES[what];
-        await enter(terminal, line);
-        await terminal.waitFor(shown);
-        await end(terminal, place);
-        const left = (): true | undefined => (processesWith(place.agentDir).length === 0 ? true : undefined);
-        await eventually("every process of pi has ended", left, PROMPTLY);
-        expect(readdirSync(place.tmp).filter((name) => name.startsWith("pi-ssh-"))).toEqual([]);
-        expect(server.host.text).toBe(CONFIG);
-        expect(server.host.leftovers).toEqual([]);
-        expect(server.restarts).toBe(0);
-      } finally {
-        await terminal.close();
-        await place.remove();
-      }
-    }
-
-    // Each is mostly a pi that starts, and none changes anything that another one sees.
-    test.concurrent.each(Object.keys(MIDDLES) as (keyof typeof MIDDLES)[])(
-      "SIGTERM in the middle of %s",
-      (what) =>
-        inTheMiddle(what, async (terminal, { agentDir }) => {
-          process.kill(piProcess(agentDir), "SIGTERM");
-          expect(await terminal.exitCode(PROMPTLY)).toBe(0);
-          expect(await terminal.history()).not.toMatch(/^ +at .*:\d+:\d+/m);
-        }),
-    );
-
-    test.concurrent.each(["a wait", "a view"] as const)("the terminal closed in the middle of %s", (what) =>
-      inTheMiddle(what, (terminal) => terminal.close()),
-    );
-
-    test.concurrent.each(["a wait", "a question"] as const)("Ctrl+C and Ctrl+D in the middle of %s", (what) =>
-      inTheMiddle(what, async (terminal) => {
-        // The first key leaves what is shown; in an empty editor the second one quits.
-        await terminal.press("C-c");
-        if (what === "a wait") {
-          await terminal.waitFor(/Stop loading slow\?/);
-          await terminal.press("C-c");
-        }
-        await terminal.waitFor(EMPTY_EDITOR);
-        await terminal.press("C-d");
-        expect(await terminal.exitCode(PROMPTLY)).toBe(0);
-      }),
-    );
+const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
+realSuite(problem, `quitting in the middle of administration, pi ${NEWEST_PI}`, () => {
+  let first: AdminPlace;
+  beforeAll(async () => {
+    first = await makeAdminPlace(NEWEST_PI, server);
   });
-}
+  afterAll(() => first.remove());
+
+  /** Runs `end` on a pi in the middle of something, and expects that nothing of it is left. */
+  async function inTheMiddle(
+    what: keyof typeof MIDDLES,
+    end: (terminal: Terminal, place: AdminPlace) => Promise<void>,
+  ): Promise<void> {
+    const place = await first.copy();
+    const terminal = await Terminal.start({
+      ...(await piCommand(place.options([]))),
+      columns: 100,
+      rows: 40,
+    });
+    try {
+      await terminal.waitFor(/ steady\b/);
+      const [line, shown] = MIDDLES[what];
+      await enter(terminal, line);
+      await terminal.waitFor(shown);
+      await end(terminal, place);
+      const left = (): true | undefined => (processesWith(place.agentDir).length === 0 ? true : undefined);
+      await eventually("every process of pi has ended", left, PROMPTLY);
+      expect(readdirSync(place.tmp).filter((name) => name.startsWith("pi-ssh-"))).toEqual([]);
+      expect(server.host.text).toBe(CONFIG);
+      expect(server.host.leftovers).toEqual([]);
+      expect(server.restarts).toBe(0);
+    } finally {
+      await terminal.close();
+      await place.remove();
+    }
+  }
+
+  // Each is mostly a pi that starts, and none changes anything that another one sees.
+  test.concurrent.each(Object.keys(MIDDLES) as (keyof typeof MIDDLES)[])(
+    "SIGTERM in the middle of %s",
+    (what) =>
+      inTheMiddle(what, async (terminal, { agentDir }) => {
+        process.kill(piProcess(agentDir), "SIGTERM");
+        expect(await terminal.exitCode(PROMPTLY)).toBe(0);
+        expect(await terminal.history()).not.toMatch(/^ +at .*:\d+:\d+/m);
+      }),
+  );
+
+  test.concurrent.each(["a wait", "a view"] as const)("the terminal closed in the middle of %s", (what) =>
+    inTheMiddle(what, (terminal) => terminal.close()),
+  );
+
+  test.concurrent.each(["a wait", "a question"] as const)("Ctrl+C and Ctrl+D in the middle of %s", (what) =>
+    inTheMiddle(what, async (terminal) => {
+      // The first key leaves what is shown; in an empty editor the second one quits.
+      await terminal.press("C-c");
+      if (what === "a wait") {
+        await terminal.waitFor(/Stop loading slow\?/);
+        await terminal.press("C-c");
+      }
+      await terminal.waitFor(EMPTY_EDITOR);
+      await terminal.press("C-d");
+      expect(await terminal.exitCode(PROMPTLY)).toBe(0);
+    }),
+  );
+});

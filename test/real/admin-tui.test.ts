@@ -10,206 +10,206 @@ import {
   SECRETS,
 } from "../support/admin-server.ts";
 import { choose, clearEditor, enter, expectTurn, wordsOf } from "../support/admin-terminal.ts";
-import { PI_VERSIONS, piCommand, piProblem } from "../support/pi.ts";
+import { NEWEST_PI, piCommand, piProblem } from "../support/pi.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { Terminal } from "../support/terminal.ts";
 
-const ROWS = 40;
+const [COLUMNS, ROWS] = [60, 40];
 const FILLER = Array.from({ length: 120 }, (_, index) => `# filler ${index + 1}.\n`).join("");
 
-for (const version of PI_VERSIONS) {
-  for (const columns of [60, 200]) {
-    const problem = (await piProblem(version)) ?? missingProgram("tmux");
-    realSuite(
-      problem,
-      `administration in a terminal of ${columns} columns, pi ${version}`,
-      () => {
-        let server: AdminServer;
-        let place: AdminPlace;
-        let terminal: Terminal;
+const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
+realSuite(
+  problem,
+  `administration in a terminal, pi ${NEWEST_PI}`,
+  () => {
+    let server: AdminServer;
+    let place: AdminPlace;
+    let terminal: Terminal;
 
-        beforeAll(async () => {
-          server = await AdminServer.start();
-          place = await makeAdminPlace(version, server);
-          terminal = await Terminal.start({ ...(await piCommand(place.options([]))), columns, rows: ROWS });
-          // The footer names the model once the session has started.
-          await terminal.waitFor(/ steady\b/);
-        });
-        afterAll(async () => {
-          await terminal?.close();
-          await place?.remove();
-          await server?.stop();
-        });
-        beforeEach(async () => {
-          await server.reset();
-          await clearEditor(terminal);
-        });
+    beforeAll(async () => {
+      server = await AdminServer.start();
+      place = await makeAdminPlace(NEWEST_PI, server);
+      terminal = await Terminal.start({
+        ...(await piCommand(place.options([]))),
+        columns: COLUMNS,
+        rows: ROWS,
+      });
+      // The footer names the model once the session has started.
+      await terminal.waitFor(/ steady\b/);
+    });
+    afterAll(async () => {
+      await terminal?.close();
+      await place?.remove();
+      await server?.stop();
+    });
+    beforeEach(async () => {
+      await server.reset();
+      await clearEditor(terminal);
+    });
 
-        test("the ids are listed right behind a command, and Tab takes the first", async () => {
-          // As fast as somebody types: pi applies a list to what stands there when it comes.
-          for (const key of "/ai-server-load ") {
-            await terminal.type(key);
-            await new Promise((resolve) => setTimeout(resolve, 60));
-          }
-          const listed = await terminal.waitFor(/^[→ ] a model with spaces( |$)/m, 5_000);
-          for (const id of MODEL_IDS) expect(listed).toMatch(new RegExp(`^[→ ] ${id}( |$)`, "m"));
-          const first = MODEL_IDS.find((id) => new RegExp(`^→ ${id}( |$)`, "m").test(listed));
-          await terminal.press("Tab");
-          await terminal.waitFor(new RegExp(`^/ai-server-load ${first}$`, "m"));
-          await clearEditor(terminal);
-        });
+    test("the ids are listed right behind a command, and Tab takes the first", async () => {
+      // As fast as somebody types: pi applies a list to what stands there when it comes.
+      for (const key of "/ai-server-load ") {
+        await terminal.type(key);
+        await new Promise((resolve) => setTimeout(resolve, 60));
+      }
+      const listed = await terminal.waitFor(/^[→ ] a model with spaces( |$)/m, 5_000);
+      for (const id of MODEL_IDS) expect(listed).toMatch(new RegExp(`^[→ ] ${id}( |$)`, "m"));
+      const first = MODEL_IDS.find((id) => new RegExp(`^→ ${id}( |$)`, "m").test(listed));
+      await terminal.press("Tab");
+      await terminal.waitFor(new RegExp(`^/ai-server-load ${first}$`, "m"));
+      await clearEditor(terminal);
+    });
 
-        test("Tab completes an id whatever is in it, and a size", async () => {
-          for (const [typed, completed] of [
-            ["/ai-server-load a mo", "/ai-server-load a model with spaces"],
-            ["/ai-server-unload org/G", "/ai-server-unload org/Größe:Q4"],
-            ["/ai-server-ctx steady 9", "/ai-server-ctx steady 96k"],
-          ] as const) {
-            await typeUntilOffered(terminal, typed);
-            await terminal.press("Tab");
-            await terminal.waitFor(new RegExp(`^${completed}$`, "m"));
-            await clearEditor(terminal);
-          }
-          const sizes = await typeUntilOffered(terminal, "/ai-server-ctx steady ");
-          expect(sizes).toMatch(/^→ 8k +8192 tokens/m);
-          expect(sizes).toMatch(/^ {2}64k +65536 tokens/m);
-        });
+    test("Tab completes an id whatever is in it, and a size", async () => {
+      for (const [typed, completed] of [
+        ["/ai-server-load a mo", "/ai-server-load a model with spaces"],
+        ["/ai-server-unload org/G", "/ai-server-unload org/Größe:Q4"],
+        ["/ai-server-ctx steady 9", "/ai-server-ctx steady 96k"],
+      ] as const) {
+        await typeUntilOffered(terminal, typed);
+        await terminal.press("Tab");
+        await terminal.waitFor(new RegExp(`^${completed}$`, "m"));
+        await clearEditor(terminal);
+      }
+      const sizes = await typeUntilOffered(terminal, "/ai-server-ctx steady ");
+      expect(sizes).toMatch(/^→ 8k +8192 tokens/m);
+      expect(sizes).toMatch(/^ {2}64k +65536 tokens/m);
+    });
 
-        test("the status is a table that fits", async () => {
-          await server.load("steady");
-          await enter(terminal, "/ai-server-status");
-          const screen = await terminal.waitFor(/^ *steady +ready/m);
-          for (const id of MODEL_IDS.slice(0, -1)) {
-            // Where the table would be too wide, a long id is cut.
-            const shown = screen.includes(id) ? id : `${id.slice(0, 11)}.*…`;
-            expect(screen).toMatch(new RegExp(`^ *${shown} +unloaded`, "m"));
-          }
-          await expectTurn(terminal, "Status");
-        });
+    test("the status is a table that fits", async () => {
+      await server.load("steady");
+      await enter(terminal, "/ai-server-status");
+      const screen = await terminal.waitFor(/^ *steady +ready/m);
+      for (const id of MODEL_IDS.slice(0, -1)) {
+        // Where the table would be too wide, a long id is cut.
+        const shown = screen.includes(id) ? id : `${id.slice(0, 11)}.*…`;
+        expect(screen).toMatch(new RegExp(`^ *${shown} +unloaded`, "m"));
+      }
+      await expectTurn(terminal, "Status");
+    });
 
-        test("a load is waited for on a screen that counts, and Escape asks whether to stop it", async () => {
-          await enter(terminal, "/ai-server-load slow");
-          await terminal.waitFor(/Loading slow · [2-9] s[\s\S]*escape\S* cancel/);
-          await terminal.press("Escape");
-          const asked = await terminal.waitFor(/Stop loading slow\?/);
-          expect(wordsOf(asked)).toContain(
-            "The server goes on: slow is starting. Stopping unloads it; what was unloaded for it does not come back by that. → Let it load Stop and unload it",
-          );
-          await terminal.press("Enter");
-          await terminal.waitFor(/The server goes on loading slow\./);
-          expect((await server.running()).get("slow")).toBe("starting");
+    test("a load is waited for on a screen that counts, and Escape asks whether to stop it", async () => {
+      await enter(terminal, "/ai-server-load slow");
+      await terminal.waitFor(/Loading slow · [2-9] s[\s\S]*escape\S* cancel/);
+      await terminal.press("Escape");
+      const asked = await terminal.waitFor(/Stop loading slow\?/);
+      expect(wordsOf(asked)).toContain(
+        "The server goes on: slow is starting. Stopping unloads it; what was unloaded for it does not come back by that. → Let it load Stop and unload it",
+      );
+      await terminal.press("Enter");
+      await terminal.waitFor(/The server goes on loading slow\./);
+      expect((await server.running()).get("slow")).toBe("starting");
 
-          await enter(terminal, "/ai-server-load slow");
-          await terminal.waitFor(/Loading slow · \d+ s/);
-          await terminal.press("Escape");
-          await choose(terminal, "Stop and unload it");
-          await terminal.waitFor(/slow is not loaded any more\./);
-          expect((await server.running()).size).toBe(0);
-          await expectTurn(terminal, "Stopped");
-        });
+      await enter(terminal, "/ai-server-load slow");
+      await terminal.waitFor(/Loading slow · \d+ s/);
+      await terminal.press("Escape");
+      await choose(terminal, "Stop and unload it");
+      await terminal.waitFor(/slow is not loaded any more\./);
+      expect((await server.running()).size).toBe(0);
+      await expectTurn(terminal, "Stopped");
+    });
 
-        test("a context size: the question has every word of the difference, and the change goes through", async () => {
-          await server.load("steady");
-          await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          const asked = wordsOf(await terminal.waitFor(/→ Keep as it is/));
-          for (const words of [
-            "Change the context size of org/Größe:Q4 to 49152 tokens (48k)? It is 32768 tokens (32k) now.",
-            `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,
-            "- --ctx-size 32768 + --ctx-size 49152",
-            "cmd: llama-server --port ${PORT} --load 0.2 -m /models/spaces.gguf -c 8192 --no-reasoning --token-rate 40",
-            "stand-in.service is restarted, which unloads every model.",
-            "Loaded now, and unloaded by this: steady. No request is in flight.",
-          ])
-            expect(asked).toContain(words);
-          await terminal.press("Enter");
-          await terminal.waitFor(/Nothing was changed\./);
-          expect(server.host.text).toBe(CONFIG);
+    test("a context size: the question has every word of the difference, and the change goes through", async () => {
+      await server.load("steady");
+      await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
+      const asked = wordsOf(await terminal.waitFor(/→ Keep as it is/));
+      for (const words of [
+        "Change the context size of org/Größe:Q4 to 49152 tokens (48k)? It is 32768 tokens (32k) now.",
+        `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,
+        "- --ctx-size 32768 + --ctx-size 49152",
+        "cmd: llama-server --port ${PORT} --load 0.2 -m /models/spaces.gguf -c 8192 --no-reasoning --token-rate 40",
+        "stand-in.service is restarted, which unloads every model.",
+        "Loaded now, and unloaded by this: steady. No request is in flight.",
+      ])
+        expect(asked).toContain(words);
+      await terminal.press("Enter");
+      await terminal.waitFor(/Nothing was changed\./);
+      expect(server.host.text).toBe(CONFIG);
 
-          await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          await choose(terminal, "Change and restart");
-          const done = wordsOf(await terminal.waitFor(/context size is now 49152 tokens/));
-          expect(done).toMatch(
-            /a request may use 49152 tokens\. The text of before is in .*\.bak-\d{8}T\d{6}Z\./,
-          );
-          expect(server.host.text).toBe(CONFIG.replace("32768", "49152"));
-          expect(server.host.leftovers).toEqual([]);
-          expect([...(await server.running())]).toEqual([["steady", "ready"]]);
-          await expectTurn(terminal, "Changed");
-        });
+      await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
+      await choose(terminal, "Change and restart");
+      const done = wordsOf(await terminal.waitFor(/context size is now 49152 tokens/));
+      expect(done).toMatch(
+        /a request may use 49152 tokens\. The text of before is in .*\.bak-\d{8}T\d{6}Z\./,
+      );
+      expect(server.host.text).toBe(CONFIG.replace("32768", "49152"));
+      expect(server.host.leftovers).toEqual([]);
+      expect([...(await server.running())]).toEqual([["steady", "ready"]]);
+      await expectTurn(terminal, "Changed");
+    });
 
-        test("a backup is chosen from a list and put back; a restart and an unload ask", async () => {
-          await enter(terminal, "/ai-server-ctx steady 32k");
-          await choose(terminal, "Change and restart");
-          await terminal.waitFor(/context size is now 32768 tokens/);
-          await enter(terminal, "/ai-server-rollback");
-          const listed = await terminal.waitFor(/Which backup of the config is put back\?/);
-          expect(wordsOf(listed)).toMatch(
-            /→ Keep the config as it is \d{8}T\d{6}Z · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d · \d+ B · \+2 −2 lines/,
-          );
-          await terminal.press("Down", "Enter");
-          await terminal.waitFor(/Put back [\s\S]*→ Keep as it is/);
-          await choose(terminal, "Put back and restart");
-          await terminal.waitFor(/and the\s+server\s+answers\s+with\s+it\./);
-          expect(server.host.text).toBe(CONFIG);
+    test("a backup is chosen from a list and put back; a restart and an unload ask", async () => {
+      await enter(terminal, "/ai-server-ctx steady 32k");
+      await choose(terminal, "Change and restart");
+      await terminal.waitFor(/context size is now 32768 tokens/);
+      await enter(terminal, "/ai-server-rollback");
+      const listed = await terminal.waitFor(/Which backup of the config is put back\?/);
+      expect(wordsOf(listed)).toMatch(
+        /→ Keep the config as it is \d{8}T\d{6}Z · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d · \d+ B · \+2 −2 lines/,
+      );
+      await terminal.press("Down", "Enter");
+      await terminal.waitFor(/Put back [\s\S]*→ Keep as it is/);
+      await choose(terminal, "Put back and restart");
+      await terminal.waitFor(/and the\s+server\s+answers\s+with\s+it\./);
+      expect(server.host.text).toBe(CONFIG);
 
-          await enter(terminal, "/ai-server-restart");
-          await terminal.waitFor(/Restart stand-in\.service\?[\s\S]*→ Leave it running/);
-          await choose(terminal, "Restart");
-          await terminal.waitFor(/The server was restarted and answers\./);
-          expect(server.restarts).toBe(3);
-          await enter(terminal, "/ai-server-unload");
-          await terminal.waitFor(/Unload every model\?[\s\S]*→ Keep them loaded/);
-          await choose(terminal, "Unload them now");
-          await terminal.waitFor(/Unloaded: steady\./);
-          await expectTurn(terminal, "Back");
-        });
+      await enter(terminal, "/ai-server-restart");
+      await terminal.waitFor(/Restart stand-in\.service\?[\s\S]*→ Leave it running/);
+      await choose(terminal, "Restart");
+      await terminal.waitFor(/The server was restarted and answers\./);
+      expect(server.restarts).toBe(3);
+      await enter(terminal, "/ai-server-unload");
+      await terminal.waitFor(/Unload every model\?[\s\S]*→ Keep them loaded/);
+      await choose(terminal, "Unload them now");
+      await terminal.waitFor(/Unloaded: steady\./);
+      await expectTurn(terminal, "Back");
+    });
 
-        test("the config scrolls, without its secrets, and Escape leaves it", async () => {
-          await server.reset(CONFIG + FILLER);
-          await enter(terminal, "/ai-server-preset");
-          const top = await terminal.waitFor(/of 141/);
-          expect(top).toMatch(/^apiKeys: \["••••"\]$/m);
-          for (const secret of SECRETS) expect(top).not.toContain(secret);
-          expect(top).not.toContain("# filler 120.");
-          await terminal.press("NPage");
-          await terminal.waitUntil("the next page", (screen) => !/^apiKeys/m.test(screen));
-          await terminal.press("End");
-          await terminal.waitFor(/# filler 120\.[\s\S]*100 %/);
-          await terminal.press("Home");
-          await terminal.waitFor(/^apiKeys/m);
-          await terminal.press("Escape");
-          await terminal.waitUntil("the view is left", (screen) => !screen.includes("apiKeys"));
-          await expectTurn(terminal, "Scrolled");
-        });
+    test("the config scrolls, without its secrets, and Escape leaves it", async () => {
+      await server.reset(CONFIG + FILLER);
+      await enter(terminal, "/ai-server-preset");
+      const top = await terminal.waitFor(/of 141/);
+      expect(top).toMatch(/^apiKeys: \["••••"\]$/m);
+      for (const secret of SECRETS) expect(top).not.toContain(secret);
+      expect(top).not.toContain("# filler 120.");
+      await terminal.press("NPage");
+      await terminal.waitUntil("the next page", (screen) => !/^apiKeys/m.test(screen));
+      await terminal.press("End");
+      await terminal.waitFor(/# filler 120\.[\s\S]*100 %/);
+      await terminal.press("Home");
+      await terminal.waitFor(/^apiKeys/m);
+      await terminal.press("Escape");
+      await terminal.waitUntil("the view is left", (screen) => !screen.includes("apiKeys"));
+      await expectTurn(terminal, "Scrolled");
+    });
 
-        test("logs go on while they are looked at", async () => {
-          const words = Array.from({ length: 80 }, (_, index) => `entry ${index + 1}.`);
-          server.journal = words;
-          await enter(terminal, "/ai-server-logs");
-          expect(await terminal.waitFor(/entry 80\.[\s\S]*live/)).toMatch(/^Journal of stand-in\.service/);
-          server.journal = [...words, "entry 81, which is new"];
-          await terminal.waitFor(/entry 81, which is new/);
-          await terminal.press("Escape");
-          await terminal.waitUntil("the view is left", (screen) => !screen.includes("entry 81"));
+    test("logs go on while they are looked at", async () => {
+      const words = Array.from({ length: 80 }, (_, index) => `entry ${index + 1}.`);
+      server.journal = words;
+      await enter(terminal, "/ai-server-logs");
+      expect(await terminal.waitFor(/entry 80\.[\s\S]*live/)).toMatch(/^Journal of stand-in\.service/);
+      server.journal = [...words, "entry 81, which is new"];
+      await terminal.waitFor(/entry 81, which is new/);
+      await terminal.press("Escape");
+      await terminal.waitUntil("the view is left", (screen) => !screen.includes("entry 81"));
 
-          await server.load("steady");
-          await enter(terminal, "/ai-server-logs steady");
-          const before = await terminal.waitFor(/main: server is listening[\s\S]*live/);
-          await server.complete("steady");
-          await terminal.waitUntil("a new line", (screen) => served(screen) > served(before));
-          await terminal.press("q");
-          await expectTurn(terminal, "Logged");
-        });
+      await server.load("steady");
+      await enter(terminal, "/ai-server-logs steady");
+      const before = await terminal.waitFor(/main: server is listening[\s\S]*live/);
+      await server.complete("steady");
+      await terminal.waitUntil("a new line", (screen) => served(screen) > served(before));
+      await terminal.press("q");
+      await expectTurn(terminal, "Logged");
+    });
 
-        test("quitting afterwards ends at once", async () => {
-          await terminal.press("C-d");
-          expect(await terminal.exitCode(5_000)).toBe(0);
-        });
-      },
-      "beside",
-    );
-  }
-}
+    test("quitting afterwards ends at once", async () => {
+      await terminal.press("C-d");
+      expect(await terminal.exitCode(5_000)).toBe(0);
+    });
+  },
+  "beside",
+);
 
 /** Types into an empty editor; once more where what may follow was still being read from the server. */
 async function typeUntilOffered(terminal: Terminal, typed: string): Promise<string> {
@@ -250,60 +250,57 @@ const SIZES = [
   { columns: 40, rows: 15, look: "no colours", settings: {}, env: { NO_COLOR: "1" } },
 ] as const;
 
-for (const version of PI_VERSIONS) {
-  const problem = (await piProblem(version)) ?? missingProgram("tmux");
-  realSuite(problem, `questions on a small screen, pi ${version}`, () => {
-    let server: AdminServer;
-    let place: AdminPlace;
-    beforeAll(async () => {
-      server = await AdminServer.start();
-      place = await makeAdminPlace(version, server);
-    });
-    afterAll(async () => {
-      await place?.remove();
-      await server?.stop();
-    });
-
-    test.each(SIZES)(
-      "at $columns×$rows, with $look, all that counts is seen, and Enter right away changes nothing",
-      async ({ columns, rows, settings, env }) => {
-        await server.reset();
-        await server.load("steady");
-        const path = join(place.agentDir, "settings.json");
-        const { theme: _, ...own } = JSON.parse(readFileSync(path, "utf8")) as { theme?: string };
-        writeFileSync(path, JSON.stringify({ ...own, ...settings }));
-        const command = await piCommand(place.options([], env));
-        const terminal = await Terminal.start({ ...command, columns, rows });
-        try {
-          await terminal.waitFor(/ steady\b/);
-          for (const [line, keep, change, ...said] of QUESTIONS) {
-            await enter(terminal, line);
-            const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[\\s\\S]*escape no$`, "m")));
-            for (const words of [...said, `→ ${keep} ${change} `]) expect(asked).toContain(words);
-            await terminal.press("Enter");
-            await terminal.waitFor(/^ *Nothing was (changed|restarted|unloaded)\./m);
-          }
-          await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-          const before = await terminal.waitFor(/^→ Keep as it is$[\s\S]*escape no$/m);
-          // Dragged as small and as large as it goes, and back.
-          await terminal.resize(30, 6);
-          await terminal.waitFor(/^\d+ hidden.*\n→ Keep as it is\n {2}Change and restart\nup\/down.*$/m);
-          await terminal.resize(120, 50);
-          await terminal.waitFor(
-            /^@@[\s\S]*^ {3}slow:\n\n→ Keep as it is\n {2}Change and restart\n\n.*escape no$/m,
-          );
-          await terminal.resize(columns, rows);
-          await terminal.waitUntil("the question is as it was", (now) => now === before);
-          await terminal.press("End");
-          await terminal.waitUntil("the end of the difference", (now) => /^ {3}slow:$/m.test(now));
-          await terminal.press("Escape");
-          await terminal.waitFor(/^ *Nothing was changed\./m);
-          expect([server.host.text, server.host.backups, server.restarts]).toEqual([CONFIG, [], 0]);
-          expect([...(await server.running())]).toEqual([["steady", "ready"]]);
-        } finally {
-          await terminal.close();
-        }
-      },
-    );
+realSuite(problem, `questions on a small screen, pi ${NEWEST_PI}`, () => {
+  let server: AdminServer;
+  let place: AdminPlace;
+  beforeAll(async () => {
+    server = await AdminServer.start();
+    place = await makeAdminPlace(NEWEST_PI, server);
   });
-}
+  afterAll(async () => {
+    await place?.remove();
+    await server?.stop();
+  });
+
+  test.each(SIZES)(
+    "at $columns×$rows, with $look, all that counts is seen, and Enter right away changes nothing",
+    async ({ columns, rows, settings, env }) => {
+      await server.reset();
+      await server.load("steady");
+      const path = join(place.agentDir, "settings.json");
+      const { theme: _, ...own } = JSON.parse(readFileSync(path, "utf8")) as { theme?: string };
+      writeFileSync(path, JSON.stringify({ ...own, ...settings }));
+      const command = await piCommand(place.options([], env));
+      const terminal = await Terminal.start({ ...command, columns, rows });
+      try {
+        await terminal.waitFor(/ steady\b/);
+        for (const [line, keep, change, ...said] of QUESTIONS) {
+          await enter(terminal, line);
+          const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[\\s\\S]*escape no$`, "m")));
+          for (const words of [...said, `→ ${keep} ${change} `]) expect(asked).toContain(words);
+          await terminal.press("Enter");
+          await terminal.waitFor(/^ *Nothing was (changed|restarted|unloaded)\./m);
+        }
+        await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
+        const before = await terminal.waitFor(/^→ Keep as it is$[\s\S]*escape no$/m);
+        // Dragged as small and as large as it goes, and back.
+        await terminal.resize(30, 6);
+        await terminal.waitFor(/^\d+ hidden.*\n→ Keep as it is\n {2}Change and restart\nup\/down.*$/m);
+        await terminal.resize(120, 50);
+        await terminal.waitFor(
+          /^@@[\s\S]*^ {3}slow:\n\n→ Keep as it is\n {2}Change and restart\n\n.*escape no$/m,
+        );
+        await terminal.resize(columns, rows);
+        await terminal.waitUntil("the question is as it was", (now) => now === before);
+        await terminal.press("End");
+        await terminal.waitUntil("the end of the difference", (now) => /^ {3}slow:$/m.test(now));
+        await terminal.press("Escape");
+        await terminal.waitFor(/^ *Nothing was changed\./m);
+        expect([server.host.text, server.host.backups, server.restarts]).toEqual([CONFIG, [], 0]);
+        expect([...(await server.running())]).toEqual([["steady", "ready"]]);
+      } finally {
+        await terminal.close();
+      }
+    },
+  );
+});

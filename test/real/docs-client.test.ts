@@ -5,7 +5,7 @@ import { readConfig } from "../../config.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { DocsPlace } from "../support/docs-place.ts";
 import { npm } from "../support/npm.ts";
-import { PI_VERSIONS, piCommand, piProblem, REPOSITORY } from "../support/pi.ts";
+import { NEWEST_PI, piCommand, piProblem, REPOSITORY } from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
@@ -21,61 +21,64 @@ beforeAll(async () => {
 });
 afterAll(() => shared.remove());
 
-for (const version of PI_VERSIONS) {
-  realSuite(await piProblem(version), `the documented installation, with pi ${version}`, () => {
-    let place: DocsPlace;
-    let standIn: StandIn;
+realSuite(await piProblem(NEWEST_PI), `the documented installation, with pi ${NEWEST_PI}`, () => {
+  let place: DocsPlace;
+  let standIn: StandIn;
 
-    beforeAll(async () => {
-      place = new DocsPlace();
-      standIn = await startStandIn();
-      const agentDir = join(place.home, ".pi/agent");
-      const certs = standIn.env.AI_SERVER_CERTS_DIR ?? "";
-      await cp(certs, join(agentDir, "certs"), { recursive: true });
-      const { command, args, env } = await piCommand({ version, args: [], agentDir, offline: false });
-      const quoted = [command, ...args].map((word) => `'${word}'`).join(" ");
-      place.tool("pi", `exec ${quoted} "$@"`);
-      Object.assign(place.env, { ...env, PATH: `${place.tools}:${env.PATH}`, HOME: place.home });
-      await symlink(clone, join(place.home, "pi-ai-server"));
-      // npm has run there, with the user's own settings for it.
-      await place.runOk(withOwn(block("install"), { "npm install --omit=dev": ":" }));
+  beforeAll(async () => {
+    place = new DocsPlace();
+    standIn = await startStandIn();
+    const agentDir = join(place.home, ".pi/agent");
+    const certs = standIn.env.AI_SERVER_CERTS_DIR ?? "";
+    await cp(certs, join(agentDir, "certs"), { recursive: true });
+    const { command, args, env } = await piCommand({
+      version: NEWEST_PI,
+      args: [],
+      agentDir,
+      offline: false,
     });
-    afterAll(async () => {
-      await standIn.stop();
-      place.remove();
-    });
-
-    /** Lines of the page behind the one that sets the address. */
-    const withUrl = (lines: string): string =>
-      withOwn(block("url"), { "https://ai.example.org": standIn.url }) + lines;
-
-    test("is known to pi", async () => {
-      const settings = JSON.parse(await readFile(join(place.home, ".pi/agent/settings.json"), "utf8"));
-      expect(settings.packages).toHaveLength(1);
-      expect((await place.runOk("pi list")).stdout).toContain("pi-ai-server");
-    });
-
-    test("lists the server's models", async () => {
-      const { stdout, stderr } = await place.runOk(withUrl(block("list")));
-      expect(stderr).toBe("");
-      for (const id of standIn.modelIds) expect(stdout).toMatch(new RegExp(`^ai-server +${id} `, "m"));
-    });
-
-    test("holds a first turn", async () => {
-      const lines = withOwn(block("first-turn"), {
-        "Qwen_Qwen3.6-35B-A3B-Q8_0": "small",
-        "Say hello": "sim: say Hello.",
-      });
-      expect((await place.runOk(withUrl(lines))).stdout).toBe("Hello.\n");
-    });
-
-    test("is taken out again", async () => {
-      await place.runOk('cd pi-ai-server; pi remove "$PWD"');
-      const settings = JSON.parse(await readFile(join(place.home, ".pi/agent/settings.json"), "utf8"));
-      expect(settings.packages ?? []).toEqual([]);
-    });
+    const quoted = [command, ...args].map((word) => `'${word}'`).join(" ");
+    place.tool("pi", `exec ${quoted} "$@"`);
+    Object.assign(place.env, { ...env, PATH: `${place.tools}:${env.PATH}`, HOME: place.home });
+    await symlink(clone, join(place.home, "pi-ai-server"));
+    // npm has run there, with the user's own settings for it.
+    await place.runOk(withOwn(block("install"), { "npm install --omit=dev": ":" }));
   });
-}
+  afterAll(async () => {
+    await standIn.stop();
+    place.remove();
+  });
+
+  /** Lines of the page behind the one that sets the address. */
+  const withUrl = (lines: string): string =>
+    withOwn(block("url"), { "https://ai.example.org": standIn.url }) + lines;
+
+  test("is known to pi", async () => {
+    const settings = JSON.parse(await readFile(join(place.home, ".pi/agent/settings.json"), "utf8"));
+    expect(settings.packages).toHaveLength(1);
+    expect((await place.runOk("pi list")).stdout).toContain("pi-ai-server");
+  });
+
+  test("lists the server's models", async () => {
+    const { stdout, stderr } = await place.runOk(withUrl(block("list")));
+    expect(stderr).toBe("");
+    for (const id of standIn.modelIds) expect(stdout).toMatch(new RegExp(`^ai-server +${id} `, "m"));
+  });
+
+  test("holds a first turn", async () => {
+    const lines = withOwn(block("first-turn"), {
+      "Qwen_Qwen3.6-35B-A3B-Q8_0": "small",
+      "Say hello": "sim: say Hello.",
+    });
+    expect((await place.runOk(withUrl(lines))).stdout).toBe("Hello.\n");
+  });
+
+  test("is taken out again", async () => {
+    await place.runOk('cd pi-ai-server; pi remove "$PWD"');
+    const settings = JSON.parse(await readFile(join(place.home, ".pi/agent/settings.json"), "utf8"));
+    expect(settings.packages ?? []).toEqual([]);
+  });
+});
 
 test("another server's address and folder are read as they are written", async () => {
   const place = new DocsPlace();

@@ -17,7 +17,7 @@ import {
   TINY_ID,
   TINY_MODEL,
 } from "../support/llama-server.ts";
-import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi, type Workplace } from "../support/pi.ts";
+import { EXTENSION, makeWorkplace, NEWEST_PI, piProblem, runPi, type Workplace } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { at, parseJsonLines } from "../support/rpc.ts";
@@ -325,53 +325,51 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
   });
 });
 
-for (const version of PI_VERSIONS) {
-  const problem = (await piProblem(version)) ?? llamaServerProblem();
-  realSuite(problem, `pi ${version} on a real llama-server`, () => {
-    let server: LlamaServer;
-    let place: Workplace;
-    beforeAll(async () => {
-      server = await startLlamaServer({ args: [] });
-    });
-    afterAll(() => server.stop());
-    beforeEach(async () => {
-      place = await makeWorkplace();
-      // As the extension advises for a window of this size, which it otherwise does on standard error.
-      const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
-      const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
-      await writeFile(join(place.agentDir, "settings.json"), JSON.stringify({ compaction }));
-    });
-    afterEach(() => place.remove());
-
-    function pi(...args: string[]) {
-      const all = ["-e", EXTENSION, "--model", `ai-server/${TINY_ID}`, ...args];
-      const env = { AI_SERVER_URL: server.url };
-      return runPi({ version, agentDir: place.agentDir, args: all, env, offline: false });
-    }
-
-    test("prints the answer", async () => {
-      expect(await pi("-p", "Hello")).toEqual({ code: 0, stdout: `${ANSWER}\n`, stderr: "" });
-    });
-
-    test("runs the tool that the model calls, and gives it the output", async () => {
-      const { code, stdout } = await pi("--mode", "json", `Please ${SCRIPTS.tool.cue}.`);
-      expect(code).toBe(0);
-      const events = parseJsonLines(stdout);
-      expect(events.find(({ type }) => type === "tool_execution_end")).toMatchObject({
-        toolName: "bash",
-        isError: false,
-        result: { content: [{ type: "text", text: expect.stringContaining("tiny") }] },
-      });
-      const messages = events.filter(({ type }) => type === "message_end").map(({ message }) => message);
-      expect(at(messages.at(-1), "content")).toContainEqual({ type: "text", text: ANSWER });
-      expect(at(messages.at(-1), "usage", "cacheRead")).toBeGreaterThan(500);
-    });
-
-    test("the status names the server, the model and its context", async () => {
-      const { code, stdout } = await pi("-p", "/ai-server-status");
-      expect(code).toBe(0);
-      expect(stdout).toMatch(/ · llama-server \S+ · loads and unloads nothing when asked\n/);
-      expect(stdout).toMatch(/^tiny .* 32k /m);
-    });
+const problem = (await piProblem(NEWEST_PI)) ?? llamaServerProblem();
+realSuite(problem, `pi ${NEWEST_PI} on a real llama-server`, () => {
+  let server: LlamaServer;
+  let place: Workplace;
+  beforeAll(async () => {
+    server = await startLlamaServer({ args: [] });
   });
-}
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    place = await makeWorkplace();
+    // As the extension advises for a window of this size, which it otherwise does on standard error.
+    const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
+    const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
+    await writeFile(join(place.agentDir, "settings.json"), JSON.stringify({ compaction }));
+  });
+  afterEach(() => place.remove());
+
+  function pi(...args: string[]) {
+    const all = ["-e", EXTENSION, "--model", `ai-server/${TINY_ID}`, ...args];
+    const env = { AI_SERVER_URL: server.url };
+    return runPi({ version: NEWEST_PI, agentDir: place.agentDir, args: all, env, offline: false });
+  }
+
+  test("prints the answer", async () => {
+    expect(await pi("-p", "Hello")).toEqual({ code: 0, stdout: `${ANSWER}\n`, stderr: "" });
+  });
+
+  test("runs the tool that the model calls, and gives it the output", async () => {
+    const { code, stdout } = await pi("--mode", "json", `Please ${SCRIPTS.tool.cue}.`);
+    expect(code).toBe(0);
+    const events = parseJsonLines(stdout);
+    expect(events.find(({ type }) => type === "tool_execution_end")).toMatchObject({
+      toolName: "bash",
+      isError: false,
+      result: { content: [{ type: "text", text: expect.stringContaining("tiny") }] },
+    });
+    const messages = events.filter(({ type }) => type === "message_end").map(({ message }) => message);
+    expect(at(messages.at(-1), "content")).toContainEqual({ type: "text", text: ANSWER });
+    expect(at(messages.at(-1), "usage", "cacheRead")).toBeGreaterThan(500);
+  });
+
+  test("the status names the server, the model and its context", async () => {
+    const { code, stdout } = await pi("-p", "/ai-server-status");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/ · llama-server \S+ · loads and unloads nothing when asked\n/);
+    expect(stdout).toMatch(/^tiny .* 32k /m);
+  });
+});

@@ -5,7 +5,7 @@ import { freePort } from "../support/network.ts";
 import {
   EXTENSION,
   makeWorkplace,
-  PI_VERSIONS,
+  NEWEST_PI,
   piCommand,
   piProblem,
   runPi,
@@ -30,96 +30,100 @@ beforeAll(async () => {
 });
 afterAll(() => standIn.stop());
 
-for (const version of PI_VERSIONS) {
-  const problem = (await piProblem(version)) ?? missingProgram("tmux");
-  realSuite(problem, `/login on pi ${version}`, () => {
-    let place: Workplace;
-    let terminal: Terminal;
-    let opened: Terminal | undefined;
+const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
+realSuite(problem, `/login on pi ${NEWEST_PI}`, () => {
+  let place: Workplace;
+  let terminal: Terminal;
+  let opened: Terminal | undefined;
 
-    // Nothing is set up: what the environment says would win over the answers.
-    const env = { AI_SERVER_SSH_HOST: "" };
+  // Nothing is set up: what the environment says would win over the answers.
+  const env = { AI_SERVER_SSH_HOST: "" };
 
-    beforeEach(async () => {
-      place = await makeWorkplace();
-      opened = undefined;
-      const options = { version, agentDir: place.agentDir, env, args: ["-e", EXTENSION], offline: false };
-      terminal = opened = await Terminal.start({ ...(await piCommand(options)), columns: 140, rows: 60 });
-      await terminal.waitFor(/No models available/);
-      await terminal.submit("/login ai-server");
-    });
-    afterEach(async () => {
-      await opened?.close();
-      await place.remove();
-    });
-
-    /** Answers a question once it is asked for the `time`-th time; what stands on the screen then is returned. */
-    async function answer(question: keyof typeof QUESTIONS, text: string, time = 1): Promise<string> {
-      const screen = await terminal.waitUntil(
-        `${question} is asked (${time})`,
-        (shown) => [...shown.matchAll(QUESTIONS[question])].length >= time,
-      );
-      await terminal.type(text);
-      await terminal.press("Enter");
-      return screen;
-    }
-
-    test("the answers are stored, used, and need no variable afterwards", async () => {
-      await answer("url", standIn.url);
-      await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "");
-      await answer("ssh", "local");
-      await answer("passphrase", "");
-      await answer("apiKey", "");
-      await terminal.waitFor(/Saved|Logged in/);
-      // pi itself has no default for this provider, and says so; a model is selected all the same.
-      await terminal.waitFor(/AI Server: org\/Größe:Q4 is selected\./);
-      await terminal.waitFor(/\(auto\) .* org\/Größe:Q4$/m);
-
-      const file = join(place.agentDir, "auth.json");
-      const credential = at(JSON.parse(await readFile(file, "utf8")), "ai-server");
-      expect(credential).toMatchObject({
-        type: "api_key",
-        env: {
-          AI_SERVER_URL: standIn.url,
-          AI_SERVER_CERTS_DIR: standIn.env.AI_SERVER_CERTS_DIR,
-          AI_SERVER_SSH_HOST: "local",
-        },
-      });
-      expect(at(credential, "env")).not.toHaveProperty("AI_SERVER_API_KEY");
-      expect((await stat(file)).mode & 0o077).toBe(0);
-
-      const args = ["-e", EXTENSION, "-p", "--model", "ai-server/thinker", "sim: say Logged in."];
-      const turn = await runPi({ version, agentDir: place.agentDir, env, args, offline: false });
-      expect(turn).toMatchObject({ code: 0, stdout: "Logged in.\n" });
-    });
-
-    test("a wrong answer is asked again, with the reason", async () => {
-      await answer("url", "http://192.0.2.1");
-      await terminal.waitFor(/must begin with https:/);
-      await answer("url", `https://127.0.0.1:${await freePort()}`, 2);
-      await answer("folder", join(place.folder, "nowhere"));
-      await answer("ssh", "-oProxyCommand=evil");
-      await terminal.waitFor(/give it like user@host/);
-      await answer("ssh", "local", 2);
-      await answer("passphrase", "");
-      await answer("apiKey", "");
-      // Now the files are read and the server is asked.
-      await terminal.waitFor(/The client certificate is missing/);
-      await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "", 2);
-      await terminal.waitFor(/refuses connections/);
-      await answer("url", standIn.url, 3);
-      await terminal.waitFor(/Saved|Logged in/);
-      const stored = JSON.parse(await readFile(join(place.agentDir, "auth.json"), "utf8"));
-      expect(at(stored, "ai-server", "env", "AI_SERVER_URL")).toBe(standIn.url);
-    });
-
-    test("Escape stores nothing", async () => {
-      await answer("url", standIn.url);
-      await terminal.waitFor(/Folder with/);
-      await terminal.press("Escape");
-      await terminal.waitUntil("the dialog closes", (screen) => !/Folder with client/.test(screen));
-      const stored = await readFile(join(place.agentDir, "auth.json"), "utf8").catch(() => "{}");
-      expect(JSON.parse(stored)).not.toHaveProperty("ai-server");
-    });
+  beforeEach(async () => {
+    place = await makeWorkplace();
+    opened = undefined;
+    const options = {
+      version: NEWEST_PI,
+      agentDir: place.agentDir,
+      env,
+      args: ["-e", EXTENSION],
+      offline: false,
+    };
+    terminal = opened = await Terminal.start({ ...(await piCommand(options)), columns: 140, rows: 60 });
+    await terminal.waitFor(/No models available/);
+    await terminal.submit("/login ai-server");
   });
-}
+  afterEach(async () => {
+    await opened?.close();
+    await place.remove();
+  });
+
+  /** Answers a question once it is asked for the `time`-th time; what stands on the screen then is returned. */
+  async function answer(question: keyof typeof QUESTIONS, text: string, time = 1): Promise<string> {
+    const screen = await terminal.waitUntil(
+      `${question} is asked (${time})`,
+      (shown) => [...shown.matchAll(QUESTIONS[question])].length >= time,
+    );
+    await terminal.type(text);
+    await terminal.press("Enter");
+    return screen;
+  }
+
+  test("the answers are stored, used, and need no variable afterwards", async () => {
+    await answer("url", standIn.url);
+    await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "");
+    await answer("ssh", "local");
+    await answer("passphrase", "");
+    await answer("apiKey", "");
+    await terminal.waitFor(/Saved|Logged in/);
+    // pi itself has no default for this provider, and says so; a model is selected all the same.
+    await terminal.waitFor(/AI Server: org\/Größe:Q4 is selected\./);
+    await terminal.waitFor(/\(auto\) .* org\/Größe:Q4$/m);
+
+    const file = join(place.agentDir, "auth.json");
+    const credential = at(JSON.parse(await readFile(file, "utf8")), "ai-server");
+    expect(credential).toMatchObject({
+      type: "api_key",
+      env: {
+        AI_SERVER_URL: standIn.url,
+        AI_SERVER_CERTS_DIR: standIn.env.AI_SERVER_CERTS_DIR,
+        AI_SERVER_SSH_HOST: "local",
+      },
+    });
+    expect(at(credential, "env")).not.toHaveProperty("AI_SERVER_API_KEY");
+    expect((await stat(file)).mode & 0o077).toBe(0);
+
+    const args = ["-e", EXTENSION, "-p", "--model", "ai-server/thinker", "sim: say Logged in."];
+    const turn = await runPi({ version: NEWEST_PI, agentDir: place.agentDir, env, args, offline: false });
+    expect(turn).toMatchObject({ code: 0, stdout: "Logged in.\n" });
+  });
+
+  test("a wrong answer is asked again, with the reason", async () => {
+    await answer("url", "http://192.0.2.1");
+    await terminal.waitFor(/must begin with https:/);
+    await answer("url", `https://127.0.0.1:${await freePort()}`, 2);
+    await answer("folder", join(place.folder, "nowhere"));
+    await answer("ssh", "-oProxyCommand=evil");
+    await terminal.waitFor(/give it like user@host/);
+    await answer("ssh", "local", 2);
+    await answer("passphrase", "");
+    await answer("apiKey", "");
+    // Now the files are read and the server is asked.
+    await terminal.waitFor(/The client certificate is missing/);
+    await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "", 2);
+    await terminal.waitFor(/refuses connections/);
+    await answer("url", standIn.url, 3);
+    await terminal.waitFor(/Saved|Logged in/);
+    const stored = JSON.parse(await readFile(join(place.agentDir, "auth.json"), "utf8"));
+    expect(at(stored, "ai-server", "env", "AI_SERVER_URL")).toBe(standIn.url);
+  });
+
+  test("Escape stores nothing", async () => {
+    await answer("url", standIn.url);
+    await terminal.waitFor(/Folder with/);
+    await terminal.press("Escape");
+    await terminal.waitUntil("the dialog closes", (screen) => !/Folder with client/.test(screen));
+    const stored = await readFile(join(place.agentDir, "auth.json"), "utf8").catch(() => "{}");
+    expect(JSON.parse(stored)).not.toHaveProperty("ai-server");
+  });
+});

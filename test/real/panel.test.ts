@@ -8,11 +8,12 @@ import { Http } from "../../server/http/http.ts";
 import { startSim } from "../../sim/server.ts";
 import { choose } from "../support/admin-terminal.ts";
 import { writeCertificates } from "../support/certificates.ts";
-import { EXTENSION, makeWorkplace, PI_VERSIONS, piCommand, piProblem, runPi } from "../support/pi.ts";
+import { EXTENSION, makeWorkplace, NEWEST_PI, piCommand, piProblem, runPi } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { processesWith, Terminal } from "../support/terminal.ts";
 
+const COLUMNS = 60;
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
 models:
@@ -30,177 +31,171 @@ const RELOADER = `export default (pi) => {
 };
 `;
 
-for (const version of PI_VERSIONS) {
-  for (const columns of [200, 60, 40]) {
-    const problem = (await piProblem(version)) ?? missingProgram("tmux");
-    realSuite(
-      problem,
-      `the panel of pi ${version} in ${columns} columns`,
-      () => {
-        /** pi before a server of the test's own. */
-        const start = async ({ onTestFinished, expect }: TestContext) => {
-          const folder = await mkdtemp(join(tmpdir(), "panel-test-"));
-          onTestFinished(() => rm(folder, { recursive: true, force: true }));
-          await writeCertificates(join(folder, "certs"));
-          const sim = await startSim({ dir: folder, config: CONFIG });
-          onTestFinished(() => sim.close());
-          const env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
-          const place = await makeWorkplace();
-          onTestFinished(() => place.remove());
-          const reloader = join(place.folder, "reloader.js");
-          await writeFile(reloader, RELOADER);
-          const options = { version, agentDir: place.agentDir, env };
-          const listed = await runPi({
-            ...options,
-            args: ["-e", EXTENSION, "--list-models"],
-            offline: false,
-          });
-          expect(listed.stdout).toContain("quick");
-          const args = ["-e", EXTENSION, "-e", reloader, "--model", "ai-server/quick"];
-          const terminal = await Terminal.start({ ...(await piCommand({ ...options, args })), columns });
-          onTestFinished(() => terminal.close());
-          await terminal.waitFor(/ quick\b/);
+const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
+realSuite(
+  problem,
+  `the panel of pi ${NEWEST_PI}`,
+  () => {
+    /** pi before a server of the test's own. */
+    const start = async ({ onTestFinished, expect }: TestContext) => {
+      const folder = await mkdtemp(join(tmpdir(), "panel-test-"));
+      onTestFinished(() => rm(folder, { recursive: true, force: true }));
+      await writeCertificates(join(folder, "certs"));
+      const sim = await startSim({ dir: folder, config: CONFIG });
+      onTestFinished(() => sim.close());
+      const env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
+      const place = await makeWorkplace();
+      onTestFinished(() => place.remove());
+      const reloader = join(place.folder, "reloader.js");
+      await writeFile(reloader, RELOADER);
+      const options = { version: NEWEST_PI, agentDir: place.agentDir, env };
+      const listed = await runPi({
+        ...options,
+        args: ["-e", EXTENSION, "--list-models"],
+        offline: false,
+      });
+      expect(listed.stdout).toContain("quick");
+      const args = ["-e", EXTENSION, "-e", reloader, "--model", "ai-server/quick"];
+      const terminal = await Terminal.start({ ...(await piCommand({ ...options, args })), columns: COLUMNS });
+      onTestFinished(() => terminal.close());
+      await terminal.waitFor(/ quick\b/);
 
-          /** As another client of the same server. */
-          async function load(id: string): Promise<void> {
-            const http = new Http(readConfig(env, {}, folder));
-            try {
-              const path = `/upstream/${encodeURIComponent(id)}/health`;
-              const { body } = await http.request({ method: "GET", path });
-              await body.dump();
-            } finally {
-              await http.close();
-            }
-          }
-
-          const underWay = (): string[] =>
-            sim.requests
-              .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
-              .map(({ path }) => path);
-
-          async function open(): Promise<void> {
-            await terminal.submit("/ai-server");
-            await terminal.waitFor(/→ big +unloaded/);
-            await terminal.waitFor(/In flight: nothing/);
-            await terminal.waitFor(/Host memory/);
-          }
-
-          async function leave(): Promise<void> {
-            await terminal.press("Escape");
-            await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
-            await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
-          }
-
-          return { sim, place, terminal, load, underWay, open, leave };
-        };
-
-        /** No line of the panel was wrapped: it has its heading on top and its keys at the bottom. */
-        function expectWhole(screen: string): void {
-          const lines = screen.split("\n");
-          expect(lines[0]).toMatch(/^AI server/);
-          expect(lines.at(-1)).toMatch(/refresh$/);
-          expect(lines).toHaveLength(50);
-          expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(columns);
+      /** As another client of the same server. */
+      async function load(id: string): Promise<void> {
+        const http = new Http(readConfig(env, {}, folder));
+        try {
+          const path = `/upstream/${encodeURIComponent(id)}/health`;
+          const { body } = await http.request({ method: "GET", path });
+          await body.dump();
+        } finally {
+          await http.close();
         }
+      }
 
-        test("follows another client, filters, is resized, and gives the input back", async (t) => {
-          const { sim, terminal, load, open, leave } = await start(t);
-          await open();
-          const screen = await terminal.screen();
-          expectWhole(screen);
-          expect(screen).toMatch(/模型\/Größe:Q4 +unloaded/);
-          expect(sim.starts).toEqual({});
-          const loading = load("big");
-          await terminal.waitFor(/big +starting/);
-          await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
-          sim.setSpeed(50);
-          await loading;
-          expectWhole(await terminal.waitFor(/big +ready +64k/));
-          await load("模型/Größe:Q4");
-          await terminal.waitFor(/模型\/Größe:Q4 +ready/);
-          await terminal.type("/größe");
-          await terminal.waitUntil("one model is left", (now) => /→ 模型/.test(now) && !/big +/.test(now));
-          await terminal.press("Enter");
-          await terminal.waitFor(/filter: größe/);
-          await terminal.press("Escape");
-          await terminal.waitFor(/big +unloaded/);
-          await terminal.resize(columns === 40 ? 100 : 40, 24);
-          const isWhole = (rows: number) => (now: string) =>
-            now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
-          await terminal.waitUntil("it fits", isWhole(24));
-          await terminal.resize(columns, 50);
-          await terminal.waitUntil("it fits again", isWhole(50));
-          expectWhole(await terminal.screen());
-          await leave();
-          await terminal.submit("sim: say Still here.");
-          await terminal.waitFor(/^ *Still here\./m);
-        });
+      const underWay = (): string[] =>
+        sim.requests
+          .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
+          .map(({ path }) => path);
 
-        test("loads with a bar; Escape stops it and offers what had to go", async (t) => {
-          const { sim, terminal, load, leave } = await start(t);
-          await load("quick");
-          await terminal.submit("/ai-server");
-          await terminal.waitFor(/quick.* ready/);
-          await terminal.press("Home", "Enter");
-          await terminal.waitFor(/big +starting/);
-          await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
-          await terminal.press("Escape");
-          await choose(terminal, "Stop and unload it");
-          await terminal.waitFor(/Load quick again\?/);
-          await choose(terminal, "Load it again");
-          await terminal.waitFor(/quick is loaded; it took/);
-          await terminal.waitFor(/big +unloaded/);
-          sim.setSpeed(20);
-          await terminal.press("Enter");
-          const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded for it: quick/);
-          expectWhole(screen);
-          expect(screen).toMatch(/big +ready +64k/);
-          expect(screen).not.toContain("hunter2");
-          await leave();
-        });
+      async function open(): Promise<void> {
+        await terminal.submit("/ai-server");
+        await terminal.waitFor(/→ big +unloaded/);
+        await terminal.waitFor(/In flight: nothing/);
+        await terminal.waitFor(/Host memory/);
+      }
 
-        test("opens the log, makes a model pi's, and quits without a trace", async (t) => {
-          const { sim, place, terminal, load, leave } = await start(t);
-          await load("模型/Größe:Q4");
-          await terminal.submit("/ai-server");
-          await terminal.waitFor(/模型\/Größe:Q4 +ready/);
-          await terminal.press("End", "l");
-          await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
-          await terminal.press("q");
-          await terminal.waitFor(/→ 模型\/Größe:Q4/);
-          await terminal.press("m");
-          await terminal.waitFor(/模型\/Größe:Q4 is pi's model now/);
-          await leave();
-          await terminal.waitUntil("the footer names it", (now) =>
-            now.split("\n").slice(-3).join().includes("模型"),
-          );
-          await terminal.press("C-d");
-          expect(await terminal.exitCode()).toBe(0);
-          await eventually("every process of pi has ended", () =>
-            processesWith(place.agentDir).length === 0 ? true : undefined,
-          );
-          await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
-        });
+      async function leave(): Promise<void> {
+        await terminal.press("Escape");
+        await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+        await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
+      }
 
-        if (columns === 60) {
-          test("is closed by a reload, and opens again", async (t) => {
-            const { sim, terminal, underWay, open, leave } = await start(t);
-            await terminal.submit("/reload-soon");
-            await terminal.submit("/ai-server");
-            await terminal.waitFor(/→ big +unloaded/);
-            // Before that pi takes no input.
-            const screen = await terminal.waitFor(/Reloaded keybindings/);
-            expect(screen).not.toContain("In flight");
-            await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
-            await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
-            await open();
-            await leave();
-            await terminal.submit("sim: say Still here.");
-            await terminal.waitFor(/^ *Still here\./m);
-          });
-        }
-      },
-      "at once",
-    );
-  }
-}
+      return { sim, place, terminal, load, underWay, open, leave };
+    };
+
+    /** No line of the panel was wrapped: it has its heading on top and its keys at the bottom. */
+    function expectWhole(screen: string): void {
+      const lines = screen.split("\n");
+      expect(lines[0]).toMatch(/^AI server/);
+      expect(lines.at(-1)).toMatch(/refresh$/);
+      expect(lines).toHaveLength(50);
+      expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(COLUMNS);
+    }
+
+    test("follows another client, filters, is resized, and gives the input back", async (t) => {
+      const { sim, terminal, load, open, leave } = await start(t);
+      await open();
+      const screen = await terminal.screen();
+      expectWhole(screen);
+      expect(screen).toMatch(/模型\/Größe:Q4 +unloaded/);
+      expect(sim.starts).toEqual({});
+      const loading = load("big");
+      await terminal.waitFor(/big +starting/);
+      await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+      sim.setSpeed(50);
+      await loading;
+      expectWhole(await terminal.waitFor(/big +ready +64k/));
+      await load("模型/Größe:Q4");
+      await terminal.waitFor(/模型\/Größe:Q4 +ready/);
+      await terminal.type("/größe");
+      await terminal.waitUntil("one model is left", (now) => /→ 模型/.test(now) && !/big +/.test(now));
+      await terminal.press("Enter");
+      await terminal.waitFor(/filter: größe/);
+      await terminal.press("Escape");
+      await terminal.waitFor(/big +unloaded/);
+      await terminal.resize(40, 24);
+      const isWhole = (rows: number) => (now: string) =>
+        now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
+      await terminal.waitUntil("it fits", isWhole(24));
+      await terminal.resize(COLUMNS, 50);
+      await terminal.waitUntil("it fits again", isWhole(50));
+      expectWhole(await terminal.screen());
+      await leave();
+      await terminal.submit("sim: say Still here.");
+      await terminal.waitFor(/^ *Still here\./m);
+    });
+
+    test("loads with a bar; Escape stops it and offers what had to go", async (t) => {
+      const { sim, terminal, load, leave } = await start(t);
+      await load("quick");
+      await terminal.submit("/ai-server");
+      await terminal.waitFor(/quick.* ready/);
+      await terminal.press("Home", "Enter");
+      await terminal.waitFor(/big +starting/);
+      await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+      await terminal.press("Escape");
+      await choose(terminal, "Stop and unload it");
+      await terminal.waitFor(/Load quick again\?/);
+      await choose(terminal, "Load it again");
+      await terminal.waitFor(/quick is loaded; it took/);
+      await terminal.waitFor(/big +unloaded/);
+      sim.setSpeed(20);
+      await terminal.press("Enter");
+      const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded for it: quick/);
+      expectWhole(screen);
+      expect(screen).toMatch(/big +ready +64k/);
+      expect(screen).not.toContain("hunter2");
+      await leave();
+    });
+
+    test("opens the log, makes a model pi's, and quits without a trace", async (t) => {
+      const { sim, place, terminal, load, leave } = await start(t);
+      await load("模型/Größe:Q4");
+      await terminal.submit("/ai-server");
+      await terminal.waitFor(/模型\/Größe:Q4 +ready/);
+      await terminal.press("End", "l");
+      await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
+      await terminal.press("q");
+      await terminal.waitFor(/→ 模型\/Größe:Q4/);
+      await terminal.press("m");
+      await terminal.waitFor(/模型\/Größe:Q4 is pi's model now/);
+      await leave();
+      await terminal.waitUntil("the footer names it", (now) =>
+        now.split("\n").slice(-3).join().includes("模型"),
+      );
+      await terminal.press("C-d");
+      expect(await terminal.exitCode()).toBe(0);
+      await eventually("every process of pi has ended", () =>
+        processesWith(place.agentDir).length === 0 ? true : undefined,
+      );
+      await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
+    });
+
+    test("is closed by a reload, and opens again", async (t) => {
+      const { sim, terminal, underWay, open, leave } = await start(t);
+      await terminal.submit("/reload-soon");
+      await terminal.submit("/ai-server");
+      await terminal.waitFor(/→ big +unloaded/);
+      // Before that pi takes no input.
+      const screen = await terminal.waitFor(/Reloaded keybindings/);
+      expect(screen).not.toContain("In flight");
+      await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
+      await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
+      await open();
+      await leave();
+      await terminal.submit("sim: say Still here.");
+      await terminal.waitFor(/^ *Still here\./m);
+    });
+  },
+  "at once",
+);

@@ -6,7 +6,7 @@ import {
   talkOnOneSlot,
 } from "../../bench/prefix-reuse.ts";
 import { llamaServerProblem } from "../support/llama-server.ts";
-import { PI_VERSIONS, piProblem } from "../support/pi.ts";
+import { NEWEST_PI, piProblem } from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 
 function expectReuse(answers: Conversation): void {
@@ -17,23 +17,19 @@ function expectReuse(answers: Conversation): void {
   expect(Math.min(...prefixShares(answers)), JSON.stringify(answers)).toBeGreaterThanOrEqual(0.95);
 }
 
-for (const version of PI_VERSIONS) {
-  const problem = (await piProblem(version)) ?? llamaServerProblem();
-  realSuite(problem, `the cache of a real llama-server under pi ${version}`, () => {
-    test("holds over twelve turns, a reload, a resume and another process", async () => {
-      const answers = await talkOnOneSlot(version);
-      const kinds = answers.map(({ blocks }) => blocks.join(" "));
-      // Two turns of three run a tool, which takes two requests.
-      const [call, said] = ["thinking toolCall", "thinking text"];
-      const three = [call, said, call, said, said];
-      expect(kinds).toEqual([...three, ...three, ...three, ...three]);
-      expectReuse(answers);
-    });
-
-    if (version === PI_VERSIONS.at(-1)) {
-      test("holds on two slots with another session, of the same beginning, before each turn", async () => {
-        expectReuse(await talkBesideOthers(version));
-      });
-    }
+const problem = (await piProblem(NEWEST_PI)) ?? llamaServerProblem();
+realSuite(problem, `the cache of a real llama-server under pi ${NEWEST_PI}`, () => {
+  test("holds over twelve turns, a reload, a resume and another process", async () => {
+    const answers = await talkOnOneSlot(NEWEST_PI);
+    const kinds = answers.map(({ blocks }) => blocks.join(" "));
+    // Two turns of three run a tool, which takes two requests.
+    const [call, said] = ["thinking toolCall", "thinking text"];
+    const three = [call, said, call, said, said];
+    expect(kinds).toEqual([...three, ...three, ...three, ...three]);
+    expectReuse(answers);
   });
-}
+
+  test("holds on two slots with another session, of the same beginning, before each turn", async () => {
+    expectReuse(await talkBesideOthers(NEWEST_PI));
+  });
+});

@@ -4,11 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
-import { SafeChange } from "../../host/change.ts";
-import type { ChangeOutcome, Plan } from "../../host/outcome.ts";
-import { HttpProbe } from "../../host/server-probe.ts";
-import { RemoteMachine } from "../../host/ssh/machine.ts";
-import type { StepName } from "../../host/steps.ts";
+import type { ChangeOutcome, Edit, StepName } from "../../host/outcome.ts";
+import { httpProbe, type ServerProbe } from "../../host/probe.ts";
+import type { ChangeHost } from "../../host/service.ts";
+import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
@@ -33,11 +32,14 @@ const LIMITS = { restartTimeoutMs: 10_000, loadTimeoutMs: 10_000, pollMs: 50, re
 
 const toSize =
   (size: number, more = "") =>
-  (text: string): Plan => ({
-    text: text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`),
-    isNew: (commandLine) => commandLine.includes(`--ctx-size ${size}`),
-    contextSize: size,
+  (file: HostFile): Edit => ({
+    file,
+    text: resized(file.text, size, more),
+    model: { id: MODEL, contextSize: size },
   });
+
+const resized = (text: string, size: number, more = ""): string =>
+  text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`);
 
 realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   let sshd: Sshd;
@@ -50,7 +52,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     let host: SshHost;
     let supervisor: Supervisor;
     let server: ModelServer;
-    let probe: HttpProbe;
+    let probe: ServerProbe;
     let requests: string;
 
     beforeEach(async () => {
@@ -61,7 +63,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
       await supervisor.start();
       server = new ModelServer(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
-      probe = new HttpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
+      probe = httpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
     });
     afterEach(async () => {
       await server.close();
@@ -70,9 +72,12 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       rmSync(requests, { recursive: true, force: true });
     });
 
-    function change(plan: (text: string) => Plan, hooks: Hooks = {}): Promise<ChangeOutcome> {
-      const safe = new SafeChange({ machine: host.machine(), probe }, LIMITS);
-      return changeAt(safe, { modelId: MODEL, plan }, hooks);
+    function ends(restartTimeoutMs = LIMITS.restartTimeoutMs): ChangeHost {
+      return { machine: host.machine(), probe, limits: { ...LIMITS, restartTimeoutMs } };
+    }
+
+    function change(plan: (file: HostFile) => Edit, hooks: Hooks = {}): Promise<ChangeOutcome> {
+      return changeAt(ends(), plan, hooks);
     }
 
     test("the server has the new context, over one connection, and loads what it had loaded", async () => {
@@ -87,17 +92,20 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       expect(supervisor.restarts).toBe(1);
       const running = await probe.running(AbortSignal.timeout(5000));
       expect(running.map(({ id }) => id)).toEqual(["other"]);
-      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.text).toBe(resized(CONFIG, 8192));
       expect(host.backups).toHaveLength(1);
       expect(host.leftovers).toEqual([]);
     });
 
     test("a config that the server refuses: the old one is back, and its own words are the reason", async () => {
       await probe.load(MODEL, AbortSignal.timeout(5000));
-      const broken = (text: string): Plan => ({ text: `${text}models: [}\n`, isNew: () => true });
+      const broken = (file: HostFile): Edit => ({
+        file,
+        text: `${file.text}models: [}\n`,
+        model: { id: MODEL },
+      });
       const began = Date.now();
-      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 1500 });
-      expect(await changeAt(safe, { modelId: MODEL, plan: broken })).toMatchObject({
+      expect(await changeAt(ends(1500), broken)).toMatchObject({
         kind: "rolled back",
         failed: "answer",
         log: expect.arrayContaining([expect.stringMatching(/failed to load config/)]),
@@ -125,16 +133,11 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
     test("a server that never comes back is said to be down, with the old file in place", async () => {
       host.tool("systemctl", `case $2 in restart) exit 0 ;; *) echo LoadState=loaded ;; esac`);
-      const safe = new SafeChange({ machine: host.machine(), probe }, { ...LIMITS, restartTimeoutMs: 500 });
-      const outcome = await changeAt(
-        safe,
-        { modelId: MODEL, plan: toSize(8192) },
-        {
-          report: ({ step, state }) => {
-            if (step === "write" && state === "done") void supervisor.kill();
-          },
+      const outcome = await changeAt(ends(500), toSize(8192), {
+        report: ({ step, state }) => {
+          if (step === "write" && state === "done") void supervisor.kill();
         },
-      );
+      });
       expect(outcome).toMatchObject({
         kind: "rolled back",
         failed: "answer",
@@ -151,7 +154,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       renameSync(host.path, join(real, FILE));
       symlinkSync(join(real, FILE), host.path);
       expect(await change(toSize(8192))).toMatchObject({ kind: "changed" });
-      expect(host.text).toBe(toSize(8192)(CONFIG).text);
+      expect(host.text).toBe(resized(CONFIG, 8192));
       expect(host.backups).toEqual([]);
       rmSync(real, { recursive: true });
     });
@@ -168,7 +171,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
             setTimeout(() => void supervisor.kill(), random() * 60);
           },
         });
-        const now = toSize(size)(CONFIG).text;
+        const now = resized(CONFIG, size);
         expect([old, now]).toContain(host.text);
         expect(host.text, JSON.stringify(outcome)).toBe(outcome.kind === "changed" ? now : old);
         expect(await change(toSize(size + 256))).toMatchObject({ kind: "changed" });
@@ -200,8 +203,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
         checkFile(host, old, [old, fakeConfig(2048)], outcome);
         const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
-        const safe = new SafeChange({ machine: host.machine(), probe: fake(host) }, LIMITS);
-        const next = await changeAt(safe, { modelId: "m", plan: fakePlan(4096) });
+        const ends = { machine: host.machine(), probe: fake(host), limits: LIMITS };
+        const next = await changeAt(ends, fakePlan(4096));
         expect(next, JSON.stringify(next)).toMatchObject({ kind: "changed" });
         expect(host.leftovers).toEqual([]);
       } catch (error) {
@@ -239,12 +242,16 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       return last;
     }) as typeof spawn;
     const shell = host.shell({}, watched);
-    const safe = new SafeChange({ machine: new RemoteMachine(shell, 5000), probe: fake(host) }, LIMITS);
-    const report: Hooks["report"] = ({ step, state }) => {
-      if (step !== kill.step || state !== "begun" || kill.who === "shell") return;
+    const killIn = (step: StepName): void => {
+      if (step !== kill.step || kill.who === "shell") return;
       setTimeout(() => (kill.who === "ssh" ? last?.kill("SIGKILL") : killMaster(host, last)), kill.delayMs);
     };
-    return changeAt(safe, { modelId: "m", plan: fakePlan(2048) }, { report }).catch((error: unknown) => {
+    const report: Hooks["report"] = ({ step, state }) => {
+      if (state === "begun") killIn(step);
+    };
+    killIn("read");
+    const ends = { machine: new RemoteMachine(shell, 5000), probe: fake(host), limits: LIMITS };
+    return changeAt(ends, fakePlan(2048), { report }).catch((error: unknown) => {
       expect(error).toMatchObject({ name: "HostError" });
       expect(host.text).toBe(fakeConfig(1024));
       return undefined;

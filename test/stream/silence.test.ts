@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../lib/errors.ts";
-import { type SilenceHooks, type SilentState, watchSilence } from "../../stream/silence.ts";
+import { RequestLost, type SilenceHooks, type SilentState, watchSilence } from "../../stream/silence.ts";
 import { FakeClock } from "../support/clock.ts";
 import { FakeServer } from "../support/turns.ts";
 
@@ -12,13 +12,12 @@ function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspende
   const ended: ServerError[] = [];
   const lost: boolean[] = [];
   const hooks: SilenceHooks = {
-    now: () => clock.now() + suspendedMs(),
-    sleep: clock.sleep,
+    clock: { now: () => clock.now() + suspendedMs(), sleep: clock.sleep },
     onState: (state, elapsedMs) => states.push([state, elapsedMs]),
     onQuiet: (state, silentMs) => quiet.push([state, silentMs]),
-    onTimeout: (error, isLost) => {
+    onTimeout: (error) => {
       ended.push(error);
-      lost.push(isLost);
+      lost.push(error instanceof RequestLost);
     },
   };
   const request = { asked: "thinker", session: "s", bytes };

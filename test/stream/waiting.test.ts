@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { TurnReport, Waiting } from "../../activity/turn-activity.ts";
 import type { SilentState } from "../../stream/silence.ts";
-import { HeldUp, quietReason } from "../../stream/waiting.ts";
+import { quietReason, WaitingReport } from "../../stream/waiting.ts";
 
 /** What is told, each as one text. */
 function held() {
@@ -12,31 +12,31 @@ function held() {
       told.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
     loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
   };
-  const heldUp = new HeldUp((say) => say(report as unknown as TurnReport));
-  heldUp.asks();
+  const waiting = new WaitingReport((say) => say(report as unknown as TurnReport));
+  waiting.asks();
   const state = (own: SilentState["own"], blockedBy?: string): void =>
-    heldUp.sawState({ own, blockedBy }, 5000);
-  return { told, heldUp, state };
+    waiting.sawState({ own, blockedBy }, 5000);
+  return { told, waiting, state };
 }
 
 const BANNER = "━━━━━\nllama-swap loading model: x\n";
 
 test("a banner without a place is a load", () => {
-  const { told, heldUp } = held();
-  heldUp.sawBanner(BANNER, 100);
-  heldUp.sawBanner(`${BANNER}.. Queue position: #1`, 200);
+  const { told, waiting } = held();
+  waiting.sawBanner(BANNER, 100);
+  waiting.sawBanner(`${BANNER}.. Queue position: #1`, 200);
   expect(told).toEqual(["loading since 100 instead of undefined", "loading since 200 instead of undefined"]);
 });
 
 test("a place holds until /running shows the load, whatever the banner still says", () => {
-  const { told, heldUp, state } = held();
+  const { told, waiting, state } = held();
   const queued = `${BANNER}\nQueue position: #2 .`;
-  heldUp.sawBanner(queued, 100);
+  waiting.sawBanner(queued, 100);
   state("gone", "other");
-  heldUp.sawBanner(`${queued}\nQueue position: #1 .`, 200);
+  waiting.sawBanner(`${queued}\nQueue position: #1 .`, 200);
   state("unreachable");
   state("starting", "other");
-  heldUp.sawBanner(`${queued}\nQueue position: #1 ..`, 6000);
+  waiting.sawBanner(`${queued}\nQueue position: #1 ..`, 6000);
   state("gone");
   expect(told).toEqual([
     "waiting for undefined at 2",
@@ -58,42 +58,43 @@ test("a model that is ready is held up no more", () => {
 });
 
 test("a banner that is still being written when its model is ready tells of no load any more", () => {
-  const { told, heldUp, state } = held();
-  heldUp.sawBanner(BANNER, 100);
+  const { told, waiting, state } = held();
+  waiting.sawBanner(BANNER, 100);
   state("ready");
-  heldUp.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
+  waiting.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
   expect(told).toEqual(["loading since 100 instead of undefined", "connecting"]);
   // Somebody else had it unloaded before it was our turn.
   state("stopping");
-  heldUp.sawBanner(`${BANNER}.`, 6000);
+  waiting.sawBanner(`${BANNER}.`, 6000);
   expect(told.at(-1)).toBe("loading since 6000 instead of undefined");
 });
 
 test("the next request begins with nothing of the last one's", () => {
-  const { told, heldUp, state } = held();
-  heldUp.sawBanner(`${BANNER}\nQueue position: #3 `, 100);
+  const { told, waiting, state } = held();
+  waiting.sawBanner(`${BANNER}\nQueue position: #3 `, 100);
   state("starting", "other");
-  heldUp.asks();
-  heldUp.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
+  waiting.asks();
+  waiting.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
   expect(told.at(-1)).toBe("waiting for undefined at 1");
 });
 
 test("a ready model that answers others is waited for, as long as no slot has taken the request", () => {
-  const { told, heldUp } = held();
-  const ready = (ahead: number): void => heldUp.sawState({ own: "ready", blockedBy: undefined, ahead }, 5000);
+  const { told, waiting } = held();
+  const ready = (ahead: number): void =>
+    waiting.sawState({ own: "ready", blockedBy: undefined, ahead }, 5000);
   ready(2);
   ready(0);
   ready(1);
-  heldUp.begins();
+  waiting.begins();
   ready(1);
   expect(told).toEqual(["waiting behind 2", "connecting", "waiting behind 1", "connecting"]);
 });
 
 test("the headers of a banner are no slot", () => {
-  const { told, heldUp } = held();
-  heldUp.begins();
-  heldUp.sawBanner(BANNER, 100);
-  heldUp.sawState({ own: "ready", blockedBy: undefined, ahead: 1 }, 5000);
+  const { told, waiting } = held();
+  waiting.begins();
+  waiting.sawBanner(BANNER, 100);
+  waiting.sawState({ own: "ready", blockedBy: undefined, ahead: 1 }, 5000);
   expect(told).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
 });
 

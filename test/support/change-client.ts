@@ -2,7 +2,6 @@
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { delimiter } from "node:path";
-import { SafeChange } from "../../host/change.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FakeServer, fakePlan } from "./fake-server.ts";
@@ -26,17 +25,14 @@ if (job.tools !== undefined) process.env.PATH = `${job.tools}${delimiter}${proce
 const options = job.sshConfig === undefined ? [] : ["-F", job.sshConfig];
 const here = ((program: string, args: string[], how: object) =>
   spawn(program, [...options, ...args], how)) as Spawn;
-const change = new SafeChange(
-  {
-    machine: new RemoteMachine(new Shell(job.settings, here), 5000),
-    probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
-  },
-  { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
-);
-const outcome = await changeAt(
-  change,
-  { modelId: "m", plan: fakePlan(2048) },
-  { report: ({ step, state }) => writeSync(1, `${step} ${state}\n`) },
-);
+const host = {
+  machine: new RemoteMachine(new Shell(job.settings, here), 5000),
+  probe: new FakeServer(job.config ?? job.settings.presetPath, job.restarts),
+  limits: { restartTimeoutMs: 5000, loadTimeoutMs: 500, pollMs: 20 },
+};
+writeSync(1, "read begun\n");
+const outcome = await changeAt(host, fakePlan(2048), {
+  report: ({ step, state }) => writeSync(1, `${step} ${state}\n`),
+});
 writeSync(1, `${outcome.kind}\n`);
 process.exit();

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { Plan } from "../../host/outcome.ts";
+import type { Edit } from "../../host/outcome.ts";
 import type { LiveContext, ServerProbe } from "../../host/probe.ts";
+import type { HostFile } from "../../host/ssh/machine.ts";
 import { ServerError } from "../../lib/errors.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 
@@ -9,11 +10,11 @@ export function fakeConfig(size: number, more = ""): string {
   return `# fake\nmodels:\n  m:\n    cmd: llama-server -c ${size} ${more}\n`;
 }
 
-export function fakePlan(size: number, more = ""): (text: string) => Plan {
-  return (text) => ({
-    text: text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
-    isNew: (commandLine) => commandLine.includes(`-c ${size} `),
-    contextSize: size,
+export function fakePlan(size: number, more = ""): (file: HostFile) => Edit {
+  return (file) => ({
+    file,
+    text: file.text.replace(/^ {4}cmd: .*$/m, () => `    cmd: llama-server -c ${size} ${more}`),
+    model: { id: "m", contextSize: size },
   });
 }
 

@@ -252,8 +252,7 @@ export function beginTurn(
     runsAs: (served) => served.id,
     report: hearing(activities),
     onContextWindow: (_model, tokens) => windows.push(tokens),
-    now: turn.clock.now,
-    sleep: turn.clock.sleep,
+    clock: turn.clock,
     ...turn.parts,
   };
   streamTurn(parts, stream, turn.on ?? model(), turn.context ?? HELLO, turn.options ?? {});

@@ -69,7 +69,7 @@ describe("texts that differ too much", () => {
     expect(lines.slice(0, 4)).toEqual([
       {
         kind: "hunk",
-        text: "The two differ too much to be compared line by line: all between the first and last change.",
+        text: "Too many changes to compare line by line: everything from the first to the last one.",
       },
       { kind: "hunk", text: "@@ -1,30002 +1,30002 @@" },
       { kind: "context", text: "same" },

@@ -1,4 +1,5 @@
 /** What a router makes of its preset file: which of its models another text changes. Pure. */
+import { findIni } from "./config.ts";
 import { GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
 
 /** Where llama.cpp takes a model from, by the keys of a section. */
@@ -53,12 +54,25 @@ export function lacksModel(text: string, id: string): boolean {
   return [...valuesOf(readSections(text), id).keys()].every((key) => !MODEL_KEYS.has(key));
 }
 
-/**
- * The models that a router unloads when the one text takes the place of the other.
- *
- * @throws {ServerError} where a text is not understood
- */
-export function changedModels(before: string, after: string): string[] {
+/** What a reload of the preset does to the router's models. */
+export interface ReloadEffect {
+  /** The models that it unloads; undefined where the texts do not say. */
+  readonly changed: readonly string[] | undefined;
+  /** Those of them whose command lines show that the router has read the new text. */
+  readonly expected: readonly { id: string; contextSize?: number }[];
+}
+
+export function reloadEffect(before: string, after: string): ReloadEffect {
+  try {
+    const changed = changedModels(before, after);
+    return { changed, expected: changed.flatMap((id) => newSize(before, after, id)) };
+  } catch {
+    return { changed: undefined, expected: [] };
+  }
+}
+
+/** @throws {ServerError} where a text cannot be parsed */
+function changedModels(before: string, after: string): string[] {
   const [old, now] = [readSections(before), readSections(after)];
   const [oldNames, newNames] = [modelNames(old), modelNames(now)];
   return [...new Set([...oldNames, ...newNames])].filter(
@@ -66,6 +80,13 @@ export function changedModels(before: string, after: string): string[] {
       oldNames.includes(name) !== newNames.includes(name) ||
       !isEqual(valuesOf(old, name), valuesOf(now, name)),
   );
+}
+
+function newSize(before: string, after: string, id: string): { id: string; contextSize: number }[] {
+  const [old, contextSize] = [before, after].map((text) =>
+    modelNames(readSections(text)).includes(id) ? findIni(text, id).tokens : undefined,
+  );
+  return contextSize === undefined || contextSize === old ? [] : [{ id, contextSize }];
 }
 
 function longName(key: string): string {

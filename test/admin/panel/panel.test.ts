@@ -101,7 +101,7 @@ describe("the panel", () => {
     await place.close();
     const sitter = new Sitter(place);
     const over = sitter.open();
-    await sitter.sees(/TCP FAILS[\s\S]*connection lost, trying again|connection lost[\s\S]*TCP FAILS/);
+    await sitter.sees(/TCP FAILS[\s\S]*connection lost, reconnecting|connection lost[\s\S]*TCP FAILS/);
     sitter.press(ESCAPE);
     await over;
   });
@@ -209,12 +209,12 @@ describe("Enter", () => {
     sitter.press(DOWN, ENTER);
     await sitter.sees(/slow +starting/);
     sitter.press("\u001b[A", ENTER);
-    await sitter.sees(/slow is still being loaded/);
+    await sitter.sees(/slow is still loading/);
     sitter.answers = (_, offered) => offered.find((choice) => choice.includes("leave"));
     sitter.press(ESCAPE);
     await over;
     expect(sitter.user.told).toEqual([
-      "slow is still being loaded. Wait for its end, or stop it.",
+      "slow is still loading. Wait for it, or stop it.",
       "The server goes on loading slow.",
     ]);
     expect(await place.loaded()).toEqual(["slow starting"]);
@@ -322,7 +322,7 @@ describe("letters", () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(/→ groesse/);
     sitter.press("m");
-    await sitter.sees(/pi does not offer groesse for chatting/);
+    await sitter.sees(/pi lists no chat model groesse/);
     await leaves({ place, sitter, over });
   });
 
@@ -377,7 +377,7 @@ describe("letters", () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(/→ groesse/);
     sitter.press("r");
-    await sitter.sees(/Read again\./);
+    await sitter.sees(/Refreshed\./);
     expect(place.aiServer.models.map(({ id }) => id)).toEqual(["groesse", ODD, "small"]);
     await leaves({ place, sitter, over });
   });

@@ -54,18 +54,18 @@ function shown(store: PanelStore, id: string): PanelModel {
 /** With `a` ready since before, and nobody asking it. */
 function looked(): PanelStore {
   const store = new PanelStore();
-  store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.told, NOW);
+  store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.events, NOW);
   store.sawStates(states({ a: "ready", b: "unloaded" }), NOW);
   store.sawRequests([], NOW);
   return store;
 }
 
 describe("states", () => {
-  test("are as read until they are told", () => {
+  test("are as read until an event changes them", () => {
     const store = new PanelStore();
     store.sawStates(states({ a: "ready" }), NOW);
     expect(store.state).toMatchObject({ following: "reading", models: [], requests: undefined });
-    store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.told, NOW);
+    store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.events, NOW);
     expect(store.state.models.map(({ id, state }) => [id, state])).toEqual([
       ["a", "ready"],
       ["b", "unloaded"],
@@ -75,11 +75,11 @@ describe("states", () => {
     expect(shown(store, "b").facts?.state).toBe("starting");
   });
 
-  test("told while the models were being read are newer than those", () => {
+  test("an event during a reading of the models is newer than the reading", () => {
     const store = looked();
-    const { told } = store;
+    const { events } = store;
     store.sawStates(states({ a: "unloaded", b: "starting" }), NOW);
-    store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), told, NOW);
+    store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), events, NOW);
     expect([shown(store, "a").state, shown(store, "b").state]).toEqual(["unloaded", "starting"]);
   });
 
@@ -97,13 +97,13 @@ describe("states", () => {
     expect(store.sawStates(states({ a: "unloaded", b: "unloaded" }), NOW)).toBe(false);
   });
 
-  test("told before the models were read are news once those are, of what was not read so", () => {
+  test("an event before the first reading asks for another one where that disagrees", () => {
     const store = new PanelStore();
-    const { told } = store;
+    const { events } = store;
     expect(store.sawStates(states({ a: "ready" }), NOW)).toBe(false);
-    expect(store.sawModels(read([facts("a", "ready")], [runs("a")]), told, NOW)).toBe(false);
-    expect(store.sawModels(read([facts("a")], []), told, NOW)).toBe(true);
-    expect(store.sawModels(read([facts("a")], []), store.told, NOW)).toBe(false);
+    expect(store.sawModels(read([facts("a", "ready")], [runs("a")]), events, NOW)).toBe(false);
+    expect(store.sawModels(read([facts("a")], []), events, NOW)).toBe(true);
+    expect(store.sawModels(read([facts("a")], []), store.events, NOW)).toBe(false);
   });
 
   test("take the live facts of what is no longer ready for those last seen", () => {
@@ -121,7 +121,7 @@ describe("states", () => {
     const store = new PanelStore();
     const alias = facts("c", "unloaded", { kind: "alias", runsAs: "a" });
     const peer = facts("p", "unknown", { kind: "peer", runsAs: undefined });
-    store.sawModels(read([facts("a"), alias, peer], []), store.told, NOW);
+    store.sawModels(read([facts("a"), alias, peer], []), store.events, NOW);
     store.sawStates(states({ a: "starting", p: "ready" }), NOW);
     expect([shown(store, "c").state, shown(store, "p").state]).toEqual(["starting", "unknown"]);
   });
@@ -143,7 +143,7 @@ describe("states", () => {
 
   test("of a server that does not tell what runs are unknown", () => {
     const store = new PanelStore();
-    store.sawModels(read([facts("a", "unknown")], undefined), store.told, NOW);
+    store.sawModels(read([facts("a", "unknown")], undefined), store.events, NOW);
     expect(shown(store, "a").state).toBe("unknown");
   });
 });
@@ -151,7 +151,7 @@ describe("states", () => {
 describe("a load", () => {
   test("that began before our eyes has a length", () => {
     const store = looked();
-    store.sawModels(read([facts("b")], [], { expectedLoads: new Map([["b", 20_000]]) }), store.told, NOW);
+    store.sawModels(read([facts("b")], [], { expectedLoads: new Map([["b", 20_000]]) }), store.events, NOW);
     store.sawStates(states({ b: "starting" }), NOW + 5000);
     store.sawStates(states({ b: "starting" }), NOW + 9000);
     expect(shown(store, "b")).toMatchObject({
@@ -166,7 +166,7 @@ describe("a load", () => {
 
   test("that was under way at the first look has none", () => {
     const store = new PanelStore();
-    store.sawModels(read([facts("b", "starting")], [runs("b", "starting")]), store.told, NOW);
+    store.sawModels(read([facts("b", "starting")], [runs("b", "starting")]), store.events, NOW);
     expect(shown(store, "b").loading).toEqual({ since: NOW, isWhole: false });
   });
 
@@ -197,7 +197,7 @@ describe("a load", () => {
 describe("the time to unload", () => {
   test("is not known of a model that was not asked", () => {
     const store = new PanelStore();
-    store.sawModels(read([facts("a", "ready")], [runs("a")], { asked: [] }), store.told, NOW);
+    store.sawModels(read([facts("a", "ready")], [runs("a")], { asked: [] }), store.events, NOW);
     store.sawRequests([], NOW);
     expect(shown(store, "a").unloadsAt).toBeUndefined();
   });
@@ -217,11 +217,11 @@ describe("the time to unload", () => {
   test.each([0, -1, undefined])("is none with a ttl of %s", (ttl) => {
     const store = looked();
     const running = { ...runs("a"), ttlSeconds: ttl };
-    store.sawModels(read([facts("a", "ready")], [running]), store.told, NOW);
+    store.sawModels(read([facts("a", "ready")], [running]), store.events, NOW);
     expect(shown(store, "a").unloadsAt).toBeUndefined();
   });
 
-  test("is not claimed where requests are not told", () => {
+  test("is not claimed where the server does not report requests", () => {
     const lost = looked();
     lost.lostEvents();
     expect(shown(lost, "a").unloadsAt).toBeUndefined();

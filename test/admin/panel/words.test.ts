@@ -130,7 +130,7 @@ describe("a row", () => {
   });
 
   test("of our own load waits for others, and can be stopped", () => {
-    const ownLoad = { id: "a", words: "a waits", since: NOW, expectedMs: undefined };
+    const ownLoad = { id: "a", said: { text: "a waits", since: NOW, expectedMs: undefined } };
     const [row] = content({}, { ownLoad }).rows;
     expect(row).toMatchObject({ toggles: "stop", tone: "changing" });
     expect(row?.cells[1]).toBe("waiting");
@@ -167,7 +167,10 @@ describe("bars", () => {
   test("are one for a model with its aliases, and for our own load", () => {
     const alias = model("b", { ...loading(NOW), runsAs: "a" });
     expect(content({ models: [model("a", loading(NOW)), alias] }).bars).toHaveLength(1);
-    const ownLoad = { id: "a", words: "a waits until c has gone", since: NOW, expectedMs: undefined };
+    const ownLoad = {
+      id: "a",
+      said: { text: "a waits until c has gone", since: NOW, expectedMs: undefined },
+    };
     const { bars } = content({ models: [model("a", loading(NOW)), alias] }, { ownLoad });
     expect(bars.map(({ title }) => title)).toEqual(["a waits until c has gone"]);
   });
@@ -231,7 +234,7 @@ describe("requests in flight", () => {
 
   test.each([
     [{}, ["In flight: nothing"]],
-    [{ requests: undefined }, ["In flight: the server does not tell"]],
+    [{ requests: undefined }, ["In flight: not reported by the server"]],
     [{ requests: undefined, following: "lost" }, []],
     [{ requests: undefined, isAskingRequests: true }, []],
   ] as const)("of %j are %j", (state, lines) => {
@@ -275,7 +278,7 @@ describe("plots", () => {
 });
 
 test.each([
-  [{ models: [], following: "reading" }, "Asking the server for its models…"],
+  [{ models: [], following: "reading" }, "Reading the models…"],
   [{ models: [] }, "The server offers no model that can be chatted with."],
   [{}, undefined],
   [

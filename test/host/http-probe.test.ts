@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
-import { HttpProbe } from "../../host/server-probe.ts";
+import { httpProbe, type ServerProbe } from "../../host/probe.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
@@ -16,7 +16,7 @@ models:
 const NEVER = new AbortController().signal;
 
 interface Probed {
-  probe: HttpProbe;
+  probe: ServerProbe;
   sim: Sim;
   progress: [string, LoadState["kind"]][];
   loads: [string, number][];
@@ -25,7 +25,7 @@ interface Probed {
 function probeOf(swap: ModelServer): Omit<Probed, "sim"> {
   const progress: Probed["progress"] = [];
   const loads: Probed["loads"] = [];
-  const probe = new HttpProbe(swap, {
+  const probe = httpProbe(swap, {
     onLoading: (id, { kind }) => progress.push([id, kind]),
     onLoaded: (id, loadMs) => loads.push([id, loadMs]),
   });
@@ -109,7 +109,7 @@ describe("a change's view of a router", () => {
   ])("can have its preset read again", async (answer, outcome) => {
     const table = { "/running": 404, "/v1/models": models, "/v1/models?reload=1": answer };
     const { swap } = await cannedServer(byPath(table));
-    const probe = new HttpProbe(swap, { onLoading: () => {}, onLoaded: () => {} }, await swap.backend(NEVER));
+    const probe = httpProbe(swap, { onLoading: () => {}, onLoaded: () => {} }, await swap.backend(NEVER));
     expect(await probe.reload?.(NEVER)).toBe(outcome);
     expect(await probe.startLine("a", NEVER)).toBe("llama-server --ctx-size 4096 --model '/m/a b'");
     expect(await probe.startLine("b", NEVER)).toBeUndefined();
@@ -119,7 +119,7 @@ describe("a change's view of a router", () => {
     const { swap } = await cannedServer(byPath({}));
     const hooks = { onLoading: () => {}, onLoaded: () => {} };
     for (const backend of [await swap.backend(NEVER), undefined])
-      expect(new HttpProbe(swap, hooks, backend).reload).toBeUndefined();
+      expect(httpProbe(swap, hooks, backend).reload).toBeUndefined();
   });
 });
 

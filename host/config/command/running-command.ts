@@ -1,10 +1,10 @@
 import { Scalar } from "yaml";
-import { sizeIn } from "./config/command/programs.ts";
-import { serverOf } from "./config/command/server-arguments.ts";
-import { contextFlags } from "./config/command/server-flags.ts";
-import { splitCommand } from "./config/command/words.ts";
-import { CONTEXT_VARIABLE } from "./config/context-setting.ts";
-import type { TracedText } from "./config/traced-text.ts";
+import { CONTEXT_VARIABLE } from "../context-setting.ts";
+import type { TracedText } from "../traced-text.ts";
+import { sizeIn } from "./programs.ts";
+import { serverOf } from "./server-arguments.ts";
+import { contextFlags } from "./server-flags.ts";
+import { splitCommand } from "./words.ts";
 
 /** A text that stands in no file: every character is its own place. */
 function untraced(text: string): TracedText {

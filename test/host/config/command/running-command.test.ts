@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { contextOfCommand } from "../../host/running-command.ts";
+import { contextOfCommand } from "../../../../host/config/command/running-command.ts";
 
 test.each<[string, number | undefined]>([
   ["llama-server -m x.gguf -c 8192", 8192],
