@@ -62,7 +62,7 @@ export async function changeHostOf(
 ): Promise<ChangeHost> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
-  const { httpProbe } = await import("../host/probe.ts");
+  const { httpProbe } = await import("./http-probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();

@@ -1,12 +1,12 @@
 /** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
 
+import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
 import { expectedLoadMs } from "../provider/load-times.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
 import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
 import { releaseOf, swapVersion } from "../server/kinds/version.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { RunningModel } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
 
 /** Stopping and starting the service itself, without its models. */
@@ -95,7 +95,7 @@ interface Unloading {
 export async function interruptionOf(
   call: Call,
   server: ModelServer,
-  loaded: readonly RunningModel[] | undefined,
+  loaded: readonly LoadedModel[] | undefined,
   toLoad: readonly string[],
   how: Unloading = {},
 ): Promise<string[]> {
@@ -111,11 +111,11 @@ export async function interruptionOf(
 async function lossesOf(
   call: Call,
   server: ModelServer,
-  loaded: readonly RunningModel[],
+  loaded: readonly LoadedModel[],
   { isUnloaded = () => true }: Unloading,
   isCut: boolean,
 ): Promise<string[]> {
-  const words = (models: readonly RunningModel[]): string =>
+  const words = (models: readonly LoadedModel[]): string =>
     models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
   const [gone, left] = [
     loaded.filter(({ id }) => isUnloaded(id)),

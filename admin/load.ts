@@ -2,7 +2,6 @@
 
 import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
-import type { ProbeHooks } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
 import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
@@ -14,6 +13,7 @@ import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
+import type { ProbeHooks } from "./http-probe.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 

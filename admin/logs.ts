@@ -2,9 +2,9 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
+import { withoutPolling } from "../lib/log-noise.ts";
 import { blankerOf, maskLines } from "../masking/masking.ts";
 import { followLog } from "../server/kinds/llama-swap/log-stream.ts";
-import { withoutPolling } from "../server/log-noise.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor } from "./call.ts";

@@ -1,7 +1,7 @@
 /** The models as the server has them at this moment, for the commands. */
 
 import { shown } from "../host/config/refusals.ts";
-import type { LiveContext } from "../host/probe.ts";
+import type { LiveContext, LoadedModel } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
 import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -137,7 +137,7 @@ export async function trainedContext(
   call: Call,
   server: ModelServer,
   id: string,
-  running: readonly RunningModel[],
+  running: readonly LoadedModel[],
 ): Promise<number | undefined> {
   const memory = await call.aiServer.memory();
   const { command, trainedContext } = readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {});

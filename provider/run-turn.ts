@@ -10,7 +10,6 @@ import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
 import { REAL_CLOCK } from "../lib/clock.ts";
-import type { ModelRequests } from "../server/in-flight.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./pi-models.ts";
@@ -28,10 +27,10 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     const loadTimes = await import("./load-times.ts");
     return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
   };
-  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
+  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<number | undefined> => {
     const { requestsAhead } = await import("../server/in-flight.ts");
     const { models } = await requestsAhead(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === blockedBy);
+    return models.find(({ model: name }) => name === blockedBy)?.total;
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
     const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");

@@ -2,8 +2,8 @@
 
 import type { LoadState } from "../../activity/load-state.ts";
 import { ServerError } from "../../lib/errors.ts";
+import { withoutPolling } from "../../lib/log-noise.ts";
 import { cleanText } from "../../lib/text.ts";
-import { withoutPolling } from "../log-noise.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
 
 const LOG_LINES = 6;

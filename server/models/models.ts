@@ -2,11 +2,12 @@
 
 import type { ModelState } from "../../activity/load-state.ts";
 import { count, flag, record } from "../../lib/json.ts";
+import type { KeepingVariable, Thinking } from "../../lib/thinking.ts";
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
 import type { ListedModel, ProcessFailure } from "./listed-model.ts";
 import { fileTypeOf } from "./names.ts";
-import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
+import { declaredThinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";

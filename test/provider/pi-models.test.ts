@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { MODELS, readConfig } from "../../config.ts";
+import type { Thinking } from "../../lib/thinking.ts";
 import {
   baseUrlOf,
   fallbackModels,
@@ -16,7 +17,6 @@ import {
   traitsOf,
 } from "../../provider/pi-models.ts";
 import type { ModelFacts, Source } from "../../server/models/models.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
 import { facts as factsOf } from "../support/model-facts.ts";
 import { PLAIN } from "../support/samples.ts";
 

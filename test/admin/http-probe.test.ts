@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
-import { httpProbe, type ServerProbe } from "../../host/probe.ts";
+import { httpProbe } from "../../admin/http-probe.ts";
+import type { ServerProbe } from "../../host/probe.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
