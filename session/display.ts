@@ -10,7 +10,6 @@ import { sentenceOf } from "../lib/errors.ts";
 import { duration } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
 import type { AiServer } from "../provider/ai-server.ts";
-import { expectedLoadMs } from "../provider/load-times.ts";
 import { runsAs } from "../provider/pi-models.ts";
 import { Footer } from "./footer.ts";
 import { Indicator, type IndicatorSettings } from "./indicator.ts";
@@ -98,7 +97,7 @@ export class Display {
     if (id === undefined || isOffline(env)) return undefined;
     const running = await this.#running();
     if (running === undefined || running.some((one) => one.id === id)) return undefined;
-    const expected = await expectedLoadMs(aiServer, await aiServer.server(), id);
+    const expected = await aiServer.remembered.expectedLoadMs(aiServer.config(), id);
     const time = expected === undefined ? "" : `, which takes about ${duration(expected)}`;
     const others = running.map((one) => one.id).join(", ");
     const cost = others === "" ? "" : `; ${others} may have to go for it`;

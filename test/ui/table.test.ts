@@ -30,7 +30,7 @@ test("is laid out in columns as wide as they need", () => {
   ).toEqual(["Model   State     Context  Vision", "a       ready     128k     yes", "longer  unloaded  4k"]);
 });
 
-test("columns go by their priority when there is no room, then the first is cut", () => {
+test("columns are dropped by priority in a narrow terminal, then the first is cut", () => {
   const rows = [["a-model-with-a-name", "unloaded", "128k", "yes"]];
   const shown = [60, 42, 34, 24, 20].map((width) => table(COLUMNS, rows, width));
   expect(shown).toEqual([
@@ -43,7 +43,7 @@ test("columns go by their priority when there is no room, then the first is cut"
 });
 
 describe.each(Array.from({ length: 181 }, (_, at) => at + 20))("at %d columns", (width) => {
-  test("no line is wider, none is broken, and none is lost", () => {
+  test("no line is wider, broken or lost, and a cut cell ends with an ellipsis", () => {
     const lines = table(COLUMNS, ROWS, width);
     expect(lines).toHaveLength(ROWS.length + 1);
     for (const line of lines) {
@@ -51,6 +51,7 @@ describe.each(Array.from({ length: 181 }, (_, at) => at + 20))("at %d columns", 
       expect(line).not.toMatch(/\p{Cc}/u);
     }
     expect(lines[0]).toContain("State");
+    if (width < 300) expect(lines[4]).toMatch(/^x+…/);
   });
 });
 
