@@ -5,9 +5,9 @@ import { shareOf } from "../host/config/context-setting.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import type { Memory, StoredFacts } from "../memory/memory.ts";
-import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { Fact, LearntFacts } from "../server/models/models.ts";
+import type { Fact, RememberedFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import type { Call } from "./call.ts";
 import { openConfigHost, pathOf } from "./host-access.ts";
@@ -74,7 +74,7 @@ export function configFacts(files: readonly HostFile[], pathOf: (file: HostFile)
  * @returns undefined where the files tell nothing new: what a running model told stays, as long as the files say what
  *   its command line said then
  */
-function newsOf(id: string, facts: ConfigFacts, learnt: LearntFacts): Fact<number> | undefined {
+function newsOf(id: string, facts: ConfigFacts, learnt: RememberedFacts): Fact<number> | undefined {
   const window = facts.windows.get(id);
   const { context, refuted } = learnt;
   if (window === undefined) {
@@ -96,7 +96,7 @@ export async function learnConfig(
   const kept = await memory.allFacts(url);
   const ids = new Set([...kept.keys(), ...facts.windows.keys()]);
   const news = [...ids].flatMap((id): [string, StoredFacts][] => {
-    const context = newsOf(id, facts, readLearnt(kept.get(id) ?? {}));
+    const context = newsOf(id, facts, readRemembered(kept.get(id) ?? {}));
     return context === undefined ? [] : [[id, { context, seenAt: now }]];
   });
   await Promise.all(news.map(([id, learnt]) => memory.remember(url, id, learnt)));
@@ -134,8 +134,13 @@ export async function readConfigFacts(
     return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
   }
   // What models have just told is to be there first.
-  await aiServer.remembered();
-  const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
+  await aiServer.remembered.written();
+  const isKept = await learnConfig(
+    await aiServer.remembered.memory(),
+    baseUrlOf(server.config),
+    facts,
+    Date.now(),
+  );
   const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
   const more = facts.problems.length - MAX_PROBLEMS;
   return {

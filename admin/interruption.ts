@@ -2,7 +2,6 @@
 
 import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
-import { expectedLoadMs } from "../provider/load-times.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
 import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
 import { releaseOf, swapVersion } from "../server/kinds/version.ts";
@@ -104,7 +103,9 @@ export async function interruptionOf(
     loaded.length > 0 && how.isRestart === true && (await drainsRequests(server, call.waiting.signal));
   const lines =
     loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, how, !drains);
-  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
+  const expected = await Promise.all(
+    toLoad.map((id) => call.aiServer.remembered.expectedLoadMs(server.config, id)),
+  );
   return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)]), ...(drains ? [DRAIN_WORDS] : [])];
 }
 

@@ -4,7 +4,6 @@ import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
-import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
@@ -236,7 +235,7 @@ export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
     onLoading: (id, progress) => {
       if (!expected.has(id)) {
         expected.set(id, undefined);
-        expectedLoadMs(call.aiServer, server, id).then(
+        call.aiServer.remembered.expectedLoadMs(server.config, id).then(
           (ms) => expected.set(id, ms),
           () => {},
         );
@@ -247,6 +246,7 @@ export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
       else call.waiting.say(words);
     },
     // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
-    onLoaded: (id, loadMs) => void rememberLoad(call.aiServer, server, id, loadMs).catch(() => {}),
+    onLoaded: (id, loadMs) =>
+      void call.aiServer.remembered.rememberLoad(server.config, id, loadMs).catch(() => {}),
   };
 }

@@ -1,7 +1,7 @@
 /** What is known of models, as a table and line by line. Pure. */
 
-import { cleanText } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
+import { cleanText } from "../lib/text.ts";
 import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelDescription } from "../server/models/model-description.ts";

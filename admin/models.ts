@@ -3,12 +3,12 @@
 import { shown } from "../host/config/refusals.ts";
 import type { LiveContext, LoadedModel } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
-import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/models/model-description.ts";
-import type { LearntFacts, ModelFacts, RunningModel } from "../server/models/models.ts";
+import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
 import { readId, unknownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
@@ -16,7 +16,7 @@ const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
 /** Reads the models anew. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
-  return server.discover(await aiServer.learnt(server.config), { signal: waiting.signal });
+  return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
 
 /** A model that an argument names. */
@@ -91,7 +91,7 @@ export function noIdGiven(ids: readonly string[]): ServerError {
 }
 
 /** What a file tells, as facts. */
-function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, keyof FileFacts>> {
+function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {
     ...(trainedContext === undefined ? {} : { trainedContext: { value: trainedContext, source: "live" } }),
@@ -123,7 +123,7 @@ export async function liveContext(
   id: string,
 ): Promise<LiveContext & { file: FileFacts | undefined }> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
-  const memory = await aiServer.memory();
+  const memory = await aiServer.remembered.memory();
   // Nobody waits for what is only a convenience.
   void memory.remember(baseUrlOf(server.config), id, {
     ...factsOfFile(live.file),
@@ -139,8 +139,10 @@ export async function trainedContext(
   id: string,
   running: readonly LoadedModel[],
 ): Promise<number | undefined> {
-  const memory = await call.aiServer.memory();
-  const { command, trainedContext } = readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {});
+  const memory = await call.aiServer.remembered.memory();
+  const { command, trainedContext } = readRemembered(
+    (await memory.facts(baseUrlOf(server.config), id)) ?? {},
+  );
   const own = running.find((model) => model.id === id && model.state === "ready");
   const isSame = own?.commandLine !== undefined && command === commandDigest(own.commandLine);
   if (own === undefined || (isSame && trainedContext !== undefined)) return trainedContext?.value;

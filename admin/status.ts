@@ -4,7 +4,6 @@ import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
-import { expectedLoadMs } from "../provider/load-times.ts";
 import type { BackendKind } from "../server/kinds/backend.ts";
 import type { ServerVersion } from "../server/kinds/version.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -98,7 +97,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
     return [...head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
   const [{ facts, isAsked }, lastLoadMs] = await Promise.all([
     askedFacts(call, server, chosen.facts),
-    expectedLoadMs(call.aiServer, server, chosen.id),
+    call.aiServer.remembered.expectedLoadMs(server.config, chosen.id),
   ]);
   const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
   const details = modelDetails(facts, { running: found, lastLoadMs, description, address });

@@ -88,7 +88,7 @@ test("a day of looking asks a ready model once, and later sessions never", async
   questions(place);
   await useAll(place);
   expect(questions(place)).toEqual(["/upstream/quick/props"]);
-  await place.aiServer.remembered();
+  await place.aiServer.remembered.written();
   for (let sessions = 1; sessions <= 2; sessions += 1) {
     await place.aiServer.close();
     await useAll(place);

@@ -2,7 +2,6 @@
 
 import { PROVIDER_ID } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
-import { expectedLoadMs } from "../../provider/load-times.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { unloadModel } from "../../server/unload.ts";
@@ -65,8 +64,8 @@ class Panel {
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
     this.#source = new PanelSource({
       server,
-      lastSeen: () => call.aiServer.learnt(server.config),
-      expectedLoadMs: (id) => expectedLoadMs(call.aiServer, server, id),
+      remembered: () => call.aiServer.rememberedFacts(server.config),
+      expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
       onChange: () => {
         this.#goToNamed();
         this.#redraw();

@@ -118,7 +118,7 @@ describe("what a change costs", () => {
     await place.load("talker");
     place.sim.setSpeed(1);
     await place.chat("talker", { "x-session-id": sessionOf(callOf(place, new User("rpc"))) ?? "" });
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     for (const [id, loadMs] of [
       ["talker", 20_000],
       ["other", 37_000],

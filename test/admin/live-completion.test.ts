@@ -36,7 +36,7 @@ describe("completion", () => {
   test("ends a size at the trained one that was remembered, also for an alias, and marks the one that is set", async () => {
     const place = await startPlace();
     await place.load(ODD);
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     await memory.remember(place.sim.url, ODD, {
       trainedContext: { value: 40_960, source: "live" },
       seenAt: 1,

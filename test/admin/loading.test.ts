@@ -2,7 +2,6 @@ import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
 import { serverFor } from "../../admin/call.ts";
 import { loadHooks, loadWords } from "../../admin/load.ts";
-import { expectedLoadMs } from "../../provider/load-times.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
@@ -27,7 +26,7 @@ describe("the hooks of a load", () => {
     const said: string[] = [];
     const call = callOf(place, new User("rpc"), "", said);
     const server = await serverFor(call);
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     await memory.rememberLoad(place.sim.url, "small", 20_000);
     const { onLoading } = loadHooks(call, server);
     await expect
@@ -49,7 +48,7 @@ describe("the hooks of a load", () => {
     const server = await serverFor(call);
     const { onLoaded } = loadHooks(call, server);
     onLoaded("small", 12_000);
-    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBe(12_000);
+    await expect.poll(() => call.aiServer.remembered.expectedLoadMs(server.config, "small")).toBe(12_000);
     expect(place.rememberedText).toContain("12000");
     expect(place.rememberedText).not.toContain("llama-server");
   });
@@ -61,6 +60,6 @@ describe("the hooks of a load", () => {
     await place.close();
     loadHooks(call, server).onLoaded("small", 12_000);
     // A rejection that nobody hears fails the run.
-    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBeUndefined();
+    await expect.poll(() => call.aiServer.remembered.expectedLoadMs(server.config, "small")).toBeUndefined();
   });
 });

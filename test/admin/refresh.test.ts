@@ -143,7 +143,7 @@ describe("a router's preset", () => {
     [
       "is being changed",
       { busyWith: "/ai-server-ctx a 4k" },
-      /^The router has not read.*\/ai-server-ctx a 4k is still at work/,
+      /^The router has not read.*\/ai-server-ctx a 4k is still running/,
     ],
   ])("of a router that %s is told as it is", async (_what, given, sentence) => {
     expect((await refreshed({ models: NONE_LOADED, ...given })).told).toMatch(sentence);

@@ -117,7 +117,7 @@ describe("/ai-server-status", () => {
     }
     expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of   ${ODD}`);
     await place.type(`/ai-server-unload ${ODD}`);
-    await place.aiServer.remembered();
+    await place.aiServer.remembered.written();
     const [text = ""] = (await place.type(`/ai-server-status ${ODD}`)).told;
     expect(text).toContain("State      unloaded");
     expect(text).toContain("Trained    for 131072 tokens (last seen)");

@@ -153,7 +153,7 @@ async function watch(server: ModelServer, id: string): Promise<void> {
   const over = new AbortController();
   const source = new PanelSource({
     server,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async () => undefined,
     onChange: () => {},
   });

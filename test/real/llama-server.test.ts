@@ -280,7 +280,7 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
   async function followed(use: (source: PanelSource) => Promise<void>): Promise<void> {
     await withClient(server, async (client) => {
       const over = new AbortController();
-      const parts = { server: client, lastSeen: () => new Map(), expectedLoadMs: async () => undefined };
+      const parts = { server: client, remembered: () => new Map(), expectedLoadMs: async () => undefined };
       const source = new PanelSource({ ...parts, onChange: () => {}, clock: fastClock(20) });
       const following = source.follow(over.signal);
       await use(source);

@@ -1,7 +1,7 @@
 /** The end of a model's log, as llama-swap keeps it. */
 
-import { cleanText } from "../../../lib/errors.ts";
 import { isPolling } from "../../../lib/log-noise.ts";
+import { cleanText } from "../../../lib/text.ts";
 import { blankerOf } from "../../../masking/literal.ts";
 import type { Access } from "../backend.ts";
 

@@ -29,7 +29,7 @@ async function follow(server: ModelServer, clock = fastClock(SPEED)): Promise<Fo
   const abort = new AbortController();
   const source = new PanelSource({
     server,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async (id) => (id === "slow" ? 4000 : undefined),
     onChange: () => {
       changes += 1;
@@ -186,7 +186,7 @@ test("that is over before it begins asks nothing", async () => {
   const { swap, requests } = await cannedServer((_, response) => response.end());
   const source = new PanelSource({
     server: swap,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async () => undefined,
     onChange: () => {},
   });
