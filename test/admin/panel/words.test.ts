@@ -169,10 +169,10 @@ describe("bars", () => {
     expect(content({ models: [model("a", loading(NOW)), alias] }).bars).toHaveLength(1);
     const ownLoad = {
       id: "a",
-      said: { text: "a waits until c has gone", since: NOW, expectedMs: undefined },
+      said: { text: "a waits for c to unload", since: NOW, expectedMs: undefined },
     };
     const { bars } = content({ models: [model("a", loading(NOW)), alias] }, { ownLoad });
-    expect(bars.map(({ title }) => title)).toEqual(["a waits until c has gone"]);
+    expect(bars.map(({ title }) => title)).toEqual(["a waits for c to unload"]);
   });
 });
 
@@ -223,7 +223,7 @@ describe("requests in flight", () => {
     expect(content({ requests: [theirs, ours] }).inFlight).toEqual([
       "In flight: 2",
       "  a · 12 s · curl/8 at 10.0.0.2",
-      "  a · this session of pi",
+      "  a · this pi session",
     ]);
   });
 
@@ -279,7 +279,7 @@ describe("plots", () => {
 
 test.each([
   [{ models: [], following: "reading" }, "Reading the models…"],
-  [{ models: [] }, "The server offers no model that can be chatted with."],
+  [{ models: [] }, "The server offers no chat model."],
   [{}, undefined],
   [
     { problem: new ServerError("No address.", { link: "DNS", remedy: "retry" }) },
