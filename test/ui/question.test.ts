@@ -327,7 +327,7 @@ describe("where little fits", () => {
   test.each([
     [2, ["→ Keep as it is", "  Change and restart"]],
     [1, ["→ Keep as it is"]],
-  ])("in %d rows the choices are left", (rows, lines) => {
+  ])("in %d rows the choices remain", (rows, lines) => {
     expect(new Shown(LONG).at(40, rows).lines).toEqual(lines);
   });
 
