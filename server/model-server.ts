@@ -18,10 +18,10 @@ import { KnownFacts } from "./models/known-facts.ts";
 import type { FileFacts, ListedModel } from "./models/listed-model.ts";
 import type { ModelDescription } from "./models/model-description.ts";
 import {
-  type LearntFacts,
   type ModelFacts,
   modelsOf,
   processesOf,
+  type RememberedFacts,
   type RunningModel,
 } from "./models/models.ts";
 import { MAX_MODELS, tooManyModels } from "./models/names.ts";
@@ -167,7 +167,7 @@ export class ModelServer {
    * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
    */
   async discover(
-    learnt: ReadonlyMap<string, LearntFacts>,
+    learnt: ReadonlyMap<string, RememberedFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;

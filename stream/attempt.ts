@@ -1,7 +1,8 @@
 /** One request of a turn: sends the body, watches for silence and decodes the answer. */
 import type { Api, Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
 import type { Clock } from "../lib/clock.ts";
-import { cleanText, codeOf, ServerError } from "../lib/errors.ts";
+import { codeOf, ServerError } from "../lib/errors.ts";
+import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
 import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
 import { type HttpResponse, readText } from "../server/http/http.ts";

@@ -1,6 +1,7 @@
 /** Turns what `ssh` says, or the way in which it ended, into sentences. */
 import { quote } from "shlex";
-import { cleanText, ServerError } from "../../lib/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 import { MISREAD } from "./protocol.ts";
 
 /** An error of the server's machine; `code` is for programs what the sentence is for the user. */

@@ -1,8 +1,8 @@
 /** The end of a model's log, as llama-swap keeps it. */
 
-import { cleanText } from "../../../lib/errors.ts";
 import { isPolling } from "../../../lib/log-noise.ts";
-import { blankerOf } from "../../../masking/literal.ts";
+import { cleanText } from "../../../lib/text.ts";
+import { blankerOf } from "../../../masking/own-secrets.ts";
 import type { Access } from "../backend.ts";
 
 const LOG_IDLE_MS = 300;
