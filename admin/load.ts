@@ -65,7 +65,7 @@ export async function loadNow(
   const { onLoading, onLoaded } = loadHooks(call, server);
   const others = running.filter((model) => model.id !== id).map((model) => model.id);
   waiting.say(
-    others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
+    others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may be unloaded for it`,
   );
   const loaded = await loadModel(server, id, {
     report: (progress) => onLoading(id, progress),

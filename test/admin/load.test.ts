@@ -80,7 +80,7 @@ describe("/ai-server-load", () => {
     const loading = place.type("/ai-server-load slow", user);
     await eventually(() =>
       expect(user.statuses).toEqual([
-        "Loading slow; talker may have to go for it…",
+        "Loading slow; talker may be unloaded for it…",
         "slow waits until talker has answered a request…",
       ]),
     );
