@@ -100,7 +100,7 @@ export class Display {
     const expected = await aiServer.remembered.expectedLoadMs(aiServer.config(), id);
     const time = expected === undefined ? "" : `, which takes about ${duration(expected)}`;
     const others = running.map((one) => one.id).join(", ");
-    const cost = others === "" ? "" : `; ${others} may be unloaded for it`;
+    const cost = others === "" ? "" : `; it may unload ${others}`;
     return `${model.name} is not loaded: the first turn loads it${time}${cost}.`;
   }
 
