@@ -83,8 +83,8 @@ function nearestIds(unknown: string, ids: readonly string[]): string[] {
 /** The sentence for an id that the server does not have. */
 export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
   const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
-  const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists those there are.";
-  return new ServerError(`There is no model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
+  const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists the models.";
+  return new ServerError(`No model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
 }
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -112,7 +112,7 @@ export function parseSize(text: string): number | undefined {
 /** The sentence for a size that cannot be read. */
 export function wrongSize(text: string): ServerError {
   return new ServerError(
-    `${shown(text)} is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
     { link: "configuration", remedy: "none" },
   );
 }

@@ -32,8 +32,8 @@ interface Offer {
 }
 
 const FLAGS = {
-  ssh: flagItem("--ssh", "whether ssh, the file and the unit are in reach"),
-  config: flagItem("--config", "read the context sizes of all models in the config, over ssh"),
+  ssh: flagItem("--ssh", "check ssh, the config file and the unit"),
+  config: flagItem("--config", "read every model's context size from the config over ssh"),
 } as const;
 
 function flagItem(flag: string, description: string): AutocompleteItem {

@@ -42,9 +42,7 @@ function problemOf(setting: ContextSetting, path: string): string[] {
   const { problem, model, tokens, setBy, name, line } = setting;
   if (problem !== undefined) return [problem];
   if (tokens !== undefined || setBy === "nothing") return [];
-  return [
-    `The context size of ${shown(model)} (${name} in ${path}, line ${line}) is not a plain number there.`,
-  ];
+  return [`The context size of ${shown(model)} (${name} in ${path}, line ${line}) is not a plain number.`];
 }
 
 /** Reads what files of a config set. @param pathOf the path of a file, as the user knows it */
@@ -148,7 +146,7 @@ export async function readConfigFacts(
     problems: [
       ...facts.problems.slice(0, MAX_PROBLEMS),
       ...(more > 0 ? [`and ${more} more like these; /ai-server-status --ssh lists them.`] : []),
-      ...(isKept ? [] : ["That cannot be kept: ai-server.json in pi's agent folder is not writable."]),
+      ...(isKept ? [] : ["This cannot be saved: ai-server.json in pi's agent folder is not writable."]),
     ],
   };
 }

@@ -104,7 +104,7 @@ export function statusTable(
 ): string {
   const shown = new Set(models.flatMap(({ id, runsAs }) => [id, runsAs]));
   const rows = [...models.map(row), ...running.filter(({ id }) => !shown.has(id)).map(unofferedRow)];
-  const none = models.length === 0 ? ["The server offers no model that can be chatted with."] : [];
+  const none = models.length === 0 ? ["The server offers no chat model."] : [];
   return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, rows, width))].join("\n");
 }
 
@@ -156,7 +156,7 @@ export function placeRow(
 function endRow({ state, failure }: ModelFacts): [string, string][] {
   if (failure === undefined || state !== "unloaded") return [];
   const code = failure.exitCode === undefined ? "an error" : `exit code ${failure.exitCode}`;
-  return [["Ended", `with ${code}; /ai-server-logs may tell why`]];
+  return [["Ended", `with ${code}; see /ai-server-logs`]];
 }
 
 /** What is known of how one model answers, with where it is from: what, and what of it. */

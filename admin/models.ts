@@ -29,7 +29,7 @@ export interface Chosen {
 /** @throws {ServerError} for text behind an id that takes none */
 export function requireEnd(rest: string): void {
   if (rest === "") return;
-  throw new ServerError(`This command takes one model, and ${shown(rest)} behind it is not understood.`, {
+  throw new ServerError(`This command takes one model; ${shown(rest)} after it is not understood.`, {
     link: "model",
     remedy: "none",
   });
@@ -64,9 +64,9 @@ export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServe
   const { peer, targets } = descriptions.get(facts.id) ?? NO_DESCRIPTION;
   const what =
     facts.kind === "peer"
-      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap hands its requests`
+      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap forwards its requests`
       : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
-  throw new ServerError(`${facts.id} ${what}: it is neither loaded, unloaded nor logged here.`, {
+  throw new ServerError(`${facts.id} ${what}: it cannot be loaded, unloaded or logged here.`, {
     link: "model",
     remedy: "none",
   });

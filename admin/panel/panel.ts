@@ -305,7 +305,7 @@ class Panel {
     // Not with the call's own wait, which is hidden while the panel is open.
     const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
     if (chosen === "leave") {
-      if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
+      if (this.#load === load) show(this.#ctx, `The server continues loading ${load.id}.`);
       return "leave";
     }
     if (chosen === "stop" && this.#load === load) await this.#stop(load);
@@ -320,7 +320,7 @@ class Panel {
     await this.#wait(async ({ ctx, waiting }) => {
       waiting.say(`Stopping ${load.id}`);
       await unloadModel(this.#server, load.id, waiting.signal);
-      show(ctx, `${load.id} is not loaded any more.`);
+      show(ctx, `${load.id} is unloaded.`);
       gone = await load.gone(this.#server, waiting.signal);
     });
     if (gone.length === 0 || this.#signal.aborted) return;

@@ -7,12 +7,12 @@ import { startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 
 test.each<[LoadState, string | undefined]>([
-  [{ kind: "waiting", blockedBy: "b", requests: 2 }, "a waits until b has answered 2 requests"],
-  [{ kind: "waiting", blockedBy: "b", requests: 1 }, "a waits until b has answered a request"],
-  [{ kind: "waiting", blockedBy: "b", requests: 0 }, "a waits until b has gone"],
-  [{ kind: "waiting", blockedBy: "b", requests: undefined }, "a waits until b has gone"],
+  [{ kind: "waiting", blockedBy: "b", requests: 2 }, "a waits for b to answer 2 requests"],
+  [{ kind: "waiting", blockedBy: "b", requests: 1 }, "a waits for b to answer a request"],
+  [{ kind: "waiting", blockedBy: "b", requests: 0 }, "a waits for b to unload"],
+  [{ kind: "waiting", blockedBy: "b", requests: undefined }, "a waits for b to unload"],
   [{ kind: "stopping", model: "b" }, "Stopping b"],
-  [{ kind: "busy" }, "a has as many requests as it may have; asking again"],
+  [{ kind: "busy" }, "a is at its request limit; asking again"],
   [{ kind: "loading", elapsedMs: 1 }, "Loading a"],
   [{ kind: "loading", elapsedMs: 1, stage: { name: "mmproj", share: 1 } }, "Loading a (mmproj 100 %)"],
   [{ kind: "ready" }, undefined],

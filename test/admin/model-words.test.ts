@@ -73,7 +73,7 @@ describe("the table", () => {
   });
 
   test("without models says so", () => {
-    expect(statusTable([], 80)).toBe("The server offers no model that can be chatted with.");
+    expect(statusTable([], 80)).toBe("The server offers no chat model.");
   });
 });
 
@@ -117,8 +117,8 @@ describe("what is known of one model", () => {
   });
 
   test.each([
-    [1, "  Ended      with exit code 1; /ai-server-logs may tell why"],
-    [undefined, "  Ended      with an error; /ai-server-logs may tell why"],
+    [1, "  Ended      with exit code 1; see /ai-server-logs"],
+    [undefined, "  Ended      with an error; see /ai-server-logs"],
   ])("says with what its process has ended (%s)", (exitCode, line) => {
     const failed = facts({ state: "unloaded", failure: { exitCode } });
     expect(details(failed).slice(2, 4)).toEqual(["  State      failed", line]);

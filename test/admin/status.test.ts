@@ -127,7 +127,7 @@ describe("/ai-server-status", () => {
   test("with a wrong id names the nearest, and the way to the model up to there", async () => {
     const { notices } = await (await startPlace()).type("/ai-server-status smal");
     expect(notices[0]?.level).toBe("error");
-    expect(notices[0]?.text).toMatch(/model FAILS\nThere is no model "smal". Did you mean "small"\?$/);
+    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smal". Did you mean "small"\?$/);
   });
 
   test.each([
@@ -184,7 +184,7 @@ describe("/ai-server-status --ssh", () => {
     const place = await startPlace(undefined, { AI_SERVER_RESTART_COMMAND: "true" });
     place.unitRuns("llama-swap -watch-config");
     expect((await machine(place))[1]).toBe(
-      "llama-swap.service: active, running · reloads its config by itself · restarted by a command of yours",
+      "llama-swap.service: active, running · reloads its config by itself · restarted by your own command",
     );
   });
 
@@ -210,7 +210,7 @@ describe("/ai-server-status --ssh", () => {
     const place = await startPlace();
     place.text = `models:\n  a:\n    cmd: [no, text]\n`;
     const lines = await machine(place);
-    expect(lines[2]).toMatch(/1 model, of which not understood:/);
+    expect(lines[2]).toMatch(/1 model; could not parse:/);
     expect(lines[3]).toMatch(/line 3/);
   });
 
@@ -258,11 +258,11 @@ describe("/ai-server-refresh", () => {
     expect([notices[0]?.level, place.aiServer.models.length]).toEqual(["error", 3]);
   });
 
-  test("takes nothing but --config", async () => {
+  test("takes only --config", async () => {
     const place = await startPlace();
     const { notices } = await place.type("/ai-server-refresh small");
     expect(notices).toEqual([
-      { level: "error", text: '/ai-server-refresh takes nothing but --config, and not "small".' },
+      { level: "error", text: '/ai-server-refresh takes only --config, not "small".' },
     ]);
     expect(place.sim.requests).toEqual([]);
   });

@@ -96,7 +96,7 @@ function loadsNothingUnasked(site: Site): void {
     expect(table).toContain(site.id);
     expect(table).toMatch(site.version);
     expect(await desk.type(`/ai-server-status ${site.id}`)).toContain(site.id);
-    expect(table.includes("loads and unloads nothing when asked")).toBe(!site.canLoad);
+    expect(table.includes("cannot load or unload on request")).toBe(!site.canLoad);
     expect(await desk.type("/ai-server-refresh")).toMatch(/Nothing changed: \d+ models?\./);
     for (const name of ["status", "load", "unload", "ctx", "logs"] as const) {
       await desk.offers(`ai-server-${name}`, "");

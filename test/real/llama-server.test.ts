@@ -369,7 +369,7 @@ realSuite(problem, `pi ${NEWEST_PI} on a real llama-server`, () => {
   test("the status names the server, the model and its context", async () => {
     const { code, stdout } = await pi("-p", "/ai-server-status");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/ · llama-server \S+ · loads and unloads nothing when asked\n/);
+    expect(stdout).toMatch(/ · llama-server \S+ · cannot load or unload on request\n/);
     expect(stdout).toMatch(/^tiny .* 32k /m);
   });
 });

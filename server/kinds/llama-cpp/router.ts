@@ -148,7 +148,7 @@ export class Router implements Backend {
 
 function unusable(id: string): ServerError {
   return new ServerError(
-    `${id} has no model path: its section of the preset names no model, and loading it would block the router for everybody. Add "model = <file>" to it, then /ai-server-refresh.`,
+    `${id} has no model path: its section of the preset names no model, and loading it would block the router for all clients. Add "model = <file>" to it, then /ai-server-refresh.`,
     { link: "model", remedy: "none" },
   );
 }

@@ -167,7 +167,7 @@ describe("Enter", () => {
     sitter.answers = () => answer;
     sitter.press(ENTER);
     await sitter.sees(/talker is unloaded\.|Nothing was unloaded\./);
-    expect(sitter.asked).toEqual(["Unload talker all the same?"]);
+    expect(sitter.asked).toEqual(["Unload talker anyway?"]);
     expect(await place.loaded()).toEqual(left);
     sitter.press(ESCAPE);
     await over;
@@ -215,7 +215,7 @@ describe("Enter", () => {
     await over;
     expect(sitter.user.told).toEqual([
       "slow is still loading. Wait for it, or stop it.",
-      "The server goes on loading slow.",
+      "The server continues loading slow.",
     ]);
     expect(await place.loaded()).toEqual(["slow starting"]);
     await nothingIsAsked(place);
@@ -243,7 +243,7 @@ describe("Escape while a model loads", () => {
     sitter.press(ESCAPE);
     await sitter.sees(/slow +unloaded/);
     if (again === "Load it again") await sitter.sees(/quick is loaded/);
-    else await sitter.sees(/slow is not loaded any more\./);
+    else await sitter.sees(/slow is unloaded\./);
     expect(sitter.asked).toEqual(["Stop loading slow?", "Load quick again?"]);
     expect(await place.loaded()).toEqual(loaded);
     await leaves({ place, sitter, over });
@@ -256,7 +256,7 @@ describe("Escape while a model loads", () => {
     await eventually(() => expect(sitter.asked).toEqual(["Stop loading slow?"]));
     await sitter.sees(/slow +starting[\s\S]*Loading slow/);
     place.sim.setSpeed(100);
-    await sitter.sees(/slow is loaded; .*\n.*\nUnloaded for it: quick\./);
+    await sitter.sees(/slow is loaded; .*\n.*\nUnloaded to make room: quick\./);
     await leaves({ place, sitter, over });
   });
 
@@ -264,7 +264,7 @@ describe("Escape while a model loads", () => {
     const { place, sitter, over } = await loading();
     sitter.answers = (title, offered) => (title.startsWith("Load") ? offered[0] : "Stop and unload it");
     sitter.press(ENTER);
-    await sitter.sees(/slow is not loaded any more\./);
+    await sitter.sees(/slow is unloaded\./);
     await leaves({ place, sitter, over });
   });
 });
@@ -295,7 +295,7 @@ test("stopping one of two reloads cancels both", async () => {
   sitter.press(ESCAPE);
   await eventually(() => expect(requests).toContain("GET /upstream/one/health"));
   sitter.press(ESCAPE);
-  await sitter.sees(/one is not loaded any more\./);
+  await sitter.sees(/one is unloaded\./);
   expect(sitter.asked).toEqual(["Stop loading big?", "Load one, two again?", "Stop loading one?"]);
   sitter.press(ESCAPE);
   await over;
