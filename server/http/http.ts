@@ -209,7 +209,7 @@ export class Http {
     const { apiKey, passphrase } = this.#address;
     if (apiKey === undefined && passphrase === undefined) return body;
     async function* blanked(): AsyncGenerator<Buffer> {
-      const { blankedBody, blankerOf } = await import("../../masking/literal.ts");
+      const { blankedBody, blankerOf } = await import("../../masking/own-secrets.ts");
       const text = await readText(body, ERROR_BYTES);
       yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
     }

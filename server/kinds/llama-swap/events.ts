@@ -2,7 +2,7 @@
 
 import type { LoadStage } from "../../../activity/load-state.ts";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
-import { type Blank, blankerOf } from "../../../masking/literal.ts";
+import { type Blank, blankerOf } from "../../../masking/own-secrets.ts";
 import { type Access, ANSWER_TIMEOUT_MS } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { ERROR_BYTES, readText } from "../../http/http.ts";

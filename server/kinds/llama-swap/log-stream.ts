@@ -4,7 +4,7 @@ import { StringDecoder } from "node:string_decoder";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { cleanText } from "../../../lib/text.ts";
-import { blankerOf } from "../../../masking/literal.ts";
+import { blankerOf } from "../../../masking/own-secrets.ts";
 import type { Access } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { ERROR_BYTES, readText } from "../../http/http.ts";
