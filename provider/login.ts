@@ -8,7 +8,7 @@ type Question = { name: string; prompt: AuthPrompt; links: readonly Link[] };
 
 const CERTIFICATE_LINKS: readonly Link[] = ["certificates", "TLS"];
 
-/** The questions in their order; a fault of one of `links` asks that question again. */
+/** The questions in order; a fault at one of the `links` repeats its question. */
 function questions(config: Config | undefined): Question[] {
   return [
     {
@@ -47,18 +47,18 @@ function questions(config: Config | undefined): Question[] {
   ];
 }
 
-/** The question that a wrong answer belongs to: the one whose variable the sentence names, or the link's. */
+/** The question that a wrong answer belongs to: that of the variable to correct, or the link's. */
 function questionFor(error: ServerError, all: readonly Question[]): Question | undefined {
   return (
-    all.find(({ name }) => error.message.includes(name)) ??
-    all.find(({ links }) => links.includes(error.link))
+    all.find(({ name }) => name === error.variable) ?? all.find(({ links }) => links.includes(error.link))
   );
 }
 
 /**
- * Asks, checks the files, makes one request, and gives what pi stores. A wrong answer is asked again with the reason.
+ * Asks, makes one request, and returns the credential for pi to store. After a wrong answer it repeats the question with
+ * the reason.
  *
- * @throws what the interaction throws when the user cancels; a ServerError that no answer can mend
+ * @throws what the interaction throws when the user cancels; a ServerError that no answer can correct
  */
 export async function login(
   aiServer: AiServer,
@@ -103,7 +103,7 @@ export async function login(
 
 /** Whether another answer helps: not where the environment wins over it, or where another variable is wrong. */
 function canMend(aiServer: AiServer, { name }: Question, fault: Error): boolean {
-  return fault.message.includes(name) && !aiServer.isFromEnvironment(name);
+  return fault instanceof ServerError && fault.variable === name && !aiServer.isFromEnvironment(name);
 }
 
 function defaultConfig(aiServer: AiServer): Config | undefined {
@@ -123,7 +123,7 @@ function faultOf(aiServer: AiServer, answers: Record<string, string>): Error | u
   }
 }
 
-/** The answers, with the defaults spelled out: a later version may have others. */
+/** The answers, with the defaults spelled out, since a later version may have others. */
 function stored(aiServer: AiServer, answers: Record<string, string>): Record<string, string> {
   const { origin, basePath, sshHost } = aiServer.config(answers);
   return { AI_SERVER_URL: origin + basePath, AI_SERVER_SSH_HOST: sshHost, ...answers };

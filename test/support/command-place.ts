@@ -68,7 +68,8 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
     ui: user.ui,
     modelRegistry: {
       getProviderAuth: async () => ({ env: {} }),
-      refresh: () => aiServer.refresh({ allowNetwork: true, signal, publish }),
+      refresh: ({ allowNetwork }: { allowNetwork: boolean }) =>
+        aiServer.refresh({ allowNetwork, signal, publish }),
     },
     sessionManager: { getSessionId: () => SESSION },
   } as unknown as ExtensionCommandContext;
