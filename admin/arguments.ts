@@ -1,4 +1,4 @@
-/** Reads what was typed behind a command. Pure; what cannot be read becomes a sentence. */
+/** Reads the arguments of a command. Pure; a sentence says why one cannot be read. */
 import leven from "leven";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -97,9 +97,9 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 const MAX_TOKENS = 2 ** 31 - 1;
 
 /**
- * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), of which a part may be given (`1.5k`).
+ * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`).
  *
- * @returns undefined for anything else, and for what is no whole number of tokens from 1 to 2³¹ − 1
+ * @returns undefined for anything else than a whole number of tokens from 1 to 2³¹ − 1
  */
 export function parseSize(text: string): number | undefined {
   const parts = /^([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)$/i.exec(text.trim());

@@ -23,14 +23,14 @@ export interface ConfigFacts {
   readonly isWhole: boolean;
 }
 
-/** Where nothing is known any more, as the facts have it. */
+/** The fact of a window that is no longer known. */
 const FORGOTTEN = { value: 1, source: "default" } as const satisfies Fact<number>;
 
 const MAX_PROBLEMS = 5;
 
 /**
  * Tokens for one request as a file sets them. Zero is llama-server's word for the trained size, which is no window
- * that is known. Not rounded up to 256, as no command line is: what a running model tells is compared with both.
+ * that is known. Not rounded up to 256, as no command line is: a running model's own report is compared with both.
  */
 function windowOf({ tokens, setBy, slots }: ContextSetting): number | undefined {
   // Without a size llama-server takes as much as all slots need.
@@ -66,10 +66,10 @@ export function configFacts(files: readonly HostFile[], pathOf: (file: HostFile)
 }
 
 /**
- * What is to be learnt of a model's window in the files.
+ * The window to learn from the files for one model.
  *
- * @param learnt what is known by now
- * @returns undefined where the files tell nothing new: what a running model told stays, as long as the files say what
+ * @param learnt the facts known so far
+ * @returns undefined where the files have nothing new: a running model's own report stays, as long as the files say what
  *   its command line said then
  */
 function newsOf(id: string, facts: ConfigFacts, learnt: RememberedFacts): Fact<number> | undefined {
@@ -131,7 +131,7 @@ export async function readConfigFacts(
     waiting.signal.throwIfAborted();
     return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
   }
-  // What models have just told is to be there first.
+  // First whatever models have just reported.
   await aiServer.remembered.written();
   const isKept = await learnConfig(
     await aiServer.remembered.memory(),

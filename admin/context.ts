@@ -74,7 +74,7 @@ export function adviceFor(
   return advice;
 }
 
-/** `131072 tokens (128k)`, also for what is not set. */
+/** `131072 tokens (128k)`, also where none is set. */
 function sizeWords(tokens: number | undefined): string {
   if (tokens === undefined) return "not known from the file";
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
@@ -99,7 +99,7 @@ function slotWords(tokens: number | undefined, { slots }: ContextSetting): strin
     : [`Each of its ${slots.parallel} slots gets ${each} tokens.`];
 }
 
-/** Where a setting stands, as a sentence. */
+/** What sets the size, and where, as sentences. */
 export function settingWords(setting: ContextSetting, path: string): string[] {
   const { tokens, setBy, name, line, sharedWith, program, problem } = setting;
   if (problem !== undefined) return [problem];

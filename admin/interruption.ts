@@ -1,4 +1,4 @@
-/** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
+/** What a change interrupts: loaded models and requests in flight, and for how long. */
 
 import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
@@ -11,13 +11,13 @@ import type { Call } from "./call.ts";
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
 
-/** Since its rewrite it closes its port at SIGTERM, and gives what is in flight 30 s (`shutdownTimeout`). */
+/** Since its rewrite it closes its port at SIGTERM and gives requests in flight 30 s (`shutdownTimeout`). */
 const DRAINS_SINCE = 218;
 
 export const DRAIN_WORDS =
   "llama-swap refuses new requests and gives those in flight up to 30 s to finish; this may add up to 35 s.";
 
-/** Whose a request is, as far as that is told; may be empty. */
+/** Who sent a request, as far as the server reports it; may be empty. */
 export function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
   if (session !== undefined && session === ownSession) return "this pi session";
   return [agent?.split(" ")[0], address === undefined ? undefined : `at ${address}`]

@@ -49,7 +49,7 @@ async function readEntries(
 }
 
 /**
- * What Tab offers, read from the server in the background while somebody completes; nobody waits for it.
+ * What Tab offers, read from the server in the background; typing never waits for it.
  *
  * @param ended the session's end
  */

@@ -39,7 +39,7 @@ async function carryOutLoad(
   } catch (error) {
     if (!call.waiting.signal.aborted) throw error;
     const { ctx, ended } = call;
-    // Nobody else tells of it: what a cancelled command says is not heard.
+    // Nothing else reports it: a cancelled command throws in silence.
     await offerStop(call, server, id).catch(async (fault: unknown) => {
       const { faultText } = await import("./report.ts");
       if (!ended.aborted) show(ctx, faultText(fault), "error");
@@ -73,7 +73,7 @@ export async function loadNow(
   return loaded;
 }
 
-/** Tells how a load went, and pi what is known of the model now. */
+/** Reports how a load went, and gives pi the model's new facts. */
 export async function tellLoaded(
   call: Call,
   server: ModelServer,
@@ -85,7 +85,7 @@ export async function tellLoaded(
   const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
   const gone = running.filter((model) => model.id !== id && !still.has(model.id)).map((model) => model.id);
   const { tokens } = await liveContext(call, server, id);
-  // Before the end is told: until then pi takes no keys.
+  // Before the end is reported: until then pi takes no keys.
   await refreshModels(call).catch(() => undefined);
   const took = loadMs === undefined ? "" : `; it took ${spent(loadMs)}`;
   const lines = [
@@ -153,7 +153,7 @@ async function unloadOne(
   await carryOutUnload(call, server, id, `${id} is unloaded.`);
 }
 
-/** The server goes on with it when nobody waits any more. */
+/** Unloads and reports it; the server continues if the user stops waiting. */
 async function carryOutUnload(
   { ctx, waiting, ended }: Call,
   server: ModelServer,
@@ -191,7 +191,7 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
   await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 
-/** What runs now. @throws {ServerError} where the server does not tell, or cannot load or unload on request */
+/** What runs now. @throws {ServerError} where the server does not report it, or cannot load or unload on request */
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
   const running = await server.runningNow(signal);
   const backend = await server.backend(signal);
@@ -241,7 +241,7 @@ export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
       if (progress.kind === "loading") call.waiting.say(words, expected.get(id), progress.elapsedMs);
       else call.waiting.say(words);
     },
-    // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
+    // Remembering is a convenience: its failures are not worth a notice.
     onLoaded: (id, loadMs) =>
       void call.aiServer.remembered.rememberLoad(server.config, id, loadMs).catch(() => {}),
   };

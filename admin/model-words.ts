@@ -95,7 +95,7 @@ function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): str
 /**
  * The table of all models, its lines at most `width` columns wide.
  *
- * @param running what is loaded; models that pi does not offer come last
+ * @param running the loaded models; those that pi does not offer come last
  */
 export function statusTable(
   models: readonly ModelFacts[],

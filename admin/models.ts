@@ -14,7 +14,7 @@ import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
-/** Reads the models anew. @throws {ServerError} */
+/** Reads the models again. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
@@ -26,7 +26,7 @@ export interface Chosen {
   readonly facts: ModelFacts | undefined;
 }
 
-/** @throws {ServerError} for text behind an id that takes none */
+/** @throws {ServerError} for text after the id */
 export function requireEnd(rest: string): void {
   if (rest === "") return;
   throw new ServerError(`This command takes one model; ${shown(rest)} after it is not understood.`, {
@@ -39,7 +39,7 @@ export function requireEnd(rest: string): void {
  * Finds the model that an argument names, among those that the server lists or runs.
  *
  * @returns undefined without an argument
- * @throws {ServerError} for an id that nobody knows
+ * @throws {ServerError} for an unknown id
  */
 export function chosenModel(
   text: string,
@@ -90,7 +90,7 @@ export function noIdGiven(ids: readonly string[]): ServerError {
   return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
 }
 
-/** What a file tells, as facts. */
+/** The facts that a model's file gives. */
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {
@@ -113,7 +113,7 @@ export async function askedFacts(
 }
 
 /**
- * The window of a loaded model and what its file tells, which is remembered on this machine.
+ * The window of a loaded model and the facts of its file, which are remembered on this machine.
  *
  * @param id of a model that `/running` shows as ready
  */
@@ -124,7 +124,7 @@ export async function liveContext(
 ): Promise<LiveContext & { file: FileFacts | undefined }> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
   const memory = await aiServer.remembered.memory();
-  // Nobody waits for what is only a convenience.
+  // Only a convenience: nothing waits for it.
   void memory.remember(baseUrlOf(server.config), id, {
     ...factsOfFile(live.file),
     seenAt: Date.now(),
@@ -150,9 +150,9 @@ export async function trainedContext(
 }
 
 /**
- * Reads the models anew and hands them to pi, whose session follows.
+ * Reads the models again and hands them to pi, whose session follows.
  *
- * @param isTold whether the caller shows what changed; otherwise the session is told which windows did
+ * @param isTold whether the caller reports the changes; otherwise the session reports changed windows
  * @returns what changed, a line each
  */
 export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {

@@ -111,7 +111,7 @@ async function offersOf({ machine, config }: Host, signal: AbortSignal): Promise
   return merged(ofEachFile);
 }
 
-/** Only the stamps tell of different files which backup was first, and of one file they may not: see `Machine.list`. */
+/** Across files only the stamps give an order; within one file they may not: see `Machine.list`. */
 function merged(ofEachFile: readonly Offer[][]): Offer[] {
   const offers: Offer[] = [];
   for (;;) {
@@ -124,7 +124,7 @@ function merged(ofEachFile: readonly Offer[][]): Offer[] {
   }
 }
 
-/** One backup that cannot be read must not keep the others from being put back. */
+/** One unreadable backup must not keep the others from being restored. */
 async function differenceOf(
   machine: RemoteMachine,
   file: HostFile,

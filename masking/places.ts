@@ -1,7 +1,7 @@
 /**
- * The one finder of places: where a secret stands after its name, as `name: value`, `name = value`, `--name value`,
- * `NAME=value` or `"name": "value"`. It reads the text as it stands, so that it also works in comments, in YAML that
- * no parser accepts, and in a command within the quotes of another.
+ * Finds each place where a secret follows its name, as `name: value`, `name = value`, `--name value`,
+ * `NAME=value` or `"name": "value"`. It reads the raw text and no parsed document, so it
+ * also works in comments, in invalid YAML, and in a command inside the quotes of another.
  */
 import { isModelToken, isSecretMacro, isSecretName, programFlag, SUSPICIOUS } from "./names.ts";
 import type { Findings } from "./spans.ts";
@@ -23,21 +23,21 @@ import {
 const LEAD = 200;
 const BLANKS = /[ \t]*/y;
 const SCHEME = /(?:(Digest|Negotiate)|Bearer|Basic|Token|ApiKey)[ \t]+/iy;
-/** `API key: X` as a log has it: the word before `key`, and those that may stand before the value. */
+/** `API key: X` as in logs: the words before `key`, and those between it and the value. */
 const SPOKEN =
   /(?:^|[^\w.-])(?:api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing)[ \t]{1,3}$/i;
 const SAID =
   /(?:[ \t]{1,3}(?:configured|expected|found|given|got|is|of|provided|received|sent|set|supplied|to|used|value|was)\b){0,3}[ \t]*/iy;
-/** No sentence goes on like this: `is invalid` does, `is 4fG2xyz` does not. */
+/** No sentence continues like this: `is invalid` does, `is 4fG2xyz` does not. */
 const RANDOM_WORD = /(?=\S{0,40}\d)\S{6}|\S{24}/y;
 /** Words that follow a flag in a sentence about it. */
 const PROSE = /(a|an|and|argument|as|flag|for|has|is|may|must|not|option|or|requires|the|to|was|with)\b/y;
-/** A comment of three words or more explains. */
+/** A comment of three or more words is an explanation. */
 const SENTENCE = /[A-Za-z]+(?:,?[ \t]+[A-Za-z]+){2,}[ \t]*(?:[.;,(\r\n]|$)/y;
 const FLAG = /--[a-z][a-z-]*(?:[\s=]|$)|-[a-z]{1,3}(?:\s|$)/y;
 const YAML_KEY = /(?:"(?:[^"\\\n]|\\.){1,80}"|'[^'\n]{1,80}'|[\w.${}-]{1,80}):(?:\s|$)/y;
 
-/** Whether the name is the key of its line, which takes the rest of it. */
+/** Whether the name is its line's key, whose value extends to the end of the line. */
 function isLineKey({ kind, lead, isFlag }: Place, sign: string): boolean {
   if (kind === "yaml" && sign === "=") return /^[\s#]*- ["']?$/.test(lead);
   const isKey = (kind === "yaml" && sign === ":") || (kind === "ini" && sign === "=");
@@ -62,7 +62,7 @@ function afterFlag({ text, kind, lineEnd }: Place, at: number, isQuoted: boolean
   if (gap !== "") {
     if (kind === "log" || kind === "ini") return -1;
     from += gap.length;
-    // In a config that may be the next key.
+    // In a config the next line may be the next key.
     if (kind === "yaml" && !gap.trimStart().startsWith("\\") && matchAt(YAML_KEY, text, from) !== "")
       return -1;
   } else if (from === at || from >= lineEnd) return -1;
@@ -191,25 +191,27 @@ export function findPlaces(text: string, kind: TextKind, found: Findings): void 
   for (let match = names.exec(text); match; match = names.exec(text)) {
     const start = match.index;
     const end = start + match[0].length;
-    const name = match[0].replace(/^-+/, "");
-    const isCandidate = SUSPICIOUS.test(match[0]) || /^(--?(proxy-)?user|-[pPuU])/.test(match[0]);
-    if (!isCandidate && name !== "macros" && start >= macrosEnd && found.learned.size === 0) continue;
+    const [word] = match;
+    const isCandidate =
+      SUSPICIOUS.test(word) || (word.startsWith("-") && /^(--(proxy-)?user|-[puU])/.test(word));
+    if (!isCandidate && word !== "macros" && start >= macrosEnd && found.learned.size === 0) continue;
     if (start > lineEnd) {
       lineStart = text.lastIndexOf("\n", start) + 1;
       lineEnd = lineEndAfter(text, start);
     }
-    open = openQuote(text.slice(scanned, start + 1), open);
-    scanned = Math.max(scanned, start);
     const lead = text.slice(Math.max(lineStart, start - LEAD), start);
-    const isFlag = name.length < match[0].length;
-    const place: Place = { text, kind, found, name, isFlag, start, end, lineStart, lineEnd, lead, open };
-    const flag = isFlag ? programFlag(match[0], text.slice(Math.max(0, start - LEAD), start)) : undefined;
+    const name = word.replace(/^-+/, "");
+    const isFlag = name.length < word.length;
+    const place: Place = { text, kind, found, name, isFlag, start, end, lineStart, lineEnd, lead, open: "" };
+    const flag = isFlag ? programFlag(word, text.slice(Math.max(0, start - LEAD), start)) : undefined;
     if (name === "macros" && kind === "yaml" && start >= macrosEnd)
       macrosEnd = blockEnd(text, lineEnd, start - lineStart, false);
-    let next = end;
-    if (flag) next = hideOfProgram(place, flag);
-    else if (text.charAt(start - 1) === "&" && found.learned.has(`&${name}`)) next = hideAnchored(place);
-    else if (isSecret(place, start < macrosEnd)) next = hideAfter(place);
+    const isAnchor = text.charAt(start - 1) === "&" && found.learned.has(`&${name}`);
+    if (!flag && !isAnchor && !isSecret(place, start < macrosEnd)) continue;
+    open = openQuote(text.slice(scanned, start + 1), open);
+    scanned = start;
+    const whole = { ...place, open };
+    const next = flag ? hideOfProgram(whole, flag) : isAnchor ? hideAnchored(whole) : hideAfter(whole);
     names.lastIndex = Math.max(next, end);
   }
 }

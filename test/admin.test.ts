@@ -43,7 +43,7 @@ describe("a command", () => {
     expect(user.questions).toEqual([]);
   });
 
-  test.each(LINES)("%s where nobody answers is a sentence", async (line) => {
+  test.each(LINES)("%s without an answer is a sentence", async (line) => {
     const place = await startPlace();
     await place.close();
     const user = new User("rpc");
@@ -63,7 +63,7 @@ describe("a command", () => {
   });
 });
 
-describe("hostile text behind a command", () => {
+describe("hostile text after a command", () => {
   const HOSTILE = [
     "$(touch ran)",
     "`touch ran`",

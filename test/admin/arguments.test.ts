@@ -18,7 +18,7 @@ describe("the id", () => {
     expect(readId(text, IDS)).toBeUndefined();
   });
 
-  test.each(IDS)("%s is found as it is, with white space around and a size behind", (id) => {
+  test.each(IDS)("%s is found as it is, with white space around it and a size after it", (id) => {
     expect(readId(id, IDS)).toEqual({ id, rest: "" });
     expect(readId(`  ${id}\t 64k  `, IDS)).toEqual({ id, rest: "64k" });
   });

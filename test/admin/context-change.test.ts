@@ -101,7 +101,7 @@ describe("a confirmed change", () => {
     expect((await place.type("/ai-server-ctx other")).told[0]).toContain(`in ${folder}/a.yaml, line 3.`);
   });
 
-  test("shows its diff and its steps in the terminal, and goes on while nobody presses a key", async () => {
+  test("shows its diff and its steps in the terminal, and continues without a key press", async () => {
     const place = await startPlace(CONFIG.replaceAll("--load 0.2", "--load 20"));
     place.speed = 20;
     const user = saying(true, "tui");
@@ -113,7 +113,7 @@ describe("a confirmed change", () => {
   });
 });
 
-describe("a change that nobody confirms", () => {
+describe("a change that is not confirmed", () => {
   test.each(["rpc", "tui"] as const)("changes nothing in %s mode", async (mode) => {
     const place = await startPlace();
     await place.load("small");
@@ -171,7 +171,7 @@ describe("a change that fails", () => {
   /** The model does not load with it. */
   const tooLarge = (text: string): string => text.replace("--load 0.2", "--load 60 --fail-after 1");
 
-  test("to load goes back, loads again what was loaded, and tells the server's reason without secrets", async () => {
+  test("to load is rolled back, reloads the former models, and gives the server's reason without secrets", async () => {
     const place = await startPlace(FAILING);
     await place.load(ODD);
     const user = saying(true);
@@ -198,7 +198,7 @@ describe("a change that fails", () => {
     expect([place.text, place.restarts]).toEqual([CONFIG, 2]);
   });
 
-  test("after somebody else's edit is refused, and their edit shown", async () => {
+  test("after another edit is refused, and that edit is shown", async () => {
     const place = await startPlace();
     const theirs = CONFIG.replace("/models/g.gguf", "/models/better.gguf --api-key hunter2");
     const user = new User("rpc");
@@ -209,7 +209,7 @@ describe("a change that fails", () => {
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.notices[0]?.level).toBe("error");
     expect(user.told[0]).toMatch(
-      /was changed by somebody else meanwhile\. Nothing was changed\.\nThe other edit:\n@@/,
+      /was changed by another program meanwhile\. Nothing was changed\.\nThe other edit:\n@@/,
     );
     expect(user.told[0]).toMatch(/\n-.*\/models\/g\.gguf.*\n\+.*\/models\/better\.gguf --api-key •+/);
     expect(user.told[0]).not.toContain("hunter");
@@ -221,7 +221,7 @@ describe("a change that fails", () => {
     place.tool("ssh", "echo 'Permission denied (publickey).' >&2; exit 255");
     const { notices } = await place.type("/ai-server-ctx small 4k");
     expect(notices).toEqual([
-      { level: "error", text: expect.stringContaining("does not let this user in by key") },
+      { level: "error", text: expect.stringContaining("does not accept this user's key") },
     ]);
   });
 });
@@ -250,7 +250,7 @@ describe("a change that is cancelled after the write", () => {
   test.each([
     [true, slow, 2, "The previous config is restored."],
     [false, slow.replace("8192", "4096"), 1, undefined],
-  ])("offers to put the old config back (%s)", async (putBack, text, restarts, told) => {
+  ])("offers to restore the previous config (%s)", async (putBack, text, restarts, told) => {
     const place = await startPlace(slow);
     place.speed = 1;
     const user = await place.type("/ai-server-ctx small 4k", leaving(putBack));
@@ -263,7 +263,7 @@ describe("a change that is cancelled after the write", () => {
     expect(user.told[1]?.split("\n")[0]).toBe(told);
   });
 
-  test("says why the old config could not be put back", async () => {
+  test("says why the previous config could not be restored", async () => {
     const place = await startPlace(slow);
     place.speed = 1;
     const user = leaving(true);

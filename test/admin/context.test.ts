@@ -113,7 +113,7 @@ describe("/ai-server-ctx", () => {
     expect(errors).toBe(`${text}\n`);
   });
 
-  test("of a loaded model tells its live window, and what each slot gets", async () => {
+  test("of a loaded model shows its live window and the share of each slot", async () => {
     const place = await startPlace();
     await place.load(ODD);
     expect((await place.type("/ai-server-ctx groesse")).told).toEqual([
@@ -179,7 +179,7 @@ describe("/ai-server-ctx", () => {
 });
 
 describe("the question", () => {
-  test("tells the difference, what it means, what it costs and how long it takes", async () => {
+  test("shows the difference, its effect, what it interrupts and how long it takes", async () => {
     const place = await startPlace();
     await place.type(`/ai-server-load ${ODD}`);
     await expect.poll(() => place.rememberedText).toContain("loadMs");

@@ -96,7 +96,7 @@ describe("what a change costs", () => {
     return interruptionOf(call, server, await server.runningNow(NEVER), toLoad, { isRestart });
   }
 
-  test("where nothing is loaded is nothing, and nobody is asked for requests", async () => {
+  test("without a loaded model is nothing, and asks for no requests", async () => {
     const place = await startPlace();
     expect(await stakes(place, [], true)).toEqual(["No model is loaded."]);
     expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
@@ -164,7 +164,7 @@ describe("what a change costs", () => {
     expect((await lines("talker"))[2]).toMatch(/^In-flight requests that will be cut off: 1 on talker/);
   });
 
-  test("tells the state of what is not ready, and that a time is not known", async () => {
+  test("shows the state of a model that is not ready, and that no load time is known", async () => {
     const place = await startPlace(`models:
   slow: { cmd: "llama-server --port \${PORT} --load 600" }
 `);

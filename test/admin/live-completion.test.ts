@@ -58,7 +58,7 @@ describe("completion", () => {
     expect(await completing(place)("ai-server-load", "")).toEqual([]);
   });
 
-  test("asks nobody after the session's end", async () => {
+  test("asks nothing after the session's end", async () => {
     const place = await startPlace();
     const offered = completing(place);
     place.ended.abort();
@@ -66,7 +66,7 @@ describe("completion", () => {
     expect(place.sim.requests).toEqual([]);
   });
 
-  test("is none behind commands that take nothing", async () => {
+  test("is none for commands without arguments", async () => {
     const place = await startPlace();
     expect(await completing(place)("ai-server-restart", "")).toBeNull();
     expect(await completing(place)("ai-server-refresh", "")).toHaveLength(1);

@@ -17,7 +17,7 @@ models:
 `;
 
 describe("/ai-server-load", () => {
-  test("loads, tells the live context, and gives pi the models again", async () => {
+  test("loads, reports the live context, and gives pi the models again", async () => {
     const place = await startPlace();
     const { notices, questions } = await place.type("/ai-server-load small");
     expect(notices).toEqual([
@@ -64,7 +64,7 @@ describe("/ai-server-load", () => {
     expect(place.sim.starts).toEqual({});
   });
 
-  test("remembers how long it took, and tells it the next time", async () => {
+  test("remembers how long it took, and shows it the next time", async () => {
     const place = await startPlace();
     await place.type("/ai-server-load small");
     await expect
@@ -237,7 +237,7 @@ describe("/ai-server-unload", () => {
     );
   });
 
-  test("of one that does not tell its requests in time asks first", async () => {
+  test("of a model that does not report its requests in time asks first", async () => {
     const { swap, requests } = await cannedServer((request, response) => {
       const running = { running: [{ model: "m", state: "ready" }] };
       if (request.url === "/upstream/m/slots") return;
@@ -300,7 +300,7 @@ describe("/ai-server-unload", () => {
 });
 
 describe("a server without /running", () => {
-  test.each(["load small", "unload small", "unload"])("cannot be told to %s", async (line) => {
+  test.each(["load small", "unload small", "unload"])("does not %s", async (line) => {
     const place = await startPlace(undefined, { AI_SERVER_RUNNING_PATH: "/nowhere" });
     expect((await place.type(`/ai-server-${line}`)).told[0]).toMatch(
       /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, and without it the loaded models are unknown\.$/,

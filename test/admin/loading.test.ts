@@ -53,7 +53,7 @@ describe("the hooks of a load", () => {
     expect(place.rememberedText).not.toContain("llama-server");
   });
 
-  test("that cannot remember bother nobody", async () => {
+  test("that cannot remember show nothing", async () => {
     const place = await startPlace();
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);

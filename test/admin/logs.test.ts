@@ -151,7 +151,7 @@ describe("/ai-server-logs of the unit", () => {
     await over;
   });
 
-  test("that cannot be read is told as a sentence", async () => {
+  test("that cannot be read is reported as a sentence", async () => {
     const place = await startPlace();
     place.tool("journalctl", "echo 'No journal files were found.' >&2; exit 1");
     const { notices } = await place.type("/ai-server-logs");

@@ -94,7 +94,7 @@ describe("what is known of one model", () => {
       ...around,
     });
 
-  test("is told line by line, with where it is from", () => {
+  test("is shown line by line, with its source", () => {
     expect(
       details(facts(), { running: running("llama-server -m x \\\n  -c 8192"), lastLoadMs: 83_000 }),
     ).toEqual([
@@ -151,7 +151,7 @@ describe("what is known of one model", () => {
     ]);
   });
 
-  test("has what its file tells, other ids, and the place where it runs", () => {
+  test("has the facts of its file, other ids, and where it runs", () => {
     const known = facts({
       trainedContext: { value: 262_144, source: "live" },
       sizeBytes: { value: 21_400_000_000, source: "last seen" },

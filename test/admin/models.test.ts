@@ -51,7 +51,7 @@ describe("the model that an argument names", () => {
     expect(requiredModel("short", MODELS, RUNNING).id).toBe("my model");
   });
 
-  test("that nobody knows is answered with the nearest", () => {
+  test("that is unknown is answered with the nearest", () => {
     expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/No model "my"/);
     expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow('No model "shrt". Did you mean "short"?');
   });
@@ -80,7 +80,7 @@ describe("the model that an argument names", () => {
 });
 
 describe("the trained window", () => {
-  test("is told by the running model, and remembered for when it does not run", async () => {
+  test("comes from the running model, and is remembered for later", async () => {
     const place = await startPlace();
     await place.load("small");
     const call = callOf(place, new User("rpc"));

@@ -38,8 +38,8 @@ describe("the window of a changed model", () => {
       "It is loaded, and a request may use 4096 tokens instead of 8192: it was fitted.",
     ],
     [
-      verdict({ kind: "unknown", tokens: undefined, why: "the model does not tell its context" }),
-      "It is loaded; the model does not tell its context.",
+      verdict({ kind: "unknown", tokens: undefined, why: "the model does not report its context" }),
+      "It is loaded; the model does not report its context.",
     ],
   ])("%j", (given, words) => {
     expect(verdictWords(given)).toBe(words);
@@ -119,13 +119,13 @@ test.each<[StepName, string]>([
   expect(report(rolledBack({ failed })).text).toMatch(new RegExp(`^${words} The reason\\.\n`));
 });
 
-describe("the server's own words", () => {
+describe("the server's log", () => {
   test("are its last eight lines", () => {
     const log = Array.from({ length: 20 }, (_, at) => `line ${at}`);
     expect(report(rolledBack({ log })).text).toMatch(/\nFrom the server's log:\nline 12\n(.*\n){6}line 19$/);
   });
 
-  test("are not told twice where the reason ends with them", () => {
+  test("are not repeated where the reason ends with them", () => {
     const reason = "m could not be loaded.\nIts log ends with:\none\ntwo";
     expect(report(rolledBack({ reason, log: ["zero", "one", "two"] })).text).not.toContain("server's log");
   });

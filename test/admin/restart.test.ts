@@ -57,7 +57,7 @@ describe("/ai-server-restart", () => {
     },
   );
 
-  test("that fails tells the reason of systemd", async () => {
+  test("that fails reports systemd's reason", async () => {
     const place = await startPlace();
     const failing = "case $2 in restart) echo 'Job for llama-swap.service failed.' >&2; exit 1 ;;";
     place.tool("systemctl", `${failing} *) echo LoadState=loaded ;; esac`);
@@ -90,7 +90,7 @@ describe("/ai-server-restart", () => {
     expect(notices).toEqual([{ level: "error", text: "The server did not answer again within 1 s." }]);
   });
 
-  test("of a server that is down asks all the same, and starts it", async () => {
+  test("of a server that is down still asks, and starts it", async () => {
     const place = await startPlace();
     await place.close();
     const user = await place.type("/ai-server-restart", saying(true));
@@ -99,7 +99,7 @@ describe("/ai-server-restart", () => {
     expect(user.told).toEqual(["The server was restarted and answers."]);
   });
 
-  test("tells what could not be loaded again, without secrets", async () => {
+  test("reports what could not be loaded again, without secrets", async () => {
     const place = await startPlace();
     await place.load("small");
     place.spoils = (text) =>

@@ -105,7 +105,7 @@ describe("/ai-server-status", () => {
     expect(look).not.toHaveBeenCalled();
   });
 
-  test("with an id tells all that is known of it, also of an odd one and by its alias", async () => {
+  test("with an id shows all that is known of it, also of an odd one and by its alias", async () => {
     const place = await startPlace();
     await place.load(ODD);
     for (const typed of [ODD, `"${ODD}"`, "groesse"]) {
@@ -180,7 +180,7 @@ describe("/ai-server-status --ssh", () => {
     expect((await place.type("/ai-server-status --ssh small")).told[0]).toMatch(/\nsmall\n.*State/);
   });
 
-  test("tells of a unit that reloads by itself, and of a restart command", async () => {
+  test("shows a unit that reloads by itself, and a restart command", async () => {
     const place = await startPlace(undefined, { AI_SERVER_RESTART_COMMAND: "true" });
     place.unitRuns("llama-swap -watch-config");
     expect((await machine(place))[1]).toBe(
@@ -188,7 +188,7 @@ describe("/ai-server-status --ssh", () => {
     );
   });
 
-  test("tells of a unit that is missing, and of the file all the same", async () => {
+  test("reports a missing unit, and still the file", async () => {
     const place = await startPlace();
     place.tool("systemctl", "echo LoadState=not-found");
     const [, unit, file] = await machine(place);
@@ -196,7 +196,7 @@ describe("/ai-server-status --ssh", () => {
     expect(file).toContain("2 models");
   });
 
-  test("tells of a file that is missing, and of one that is not understood", async () => {
+  test("reports a missing file, and one that it cannot parse", async () => {
     const place = await startPlace();
     place.text = "models: [}";
     expect((await machine(place))[2]).toMatch(/config\.yaml: -rw-r--r--, .*line 1/);
@@ -206,7 +206,7 @@ describe("/ai-server-status --ssh", () => {
     );
   });
 
-  test("tells of models whose place in the file is not understood", async () => {
+  test("reports models whose place in the file it cannot parse", async () => {
     const place = await startPlace();
     place.text = `models:\n  a:\n    cmd: [no, text]\n`;
     const lines = await machine(place);
@@ -214,17 +214,17 @@ describe("/ai-server-status --ssh", () => {
     expect(lines[3]).toMatch(/line 3/);
   });
 
-  test("tells why ssh does not work, once, and of the server all the same", async () => {
+  test("reports once why ssh fails, and still the server", async () => {
     const place = await startPlace(undefined, { AI_SERVER_SSH_HOST: "ops@127.0.0.1" });
     place.tool("ssh", "echo 'ops@127.0.0.1: Permission denied (publickey).' >&2; exit 255");
     const { notices } = await place.type("/ai-server-status --ssh");
     expect(notices[0]?.level).toBe("info");
     expect(notices[0]?.text).toMatch(
-      /^https:.*\nModel (.*\n){4}\nssh ops@127.0.0.1: ops@127.0.0.1 does not let this user in by key[^\n]*$/,
+      /^https:.*\nModel (.*\n){4}\nssh ops@127.0.0.1: ops@127.0.0.1 does not accept this user's key[^\n]*$/,
     );
   });
 
-  test("tells of the machine also where the server is down", async () => {
+  test("reports the machine also where the server is down", async () => {
     const place = await startPlace();
     await place.close();
     const { notices } = await place.type("/ai-server-status --ssh");

@@ -299,7 +299,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     });
     expect(outcome).toMatchObject({
       kind: "refused",
-      reason: expect.stringMatching(/changed by somebody else/),
+      reason: expect.stringMatching(/changed by another program/),
       current: { text: `${OLD}# theirs\n` },
     });
     expect([...host.backups, ...host.leftovers]).toEqual([]);
@@ -334,7 +334,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       failed: "load",
       file: "other",
       isHealthy: false,
-      trouble: expect.stringMatching(/changed by somebody else/),
+      trouble: expect.stringMatching(/changed by another program/),
     });
     expect(host.text).toBe("somebody else's");
   });
