@@ -3,21 +3,9 @@ import { syncBuiltinESMExports } from "node:module";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { onTestFinished } from "vitest";
 import type { Level } from "../../ui/output.ts";
-import { type Asked, answer, readQuestion } from "./question-screen.ts";
+import { type Asked, answer, type Question, readQuestion, type Screen } from "./question-screen.ts";
 
 export type Mode = "tui" | "rpc" | "print" | "json";
-
-/** A component that pi shows in the place of its editor. */
-export interface Screen {
-  render(width: number): string[];
-  handleInput(data: string): void;
-}
-
-/** What was asked, as pi shows it. */
-export interface Question {
-  title: string;
-  text: string;
-}
 
 const ESCAPE = "\u001b";
 const coloured = (_colour: string, text: string): string => text;

@@ -1,8 +1,9 @@
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import type { Place } from "./command-place.ts";
-import { type Screen, User } from "./command-user.ts";
+import { User } from "./command-user.ts";
 import { plainLine } from "./plain-line.ts";
+import type { Screen } from "./question-screen.ts";
 import { answer, readQuestion } from "./question-screen.ts";
 import { eventually } from "./sim-client.ts";
 

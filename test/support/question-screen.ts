@@ -1,6 +1,17 @@
 import { QuestionView } from "../../ui/question.ts";
-import type { Question, Screen } from "./command-user.ts";
 import { plainLine } from "./plain-line.ts";
+
+/** A component that pi shows in the place of its editor. */
+export interface Screen {
+  render(width: number): string[];
+  handleInput(data: string): void;
+}
+
+/** What was asked, as pi shows it. */
+export interface Question {
+  title: string;
+  text: string;
+}
 
 const DOWN = "\u001b[B";
 const ENTER = "\r";
