@@ -129,7 +129,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
   test("a model that another preset names is not written into this one", async () => {
     place.text = "version = 1\n";
     const { told } = await place.type("/ai-server-ctx small 4k", saying(true));
-    expect(told[0]).toMatch(/^small is not in the config .*AI_SERVER_PRESET_PATH names another file/);
+    expect(told[0]).toMatch(/^small is not in the config .*AI_SERVER_PRESET_PATH is not the file/);
     expect(place.text).toBe("version = 1\n");
   });
 
@@ -149,7 +149,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     ]);
     place.unitRuns("-c", "4096");
     const small = await place.type("/ai-server-ctx small 4k", saying(true));
-    expect(small.told[0]).toMatch(/^llama-server\.service starts the router with "-c", which wins over/);
+    expect(small.told[0]).toMatch(/^llama-server\.service starts the router with "-c", which overrides/);
     expect([bare.questions, small.questions]).toEqual([[], []]);
     expect([place.text, place.takeDeeds()]).toEqual([PRESET, []]);
   });
