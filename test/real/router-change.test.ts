@@ -56,7 +56,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
       "The router rereads its preset and unloads only the models that change.",
     );
     expect(question?.text).toContain("Will be unloaded: small.\n");
-    expect(question?.text).toContain("left alone as far as there is room: other.\n");
+    expect(question?.text).toContain("Stays loaded if there is room: other.\n");
     expect(user.everything).not.toContain("llama-swap");
     expect(place.text).toBe(LARGER);
     expect(place.takeDeeds()).toEqual(["GET /v1/models?reload=1", 'POST /models/load {"model":"small"}']);
@@ -183,7 +183,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect(user.questions[0]?.text).toContain(
       "~/.llama-models.ini differs from what the router runs for small.\n",
     );
-    expect(user.questions[0]?.text).toContain("left alone as far as there is room: other.");
+    expect(user.questions[0]?.text).toContain("Stays loaded if there is room: other.");
     expect(user.told[0]).toMatch(/^The router reread its preset\.\n/);
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded", new: "unloaded" });
     // Nobody loses anything by the next one.
