@@ -1,13 +1,14 @@
 /** The server over HTTP, as a change of its config sees it. */
+
 import type { LoadState } from "../activity/load-state.ts";
 import type { ServerProbe } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
+import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
 import type { Backend } from "../server/kinds/backend.ts";
 import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
 const LOG_LINES = 20;
-const ANSWER_TIMEOUT_MS = 10_000;
 
 export interface ProbeHooks {
   onLoading(id: string, progress: LoadState): void;

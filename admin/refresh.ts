@@ -1,8 +1,10 @@
 /** `/ai-server-refresh`: the models are read again; llama.cpp's router also reads its preset again. */
+
 import { formatOf } from "../host/config/config-file.ts";
 import { isAsHeld } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
+import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
 import { heldPresets } from "../server/kinds/llama-cpp/list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -15,7 +17,6 @@ import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
 import { faultText } from "./report.ts";
 
-const ANSWER_TIMEOUT_MS = 10_000;
 const NOT_READ = "The router did not reread its preset";
 
 /** Reads the models again, registers them, and reports what changed; with `--config` also what the config sets. */

@@ -4,8 +4,9 @@
  */
 
 import { ServerError } from "../../lib/errors.ts";
+import type { Limits } from "../http/access.ts";
 import { abortable } from "../http/http.ts";
-import type { Backend, Limits } from "../kinds/backend.ts";
+import type { Backend } from "../kinds/backend.ts";
 import { commandDigest } from "./command-line.ts";
 import type { LiveFacts, RememberedFacts, RunningModel } from "./models.ts";
 

@@ -3,7 +3,7 @@
 import { isPolling } from "../../../lib/log-noise.ts";
 import { cleanText } from "../../../lib/text.ts";
 import { blankerOf } from "../../../masking/own-secrets.ts";
-import type { Access } from "../backend.ts";
+import type { Access } from "../../http/access.ts";
 
 const LOG_IDLE_MS = 300;
 const LOG_LIMIT_MS = 2000;
