@@ -3,7 +3,7 @@ import { REAL_CLOCK } from "../../lib/clock.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { type Said, saidNow } from "../../ui/wait.ts";
 import type { Call } from "../call.ts";
-import { loadNow, runningOf, reportLoaded } from "../load.ts";
+import { loadNow, reportLoaded, runningOf } from "../load.ts";
 
 export class PanelLoad {
   readonly id: string;
