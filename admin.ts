@@ -33,7 +33,7 @@ export async function runCommand(name: CommandName, use: Omit<CommandUse, "waiti
       // What was cancelled has nothing to say.
       if (!waiting.signal.aborted) await showFault(ctx, error);
     }
-    if (ctx.mode === "print" || ctx.mode === "json") await aiServer.remembered();
+    if (ctx.mode === "print" || ctx.mode === "json") await aiServer.remembered.written();
   });
 }
 

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { cleanText, ServerError } from "./lib/errors.ts";
+import { ServerError } from "./lib/errors.ts";
+import { cleanText } from "./lib/text.ts";
 
 /** Environment variables, or what `/login` stored under their names. */
 export type Variables = Readonly<Record<string, string | undefined>>;
@@ -104,11 +105,12 @@ const CERTIFICATE_VARIABLES = [
   "AI_SERVER_CLIENT_KEY",
 ] as const;
 
+function fault(variable: string, sentence: string): ServerError {
+  return new ServerError(sentence, { link: "configuration", remedy: "none", variable });
+}
+
 function wrong(name: string, value: string, why: string): ServerError {
-  return new ServerError(`${name} is "${cleanText(value, 200)}": ${why}`, {
-    link: "configuration",
-    remedy: "none",
-  });
+  return fault(name, `${name} is "${cleanText(value, 200)}": ${why}`);
 }
 
 /** The environment wins over what was stored; an empty value counts as none. */
@@ -131,12 +133,9 @@ function mayHoldPassword(value: string): boolean {
 function parseUrl(value: string): { origin: string; basePath: string } {
   const name = "AI_SERVER_URL";
   if (mayHoldPassword(value)) {
-    throw new ServerError(
+    throw fault(
+      name,
       `${name} holds a user name or password; leave them out, the client certificate signs in.`,
-      {
-        link: "configuration",
-        remedy: "none",
-      },
     );
   }
   if (!URL.canParse(value)) {
@@ -244,10 +243,8 @@ function unusedProxy(env: Variables, origin: string): string | undefined {
 /** A header cannot carry line breaks or characters beyond Latin-1; said here rather than by the HTTP client. */
 function parseApiKey(value: string | undefined): string | undefined {
   if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
-    throw new ServerError("AI_SERVER_API_KEY holds a space or a character that cannot be sent in a header.", {
-      link: "configuration",
-      remedy: "none",
-    });
+    const name = "AI_SERVER_API_KEY";
+    throw fault(name, `${name} holds a space or a character that cannot be sent in a header.`);
   }
   return value;
 }

@@ -19,15 +19,16 @@ import {
   getSystemMessageText,
 } from "@earendil-works/pi-ai";
 import { type JsonRecord, record } from "./lib/json.ts";
-import type {
-  AssistantChatMessage,
-  ChatMessage,
-  ImagePart,
-  TextPart,
-  ToolCallPart,
-} from "./messages/chat-message.ts";
 import { outputLimit } from "./messages/output-limit.ts";
-import { alternating, withoutTools } from "./messages/template-limits.ts";
+import {
+  type AssistantChatMessage,
+  alternating,
+  type ChatMessage,
+  type ImagePart,
+  type TextPart,
+  type ToolCallPart,
+  withoutTools,
+} from "./messages/template-limits.ts";
 import { type ThinkingTraits, thinkingFields } from "./messages/thinking-fields.ts";
 
 /** What the request needs to know of the model beyond what pi registers. */

@@ -251,9 +251,7 @@ class Turn {
     if (await this.#isBack(fault, restart, patience)) return;
     const delayMs = patience.afterFault(fault);
     if (delayMs === undefined) throw fault;
-    // What failed, without the cause and the next step: there is one line for it.
-    const [what = ""] = fault.message.split(/ \(|\. /);
-    await this.#pause(delayMs, what);
+    await this.#pause(delayMs, fault.what);
   }
 
   /** Whether the fault is that of a server which restarts; it is back then. */

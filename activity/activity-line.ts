@@ -23,9 +23,9 @@ function waitingWords(
         ? `Place ${position} in the queue`
         : blockedBy === undefined
           ? "Waiting for the server"
-          : requests === undefined || requests.total === 0
+          : requests === undefined || requests === 0
             ? `Waiting for ${blockedBy} to unload`
-            : `Waiting for ${blockedBy}, which answers ${requests.total === 1 ? "a request" : `${requests.total} requests`}`;
+            : `Waiting for ${blockedBy}, which answers ${requests === 1 ? "a request" : `${requests} requests`}`;
   return timed(whom, elapsedMs);
 }
 

@@ -1,9 +1,7 @@
 /** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
 
-import type { ModelRequests } from "../server/in-flight.ts";
 import type { LoadStage } from "./load-state.ts";
-import { type PromptFigures, type PromptProgress, PromptReading } from "./prompt-reading.ts";
-import { RateMeter } from "./rates.ts";
+import { type PromptFigures, type PromptProgress, PromptReading, RateMeter } from "./rates.ts";
 
 /** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
 export type Activity =
@@ -14,8 +12,8 @@ export type Activity =
       kind: "waiting";
       /** The model that has to leave, or the server itself. */
       blockedBy: string | undefined;
-      /** What that model still answers, where the server tells. */
-      requests: ModelRequests | undefined;
+      /** How many requests that model still has, where the server reports them. */
+      requests: number | undefined;
       /** Place in llama-swap's queue, from 1. */
       position: number | undefined;
       /** Requests of others that the model itself answers, while it has no slot for this one. */
@@ -124,7 +122,8 @@ export interface TurnSubject {
 /** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
 export interface TurnQuestions {
   expectedLoadMs(): Promise<number | undefined>;
-  requestsOf(model: string): Promise<ModelRequests | undefined>;
+  /** How many requests the model has. */
+  requestsOf(model: string): Promise<number | undefined>;
   /** The other model that the server's last request was for. */
   lastUsed(): Promise<string | undefined>;
 }
@@ -149,7 +148,7 @@ export class TurnActivity implements TurnReport {
   #hasAskedForLoad = false;
   #hasAskedWhy = false;
   #blockedBy: string | undefined;
-  #requests: ModelRequests | undefined;
+  #requests: { model: string; total: number | undefined } | undefined;
   #askedForRequestsAt = Number.NEGATIVE_INFINITY;
 
   constructor(subject: TurnSubject, questions: TurnQuestions, now: () => number) {
@@ -244,7 +243,8 @@ export class TurnActivity implements TurnReport {
         const { since, ...waiting } = state;
         if (waiting.blockedBy !== undefined && waiting.position === undefined)
           this.#askWho(waiting.blockedBy, now);
-        const requests = this.#requests?.model === waiting.blockedBy ? this.#requests : undefined;
+        const { model, total } = this.#requests ?? {};
+        const requests = model === waiting.blockedBy ? total : undefined;
         return { ...waiting, requests, elapsedMs: now - since };
       }
       case "loading": {
@@ -323,8 +323,8 @@ export class TurnActivity implements TurnReport {
   #askWho(model: string, now: number): void {
     if (now - this.#askedForRequestsAt < ASK_AGAIN_MS) return;
     this.#askedForRequestsAt = now;
-    void this.#questions.requestsOf(model).then((requests) => {
-      this.#requests = requests;
+    void this.#questions.requestsOf(model).then((total) => {
+      this.#requests = { model, total };
     });
   }
 }

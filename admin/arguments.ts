@@ -1,4 +1,4 @@
-/** Reads what was typed behind a command. Pure; what cannot be read becomes a sentence. */
+/** Reads the arguments of a command. Pure; a sentence says why one cannot be read. */
 import leven from "leven";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -83,8 +83,8 @@ function nearestIds(unknown: string, ids: readonly string[]): string[] {
 /** The sentence for an id that the server does not have. */
 export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
   const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
-  const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists those there are.";
-  return new ServerError(`There is no model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
+  const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists the models.";
+  return new ServerError(`No model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
 }
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -97,9 +97,9 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 const MAX_TOKENS = 2 ** 31 - 1;
 
 /**
- * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), of which a part may be given (`1.5k`).
+ * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`).
  *
- * @returns undefined for anything else, and for what is no whole number of tokens from 1 to 2³¹ − 1
+ * @returns undefined for anything else than a whole number of tokens from 1 to 2³¹ − 1
  */
 export function parseSize(text: string): number | undefined {
   const parts = /^([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)$/i.exec(text.trim());
@@ -112,7 +112,7 @@ export function parseSize(text: string): number | undefined {
 /** The sentence for a size that cannot be read. */
 export function wrongSize(text: string): ServerError {
   return new ServerError(
-    `${shown(text)} is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
     { link: "configuration", remedy: "none" },
   );
 }

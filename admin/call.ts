@@ -85,7 +85,7 @@ export function canAsk({ mode }: Pick<ExtensionCommandContext, "mode">): boolean
 export function requireUser(ctx: Pick<ExtensionCommandContext, "mode">): void {
   if (canAsk(ctx)) return;
   throw new ServerError(
-    `This asks before it changes anything, and in ${ctx.mode} mode there is nobody to ask: nothing was changed. Use it in pi's terminal or over RPC.`,
+    `This command asks before it changes anything, and ${ctx.mode} mode cannot ask. Nothing was changed; run it in pi's terminal or over RPC.`,
     { link: "stream", remedy: "none" },
   );
 }

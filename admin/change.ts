@@ -28,26 +28,24 @@ export function stepWords({ step, id, isGoingBack }: Progress, restarted: string
   const name = id ?? "the model";
   const words: Record<Progress["step"], string> = {
     read: "Reading the config on the server",
-    status: "Asking for the state of the unit",
+    status: "Checking the unit",
     write: "Writing the config",
-    reload: "Letting the router read the config again",
+    reload: "Asking the router to reread its config",
     "await reload": "Waiting for llama-swap to reload the config",
     restart: `Restarting ${restarted}`,
     answer: "Waiting for the server to answer again",
     load: `Loading ${name}`,
     verify: `Checking the context of ${name}`,
     "load again": `Loading ${name} again`,
-    restore: "Putting the old config back",
+    restore: "Restoring the previous config",
   };
   const said = words[step];
-  return isGoingBack && step !== "restore" ? `Going back: ${said}` : said;
+  return isGoingBack && step !== "restore" ? `Rolling back: ${said}` : said;
 }
 
 /** Shows each step on the screen, and ends with the user's Escape. @param unit as soon as it is known */
 export function shownSteps(waiting: Waiting, config: Config, unit?: UnitStatus): Options {
-  const restarted = unit?.hasRestartCommand
-    ? `the server by ${restartCommandName(config)}`
-    : config.serviceUnit;
+  const restarted = unit === undefined ? config.serviceUnit : restartedName(unit, config);
   const report = (progress: Progress): void => {
     if (progress.state === "begun") waiting.say(stepWords(progress, restarted));
   };
@@ -62,7 +60,7 @@ export async function changeHostOf(
 ): Promise<ChangeHost> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
-  const { httpProbe } = await import("../host/probe.ts");
+  const { httpProbe } = await import("./http-probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
@@ -76,6 +74,11 @@ export function restartCommandName({ sshHost, sshMode }: Config): string {
   return isWrapped ? "the wrapper's restart_command" : "AI_SERVER_RESTART_COMMAND";
 }
 
+/** What a restart restarts: `llama-swap.service`, or `the server with AI_SERVER_RESTART_COMMAND`. */
+export function restartedName({ hasRestartCommand }: UnitStatus, config: Config): string {
+  return hasRestartCommand ? `the server with ${restartCommandName(config)}` : config.serviceUnit;
+}
+
 /** Whether a change restarts the server, in place of a reload. */
 export function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
   return !unit.watchesConfig && !reloads;
@@ -83,27 +86,23 @@ export function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">):
 
 /** How a change of the config takes effect, as sentences. */
 export function effectWords({ unit, reloads }: Pick<Planned, "unit" | "reloads">, config: Config): string {
-  const [who, how] = unit.hasRestartCommand
-    ? (["the server", ` by ${restartCommandName(config)}`] as const)
-    : ([config.serviceUnit, ""] as const);
-  const restarted = `${who} is restarted${how}`;
+  const restarts = `restarts ${restartedName(unit, config)}`;
   if (unit.watchesConfig) {
-    const otherwise = unit.problem === undefined ? ` Where no reload comes, ${restarted}.` : "";
+    const otherwise = unit.problem === undefined ? ` If it does not, this ${restarts}.` : "";
     return `llama-swap reloads the config by itself, which unloads every model.${otherwise}`;
   }
   if (reloads)
-    return `The router reads its preset again, which unloads only the models that change. An old router cannot: then ${restarted}, which unloads every model.`;
+    return `The router rereads its preset and unloads only the models that change. An older router cannot reread it: then this ${restarts}, which unloads every model.`;
   const why = unit.isBlind
-    ? " Its container has the config as one mounted file, so that -watch-config never sees the new one."
+    ? " Its container mounts the config as a single file, so -watch-config never sees the new one."
     : "";
-  const start = unit.hasRestartCommand ? `The server is restarted${how}` : restarted;
-  return `${start}, which unloads every model.${why}`;
+  return `This ${restarts}, which unloads every model.${why}`;
 }
 
 /** After a change by the user's own restart command: that it has run; empty otherwise. */
 export function restartedWords(planned: Pick<Planned, "unit" | "reloads">, config: Config): string {
   if (!isRestart(planned) || !planned.unit.hasRestartCommand) return "";
-  return ` The server was restarted by ${restartCommandName(config)}.`;
+  return ` The server was restarted with ${restartCommandName(config)}.`;
 }
 
 /** What the choices of a question before a change are called. @param act as "Change" */
@@ -152,7 +151,7 @@ export async function reportChange(
 function otherEdit(outcome: ChangeOutcome, { name, text }: HostFile): string[] {
   if (outcome.kind !== "refused" || outcome.current === undefined) return [];
   const diff = maskedDiff(text, outcome.current.text, formatOf(name));
-  return ["Their change:", plainDiff(diff, MOST_DIFF_LINES)];
+  return ["The other edit:", plainDiff(diff, MOST_DIFF_LINES)];
 }
 
 /** After a cancelled change that has written its file: offers to restore the previous version. */
@@ -167,23 +166,26 @@ export async function offerToRestore(
   if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
   if (ended.aborted) return;
   const question = {
-    title: "Put the old config back?",
-    consequences: ["The server may not run with the new config yet, and whether it can was not checked."],
+    title: "Restore the previous config?",
+    consequences: [
+      "The server has not been checked with the new config, and may not be running with it yet.",
+    ],
   };
-  if (!(await isConfirmed(call, question, ["Keep the new config", "Put the old one back"]))) return;
+  if (!(await isConfirmed(call, question, ["Keep the new config", "Restore the previous one"]))) return;
   try {
     const { report } = shownSteps(waiting, config, unit);
     const { applyChange, planRestore } = await import("../host/change.ts");
     const planned = await planRestore(host, outcome.backup, file.name, { report });
     if (planned === undefined) return show(ctx, ALREADY_SO);
     const back = await applyChange(host, planned, { report });
-    const { level, text } = reportOf(back, "The old config is back.", pathOf(file, config));
+    const { level, text } = reportOf(back, "The previous config is restored.", pathOf(file, config));
     show(ctx, text, level);
   } catch (error) {
     // Nothing else reports it: a cancelled command throws in silence.
-    show(ctx, `The old config was not put back. ${faultText(error)}`, "error");
+    show(ctx, `The previous config was not restored. ${faultText(error)}`, "error");
   }
 }
 
-export const ALREADY_SO = "The config already says so; nothing was done.";
+/** Shown where a plan has nothing to write. */
+export const ALREADY_SO = "Nothing to change: the config already says so.";
 export const NOT_CHANGED = "Nothing was changed.";

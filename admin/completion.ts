@@ -1,4 +1,4 @@
-/** What Tab offers behind the `/ai-server-*` commands, and the list of models it comes from. */
+/** What Tab offers after an `/ai-server-*` command, and the models that it chooses from. */
 import type { AutocompleteItem } from "@earendil-works/pi-tui";
 import type { Clock } from "../lib/clock.ts";
 import type { ModelState } from "../server/models/models.ts";
@@ -25,15 +25,15 @@ const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => t
 
 interface Offer {
   first: "loaded" | "unloaded" | "as listed" | "nothing";
-  /** Given behind the id. */
+  /** The argument after the id. */
   second: "size" | "ssh" | "config" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;
 }
 
 const FLAGS = {
-  ssh: flagItem("--ssh", "whether ssh, the file and the unit are in reach"),
-  config: flagItem("--config", "read the context sizes of all models in the config, over ssh"),
+  ssh: flagItem("--ssh", "check ssh, the config file and the unit"),
+  config: flagItem("--config", "read every model's context size from the config over ssh"),
 } as const;
 
 function flagItem(flag: string, description: string): AutocompleteItem {
@@ -52,10 +52,10 @@ const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
 ]);
 
 /**
- * What may stand behind a command, the likeliest first, at most 50.
+ * The arguments that a command may be given, the likeliest first, at most 50.
  *
  * @param command its name without the slash
- * @param argument what is typed behind it and the one space, up to the cursor
+ * @param argument the text after it and one space, up to the cursor
  * @returns values that replace the whole argument; null where the command takes none, or is none of ours
  */
 export function complete(
@@ -80,7 +80,7 @@ export function takesId(command: string): boolean {
   return (OFFERS.get(command)?.first ?? "nothing") !== "nothing";
 }
 
-/** The flag before the id with the white space behind it, as far as it is no id itself. */
+/** The flag before the id, with the white space after it; empty where an id begins like it. */
 function leadingFlag(typed: string, ids: readonly string[]): string {
   const flag = /^--ssh\s+/.exec(typed)?.[0] ?? "";
   return ids.some((id) => id.startsWith(flag)) ? "" : flag;
@@ -170,7 +170,7 @@ const FRESH_MS = 5000;
 const READ_LIMIT_MS = 5000;
 const FIRST_WAIT_MS = 1000;
 
-/** The models for completion, read again in the background while somebody completes. */
+/** The models for completion, read again in the background while the user completes. */
 export class LiveIds {
   readonly #read: (signal: AbortSignal) => Promise<readonly Entry[]>;
   readonly #clock: Clock;
@@ -181,7 +181,7 @@ export class LiveIds {
 
   /**
    * @param read asks the server; given up after 5 s, and the list of before stays when it fails
-   * @param known what is known without asking; empty for nothing
+   * @param known the models known without asking; may be empty
    */
   constructor(
     read: (signal: AbortSignal) => Promise<readonly Entry[]>,
@@ -221,7 +221,7 @@ export class LiveIds {
     return this.#known ?? [];
   }
 
-  /** Ends what is under way; from now on only what is known is told. */
+  /** Ends a reading under way; after it `entries` never changes. */
   close(): void {
     this.#closed.abort();
   }

@@ -5,9 +5,9 @@ import { shareOf } from "../host/config/context-setting.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import type { Memory, StoredFacts } from "../memory/memory.ts";
-import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { Fact, LearntFacts } from "../server/models/models.ts";
+import type { Fact, RememberedFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import type { Call } from "./call.ts";
 import { openConfigHost, pathOf } from "./host-access.ts";
@@ -23,14 +23,14 @@ export interface ConfigFacts {
   readonly isWhole: boolean;
 }
 
-/** Where nothing is known any more, as the facts have it. */
+/** The fact of a window that is no longer known. */
 const FORGOTTEN = { value: 1, source: "default" } as const satisfies Fact<number>;
 
 const MAX_PROBLEMS = 5;
 
 /**
  * Tokens for one request as a file sets them. Zero is llama-server's word for the trained size, which is no window
- * that is known. Not rounded up to 256, as no command line is: what a running model tells is compared with both.
+ * that is known. Not rounded up to 256, as no command line is: a running model's own report is compared with both.
  */
 function windowOf({ tokens, setBy, slots }: ContextSetting): number | undefined {
   // Without a size llama-server takes as much as all slots need.
@@ -42,9 +42,7 @@ function problemOf(setting: ContextSetting, path: string): string[] {
   const { problem, model, tokens, setBy, name, line } = setting;
   if (problem !== undefined) return [problem];
   if (tokens !== undefined || setBy === "nothing") return [];
-  return [
-    `The context size of ${shown(model)} (${name} in ${path}, line ${line}) is not a plain number there.`,
-  ];
+  return [`The context size of ${shown(model)} (${name} in ${path}, line ${line}) is not a plain number.`];
 }
 
 /** Reads what files of a config set. @param pathOf the path of a file, as the user knows it */
@@ -68,13 +66,13 @@ export function configFacts(files: readonly HostFile[], pathOf: (file: HostFile)
 }
 
 /**
- * What is to be learnt of a model's window in the files.
+ * The window to learn from the files for one model.
  *
- * @param learnt what is known by now
- * @returns undefined where the files tell nothing new: what a running model told stays, as long as the files say what
+ * @param learnt the facts known so far
+ * @returns undefined where the files have nothing new: a running model's own report stays, as long as the files say what
  *   its command line said then
  */
-function newsOf(id: string, facts: ConfigFacts, learnt: LearntFacts): Fact<number> | undefined {
+function newsOf(id: string, facts: ConfigFacts, learnt: RememberedFacts): Fact<number> | undefined {
   const window = facts.windows.get(id);
   const { context, refuted } = learnt;
   if (window === undefined) {
@@ -96,7 +94,7 @@ export async function learnConfig(
   const kept = await memory.allFacts(url);
   const ids = new Set([...kept.keys(), ...facts.windows.keys()]);
   const news = [...ids].flatMap((id): [string, StoredFacts][] => {
-    const context = newsOf(id, facts, readLearnt(kept.get(id) ?? {}));
+    const context = newsOf(id, facts, readRemembered(kept.get(id) ?? {}));
     return context === undefined ? [] : [[id, { context, seenAt: now }]];
   });
   await Promise.all(news.map(([id, learnt]) => memory.remember(url, id, learnt)));
@@ -133,9 +131,14 @@ export async function readConfigFacts(
     waiting.signal.throwIfAborted();
     return { read: [], problems: [`The config was not read: ${faultText(error)}`] };
   }
-  // What models have just told is to be there first.
-  await aiServer.remembered();
-  const isKept = await learnConfig(await aiServer.memory(), baseUrlOf(server.config), facts, Date.now());
+  // First whatever models have just reported.
+  await aiServer.remembered.written();
+  const isKept = await learnConfig(
+    await aiServer.remembered.memory(),
+    baseUrlOf(server.config),
+    facts,
+    Date.now(),
+  );
   const known = [...facts.windows.values()].filter((window) => window !== undefined).length;
   const more = facts.problems.length - MAX_PROBLEMS;
   return {
@@ -143,7 +146,7 @@ export async function readConfigFacts(
     problems: [
       ...facts.problems.slice(0, MAX_PROBLEMS),
       ...(more > 0 ? [`and ${more} more like these; /ai-server-status --ssh lists them.`] : []),
-      ...(isKept ? [] : ["That cannot be kept: ai-server.json in pi's agent folder is not writable."]),
+      ...(isKept ? [] : ["This cannot be saved: ai-server.json in pi's agent folder is not writable."]),
     ],
   };
 }

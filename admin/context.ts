@@ -13,8 +13,9 @@ import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { Planned } from "../host/outcome.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
-import { cleanText, ServerError } from "../lib/errors.ts";
+import { ServerError } from "../lib/errors.ts";
 import { shortTokens } from "../lib/figures.ts";
+import { cleanText } from "../lib/text.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
@@ -59,9 +60,11 @@ export function adviceFor(
 ): string[] {
   const advice: string[] = [];
   if (tokens < LEAST_TOKENS)
-    advice.push(`${tokens} tokens hardly hold a question; pi needs some ten thousand.`);
+    advice.push(`${tokens} tokens barely hold one question; pi needs about ten thousand.`);
   if (trained !== undefined && tokens > trained) {
-    advice.push(`The model was trained for ${trained} tokens: it gets no more, or gets worse beyond.`);
+    advice.push(
+      `The model was trained for ${trained} tokens: it gets no more, or answers worse beyond that.`,
+    );
   }
   if (tokens % STEP_TOKENS !== 0 && program === undefined) {
     advice.push(
@@ -71,7 +74,7 @@ export function adviceFor(
   return advice;
 }
 
-/** `131072 tokens (128k)`, also for what is not set. */
+/** `131072 tokens (128k)`, also where none is set. */
 function sizeWords(tokens: number | undefined): string {
   if (tokens === undefined) return "not known from the file";
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
@@ -80,7 +83,9 @@ function sizeWords(tokens: number | undefined): string {
 /** The size before a change, as a sentence. */
 function presentWords({ tokens, setBy }: ContextSetting): string {
   if (tokens !== undefined) return `It is ${sizeWords(tokens)} now.`;
-  return setBy === "nothing" ? "The config sets none now." : "The config alone does not say what it is now.";
+  return setBy === "nothing"
+    ? "The config sets none now."
+    : "The config alone does not show the current size.";
 }
 
 /** What each request gets of a size, where that is not all of it. */
@@ -94,7 +99,7 @@ function slotWords(tokens: number | undefined, { slots }: ContextSetting): strin
     : [`Each of its ${slots.parallel} slots gets ${each} tokens.`];
 }
 
-/** Where a setting stands, as a sentence. */
+/** What sets the size, and where, as sentences. */
 export function settingWords(setting: ContextSetting, path: string): string[] {
   const { tokens, setBy, name, line, sharedWith, program, problem } = setting;
   if (problem !== undefined) return [problem];
@@ -106,7 +111,7 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
   const shared =
     sharedWith.length === 0
       ? []
-      : [`${sharedWith.map((id) => cleanText(id)).join(", ")} have their size from the same place.`];
+      : [`${sharedWith.map((id) => cleanText(id)).join(", ")} share this setting.`];
   return [where, ...slotWords(tokens, setting), ...shared];
 }
 
@@ -199,7 +204,7 @@ function subjectOf(
   const file = fileFor(id, files, facts);
   if (file !== undefined) return { id, rest: read.rest, file, facts };
   throw new ServerError(
-    `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
+    `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
     { link: "config file", remedy: "none" },
   );
 }
@@ -209,7 +214,7 @@ function subjectWords({ id, file, facts }: Subject, config: Config): string {
   const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
     source === "live" || source === "last seen"
-      ? [`Loaded, a request may use ${facts?.context.value} tokens.`]
+      ? [`Loaded now; a request may use ${facts?.context.value} tokens.`]
       : [];
   return [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n");
 }
@@ -250,7 +255,7 @@ function requireModel(id: string, { name, text }: HostFile, facts: ModelFacts | 
   const isFound = facts !== undefined && facts.problem === undefined;
   if (formatOf(name) !== "ini" || isFound || !lacksModel(text, id)) return;
   throw new ServerError(
-    `The section ${shown(id)} (line ${findContext(text, "ini", id).line}) names no model, and loading it would block the router for everybody. Add "model = <file>" to it first. Nothing was changed.`,
+    `The section ${shown(id)} (line ${findContext(text, "ini", id).line}) names no model, and loading it would block the router for all clients. Add "model = <file>" to it first. Nothing was changed.`,
     { link: "config file", remedy: "none" },
   );
 }
@@ -261,7 +266,7 @@ function refuseOverridden({ file, unit }: Planned, { serviceUnit }: Config): voi
   const flag = unit.commandLine?.find((word) => /^(-c|--ctx-size)(=|$)/.test(word));
   if (flag === undefined) return;
   throw new ServerError(
-    `${serviceUnit} starts the router with ${shown(flag)}, which wins over the ctx-size of every preset. Take it out of the unit's command line first. Nothing was changed.`,
+    `${serviceUnit} starts the router with ${shown(flag)}, which overrides the ctx-size of every preset. Remove it from the unit's command line first. Nothing was changed.`,
     { link: "unit", remedy: "none" },
   );
 }

@@ -39,8 +39,8 @@ export async function openConfigHost(server: Server, signal: AbortSignal): Promi
 function withoutConfigFile({ kind, name }: Backend): ServerError {
   return new ServerError(
     kind === "llama-server"
-      ? "This server is one llama-server: its context is what --ctx-size in its service unit says, and there is no config file to change. Edit the unit on the server, then /ai-server-restart."
-      : `${name} has no config file that is understood here; its contexts are set there.`,
+      ? "This server is a single llama-server without a config file: its service unit sets the context with --ctx-size. Edit the unit on the server, then run /ai-server-restart."
+      : `${name} has no config file that this extension can edit; set its contexts in ${name} itself.`,
     { link: "config file", remedy: "none" },
   );
 }

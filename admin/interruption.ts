@@ -1,26 +1,25 @@
-/** What a change costs others: what is loaded, whose requests would be cut, how long it takes. */
+/** What a change interrupts: loaded models and requests in flight, and for how long. */
 
+import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
-import { expectedLoadMs } from "../provider/load-times.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
 import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
 import { releaseOf, swapVersion } from "../server/kinds/version.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { RunningModel } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
 
 /** Stopping and starting the service itself, without its models. */
 const RESTART_MS = 3000;
 
-/** Since its rewrite it closes its port at SIGTERM, and gives what is in flight 30 s (`shutdownTimeout`). */
+/** Since its rewrite it closes its port at SIGTERM and gives requests in flight 30 s (`shutdownTimeout`). */
 const DRAINS_SINCE = 218;
 
 export const DRAIN_WORDS =
-  "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.";
+  "llama-swap refuses new requests and gives those in flight up to 30 s to finish; this may add up to 35 s.";
 
-/** Whose a request is, as far as that is told; may be empty. */
+/** Who sent a request, as far as the server reports it; may be empty. */
 export function whose({ agent, session, address }: Client, ownSession: string | undefined): string {
-  if (session !== undefined && session === ownSession) return "this session of pi";
+  if (session !== undefined && session === ownSession) return "this pi session";
   return [agent?.split(" ")[0], address === undefined ? undefined : `at ${address}`]
     .filter((word) => word !== undefined)
     .join(" ");
@@ -39,16 +38,16 @@ export function requestWords(requests: InFlight, ownSession: string | undefined,
   const { silent = [] } = requests;
   if (silent.length === 0) return knownWords(requests, ownSession, isCut);
   const words = requests.total ? `${knownWords(requests, ownSession, isCut)} ` : "";
-  const cut = isCut ? ", which would be cut" : "";
+  const cut = isCut ? ", which would be cut off" : "";
   return `${words}${silent.join(", ")} did not answer in time and may be reading a prompt${cut}.`;
 }
 
 function knownWords({ total, models }: InFlight, ownSession: string | undefined, isCut: boolean): string {
   if (total === undefined)
-    return `The server does not say whether requests are in flight${isCut ? ", which would be cut" : ""}.`;
-  if (total === 0) return "No request is in flight.";
+    return `The server does not report in-flight requests${isCut ? "; any would be cut off" : ""}.`;
+  if (total === 0) return "No requests in flight.";
   const known = models.map((model) => modelWords(model, ownSession));
-  return `Requests in flight${isCut ? ", which will be cut" : ""}: ${known.join("; ")}.`;
+  return `In-flight requests${isCut ? " that will be cut off" : ""}: ${known.join("; ")}.`;
 }
 
 /** Those on some models alone. */
@@ -68,8 +67,7 @@ export function requestsOn(
 /** How long it should take, from what earlier loads took on this machine. */
 function timeWords(expected: readonly (number | undefined)[]): string {
   const known = expected.filter((ms) => ms !== undefined);
-  if (known.length < expected.length)
-    return "How long loading takes is not known on this machine yet; often it is a minute.";
+  if (known.length < expected.length) return "No load time recorded yet; a minute is typical.";
   return `It should take about ${duration(known.reduce((sum, ms) => sum + ms, RESTART_MS))}.`;
 }
 
@@ -95,34 +93,36 @@ interface Unloading {
 export async function interruptionOf(
   call: Call,
   server: ModelServer,
-  loaded: readonly RunningModel[] | undefined,
+  loaded: readonly LoadedModel[] | undefined,
   toLoad: readonly string[],
   how: Unloading = {},
 ): Promise<string[]> {
-  if (loaded === undefined) return ["The server does not answer at this moment."];
+  if (loaded === undefined) return ["The server is not answering."];
   const drains =
     loaded.length > 0 && how.isRestart === true && (await drainsRequests(server, call.waiting.signal));
   const lines =
     loaded.length === 0 ? ["No model is loaded."] : await lossesOf(call, server, loaded, how, !drains);
-  const expected = await Promise.all(toLoad.map((id) => expectedLoadMs(call.aiServer, server, id)));
+  const expected = await Promise.all(
+    toLoad.map((id) => call.aiServer.remembered.expectedLoadMs(server.config, id)),
+  );
   return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)]), ...(drains ? [DRAIN_WORDS] : [])];
 }
 
 async function lossesOf(
   call: Call,
   server: ModelServer,
-  loaded: readonly RunningModel[],
+  loaded: readonly LoadedModel[],
   { isUnloaded = () => true }: Unloading,
   isCut: boolean,
 ): Promise<string[]> {
-  const words = (models: readonly RunningModel[]): string =>
+  const words = (models: readonly LoadedModel[]): string =>
     models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
   const [gone, left] = [
     loaded.filter(({ id }) => isUnloaded(id)),
     loaded.filter(({ id }) => !isUnloaded(id)),
   ];
-  const lines = gone.length === 0 ? [] : [`Loaded now, and unloaded by this: ${words(gone)}.`];
-  if (left.length > 0) lines.push(`Loaded now, and left alone as far as there is room: ${words(left)}.`);
+  const lines = gone.length === 0 ? [] : [`Will be unloaded: ${words(gone)}.`];
+  if (left.length > 0) lines.push(`Stays loaded if there is room: ${words(left)}.`);
   if (gone.length === 0) return lines;
   const requests = await requestsInFlight(server, call.waiting.signal);
   if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call), isCut)];
@@ -131,7 +131,7 @@ async function lossesOf(
     gone.map(({ id }) => id),
   );
   if (cut.total === 0 && !cut.silent?.length)
-    return [...lines, "No request is in flight on what is unloaded."];
+    return [...lines, "No requests in flight on models that will be unloaded."];
   return [...lines, requestWords(cut, sessionOf(call), isCut)];
 }
 

@@ -30,7 +30,7 @@ async function readEntries(
   signal: AbortSignal,
 ): Promise<Entry[]> {
   const server = await serverFor({ aiServer, ctx });
-  const models = await server.discover(await aiServer.learnt(server.config), { signal });
+  const models = await server.discover(await aiServer.rememberedFacts(server.config), { signal });
   const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
   const loads = (await server.backend(signal)).load !== undefined;
   return models.map((model) => {
@@ -49,7 +49,7 @@ async function readEntries(
 }
 
 /**
- * What Tab offers, read from the server in the background while somebody completes; nobody waits for it.
+ * What Tab offers, read from the server in the background; typing never waits for it.
  *
  * @param ended the session's end
  */

@@ -2,10 +2,8 @@
 
 import { stageWords } from "../activity/activity-line.ts";
 import type { LoadState } from "../activity/load-state.ts";
-import type { ProbeHooks } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
-import { expectedLoadMs, rememberLoad } from "../provider/load-times.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
 import { type Loaded, loadModel } from "../server/load.ts";
@@ -14,6 +12,7 @@ import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
+import type { ProbeHooks } from "./http-probe.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 
@@ -40,7 +39,7 @@ async function carryOutLoad(
   } catch (error) {
     if (!call.waiting.signal.aborted) throw error;
     const { ctx, ended } = call;
-    // Nobody else tells of it: what a cancelled command says is not heard.
+    // Nothing else reports it: a cancelled command throws in silence.
     await offerStop(call, server, id).catch(async (fault: unknown) => {
       const { faultText } = await import("./report.ts");
       if (!ended.aborted) show(ctx, faultText(fault), "error");
@@ -65,9 +64,7 @@ export async function loadNow(
   const { waiting } = call;
   const { onLoading, onLoaded } = loadHooks(call, server);
   const others = running.filter((model) => model.id !== id).map((model) => model.id);
-  waiting.say(
-    others.length === 0 ? `Loading ${id}` : `Loading ${id}; ${others.join(", ")} may have to go for it`,
-  );
+  waiting.say(others.length === 0 ? `Loading ${id}` : `Loading ${id}; may unload ${others.join(", ")}`);
   const loaded = await loadModel(server, id, {
     report: (progress) => onLoading(id, progress),
     signal: waiting.signal,
@@ -76,7 +73,7 @@ export async function loadNow(
   return loaded;
 }
 
-/** Tells how a load went, and pi what is known of the model now. */
+/** Reports how a load went, and gives pi the model's new facts. */
 export async function tellLoaded(
   call: Call,
   server: ModelServer,
@@ -88,16 +85,16 @@ export async function tellLoaded(
   const still = new Set((await runningOf(server, waiting.signal)).map((model) => model.id));
   const gone = running.filter((model) => model.id !== id && !still.has(model.id)).map((model) => model.id);
   const { tokens } = await liveContext(call, server, id);
-  // Before the end is told: until then pi takes no keys.
+  // Before the end is reported: until then pi takes no keys.
   await refreshModels(call).catch(() => undefined);
   const took = loadMs === undefined ? "" : `; it took ${spent(loadMs)}`;
   const lines = [
-    wasLoaded ? `${id} is loaded already.` : `${id} is loaded${took}.`,
+    wasLoaded ? `${id} is already loaded.` : `${id} is loaded${took}.`,
     tokens === undefined
-      ? "It does not tell its context."
+      ? "It does not report its context."
       : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
   ];
-  if (gone.length > 0) lines.push(`Unloaded for it: ${gone.join(", ")}.`);
+  if (gone.length > 0) lines.push(`Unloaded to make room: ${gone.join(", ")}.`);
   show(ctx, lines.join("\n"));
 }
 
@@ -107,19 +104,17 @@ async function offerStop(call: Call, server: ModelServer, id: string): Promise<v
   if (ended.aborted) return;
   const found = (await runningOf(server, ended)).find((model) => model.id === id);
   const state =
-    found === undefined
-      ? "The server may still be loading it."
-      : `The server goes on: ${id} is ${found.state}.`;
+    found === undefined ? "The server may still be loading it." : `On the server, ${id} is ${found.state}.`;
   const question = {
     title: `Stop loading ${id}?`,
-    consequences: [state, "Stopping unloads it; what was unloaded for it does not come back by that."],
+    consequences: [state, "Stopping unloads it; models unloaded to make room for it stay unloaded."],
   };
   if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"]))) {
-    show(ctx, `The server goes on loading ${id}.`);
+    show(ctx, `The server continues loading ${id}.`);
     return;
   }
   await unloadModel(server, id, ended);
-  show(ctx, `${id} is not loaded any more.`);
+  show(ctx, `${id} is unloaded.`);
 }
 
 /** Unloads one model, or all of them. */
@@ -149,7 +144,7 @@ async function unloadOne(
   const requests = await requestsInFlight(server, waiting.signal);
   if (mayBeAnswering(id, requests)) {
     const consequences = [requestWords(requestsOn(requests, [id]), sessionOf(call))];
-    const question = { title: `Unload ${id} all the same?`, consequences };
+    const question = { title: `Unload ${id} anyway?`, consequences };
     if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
       show(ctx, "Nothing was unloaded.");
       return;
@@ -158,7 +153,7 @@ async function unloadOne(
   await carryOutUnload(call, server, id, `${id} is unloaded.`);
 }
 
-/** The server goes on with it when nobody waits any more. */
+/** Unloads and reports it; the server continues if the user stops waiting. */
 async function carryOutUnload(
   { ctx, waiting, ended }: Call,
   server: ModelServer,
@@ -171,7 +166,7 @@ async function carryOutUnload(
     show(ctx, done);
   } catch (error) {
     if (!waiting.signal.aborted || ended.aborted) throw error;
-    show(ctx, "The server goes on unloading; /ai-server-status shows when it is done.");
+    show(ctx, "The server continues unloading; see /ai-server-status.");
   }
 }
 
@@ -196,7 +191,7 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
   await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 
-/** What runs now. @throws {ServerError} where the server does not tell, or loads and unloads nothing when asked */
+/** What runs now. @throws {ServerError} where the server does not report it, or cannot load or unload on request */
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
   const running = await server.runningNow(signal);
   const backend = await server.backend(signal);
@@ -204,7 +199,7 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
   if (running !== undefined) return running;
   if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
-    `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded.`,
+    `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, and without it the loaded models are unknown.`,
     { link: "server", remedy: "none" },
   );
 }
@@ -213,15 +208,15 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
 export function loadWords(id: string, progress: LoadState): string | undefined {
   switch (progress.kind) {
     case "waiting": {
-      const { requests = 0, blockedBy: other } = progress;
-      const until =
-        requests === 0 ? "has gone" : `has answered ${requests === 1 ? "a request" : `${requests} requests`}`;
-      return `${id} waits until ${other} ${until}`;
+      const { requests = 0, blockedBy } = progress;
+      const what =
+        requests === 0 ? "unload" : `answer ${requests === 1 ? "a request" : `${requests} requests`}`;
+      return `${id} waits for ${blockedBy} to ${what}`;
     }
     case "stopping":
       return `Stopping ${progress.model}`;
     case "busy":
-      return `${id} has as many requests as it may have; asking again`;
+      return `${id} is at its request limit; asking again`;
     case "loading":
       return `Loading ${id}${stageWords(progress.stage)}`;
     case "ready":
@@ -236,7 +231,7 @@ export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
     onLoading: (id, progress) => {
       if (!expected.has(id)) {
         expected.set(id, undefined);
-        expectedLoadMs(call.aiServer, server, id).then(
+        call.aiServer.remembered.expectedLoadMs(server.config, id).then(
           (ms) => expected.set(id, ms),
           () => {},
         );
@@ -246,7 +241,8 @@ export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
       if (progress.kind === "loading") call.waiting.say(words, expected.get(id), progress.elapsedMs);
       else call.waiting.say(words);
     },
-    // To remember is a convenience: what goes wrong with it is nobody's fault to hear of.
-    onLoaded: (id, loadMs) => void rememberLoad(call.aiServer, server, id, loadMs).catch(() => {}),
+    // Remembering is a convenience: its failures are not worth a notice.
+    onLoaded: (id, loadMs) =>
+      void call.aiServer.remembered.rememberLoad(server.config, id, loadMs).catch(() => {}),
   };
 }

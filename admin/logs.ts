@@ -2,9 +2,9 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
+import { withoutPolling } from "../lib/log-noise.ts";
 import { blankerOf, maskLines } from "../masking/masking.ts";
 import { followLog } from "../server/kinds/llama-swap/log-stream.ts";
-import { withoutPolling } from "../server/log-noise.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor } from "./call.ts";
@@ -36,7 +36,7 @@ async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   const lines =
     first.length > 0
       ? maskLines(first, "log")
-      : [`${id} has logged nothing, or llama-swap keeps no log of each model: it does since v178.`];
+      : [`${id} has logged nothing, or this llama-swap is older than v178 and keeps no log per model.`];
   const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
     followLog(server, id, (more) => append(shownLines(more)), signal);
   await waiting.ask(() => showLive(ctx, { title: `Log of ${id}`, lines, language: "log" }, follow, ended));
@@ -55,7 +55,7 @@ async function showJournal(call: Call, server: ModelServer, id: string | undefin
     const follow = (append: (lines: readonly string[]) => void, signal: AbortSignal): Promise<void> =>
       followJournal(machine, first, (lines) => append(masked(lines)), signal);
     const view = {
-      title: `Journal of ${serviceUnit}${id === undefined ? "" : `, with what ${id} writes`}`,
+      title: `Journal of ${serviceUnit}${id === undefined ? "" : `, which includes ${id}`}`,
       lines: masked(first),
       language: "log",
     } as const;

@@ -1,7 +1,7 @@
 /** What is known of models, as a table and line by line. Pure. */
 
-import { cleanText } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
+import { cleanText } from "../lib/text.ts";
 import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelDescription } from "../server/models/model-description.ts";
@@ -95,7 +95,7 @@ function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): str
 /**
  * The table of all models, its lines at most `width` columns wide.
  *
- * @param running what is loaded; models that pi does not offer come last
+ * @param running the loaded models; those that pi does not offer come last
  */
 export function statusTable(
   models: readonly ModelFacts[],
@@ -104,7 +104,7 @@ export function statusTable(
 ): string {
   const shown = new Set(models.flatMap(({ id, runsAs }) => [id, runsAs]));
   const rows = [...models.map(row), ...running.filter(({ id }) => !shown.has(id)).map(unofferedRow)];
-  const none = models.length === 0 ? ["The server offers no model that can be chatted with."] : [];
+  const none = models.length === 0 ? ["The server offers no chat model."] : [];
   return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, rows, width))].join("\n");
 }
 
@@ -156,7 +156,7 @@ export function placeRow(
 function endRow({ state, failure }: ModelFacts): [string, string][] {
   if (failure === undefined || state !== "unloaded") return [];
   const code = failure.exitCode === undefined ? "an error" : `exit code ${failure.exitCode}`;
-  return [["Ended", `with ${code}; /ai-server-logs may tell why`]];
+  return [["Ended", `with ${code}; see /ai-server-logs`]];
 }
 
 /** What is known of how one model answers, with where it is from: what, and what of it. */

@@ -1,22 +1,22 @@
 /** The models as the server has them at this moment, for the commands. */
 
 import { shown } from "../host/config/refusals.ts";
-import type { LiveContext } from "../host/probe.ts";
+import type { LiveContext, LoadedModel } from "../host/probe.ts";
 import { ServerError } from "../lib/errors.ts";
-import { baseUrlOf, readLearnt } from "../provider/pi-models.ts";
+import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/models/model-description.ts";
-import type { LearntFacts, ModelFacts, RunningModel } from "../server/models/models.ts";
+import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
 import { readId, unknownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
-/** Reads the models anew. @throws {ServerError} */
+/** Reads the models again. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
-  return server.discover(await aiServer.learnt(server.config), { signal: waiting.signal });
+  return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
 
 /** A model that an argument names. */
@@ -26,10 +26,10 @@ export interface Chosen {
   readonly facts: ModelFacts | undefined;
 }
 
-/** @throws {ServerError} for text behind an id that takes none */
+/** @throws {ServerError} for text after the id */
 export function requireEnd(rest: string): void {
   if (rest === "") return;
-  throw new ServerError(`This command takes one model, and ${shown(rest)} behind it is not understood.`, {
+  throw new ServerError(`This command takes one model; ${shown(rest)} after it is not understood.`, {
     link: "model",
     remedy: "none",
   });
@@ -39,7 +39,7 @@ export function requireEnd(rest: string): void {
  * Finds the model that an argument names, among those that the server lists or runs.
  *
  * @returns undefined without an argument
- * @throws {ServerError} for an id that nobody knows
+ * @throws {ServerError} for an unknown id
  */
 export function chosenModel(
   text: string,
@@ -64,9 +64,9 @@ export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServe
   const { peer, targets } = descriptions.get(facts.id) ?? NO_DESCRIPTION;
   const what =
     facts.kind === "peer"
-      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap hands its requests`
+      ? `runs on ${peer === undefined ? "another server" : `the peer ${peer}`}, to which llama-swap forwards its requests`
       : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
-  throw new ServerError(`${facts.id} ${what}: it is neither loaded, unloaded nor logged here.`, {
+  throw new ServerError(`${facts.id} ${what}: it cannot be loaded, unloaded or logged here.`, {
     link: "model",
     remedy: "none",
   });
@@ -90,8 +90,8 @@ export function noIdGiven(ids: readonly string[]): ServerError {
   return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
 }
 
-/** What a file tells, as facts. */
-function factsOfFile(file: FileFacts | undefined): Partial<Pick<LearntFacts, keyof FileFacts>> {
+/** The facts that a model's file gives. */
+function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {
     ...(trainedContext === undefined ? {} : { trainedContext: { value: trainedContext, source: "live" } }),
@@ -113,7 +113,7 @@ export async function askedFacts(
 }
 
 /**
- * The window of a loaded model and what its file tells, which is remembered on this machine.
+ * The window of a loaded model and the facts of its file, which are remembered on this machine.
  *
  * @param id of a model that `/running` shows as ready
  */
@@ -123,8 +123,8 @@ export async function liveContext(
   id: string,
 ): Promise<LiveContext & { file: FileFacts | undefined }> {
   const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
-  const memory = await aiServer.memory();
-  // Nobody waits for what is only a convenience.
+  const memory = await aiServer.remembered.memory();
+  // Only a convenience: nothing waits for it.
   void memory.remember(baseUrlOf(server.config), id, {
     ...factsOfFile(live.file),
     seenAt: Date.now(),
@@ -137,10 +137,12 @@ export async function trainedContext(
   call: Call,
   server: ModelServer,
   id: string,
-  running: readonly RunningModel[],
+  running: readonly LoadedModel[],
 ): Promise<number | undefined> {
-  const memory = await call.aiServer.memory();
-  const { command, trainedContext } = readLearnt((await memory.facts(baseUrlOf(server.config), id)) ?? {});
+  const memory = await call.aiServer.remembered.memory();
+  const { command, trainedContext } = readRemembered(
+    (await memory.facts(baseUrlOf(server.config), id)) ?? {},
+  );
   const own = running.find((model) => model.id === id && model.state === "ready");
   const isSame = own?.commandLine !== undefined && command === commandDigest(own.commandLine);
   if (own === undefined || (isSame && trainedContext !== undefined)) return trainedContext?.value;
@@ -148,9 +150,9 @@ export async function trainedContext(
 }
 
 /**
- * Reads the models anew and hands them to pi, whose session follows.
+ * Reads the models again and hands them to pi, whose session follows.
  *
- * @param isTold whether the caller shows what changed; otherwise the session is told which windows did
+ * @param isTold whether the caller reports the changes; otherwise the session reports changed windows
  * @returns what changed, a line each
  */
 export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {

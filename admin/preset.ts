@@ -44,7 +44,7 @@ export async function preset(call: Call): Promise<void> {
   for (const file of part === undefined ? files : [part.file]) {
     const format = formatOf(file.name);
     const path = pathOf(file, config);
-    // In a pipe nothing else tells one file from the next.
+    // In a pipe nothing else separates the files.
     const head = files.length > 1 && part === undefined && ctx.mode === "print" ? [`# ${path}`] : [];
     const lines = [...head, ...maskText(file.text, format).split(/\r?\n/)];
     const view =

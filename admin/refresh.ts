@@ -1,8 +1,10 @@
 /** `/ai-server-refresh`: the models are read again; llama.cpp's router also reads its preset again. */
+
 import { formatOf } from "../host/config/config-file.ts";
 import { isAsHeld } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
+import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
 import { heldPresets } from "../server/kinds/llama-cpp/list.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
@@ -15,15 +17,14 @@ import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
 import { faultText } from "./report.ts";
 
-const ANSWER_TIMEOUT_MS = 10_000;
-const NOT_ASKED = "The router was not asked to read its preset again";
+const NOT_READ = "The router did not reread its preset";
 
 /** Reads the models again, registers them, and reports what changed; with `--config` also what the config sets. */
 export async function refresh(call: Call): Promise<void> {
   const { aiServer, ctx, waiting } = call;
   const { given, text } = readFlags(call.argument, ["--config"], []);
   if (text !== "")
-    throw new ServerError(`/ai-server-refresh takes nothing but --config, and not ${shown(text)}.`, {
+    throw new ServerError(`/ai-server-refresh takes only --config, not ${shown(text)}.`, {
       link: "configuration",
       remedy: "none",
     });
@@ -62,19 +63,19 @@ export async function reloadPreset(call: Call, server: ModelServer): Promise<str
   const running = (await server.runningNow(signal)) ?? [];
   if (!canAsk(ctx)) {
     if (running.length === 0) return undefined;
-    return `${NOT_ASKED}: that may unload ${namesOf(running)}, and in ${ctx.mode} mode there is nobody to ask.`;
+    return `${NOT_READ}: that may unload ${namesOf(running)}, and ${ctx.mode} mode cannot ask.`;
   }
   try {
     return await aiServer.exclusively("/ai-server-refresh", async () => {
-      if (running.length > 0 && !(await isReloadConfirmed(call, server, running))) return `${NOT_ASKED}.`;
-      waiting.say("Letting the router read its preset again");
+      if (running.length > 0 && !(await isReloadConfirmed(call, server, running))) return `${NOT_READ}.`;
+      waiting.say("Asking the router to reread its preset");
       return (await backend.reloadConfig?.(signal))
-        ? "The router has read its preset again."
-        : "This router cannot read its preset again; /ai-server-restart restarts it.";
+        ? "The router reread its preset."
+        : "This router cannot reread its preset; use /ai-server-restart.";
     });
   } catch (error) {
     signal.throwIfAborted();
-    return `The router has not read its preset again: ${faultText(error)}`;
+    return `The router did not reread its preset: ${faultText(error)}`;
   }
 }
 
@@ -97,12 +98,12 @@ async function isReloadConfirmed(
     signal.throwIfAborted();
     consequences = [
       faultText(error),
-      "So which sections have changed is not known.",
-      `Loaded now: ${namesOf(running)}. Those whose section has changed are unloaded, and their requests are cut.`,
+      "The changed sections are therefore unknown.",
+      `Loaded now: ${namesOf(running)}. Models whose section has changed will be unloaded and their requests cut off.`,
     ];
   }
-  const question = { title: "Let the router read its preset again?", consequences };
-  return isConfirmed(call, question, ["Leave it as it is", "Read it again"]);
+  const question = { title: "Have the router reread its preset?", consequences };
+  return isConfirmed(call, question, ["Leave it as it is", "Reread it"]);
 }
 
 /** The loaded models whose section in the file may differ from the one that the router has read. */

@@ -7,16 +7,16 @@ import type { Level } from "../ui/output.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {
   read: "Reading the config failed.",
-  status: "The state of the unit could not be read.",
+  status: "The unit's state could not be read.",
   write: "Writing the config failed.",
-  reload: "The router did not take the new config.",
-  "await reload": "llama-swap did not take the new config.",
+  reload: "The router did not accept the new config.",
+  "await reload": "llama-swap did not accept the new config.",
   restart: "The restart failed.",
   answer: "The server did not come back with the new config.",
   load: "The model could not be loaded with the new config.",
   verify: "The server does not show the new config.",
-  "load again": "What was loaded before could not be loaded again.",
-  restore: "The old config could not be put back.",
+  "load again": "The models that were loaded before could not be loaded again.",
+  restore: "The previous config could not be restored.",
 };
 
 export interface Report {
@@ -31,7 +31,7 @@ export function faultText(error: unknown): string {
 
 /** @param path of the file, as the user knows it */
 function backupWords(backup: string | undefined, path: string): string {
-  return backup === undefined ? "" : `The text of before is in ${path}.bak-${backup}.`;
+  return backup === undefined ? "" : `The previous version is in ${path}.bak-${backup}.`;
 }
 
 /** How the live window compares with the one that was asked for. */
@@ -47,13 +47,13 @@ export function verdictWords(verdict: ContextVerdict): string {
 }
 
 const UNSEEN =
-  "The server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.";
+  "The server answers, but nothing shows whether llama-swap has read the config; the next load will.";
 
 const FILE_NOW: Readonly<Record<FileState, string>> = {
-  old: "The config is as it was before.",
+  old: "The config is unchanged.",
   new: "The new config is in place.",
-  other: "The config holds what somebody else wrote meanwhile; it was left alone.",
-  unknown: "The config could not be read afterwards: it is whole, either the old one or the new one.",
+  other: "Another edit changed the config meanwhile; it was kept.",
+  unknown: "The config could not be read afterwards; it is intact, either the old version or the new one.",
 };
 
 function join(...parts: readonly string[]): string {
@@ -67,13 +67,13 @@ function rolledBack(outcome: RolledBack, path: string): string {
   const isBack = file === "old";
   const now = isBack
     ? isHealthy
-      ? "The old config is back, and the server answers with it."
-      : "The old config is back, but the server does not answer yet."
+      ? "The previous config is restored, and the server answers with it."
+      : "The previous config is restored, but the server does not answer yet."
     : FILE_NOW[file];
-  const next = isBack && isHealthy ? "" : "/ai-server-logs shows the unit's journal.";
+  const next = isBack && isHealthy ? "" : "See /ai-server-logs for the unit's journal.";
   // The reason of a failed load ends with the same lines.
   const isTold = reason.includes(log.at(-1) ?? "");
-  const words = isTold ? "" : join("The server's own words:", ...log.slice(-8));
+  const words = isTold ? "" : join("From the server's log:", ...log.slice(-8));
   return join(
     `${FAILED[failed]} ${reason}`,
     now,
@@ -115,7 +115,7 @@ function reportWithSecrets(outcome: ChangeOutcome, changed: string, path: string
         text: join(
           "Cancelled.",
           FILE_NOW[outcome.file],
-          outcome.file === "new" ? "It is not proven that the server runs with it." : "",
+          outcome.file === "new" ? "The server has not been checked with it yet." : "",
           outcome.file === "old" ? "" : backupWords(outcome.backup, path),
         ),
       };

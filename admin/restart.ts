@@ -1,7 +1,7 @@
 /** `/ai-server-restart`. */
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
-import { changeHostOf, restartCommandName, shownSteps } from "./change.ts";
+import { changeHostOf, restartCommandName, restartedName, shownSteps } from "./change.ts";
 import { openHost } from "./host-access.ts";
 import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
@@ -20,13 +20,12 @@ async function restartNow(call: Call): Promise<void> {
   try {
     const running = await server.runningNow(signal).catch(() => undefined);
     signal.throwIfAborted();
-    waiting.say("Asking for the state of the unit");
+    waiting.say("Checking the unit");
     const unit = await host.machine.status(signal);
 
-    const by = unit.hasRestartCommand ? `by ${restartCommandName(host.config)}` : undefined;
     const toLoad = running?.map(({ id }) => id) ?? [];
     const question = {
-      title: `Restart ${by === undefined ? host.config.serviceUnit : `the server, ${by}`}?`,
+      title: `Restart ${restartedName(unit, host.config)}?`,
       consequences: await interruptionOf(call, server, running, toLoad, { isRestart: true }),
     };
     const keep = running === undefined ? "Leave it as it is" : "Leave it running";
@@ -40,13 +39,14 @@ async function restartNow(call: Call): Promise<void> {
       return undefined;
     });
     if (notes === undefined) {
-      const words = "Cancelled. The server may be restarting all the same; /ai-server-status shows it.";
+      const words = "Cancelled. The server may still restart; see /ai-server-status.";
       return show(ctx, words, "warning");
     }
 
     const isFirst = call.aiServer.models.length === 0;
     const changes = await refreshModels(call, true).catch(() => []);
-    const head = `The server was restarted${by === undefined ? "" : ` ${by}`} and answers.`;
+    const how = unit.hasRestartCommand ? ` with ${restartCommandName(host.config)}` : "";
+    const head = `The server was restarted${how} and answers.`;
     const text = [head, ...(isFirst ? [] : changes), ...notes].join("\n");
     show(ctx, text, notes.length > 0 ? "warning" : "info");
   } finally {

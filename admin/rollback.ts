@@ -48,18 +48,23 @@ export async function rollback(call: Call): Promise<void> {
   try {
     waiting.say("Reading the backups on the server");
     const offers = await offersOf(host, waiting.signal);
-    if (offers.length === 0) return show(ctx, "There is no backup yet: each change of the config makes one.");
+    if (offers.length === 0) return show(ctx, "No backups yet: each change of the config makes one.");
     if (stamp === "" && !canAsk(ctx)) return show(ctx, offers.map(({ words }) => words).join("\n"));
     requireUser(ctx);
     const offer = stamp === "" ? await choose(call, offers) : named(stamp, offers);
     if (offer === undefined) return;
-    await aiServer.exclusively("/ai-server-rollback", () => putBack(call, server, host, offer));
+    await aiServer.exclusively("/ai-server-rollback", () => restoreBackup(call, server, host, offer));
   } finally {
     await host.close();
   }
 }
 
-async function putBack(call: Call, server: ModelServer, host: Host, { file, backup }: Offer): Promise<void> {
+async function restoreBackup(
+  call: Call,
+  server: ModelServer,
+  host: Host,
+  { file, backup }: Offer,
+): Promise<void> {
   const { ctx, waiting } = call;
   const { config } = host;
   const { applyChange, planRestore } = await import("../host/change.ts");
@@ -72,18 +77,18 @@ async function putBack(call: Call, server: ModelServer, host: Host, { file, back
   const path = pathOf(file, config);
   const date = dateWords(backup);
   const question = {
-    title: `Put back ${path} as of ${date}?`,
+    title: `Restore ${path} as of ${date}?`,
     consequences: [
       effectWords(planned, config),
       ...(await interruptionOf(call, server, loaded, unloads, how)),
-      "The present text becomes a backup itself.",
+      "The current version is kept as a backup.",
     ],
     diff: plannedDiff(planned, config),
   };
-  if (!(await isConfirmed(call, question, actsOf("Put back", planned)))) return show(ctx, NOT_CHANGED);
+  if (!(await isConfirmed(call, question, actsOf("Restore", planned)))) return show(ctx, NOT_CHANGED);
 
   const outcome = await applyChange(changeHost, planned, shownSteps(waiting, config, planned.unit));
-  await reportChange(call, config, planned, outcome, `${path} is as of ${date}.`);
+  await reportChange(call, config, planned, outcome, `Restored ${path} as of ${date}.`);
   await offerToRestore(call, changeHost, config, planned, outcome);
 }
 
@@ -106,7 +111,7 @@ async function offersOf({ machine, config }: Host, signal: AbortSignal): Promise
   return merged(ofEachFile);
 }
 
-/** Only the stamps tell of different files which backup was first, and of one file they may not: see `Machine.list`. */
+/** Across files only the stamps give an order; within one file they may not: see `Machine.list`. */
 function merged(ofEachFile: readonly Offer[][]): Offer[] {
   const offers: Offer[] = [];
   for (;;) {
@@ -119,7 +124,7 @@ function merged(ofEachFile: readonly Offer[][]): Offer[] {
   }
 }
 
-/** One backup that cannot be read must not keep the others from being put back. */
+/** One unreadable backup must not keep the others from being restored. */
 async function differenceOf(
   machine: RemoteMachine,
   file: HostFile,
@@ -137,7 +142,7 @@ async function differenceOf(
 }
 
 async function choose(call: Call, offers: readonly Offer[]): Promise<Offer | undefined> {
-  const question = { title: "Which backup of the config is put back?", consequences: [] };
+  const question = { title: "Which backup should be restored?", consequences: [] };
   return chosenBy<Offer | undefined>(call, question, [
     { words: "Keep the config as it is", means: undefined },
     ...offers.map((offer) => ({ words: offer.words, means: offer })),
@@ -148,7 +153,7 @@ function named(stamp: string, offers: readonly Offer[]): Offer {
   const offer = offers.find(({ backup }) => backup.stamp === stamp);
   if (offer !== undefined) return offer;
   const stamps = offers.map(({ backup }) => backup.stamp).join(", ");
-  throw new ServerError(`There is no such backup. There are: ${stamps}.`, {
+  throw new ServerError(`No such backup. Available: ${stamps}.`, {
     link: "config file",
     remedy: "none",
   });

@@ -4,7 +4,6 @@ import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
-import { expectedLoadMs } from "../provider/load-times.ts";
 import type { BackendKind } from "../server/kinds/backend.ts";
 import type { ServerVersion } from "../server/kinds/version.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -89,16 +88,19 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
     // Without the certificate only what has answered with it is looked at.
     list.then(() => server.openDoor.warnings(signal)),
   ]);
-  const abilities = server.canLoad === false ? " · loads and unloads nothing when asked" : "";
+  const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
   const head = [`${address} · ${versionWords(version)}${abilities}`, ...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? []);
   if (chosen === undefined) return [...head, statusTable(models, widthOf(ctx), running)];
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)
-    return [...head, `${chosen.id} is ${found?.state ?? "unknown"}, and is not listed for chatting.`];
+    return [
+      ...head,
+      `${chosen.id} is ${found?.state ?? "unknown"}; the server does not list it as a chat model.`,
+    ];
   const [{ facts, isAsked }, lastLoadMs] = await Promise.all([
     askedFacts(call, server, chosen.facts),
-    expectedLoadMs(call.aiServer, server, chosen.id),
+    call.aiServer.remembered.expectedLoadMs(server.config, chosen.id),
   ]);
   const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
   const details = modelDetails(facts, { running: found, lastLoadMs, description, address });
@@ -106,7 +108,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   return [
     ...head,
     ...details,
-    ...(isCounted ? ["The model itself was asked: its idle time begins again."] : []),
+    ...(isCounted ? ["This asked the model itself, which restarts its idle time."] : []),
   ];
 }
 
@@ -138,8 +140,8 @@ function unitWords(unit: UnitStatus): string {
   return [
     states === "" ? "state unknown" : states,
     ...(unit.watchesConfig ? ["reloads its config by itself"] : []),
-    ...(unit.isBlind ? ["never sees a new config, as its container has it as one mounted file"] : []),
-    ...(unit.hasRestartCommand ? ["restarted by a command of yours"] : []),
+    ...(unit.isBlind ? ["never sees a new config: its container mounts it as a single file"] : []),
+    ...(unit.hasRestartCommand ? ["restarted by your own command"] : []),
   ].join(" · ");
 }
 
@@ -155,7 +157,7 @@ function fileWords({ name, text }: { name: string; text: string }): string {
     const models = findContexts(text, formatOf(name));
     const problems = models.flatMap(({ problem }) => (problem === undefined ? [] : [problem]));
     const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
-    return problems.length === 0 ? count : [`${count}, of which not understood:`, ...problems].join("\n  ");
+    return problems.length === 0 ? count : [`${count}; could not parse:`, ...problems].join("\n  ");
   } catch (error) {
     return faultText(error);
   }

@@ -3,13 +3,12 @@
  * any of that fails.
  */
 import { ServerError, sentenceOf } from "../lib/errors.ts";
-import { withoutPolling } from "../server/log-noise.ts";
-import type { RunningModel } from "../server/models/models.ts";
+import { withoutPolling } from "../lib/log-noise.ts";
 import { formatOf } from "./config/config-file.ts";
 import { type ReloadEffect, reloadEffect } from "./config/ini/presets.ts";
 import { ConfigReader } from "./config-reader.ts";
 import type { ChangedModel, ChangeOutcome, Edit, FileState, Options, Planned } from "./outcome.ts";
-import type { ContextVerdict } from "./probe.ts";
+import type { ContextVerdict, LoadedModel } from "./probe.ts";
 import {
   type ChangeHost,
   causeOf,
@@ -105,7 +104,7 @@ export async function applyChange(
   const { model } = planned;
   const run = startRun(host, options);
   const reader = new ConfigReader(planned);
-  let before: readonly RunningModel[] = [];
+  let before: readonly LoadedModel[] = [];
   let backup: string | undefined;
   try {
     signal?.throwIfAborted();
@@ -192,7 +191,7 @@ async function loadAndVerify(
 interface Undo {
   edit: Edit;
   reader: ConfigReader;
-  before: readonly RunningModel[];
+  before: readonly LoadedModel[];
 }
 
 async function afterFailedWrite(run: Run, undo: Undo, failed: StepFailed): Promise<ChangeOutcome> {

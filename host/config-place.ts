@@ -1,7 +1,6 @@
 /** Where the server's configuration is and what restarts it, by the kind of server. Pure. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
 import { ServerError } from "../lib/errors.ts";
-import type { BackendKind } from "../server/kinds/backend.ts";
 import { formatOf } from "./config/config-file.ts";
 
 /**
@@ -13,8 +12,8 @@ import { formatOf } from "./config/config-file.ts";
  */
 export function placedConfig(
   config: Config,
-  kind: BackendKind | undefined,
-  kindBefore: BackendKind | undefined,
+  kind: string | undefined,
+  kindBefore: string | undefined,
 ): Config {
   const { isPresetPathSet, isServiceUnitSet, presetPath, serviceUnit, sshHost, sshMode } = config;
   const isIni = isPresetPathSet && formatOf(presetPath) === "ini";
@@ -32,7 +31,7 @@ export function placedConfig(
 }
 
 /** A folder may hold either; what says nothing by its ending is let through. */
-function requireFormat(path: string, kind: BackendKind | undefined): void {
+function requireFormat(path: string, kind: string | undefined): void {
   if (kind === "llama-swap" && /\.ini$/i.test(path)) {
     throw wrongKind(
       `${path}, a preset of llama.cpp's router, but the server is llama-swap`,

@@ -1,7 +1,7 @@
 /** How the server comes to read its changed config: by itself, when asked, or by a restart. */
 import { setTimeout as wait } from "node:timers/promises";
-import type { RunningModel } from "../server/models/models.ts";
 import type { ChangedModel, Planned } from "./outcome.ts";
+import type { LoadedModel } from "./probe.ts";
 import {
   answersNow,
   isNew,
@@ -47,7 +47,7 @@ export class ConfigReader {
    */
   async read(
     run: Run,
-    before: readonly RunningModel[],
+    before: readonly LoadedModel[],
     expected: readonly ChangedModel[],
     isProvenLater: boolean,
   ): Promise<boolean> {
@@ -97,7 +97,7 @@ export class ConfigReader {
  */
 function untilReloaded(
   run: Run,
-  before: readonly RunningModel[],
+  before: readonly LoadedModel[],
   expected: readonly ChangedModel[],
 ): Promise<boolean | undefined> {
   const { reloadTimeoutMs, pollMs } = run.limits;
@@ -116,7 +116,7 @@ function untilReloaded(
   });
 }
 
-function isShown(model: ChangedModel, running: readonly RunningModel[]): boolean {
+function isShown(model: ChangedModel, running: readonly LoadedModel[]): boolean {
   return running.some(
     ({ id, commandLine }) => id === model.id && commandLine !== undefined && isNew(model, commandLine),
   );

@@ -1,7 +1,6 @@
 /** What a change is, what the user is asked about it, how it goes on, and how it can end. Plain data. */
-import type { RunningModel } from "../server/models/models.ts";
 import type { Slots } from "./config/context-setting.ts";
-import type { ContextVerdict } from "./probe.ts";
+import type { ContextVerdict, LoadedModel } from "./probe.ts";
 import type { HostFile, UnitStatus } from "./ssh/machine.ts";
 
 /** One file as it was read, and the text that should take its place. */
@@ -30,7 +29,7 @@ export interface Planned extends Edit {
   unit: UnitStatus;
   /** The server will be asked to read the file again, and restarted only if it cannot. */
   reloads: boolean;
-  loaded: readonly RunningModel[];
+  loaded: readonly LoadedModel[];
   /** Ids of the loaded models that the change unloads. */
   unloads: readonly string[];
 }

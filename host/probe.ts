@@ -1,16 +1,14 @@
 /** The server over HTTP, as far as a change needs it, and what its figures mean. */
-import type { LoadState } from "../activity/load-state.ts";
-import { ServerError } from "../lib/errors.ts";
-import { splitWords } from "../lib/split-words.ts";
-import type { Backend } from "../server/kinds/backend.ts";
-import { loadModel } from "../server/load.ts";
-import type { ModelServer } from "../server/model-server.ts";
-import { lastValue } from "../server/models/command-line.ts";
-import type { RunningModel } from "../server/models/models.ts";
+import { lastValue, splitWords } from "../lib/split-words.ts";
 import type { Slots } from "./config/context-setting.ts";
 
-const LOG_LINES = 20;
-const ANSWER_TIMEOUT_MS = 10_000;
+/** A model that is loaded or loading, as `/running` lists it. */
+export interface LoadedModel {
+  id: string;
+  /** `ready` once it answers. */
+  state: string;
+  commandLine: string | undefined;
+}
 
 /** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
 export interface LiveContext {
@@ -25,7 +23,7 @@ export interface ServerProbe {
   /** Whether the server answers at this moment; false, not an error, while it is down. */
   answers(signal: AbortSignal): Promise<boolean>;
   /** What is loaded or loading, asked now and not remembered. */
-  running(signal: AbortSignal): Promise<readonly RunningModel[]>;
+  running(signal: AbortSignal): Promise<readonly LoadedModel[]>;
   /**
    * Lets the server read its configuration again without a restart, which unloads the models that it changes and no
    * others. Absent where the kind of server cannot.
@@ -41,48 +39,6 @@ export interface ServerProbe {
   liveContext(id: string, signal: AbortSignal): Promise<LiveContext>;
   /** The last lines of a model's log, or of the server's own (id undefined), where they can be had. */
   log(id: string | undefined, signal: AbortSignal): Promise<readonly string[]>;
-}
-
-export interface ProbeHooks {
-  onLoading(id: string, progress: LoadState): void;
-  /** A model has been loaded, in this many milliseconds. */
-  onLoaded(id: string, loadMs: number): void;
-}
-
-/** @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
-export function httpProbe(server: ModelServer, hooks: ProbeHooks, backend?: Backend): ServerProbe {
-  const running = async (signal: AbortSignal): Promise<readonly RunningModel[]> =>
-    (await server.runningNow(signal)) ?? [];
-  return {
-    running,
-    answers: async (signal) => {
-      try {
-        await server.runningNow(signal);
-        return true;
-      } catch (error) {
-        if (error instanceof ServerError) return false;
-        throw error;
-      }
-    },
-    startLine: async (id, signal) => {
-      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-      const models = await server.http.json(server.config.modelsPath, limits);
-      const listed = await backend?.listed(models, limits);
-      return listed?.find((model) => model.id === id)?.commandLine;
-    },
-    load: async (id, signal) => {
-      const report = (progress: LoadState): void => hooks.onLoading(id, progress);
-      const { loadMs } = await loadModel(server, id, { report, signal });
-      if (loadMs !== undefined) hooks.onLoaded(id, loadMs);
-    },
-    liveContext: (id, signal) => server.liveContext(id, signal),
-    log: (id, signal) => server.logTail(id ?? "proxy", LOG_LINES, signal),
-    ...(backend?.reloadConfig === undefined
-      ? {}
-      : {
-          reload: async (signal) => ((await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood"),
-        }),
-  };
 }
 
 export interface ContextVerdict {

@@ -1,10 +1,9 @@
 /** The service during a change: each step on it, reported and limited in time. */
 import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
-import type { RunningModel } from "../server/models/models.ts";
 import { contextOfCommand } from "./config/command/running-command.ts";
 import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
-import { type ContextVerdict, judgeContext, type ServerProbe } from "./probe.ts";
+import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
 
 /** In milliseconds. */
@@ -118,7 +117,7 @@ export function isNew({ contextSize }: ChangedModel, commandLine: string): boole
 }
 
 /** What is loaded. A server that is down has nothing loaded: a change may repair it. */
-export async function runningNow(run: Run): Promise<readonly RunningModel[]> {
+export async function runningNow(run: Run): Promise<readonly LoadedModel[]> {
   try {
     return await run.probe.running(limited(run, QUICK_LIMIT_MS));
   } catch (error) {
@@ -232,7 +231,7 @@ async function newCommandLine(run: Run, wanted: ChangedModel): Promise<string> {
  */
 export async function loadAgain(
   run: Run,
-  before: readonly RunningModel[],
+  before: readonly LoadedModel[],
   loaded?: string,
 ): Promise<string[]> {
   const notes: string[] = [];

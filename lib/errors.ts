@@ -22,67 +22,61 @@ export type Link =
  */
 export type Remedy = "none" | "retry" | "compact";
 
+/** A sentence, or one around the server's own words: what comes before them, the words, and what comes after. */
+export type Sentence = string | readonly [before: string, quote: string, after?: string];
+
 export interface FaultDetails {
   link: Link;
   remedy: Remedy;
-  /** Text of the server's that the sentence quotes; may be left out or reworded where its words mislead. */
-  quote?: string;
+  /** What failed, without cause and next step, for a line that has no room for more. Default: the whole sentence. */
+  what?: string | undefined;
+  /** The variable to correct, also where `/login` has stored it. */
+  variable?: string | undefined;
   /** The server's own words, where nothing else shows what the fault is: pi's rules may find an overflow in them. */
-  undecided?: string;
-  /** The real context window in tokens, where an overflow error told it. */
-  contextWindow?: number;
+  undecided?: string | undefined;
+  /** The real context window in tokens, where an overflow error names it. */
+  contextWindow?: number | undefined;
   /** HTTP status of the answer, where there was one. */
-  status?: number;
+  status?: number | undefined;
+  /** Whether the sentence quotes the end of the model's log. */
+  quotesLog?: boolean;
   cause?: unknown;
 }
 
 /**
- * The one error that leaves `server/` and `config.ts`: its message is a sentence for the user (what failed, the
- * likely cause, the next step); the original error stays as `cause` and is never shown.
+ * The one error that leaves `server/`, `host/` and `config.ts`. Its message is a sentence for the user: what failed, the
+ * likely cause, the next step. What code needs to know of it is in fields; the original error is the `cause`, and is
+ * never shown.
  */
 export class ServerError extends Error {
+  readonly sentence: Sentence;
   readonly link: Link;
   readonly remedy: Remedy;
-  readonly quote: string | undefined;
+  readonly what: string;
+  readonly variable: string | undefined;
   readonly undecided: string | undefined;
   readonly contextWindow: number | undefined;
   readonly status: number | undefined;
+  readonly quotesLog: boolean;
 
-  constructor(message: string, details: FaultDetails) {
-    super(message, { cause: details.cause });
+  constructor(sentence: Sentence, details: FaultDetails) {
+    super(typeof sentence === "string" ? sentence : sentence.join(""), { cause: details.cause });
     this.name = "ServerError";
+    this.sentence = sentence;
     this.link = details.link;
     this.remedy = details.remedy;
-    this.quote = details.quote;
+    this.what = details.what ?? this.message;
+    this.variable = details.variable;
     this.undecided = details.undecided;
     this.contextWindow = details.contextWindow;
     this.status = details.status;
+    this.quotesLog = details.quotesLog ?? false;
   }
-}
 
-/**
- * The same fault in other words.
- *
- * @param quoted changes what it quotes of the server's
- * @param whole changes the whole sentence, the quotation changed already
- */
-export function reworded(
-  fault: ServerError,
-  quoted: (text: string) => string,
-  whole: (text: string) => string,
-): ServerError {
-  const { link, remedy, contextWindow, status, cause } = fault;
-  const quote = fault.quote ? quoted(fault.quote) : fault.quote;
-  const message = whole(
-    fault.quote && quote ? fault.message.replace(fault.quote, () => quote) : fault.message,
-  );
-  const known = { link, remedy, cause };
-  return new ServerError(message, {
-    ...known,
-    ...(quote === undefined ? {} : { quote }),
-    ...(contextWindow === undefined ? {} : { contextWindow }),
-    ...(status === undefined ? {} : { status }),
-  });
+  /** What the sentence quotes of the server's words; undefined where it quotes nothing. */
+  get quote(): string | undefined {
+    return typeof this.sentence === "string" ? undefined : this.sentence[1];
+  }
 }
 
 /** The sentence of any thrown value; for errors that are not ours, their message without a stack. */
@@ -99,24 +93,4 @@ export function codeOf(error: unknown): string {
     if (at.name === "HTTPParserError") return at.name;
   }
   return "";
-}
-
-/**
- * Makes text from the network safe to show: no terminal control, no escape sequence, at most `limit`
- * characters, line breaks kept as such.
- */
-export function cleanText(text: string, limit = 2000): string {
-  const plain = text
-    // OSC and CSI sequences whole, so that their printable rest does not stay behind.
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed here
-    .replace(/(?:\u001b\]|\u009d)[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)?/g, "")
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
-    .replace(/(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b./g, "")
-    .replace(/\r\n?/g, "\n")
-    .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
-    .replace(/\t/g, "  ")
-    .toWellFormed()
-    .trim();
-  // A letter of two units is not cut in half: half of one is no text.
-  return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
 }

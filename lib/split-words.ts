@@ -25,3 +25,27 @@ export function splitWords(command: string): string[] {
   if (isOversized(command)) throw new RangeError("The command line is longer than any real one.");
   return split(command);
 }
+
+/** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
+export function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
+  let found: string | undefined;
+  words.forEach((word, at) => {
+    const equals = word.indexOf("=");
+    if (names.includes(word)) found = words[at + 1];
+    else if (equals > 0 && names.includes(word.slice(0, equals))) found = word.slice(equals + 1);
+  });
+  return found;
+}
+
+/** The flag that sets the context size of other servers. */
+export const OTHER_SIZE_FLAGS = {
+  vllm: "--max-model-len",
+  aphrodite: "--max-model-len",
+  sglang: "--context-length",
+  koboldcpp: "--contextsize",
+  tabby: "--max-seq-len",
+  llamaCppPython: "--n_ctx",
+  lmdeploy: "--session-len",
+  textGeneration: "--max-total-tokens",
+  tensorRt: "--max_seq_len",
+} as const;

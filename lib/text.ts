@@ -1,4 +1,24 @@
-import { cleanText } from "./errors.ts";
+/** Text from files, logs and the network, made safe to show. */
+
+/**
+ * Makes text from the network safe to show: no terminal control, no escape sequence, at most `limit`
+ * characters, line breaks kept as such.
+ */
+export function cleanText(text: string, limit = 2000): string {
+  const plain = text
+    // OSC and CSI sequences whole, so that their printable rest does not stay behind.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is removed here
+    .replace(/(?:\u001b\]|\u009d)[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)?/g, "")
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
+    .replace(/(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b./g, "")
+    .replace(/\r\n?/g, "\n")
+    .replace(/(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu, "")
+    .replace(/\t/g, "  ")
+    .toWellFormed()
+    .trim();
+  // A letter of two units is not cut in half: half of one is no text.
+  return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
+}
 
 /** Characters of one line that are shown; the rest is cut and marked with an ellipsis. */
 const LONGEST_LINE = 20_000;

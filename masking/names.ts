@@ -1,16 +1,16 @@
-/** Which names of keys, flags and variables stand before a secret, and which of their values are none. */
+/** The names of keys, flags and variables that hold a secret, and their harmless values. */
 
-/** Longest end of a name that is looked at: a longer one is no name, and may not cost time. */
+/** Only this many last characters of a name count: a longer word is no name, and must not cost time. */
 const MAX_NAME_LENGTH = 64;
 
-/** What such a name always has in it, for a quick no. */
+/** Every such name contains one of these: a quick first test. */
 export const SUSPICIOUS = /key|token|pass|pwd|secret|cred|auth|bearer|cookie|hft|_PAT/i;
 
-/** Variables such as `TAVILY_KEY` and `GITHUB_PAT`, and the keys that open nothing. */
+/** Variables such as `TAVILY_KEY` and `GITHUB_PAT`, and keys that are not secret. */
 const VENDOR = /^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*_(KEYS?|PAT)(_?\d+)?$/;
 const OPEN_KEY = /(^|_)(CACHE|FOREIGN|HOST|HOT|PARTITION|PRIMARY|PUBLIC|SORT|SSL|TLS)_KEYS?/;
 
-/** The longer ones also at the end of a word, as in `PGPASSWORD`. */
+/** Long ones also count at the end of a word, as in `PGPASSWORD`. */
 const STRONG =
   /(password|passwd|passphrase|passcode|apikey|apitoken|^(secret|credential|authori[sz]ation|bearer|cookie))s?$/;
 const KEY =
@@ -19,7 +19,7 @@ const TOKENS =
   /^(access|api|auth|bearer|csrf|deploy|gh|github|gitlab|hf|id|personal|refresh|secret|session|user)tokens?$/;
 const AUTH = /^(basic|http|proxy)auth$/;
 
-/** What follows the name of a secret when the value is something about it: where it lies, how long it is. */
+/** Last words of names whose value only describes a secret: its file, its length. */
 const ABOUT = new Set(
   (
     "file files fname filename path paths dir folder name names id ids type url uri header headers count limit len " +
@@ -37,7 +37,7 @@ const MODEL_TOKENS = new Set(
   ).split(" "),
 );
 
-/** The words of a name in lower case, however they are joined; numbers at its end are left out. */
+/** The words of a name in lower case, in any spelling, without a number at its end. */
 function partsOf(name: string): string[] {
   const words = name
     .slice(-MAX_NAME_LENGTH)
@@ -85,20 +85,20 @@ export function isModelToken(wordBefore: string): boolean {
   return MODEL_TOKENS.has(wordBefore.toLowerCase());
 }
 
-/** Whether the parameter of an address holds a secret; `key` and `sig` do, there. */
+/** Whether a URL parameter holds a secret; there `key` and `sig` do. */
 export function isSecretParameter(name: string): boolean {
   return isSecretName(name) || /^(key|sig|signature|x-amz-(signature|credential))$/i.test(name);
 }
 
-/** Whether a macro of this name holds a secret; `key` does, there, where no file is meant. */
+/** Whether a macro of this name holds a secret; there `key` does, unless it names a file. */
 export function isSecretMacro(name: string): boolean {
   return isSecretName(name) || (/keys?$/i.test(name) && !/(ssl|tls|cache).?keys?$/i.test(name));
 }
 
-/** Whether a value hides nothing: a switch, nothing at all, or a figure where the name allows one. */
+/** Whether a value is harmless: a switch, empty, or a number if the name allows one. */
 export function isPlainValue(value: string, name: string): boolean {
   if (/^(true|false|on|off|yes|no|null|none|~|)$/i.test(value)) return true;
-  // So it is for `token`, and not for `password`.
+  // `token` allows one, `password` does not.
   return value.length <= 12 && /^[+-]?\d[\d_.,]*$/.test(value) && isTokenName(partsOf(name));
 }
 
@@ -112,7 +112,7 @@ const CURL = new RegExp(String.raw`(^|[\s"'/;&|(])curl${WORDS}`);
  * Whether a flag takes a password because of its program: `curl -u user:password`, `docker login -p`, `sshpass -p`.
  *
  * @param lead the command before the flag
- * @returns the length of the flag, which its value may follow at once
+ * @returns the length of the flag; its value may follow directly, as in `-psecret`
  */
 export function programFlag(flag: string, lead: string): { length: number; isUser: boolean } | undefined {
   if (flag.startsWith("-p"))

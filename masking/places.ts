@@ -1,7 +1,7 @@
 /**
- * The one finder of places: where a secret stands after its name, as `name: value`, `name = value`, `--name value`,
- * `NAME=value` or `"name": "value"`. It reads the text as it stands, so that it also works in comments, in YAML that
- * no parser accepts, and in a command within the quotes of another.
+ * Finds each place where a secret follows its name, as `name: value`, `name = value`, `--name value`,
+ * `NAME=value` or `"name": "value"`. It reads the raw text and no parsed document, so it
+ * also works in comments, in invalid YAML, and in a command inside the quotes of another.
  */
 import { isModelToken, isSecretMacro, isSecretName, programFlag, SUSPICIOUS } from "./names.ts";
 import type { Findings } from "./spans.ts";
@@ -23,21 +23,21 @@ import {
 const LEAD = 200;
 const BLANKS = /[ \t]*/y;
 const SCHEME = /(?:(Digest|Negotiate)|Bearer|Basic|Token|ApiKey)[ \t]+/iy;
-/** `API key: X` as a log has it: the word before `key`, and those that may stand before the value. */
+/** `API key: X` as in logs: the words before `key`, and those between it and the value. */
 const SPOKEN =
   /(?:^|[^\w.-])(?:api|access|account|admin|auth|encryption|license|master|private|secret|service|shared|signing)[ \t]{1,3}$/i;
 const SAID =
   /(?:[ \t]{1,3}(?:configured|expected|found|given|got|is|of|provided|received|sent|set|supplied|to|used|value|was)\b){0,3}[ \t]*/iy;
-/** No sentence goes on like this: `is invalid` does, `is 4fG2xyz` does not. */
+/** No sentence continues like this: `is invalid` does, `is 4fG2xyz` does not. */
 const RANDOM_WORD = /(?=\S{0,40}\d)\S{6}|\S{24}/y;
 /** Words that follow a flag in a sentence about it. */
 const PROSE = /(a|an|and|argument|as|flag|for|has|is|may|must|not|option|or|requires|the|to|was|with)\b/y;
-/** A comment of three words or more explains. */
+/** A comment of three or more words is an explanation. */
 const SENTENCE = /[A-Za-z]+(?:,?[ \t]+[A-Za-z]+){2,}[ \t]*(?:[.;,(\r\n]|$)/y;
 const FLAG = /--[a-z][a-z-]*(?:[\s=]|$)|-[a-z]{1,3}(?:\s|$)/y;
 const YAML_KEY = /(?:"(?:[^"\\\n]|\\.){1,80}"|'[^'\n]{1,80}'|[\w.${}-]{1,80}):(?:\s|$)/y;
 
-/** Whether the name is the key of its line, which takes the rest of it. */
+/** Whether the name is its line's key, whose value extends to the end of the line. */
 function isLineKey({ kind, lead, isFlag }: Place, sign: string): boolean {
   if (kind === "yaml" && sign === "=") return /^[\s#]*- ["']?$/.test(lead);
   const isKey = (kind === "yaml" && sign === ":") || (kind === "ini" && sign === "=");
@@ -62,7 +62,7 @@ function afterFlag({ text, kind, lineEnd }: Place, at: number, isQuoted: boolean
   if (gap !== "") {
     if (kind === "log" || kind === "ini") return -1;
     from += gap.length;
-    // In a config that may be the next key.
+    // In a config the next line may be the next key.
     if (kind === "yaml" && !gap.trimStart().startsWith("\\") && matchAt(YAML_KEY, text, from) !== "")
       return -1;
   } else if (from === at || from >= lineEnd) return -1;

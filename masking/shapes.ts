@@ -2,15 +2,15 @@ import { isSecretParameter } from "./names.ts";
 import type { Findings } from "./spans.ts";
 
 /**
- * Tokens that are known by how they begin, whatever stands before them. Each piece is matched once: what may not
- * stand before it keeps a long word from being tried at each of its letters.
+ * Tokens known by their first letters. The lookbehind matches each word once, so that a long word is not tried at each
+ * of its letters.
  */
 const TOKENS =
   /(?<![A-Za-z0-9_-])(?:(?:sk|pk|rk|gsk)[-_][A-Za-z0-9_-]{6,}|hf_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|github_pat_\w{10,}|glpat-[\w-]{10,}|xox[abeprs]-[\w-]{10,}|nvapi-[\w-]{10,}|npm_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{6,}(?:\.[\w-]*){1,4}|eyJ[\w-]{30,})/g;
 const BEARER = /(?<![\w-])bearer[ \t]+([\w.~+/=-]{8,})/gi;
 const KEY_BLOCK = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----/g;
 
-/** Random text has a digit or a capital letter, or is long; `hf_transfer` and `sk-learn` are words. */
+/** Random text has a digit or a capital letter, or is long; `hf_transfer` and `sk-learn` are names. */
 function isRandom(token: string): boolean {
   return /\d|[A-Z]/.test(token) || token.length >= 28;
 }
@@ -20,14 +20,14 @@ function findKeyBlocks(text: string, found: Findings): void {
   for (const match of text.matchAll(KEY_BLOCK)) {
     const start = match.index + match[0].length;
     const end = lastEnd < start ? -1 : text.indexOf("-----END", start);
-    // A sentence about the line is no key.
+    // A sentence that quotes the line.
     if (end < 0 && /^ (?:or|and|is|but|in)\b/.test(text.slice(start, start + 5))) continue;
-    // Without an end, no further than a key can reach.
+    // Without an end, at most as far as a key can reach.
     found.hide(start, end < 0 ? Math.min(text.length, start + 16_384) : end);
   }
 }
 
-/** `https://user:password@host`: the password; of http also a lone user, which is a token as often as not. */
+/** `https://user:password@host`: hides the password; for http also a lone user, which is often a token. */
 function findUserInfo(text: string, found: Findings): void {
   for (let at = text.indexOf("://"); at >= 0; at = text.indexOf("://", at + 3)) {
     const start = at + 3;
@@ -52,7 +52,7 @@ function findParameters(text: string, found: Findings): void {
   }
 }
 
-/** Finds what looks like a secret by itself: known tokens, private keys, passwords and tokens in addresses. */
+/** Finds secrets by their own look: known tokens, private keys, passwords and tokens in URLs. */
 export function findShapes(text: string, found: Findings): void {
   for (const match of text.matchAll(TOKENS))
     if (isRandom(match[0].slice(3))) found.hide(match.index, match.index + match[0].length);

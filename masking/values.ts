@@ -1,4 +1,4 @@
-/** How a value is read once its name is known: to which quote, blank, bracket or line it reaches. */
+/** Reads the value after a name: up to which quote, blank, bracket or line it extends. */
 import type { Findings } from "./spans.ts";
 
 /** What kind of text is shown. */

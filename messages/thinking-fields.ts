@@ -1,7 +1,7 @@
 /** pi's thinking level as fields of a request. Pure. */
 import type { SimpleStreamOptions, ThinkingBudgets, ThinkingLevel } from "@earendil-works/pi-ai";
 import { type JsonRecord, record } from "../lib/json.ts";
-import { KEEPING, type KeepingVariable, type Thinking } from "../server/models/thinking.ts";
+import { KEEPING, type KeepingVariable, type Thinking } from "../lib/thinking.ts";
 
 /** How a model thinks, as far as a request depends on it. */
 export interface ThinkingTraits {

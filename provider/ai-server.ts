@@ -1,16 +1,13 @@
-/** The one object that leads to everything else: configuration, server, and the models last heard of. */
+/** The one object that leads to everything else: configuration, server, catalogue, and what is remembered. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
 import { type Config, isOffline, isSetUp, PROVIDER_ID, readConfig, type Variables } from "../config.ts";
-import { sentenceOf } from "../lib/errors.ts";
+import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { list } from "../lib/json.ts";
-import type { Memory } from "../memory/memory.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { LearntFacts } from "../server/models/models.ts";
+import type { RememberedFacts } from "../server/models/models.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
-import { Learnt } from "./learnt.ts";
-import { OneAtATime } from "./one-at-a-time.ts";
 import {
   baseUrlOf,
   fallbackModels,
@@ -19,17 +16,14 @@ import {
   type ServedModel,
   toServedModels,
 } from "./pi-models.ts";
+import { Remembered } from "./remembered.ts";
 
 /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
 const START_TIMEOUT_MS = 3000;
 
 /** The part of pi's registry that refreshes catalogues. */
 export interface Registry {
-  refresh(options: {
-    providers: readonly string[];
-    allowNetwork: boolean;
-    signal?: AbortSignal;
-  }): Promise<unknown>;
+  refresh(options: { providers: readonly string[]; allowNetwork: boolean }): Promise<unknown>;
 }
 
 export interface AiServerOptions {
@@ -37,9 +31,9 @@ export interface AiServerOptions {
   agentDir: string;
   now: () => number;
   /**
-   * Called after the catalogue changed in a way that a running session must be told of.
+   * Called after the catalogue changed in a way that a running session must know.
    *
-   * @param windows the models whose window is another now, a line each; none when a command tells of them itself
+   * @param windows a line for each model whose window changed; none when a command reports them itself
    */
   onChanged: (windows: readonly string[]) => void;
 }
@@ -47,42 +41,39 @@ export interface AiServerOptions {
 interface ModelsOrigin {
   /** The server's address; undefined where the configuration names none. */
   url: string | undefined;
-  /** Read from it in this process, and not from pi's store. */
+  /** Read from the server in this process, and not from pi's store. */
   isLive: boolean;
 }
 
-/**
- * Opens nothing until a server is asked for, and can be closed and used again. The server is made anew when the
- * configuration is another than before.
- */
+/** Opens nothing until a server is asked for, and can be closed and used again. */
 export class AiServer {
+  readonly remembered: Remembered;
   readonly #options: AiServerOptions;
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
-  /** As a command last reported them, or as they first were. */
-  #told: readonly ServedModel[] | undefined;
-  /** Where the models come from; undefined as long as they are nobody's. */
+  /** Undefined as long as the models are no server's. */
   #origin: ModelsOrigin | undefined;
-  /** The discovery of a start or a login by its configuration: none for one that failed. */
+  /** The list that pi's store holds, if it is one of this process. */
+  #inStore: readonly ServedModel[] | undefined;
+  /** The list that a command reported last, or the first one. */
+  #reported: readonly ServedModel[] | undefined;
+  /** The discovery of a start or a login; its models are undefined if it failed. */
   #discovered: { key: string; models: Promise<readonly ServedModel[] | undefined> } | undefined;
   #problem: string | undefined;
   #isUsed = false;
   #isClaimed = false;
   readonly #firstRefresh = Promise.withResolvers<void>();
   #started: Promise<void> | undefined;
-  /** A list that was read for a command, on its way through pi's refresh. */
-  #found: { models: readonly ServedModel[]; isTold: boolean } | undefined;
-  readonly #learnt: Learnt;
-  /** Windows that overflows told, in order: a reading that was under way does not know them. */
+  /** Windows that overflows revealed, in order: a discovery under way does not know them. */
   readonly #corrections: { id: string; tokens: number }[] = [];
-  readonly #commands = new OneAtATime();
+  #changing: string | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
-    const learnt = new Learnt(join(options.agentDir, "ai-server.json"), options.now);
-    this.#learnt = learnt;
-    this.#current = new CurrentServer(options.now, (config) => learnt.kindBefore(config));
+    const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
+    this.remembered = remembered;
+    this.#current = new CurrentServer(options.now, (config) => remembered.kindBefore(config));
   }
 
   get models(): readonly ServedModel[] {
@@ -104,7 +95,7 @@ export class AiServer {
     return this.#isClaimed && !this.#isUsed;
   }
 
-  /** Keeps a session here that belongs here, also where nothing is set up. */
+  /** Keeps a session that belongs to this provider here, even where nothing is set up. */
   claim(): void {
     this.#isClaimed = true;
   }
@@ -125,7 +116,7 @@ export class AiServer {
     return this.#started;
   }
 
-  /** Why the last discovery failed: told once, then forgotten. */
+  /** Why the last discovery failed; the next call returns undefined. */
   takeProblem(): string | undefined {
     const problem = this.#problem;
     this.#problem = undefined;
@@ -141,8 +132,6 @@ export class AiServer {
   }
 
   /**
-   * The configuration of this moment.
-   *
    * @param stored what `/login` stored, where the caller has it; otherwise what pi handed over last
    * @throws {ServerError} that names the wrong variable
    */
@@ -155,7 +144,7 @@ export class AiServer {
     return this.#current.get(this.config(stored));
   }
 
-  /** The same as long as it is in use: nothing is opened for it. */
+  /** The same, but undefined unless it is in use already. */
   async openServer(stored?: Variables): Promise<ModelServer | undefined> {
     return this.#current.open(this.config(stored));
   }
@@ -166,9 +155,9 @@ export class AiServer {
   }
 
   /**
-   * Reads the models from the server and keeps them.
+   * Reads the models from the server.
    *
-   * @returns what changed, a line each
+   * @returns the models, and a line for each change
    * @throws {ServerError}
    */
   async discover(
@@ -177,49 +166,34 @@ export class AiServer {
   ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
-    const heard = this.#corrections.length;
-    const found = await server.discover(await this.learnt(server.config), options);
-    this.#learnt.keepKind(server.config, server.kind);
+    const correctedBefore = this.#corrections.length;
+    const found = await server.discover(await this.rememberedFacts(server.config), options);
+    this.remembered.rememberKind(server.config, server.kind);
     let models: readonly ServedModel[] = toServedModels(found, server.config);
-    for (const { id, tokens } of this.#corrections.slice(heard))
+    for (const { id, tokens } of this.#corrections.slice(correctedBefore))
       models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
-    const told = this.#told && restoredModels(this.#told, baseUrlOf(server.config));
-    return { models, changes: changesBetween(before, models, told) };
+    const reported = this.#reported && restoredModels(this.#reported, baseUrlOf(server.config));
+    return { models, changes: changesBetween(before, models, reported) };
   }
 
-  /** What earlier discoveries learnt of the models of this configuration's server, by the id under which each runs. */
-  learnt(config: Config): Promise<Map<string, LearntFacts>> {
-    return this.#learnt.facts(this.#models, config);
+  /** What is remembered of the models of this configuration's server, by the id under which each runs. */
+  rememberedFacts(config: Config): Promise<Map<string, RememberedFacts>> {
+    return this.remembered.facts(this.#models, config);
   }
 
   /**
-   * Hands a list that was just read to pi, which publishes and stores it.
+   * Takes over a list that was just read, and has pi store and show it.
    *
-   * @param isTold whether the caller tells the user which windows changed
+   * @param isReported whether the caller reports the changed windows
    */
-  async publish(models: readonly ServedModel[], registry: Registry, isTold: boolean): Promise<void> {
-    this.#found = { models, isTold };
-    if (isTold) this.#told = models;
-    try {
-      await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: true });
-    } finally {
-      this.#found = undefined;
-    }
+  async publish(models: readonly ServedModel[], registry: Registry, isReported: boolean): Promise<void> {
+    if (isReported) this.#reported = models;
+    this.#keep(models, { url: baseUrlOf(this.config()), isLive: true }, isReported);
+    await registry.refresh({ providers: [PROVIDER_ID], allowNetwork: false });
   }
 
-  /** Takes over a list; tells the session when it is another than before. */
-  #keep(models: readonly ServedModel[], origin: ModelsOrigin | undefined): void {
-    const before = this.#models;
-    this.#models = models;
-    this.#origin = origin;
-    if (origin !== undefined) this.#told ??= models;
-    if (origin?.isLive) this.#problem = undefined;
-    if (!isChanged(before, models)) return;
-    this.#options.onChanged(this.#found?.isTold ? [] : windowChanges(before, models));
-  }
-
-  /** The model's real window, learnt from an overflow. */
+  /** The model's real window, which an overflow revealed. */
   correctContextWindow(id: string, tokens: number): void {
     const { models, corrected } = withWindow(this.#models, id, tokens);
     if (corrected.length === 0) return;
@@ -227,14 +201,14 @@ export class AiServer {
     const correct = (server: ModelServer | undefined): void =>
       corrected.forEach((model) => void server?.known.correctContext(processOf(model), tokens));
     this.openServer().then(correct, () => {});
-    // Not as it was read, nor as pi has stored it: the next refresh is to make up for that.
+    // Neither as it was read nor as pi has stored it: the next refresh makes up for that.
     this.#keep(models, this.#origin && { ...this.#origin, isLive: false });
-    this.#learnt.keep(corrected);
+    this.remembered.rememberModels(corrected);
   }
 
   /**
-   * pi's refresh of the catalogue. Never throws: a server that cannot be used leaves the list as it was and is told
-   * of once.
+   * pi's refresh of the catalogue. Never throws: a server that cannot be used leaves the list as it was, and the
+   * problem is reported once.
    *
    * Offline calls restore what is stored. Without it, the several calls of one start share one discovery of at most
    * three seconds, which no single call's signal ends, since pi aborts each call by the next.
@@ -253,7 +227,7 @@ export class AiServer {
       const config = this.#configOrProblem(stored);
       const address = config && baseUrlOf(config);
       const restored = restoredModels(list(context.stored?.models), address);
-      // The store does not know what turns have told of windows since.
+      // The store lacks the windows that turns have revealed since.
       const isThere = this.#origin !== undefined && (this.#origin.url === address || address === undefined);
       if (restored.length > 0 && !isThere) {
         await context.publish({ update: () => this.#keep(restored, { url: address, isLive: false }) });
@@ -261,9 +235,10 @@ export class AiServer {
       // With a wrong variable the stored models stay, so that the first turn can say what is wrong.
       if (config === undefined) return;
       if (context.allowNetwork) {
-        const models =
-          this.#found?.models ?? (await this.discover(stored, { signal: context.signal })).models;
-        await this.#publish(context, models, config);
+        const { models } = await this.discover(stored, { signal: context.signal });
+        await this.#store(context, models, config);
+      } else if (this.isLive && isThere) {
+        if (this.#models !== this.#inStore) await this.#store(context, this.#models, config);
       } else if (restored.length === 0 && !isThere) {
         await this.#start(context, stored, config);
       }
@@ -294,48 +269,62 @@ export class AiServer {
       this.#discovered = { key, models };
     }
     const models = this.#discovered?.key === key ? await this.#discovered.models : undefined;
-    if (models !== undefined) return this.#publish(context, models, config);
+    if (models !== undefined) return this.#store(context, models, config);
     const fallback = fallbackModels(config);
     await context.publish({ update: () => this.#keep(fallback, undefined) });
   }
 
-  async #publish(
-    context: RefreshModelsContext,
-    models: readonly ServedModel[],
-    config: Config,
-  ): Promise<void> {
+  async #store(context: RefreshModelsContext, models: readonly ServedModel[], config: Config): Promise<void> {
     await context.publish({
       persist: { models: [...models], checkedAt: this.#options.now() },
       update: () => {
+        this.#inStore = models;
         this.#keep(models, { url: baseUrlOf(config), isLive: true });
-        this.#learnt.keep(models);
       },
     });
   }
 
-  /** What is remembered on this machine. */
-  memory(): Promise<Memory> {
-    return this.#learnt.memory();
-  }
-
-  /** Resolves when what was to be remembered is on disk: a process that prints an answer ends right after it. */
-  remembered(): Promise<void> {
-    return this.#learnt.written();
+  /** Takes over a list, and notifies the session of a change. */
+  #keep(models: readonly ServedModel[], origin: ModelsOrigin | undefined, isReported = false): void {
+    const before = this.#models;
+    this.#models = models;
+    this.#origin = origin;
+    if (origin !== undefined) this.#reported ??= models;
+    if (origin?.isLive) {
+      this.#problem = undefined;
+      this.remembered.rememberModels(models);
+    }
+    if (isChanged(before, models)) this.#options.onChanged(isReported ? [] : windowChanges(before, models));
   }
 
   /** The command that changes the server at this moment, as the user typed it. */
   get changing(): string | undefined {
-    return this.#commands.running;
+    return this.#changing;
   }
 
-  /** @throws {ServerError} while a command changes the server */
+  /** @throws {ServerError} while a command changes the server: two at once would undo each other's work */
   refuseWhileChanging(): void {
-    this.#commands.refuseWhileRunning();
+    if (this.#changing === undefined) return;
+    throw new ServerError(`${this.#changing} is still running. Wait for its end; nothing was done.`, {
+      link: "configuration",
+      remedy: "none",
+    });
   }
 
-  /** Runs a command that changes the server, as {@link OneAtATime.run}. */
-  exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
-    return this.#commands.run(what, work);
+  /**
+   * Runs a command that changes the server, unless another one is running.
+   *
+   * @param what the command, as the user typed it
+   * @throws {ServerError} while another one is running; what the work throws
+   */
+  async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
+    this.refuseWhileChanging();
+    this.#changing = what;
+    try {
+      return await work();
+    } finally {
+      this.#changing = undefined;
+    }
   }
 
   /** Closes every connection. Idempotent; a later use opens them again. */

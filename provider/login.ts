@@ -47,11 +47,10 @@ function questions(config: Config | undefined): Question[] {
   ];
 }
 
-/** The question that a wrong answer belongs to: the one whose variable the sentence names, or the link's. */
+/** The question that a wrong answer belongs to: that of the variable to correct, or the link's. */
 function questionFor(error: ServerError, all: readonly Question[]): Question | undefined {
   return (
-    all.find(({ name }) => error.message.includes(name)) ??
-    all.find(({ links }) => links.includes(error.link))
+    all.find(({ name }) => name === error.variable) ?? all.find(({ links }) => links.includes(error.link))
   );
 }
 
@@ -103,7 +102,7 @@ export async function login(
 
 /** Whether another answer helps: not where the environment wins over it, or where another variable is wrong. */
 function canMend(aiServer: AiServer, { name }: Question, fault: Error): boolean {
-  return fault.message.includes(name) && !aiServer.isFromEnvironment(name);
+  return fault instanceof ServerError && fault.variable === name && !aiServer.isFromEnvironment(name);
 }
 
 function defaultConfig(aiServer: AiServer): Config | undefined {

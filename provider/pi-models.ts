@@ -2,17 +2,18 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "../config.ts";
 import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
+import { isKeepingVariable, type Thinking } from "../lib/thinking.ts";
 import type { ModelTraits } from "../messages.ts";
-import type { Fact, LearntFacts, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
+import type { CatalogFacts, Fact, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
 import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
-import { isKeepingVariable, restoredThinking, type Thinking } from "../server/models/thinking.ts";
+import { restoredThinking } from "../server/models/thinking.ts";
 
 /** The name of this extension's protocol in pi; no other code of pi's knows it. */
 export const API = "ai-server";
 
 /** A model of pi's that carries what is known of it, so that pi's own catalogue store keeps that too. */
 export interface ServedModel extends Model<typeof API> {
-  aiServer: RememberedFacts;
+  aiServer: CatalogFacts;
 }
 
 const FREE = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
@@ -52,7 +53,7 @@ export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
 }
 
 /** What a model of pi's is made of. */
-type ServedFacts = RememberedFacts & Pick<ModelFacts, "id" | "name">;
+type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
 
 /** The models of a discovery that pi is offered: all that can be used. */
 export function toServedModels(
@@ -145,7 +146,7 @@ export function restoredModels(stored: readonly unknown[], baseUrl: string | und
 function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   const known = record(model.aiServer) ?? {};
   const id = idOf(model.id);
-  const { context, vision, thinking, ...rest } = readLearnt(known);
+  const { context, vision, thinking, ...rest } = readRemembered(known);
   const outputLimit = restoredFact(known.outputLimit, count);
   if (!(id && context && outputLimit && vision && thinking)) return undefined;
   return {
@@ -166,7 +167,7 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
 }
 
 /** Facts out of a file, as far as they are understood. */
-export function readLearnt(stored: JsonRecord): LearntFacts {
+export function readRemembered(stored: JsonRecord): RememberedFacts {
   const refuted = record(stored.refuted);
   const read = {
     context: restoredFact(stored.context, count),
@@ -190,7 +191,7 @@ export function readLearnt(stored: JsonRecord): LearntFacts {
  * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
  * command line told. What is declared is declared each time.
  */
-export function learntFrom(facts: RememberedFacts): LearntFacts {
+export function toRemember(facts: CatalogFacts): RememberedFacts {
   const { context, vision, thinking, tools, command, refuted } = facts;
   const { keepsThinking, keptBy, needsAlternation, needsShortCallIds } = facts;
   const isLive = (fact: Fact<unknown>): boolean => fact.source === "live";
@@ -222,8 +223,8 @@ function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefine
 }
 
 /** What is known of a model that pi hands back; a model made by somebody else's configuration knows nothing. */
-function factsOf(model: Model<Api>): Partial<RememberedFacts> {
-  return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<RememberedFacts>) : {};
+function factsOf(model: Model<Api>): Partial<CatalogFacts> {
+  return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<CatalogFacts>) : {};
 }
 
 /** The traits that a request depends on. */
@@ -260,7 +261,7 @@ export function isContextKnown(model: Model<Api>): boolean {
 }
 
 /** Facts by the id under which a model runs, for the next discovery. */
-export function rememberedFacts(models: readonly ServedModel[]): Map<string, LearntFacts> {
+export function rememberedIn(models: readonly ServedModel[]): Map<string, RememberedFacts> {
   return new Map(models.map((model) => [processOf(model), model.aiServer]));
 }
 

@@ -1,4 +1,4 @@
-/** One turn from pi's request to what is remembered of it: the stream, and what the user is told meanwhile. */
+/** One turn from pi's request to what is remembered of it: the stream, and the activity that the user sees. */
 import type {
   Api,
   AssistantMessageEventStream,
@@ -10,28 +10,24 @@ import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
 import { REAL_CLOCK } from "../lib/clock.ts";
-import type { ModelRequests } from "../server/in-flight.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./pi-models.ts";
 
-/** For a question about others; nobody waits for it. */
+/** For a question that no turn waits for. */
 const QUESTION_MS = 5000;
 
-/** What a turn's activity asks while the turn waits; a question that fails has no answer. */
+/** The questions of a turn's activity while the turn waits; one that fails has no answer. */
 function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | undefined): TurnQuestions {
   const id = runsAs(model);
-  // Not beyond the session: a question that was cut off there would open another connection for its next step.
+  // Not beyond the session: a question cut off there would open another connection for its next step.
   const limit = (): AbortSignal => AbortSignal.any([aiServer.closing, AbortSignal.timeout(QUESTION_MS)]);
-  const expectedLoadMs = async (): Promise<number | undefined> => {
-    if (id === undefined) return undefined;
-    const loadTimes = await import("./load-times.ts");
-    return loadTimes.expectedLoadMs(aiServer, await aiServer.server(stored), id);
-  };
-  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<ModelRequests | undefined> => {
+  const expectedLoadMs = async (): Promise<number | undefined> =>
+    id === undefined ? undefined : aiServer.remembered.expectedLoadMs(aiServer.config(stored), id);
+  const requestsOf = async (blockedBy: string, signal: AbortSignal): Promise<number | undefined> => {
     const { requestsAhead } = await import("../server/in-flight.ts");
     const { models } = await requestsAhead(await aiServer.server(stored), signal);
-    return models.find(({ model: name }) => name === blockedBy);
+    return models.find(({ model: name }) => name === blockedBy)?.total;
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
     const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
@@ -45,26 +41,12 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   };
 }
 
-/** Keeps how long a load took that a turn has seen; a turn that ended with its session opens no connection for it. */
-async function noteLoad(
-  aiServer: AiServer,
-  model: Model<Api>,
-  stored: Variables | undefined,
-  loadMs: number | undefined,
-): Promise<void> {
-  const id = runsAs(model);
-  if (loadMs === undefined || id === undefined) return;
-  const { rememberLoad } = await import("./load-times.ts");
-  const server = await aiServer.openServer(stored);
-  if (server !== undefined) await rememberLoad(aiServer, server, id, loadMs);
-}
-
 /** The command, where it is one that restarts the server. */
 function restartsServer(command: string | undefined): string | undefined {
   return /^\/ai-server-(?:restart|ctx|rollback)\b/.test(command ?? "") ? command : undefined;
 }
 
-/** Runs a turn; how it goes is told by `stream` and by `activities`. */
+/** Runs a turn, which reports to `stream` and `activities`. */
 export async function runTurn(
   aiServer: AiServer,
   activities: Activities,
@@ -93,6 +75,7 @@ export async function runTurn(
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;
   activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
-  // To remember is a convenience.
-  await noteLoad(aiServer, model, options.env, loadMs).catch(() => {});
+  const ranAs = runsAs(model);
+  if (loadMs === undefined || ranAs === undefined) return;
+  await aiServer.remembered.rememberLoad(aiServer.config(options.env), ranAs, loadMs).catch(() => {});
 }

@@ -3,11 +3,11 @@
  * than the request's own, which may be dead without a sign. Loads nothing and wakes nothing.
  */
 
+import type { Limits } from "./http/access.ts";
 import { ANSWERS_AT_ONCE, SLEEPS, type ToldRequests, toldRequests } from "./in-flight.ts";
-import type { Backend, Limits } from "./kinds/backend.ts";
+import type { Backend, ServerAccess } from "./kinds/backend.ts";
 import type { RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";
-import type { ModelServer } from "./model-server.ts";
 import type { RunningModel } from "./models/models.ts";
 import { nameOf } from "./models/names.ts";
 
@@ -43,7 +43,11 @@ export interface Holding {
 const UNKNOWN: Holding = { isHeld: undefined, ahead: undefined };
 
 /** Never throws, except the signal's reason: what cannot be read is not known. */
-export async function holdingOf(server: ModelServer, own: OwnRequest, signal: AbortSignal): Promise<Holding> {
+export async function holdingOf(
+  server: ServerAccess,
+  own: OwnRequest,
+  signal: AbortSignal,
+): Promise<Holding> {
   try {
     const backend = await server.backend(signal);
     if (backend.kind === "llama-swap") {

@@ -1,12 +1,11 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
 import { ServerError } from "../lib/errors.ts";
-import type { Backend } from "./kinds/backend.ts";
+import type { Backend, ServerAccess } from "./kinds/backend.ts";
 import type { Slot } from "./kinds/llama-cpp/slots.ts";
 import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
 import { readEvents } from "./kinds/llama-swap/events.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";
-import type { ModelServer } from "./model-server.ts";
 
 /** For the whole answer, and for the events before the slots are asked instead. */
 const LIMIT_MS = 2000;
@@ -51,7 +50,7 @@ const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
  *
  * @throws the signal's reason, and nothing else
  */
-export async function requestsInFlight(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
+export async function requestsInFlight(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
   signal.throwIfAborted();
   const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
   const told = await toldRequests(server, limit);
@@ -68,7 +67,7 @@ export async function requestsInFlight(server: ModelServer, signal: AbortSignal)
  *
  * @throws {ServerError}; the signal's reason
  */
-export async function requestsAhead(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
+export async function requestsAhead(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
   // Where the session has ended meanwhile, each question would open a connection.
   signal.throwIfAborted();
   const told = await toldRequests(server, signal);
@@ -91,7 +90,7 @@ export interface ToldRequests {
 
 /** What the events tell first, where they tell it in time. */
 export async function toldRequests(
-  server: ModelServer,
+  server: ServerAccess,
   signal: AbortSignal,
   limitMs = EVENTS_MS,
 ): Promise<ToldRequests | undefined> {
@@ -131,7 +130,7 @@ function silenceOf(error: unknown): "silent" | undefined {
   return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
 }
 
-async function busyModels(server: ModelServer, signal: AbortSignal): Promise<InFlight> {
+async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
   const backend = await server.backend(signal);
   const limits = { signal, timeoutMs: LIMIT_MS };
   const running = await backend.running(limits);

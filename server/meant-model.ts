@@ -1,10 +1,8 @@
 /** Which model llama-swap takes `/upstream/<id>/…` for. */
 
 import { list, record, text } from "../lib/json.ts";
-import type { Access } from "./kinds/backend.ts";
+import { type Access, ANSWER_TIMEOUT_MS } from "./http/access.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";
-
-const ANSWER_TIMEOUT_MS = 10_000;
 
 /** From this release on the longest id with which the path begins is meant. */
 const LONGEST_MATCH = 228;

@@ -3,9 +3,10 @@ import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
 import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
+import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
 import { abortable, Http, type HttpResponse } from "./http/http.ts";
 import { OpenDoor } from "./http/open-door.ts";
-import { type Backend, type BackendKind, hasConfigFile, type Limits, recognise } from "./kinds/backend.ts";
+import { type Backend, type BackendKind, hasConfigFile, recognise } from "./kinds/backend.ts";
 import { LlamaServer } from "./kinds/llama-cpp/llama-server.ts";
 import { Router } from "./kinds/llama-cpp/router.ts";
 import { slotWithLeast } from "./kinds/llama-cpp/slots.ts";
@@ -18,16 +19,14 @@ import { KnownFacts } from "./models/known-facts.ts";
 import type { FileFacts, ListedModel } from "./models/listed-model.ts";
 import type { ModelDescription } from "./models/model-description.ts";
 import {
-  type LearntFacts,
   type ModelFacts,
   modelsOf,
   processesOf,
+  type RememberedFacts,
   type RunningModel,
 } from "./models/models.ts";
 import { MAX_MODELS, tooManyModels } from "./models/names.ts";
 
-/** Milliseconds for an answer that a server gives without asking a model. */
-const ANSWER_TIMEOUT_MS = 10_000;
 /**
  * For what a ready model tells of itself, which is kept from earlier. Up to v217 llama-swap lets nobody ask as long as
  * the request that loaded the model is answered.
@@ -167,7 +166,7 @@ export class ModelServer {
    * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
    */
   async discover(
-    learnt: ReadonlyMap<string, LearntFacts>,
+    learnt: ReadonlyMap<string, RememberedFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;

@@ -5,12 +5,12 @@ import type { Ticker } from "../lib/clock.ts";
 import { shortTokens } from "../lib/figures.ts";
 import type { RunningModel } from "../server/models/models.ts";
 
-/** An idle session asks no more often. */
+/** Between two looks of an idle session. */
 const INTERVAL_MS = 30_000;
 
 const KEY = "ai-server";
 
-/** A model's context as it was read from the running model itself. */
+/** The context that a running model itself has reported. */
 export type WindowOf = (id: string) => number | undefined;
 
 /** `Qwen3.6-35B ready · 128k`; of several loaded models pi's own first. */
@@ -31,7 +31,7 @@ export function footerLine(
 
 export interface FooterParts {
   ui: Pick<ExtensionContext["ui"], "setStatus" | "theme">;
-  /** What runs; undefined where the server does not tell. */
+  /** The running models; undefined where the server does not report them. */
   running(): Promise<readonly RunningModel[] | undefined>;
   /** Called after a look, with the ids of the models that are ready. */
   onLook(ready: readonly string[]): void;
@@ -41,7 +41,7 @@ export interface FooterParts {
   clock: Ticker;
 }
 
-/** Looks now and then, as long as pi's model is one of the server's. */
+/** Looks every 30 s while pi's model is one of the server's. */
 export class Footer {
   readonly #parts: FooterParts;
   #own: string | undefined;
@@ -72,7 +72,7 @@ export class Footer {
     this.showAgain();
     const loaded = (running ?? []).filter(({ state }) => state === "ready");
     this.#parts.onLook(loaded.map(({ id }) => id));
-    // Started anew with another command line, a model may have another window.
+    // Restarted with another command line, a model may have another window.
     const ready = loaded
       .map(({ id, commandLine }) => JSON.stringify([id, commandLine]))
       .toSorted()
@@ -83,20 +83,20 @@ export class Footer {
     this.#stopLooking = this.#parts.clock.every(INTERVAL_MS, () => void this.look());
   }
 
-  /** A turn begins: it loads what was not ready at the last look, so that this is no longer shown. */
+  /** A turn begins: it loads its model, so a last look at a model that was not ready is out of date. */
   turnBegins(): void {
     if (this.#running?.some(({ id, state }) => id === this.#own && state === "ready")) return;
     this.forget();
   }
 
-  /** What the last look found does not hold any more. */
+  /** The last look is out of date. */
   forget(): void {
     if (this.#isClosed || this.#own === undefined || this.#running === undefined) return;
     this.#running = undefined;
     this.#show(undefined);
   }
 
-  /** Shows what the last look found, with what is known of the models by now. */
+  /** Shows the last look again, with the contexts known by now. */
   showAgain(): void {
     if (this.#isClosed || this.#own === undefined) return;
     this.#show(footerLine(this.#running, this.#own, this.#parts.windowOf));

@@ -6,19 +6,19 @@ import type { Activity, TurnActivity } from "../activity/turn-activity.ts";
 import type { Ticker } from "../lib/clock.ts";
 import { duration } from "../lib/figures.ts";
 
-/** Four times a second is as often as figures can be read. */
+/** Figures that change more often cannot be read. */
 const TICK_MS = 250;
 
-/** However many turns begin and end. */
+/** The least time between two lines, however many turns begin and end. */
 const LEAST_MS = 100;
 
 const KEY = "ai-server";
 
-/** What is not known of the model any more while a turn does this. */
+/** Activities that make the last look at the model out of date. */
 const HELD_UP: ReadonlySet<Activity["kind"]> = new Set(["waiting", "loading", "down"]);
 
 export interface IndicatorSettings {
-  /** `quotes`: a quote a turn, with the activity behind it. */
+  /** `quotes`: one quote for each turn, followed by the activity. */
   mode: "activity" | "quotes";
   /** For `quotes`; not empty. */
   quotes: readonly string[];
@@ -61,12 +61,12 @@ export class Indicator {
     this.#follow();
   }
 
-  /** Whether pi's model is one of ours: only then the working line is. */
+  /** Whether pi's model is one of ours: only then the working line is ours. */
   set isOurs(isOurs: boolean) {
     if (isOurs === this.#isOurs) return;
     this.#isOurs = isOurs;
     this.#shown = undefined;
-    // Without a message of ours pi would put its own behind the spinner.
+    // Without a message of ours pi would show its own.
     this.#quietly(() => (isOurs ? this.#ui.setWorkingMessage("") : this.#ui.setWorkingMessage()));
   }
 
@@ -76,13 +76,13 @@ export class Indicator {
     this.#tick();
   }
 
-  /** While it compacts, pi shows a line of its own in the working line's place, also within its agent's run. */
+  /** pi replaces the working line with its own while it compacts, also during its agent's run. */
   set isCompacting(isCompacting: boolean) {
     this.#isCompacting = isCompacting;
     this.#tick();
   }
 
-  /** pi sets its own message anew with each turn of its agent. */
+  /** pi sets its own message again for each turn of its agent. */
   turnStarts(): void {
     this.#isCompacting = false;
     if (!this.#isOurs) return;
@@ -142,7 +142,7 @@ export class Indicator {
     }
   }
 
-  /** pi's own colour for this line is that of its editor's border, which is hardly to be read. */
+  /** pi's own colour for this line is that of its editor's border, which is hard to read. */
   #coloured(line: string): string {
     return this.#ui.theme.fg("muted", line);
   }
@@ -164,7 +164,7 @@ export class Indicator {
     this.#quietly(() => this.#ui.setWidget(KEY, undefined));
   }
 
-  /** A context whose session has ended throws; a line is not worth pi's end. */
+  /** A context whose session has ended throws, which must not end pi. */
   #quietly(act: () => void): void {
     try {
       act();

@@ -2,8 +2,8 @@
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext, ModelRuntime, SessionStartEvent } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "../config.ts";
-import { cleanText } from "../lib/errors.ts";
 import { record, text } from "../lib/json.ts";
+import { cleanText } from "../lib/text.ts";
 import { unreadModel } from "../provider/pi-models.ts";
 
 /** The entries of a session, as far as they lead to where it is now. */

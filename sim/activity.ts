@@ -10,7 +10,7 @@ interface Row {
   [key: string]: unknown;
 }
 
-/** llama-swap's record of the requests that were answered, kept over reloads. */
+/** llama-swap's record of answered requests, kept across reloads. */
 export class ActivityLog {
   readonly #rows: Row[] = [];
 
@@ -33,7 +33,7 @@ export class ActivityLog {
     return id;
   }
 
-  /** Answers a query as far as one is used here: `limit`, `page` and `model`; the newest first. */
+  /** Answers a query with `limit`, `page` and `model`, newest first. */
   page(query: URLSearchParams): unknown {
     const limit = Math.min(MOST, Math.max(1, Number(query.get("limit")) || DEFAULT_LIMIT));
     const page = Math.max(1, Number(query.get("page")) || 1);
@@ -45,7 +45,7 @@ export class ActivityLog {
   }
 }
 
-/** An answer that was broken off has measured nothing. */
+/** An aborted answer has no measurements. */
 function tokensOf(timings: Readonly<Record<string, number>> | undefined): Record<string, number> {
   return {
     cache_tokens: timings?.cache_n ?? 0,

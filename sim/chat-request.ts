@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Behaviour } from "./flags.ts";
 import { isMap } from "./macros.ts";
 
-/** An error that llama-server itself answers with; `extra` stands beside code, message and type. */
+/** An error that llama-server itself answers with; `extra` is added to code, message and type. */
 export class ServerError extends Error {
   readonly status: number;
   readonly type: string;
@@ -49,7 +49,7 @@ const INVALID = "invalid_request_error";
 /**
  * Reads a chat/completions body with llama-server's checks and wordings.
  * @throws {ServerError} 400 for a malformed request; 500 for an image without a projector and for call
- * arguments in the history that are no JSON
+ * arguments in the history that are not JSON
  */
 export function readChatRequest(text: string, behaviour: Behaviour): ChatRequest {
   const body = parseBody(text);
@@ -121,7 +121,7 @@ export function callTokens(call: ToolCall): string[] {
   try {
     spelled = JSON.stringify(JSON.parse(call.arguments));
   } catch {
-    // A call cut by max_tokens is kept as it is.
+    // A call cut by max_tokens stays unchanged.
   }
   return [`<tool_call>${call.name}`, ...tokenize(spelled), "</tool_call>"];
 }
@@ -177,7 +177,7 @@ function readCall(call: Record<string, unknown>): ToolCall {
   return read;
 }
 
-/** llama-server's words for a text that ends too early, the one way in which clients send broken JSON. */
+/** llama-server's words for JSON that ends too early, the only damage that clients cause. */
 function parseError(text: string): string {
   const where = `[json.exception.parse_error.101] parse error at line 1, column ${text.length + 1}`;
   if (text === "") {

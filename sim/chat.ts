@@ -7,7 +7,7 @@ import { ProcessGone, replyJson, type Upstream } from "./upstream.ts";
 
 /**
  * Answers `POST /v1/chat/completions` with llama-server's bytes: a stream of chunks or one object.
- * @throws {ServerError} for a request that it refuses, a prompt beyond the window among them
+ * @throws {ServerError} for a refused request, including a prompt beyond the window
  * @throws {ProcessGone} when the model dies before the answer is complete
  */
 export async function chat(exchange: Exchange, upstream: Upstream): Promise<void> {
@@ -47,7 +47,7 @@ class Answer {
   readonly #id = `chatcmpl-${randomUUID().replaceAll("-", "")}`;
   readonly #model: string;
   readonly #extras: Record<string, string>;
-  /** Everything of a chunk that stands behind its choices. Built once: a stream may have a million chunks. */
+  /** The part of a chunk after its choices. Built once: a stream may have a million chunks. */
   readonly #tail: string;
   #lastWrite = 0;
 
@@ -186,7 +186,7 @@ class Answer {
     });
   }
 
-  /** Comments while nothing else is to be said (`--sse-ping-interval`). */
+  /** Comments while there is nothing else to send (`--sse-ping-interval`). */
   async #ping(done: AbortSignal): Promise<void> {
     const { clock, behaviour } = this.#upstream;
     this.#lastWrite = clock.now();

@@ -4,7 +4,7 @@ export interface Clock {
   now(): number;
   /** Resolves after `ms` simulated milliseconds, or at once when `signal` aborts; it never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Changes the pace, also of the sleeps that are under way. */
+  /** Changes the pace, also of pending sleeps. */
   setSpeed(speed: number): void;
 }
 

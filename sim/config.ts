@@ -17,7 +17,7 @@ export { ConfigError } from "./macros.ts";
 
 const PORT = `\${PORT}`;
 
-/** What a model is declared to take and give (`capabilities:`). */
+/** Declared input and output of a model (`capabilities:`). */
 export interface Capabilities {
   in: string[];
   out: string[];
@@ -105,7 +105,7 @@ export function readConfig(text: string, environment: NodeJS.ProcessEnv = proces
   return config;
 }
 
-/** The model that `name`, an id or an alias, stands for. */
+/** The model with this id or alias. */
 export function findModel(config: Config, name: string): ModelConfig | undefined {
   const models = [...config.models.values()];
   return config.models.get(name) ?? models.find((model) => model.aliases.includes(name));

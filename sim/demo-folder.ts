@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 const PREFIX = "pi-ai-server-demo-";
 
-/** Makes a temporary folder whose name tells whose it is, and removes those of demos that are gone. */
+/** Makes a temporary folder named after its demo, and removes those of demos that have ended. */
 export function makeDemoFolder(): string {
   for (const name of readdirSync(tmpdir())) {
     const owner = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
@@ -17,13 +17,13 @@ export function removeDemoFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** Anybody may put something of that name into the system's temporary folder: only our own folder is removed. */
+/** Another user may create that name in the system's temporary folder: only our own folder is removed. */
 function removeOwn(path: string): void {
   try {
     const info = lstatSync(path);
     if (info.isDirectory() && info.uid === process.getuid?.()) removeDemoFolder(path);
   } catch {
-    // Another demo was quicker.
+    // Another demo has removed it already.
   }
 }
 

@@ -1,4 +1,4 @@
-// `npm run demo [-- ARGUMENTS OF PI]`: real pi with the extension on the stand-in, in temporary folders alone.
+// `npm run demo [-- ARGUMENTS OF PI]`: real pi with the extension on the stand-in, only in temporary folders.
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, writeFileSync, writeSync } from "node:fs";
 import { constants } from "node:os";
@@ -9,7 +9,7 @@ import { type Sim, startSim } from "./server.ts";
 
 const FIRST_MODEL = "Qwen3.6-35B-A3B-Q8_0";
 const KILL_AFTER_MS = 3000;
-/** As `kill` names it: what takes the place of a restart here. */
+/** The name of the signal for `kill` that replaces a restart here. */
 const RELOAD_SIGNAL = "USR2";
 const LIST_TRIES = 3;
 
@@ -53,9 +53,9 @@ async function runDemo(args: string[]): Promise<number> {
 }
 
 /**
- * Lets pi find the stand-in's models and store them, so that it can then start offline: the demo asks nobody
- * but the stand-in. At a start pi waits for a server no longer than some seconds, which on a busy machine may
- * pass before the first answer: then it is asked again.
+ * Lets pi find the stand-in's models and store them, so that it can then start offline: the demo contacts only
+ * the stand-in. At a start pi waits a few seconds for a server, which may be too short on a busy machine: then it
+ * is started again.
  */
 async function findModels(args: string[], env: NodeJS.ProcessEnv, cwd: string): Promise<number> {
   for (let tries = LIST_TRIES; ; tries--) {
@@ -88,7 +88,7 @@ function makeFolders() {
   return dirs;
 }
 
-/** This process's environment without anything that would lead pi to the user's own server or folders. */
+/** This process's environment without variables that point pi to the user's own server or folders. */
 function environment(sim: Sim, agentDir: string, temporary: string): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(
     ([name]) =>
@@ -141,7 +141,7 @@ function statusOf(code: number | null, signal: NodeJS.Signals | null): number {
   return signal === null ? (code ?? 1) : 128 + constants.signals[signal];
 }
 
-/** A pi that was killed leaves the terminal as its own screen needed it. */
+/** A killed pi leaves the terminal in the state of its own screen. */
 function restoreTerminal(): void {
   if (!process.stdin.isTTY) return;
   spawnSync("stty", ["sane"], { stdio: "inherit" });

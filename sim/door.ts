@@ -19,17 +19,17 @@ export interface DoorOptions {
   tls?: "mutual" | "server" | "none";
   /** Presented instead of the one in the folder: expired, of another CA, for another host. */
   serverCertificate?: Certificate;
-  /** PEM of the CA whose clients are let in, instead of the folder's. */
+  /** PEM of the CA whose clients are admitted, instead of the folder's. */
   clientAuthority?: string;
   /** Idle time after which the server closes a connection. Default 300000, as Caddy does. */
   keepAliveTimeoutMs?: number;
-  /** Whether that time is told in a Keep-Alive header. Default false: Go's servers never do. */
+  /** Whether a Keep-Alive header names that time. Default false: Go's servers never send one. */
   keepAliveHint?: boolean;
 }
 
-/** An answer that takes the place of the real one. */
+/** An answer that replaces the real one. */
 export interface Failure {
-  /** Only for a request whose path begins so; default: the next request. */
+  /** Only for a request whose path begins with this; default: the next request. */
   path?: string;
   /** Absent: the connection is destroyed without an answer. */
   status?: number;
@@ -38,7 +38,7 @@ export interface Failure {
   contentType?: string;
 }
 
-/** Where a stand-in of any kind is reached: one port with its TLS, and a record of who came. */
+/** The entrance of every stand-in: one port with its TLS, and a record of the requests. */
 export class Door {
   /** Every request since the start, in order of arrival. */
   readonly requests: RequestRecord[] = [];
@@ -53,7 +53,7 @@ export class Door {
 
   /**
    * @param certsDir holds `server.pem`, `server-key.pem`, `root-ca.pem`; not read without TLS
-   * @param onClosed called when an answer is complete or its connection gone, with the status written
+   * @param onClosed called with the written status when an answer is complete or its connection closed
    */
   constructor(
     certsDir: string,
@@ -103,7 +103,7 @@ export class Door {
     this.#failures.push(failure);
   }
 
-  /** Destroys the connections on which no request is under way. */
+  /** Destroys the idle connections. */
   dropIdle(): void {
     this.#server.closeIdleConnections();
   }

@@ -23,13 +23,13 @@ export class EventHub {
     return () => this.#subscribers.delete(subscriber);
   }
 
-  /** What a new subscriber is told of the requests under way; `requests` is left out when there are none. */
+  /** The requests in flight, for a new subscriber; `requests` is omitted when there are none. */
   snapshot(): unknown {
     const requests = [...this.#inFlight.values()].map((tracked) => tracked.entry());
     return { operation: "snapshot", ...(requests.length > 0 ? { requests } : {}) };
   }
 
-  /** Tells of a model-dispatched request until its response is over, then of its activity record. */
+  /** Reports a model-dispatched request until its response is complete, then its activity record. */
   track(exchange: Exchange, path: string, model: string): void {
     const id = String(++this.#lastRequest);
     const tracked = new Tracked(id, exchange, path, model, (entry) => {
@@ -90,7 +90,7 @@ class Tracked {
     };
   }
 
-  /** Ends the updates, after one about what is not told yet. */
+  /** Ends the updates, after a last one with the remaining news. */
   stop(): void {
     clearInterval(this.#timer);
     this.#update();
@@ -113,7 +113,7 @@ export function eventFrame(type: string, payload: unknown): string {
   return `event:message\ndata:${JSON.stringify({ type, data: goJson(payload) })}\n\n`;
 }
 
-/** Header names as Go spells them, secrets blotted out. */
+/** Header names as Go spells them, with secrets redacted. */
 function goHeaders(headers: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [

@@ -7,8 +7,8 @@ import { split } from "shlex";
  * `--alias/-a NAME`, `--mmproj FILE`, `--sse-ping-interval S`. The stand-in's: `--load S`, `--fail-after S`,
  * `--never-healthy`, `--die-after S`, `--stop-delay S`, `--chat-delay S`, `--prompt-rate` and `--token-rate`
  * (tokens per second, unlimited when absent), `--script NAME`, `--no-reasoning`, `--vision`, `--n-ctx-train N`,
- * `--reasoning-key NAME` (the field of a delta that holds thinking), `--only-openai` (an answer without what
- * llama.cpp adds to chat/completions: timings, progress, comments).
+ * `--reasoning-key NAME` (the field of a delta that holds thinking), `--only-openai` (an answer without
+ * llama.cpp's additions to chat/completions: timings, progress, comments).
  */
 export interface Behaviour {
   /** The command line split as a shell would; the program first. */
@@ -38,7 +38,7 @@ export interface Behaviour {
   pingMs: number;
 }
 
-/** Reads the flags of an expanded `cmd`; of a flag given twice the last one counts, unknown flags are ignored. */
+/** Reads the flags of an expanded `cmd`; the last of repeated flags wins, unknown flags are ignored. */
 export function readBehaviour(cmd: string): Behaviour {
   const args = splitWords(cmd.replace(/\\\s*\n/g, " "));
   const text = (...names: string[]): string | undefined => {
@@ -88,7 +88,7 @@ export function readBehaviour(cmd: string): Behaviour {
   };
 }
 
-/** llama-swap's own lexer takes an open quote to last until the end, where this one throws. */
+/** llama-swap's own lexer extends an open quote to the end; this one throws. */
 function splitWords(cmd: string): string[] {
   try {
     return split(cmd);

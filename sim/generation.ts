@@ -20,7 +20,7 @@ export type Step =
   | { type: "fault" }
   | { type: "end"; finish: string; usage: Usage; timings: Record<string, number> };
 
-/** llama-server's batch: it tells of progress, and notices a client that left, only between batches. */
+/** llama-server's batch: it reports progress, and notices a disconnected client, only between batches. */
 const BATCH_TOKENS = 2048;
 
 /** Tokens after which an unpaced stream lets the event loop turn, so that a disconnect is noticed. */
@@ -28,7 +28,7 @@ const BURST_TOKENS = 32;
 
 /**
  * Plays a plan in time: the prompt in batches at the model's prompt rate, then one step a token at its token
- * rate. What the model's slot holds afterwards is the prompt and what was said until the caller stopped.
+ * rate. Afterwards the model's slot holds the prompt and the tokens generated until the caller stopped.
  */
 export async function* generate(
   upstream: Upstream,
@@ -108,7 +108,7 @@ async function* readPrompt(upstream: Upstream, total: number, cache: number, gon
 
 type TokenStep = Extract<Step, { type: "token" | "call" | "arguments" }>;
 
-/** The plan as single tokens; `said` collects what the slot will hold. */
+/** The plan as single tokens; `said` collects the tokens for the slot. */
 function* steps(plan: Plan, said: string[]): Generator<TokenStep> {
   let index = 0;
   for (const piece of plan.pieces) {

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 /** What a test can ask about a request after the fact. Times are `Date.now()`. */
 export interface RequestRecord {
   method: string;
-  /** Path and query as they came over the wire. */
+  /** Path and query as received. */
   path: string;
   headers: IncomingHttpHeaders;
   body: string;
@@ -12,7 +12,7 @@ export interface RequestRecord {
   finishedAt: number | undefined;
   /** When the connection closed before the answer was complete. */
   disconnectedAt: number | undefined;
-  /** Tokens written in all, and those written after the client had gone. */
+  /** Tokens written in total, and after the client had disconnected. */
   tokens: number;
   tokensAfterDisconnect: number;
   /** llama-server's `timings`, at the end of a complete answer. */
@@ -22,13 +22,13 @@ export interface RequestRecord {
 /** One request on its way through the stand-in. */
 export interface Exchange {
   method: string;
-  /** Path and query as seen by whoever handles it: raw, percent-encoding kept. */
+  /** Path and query for the handler: raw, percent-encoding kept. */
   path: string;
   headers: IncomingHttpHeaders;
   body: string;
   response: ServerResponse;
   record: RequestRecord;
-  /** Aborted when the client has gone. */
+  /** Aborted when the client disconnects. */
   gone: AbortSignal;
 }
 
@@ -38,8 +38,8 @@ export function goJson(value: unknown): string {
 }
 
 /**
- * Writes status, headers and a whole body. Where a stream has already begun, only the body can follow: that is
- * how llama-swap's error comes to stand as a bare line behind its loading banner.
+ * Writes status, headers and a whole body. If a stream has already begun, only the body can follow: that is
+ * why llama-swap's error is a bare line after its loading banner.
  */
 export function reply(
   exchange: Exchange,
@@ -64,7 +64,7 @@ export function replyJson(exchange: Exchange, status: number, value: unknown): v
   reply(exchange, status, { "Content-Type": "application/json" }, `${goJson(value)}\n`);
 }
 
-/** A redirect with the body that Go's `http.Redirect` gives it (GET and HEAD alone). */
+/** A redirect with the body that Go's `http.Redirect` gives it (GET and HEAD only). */
 export function redirect(exchange: Exchange, status: number, reason: string, location: string): void {
   const withBody = exchange.method === "GET" || exchange.method === "HEAD";
   const type: Record<string, string> = withBody ? { "Content-Type": "text/html; charset=utf-8" } : {};
@@ -72,7 +72,7 @@ export function redirect(exchange: Exchange, status: number, reason: string, loc
   reply(exchange, status, { ...type, Location: location }, body);
 }
 
-/** An error that llama-swap itself words; everything else that fails on the way to a model is a 500. */
+/** An error in llama-swap's own words; every other failure on the way to a model is a 500. */
 export class SwapError extends Error {
   readonly status: number;
   readonly code: string | undefined;
@@ -107,7 +107,7 @@ export function replyError(exchange: Exchange, error: unknown): void {
 }
 
 function renderError(status: number, message: string, code: string | undefined, accept: string) {
-  // A request shed by the concurrency limit carries its own body, whatever Accept says.
+  // A request rejected by the concurrency limit has its own body, regardless of Accept.
   if (status !== 429 && accept.includes("text/plain"))
     return ["text/plain", `llama-swap: ${message}`] as const;
   if (status !== 429 && accept.includes("text/html")) {

@@ -6,7 +6,7 @@ const GRACE_MS = 2000;
 const demo = Number(new URL(import.meta.url).searchParams.get("demo"));
 const parent = process.ppid;
 
-/** The parent alone would not do: the demo may be gone before this runs, and pi's own children come here too. */
+/** Checking the parent is not enough: the demo may have ended before this runs, and pi's own children load this too. */
 function isDemoGone(): boolean {
   if (process.ppid !== parent) return true;
   try {

@@ -13,7 +13,7 @@ import { Scheduler } from "./scheduler.ts";
 import { streamEvents, streamLog } from "./streams.ts";
 import { ProcessGone } from "./upstream.ts";
 
-/** What outlives a reload of the config. */
+/** State that survives a reload of the config. */
 export interface Surroundings {
   clock: Clock;
   hub: EventHub;
@@ -22,7 +22,7 @@ export interface Surroundings {
   proxyLog: Log;
   upstreamLog: Log;
   muxLog: Log;
-  /** Beside those of the config. */
+  /** In addition to those of the config. */
   apiKeys: string[];
   started(id: string): void;
 }
@@ -70,7 +70,7 @@ export class LlamaSwap {
       this.#around.hub.emit("modelStatus", modelStatus(this.#config, this.#models));
   }
 
-  /** Ends the streams, fails the waiting requests, kills the models and with them what they were serving. */
+  /** Ends the streams, fails the waiting requests, and kills the models with their requests. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#scheduler.close();
@@ -262,7 +262,7 @@ export class LlamaSwap {
     return this.#serve({ ...exchange, path: rawRest(path, name) + query }, config, false);
   }
 
-  /** Waits for the model, with a banner where that is wanted, and hands the request to its process. */
+  /** Waits for the model, with a banner if requested, and passes the request to its process. */
   async #serve(exchange: Exchange, config: ModelConfig, mayShowBanner: boolean): Promise<void> {
     const model = this.#models.get(config.id);
     if (!model) throw new SwapError(404, "no router for requested model");

@@ -1,6 +1,6 @@
 const HISTORY_BYTES = 100 * 1024;
 
-/** One of llama-swap's logs: the last 100 KiB, and whoever follows along. */
+/** One of llama-swap's logs: the last 100 KiB, and its followers. */
 export class Log {
   #history = "";
   readonly #followers = new Set<(text: string) => void>();

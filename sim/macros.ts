@@ -36,7 +36,7 @@ export function readMacros(raw: unknown): Macros {
   return macros;
 }
 
-/** A model's macros over the global ones: an override keeps the place of what it overrides. */
+/** A model's macros over the global ones: an override keeps the position of the overridden macro. */
 export function mergeMacros(modelId: string, global: Macros, own: Macros): Macros {
   return [...new Map<string, Scalar>([["MODEL_ID", modelId], ...global, ...own])];
 }

@@ -6,7 +6,7 @@ import { Upstream } from "./upstream.ts";
 
 export type ModelState = "stopped" | "starting" | "ready" | "stopping";
 
-/** What a model tells of itself while it lives. */
+/** Changes of a model while it runs. */
 export interface ModelEvents {
   stateChanged(model: Model): void;
   /** A process was started for it. */
@@ -73,7 +73,7 @@ export class Model {
     this.#watch(this.process);
   }
 
-  /** Stops the process, or breaks off its start; resolves when it is gone. */
+  /** Stops the process, or aborts its start; resolves when it has exited. */
   async stop(): Promise<void> {
     if (this.#state === "starting") {
       this.#abortStart.abort();

@@ -19,7 +19,7 @@ export interface PeerModel {
   model: string;
 }
 
-/** An id that stands for one of several models, chosen by each request (`selectors:`, v241). */
+/** An id for one of several models, chosen at each request (`selectors:`, v241). */
 export interface Selector {
   id: string;
   strategy: string;

@@ -1,4 +1,4 @@
-/** Of a machine with one GPU, in MB: what is used without a model, and by each. */
+/** A machine with one GPU, in MB: memory in use without a model, and by each model. */
 const HOST = { total: 65_536, idle: 4096, model: 1024 };
 const GPU = { total: 24_576, idle: 512, model: 6144 };
 

@@ -10,7 +10,7 @@ export function decode(path: string): string {
   }
 }
 
-/** The part of a raw path that stands behind `/upstream/<name>`, its percent-encoding kept (v248). */
+/** The part of a raw path after `/upstream/<name>`, percent-encoding kept (v248). */
 export function rawRest(path: string, name: string): string {
   for (let end = "/upstream/".length; end < path.length; end++) {
     if (path[end] === "/" && decodeSafely(path.slice(0, end)) === `/upstream/${name}`) return path.slice(end);

@@ -7,7 +7,7 @@ export interface Ticket {
   granted: Promise<void>;
   /** Position in the queue from 1, undefined outside it. */
   position(): number | undefined;
-  /** To be called once, when the request was served, failed or its client left. A load goes on regardless. */
+  /** Call this once, when the request was served, failed or its client disconnected. A load continues regardless. */
   release(): void;
 }
 
@@ -57,21 +57,21 @@ export class Scheduler {
     };
   }
 
-  /** Stops the models, fails whoever waits for them, and resolves when their processes are gone. */
+  /** Stops the models, fails the requests waiting for them, and resolves when their processes have exited. */
   async unload(models: Model[]): Promise<void> {
     const error = new Error("group: model unloaded");
     if (this.#swap && models.includes(this.#swap.model)) this.#swap = undefined;
     for (const request of this.#requests) {
       if (request.state === "waiting" && models.includes(request.model)) this.#drop(request, error);
     }
-    // Nothing else is scheduled meanwhile: llama-swap's run loop stands still until the processes are gone.
+    // Nothing else is scheduled meanwhile: llama-swap's run loop blocks until the processes have exited.
     this.#unloading++;
     await Promise.all(models.map((model) => model.stop()));
     this.#unloading--;
     this.#drain();
   }
 
-  /** Fails whoever waits and stops every model; nothing is admitted afterwards. */
+  /** Fails the waiting requests and stops every model; admits nothing afterwards. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#swap = undefined;

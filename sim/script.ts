@@ -6,7 +6,7 @@ export type Piece =
   | { kind: "reasoning" | "content"; text: string }
   | { kind: "tool"; name: string; arguments: string };
 
-/** Something that goes wrong after `after` tokens of content (or of a call). */
+/** A failure after `after` tokens of content (or of a call). */
 export interface Fault {
   kind: "cut" | "crash" | "error" | "bare";
   after: number;

@@ -19,13 +19,13 @@ export interface SimOptions extends DoorOptions {
   dir?: string;
   /** Text of a config.yaml, written into `dir`. */
   config?: string;
-  /** How many times faster than real time models load, read and speak. Default 1. */
+  /** How many times faster than real time models load, read and write. Default 1. */
   speed?: number;
-  /** API keys beside those of the config. */
+  /** API keys in addition to those of the config. */
   apiKeys?: string[];
 }
 
-/** What a test may want to know of a stand-in of any kind, and do to it. */
+/** What tests can read from and do to any stand-in. */
 export interface StandInServer {
   readonly url: string;
   readonly port: number;
@@ -38,20 +38,20 @@ export interface StandInServer {
   readonly starts: Record<string, number>;
   /** Answers the next fitting request with `failure`; several calls queue up. */
   failNext(failure: Failure): void;
-  /** Changes how much faster than real time things go, also for what is under way. */
+  /** Changes the speed relative to real time, also for actions in progress. */
   setSpeed(speed: number): void;
   close(): Promise<void>;
 }
 
 /** A running stand-in of llama-swap. */
 export interface Sim extends StandInServer {
-  /** TLS handshakes: all that succeeded, those of them that resumed a session, and those that failed. */
+  /** TLS handshakes: successful ones, those that resumed a session, and failed ones. */
   readonly handshakes: { total: number; resumed: number; failed: number };
   /** Connections open now. */
   readonly connections: number;
   /** What llama-swap and its models have logged. */
   readonly log: string;
-  /** Destroys the connections on which no request is under way. */
+  /** Destroys the idle connections. */
   dropConnections(): void;
   /** Reads config.yaml again as SIGHUP does: every model is unloaded; a bad config changes nothing. */
   reload(): Promise<void>;
@@ -70,7 +70,7 @@ export function startSim(options: SimOptions = {}): Promise<Sim> {
   });
 }
 
-/** Starts something in `options.dir`, or in a temporary folder, which goes where the start fails. */
+/** Starts something in `options.dir`, or in a temporary folder, which is removed if the start fails. */
 export async function inFolder<T>(
   options: Pick<SimOptions, "dir" | "tls">,
   start: (dir: string, certsDir: string) => Promise<T>,

@@ -1,7 +1,8 @@
 /** Where servers differ in what they write into a stream: names, ends, errors in words, llama-swap's banner. Pure. */
-import { cleanText } from "../lib/errors.ts";
+
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
+import { cleanText } from "../lib/text.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
 const { record, text } = json;

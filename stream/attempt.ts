@@ -1,10 +1,11 @@
 /** One request of a turn: sends the body, watches for silence and decodes the answer. */
 import type { Api, Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
 import type { Clock } from "../lib/clock.ts";
-import { cleanText, codeOf, ServerError } from "../lib/errors.ts";
+import { codeOf, ServerError } from "../lib/errors.ts";
+import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
 import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
-import { type HttpResponse, readText } from "../server/http/http.ts";
+import { ERROR_BYTES, type HttpResponse, readText } from "../server/http/http.ts";
 import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -30,8 +31,6 @@ export interface AttemptParts {
   onQuiet(state: SilentState, silentMs: number): void;
 }
 
-/** Bytes that are read of an error's body, and of an answer that comes whole. */
-const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_WHOLE_BYTES = 16 * 1024 * 1024;
 
 /**
@@ -94,7 +93,7 @@ export async function attempt(
     const response = await server.chat(sent, headers, AbortSignal.any([signal, cut.signal]));
     silence.heard();
     if (!isAnswer(response.status)) {
-      const text = await readText(response.body, MAX_ERROR_BYTES);
+      const text = await readText(response.body, ERROR_BYTES);
       return { status: response.status, text, retryAfter: response.headers["retry-after"] };
     }
     await options.onResponse?.({ status: response.status, headers: response.headers }, model);

@@ -3,7 +3,7 @@
  * sentence is checked against pi's own rules, so that words quoted from the server do not decide.
  */
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
-import { type Remedy, reworded, ServerError, sentenceOf } from "../lib/errors.ts";
+import { type Remedy, type Sentence, ServerError, sentenceOf } from "../lib/errors.ts";
 import type { OwnSecrets } from "../masking/masking.ts";
 import { overflowFault } from "../server/http/answer-faults.ts";
 import { isShortage, parseErrorBody } from "../server/http/error-body.ts";
@@ -26,15 +26,7 @@ export function asPiReads(fault: ServerError): ServerError {
   const { undecided, status, quote } = fault;
   if (fault.remedy === "compact" || undecided === undefined || isShortage(undecided)) return fault;
   if (remedyOf(undecided) !== "compact") return fault;
-  const { message, contextWindow } = overflowFault(parseErrorBody(undecided));
-  return new ServerError(quote === undefined ? message : `${message} It says: ${quote}`, {
-    link: "model",
-    remedy: "compact",
-    ...(quote === undefined ? {} : { quote }),
-    ...(status === undefined ? {} : { status }),
-    ...(contextWindow === undefined ? {} : { contextWindow }),
-    cause: fault,
-  });
+  return overflowFault(parseErrorBody(undecided), { status, quote, cause: fault });
 }
 
 /** Unseen, and no letter: words read as before but match no rule. */
@@ -57,15 +49,16 @@ function disarm(text: string, remedy: Remedy, whole: (text: string) => string): 
 }
 
 /**
- * The sentence of a fault, so worded that pi does what helps. Quoted text that would mislead pi is made unreadable
- * to its rules, not to people.
+ * A fault's sentence, so worded that pi does what helps. Quoted text that would mislead pi is made unreadable to its
+ * rules, not to people.
  */
-export function wordedFor(fault: ServerError): string {
-  const { message, quote, remedy } = fault;
+export function wordedFor(sentence: Sentence, remedy: Remedy): string {
+  const [before, quote, after = ""] = typeof sentence === "string" ? [sentence, ""] : sentence;
+  const around = (text: string): string => before + text + after;
+  const message = around(quote);
   if (remedyOf(message) === remedy) return message;
-  const around = (text: string): string => (quote ? message.replace(quote, () => text) : text);
-  const disarmed = around(disarm(quote || message, remedy, around));
-  if (remedyOf(disarmed) === remedy) return disarmed;
+  const disarmed = quote && around(disarm(quote, remedy, around));
+  if (disarmed !== "" && remedyOf(disarmed) === remedy) return disarmed;
   // A host, a path or a model's name outside of the quote did it.
   const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
   return marked(disarm(message, remedy, marked));
@@ -85,7 +78,11 @@ export async function errorText(error: unknown, secrets: OwnSecrets | undefined)
     const [theirs, ours] = [blankerOf(own), blankerOf(own, "ours")];
     const whole = (text: string): string => maskText(ours(text), "log");
     if (!(error instanceof ServerError)) return whole(sentenceOf(error));
-    return wordedFor(reworded(error, (text) => maskText(theirs(text), "log"), whole));
+    if (typeof error.sentence === "string") return wordedFor(whole(error.sentence), error.remedy);
+    const [before, quote, after = ""] = error.sentence;
+    const masked = [before, maskText(theirs(quote), "log"), after] as const;
+    const message = whole(masked.join(""));
+    return wordedFor(message === masked.join("") ? masked : message, error.remedy);
   } catch {
     // What cannot be masked is not shown.
     return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";

@@ -103,14 +103,20 @@ function isAway(fault: ServerError): boolean {
 
 function stayedAway(limitMs: number, last: ServerError): ServerError {
   return new ServerError(
-    `The server answered before, and has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). ${last.message}`,
-    { link: last.link, remedy: "none", quote: last.message, cause: last },
+    [
+      `The server answered before, and has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). `,
+      last.message,
+    ],
+    { link: last.link, remedy: "none", cause: last },
   );
 }
 
 function wentAwayAgain(last: ServerError): ServerError {
   return new ServerError(
-    `The server went away ${MOST_RETURNS + 1} times while it worked on this request, and may crash over it. /ai-server-logs may show why. ${last.message}`,
-    { link: last.link, remedy: "none", quote: last.message, cause: last },
+    [
+      `The server went away ${MOST_RETURNS + 1} times while it worked on this request, and may crash over it. /ai-server-logs may show why. `,
+      last.message,
+    ],
+    { link: last.link, remedy: "none", cause: last },
   );
 }

@@ -310,21 +310,17 @@ function lost({ own }: SilentState, isAnswered: boolean): RequestLost {
     own === "ready" || own === "starting"
       ? "The connection may have been lost by a suspend, a VPN or a router."
       : "The model was unloaded meanwhile, or the connection was lost.";
-  const what = isAnswered ? "The answer broke off" : "No answer came";
-  return new RequestLost(
-    `${what}: the server does not have this request any more (connection error). ${why}`,
-    {
-      link: "stream",
-      remedy: "retry",
-    },
-  );
+  const what = `${isAnswered ? "The answer broke off" : "No answer came"}: the server does not have this request any more`;
+  return new RequestLost(`${what} (connection error). ${why}`, { link: "stream", remedy: "retry", what });
 }
 
 function timedOut(silentMs: number, state: SilentState): ServerError {
   const seconds = Math.round(silentMs / 1000);
-  return new ServerError(`The server was silent for ${seconds} s (timed out). ${whereItStands(state)}`, {
+  const what = `The server was silent for ${seconds} s`;
+  return new ServerError(`${what} (timed out). ${whereItStands(state)}`, {
     link: state.own === "unreachable" ? "server" : "model",
     remedy: "retry",
+    what,
   });
 }
 

@@ -43,7 +43,7 @@ describe("a command", () => {
     expect(user.questions).toEqual([]);
   });
 
-  test.each(LINES)("%s where nobody answers is a sentence", async (line) => {
+  test.each(LINES)("%s without an answer is a sentence", async (line) => {
     const place = await startPlace();
     await place.close();
     const user = new User("rpc");
@@ -63,7 +63,7 @@ describe("a command", () => {
   });
 });
 
-describe("hostile text behind a command", () => {
+describe("hostile text after a command", () => {
   const HOSTILE = [
     "$(touch ran)",
     "`touch ran`",
@@ -112,7 +112,7 @@ describe("while another command changes the server", () => {
     const user = await place.type(line);
     const refusal = {
       level: "error",
-      text: "/ai-server-ctx small 16384 is still at work. Wait for its end; nothing was done.",
+      text: "/ai-server-ctx small 16384 is still running. Wait for its end; nothing was done.",
     };
     if (changes) expect(user.notices).toEqual([refusal]);
     else expect(user.notices).not.toContainEqual(refusal);

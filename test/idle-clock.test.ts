@@ -88,7 +88,7 @@ test("a day of looking asks a ready model once, and later sessions never", async
   questions(place);
   await useAll(place);
   expect(questions(place)).toEqual(["/upstream/quick/props"]);
-  await place.aiServer.remembered();
+  await place.aiServer.remembered.written();
   for (let sessions = 1; sessions <= 2; sessions += 1) {
     await place.aiServer.close();
     await useAll(place);
@@ -103,7 +103,7 @@ test("/ai-server-status of one model asks it, and says so", async () => {
   questions(place);
   const { everything } = await place.type("/ai-server-status quick");
   expect(everything).toMatch(/Context +4096 tokens a request \(live\)/);
-  expect(everything).toContain("The model itself was asked: its idle time begins again.");
+  expect(everything).toContain("This asked the model itself, which restarts its idle time.");
   expect(questions(place).sort()).toEqual(["/upstream/quick/props", "/upstream/quick/v1/models"]);
   expect((await place.type("/ai-server-status other")).everything).not.toContain("was asked");
 });

@@ -343,7 +343,7 @@ describe("a command", () => {
     await pi.commands.get("ai-server-load")?.handler("a", pi.context("rpc"));
     expect(pi.notices[0]).toMatch(/^a is loaded/);
     await pi.commands.get("ai-server-unload")?.handler("nobody", pi.context("rpc"));
-    expect(pi.notices[1]).toContain('There is no model "nobody".');
+    expect(pi.notices[1]).toContain('No model "nobody".');
     expect(server.starts).toEqual({ a: 1 });
   });
 

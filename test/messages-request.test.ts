@@ -1,6 +1,6 @@
 import type { SimpleStreamOptions, Tool } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import type { ChatMessage } from "../messages/chat-message.ts";
+import type { ChatMessage } from "../messages/template-limits.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "../messages.ts";
 import {
   assistant,

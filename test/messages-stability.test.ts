@@ -1,6 +1,6 @@
 import type { JsonObject, Message, TranscriptContext } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import type { ChatMessage } from "../messages/chat-message.ts";
+import type { ChatMessage } from "../messages/template-limits.ts";
 import { chatMessages, chatRequest, type ModelTraits } from "../messages.ts";
 import { integer, pick, type Random, randomObject, randomText, seeded, shuffled } from "./support/random.ts";
 import {

@@ -4,7 +4,7 @@ import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
 import { highlighted } from "./highlight.ts";
 import { show } from "./output.ts";
-import { ScrollView } from "./scroll-view.ts";
+import { ScrollView, type ScrollViewParts } from "./scroll-view.ts";
 
 export interface View {
   title: string;
@@ -31,12 +31,10 @@ export const WHOLE_TERMINAL = {
 export async function showText(ctx: Screen, view: View): Promise<void> {
   const shown = cleaned(view);
   if (ctx.mode !== "tui") return show(ctx, textFor(ctx.mode, shown));
-  await ctx.ui.custom<void>((tui, theme, keys, done) => {
-    return new ScrollView(
-      { tui, theme, keys, title: shown.title, ...styleOf(shown, theme, done) },
-      shown.lines,
-    );
-  }, WHOLE_TERMINAL);
+  await ctx.ui.custom<void>(
+    (tui, theme, keys, done) => new ScrollView(partsOf(shown, { tui, theme, keys }, done), shown.lines),
+    WHOLE_TERMINAL,
+  );
 }
 
 /**
@@ -60,10 +58,7 @@ export async function showLive(
   let following: Promise<void> | undefined;
   try {
     await ctx.ui.custom<void>((tui, theme, keys, done) => {
-      const screen = new ScrollView(
-        { tui, theme, keys, title: shown.title, ...styleOf(shown, theme, done) },
-        shown.lines,
-      );
+      const screen = new ScrollView(partsOf(shown, { tui, theme, keys }, done), shown.lines);
       ended.addEventListener("abort", () => done(), { once: true, signal: closed.signal });
       screen.follow();
       following = followOn(screen, follow, signal);
@@ -96,16 +91,16 @@ function cleaned(view: View): View {
   return { ...view, title: cleanLine(view.title), lines: view.lines.map(cleanLine) };
 }
 
-function styleOf(
-  { language }: View,
-  theme: Theme,
+function partsOf(
+  { title, language }: View,
+  screen: Pick<ScrollViewParts, "tui" | "keys"> & { theme: Theme },
   close: () => void,
-): { style: (lines: readonly string[]) => string[]; close: () => void } {
+): ScrollViewParts {
   const style = (lines: readonly string[]): string[] => {
     if (language === "plain") return [...lines];
-    return language === "diff" ? diffStyled(lines, theme) : highlighted(lines, language, theme);
+    return language === "diff" ? diffStyled(lines, screen.theme) : highlighted(lines, language, screen.theme);
   };
-  return { style, close };
+  return { ...screen, title, style, close };
 }
 
 function textFor(mode: Screen["mode"], { title, lines, language }: View): string {

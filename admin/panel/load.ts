@@ -7,7 +7,7 @@ import { loadNow, runningOf, tellLoaded } from "../load.ts";
 
 export class PanelLoad {
   readonly id: string;
-  /** What the server does for it: `Loading a`, `a waits until b has gone`. */
+  /** What the server does for it: `Loading a`, `a waits for b to unload`. */
   said: Said;
   /** Resolves when it is over, however it went. */
   readonly over: Promise<void>;

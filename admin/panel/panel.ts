@@ -2,7 +2,6 @@
 
 import { PROVIDER_ID } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
-import { expectedLoadMs } from "../../provider/load-times.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { unloadModel } from "../../server/unload.ts";
@@ -65,8 +64,8 @@ class Panel {
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);
     this.#source = new PanelSource({
       server,
-      lastSeen: () => call.aiServer.learnt(server.config),
-      expectedLoadMs: (id) => expectedLoadMs(call.aiServer, server, id),
+      remembered: () => call.aiServer.rememberedFacts(server.config),
+      expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
       onChange: () => {
         this.#goToNamed();
         this.#redraw();
@@ -306,7 +305,7 @@ class Panel {
     // Not with the call's own wait, which is hidden while the panel is open.
     const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
     if (chosen === "leave") {
-      if (this.#load === load) show(this.#ctx, `The server goes on loading ${load.id}.`);
+      if (this.#load === load) show(this.#ctx, `The server continues loading ${load.id}.`);
       return "leave";
     }
     if (chosen === "stop" && this.#load === load) await this.#stop(load);
@@ -321,7 +320,7 @@ class Panel {
     await this.#wait(async ({ ctx, waiting }) => {
       waiting.say(`Stopping ${load.id}`);
       await unloadModel(this.#server, load.id, waiting.signal);
-      show(ctx, `${load.id} is not loaded any more.`);
+      show(ctx, `${load.id} is unloaded.`);
       gone = await load.gone(this.#server, waiting.signal);
     });
     if (gone.length === 0 || this.#signal.aborted) return;

@@ -7,7 +7,7 @@ import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
 import { lastReadingAt, MOST_READINGS, readPerformance } from "../../server/kinds/llama-swap/performance.ts";
 import { readRecentActivity } from "../../server/kinds/llama-swap/recent-activity.ts";
 import type { ModelServer } from "../../server/model-server.ts";
-import type { LearntFacts, ModelFacts } from "../../server/models/models.ts";
+import type { ModelFacts, RememberedFacts } from "../../server/models/models.ts";
 import { type PanelState, PanelStore } from "./state.ts";
 
 /** Between two readings of the models: each adds lines to llama-swap's log. */
@@ -25,7 +25,7 @@ const HISTORY_MS = MOST_READINGS * PERFORMANCE_MS;
 export interface PanelSourceParts {
   readonly server: ModelServer;
   /** Facts of earlier readings by id. */
-  lastSeen(): ReadonlyMap<string, LearntFacts> | Promise<ReadonlyMap<string, LearntFacts>>;
+  remembered(): ReadonlyMap<string, RememberedFacts> | Promise<ReadonlyMap<string, RememberedFacts>>;
   /** About how long a load of this model takes, in milliseconds. */
   expectedLoadMs(id: string): Promise<number | undefined>;
   /** Called after each change of the state. */
@@ -134,10 +134,10 @@ export class PanelSource {
   }
 
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
-    const { server, lastSeen, expectedLoadMs, onChange } = this.#parts;
+    const { server, remembered, expectedLoadMs, onChange } = this.#parts;
     const { events } = this.#store;
     const before = this.#timesAsked ?? new Map(server.known.timesAsked);
-    const models = await server.discover(await lastSeen(), { signal });
+    const models = await server.discover(await remembered(), { signal });
     const times = new Map(server.known.timesAsked);
     this.#timesAsked = times;
     const asked = [...times].flatMap(([id, count]) => (count === before.get(id) ? [] : [id]));

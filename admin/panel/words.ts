@@ -115,7 +115,7 @@ function troubleWords(
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";
   if (!isRead) return "Reading the models…";
-  return "The server offers no model that can be chatted with.";
+  return "The server offers no chat model.";
 }
 
 /** Whether its process runs; it may be starting or stopping. */

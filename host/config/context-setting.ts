@@ -33,7 +33,7 @@ export interface ContextSetting extends Position {
   readonly name: string | undefined;
   /** The anchor through which the model takes it over. */
   readonly anchor: string | undefined;
-  /** Other models that have their size from the same place. */
+  /** Other models that share this setting. */
   readonly sharedWith: readonly string[];
   readonly slots: Slots;
   /** How the program is called that runs the model, where that is not llama-server. */

@@ -1,4 +1,5 @@
-import { cleanText, ServerError } from "../../lib/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 import type { Position } from "./traced-text.ts";
 
 /** An id or key for a sentence: whatever it holds, on one line and not too long. */

@@ -1,5 +1,5 @@
 /** The error codes of `ai-server-admin` as sentences. */
-import { cleanText } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 import { HostError } from "./ssh-faults.ts";
 
 /** What the sentences name. */

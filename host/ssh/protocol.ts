@@ -5,7 +5,7 @@
  * a user, a file or a server wrote travels as base64: it can end no line, no block and no script.
  */
 import { createHash } from "node:crypto";
-import { cleanText } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 
 /** Where the file is and what to run, in the way that needs no wrapper on the server. */
 export interface DirectSettings {

@@ -1,5 +1,6 @@
 /** Turns what `ssh` says, or the way in which it ended, into sentences. */
-import { cleanText, ServerError } from "../../lib/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 import { MISREAD } from "./protocol.ts";
 
 /** An error of the server's machine; `code` tells a program what the sentence tells the user. */

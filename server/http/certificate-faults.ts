@@ -4,7 +4,8 @@
  * x509_vfy.h, the reasons in its x509_txt.c, and Node's `X509ErrorCode`.
  */
 import type { ServerAddress } from "../../config.ts";
-import { cleanText } from "../../lib/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 
 type Sentence = (address: ServerAddress, name: string) => string;
 
@@ -208,6 +209,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
  * @param code of the error, as Node gives it
  * @param reason its message, which is OpenSSL's own words for a verify code
  * @param name of the host
+ * @param cause the error itself
  * @returns undefined for an error that is not about a certificate
  */
 export function certificateFault(
@@ -215,12 +217,15 @@ export function certificateFault(
   reason: string,
   address: ServerAddress,
   name: string,
-): string | undefined {
+  cause: unknown,
+): ServerError | undefined {
   const found = code === "UNSPECIFIED" ? REASONS.get(reason.trim().toLowerCase()) : code;
   const sentence = SENTENCES.get((found ?? code).replace(/^X509_V_ERR_/, ""));
   if (sentence === undefined) return undefined;
   const isOwnWords = code === "UNSPECIFIED" && found === undefined && reason.trim() !== "";
-  return isOwnWords
+  const message = isOwnWords
     ? `The certificate of ${name} is not accepted: ${cleanText(reason, 200)}. Issue it as docs/certificates.md shows, and reload Caddy.`
     : sentence(address, name);
+  const variable = sentence === otherName ? "AI_SERVER_URL" : undefined;
+  return new ServerError(message, { link: "TLS", remedy: "none", variable, cause });
 }

@@ -7,7 +7,8 @@ import {
   createInflate,
   createZstdDecompress,
 } from "node:zlib";
-import { cleanText, ServerError } from "../../lib/errors.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { cleanText } from "../../lib/text.ts";
 
 /** An answer that was cut off is read as far as it goes, as one that is not compressed. */
 const LENIENT = { finishFlush: constants.Z_SYNC_FLUSH };

@@ -1,6 +1,7 @@
 /** What a server says when it fails: the many shapes of an error, read to one. Pure. */
-import { cleanText } from "../../lib/errors.ts";
+
 import { count, type JsonRecord, list, number, record, text } from "../../lib/json.ts";
+import { cleanText } from "../../lib/text.ts";
 
 /** What an error says, and who said it. */
 export interface ErrorBody {

@@ -12,7 +12,7 @@ import { transportFault } from "./transport-faults.ts";
 const MAX_JSON_BYTES = 8 * 1024 * 1024;
 
 /** Bytes of an error's body that are read at most. */
-const MAX_ERROR_BYTES = 64 * 1024;
+export const ERROR_BYTES = 64 * 1024;
 
 /**
  * How long an idle connection is kept, in milliseconds: longer than a user reads an answer. A server that closes
@@ -209,8 +209,8 @@ export class Http {
     const { apiKey, passphrase } = this.#address;
     if (apiKey === undefined && passphrase === undefined) return body;
     async function* blanked(): AsyncGenerator<Buffer> {
-      const { blankedBody, blankerOf } = await import("../../masking/literal.ts");
-      const text = await readText(body, MAX_ERROR_BYTES);
+      const { blankedBody, blankerOf } = await import("../../masking/own-secrets.ts");
+      const text = await readText(body, ERROR_BYTES);
       yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
     }
     const readable = Readable.from(blanked(), { objectMode: false });
@@ -236,7 +236,7 @@ export class Http {
       const { body } = options;
       const asked = body === undefined ? ({ method: "GET" } as const) : ({ method: "POST", body } as const);
       const response = await this.request({ ...asked, path, signal });
-      const text = await readText(response.body, response.status === 200 ? MAX_JSON_BYTES : MAX_ERROR_BYTES);
+      const text = await readText(response.body, response.status === 200 ? MAX_JSON_BYTES : ERROR_BYTES);
       if (response.status !== 200) throw answerFault(response.status, text, this.#address.basePath + path);
       try {
         return JSON.parse(text);

@@ -19,13 +19,14 @@ export interface Identity {
 
 type Files = Pick<ServerAddress, "ca" | "clientCert" | "clientKey" | "passphrase">;
 
+const PASSPHRASE = "AI_SERVER_CLIENT_KEY_PASSPHRASE";
 const WARN_DAYS = 30;
 const DAY_MS = 86_400_000;
 const CERTIFICATE =
   /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----[\s\S]+?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/g;
 
-function fault(message: string, cause?: unknown): ServerError {
-  return new ServerError(message, { link: "certificates", remedy: "none", cause });
+function fault(message: string, cause?: unknown, variable?: string): ServerError {
+  return new ServerError(message, { link: "certificates", remedy: "none", variable, cause });
 }
 
 /** The three files with their role in a sentence and the variable that names them. */
@@ -103,14 +104,16 @@ function privateKeyIn(pem: string, path: string, passphrase: string | undefined)
   } catch (error) {
     if (encrypted && passphrase === undefined) {
       throw fault(
-        `The client key ${path} is encrypted and no passphrase is set. Set AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it in /login ai-server.`,
+        `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or give it in /login ai-server.`,
         error,
+        PASSPHRASE,
       );
     }
     if (encrypted) {
       throw fault(
-        `The passphrase does not open the client key ${path}. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.`,
+        `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or give it again in /login ai-server.`,
         error,
+        PASSPHRASE,
       );
     }
     throw fault(

@@ -3,78 +3,88 @@ import type { ServerAddress } from "../../config.ts";
 import { codeOf, type Link, type Remedy, ServerError } from "../../lib/errors.ts";
 import { certificateFault } from "./certificate-faults.ts";
 
-type Row = readonly [link: Link, remedy: Remedy, sentence: (address: ServerAddress) => string];
+type Words = (address: ServerAddress) => string;
+
+interface Row {
+  link: Link;
+  remedy: Remedy;
+  /** What failed: the whole sentence, or with `rest` its beginning. */
+  what: Words;
+  rest: string;
+  variable?: string | undefined;
+}
+
+/** A fault that stays. @param variable the setting that may be wrong */
+function lasting(link: Link, what: Words, variable?: string): Row {
+  return { link, remedy: "none", what, rest: "", variable };
+}
+
+/** A fault that may pass. @param rest of the sentence, beginning with the words that make pi ask again */
+function passing(link: Link, what: Words, rest: string): Row {
+  return { link, remedy: "retry", what, rest };
+}
 
 const host = (address: ServerAddress): string => new URL(address.origin).host;
 const name = (address: ServerAddress): string => new URL(address.origin).hostname;
 
-const CLIENT_CERTIFICATE_REFUSED: Row = [
+const CLIENT_CERTIFICATE_REFUSED = lasting(
   "TLS",
-  "none",
   (at) =>
     `The server refused the client certificate ${at.clientCert}. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
-];
+);
 
-const NOTHING_IN_COMMON: Row = [
+const NOTHING_IN_COMMON = lasting(
   "TLS",
-  "none",
   (at) =>
     `${name(at)} ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
-];
+);
 
-const CIPHER_NOT_OFFERED: Row = [
+const CIPHER_NOT_OFFERED = lasting(
   "TLS",
-  "none",
   (at) =>
     `${name(at)} chose a cipher that this client did not offer, such as one without encryption or a certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
-];
+);
 
-const WEAK_KEY_EXCHANGE: Row = [
+const WEAK_KEY_EXCHANGE = lasting(
   "TLS",
-  "none",
   (at) =>
     `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not accept. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
-];
+);
 
-const WEAK_SIGNATURE: Row = [
+const WEAK_SIGNATURE = lasting(
   "TLS",
-  "none",
   (at) =>
     `${name(at)} signs the handshake with an algorithm that this client does not accept, such as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
-];
+);
 
-const NOT_UNPACKED: Row = [
+const NOT_UNPACKED = lasting(
   "Caddy",
-  "none",
   (at) =>
     `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
-];
+);
 
-const UNREACHABLE: Row = [
+const UNREACHABLE = passing(
   "TCP",
-  "retry",
-  (at) => `There is no way to ${host(at)} (network error). Check this machine's network or VPN.`,
-];
+  (at) => `${host(at)} is unreachable`,
+  " (network error). Check this machine's network or VPN.",
+);
 
 /** By the code of the error. Sources: Node's `errors` and `tls` manuals, OpenSSL's alert names, undici's errors. */
 const BY_CODE: Readonly<Record<string, Row>> = {
-  ENOTFOUND: [
+  ENOTFOUND: lasting(
     "DNS",
-    "none",
     (at) => `The name ${name(at)} does not exist in DNS. Check AI_SERVER_URL, and this machine's network.`,
-  ],
-  EAI_AGAIN: [
+  ),
+  EAI_AGAIN: passing(
     "DNS",
-    "retry",
-    (at) =>
-      `The name ${name(at)} could not be looked up (network error: DNS does not answer). Check this machine's network.`,
-  ],
-  ECONNREFUSED: [
+    (at) => `The name ${name(at)} could not be looked up`,
+    " (network error: DNS does not answer). Check this machine's network.",
+  ),
+  ECONNREFUSED: passing(
     "TCP",
-    "retry",
-    (at) =>
-      `${host(at)} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`,
-  ],
+    (at) => `${host(at)} refuses connections`,
+    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.",
+  ),
   Z_DATA_ERROR: NOT_UNPACKED,
   Z_NEED_DICT: NOT_UNPACKED,
   Z_BUF_ERROR: NOT_UNPACKED,
@@ -82,36 +92,31 @@ const BY_CODE: Readonly<Record<string, Row>> = {
   EHOSTUNREACH: UNREACHABLE,
   ENETUNREACH: UNREACHABLE,
   EADDRNOTAVAIL: UNREACHABLE,
-  ETIMEDOUT: [
+  ETIMEDOUT: passing(
     "TCP",
-    "retry",
-    (at) =>
-      `${host(at)} does not answer (connection timed out). The machine may be off, or a firewall drops the packets.`,
-  ],
-  UND_ERR_CONNECT_TIMEOUT: [
+    (at) => `${host(at)} does not answer`,
+    " (connection timed out). The machine may be off, or a firewall drops the packets.",
+  ),
+  UND_ERR_CONNECT_TIMEOUT: passing(
     "TCP",
-    "retry",
-    (at) =>
-      `${host(at)} did not answer within ${at.connectTimeoutMs / 1000} s (connection timed out). The machine may be off, or a firewall drops the packets.`,
-  ],
-  ECONNRESET: [
+    (at) => `${host(at)} did not answer within ${at.connectTimeoutMs / 1000} s`,
+    " (connection timed out). The machine may be off, or a firewall drops the packets.",
+  ),
+  ECONNRESET: passing(
     "Caddy",
-    "retry",
-    (at) =>
-      `${host(at)} closed the connection before it answered (connection error). Caddy or the network ended it.`,
-  ],
-  ALERT_CERTIFICATE_REQUIRED: [
+    (at) => `${host(at)} closed the connection before it answered`,
+    " (connection error). Caddy or the network ended it.",
+  ),
+  ALERT_CERTIFICATE_REQUIRED: lasting(
     "TLS",
-    "none",
     (at) =>
       `The server demands a client certificate and did not get one. Check that ${at.clientCert} is the client's and not the server's.`,
-  ],
-  ALERT_CERTIFICATE_EXPIRED: [
+  ),
+  ALERT_CERTIFICATE_EXPIRED: lasting(
     "TLS",
-    "none",
     (at) =>
       `The server says that the client certificate ${at.clientCert} has expired. Compare the clocks, or issue a new one.`,
-  ],
+  ),
   ALERT_UNKNOWN_CA: CLIENT_CERTIFICATE_REFUSED,
   ALERT_BAD_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
   ALERT_UNSUPPORTED_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
@@ -133,35 +138,31 @@ const BY_CODE: Readonly<Record<string, Row>> = {
   ERR_SSL_WRONG_SIGNATURE_TYPE: WEAK_SIGNATURE,
   ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: WEAK_SIGNATURE,
   ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS: WEAK_SIGNATURE,
-  ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: [
+  ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: lasting(
     "TLS",
-    "none",
     (at) =>
       `${name(at)} can only renegotiate TLS in the old, unsafe way, which this client does not accept. Update the server, or what stands in front of it.`,
-  ],
-  ALERT_INTERNAL_ERROR: [
+  ),
+  ALERT_INTERNAL_ERROR: lasting(
     "Caddy",
-    "none",
     (at) =>
       `Caddy has no certificate for ${name(at)}. Check the site's name in the Caddyfile and AI_SERVER_URL.`,
-  ],
-  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: [
+  ),
+  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: lasting(
     "Caddy",
-    "none",
     (at) =>
       `The server does not know the name ${name(at)}. Check the site's name in the Caddyfile and AI_SERVER_URL.`,
-  ],
-  ALERT_PROTOCOL_VERSION: [
+  ),
+  ALERT_PROTOCOL_VERSION: lasting(
     "TLS",
-    "none",
     (at) => `${name(at)} speaks only versions of TLS before 1.2, which are not safe. Update the server.`,
-  ],
-  ERR_SSL_WRONG_VERSION_NUMBER: [
+  ),
+  ERR_SSL_WRONG_VERSION_NUMBER: lasting(
     "TLS",
-    "none",
     (at) =>
       `${host(at)} does not speak TLS. The port in AI_SERVER_URL may be the model server's own instead of Caddy's.`,
-  ],
+    "AI_SERVER_URL",
+  ),
 };
 
 const BY_CODE_SAME_AS: Readonly<Record<string, string>> = {
@@ -186,17 +187,16 @@ function isTls(code: string): boolean {
 
 function otherFault(code: string): Row {
   return isTls(code)
-    ? [
+    ? lasting(
         "TLS",
-        "none",
         (at) =>
           `The connection to ${host(at)} could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
-      ]
-    : [
+      )
+    : passing(
         "TCP",
-        "retry",
-        (at) => `The connection to ${host(at)} failed (connection error, ${code || "unknown reason"}).`,
-      ];
+        (at) => `The connection to ${host(at)} failed`,
+        ` (connection error, ${code || "unknown reason"}).`,
+      );
 }
 
 /** The code of an error and the words beside it. OpenSSL's own stand in the message where a write met the alert. */
@@ -225,16 +225,13 @@ export function transportFault(error: unknown, address: ServerAddress): ServerEr
     : Object.hasOwn(BY_CODE_SAME_AS, alert)
       ? (BY_CODE_SAME_AS[alert] ?? alert)
       : alert;
-  const certificate = certificateFault(code, reason, address, name(address));
-  if (certificate !== undefined)
-    return new ServerError(certificate, { link: "TLS", remedy: "none", cause: error });
-  const [link, remedy, sentence] =
+  const certificate = certificateFault(code, reason, address, name(address), error);
+  if (certificate !== undefined) return certificate;
+  const { link, remedy, what, rest, variable } =
     (Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined) ?? otherFault(code);
-  return new ServerError(sentence(address) + (isWay(link, remedy) ? proxyHint(address) : ""), {
-    link,
-    remedy,
-    cause: error,
-  });
+  const failed = what(address);
+  const hint = isWay(link, remedy) ? proxyHint(address) : "";
+  return new ServerError(failed + rest + hint, { link, remedy, what: failed, variable, cause: error });
 }
 
 /** Where there is no way, one through a proxy may be the only one. */

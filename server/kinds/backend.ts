@@ -1,10 +1,9 @@
 /** Which kind of server stands behind the address, told from answers that load nothing, and what such a kind can do. */
 import type { LoadState } from "../../activity/load-state.ts";
-import type { Config } from "../../config.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { list, record } from "../../lib/json.ts";
-import { type Http, readText } from "../http/http.ts";
+import { type Access, type Limits, optionalJson } from "../http/access.ts";
 import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
 import type { Slot } from "./llama-cpp/slots.ts";
@@ -13,18 +12,6 @@ import type { LoadWatch } from "./load-progress.ts";
 import type { ServerVersion } from "./version.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
-
-/** The way to the server, whatever it is. */
-export interface Access {
-  readonly config: Config;
-  readonly http: Http;
-}
-
-export interface Limits {
-  signal?: AbortSignal | undefined;
-  /** Milliseconds for the whole answer; of several in a row, what is left for the next. */
-  readonly timeoutMs: number;
-}
 
 /** What a load in progress is told by, and told to. */
 export interface LoadSteps {
@@ -96,46 +83,10 @@ export interface Backend {
   reloadConfig?(signal: AbortSignal): Promise<boolean>;
 }
 
-const ERROR_BYTES = 16 * 1024;
-
-/** Statuses of a server that has no such route, or has something else there (200: no JSON). */
-const HAS_NO_SUCH = new Set([200, 400, 404, 405, 410, 422, 501]);
-
-/**
- * A JSON answer, where there is one.
- *
- * @throws {ServerError} where the server cannot be reached or lets nobody in
- */
-export async function optionalJson(http: Http, path: string, limits: Limits): Promise<unknown> {
-  try {
-    return await http.json(path, limits);
-  } catch (error) {
-    if (error instanceof ServerError && HAS_NO_SUCH.has(error.status ?? 0)) return undefined;
-    throw error;
-  }
-}
-
-/**
- * Sends a request that changes something. Never repeated.
- *
- * @param request as JSON; undefined for none
- * @returns the answer's status and at most 16 KiB of its text
- * @throws {ServerError} for a fault of the way; the signal's reason
- */
-export async function post(
-  http: Http,
-  path: string,
-  request: object | undefined,
-  signal: AbortSignal,
-): Promise<{ status: number; text: string }> {
-  signal.throwIfAborted();
-  const sent = request === undefined ? {} : { body: JSON.stringify(request) };
-  const { status, body } = await http.request({ method: "POST", path, ...sent, signal });
-  const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
-    signal.throwIfAborted();
-    throw error;
-  });
-  return { status, text };
+/** The way to the server, and of what kind it is. */
+export interface ServerAccess extends Access {
+  /** @throws {ServerError} where the server cannot be reached; the signal's reason */
+  backend(signal?: AbortSignal): Promise<Backend>;
 }
 
 /** What was read to tell the kind, so that nobody need ask again. */

@@ -1,15 +1,14 @@
 /** LM Studio's own REST routes (`/api/v1` since 0.4.0, `/api/v0` before), beside its chat/completions. */
 
 import { count, flag, type JsonRecord, list, record, text, texts } from "../../lib/json.ts";
+import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../http/access.ts";
 import { answerFault } from "../http/answer-faults.ts";
 import { NO_TEMPLATE } from "../models/chat-template.ts";
 import { type FileFacts, type ListedModel, listedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
 import { idOf, nameOf } from "../models/names.ts";
-import { type Access, type Backend, type Limits, type LoadSteps, optionalJson, post } from "./backend.ts";
+import type { Backend, LoadSteps } from "./backend.ts";
 import type { ServerVersion } from "./version.ts";
-
-const ANSWER_TIMEOUT_MS = 10_000;
 
 /** A model as either of the two versions tells it. */
 interface Told {

@@ -1,8 +1,9 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
 
 import type { LoadState } from "../../activity/load-state.ts";
-import { cleanText, ServerError } from "../../lib/errors.ts";
-import { withoutPolling } from "../log-noise.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { withoutPolling } from "../../lib/log-noise.ts";
+import { cleanText } from "../../lib/text.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "./backend.ts";
 
 const LOG_LINES = 6;
@@ -36,7 +37,11 @@ export async function processFault(
   const said = reason === undefined ? "" : `: ${maskText(reason, "log")}`;
   const quote = lines.length === 0 ? said : `${said}\nIts log ends with:\n${lines.join("\n")}`;
   const hint = hintFor(model.id, reason ?? "", tail, server.kind);
-  return new ServerError(`${model.name} ${what}${quote}${hint}`, { link: "model", remedy: "none", quote });
+  return new ServerError([`${model.name} ${what}`, quote, hint], {
+    link: "model",
+    remedy: "none",
+    quotesLog: lines.length > 0,
+  });
 }
 
 /** llama-swap's words where a model did not get healthy in time, with Go's form of a duration: `15s`, `2m0s`. */

@@ -1,15 +1,15 @@
 /** Ollama's own routes (its docs/api.md), beside its chat/completions. */
 
 import { count, type JsonRecord, list, record, text, texts } from "../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson, post } from "../http/access.ts";
 import { answerFault } from "../http/answer-faults.ts";
 import { NO_TEMPLATE } from "../models/chat-template.ts";
 import { type FileFacts, type ListedModel, listedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
 import { idOf, nameOf } from "../models/names.ts";
-import { type Access, type Backend, type Limits, type LoadSteps, optionalJson, post } from "./backend.ts";
+import type { Backend, LoadSteps } from "./backend.ts";
 import type { ServerVersion } from "./version.ts";
 
-const ANSWER_TIMEOUT_MS = 5000;
 /** Each asks for one model's details on a connection of its own. */
 const QUESTIONS_AT_ONCE = 4;
 /** Of models; the details of those behind are not asked. */
@@ -94,7 +94,7 @@ class Ollama implements Backend {
   async slots(): Promise<undefined> {}
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
-    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
     const answer = record(await optionalJson(this.#access.http, "/api/version", limits));
     return { name: this.name, version: nameOf(answer?.version) };
   }
@@ -106,7 +106,7 @@ class Ollama implements Backend {
 
   async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
     const running =
-      id === undefined ? await this.running({ signal, timeoutMs: ANSWER_TIMEOUT_MS }) : [{ id }];
+      id === undefined ? await this.running({ signal, timeoutMs: DETAIL_TIMEOUT_MS }) : [{ id }];
     for (const { id: model } of running ?? []) {
       await this.#generate({ model, stream: false, keep_alive: 0 }, signal);
     }

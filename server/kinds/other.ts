@@ -1,6 +1,7 @@
 /** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
 
 import { count, type JsonRecord, list, record } from "../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson } from "../http/access.ts";
 import {
   declaredVision,
   entriesOf,
@@ -9,12 +10,10 @@ import {
   listedModel,
 } from "../models/listed-model.ts";
 import { nameOf } from "../models/names.ts";
-import { type Access, type Backend, type Limits, optionalJson } from "./backend.ts";
+import type { Backend } from "./backend.ts";
 import { lmStudioAt } from "./lm-studio.ts";
 import { ollamaAt } from "./ollama.ts";
 import type { ServerVersion } from "./version.ts";
-
-const ANSWER_TIMEOUT_MS = 5000;
 
 /** Names under which servers tell the window of a request: vLLM's, then what else is about. */
 const WINDOWS = ["max_model_len", "context_length", "context_window", "max_context_length"] as const;
@@ -56,7 +55,7 @@ class OtherServer implements Backend {
 
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     if (this.name !== "vLLM") return { name: "a chat/completions server", version: undefined };
-    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+    const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
     const answer = record(await optionalJson(this.#access.http, "/version", limits));
     return { name: this.name, version: nameOf(answer?.version) };
   }

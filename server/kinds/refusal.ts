@@ -105,7 +105,7 @@ export function judgeRefusal(
   }
   if (status === 429) return { kind: "wait", why: "busy", delayMs: retryAfterMs(refusal.retryAfter, now) };
   if ((status === 404 && /model/i.test(body.message)) || (status < 500 && NO_MODEL.test(body.message)))
-    return { kind: "failed", error: unknownModel(body.message) };
+    return { kind: "failed", error: modelGone() };
   const isLoading = saysLoading(refusal);
   if (status < 500 || (state === "unreachable" && !isLoading))
     return { kind: "failed", error: answerFault(status, text, path) };
@@ -128,14 +128,9 @@ export function judgeRefusal(
   return { kind: "failed", error: answerFault(status, text, path) };
 }
 
-function unknownModel(quote: string): ServerError {
+function modelGone(): ServerError {
   return new ServerError(
     "The server does not have this model any more. Run /ai-server-refresh and choose another in /model.",
-    {
-      link: "model",
-      remedy: "none",
-      status: 404,
-      quote,
-    },
+    { link: "model", remedy: "none", status: 404 },
   );
 }

@@ -1,10 +1,8 @@
 /** Of which version a server is. */
 
 import { record } from "../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../http/access.ts";
 import { nameOf } from "../models/names.ts";
-import { type Access, optionalJson } from "./backend.ts";
-
-const ANSWER_TIMEOUT_MS = 5000;
 
 export interface ServerVersion {
   /** What it is: `llama-swap`, `llama-server`. */
@@ -22,7 +20,7 @@ export async function swapVersion(
   { http }: Access,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
-  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
   return nameOf(record(await optionalJson(http, "/api/version", limits))?.version);
 }
 
@@ -31,7 +29,7 @@ export async function llamaCppVersion(
   { http }: Access,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
-  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
   return nameOf(record(await optionalJson(http, "/props", limits))?.build_info);
 }
 

@@ -2,6 +2,13 @@
 
 import { flag, type JsonRecord, list, record, text } from "../../lib/json.ts";
 import {
+  EFFORTS,
+  isKeepingVariable,
+  KEEPING,
+  type KeepingVariable,
+  type Thinking,
+} from "../../lib/thinking.ts";
+import {
   assigns,
   type JinjaTag,
   type JinjaTemplate,
@@ -10,7 +17,6 @@ import {
   takesVariable,
   textsIn,
 } from "./jinja.ts";
-import { EFFORTS, isKeepingVariable, KEEPING, type KeepingVariable, type Thinking } from "./thinking.ts";
 
 /** What a chat template tells of its model; undefined where there is no template. */
 export interface TemplateFacts {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { splitWords } from "../../lib/split-words.ts";
+import { lastValue, OTHER_SIZE_FLAGS, splitWords } from "../../lib/split-words.ts";
 
 /** What the flags of a llama-server's command line tell. */
 export interface CommandLine {
@@ -34,19 +34,6 @@ export function commandDigest(commandLine: string): string {
 
 const KV_UNIFIED = /^(-kvu|--kv-unified|-no-kvu|--no-kv-unified)$/;
 
-/** The flag that sets the context size of other servers. */
-export const OTHER_SIZE_FLAGS = {
-  vllm: "--max-model-len",
-  aphrodite: "--max-model-len",
-  sglang: "--context-length",
-  koboldcpp: "--contextsize",
-  tabby: "--max-seq-len",
-  llamaCppPython: "--n_ctx",
-  lmdeploy: "--session-len",
-  textGeneration: "--max-total-tokens",
-  tensorRt: "--max_seq_len",
-} as const;
-
 /** SGLang has `--max-total-tokens` too, for its memory. */
 const { textGeneration: _, ...TELLING } = OTHER_SIZE_FLAGS;
 const OTHER_SIZES = Object.values(TELLING);
@@ -57,17 +44,6 @@ function argumentsOf(words: readonly string[]): string[] {
     (word) => /(^|[/\\_.-])llama-server([-_.][^/\\]*)?$/i.test(word) && !/\.gguf$/i.test(word),
   );
   return words.slice(at + 1);
-}
-
-/** The last value of a flag in any of its forms `-c 1`, `-c=1`, `--ctx-size 1`, `--ctx-size=1`: the last one wins. */
-export function lastValue(words: readonly string[], names: readonly string[]): string | undefined {
-  let found: string | undefined;
-  words.forEach((word, at) => {
-    const equals = word.indexOf("=");
-    if (names.includes(word)) found = words[at + 1];
-    else if (equals > 0 && names.includes(word.slice(0, equals))) found = word.slice(equals + 1);
-  });
-  return found;
 }
 
 function wholeNumber(value: string | undefined): number | undefined {

@@ -4,10 +4,11 @@
  */
 
 import { ServerError } from "../../lib/errors.ts";
+import type { Limits } from "../http/access.ts";
 import { abortable } from "../http/http.ts";
-import type { Backend, Limits } from "../kinds/backend.ts";
+import type { Backend } from "../kinds/backend.ts";
 import { commandDigest } from "./command-line.ts";
-import type { LearntFacts, LiveFacts, RunningModel } from "./models.ts";
+import type { LiveFacts, RememberedFacts, RunningModel } from "./models.ts";
 
 /** Of models that are to be asked, all at once: nothing but the server says how many there are. */
 const MOST_ASKED = 50;
@@ -55,7 +56,7 @@ export class KnownFacts {
   async read(
     backend: Pick<Backend, "kind" | "live">,
     ids: readonly string[],
-    learnt: ReadonlyMap<string, LearntFacts>,
+    learnt: ReadonlyMap<string, RememberedFacts>,
     limits: Limits,
   ): Promise<ReadonlyMap<string, LiveFacts>> {
     const unknown = ids.filter((id) => this.#isUnknown(backend, id, learnt.get(id))).slice(0, MOST_ASKED);
@@ -69,7 +70,7 @@ export class KnownFacts {
     );
   }
 
-  #isUnknown({ kind }: Pick<Backend, "kind">, id: string, learnt: LearntFacts | undefined): boolean {
+  #isUnknown({ kind }: Pick<Backend, "kind">, id: string, learnt: RememberedFacts | undefined): boolean {
     const command = this.#ready.get(id);
     // Without a command line it may have been started again unseen; only llama-swap counts the question as a use.
     if (this.#outdated.has(id) || (command === undefined && kind !== "llama-swap")) return true;
@@ -112,7 +113,7 @@ export class KnownFacts {
 }
 
 /** Whether a model itself has said all that is asked of it, when it ran with this command line. */
-function isRemembered(learnt: LearntFacts | undefined, command: string | undefined): boolean {
+function isRemembered(learnt: RememberedFacts | undefined, command: string | undefined): boolean {
   if (command === undefined || learnt?.command !== command) return false;
   return [learnt.context, learnt.thinking].every(
     (fact) => fact?.source === "live" || fact?.source === "last seen",

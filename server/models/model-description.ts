@@ -1,6 +1,7 @@
 /** What the list of models says of one of them beside its facts. Pure. */
-import { cleanText } from "../../lib/errors.ts";
+
 import { type JsonRecord, record, text, texts } from "../../lib/json.ts";
+import { cleanText } from "../../lib/text.ts";
 import { idOf, nameOf } from "./names.ts";
 
 export interface ModelDescription {

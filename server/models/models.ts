@@ -2,11 +2,12 @@
 
 import type { ModelState } from "../../activity/load-state.ts";
 import { count, flag, record } from "../../lib/json.ts";
+import type { KeepingVariable, Thinking } from "../../lib/thinking.ts";
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
 import type { ListedModel, ProcessFailure } from "./listed-model.ts";
 import { fileTypeOf } from "./names.ts";
-import { declaredThinking, type KeepingVariable, type Thinking } from "./thinking.ts";
+import { declaredThinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
@@ -91,7 +92,7 @@ export interface RefutedWindows {
 }
 
 /** Facts of an earlier start, as far as they are worth keeping. */
-export type RememberedFacts = Pick<
+export type CatalogFacts = Pick<
   ModelFacts,
   | "runsAs"
   | "context"
@@ -107,8 +108,8 @@ export type RememberedFacts = Pick<
   Partial<Pick<ModelFacts, "command" | "refuted">>;
 
 /** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
-export type LearntFacts = Partial<
-  RememberedFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
+export type RememberedFacts = Partial<
+  CatalogFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
 >;
 
 export const UNKNOWN_CONTEXT = 32_768;
@@ -148,7 +149,10 @@ function saidItself<T>(fact: Fact<T> | undefined): Fact<T> | undefined {
 }
 
 /** What was learnt, as far as it holds for the command line that the model has now. */
-function stillValid(learnt: LearntFacts | undefined, command: string | undefined): LearntFacts | undefined {
+function stillValid(
+  learnt: RememberedFacts | undefined,
+  command: string | undefined,
+): RememberedFacts | undefined {
   const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
   return isOther ? undefined : learnt;
 }
@@ -183,7 +187,7 @@ export interface Discovery {
  *
  * @param learnt facts of earlier discoveries by the id under which a model runs, for what is not told now
  */
-export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, LearntFacts>): ModelFacts[] {
+export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
   const running = new Map(discovery.running?.map((model) => [model.id, model]));
   return discovery.listed.flatMap((listed) => {
     const facts = factsOf(listed, running, discovery, learnt);
@@ -206,7 +210,7 @@ function factsOf(
   listed: ListedModel,
   running: ReadonlyMap<string, RunningModel>,
   discovery: Discovery,
-  learnt: ReadonlyMap<string, LearntFacts>,
+  learnt: ReadonlyMap<string, RememberedFacts>,
 ): ModelFacts | undefined {
   if (!listed.isChat) return undefined;
   const { id, name, kind, runsAs, declared, problem, failure } = listed;

@@ -1,6 +1,7 @@
 /** Ids and names of models, as the server tells them and as they may be shown. */
-import { cleanText } from "../../lib/errors.ts";
+
 import { text } from "../../lib/json.ts";
+import { cleanText } from "../../lib/text.ts";
 
 /**
  * Models of one server that are kept, the first ones: pi stores and reads its whole list at each start, and each takes

@@ -4,7 +4,7 @@ import { Log } from "../log.ts";
 import { ProcessGone, Upstream } from "../upstream.ts";
 import type { Surroundings } from "./kind.ts";
 
-/** Time that a process takes to end after it was told to. */
+/** Time that a process takes to exit after the signal. */
 const STOP_MS = 20;
 
 export type ChildState = "unloaded" | "loading" | "loaded";
@@ -37,7 +37,7 @@ export class Child {
     return this.exitCode !== undefined && this.exitCode !== 0;
   }
 
-  /** Begins to load, unless that was done; `changed` tells how it goes on. */
+  /** Begins to load if it has not yet; `changed` reports progress. */
   start(): void {
     if (this.state !== "unloaded") return;
     this.#around.started(this.id);
@@ -56,22 +56,22 @@ export class Child {
     }
   }
 
-  /** Ends the process; what it was serving is broken off. */
+  /** Ends the process and aborts its requests. */
   async stop(): Promise<void> {
     const { process } = this;
     if (!process) return;
     await this.#around.clock.sleep(Math.max(STOP_MS, this.behaviour.stopMs), process.exited);
-    // A process that is told to end before it has loaded ends as one that could not.
+    // A process stopped before it has loaded ends like a failed load.
     this.#ended(process, this.state === "loading" ? 1 : 0);
     process.kill();
   }
 
-  /** Resolves at the next change of its state, or when a request of it ends. */
+  /** Resolves at the next change of its state, or when one of its requests ends. */
   changed(): Promise<void> {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  /** Starts it where need be, and waits. @returns whether it is loaded; false when the client left, too */
+  /** Starts it if necessary, and waits. @returns whether it is loaded; false also when the client disconnected */
   async load(gone: AbortSignal): Promise<boolean> {
     this.start();
     const left = new Promise<void>((resolve) => gone.addEventListener("abort", () => resolve()));
@@ -94,7 +94,7 @@ export class Child {
     }
   }
 
-  /** What needs the model loads it again after a sleep. */
+  /** After a sleep, the first request that needs the model loads it again. */
   async wake(): Promise<void> {
     if (!this.process?.sleeping) return;
     this.#around.started(this.id);

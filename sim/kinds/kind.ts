@@ -3,7 +3,7 @@ import type { Exchange } from "../http.ts";
 import { replyText } from "../http.ts";
 import { isMap } from "../macros.ts";
 
-/** What a stand-in of any kind is given. */
+/** The surroundings of a stand-in of any kind. */
 export interface Surroundings {
   clock: Clock;
   /** A process was started for this model, or loaded its model again. */
@@ -13,7 +13,7 @@ export interface Surroundings {
 /** @param query of the request's path */
 export type Handler = (exchange: Exchange, query: URLSearchParams) => void | Promise<void>;
 
-/** One kind of server: what it answers to which request. */
+/** One kind of server: its answer to each request. */
 export interface Kind {
   /** By method and path without query: `GET /v1/models`. */
   readonly routes: Readonly<Record<string, Handler>>;
@@ -27,7 +27,7 @@ export interface Kind {
   close(): Promise<void>;
 }
 
-/** The JSON object that a request sends; empty where it sends another thing. */
+/** The JSON object that a request sends; empty if it sends something else. */
 export function bodyOf(exchange: Exchange): Record<string, unknown> {
   try {
     const body: unknown = JSON.parse(exchange.body);
@@ -37,13 +37,13 @@ export function bodyOf(exchange: Exchange): Record<string, unknown> {
   }
 }
 
-/** A text of the request's body; empty where it is none. */
+/** A string of the request's body; otherwise empty. */
 export function textIn(exchange: Exchange, key: string): string {
   const value = bodyOf(exchange)[key];
   return typeof value === "string" ? value : "";
 }
 
-/** Go's `net/http` and gin answer so where there is no route. */
+/** The answer of Go's `net/http` and gin for an unknown route. */
 export function notFoundAsText(exchange: Exchange): void {
   replyText(exchange, 404, "404 page not found");
 }

@@ -5,8 +5,8 @@ import { OpenAiModels, replyOpenAiError, replyPlain } from "./openai.ts";
 
 /**
  * LM Studio: loads a model when a chat asks for it. Shapes: lmstudio-ai/docs, 1_developer/2_rest/{list,load,unload}.md
- * for `/api/v1`, and https://lmstudio.ai/docs/developer/rest/endpoints for `/api/v0`. What it does not have it
- * answers with 200 and an error, as several public clients have measured. That an unknown model is a 404 is not
+ * for `/api/v1`, and https://lmstudio.ai/docs/developer/rest/endpoints for `/api/v0`. It answers unknown
+ * routes with 200 and an error, as several public clients have measured. The 404 for an unknown model is not
  * documented.
  */
 export class LmStudio implements Kind {

@@ -88,7 +88,7 @@ export class Ollama implements Kind {
     });
   }
 
-  /** Without a prompt the model is loaded, or with `keep_alive: 0` unloaded; the answer comes when that is done. */
+  /** Without a prompt the model is loaded, or with `keep_alive: 0` unloaded; the answer follows when that is done. */
   async #generate(exchange: Exchange): Promise<void> {
     const child = this.#find(exchange);
     if (!child) return;

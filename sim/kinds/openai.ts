@@ -5,7 +5,7 @@ import { type Exchange, reply } from "../http.ts";
 import { Child } from "./child.ts";
 import { type Surroundings, textIn } from "./kind.ts";
 
-/** Plain JSON, as servers write it that are not llama.cpp's. */
+/** Plain JSON, as servers other than llama.cpp's write it. */
 export function replyPlain(exchange: Exchange, status: number, value: unknown): void {
   reply(exchange, status, { "Content-Type": "application/json" }, JSON.stringify(value));
 }
@@ -15,7 +15,7 @@ export function replyOpenAiError(exchange: Exchange, status: number, type: strin
   replyPlain(exchange, status, { error: { message, type, param: null, code: null } });
 }
 
-/** How a server of this kind words what goes wrong with a chat. */
+/** A server's words for errors of a chat. */
 export interface Wording {
   unknownModel(id: string): [status: number, body: unknown];
   overflow(asked: number, window: number): string;
@@ -56,7 +56,7 @@ export class OpenAiModels {
     replyPlain(exchange, 200, { object: "list", data });
   }
 
-  /** `POST /v1/chat/completions`: loads the model where it is not loaded, without a byte until it is. */
+  /** `POST /v1/chat/completions`: loads the model if necessary, and sends no byte until then. */
   async chat(exchange: Exchange): Promise<void> {
     const id = textIn(exchange, "model");
     const child = this.children.get(id);

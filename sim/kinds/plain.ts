@@ -5,8 +5,8 @@ import { OpenAiModels, replyOpenAiError } from "./openai.ts";
 const PAGE = '<!doctype html><html><body><div id="app"></div></body></html>';
 
 /**
- * A server that has `/v1/models` and `/v1/chat/completions` and nothing else. What it does not have is a 404 in
- * OpenAI's form, or the page of a web application, with the status 200.
+ * A server that has `/v1/models` and `/v1/chat/completions` and nothing else. Other routes answer 404 in
+ * OpenAI's form, or the page of a web application with status 200.
  */
 export class Plain implements Kind {
   readonly routes: Readonly<Record<string, Handler>>;

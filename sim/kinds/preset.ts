@@ -10,7 +10,7 @@ export interface Section {
   args: string[];
   /** The section as the router writes it back into `/models`. */
   text: string;
-  /** Whether it names a model: one that does not is listed all the same, and loads for ever. */
+  /** Whether it names a model: a section that does not is still listed, and loads for ever. */
   hasModel: boolean;
   behaviour: Behaviour;
 }
@@ -19,7 +19,7 @@ const TRUE = ["true", "on", "1", "enabled"];
 
 /**
  * Reads a `--models-preset` file: keys are llama-server's long flags, or those of `sim/flags.ts`.
- * @throws {ServerError} 500 for a line that is none
+ * @throws {ServerError} 500 for an invalid line
  */
 export function readPreset(text: string): Map<string, Section> {
   const sections = new Map<string, Map<string, string>>();

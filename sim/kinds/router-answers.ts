@@ -3,7 +3,7 @@ import type { Exchange } from "../http.ts";
 import type { Child } from "./child.ts";
 import type { Section } from "./preset.ts";
 
-/** Between two tellings of a load's progress. */
+/** Between two reports of a load's progress. */
 const PROGRESS_MS = 500;
 
 /** `/props` of the router itself. */
@@ -44,7 +44,7 @@ export function recordOf(section: Section, child: Child) {
   };
 }
 
-/** A file that is missing or broken tells nothing of itself. */
+/** A missing or broken file has no facts. */
 function isReadable({ hasModel, behaviour }: Section): boolean {
   return hasModel && behaviour.failAfterMs === undefined;
 }
@@ -89,7 +89,7 @@ export class RouterEvents {
     this.#clock = clock;
   }
 
-  /** There is no first snapshot: only what happens from now on is told. */
+  /** There is no initial snapshot: only later changes are sent. */
   stream(exchange: Exchange): void {
     const { response } = exchange;
     response.writeHead(200, {
@@ -105,7 +105,7 @@ export class RouterEvents {
     response.once("close", () => this.#listeners.delete(send));
   }
 
-  /** Tells of a child's change. */
+  /** Reports a child's change. */
   tell(section: Section, child: Child): void {
     const model = section.id;
     if (child.state === "loading") {

@@ -137,7 +137,7 @@ export class Router implements Kind {
     return turn;
   }
 
-  /** Unloads the model that was used longest ago, when it has loaded and answered what it was asked. */
+  /** Unloads the least recently used model, once it has loaded and answered its requests. */
   async #makeRoom(): Promise<void> {
     for (;;) {
       const active = this.#active();

@@ -14,7 +14,7 @@ import { Plain } from "./plain.ts";
 import { Router } from "./router.ts";
 import { Vllm } from "./vllm.ts";
 
-/** Every kind of server beside llama-swap; `html` answers what it does not know with a page and 200. */
+/** Every kind of server except llama-swap; `html` answers unknown routes with a page and 200. */
 export type KindName =
   | "router"
   | "llama-server"

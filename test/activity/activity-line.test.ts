@@ -21,7 +21,6 @@ const waiting = (more: Partial<Waiting>): Waiting => ({
   elapsedMs: 0,
   ...more,
 });
-const requests = (total: number) => ({ model: "other", total, longestMs: undefined, clients: [] });
 type Loading = Extract<Activity, { kind: "loading" }>;
 const loading = (more: Partial<Loading>): Loading => ({
   kind: "loading",
@@ -36,10 +35,10 @@ test.each<[Activity, string]>([
   [{ kind: "connecting", elapsedMs: 999 }, "Waiting for the server"],
   [{ kind: "connecting", elapsedMs: 12_000 }, "Waiting for the server · 12 s"],
   [waiting({ blockedBy: "other" }), "Waiting for other to unload"],
-  [waiting({ blockedBy: "other", requests: requests(0) }), "Waiting for other to unload"],
-  [waiting({ blockedBy: "other", requests: requests(1) }), "Waiting for other, which answers a request"],
+  [waiting({ blockedBy: "other", requests: 0 }), "Waiting for other to unload"],
+  [waiting({ blockedBy: "other", requests: 1 }), "Waiting for other, which answers a request"],
   [
-    waiting({ blockedBy: "other", requests: requests(3), elapsedMs: 65_000 }),
+    waiting({ blockedBy: "other", requests: 3, elapsedMs: 65_000 }),
     "Waiting for other, which answers 3 requests · 1 min 5 s",
   ],
   [waiting({ position: 2, elapsedMs: 4000 }), "Place 2 in the queue · 4 s"],

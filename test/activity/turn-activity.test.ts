@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { turnLine } from "../../activity/activity-line.ts";
 import type { Activity, TurnActivity } from "../../activity/turn-activity.ts";
-import { begun, requests } from "../support/begun-turn.ts";
+import { begun } from "../support/begun-turn.ts";
 import { integer, pick, type Random, seeded } from "../support/random.ts";
 
 const prompt = (processed: number, timeMs: number, cached = 0) => ({
@@ -79,12 +79,12 @@ describe("a turn", () => {
       kind: "waiting",
       blockedBy: "other",
       position: undefined,
-      requests: requests("other", 1),
+      requests: 1,
       elapsedMs: 60_000,
     });
     await lookAfter(4999);
     expect(asked).toHaveLength(1);
-    expect(await lookAfter(1)).toMatchObject({ requests: { total: 2 } });
+    expect(await lookAfter(1)).toMatchObject({ requests: 2 });
     turn.waiting({ blockedBy: "third", position: undefined });
     expect(turn.look()).toMatchObject({ blockedBy: "third", requests: undefined, elapsedMs: 65_000 });
   });

@@ -19,7 +19,7 @@ describe("the id", () => {
     expect(readId(text, IDS)).toBeUndefined();
   });
 
-  test.each(IDS)("%s is found as it is, with white space around and a size behind", (id) => {
+  test.each(IDS)("%s is found as it is, with white space around it and a size after it", (id) => {
     expect(readId(id, IDS)).toEqual({ id, rest: "" });
     expect(readId(`  ${id}\t 64k  `, IDS)).toEqual({ id, rest: "64k" });
   });
@@ -92,14 +92,12 @@ describe("the sentence for an unknown id", () => {
   test("asks whether a near one was meant", () => {
     const error = unknownId("qwn", ["qwen", "my model", "q"]);
     expect(error).toBeInstanceOf(ServerError);
-    expect(error.message).toBe(`There is no model "qwn". Did you mean "qwen", "my model" or "q"?`);
-    expect(unknownId("qwn", ["qwen"]).message).toBe(`There is no model "qwn". Did you mean "qwen"?`);
+    expect(error.message).toBe(`No model "qwn". Did you mean "qwen", "my model" or "q"?`);
+    expect(unknownId("qwn", ["qwen"]).message).toBe(`No model "qwn". Did you mean "qwen"?`);
   });
 
   test("says where to see them when none is near", () => {
-    expect(unknownId("x", []).message).toBe(
-      `There is no model "x". /ai-server-status lists those there are.`,
-    );
+    expect(unknownId("x", []).message).toBe(`No model "x". /ai-server-status lists the models.`);
   });
 });
 
@@ -191,7 +189,9 @@ describe("a size", () => {
   test("that is none is answered with examples", () => {
     const error = wrongSize("lots");
     expect(error).toBeInstanceOf(ServerError);
-    expect(error.message).toBe(`"lots" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.`);
+    expect(error.message).toBe(
+      `"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    );
   });
 });
 

@@ -48,7 +48,7 @@ describe("a question", () => {
       expect(user.questions).toEqual([{ title: "Really?", text: "one\ntwo" }]);
       expect(user.acts).toEqual([["Keep", "Change"]]);
     } else {
-      const refusal = `in ${mode} mode there is nobody to ask: nothing was changed`;
+      const refusal = `${mode} mode cannot ask. Nothing was changed`;
       expect(() => requireUser(call.ctx)).toThrow(refusal);
       await expect(isConfirmed(call, QUESTION, ["Keep", "Change"])).rejects.toThrow(refusal);
       expect(user.questions).toEqual([]);

@@ -15,18 +15,18 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
 
 test.each<[Progress, string]>([
   [progress("read"), "Reading the config on the server"],
-  [progress("status"), "Asking for the state of the unit"],
+  [progress("status"), "Checking the unit"],
   [progress("write"), "Writing the config"],
   [progress("restart"), "Restarting my.service"],
   [progress("await reload"), "Waiting for llama-swap to reload the config"],
-  [progress("reload"), "Letting the router read the config again"],
+  [progress("reload"), "Asking the router to reread its config"],
   [progress("answer"), "Waiting for the server to answer again"],
   [progress("load", { id: "a b" }), "Loading a b"],
   [progress("verify", { id: "a" }), "Checking the context of a"],
   [progress("load again", { id: "b" }), "Loading b again"],
-  [progress("restore", { isGoingBack: true }), "Putting the old config back"],
-  [progress("restart", { isGoingBack: true }), "Going back: Restarting my.service"],
-  [progress("load again", { id: "b", isGoingBack: true }), "Going back: Loading b again"],
+  [progress("restore", { isGoingBack: true }), "Restoring the previous config"],
+  [progress("restart", { isGoingBack: true }), "Rolling back: Restarting my.service"],
+  [progress("load again", { id: "b", isGoingBack: true }), "Rolling back: Loading b again"],
 ])("%j is said as %s", (step, words) => {
   expect(stepWords(step, "my.service")).toBe(words);
 });
@@ -43,22 +43,22 @@ const effectOf = (
   );
 
 test.each([
-  [effectOf({}), "my.service is restarted, which unloads every model."],
+  [effectOf({}), "This restarts my.service, which unloads every model."],
   [
     effectOf({ hasRestartCommand: true }),
-    "The server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
+    "This restarts the server with AI_SERVER_RESTART_COMMAND, which unloads every model.",
   ],
   [
     effectOf({ hasRestartCommand: true }, "wrapper"),
-    "The server is restarted by the wrapper's restart_command, which unloads every model.",
+    "This restarts the server with the wrapper's restart_command, which unloads every model.",
   ],
   [
     effectOf({ isBlind: true }),
-    "my.service is restarted, which unloads every model. Its container has the config as one mounted file, so that -watch-config never sees the new one.",
+    "This restarts my.service, which unloads every model. Its container mounts the config as a single file, so -watch-config never sees the new one.",
   ],
   [
     effectOf({ watchesConfig: true }),
-    "llama-swap reloads the config by itself, which unloads every model. Where no reload comes, my.service is restarted.",
+    "llama-swap reloads the config by itself, which unloads every model. If it does not, this restarts my.service.",
   ],
   [
     effectOf({ watchesConfig: true, problem: "There is no unit." }),
@@ -66,14 +66,14 @@ test.each([
   ],
   [
     effectOf({ hasRestartCommand: true }, "direct", true),
-    "The router reads its preset again, which unloads only the models that change. An old router cannot: then the server is restarted by AI_SERVER_RESTART_COMMAND, which unloads every model.",
+    "The router rereads its preset and unloads only the models that change. An older router cannot reread it: then this restarts the server with AI_SERVER_RESTART_COMMAND, which unloads every model.",
   ],
 ])("the effect of a change: %s", (words, expected) => {
   expect(words).toBe(expected);
 });
 
 test.each([
-  [{ hasRestartCommand: true }, " The server was restarted by AI_SERVER_RESTART_COMMAND."],
+  [{ hasRestartCommand: true }, " The server was restarted with AI_SERVER_RESTART_COMMAND."],
   [{}, ""],
   [{ hasRestartCommand: true, watchesConfig: true }, ""],
 ])("what was done by the restart of %j is said as %j", (unit, expected) => {

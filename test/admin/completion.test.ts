@@ -131,7 +131,7 @@ describe("what is offered", () => {
 });
 
 describe("the size", () => {
-  test("may be typed right behind the id, which gets its space", () => {
+  test("may be typed right after the id, which gets its space", () => {
     expect(values("ai-server-ctx", "qwen")).toEqual(["Qwen3.6-35B-A3B-Q8_0 "]);
     expect(values("ai-server-ctx", "my model")).toEqual(["my model ", "my model large "]);
   });
@@ -244,7 +244,7 @@ describe("the list of models", () => {
     return { live, reads, idle: new AbortController().signal };
   }
 
-  test("is told at once, and read again when it is older than five seconds", async () => {
+  test("is given at once, and read again when it is older than five seconds", async () => {
     const { live, reads } = server();
     expect(live.entries()).toEqual([]);
     expect(live.entries()).toEqual([]);

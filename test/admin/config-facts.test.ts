@@ -100,7 +100,7 @@ describe("the windows in a config", () => {
   });
 });
 
-describe("what a config told is learnt", () => {
+describe("the windows of a config are remembered", () => {
   const URL_ONE = "https://one.example";
   const live = (value: number) => ({ value, source: "live" });
   const found = (windows: Record<string, number | undefined>, isWhole = true): ConfigFacts => ({
@@ -129,7 +129,7 @@ describe("what a config told is learnt", () => {
     expect(await context()).toMatchObject({ source: "default" });
   });
 
-  test("unless a running model told another one under the same figure", async () => {
+  test("unless a running model reported another one for the same figure", async () => {
     const refuted = { commandLine: 131_072 };
     await memory.remember(URL_ONE, "a", { context: live(32_768), refuted, seenAt: 5 });
     for (const same of [131_072, 32_768, undefined]) {
@@ -189,7 +189,7 @@ includeAliasesInList: true
     expect(place.restarts).toBe(0);
   });
 
-  test("gives way to what the running model tells, and to nothing when the file sets it no more", async () => {
+  test("gives way to what the running model reports, and to nothing once the file no longer sets it", async () => {
     const place = await startPlace(CONFIG("131072 --parallel 2"));
     await place.type("/ai-server-refresh --config");
     await place.load("a");
@@ -209,7 +209,7 @@ includeAliasesInList: true
     expect(place.aiServer.models[0]?.contextWindow).toBe(8192);
   });
 
-  test("without a way to the machine says why, and reads the list all the same", async () => {
+  test("says why the machine is unreachable, and still reads the list", async () => {
     const place = await startPlace(CONFIG("8192"), { AI_SERVER_SSH_HOST: "somebody@127.0.0.1" });
     place.tool("ssh", "echo 'ssh: connect to host 127.0.0.1 port 22: Connection refused' >&2; exit 255");
     const { notices } = await place.type("/ai-server-refresh --config");

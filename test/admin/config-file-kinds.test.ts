@@ -19,14 +19,14 @@ describe("work on the config file", () => {
     [
       "one llama-server",
       { "/running": 404, "/props": { default_generation_settings: {} } },
-      /^This server is one llama-server: its context is what --ctx-size in its service unit says/,
+      /^This server is a single llama-server without a config file: its service unit sets the context/,
     ],
     [
       "Ollama",
       { "/running": 404, "/api/tags": { models: [] } },
-      /^Ollama has no config file that is understood/,
+      /^Ollama has no config file that this extension can edit/,
     ],
-    ["any other", { "/running": 404 }, /^The server has no config file that is understood/],
+    ["any other", { "/running": 404 }, /^The server has no config file that this extension can edit/],
   ])("of %s is refused, and its machine can be used all the same", async (_, answers, words) => {
     const place = await server(answers);
     expect((await faultOf(openConfigHost(place, NEVER))).message).toMatch(words);

@@ -24,7 +24,7 @@ describe("a confirmed change", () => {
         text: [
           "small: the context size is now 4096 tokens (4k).",
           "It is loaded, and a request may use 4096 tokens.",
-          `The text of before is in ${place.path}.bak-${stamp}.`,
+          `The previous version is in ${place.path}.bak-${stamp}.`,
         ].join("\n"),
       },
     ]);
@@ -78,7 +78,7 @@ describe("a confirmed change", () => {
     const user = saying(true);
     await place.type("/ai-server-ctx small 4096", user);
     expect(user.questions[0]?.text).toContain(
-      "llama-swap.service is restarted, which unloads every model. Its container has the config as one mounted file, so that -watch-config never sees the new one.",
+      "This restarts llama-swap.service, which unloads every model. Its container mounts the config as a single file, so -watch-config never sees the new one.",
     );
     expect(user.told[0]).toContain("It is loaded, and a request may use 4096 tokens.");
     expect([place.restarts, place.text]).toEqual([1, CHANGED]);
@@ -95,13 +95,13 @@ describe("a confirmed change", () => {
     place.served = join(folder, "b.yml");
     const user = await place.type("/ai-server-ctx small 4k", saying(true));
     expect(user.questions[0]?.text).toContain(`In ${folder}/b.yml:\n`);
-    expect(user.told[0]).toContain(`The text of before is in ${folder}/b.yml.bak-`);
+    expect(user.told[0]).toContain(`The previous version is in ${folder}/b.yml.bak-`);
     expect(readFileSync(join(folder, "b.yml"), "utf8")).toBe(CHANGED);
     expect(readdirSync(folder).sort()).toEqual(["a.yaml", "b.yml", expect.stringMatching(/^b\.yml\.bak-/)]);
     expect((await place.type("/ai-server-ctx other")).told[0]).toContain(`in ${folder}/a.yaml, line 3.`);
   });
 
-  test("shows its diff and its steps in the terminal, and goes on without a key", async () => {
+  test("shows its diff and its steps in the terminal, and continues without a key press", async () => {
     const place = await startPlace(CONFIG.replaceAll("--load 0.2", "--load 20"));
     place.speed = 20;
     const user = saying(true, "tui");
@@ -113,7 +113,7 @@ describe("a confirmed change", () => {
   });
 });
 
-describe("a change that nobody confirms", () => {
+describe("a change that is not confirmed", () => {
   test.each(["rpc", "tui"] as const)("changes nothing in %s mode", async (mode) => {
     const place = await startPlace();
     await place.load("small");
@@ -132,10 +132,10 @@ describe("a change that nobody confirms", () => {
     await place.load("small");
     // Not even the unit is asked.
     place.tool("systemctl", "echo LoadState=not-found");
-    const { stdout, stderr } = await place.type("/ai-server-ctx small 4096", new User(mode).readsOutput());
-    expect([stdout, stderr]).toEqual([
+    const { stdout, errors } = await place.type("/ai-server-ctx small 4096", new User(mode).readsOutput());
+    expect([stdout, errors]).toEqual([
       "",
-      `This asks before it changes anything, and in ${mode} mode there is nobody to ask: nothing was changed. Use it in pi's terminal or over RPC.\n`,
+      `This command asks before it changes anything, and ${mode} mode cannot ask. Nothing was changed; run it in pi's terminal or over RPC.\n`,
     ]);
     expect([place.text, place.backups, place.restarts, await place.loaded()]).toEqual([
       CONFIG,
@@ -148,7 +148,7 @@ describe("a change that nobody confirms", () => {
   test("to what is there already is not even asked about", async () => {
     const place = await startPlace();
     const user = await place.type("/ai-server-ctx small 8k");
-    expect(user.told).toEqual(["The config already says so; nothing was done."]);
+    expect(user.told).toEqual(["Nothing to change: the config already says so."]);
     expect([place.text, place.backups, place.restarts]).toEqual([CONFIG, [], 0]);
   });
 
@@ -171,7 +171,7 @@ describe("a change that fails", () => {
   /** The model does not load with it. */
   const tooLarge = (text: string): string => text.replace("--load 0.2", "--load 60 --fail-after 1");
 
-  test("to load goes back, loads again what was loaded, and tells the server's reason without secrets", async () => {
+  test("to load is rolled back, reloads the former models, and gives the server's reason without secrets", async () => {
     const place = await startPlace(FAILING);
     await place.load(ODD);
     const user = saying(true);
@@ -182,7 +182,7 @@ describe("a change that fails", () => {
     expect(user.told[0]).toMatch(
       /^The model could not be loaded with the new config\. small could not be loaded/,
     );
-    expect(user.told[0]).toContain("The old config is back, and the server answers with it.");
+    expect(user.told[0]).toContain("The previous config is restored, and the server answers with it.");
     expect(user.told[0]).toContain("cudaMalloc failed: out of memory");
     expect(user.everything).not.toContain("hunter");
     expect([place.text, place.restarts, await place.loaded()]).toEqual([FAILING, 2, [ODD]]);
@@ -194,11 +194,11 @@ describe("a change that fails", () => {
     place.spoils = (text) => (text === CONFIG ? undefined : "models: [}");
     const { notices } = await place.type("/ai-server-ctx small 4k", saying(true));
     expect(notices[0]?.text).toMatch(/^The server did not come back with the new config\. .* within 1 s\./);
-    expect(notices[0]?.text).toMatch(/The server's own words:\nfailed to load config: yaml/);
+    expect(notices[0]?.text).toMatch(/From the server's log:\nfailed to load config: yaml/);
     expect([place.text, place.restarts]).toEqual([CONFIG, 2]);
   });
 
-  test("after somebody else's edit is refused, and their edit shown", async () => {
+  test("after another edit is refused, and that edit is shown", async () => {
     const place = await startPlace();
     const theirs = CONFIG.replace("/models/g.gguf", "/models/better.gguf --api-key hunter2");
     const user = new User("rpc");
@@ -209,7 +209,7 @@ describe("a change that fails", () => {
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.notices[0]?.level).toBe("error");
     expect(user.told[0]).toMatch(
-      /was changed by somebody else meanwhile\. Nothing was changed\.\nTheir change:\n@@/,
+      /was changed by somebody else meanwhile\. Nothing was changed\.\nThe other edit:\n@@/,
     );
     expect(user.told[0]).toMatch(/\n-.*\/models\/g\.gguf.*\n\+.*\/models\/better\.gguf --api-key •+/);
     expect(user.told[0]).not.toContain("hunter");
@@ -243,40 +243,41 @@ describe("a change that is cancelled after the write", () => {
   /** Presses Escape while the model loads. */
   function leaving(putBack: boolean): User {
     const user = new User("tui");
-    user.confirms = ({ title }) => (title.startsWith("Put the old") ? putBack : true);
+    user.confirms = ({ title }) => (title.startsWith("Restore the previous") ? putBack : true);
     return whileLoading(user, () => user.escape());
   }
 
   test.each([
-    [true, slow, 2, "The old config is back."],
+    [true, slow, 2, "The previous config is restored."],
     [false, slow.replace("8192", "4096"), 1, undefined],
-  ])("offers to put the old config back (%s)", async (putBack, text, restarts, told) => {
+  ])("offers to restore the previous config (%s)", async (putBack, text, restarts, told) => {
     const place = await startPlace(slow);
     place.speed = 1;
     const user = await place.type("/ai-server-ctx small 4k", leaving(putBack));
     expect(user.notices[0]?.level).toBe("warning");
     expect(user.told[0]).toMatch(
-      /^Cancelled\.\nThe new config is in place\.\nIt is not proven.*\nThe text of before is in /,
+      /^Cancelled\.\nThe new config is in place\.\nIt is not proven.*\nThe previous version is in /,
     );
-    expect(user.questions[1]?.title).toBe("Put the old config back?");
+    expect(user.questions[1]?.title).toBe("Restore the previous config?");
     expect([place.text, place.restarts]).toEqual([text, restarts]);
     expect(user.told[1]?.split("\n")[0]).toBe(told);
   });
 
-  test("says why the old config could not be put back", async () => {
+  test("says why the previous config could not be restored", async () => {
     const place = await startPlace(slow);
     place.speed = 1;
     const user = leaving(true);
     const { confirms } = user;
     user.confirms = (question) => {
-      if (question.title.startsWith("Put the old")) place.tool("systemctl", "echo LoadState=not-found");
+      if (question.title.startsWith("Restore the previous"))
+        place.tool("systemctl", "echo LoadState=not-found");
       return confirms(question);
     };
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.notices[1]).toEqual({
       level: "error",
       text: expect.stringMatching(
-        /^The old config was not put back\. The unit llama-swap\.service does not exist/,
+        /^The previous config was not restored\. The unit llama-swap\.service does not exist/,
       ),
     });
     expect(place.text).toBe(slow.replace("8192", "4096"));

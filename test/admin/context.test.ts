@@ -14,11 +14,15 @@ describe("what speaks against a size", () => {
       500,
       undefined,
       [
-        "500 tokens hardly hold a question; pi needs some ten thousand.",
+        "500 tokens barely hold one question; pi needs about ten thousand.",
         "llama-server rounds it up to 512, a multiple of 256.",
       ],
     ],
-    [131_072, 65_536, ["The model was trained for 65536 tokens: it gets no more, or gets worse beyond."]],
+    [
+      131_072,
+      65_536,
+      ["The model was trained for 65536 tokens: it gets no more, or answers worse beyond that."],
+    ],
     [100_000, 131_072, ["llama-server rounds it up to 100096, a multiple of 256."]],
   ])("%d of %s", (tokens, trained, advice) => {
     expect(adviceFor(tokens, trained)).toEqual(advice);
@@ -87,7 +91,7 @@ describe("where a size is set", () => {
     const more = `    cmd: llama-server \${size}\n  n:\n    cmd: llama-server \${size}\n`;
     expect(words(more, top)).toEqual([
       expect.stringMatching(/^Context size: 8192 tokens \(8k\), set by .*in \/c\.yaml, line 1\.$/),
-      "n have their size from the same place.",
+      "n share this setting.",
     ]);
   });
 
@@ -109,7 +113,7 @@ describe("/ai-server-ctx", () => {
     expect(errors).toBe(`${text}\n`);
   });
 
-  test("of a loaded model tells its live window, and what each slot gets", async () => {
+  test("of a loaded model shows its live window and the share of each slot", async () => {
     const place = await startPlace();
     await place.load(ODD);
     expect((await place.type("/ai-server-ctx groesse")).told).toEqual([
@@ -117,17 +121,17 @@ describe("/ai-server-ctx", () => {
         ODD,
         `Context size: 16384 tokens (16k), set by -c in ${place.path}, line 10.`,
         "Each of its 2 slots gets 8192 tokens.",
-        "Loaded, a request may use 8192 tokens.",
+        "Loaded now; a request may use 8192 tokens.",
       ].join("\n"),
     ]);
   });
 
   test.each([
     ["", "Say which model. The server has small, org/Größe:Q4 x, groesse."],
-    ["smal 4096", 'There is no model "smal". Did you mean "small"?'],
-    ["small lots", '"lots" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
-    ["small 4096 now", '"4096 now" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
-    ["small -1", '"-1" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
+    ["smal 4096", 'No model "smal". Did you mean "small"?'],
+    ["small lots", '"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
+    ["small 4096 now", '"4096 now" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
+    ["small -1", '"-1" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
   ])("%s is answered with a sentence", async (argument, text) => {
     const place = await startPlace();
     const user = await place.type(`/ai-server-ctx ${argument}`);
@@ -148,7 +152,7 @@ describe("/ai-server-ctx", () => {
     const place = await startPlace();
     writeFileSync(place.path, "models:\n  other:\n    cmd: llama-server\n");
     expect((await place.type("/ai-server-ctx small 4k")).told).toEqual([
-      `small is not in the config ${place.path}: it runs elsewhere, or AI_SERVER_PRESET_PATH names another file than the server reads.`,
+      `small is not in the config ${place.path}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
     ]);
   });
 
@@ -169,13 +173,13 @@ describe("/ai-server-ctx", () => {
     const user = saying(true);
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.questions[0]?.text).toContain("\nIn config.yaml:\n");
-    expect(user.told[0]).toMatch(/The text of before is in config\.yaml\.bak-\d{8}T\d{6}Z\.$/);
+    expect(user.told[0]).toMatch(/The previous version is in config\.yaml\.bak-\d{8}T\d{6}Z\.$/);
     expect([place.restarts, place.text.includes("--ctx-size 4096")]).toEqual([1, true]);
   });
 });
 
 describe("the question", () => {
-  test("tells the difference, what it means, what it costs and how long it takes", async () => {
+  test("shows the difference, its effect, what it interrupts and how long it takes", async () => {
     const place = await startPlace();
     await place.type(`/ai-server-load ${ODD}`);
     await expect.poll(() => place.rememberedText).toContain("loadMs");
@@ -186,13 +190,13 @@ describe("the question", () => {
         title: expect.stringMatching(`^Change the context size of ${ODD} to 200001 tokens`),
         text: [
           "It is 16384 tokens (16k) now.",
-          "llama-swap.service is restarted, which unloads every model.",
-          `Loaded now, and unloaded by this: ${ODD}.`,
-          "No request is in flight.",
+          "This restarts llama-swap.service, which unloads every model.",
+          `Will be unloaded: ${ODD}.`,
+          "No requests in flight.",
           "It should take about 3 s.",
-          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
+          "llama-swap refuses new requests and gives those in flight up to 30 s to finish; this may add up to 35 s.",
           "Each of its 2 slots gets 100096 tokens.",
-          "The model was trained for 131072 tokens: it gets no more, or gets worse beyond.",
+          "The model was trained for 131072 tokens: it gets no more, or answers worse beyond that.",
           "llama-server rounds it up to 200192, a multiple of 256.",
           `In ${place.path}:`,
           "@@ -7,6 +7,6 @@",

@@ -30,12 +30,12 @@ const requests = (more: Partial<ModelRequests> = {}): ModelRequests => ({
 
 describe("the requests that will be cut", () => {
   test.each<[InFlight, string]>([
-    [flight(undefined), "The server does not say whether requests are in flight, which would be cut."],
-    [flight(0), "No request is in flight."],
-    [flight(1, [requests()]), "Requests in flight, which will be cut: 1 on m."],
+    [flight(undefined), "The server does not report in-flight requests; any would be cut off."],
+    [flight(0), "No requests in flight."],
+    [flight(1, [requests()]), "In-flight requests that will be cut off: 1 on m."],
     [
       flight(3, [requests({ total: 2 }), requests({ model: "n" })]),
-      "Requests in flight, which will be cut: 2 on m; 1 on n.",
+      "In-flight requests that will be cut off: 2 on m; 1 on n.",
     ],
     [
       flight(1, [
@@ -44,7 +44,7 @@ describe("the requests that will be cut", () => {
           clients: [{ agent: "curl/8.5 (x86)", session: undefined, address: "10.0.0.7" }],
         }),
       ]),
-      "Requests in flight, which will be cut: 1 on m (for 1 min 5 s, curl/8.5 at 10.0.0.7).",
+      "In-flight requests that will be cut off: 1 on m (for 1 min 5 s, curl/8.5 at 10.0.0.7).",
     ],
     [
       flight(2, [
@@ -56,27 +56,27 @@ describe("the requests that will be cut", () => {
           ],
         }),
       ]),
-      "Requests in flight, which will be cut: 2 on m (this session of pi, at 10.0.0.8).",
+      "In-flight requests that will be cut off: 2 on m (this pi session, at 10.0.0.8).",
     ],
     [
       { ...flight(undefined), silent: ["m"] },
-      "m did not answer in time and may be reading a prompt, which would be cut.",
+      "m did not answer in time and may be reading a prompt, which would be cut off.",
     ],
     [
       { ...flight(0), silent: ["m"] },
-      "m did not answer in time and may be reading a prompt, which would be cut.",
+      "m did not answer in time and may be reading a prompt, which would be cut off.",
     ],
     [
       { ...flight(1, [requests({ model: "n" })]), silent: ["m"] },
-      "Requests in flight, which will be cut: 1 on n. m did not answer in time and may be reading a prompt, which would be cut.",
+      "In-flight requests that will be cut off: 1 on n. m did not answer in time and may be reading a prompt, which would be cut off.",
     ],
   ])("%j", (given, words) => {
     expect(requestWords(given, "mine")).toBe(words);
   });
 
   test.each<[InFlight, string]>([
-    [flight(undefined), "The server does not say whether requests are in flight."],
-    [flight(0), "No request is in flight."],
+    [flight(undefined), "The server does not report in-flight requests."],
+    [flight(0), "No requests in flight."],
     [flight(1, [requests()]), "Requests in flight: 1 on m."],
     [{ ...flight(0), silent: ["m"] }, "m did not answer in time and may be reading a prompt."],
   ])("are not called cut by a restart that waits for them: %j", (given, words) => {
@@ -96,7 +96,7 @@ describe("what a change costs", () => {
     return interruptionOf(call, server, await server.runningNow(NEVER), toLoad, { isRestart });
   }
 
-  test("where nothing is loaded is nothing, and nobody is asked for requests", async () => {
+  test("without a loaded model is nothing, and asks for no requests", async () => {
     const place = await startPlace();
     expect(await stakes(place, [], true)).toEqual(["No model is loaded."]);
     expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
@@ -106,7 +106,7 @@ describe("what a change costs", () => {
     const place = await startPlace();
     const call = callOf(place, new User("rpc"));
     expect(await interruptionOf(call, await serverFor(call), undefined, ["small"])).toEqual([
-      "The server does not answer at this moment.",
+      "The server is not answering.",
     ]);
   });
 
@@ -118,22 +118,22 @@ describe("what a change costs", () => {
     await place.load("talker");
     place.sim.setSpeed(1);
     await place.chat("talker", { "x-session-id": sessionOf(callOf(place, new User("rpc"))) ?? "" });
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     for (const [id, loadMs] of [
       ["talker", 20_000],
       ["other", 37_000],
     ] as const)
       await memory.rememberLoad(place.sim.url, id, loadMs);
     expect(await stakes(place, ["talker", "other"])).toEqual([
-      "Loaded now, and unloaded by this: talker.",
+      "Will be unloaded: talker.",
       expect.stringMatching(
-        /^Requests in flight, which will be cut: 1 on talker \(for \d s, this session of pi\)\.$/,
+        /^In-flight requests that will be cut off: 1 on talker \(for \d s, this pi session\)\.$/,
       ),
       "It should take about 1 min.",
     ]);
     expect(await stakes(place, ["talker"], true)).toEqual([
-      "Loaded now, and unloaded by this: talker.",
-      expect.stringMatching(/^Requests in flight: 1 on talker \(for \d s, this session of pi\)\.$/),
+      "Will be unloaded: talker.",
+      expect.stringMatching(/^Requests in flight: 1 on talker \(for \d s, this pi session\)\.$/),
       "It should take about 23 s.",
       DRAIN_WORDS,
     ]);
@@ -155,16 +155,16 @@ describe("what a change costs", () => {
       interruptionOf(call, server, [{ ...talker, id: "other" }, talker], [], {
         isUnloaded: (id) => unloaded.includes(id),
       });
-    expect(await lines()).toEqual(["Loaded now, and left alone as far as there is room: other, talker."]);
+    expect(await lines()).toEqual(["Stays loaded if there is room: other, talker."]);
     expect(await lines("other")).toEqual([
-      "Loaded now, and unloaded by this: other.",
-      "Loaded now, and left alone as far as there is room: talker.",
-      "No request is in flight on what is unloaded.",
+      "Will be unloaded: other.",
+      "Stays loaded if there is room: talker.",
+      "No requests in flight on models that will be unloaded.",
     ]);
-    expect((await lines("talker"))[2]).toMatch(/^Requests in flight, which will be cut: 1 on talker/);
+    expect((await lines("talker"))[2]).toMatch(/^In-flight requests that will be cut off: 1 on talker/);
   });
 
-  test("tells the state of what is not ready, and that a time is not known", async () => {
+  test("shows the state of a model that is not ready, and that no load time is known", async () => {
     const place = await startPlace(`models:
   slow: { cmd: "llama-server --port \${PORT} --load 600" }
 `);
@@ -174,8 +174,8 @@ describe("what a change costs", () => {
     asked.then(({ body }) => body.resume()).catch(() => {});
     await expect.poll(() => place.loaded()).toEqual(["slow starting"]);
     const [loaded, , time] = await stakes(place, ["slow"]);
-    expect(loaded).toBe("Loaded now, and unloaded by this: slow (starting).");
-    expect(time).toBe("How long loading takes is not known on this machine yet; often it is a minute.");
+    expect(loaded).toBe("Will be unloaded: slow (starting).");
+    expect(time).toBe("No load time recorded yet; a minute is typical.");
   });
 });
 

@@ -36,7 +36,7 @@ describe("completion", () => {
   test("ends a size at the trained one that was remembered, also for an alias, and marks the one that is set", async () => {
     const place = await startPlace();
     await place.load(ODD);
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     await memory.remember(place.sim.url, ODD, {
       trainedContext: { value: 40_960, source: "live" },
       seenAt: 1,
@@ -58,7 +58,7 @@ describe("completion", () => {
     expect(await completing(place)("ai-server-load", "")).toEqual([]);
   });
 
-  test("asks nobody after the session's end", async () => {
+  test("asks nothing after the session's end", async () => {
     const place = await startPlace();
     const offered = completing(place);
     place.ended.abort();
@@ -66,7 +66,7 @@ describe("completion", () => {
     expect(place.sim.requests).toEqual([]);
   });
 
-  test("is none behind commands that take nothing", async () => {
+  test("is none for commands without arguments", async () => {
     const place = await startPlace();
     expect(await completing(place)("ai-server-restart", "")).toBeNull();
     expect(await completing(place)("ai-server-refresh", "")).toHaveLength(1);

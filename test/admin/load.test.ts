@@ -17,7 +17,7 @@ models:
 `;
 
 describe("/ai-server-load", () => {
-  test("loads, tells the live context, and gives pi the models again", async () => {
+  test("loads, reports the live context, and gives pi the models again", async () => {
     const place = await startPlace();
     const { notices, questions } = await place.type("/ai-server-load small");
     expect(notices).toEqual([
@@ -36,7 +36,7 @@ describe("/ai-server-load", () => {
   test("of what is loaded says so, and starts nothing", async () => {
     const place = await startPlace();
     await place.load("small");
-    expect((await place.type("/ai-server-load small")).told[0]).toMatch(/^small is loaded already\.\n/);
+    expect((await place.type("/ai-server-load small")).told[0]).toMatch(/^small is already loaded\.\n/);
     expect(place.sim.starts).toEqual({ small: 1 });
   });
 
@@ -48,7 +48,7 @@ describe("/ai-server-load", () => {
       const [text = ""] = (await place.type(`/ai-server-load ${typed}`)).told;
       expect(text).toMatch(new RegExp(`^${ODD} is loaded`));
       expect(text).toContain("A request may use 8192 tokens (8k).");
-      expect(text).toContain("Unloaded for it: small.");
+      expect(text).toContain("Unloaded to make room: small.");
       expect(await place.loaded()).toEqual([ODD]);
     },
   );
@@ -59,12 +59,12 @@ describe("/ai-server-load", () => {
       { level: "error", text: `Say which model. The server has groesse, ${ODD}, small.` },
     ]);
     expect((await place.type("/ai-server-load smoll")).told).toEqual([
-      'There is no model "smoll". Did you mean "small"?',
+      'No model "smoll". Did you mean "small"?',
     ]);
     expect(place.sim.starts).toEqual({});
   });
 
-  test("remembers how long it took, and tells it the next time", async () => {
+  test("remembers how long it took, and shows it the next time", async () => {
     const place = await startPlace();
     await place.type("/ai-server-load small");
     await expect
@@ -80,14 +80,14 @@ describe("/ai-server-load", () => {
     const loading = place.type("/ai-server-load slow", user);
     await eventually(() =>
       expect(user.statuses).toEqual([
-        "Loading slow; talker may have to go for it…",
-        "slow waits until talker has answered a request…",
+        "Loading slow; may unload talker…",
+        "slow waits for talker to answer a request…",
       ]),
     );
     await (await place.client()).http.request({ method: "POST", path: "/api/models/unload/talker" });
     await eventually(() => expect(user.statuses.at(-1)).toBe("Loading slow…"));
     await loading;
-    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\nUnloaded for it: talker\.$/);
+    expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\nUnloaded to make room: talker\.$/);
     expect(user.statuses.at(-1)).toBeUndefined();
   });
 
@@ -98,7 +98,7 @@ describe("/ai-server-load", () => {
     const user = new User("rpc");
     await place.type("/ai-server-load slow", user);
     expect(user.statuses).toContain("Stopping sturdy…");
-    expect(user.told[0]).toContain("Unloaded for it: sturdy.");
+    expect(user.told[0]).toContain("Unloaded to make room: sturdy.");
   });
 
   test("that fails shows the end of the model's log", async () => {
@@ -144,8 +144,8 @@ models:
   });
 
   test.each([
-    [true, "endless is not loaded any more.", []],
-    [false, "The server goes on loading endless.", ["endless starting"]],
+    [true, "endless is unloaded.", []],
+    [false, "The server continues loading endless.", ["endless starting"]],
   ])("left by Escape offers to stop the load (%s)", async (answer, told, loaded) => {
     const place = await startPlace(SLOW);
     place.sim.setSpeed(1);
@@ -155,7 +155,7 @@ models:
     expect(user.questions).toEqual([
       {
         title: "Stop loading endless?",
-        text: "The server goes on: endless is starting.\nStopping unloads it; what was unloaded for it does not come back by that.",
+        text: "On the server, endless is starting.\nStopping unloads it; models unloaded to make room for it stay unloaded.",
       },
     ]);
     expect(user.acts).toEqual([["Let it load", "Stop and unload it"]]);
@@ -205,8 +205,8 @@ describe("/ai-server-unload", () => {
     const user = await place.type("/ai-server-unload talker", saying(answer));
     expect(user.questions).toEqual([
       {
-        title: "Unload talker all the same?",
-        text: "Requests in flight, which will be cut: 1 on talker (for 0 s, curl/8.5 at 127.0.0.1).",
+        title: "Unload talker anyway?",
+        text: "In-flight requests that will be cut off: 1 on talker (for 0 s, curl/8.5 at 127.0.0.1).",
       },
     ]);
     expect(user.acts).toEqual([["Keep it loaded", "Unload it now"]]);
@@ -232,10 +232,12 @@ describe("/ai-server-unload", () => {
     const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
     const user = await place.type("/ai-server-unload a", saying(false));
     expect(user.told).toEqual(["Nothing was unloaded."]);
-    expect(user.questions[0]?.text).toMatch(/^Requests in flight, which will be cut: 1 on a( \([^)]*\))?\.$/);
+    expect(user.questions[0]?.text).toMatch(
+      /^In-flight requests that will be cut off: 1 on a( \([^)]*\))?\.$/,
+    );
   });
 
-  test("of one that does not tell its requests in time asks first", async () => {
+  test("of a model that does not report its requests in time asks first", async () => {
     const { swap, requests } = await cannedServer((request, response) => {
       const running = { running: [{ model: "m", state: "ready" }] };
       if (request.url === "/upstream/m/slots") return;
@@ -245,8 +247,8 @@ describe("/ai-server-unload", () => {
     const user = await place.type("/ai-server-unload m", saying(false));
     expect(user.questions).toEqual([
       {
-        title: "Unload m all the same?",
-        text: "m did not answer in time and may be reading a prompt, which would be cut.",
+        title: "Unload m anyway?",
+        text: "m did not answer in time and may be reading a prompt, which would be cut off.",
       },
     ]);
     expect(user.told).toEqual(["Nothing was unloaded."]);
@@ -263,7 +265,7 @@ describe("/ai-server-unload", () => {
     expect(user.questions).toEqual([
       {
         title: "Unload every model?",
-        text: "Loaded now, and unloaded by this: small.\nNo request is in flight.",
+        text: "Will be unloaded: small.\nNo requests in flight.",
       },
     ]);
     expect(user.acts).toEqual([["Keep them loaded", "Unload them now"]]);
@@ -279,7 +281,7 @@ describe("/ai-server-unload", () => {
 
   test("of an unknown model names the nearest", async () => {
     expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
-      'There is no model "smal". Did you mean "small"?',
+      'No model "smal". Did you mean "small"?',
     ]);
   });
 
@@ -291,17 +293,17 @@ describe("/ai-server-unload", () => {
     for (const line of ["/ai-server-unload", "/ai-server-unload talker"]) {
       const { stdout, stderr } = await place.type(line, new User(mode).readsOutput());
       expect(stdout).toBe("");
-      expect(stderr).toMatch(new RegExp(`in ${mode} mode there is nobody to ask: nothing was changed`));
+      expect(stderr).toMatch(new RegExp(`${mode} mode cannot ask. Nothing was changed`));
     }
     expect(await place.loaded()).toEqual(["talker"]);
   });
 });
 
 describe("a server without /running", () => {
-  test.each(["load small", "unload small", "unload"])("cannot be told to %s", async (line) => {
+  test.each(["load small", "unload small", "unload"])("does not %s", async (line) => {
     const place = await startPlace(undefined, { AI_SERVER_RUNNING_PATH: "/nowhere" });
     expect((await place.type(`/ai-server-${line}`)).told[0]).toMatch(
-      /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, so that nobody can tell what is loaded\.$/,
+      /^The server has no \/nowhere: AI_SERVER_RUNNING_PATH is wrong, and without it the loaded models are unknown\.$/,
     );
     expect(place.sim.starts).toEqual({});
   });
@@ -330,12 +332,9 @@ describe("what runs elsewhere", () => {
   test.each([
     [
       "far",
-      "far runs on another server, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+      "far runs on another server, to which llama-swap forwards its requests: it cannot be loaded, unloaded or logged here.",
     ],
-    [
-      "any",
-      "any chooses among other models for each request: it is neither loaded, unloaded nor logged here.",
-    ],
+    ["any", "any chooses among other models for each request: it cannot be loaded, unloaded or logged here."],
   ])("is neither loaded nor unloaded: %s", async (id, sentence) => {
     const { swap, requests } = await cannedServer(
       byPath({

@@ -2,18 +2,17 @@ import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
 import { serverFor } from "../../admin/call.ts";
 import { loadHooks, loadWords } from "../../admin/load.ts";
-import { expectedLoadMs } from "../../provider/load-times.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 
 test.each<[LoadState, string | undefined]>([
-  [{ kind: "waiting", blockedBy: "b", requests: 2 }, "a waits until b has answered 2 requests"],
-  [{ kind: "waiting", blockedBy: "b", requests: 1 }, "a waits until b has answered a request"],
-  [{ kind: "waiting", blockedBy: "b", requests: 0 }, "a waits until b has gone"],
-  [{ kind: "waiting", blockedBy: "b", requests: undefined }, "a waits until b has gone"],
+  [{ kind: "waiting", blockedBy: "b", requests: 2 }, "a waits for b to answer 2 requests"],
+  [{ kind: "waiting", blockedBy: "b", requests: 1 }, "a waits for b to answer a request"],
+  [{ kind: "waiting", blockedBy: "b", requests: 0 }, "a waits for b to unload"],
+  [{ kind: "waiting", blockedBy: "b", requests: undefined }, "a waits for b to unload"],
   [{ kind: "stopping", model: "b" }, "Stopping b"],
-  [{ kind: "busy" }, "a has as many requests as it may have; asking again"],
+  [{ kind: "busy" }, "a is at its request limit; asking again"],
   [{ kind: "loading", elapsedMs: 1 }, "Loading a"],
   [{ kind: "loading", elapsedMs: 1, stage: { name: "mmproj", share: 1 } }, "Loading a (mmproj 100 %)"],
   [{ kind: "ready" }, undefined],
@@ -27,7 +26,7 @@ describe("the hooks of a load", () => {
     const said: string[] = [];
     const call = callOf(place, new User("rpc"), "", said);
     const server = await serverFor(call);
-    const memory = await place.aiServer.memory();
+    const memory = await place.aiServer.remembered.memory();
     await memory.rememberLoad(place.sim.url, "small", 20_000);
     const { onLoading } = loadHooks(call, server);
     await expect
@@ -49,18 +48,18 @@ describe("the hooks of a load", () => {
     const server = await serverFor(call);
     const { onLoaded } = loadHooks(call, server);
     onLoaded("small", 12_000);
-    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBe(12_000);
+    await expect.poll(() => call.aiServer.remembered.expectedLoadMs(server.config, "small")).toBe(12_000);
     expect(place.rememberedText).toContain("12000");
     expect(place.rememberedText).not.toContain("llama-server");
   });
 
-  test("that cannot remember bother nobody", async () => {
+  test("that cannot remember show nothing", async () => {
     const place = await startPlace();
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
     await place.close();
     loadHooks(call, server).onLoaded("small", 12_000);
     // A rejection that nobody hears fails the run.
-    await expect.poll(() => expectedLoadMs(call.aiServer, server, "small")).toBeUndefined();
+    await expect.poll(() => call.aiServer.remembered.expectedLoadMs(server.config, "small")).toBeUndefined();
   });
 });

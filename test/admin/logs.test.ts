@@ -46,14 +46,14 @@ describe("/ai-server-logs of a model", () => {
   test("that has logged nothing says so", async () => {
     const place = await startPlace();
     expect((await place.type("/ai-server-logs small")).told[0]).toContain(
-      "small has logged nothing, or llama-swap keeps no log of each model: it does since v178.",
+      "small has logged nothing, or this llama-swap is older than v178 and keeps no log per model.",
     );
     expect(place.sim.starts).toEqual({});
   });
 
   test("that is not known names the nearest", async () => {
     expect((await (await startPlace()).type("/ai-server-logs smal")).notices).toEqual([
-      { level: "error", text: 'There is no model "smal". Did you mean "small"?' },
+      { level: "error", text: 'No model "smal". Did you mean "small"?' },
     ]);
   });
 
@@ -121,7 +121,7 @@ describe("/ai-server-logs of the unit", () => {
     place.journal = "[41843] error loading model\n";
     const user = await place.type("/ai-server-logs alpha");
     expect(user.told[0]).toMatch(
-      /^Journal of llama-server\.service, with what alpha writes\n\n\[41843\] error loading model/,
+      /^Journal of llama-server\.service, which includes alpha\n\n\[41843\] error loading model/,
     );
   });
 
@@ -151,7 +151,7 @@ describe("/ai-server-logs of the unit", () => {
     await over;
   });
 
-  test("that cannot be read is told as a sentence", async () => {
+  test("that cannot be read is reported as a sentence", async () => {
     const place = await startPlace();
     place.tool("journalctl", "echo 'No journal files were found.' >&2; exit 1");
     const { notices } = await place.type("/ai-server-logs");

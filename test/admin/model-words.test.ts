@@ -1,9 +1,9 @@
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../admin/model-words.ts";
+import type { Thinking } from "../../lib/thinking.ts";
 import { NO_DESCRIPTION } from "../../server/models/model-description.ts";
 import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
 import { facts } from "../support/model-facts.ts";
 
 describe("the table", () => {
@@ -73,7 +73,7 @@ describe("the table", () => {
   });
 
   test("without models says so", () => {
-    expect(statusTable([], 80)).toBe("The server offers no model that can be chatted with.");
+    expect(statusTable([], 80)).toBe("The server offers no chat model.");
   });
 });
 
@@ -94,7 +94,7 @@ describe("what is known of one model", () => {
       ...around,
     });
 
-  test("is told line by line, with where it is from", () => {
+  test("is shown line by line, with its source", () => {
     expect(
       details(facts(), { running: running("llama-server -m x \\\n  -c 8192"), lastLoadMs: 83_000 }),
     ).toEqual([
@@ -117,8 +117,8 @@ describe("what is known of one model", () => {
   });
 
   test.each([
-    [1, "  Ended      with exit code 1; /ai-server-logs may tell why"],
-    [undefined, "  Ended      with an error; /ai-server-logs may tell why"],
+    [1, "  Ended      with exit code 1; see /ai-server-logs"],
+    [undefined, "  Ended      with an error; see /ai-server-logs"],
   ])("says with what its process has ended (%s)", (exitCode, line) => {
     const failed = facts({ state: "unloaded", failure: { exitCode } });
     expect(details(failed).slice(2, 4)).toEqual(["  State      failed", line]);
@@ -151,7 +151,7 @@ describe("what is known of one model", () => {
     ]);
   });
 
-  test("has what its file tells, other ids, and the place where it runs", () => {
+  test("has the facts of its file, other ids, and where it runs", () => {
     const known = facts({
       trainedContext: { value: 262_144, source: "live" },
       sizeBytes: { value: 21_400_000_000, source: "last seen" },

@@ -36,9 +36,7 @@ describe("the model that an argument names", () => {
   });
 
   test.each(["short 64k", "'my model' short", "my model my model"])("%s is one too many", (text) => {
-    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(
-      /^This command takes one model, and ".*" behind it/,
-    );
+    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(/^This command takes one model; ".*" after it/);
   });
 
   test("is none without an argument, which may have to be", () => {
@@ -53,11 +51,9 @@ describe("the model that an argument names", () => {
     expect(requiredModel("short", MODELS, RUNNING).id).toBe("my model");
   });
 
-  test("that nobody knows is answered with the nearest", () => {
-    expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/There is no model "my"/);
-    expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow(
-      'There is no model "shrt". Did you mean "short"?',
-    );
+  test("that is unknown is answered with the nearest", () => {
+    expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/No model "my"/);
+    expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow('No model "shrt". Did you mean "short"?');
   });
 
   const LISTED = {
@@ -70,9 +66,9 @@ describe("the model that an argument names", () => {
   test.each([
     [
       "far",
-      "far runs on the peer gpu2, to which llama-swap hands its requests: it is neither loaded, unloaded nor logged here.",
+      "far runs on the peer gpu2, to which llama-swap forwards its requests: it cannot be loaded, unloaded or logged here.",
     ],
-    ["any", "any chooses among a, b for each request: it is neither loaded, unloaded nor logged here."],
+    ["any", "any chooses among a, b for each request: it cannot be loaded, unloaded or logged here."],
   ])("may not run here: %s", (id, sentence) => {
     const chosen = requiredModel(id, MODELS, RUNNING);
     expect(() => requireHere(chosen, LISTED)).toThrow(sentence);
@@ -84,7 +80,7 @@ describe("the model that an argument names", () => {
 });
 
 describe("the trained window", () => {
-  test("is told by the running model, and remembered for when it does not run", async () => {
+  test("comes from the running model, and is remembered for later", async () => {
     const place = await startPlace();
     await place.load("small");
     const call = callOf(place, new User("rpc"));

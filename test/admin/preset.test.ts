@@ -49,7 +49,7 @@ describe("/ai-server-preset", () => {
 
   test("with an unknown id names the nearest", async () => {
     expect((await (await startPlace()).type("/ai-server-preset smal")).notices).toEqual([
-      { level: "error", text: 'There is no model "smal". Did you mean "small"?' },
+      { level: "error", text: 'No model "smal". Did you mean "small"?' },
     ]);
   });
 

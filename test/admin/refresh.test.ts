@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Call } from "../../admin/call.ts";
+import { type Call, serverFor } from "../../admin/call.ts";
 import { reloadPreset } from "../../admin/refresh.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
@@ -64,12 +64,13 @@ async function refreshed(given: Given): Promise<Refreshed> {
     ended: NEVER,
     waiting: { signal: NEVER, say: () => {}, ask: (dialog) => dialog() },
   };
-  const run = (): Promise<string | undefined> => reloadPreset(call, swap);
+  const server = await serverFor(call);
+  const run = (): Promise<string | undefined> => reloadPreset(call, server);
   const told = await (busyWith === undefined ? run() : aiServer.exclusively(busyWith, run));
   return { told, user, requests };
 }
 
-const isRead = "The router has read its preset again.";
+const isRead = "The router reread its preset.";
 
 describe("a router's preset", () => {
   test("is read again without a question where nothing is loaded, or nothing that is loaded has changed", async () => {
@@ -82,20 +83,20 @@ describe("a router's preset", () => {
 
   test.each([
     [true, isRead],
-    [false, "The router was not asked to read its preset again."],
+    [false, "The router did not reread its preset."],
   ])("with a loaded model that has changed only after asking: %s", async (answer, sentence) => {
     const text = PRESET.replace("2048", "4096");
     const { told, user, requests } = await refreshed({ models: LOADED, text, user: saying(answer) });
     expect([told, requests.includes(RELOAD)]).toEqual([sentence, answer]);
     expect(user.questions).toEqual([
       {
-        title: "Let the router read its preset again?",
+        title: "Have the router reread its preset?",
         text: expect.stringMatching(
-          /models\.ini differs from what the router runs for a\.\nLoaded now, and unloaded by this: a\.\n/,
+          /models\.ini differs from what the router runs for a\.\nWill be unloaded: a\.\n/,
         ),
       },
     ]);
-    expect(user.acts).toEqual([["Leave it as it is", "Read it again"]]);
+    expect(user.acts).toEqual([["Leave it as it is", "Reread it"]]);
   });
 
   test.each<[string, Partial<Given>, RegExp]>([
@@ -111,24 +112,20 @@ describe("a router's preset", () => {
     expect(told).toBe(isRead);
     expect(user.questions[0]?.text).toMatch(why);
     expect(user.questions[0]?.text).toMatch(
-      /\nSo which sections have changed is not known\.\nLoaded now: a\. Those whose section has changed are unloaded, and their requests are cut\.$/,
+      /\nThe changed sections are therefore unknown\.\nLoaded now: a\. Models whose section has changed will be unloaded and their requests cut off\.$/,
     );
   });
 
   test.each<[Mode, unknown, string | undefined]>([
     ["print", NONE_LOADED, undefined],
-    [
-      "json",
-      LOADED,
-      "The router was not asked to read its preset again: that may unload a, and in json mode there is nobody to ask.",
-    ],
+    ["json", LOADED, "The router did not reread its preset: that may unload a, and json mode cannot ask."],
   ])("is not read again in %s mode", async (mode, models, sentence) => {
     const { told, requests } = await refreshed({ models, user: new User(mode) });
     expect([told, requests.includes(RELOAD)]).toEqual([sentence, false]);
   });
 
   test.each<[string, Partial<Given>, RegExp]>([
-    ["does not know how", { reload: 404 }, /^This router cannot read its preset again; \/ai-server-restart/],
+    ["does not know how", { reload: 404 }, /^This router cannot reread its preset; use \/ai-server-restart/],
     [
       "refuses it",
       {
@@ -138,12 +135,12 @@ describe("a router's preset", () => {
           body: '{"error":{"message":"option \'x\' not recognized in preset \'b\'"}}',
         },
       },
-      /^The router has not read its preset again: .*option 'x' not recognized/,
+      /^The router did not reread its preset: .*option 'x' not recognized/,
     ],
     [
       "is being changed",
       { busyWith: "/ai-server-ctx a 4k" },
-      /^The router has not read.*\/ai-server-ctx a 4k is still at work/,
+      /^The router did not reread.*\/ai-server-ctx a 4k is still running/,
     ],
   ])("of a router that %s is told as it is", async (_what, given, sentence) => {
     expect((await refreshed({ models: NONE_LOADED, ...given })).told).toMatch(sentence);

@@ -4,7 +4,7 @@ import type { ChangeOutcome, StepName } from "../../host/outcome.ts";
 import type { ContextVerdict } from "../../host/probe.ts";
 
 const STAMP = "20260131T235959Z";
-const BACKUP = `The text of before is in /c.yaml.bak-${STAMP}.`;
+const BACKUP = `The previous version is in /c.yaml.bak-${STAMP}.`;
 const report = (outcome: ChangeOutcome) => reportOf(outcome, "It is done.", "/c.yaml");
 
 type RolledBack = Extract<ChangeOutcome, { kind: "rolled back" }>;
@@ -61,7 +61,7 @@ test.each<[ChangeOutcome, string, string]>([
   [
     { kind: "changed", backup: undefined, context: undefined, notes: [], isUnseen: true },
     "warning",
-    "It is done.\nThe server answers. No model was loaded, and llama-swap's log says nothing: whether it has read the config shows at the next load.",
+    "It is done.\nThe server answers, but nothing shows whether llama-swap has read the config; the next load will.",
   ],
   [
     { kind: "changed", backup: STAMP, context: undefined, notes: ["b could not be loaded again: no."] },
@@ -78,35 +78,31 @@ test.each<[ChangeOutcome, string, string]>([
     "warning",
     "It is done.\nIt is loaded, and a request may use 1 tokens instead of 8192: so.",
   ],
-  [
-    { kind: "cancelled", file: "old", backup: undefined },
-    "warning",
-    "Cancelled.\nThe config is as it was before.",
-  ],
+  [{ kind: "cancelled", file: "old", backup: undefined }, "warning", "Cancelled.\nThe config is unchanged."],
   [
     { kind: "cancelled", file: "new", backup: STAMP },
     "warning",
-    `Cancelled.\nThe new config is in place.\nIt is not proven that the server runs with it.\n${BACKUP}`,
+    `Cancelled.\nThe new config is in place.\nThe server has not been checked with it yet.\n${BACKUP}`,
   ],
   [
     { kind: "cancelled", file: "unknown", backup: undefined },
     "warning",
-    "Cancelled.\nThe config could not be read afterwards: it is whole, either the old one or the new one.",
+    "Cancelled.\nThe config could not be read afterwards; it is intact, either the old version or the new one.",
   ],
   [
     rolledBack(),
     "error",
-    "The model could not be loaded with the new config. The reason.\nThe old config is back, and the server answers with it.",
+    "The model could not be loaded with the new config. The reason.\nThe previous config is restored, and the server answers with it.",
   ],
   [
     rolledBack({ isHealthy: false, trouble: "It hangs.", notes: ["b is gone."] }),
     "error",
-    "The model could not be loaded with the new config. The reason.\nThe old config is back, but the server does not answer yet.\nIt hangs.\nb is gone.\n/ai-server-logs shows the unit's journal.",
+    "The model could not be loaded with the new config. The reason.\nThe previous config is restored, but the server does not answer yet.\nIt hangs.\nb is gone.\nSee /ai-server-logs for the unit's journal.",
   ],
   [
     rolledBack({ file: "other", isHealthy: false }),
     "error",
-    `The model could not be loaded with the new config. The reason.\nThe config holds what somebody else wrote meanwhile; it was left alone.\n${BACKUP}\n/ai-server-logs shows the unit's journal.`,
+    `The model could not be loaded with the new config. The reason.\nAnother edit changed the config meanwhile; it was kept.\n${BACKUP}\nSee /ai-server-logs for the unit's journal.`,
   ],
 ])("%j is told", (outcome, level, text) => {
   expect(report(outcome)).toEqual({ level, text });
@@ -118,20 +114,20 @@ test.each<[StepName, string]>([
   ["restart", "The restart failed."],
   ["answer", "The server did not come back with the new config."],
   ["verify", "The server does not show the new config."],
-  ["restore", "The old config could not be put back."],
+  ["restore", "The previous config could not be restored."],
 ])("a failed %s is named", (failed, words) => {
   expect(report(rolledBack({ failed })).text).toMatch(new RegExp(`^${words} The reason\\.\n`));
 });
 
-describe("the server's own words", () => {
+describe("the server's log", () => {
   test("are its last eight lines", () => {
     const log = Array.from({ length: 20 }, (_, at) => `line ${at}`);
-    expect(report(rolledBack({ log })).text).toMatch(/\nThe server's own words:\nline 12\n(.*\n){6}line 19$/);
+    expect(report(rolledBack({ log })).text).toMatch(/\nFrom the server's log:\nline 12\n(.*\n){6}line 19$/);
   });
 
-  test("are not told twice where the reason ends with them", () => {
+  test("are not repeated where the reason ends with them", () => {
     const reason = "m could not be loaded.\nIts log ends with:\none\ntwo";
-    expect(report(rolledBack({ reason, log: ["zero", "one", "two"] })).text).not.toContain("own words");
+    expect(report(rolledBack({ reason, log: ["zero", "one", "two"] })).text).not.toContain("server's log");
   });
 
   test("and the reasons, notes and troubles are shown without secrets", () => {

@@ -14,10 +14,10 @@ describe("/ai-server-restart", () => {
       {
         title: "Restart llama-swap.service?",
         text: [
-          "Loaded now, and unloaded by this: small.",
-          "No request is in flight.",
-          "How long loading takes is not known on this machine yet; often it is a minute.",
-          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
+          "Will be unloaded: small.",
+          "No requests in flight.",
+          "No load time recorded yet; a minute is typical.",
+          "llama-swap refuses new requests and gives those in flight up to 30 s to finish; this may add up to 35 s.",
         ].join("\n"),
       },
     ]);
@@ -33,9 +33,9 @@ describe("/ai-server-restart", () => {
     place.set({ AI_SERVER_RESTART_COMMAND: "systemctl --user restart x" });
     place.text = `${CONFIG}  new: { cmd: "llama-server --port \${PORT} -c 4096" }\n`;
     const user = await place.type("/ai-server-restart", saying(true));
-    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+    expect(user.questions[0]?.title).toBe("Restart the server with AI_SERVER_RESTART_COMMAND?");
     expect(user.told).toEqual([
-      "The server was restarted by AI_SERVER_RESTART_COMMAND and answers.\nnew: added",
+      "The server was restarted with AI_SERVER_RESTART_COMMAND and answers.\nnew: added",
     ]);
     expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 4 models."]);
   });
@@ -53,11 +53,11 @@ describe("/ai-server-restart", () => {
       const place = await startPlace();
       const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
       expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
-      expect(stderr).toContain("nobody to ask: nothing was changed");
+      expect(stderr).toContain("mode cannot ask. Nothing was changed");
     },
   );
 
-  test("that fails tells the reason of systemd", async () => {
+  test("that fails reports systemd's reason", async () => {
     const place = await startPlace();
     const failing = "case $2 in restart) echo 'Job for llama-swap.service failed.' >&2; exit 1 ;;";
     place.tool("systemctl", `${failing} *) echo LoadState=loaded ;; esac`);
@@ -90,16 +90,16 @@ describe("/ai-server-restart", () => {
     expect(notices).toEqual([{ level: "error", text: "The server did not answer again within 1 s." }]);
   });
 
-  test("of a server that is down asks all the same, and starts it", async () => {
+  test("of a server that is down still asks, and starts it", async () => {
     const place = await startPlace();
     await place.close();
     const user = await place.type("/ai-server-restart", saying(true));
-    expect(user.questions[0]?.text).toBe("The server does not answer at this moment.");
+    expect(user.questions[0]?.text).toBe("The server is not answering.");
     expect(user.acts).toEqual([["Leave it as it is", "Restart"]]);
     expect(user.told).toEqual(["The server was restarted and answers."]);
   });
 
-  test("tells what could not be loaded again, without secrets", async () => {
+  test("reports what could not be loaded again, without secrets", async () => {
     const place = await startPlace();
     await place.load("small");
     place.spoils = (text) =>
@@ -117,11 +117,11 @@ describe("/ai-server-restart", () => {
   test("by a command of the user's names it", async () => {
     const place = await startPlace(CONFIG, { AI_SERVER_RESTART_COMMAND: "true" });
     const user = await place.type("/ai-server-restart", saying(false));
-    expect(user.questions[0]?.title).toBe("Restart the server, by AI_SERVER_RESTART_COMMAND?");
+    expect(user.questions[0]?.title).toBe("Restart the server with AI_SERVER_RESTART_COMMAND?");
   });
 
   test.each([
-    ["true", "Restart the server, by the wrapper's restart_command?"],
+    ["true", "Restart the server with the wrapper's restart_command?"],
     ["", "Restart llama-swap.service?"],
   ])("with a wrapper names what that runs, whatever is set here: %j", async (command, title) => {
     const place = await startPlace(CONFIG, {
@@ -147,7 +147,7 @@ describe("/ai-server-restart", () => {
     expect(user.notices).toEqual([
       {
         level: "warning",
-        text: "Cancelled. The server may be restarting all the same; /ai-server-status shows it.",
+        text: "Cancelled. The server may still restart; see /ai-server-status.",
       },
     ]);
   });

@@ -35,16 +35,14 @@ const ROWS = [
 describe("/ai-server-rollback", () => {
   test("without a backup says so", async () => {
     expect((await (await startPlace()).type("/ai-server-rollback")).notices).toEqual([
-      { level: "info", text: "There is no backup yet: each change of the config makes one." },
+      { level: "info", text: "No backups yet: each change of the config makes one." },
     ]);
   });
 
   test("offers the newest first, with date, size and difference; nothing chosen does nothing", async () => {
     const place = await withBackups();
     const user = await place.type("/ai-server-rollback", saying(true));
-    expect(user.choices).toEqual([
-      { title: "Which backup of the config is put back?", offered: [KEEP, ...ROWS] },
-    ]);
+    expect(user.choices).toEqual([{ title: "Which backup should be restored?", offered: [KEEP, ...ROWS] }]);
     expect([user.notices, place.text, place.restarts]).toEqual([[], CONFIG, 0]);
   });
 
@@ -65,14 +63,14 @@ describe("/ai-server-rollback", () => {
     const user = await place.type(line, saying(true, 2));
     expect(user.questions).toEqual([
       {
-        title: `Put back ${place.path} as of ${local(OLD)}?`,
+        title: `Restore ${place.path} as of ${local(OLD)}?`,
         text: [
-          "llama-swap.service is restarted, which unloads every model.",
-          "Loaded now, and unloaded by this: small.",
-          "No request is in flight.",
-          "How long loading takes is not known on this machine yet; often it is a minute.",
-          "llama-swap waits up to 30 s for requests in flight, then cuts them, and refuses new ones meanwhile: this may add up to 35 s.",
-          "The present text becomes a backup itself.",
+          "This restarts llama-swap.service, which unloads every model.",
+          "Will be unloaded: small.",
+          "No requests in flight.",
+          "No load time recorded yet; a minute is typical.",
+          "llama-swap refuses new requests and gives those in flight up to 30 s to finish; this may add up to 35 s.",
+          "The current version is kept as a backup.",
           `In ${place.path}:`,
           "@@ -5,7 +5,7 @@",
           "     cmd: |",
@@ -86,9 +84,9 @@ describe("/ai-server-rollback", () => {
         ].join("\n"),
       },
     ]);
-    expect(user.acts).toEqual([["Keep as it is", "Put back and restart"]]);
+    expect(user.acts).toEqual([["Keep as it is", "Restore and restart"]]);
     expect(user.told[0]).toMatch(
-      /config\.yaml is as of .*\.\nThe server answers with it\.\nThe text of before is in /,
+      /^Restored .*config\.yaml as of .*\.\nThe server answers with it\.\nThe previous version is in /,
     );
     expect([place.text, place.restarts, await place.loaded()]).toEqual([before, 1, ["small"]]);
     const newest = place.backups.at(-1) ?? "";
@@ -102,7 +100,7 @@ describe("/ai-server-rollback", () => {
       "Nothing was changed.",
     ]);
     expect((await place.type(`/ai-server-rollback ${NEWER}`)).told).toEqual([
-      "The config already says so; nothing was done.",
+      "Nothing to change: the config already says so.",
     ]);
     expect([place.text, place.restarts, place.backups]).toEqual([CONFIG, 0, [OLD, NEWER]]);
   });
@@ -112,7 +110,7 @@ describe("/ai-server-rollback", () => {
     async (stamp) => {
       const place = await withBackups();
       expect((await place.type(`/ai-server-rollback ${stamp}`)).notices).toEqual([
-        { level: "error", text: `There is no such backup. There are: ${NEWER}, ${OLD}.` },
+        { level: "error", text: `No such backup. Available: ${NEWER}, ${OLD}.` },
       ]);
     },
   );
@@ -124,7 +122,7 @@ describe("/ai-server-rollback", () => {
     // Not even the unit is asked.
     place.tool("systemctl", "echo LoadState=not-found");
     const refused = await place.type(`/ai-server-rollback ${OLD}`, new User(mode).readsOutput());
-    expect([refused.stdout, refused.stderr]).toEqual(["", expect.stringContaining("nobody to ask")]);
+    expect([refused.stdout, refused.stderr]).toEqual(["", expect.stringContaining("cannot ask")]);
     expect([place.text, place.restarts]).toEqual([CONFIG, 0]);
   });
 

@@ -105,7 +105,7 @@ describe("/ai-server-status", () => {
     expect(look).not.toHaveBeenCalled();
   });
 
-  test("with an id tells all that is known of it, also of an odd one and by its alias", async () => {
+  test("with an id shows all that is known of it, also of an odd one and by its alias", async () => {
     const place = await startPlace();
     await place.load(ODD);
     for (const typed of [ODD, `"${ODD}"`, "groesse"]) {
@@ -117,7 +117,7 @@ describe("/ai-server-status", () => {
     }
     expect((await place.type("/ai-server-status groesse")).told[0]).toContain(`Alias of   ${ODD}`);
     await place.type(`/ai-server-unload ${ODD}`);
-    await place.aiServer.remembered();
+    await place.aiServer.remembered.written();
     const [text = ""] = (await place.type(`/ai-server-status ${ODD}`)).told;
     expect(text).toContain("State      unloaded");
     expect(text).toContain("Trained    for 131072 tokens (last seen)");
@@ -127,7 +127,7 @@ describe("/ai-server-status", () => {
   test("with a wrong id names the nearest, and the way to the model up to there", async () => {
     const { notices } = await (await startPlace()).type("/ai-server-status smal");
     expect(notices[0]?.level).toBe("error");
-    expect(notices[0]?.text).toMatch(/model FAILS\nThere is no model "smal". Did you mean "small"\?$/);
+    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smal". Did you mean "small"\?$/);
   });
 
   test.each([
@@ -180,15 +180,15 @@ describe("/ai-server-status --ssh", () => {
     expect((await place.type("/ai-server-status --ssh small")).told[0]).toMatch(/\nsmall\n.*State/);
   });
 
-  test("tells of a unit that reloads by itself, and of a restart command", async () => {
+  test("shows a unit that reloads by itself, and a restart command", async () => {
     const place = await startPlace(undefined, { AI_SERVER_RESTART_COMMAND: "true" });
     place.unitRuns("llama-swap -watch-config");
     expect((await machine(place))[1]).toBe(
-      "llama-swap.service: active, running · reloads its config by itself · restarted by a command of yours",
+      "llama-swap.service: active, running · reloads its config by itself · restarted by your own command",
     );
   });
 
-  test("tells of a unit that is missing, and of the file all the same", async () => {
+  test("reports a missing unit, and still the file", async () => {
     const place = await startPlace();
     place.tool("systemctl", "echo LoadState=not-found");
     const [, unit, file] = await machine(place);
@@ -196,7 +196,7 @@ describe("/ai-server-status --ssh", () => {
     expect(file).toContain("2 models");
   });
 
-  test("tells of a file that is missing, and of one that is not understood", async () => {
+  test("reports a missing file, and one that it cannot parse", async () => {
     const place = await startPlace();
     place.text = "models: [}";
     expect((await machine(place))[2]).toMatch(/config\.yaml: -rw-r--r--, .*line 1/);
@@ -206,15 +206,15 @@ describe("/ai-server-status --ssh", () => {
     );
   });
 
-  test("tells of models whose place in the file is not understood", async () => {
+  test("reports models whose place in the file it cannot parse", async () => {
     const place = await startPlace();
     place.text = `models:\n  a:\n    cmd: [no, text]\n`;
     const lines = await machine(place);
-    expect(lines[2]).toMatch(/1 model, of which not understood:/);
+    expect(lines[2]).toMatch(/1 model; could not parse:/);
     expect(lines[3]).toMatch(/line 3/);
   });
 
-  test("tells why ssh does not work, once, and of the server all the same", async () => {
+  test("reports once why ssh fails, and still the server", async () => {
     const place = await startPlace(undefined, { AI_SERVER_SSH_HOST: "ops@127.0.0.1" });
     place.tool("ssh", "echo 'ops@127.0.0.1: Permission denied (publickey).' >&2; exit 255");
     const { notices } = await place.type("/ai-server-status --ssh");
@@ -224,7 +224,7 @@ describe("/ai-server-status --ssh", () => {
     );
   });
 
-  test("tells of the machine also where the server is down", async () => {
+  test("reports the machine also where the server is down", async () => {
     const place = await startPlace();
     await place.close();
     const { notices } = await place.type("/ai-server-status --ssh");
@@ -258,11 +258,11 @@ describe("/ai-server-refresh", () => {
     expect([notices[0]?.level, place.aiServer.models.length]).toEqual(["error", 3]);
   });
 
-  test("takes nothing but --config", async () => {
+  test("takes only --config", async () => {
     const place = await startPlace();
     const { notices } = await place.type("/ai-server-refresh small");
     expect(notices).toEqual([
-      { level: "error", text: '/ai-server-refresh takes nothing but --config, and not "small".' },
+      { level: "error", text: '/ai-server-refresh takes only --config, not "small".' },
     ]);
     expect(place.sim.requests).toEqual([]);
   });

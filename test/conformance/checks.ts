@@ -96,7 +96,7 @@ function loadsNothingUnasked(site: Site): void {
     expect(table).toContain(site.id);
     expect(table).toMatch(site.version);
     expect(await desk.type(`/ai-server-status ${site.id}`)).toContain(site.id);
-    expect(table.includes("loads and unloads nothing when asked")).toBe(!site.canLoad);
+    expect(table.includes("cannot load or unload on request")).toBe(!site.canLoad);
     expect(await desk.type("/ai-server-refresh")).toMatch(/Nothing changed: \d+ models?\./);
     for (const name of ["status", "load", "unload", "ctx", "logs"] as const) {
       await desk.offers(`ai-server-${name}`, "");
@@ -153,7 +153,7 @@ async function watch(server: ModelServer, id: string): Promise<void> {
   const over = new AbortController();
   const source = new PanelSource({
     server,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async () => undefined,
     onChange: () => {},
   });

@@ -57,19 +57,22 @@ export class Desk {
   }
 
   /** Reads the models as pi does when it starts, and registers them. */
-  refresh(): Promise<void> {
+  refresh({ allowNetwork } = { allowNetwork: true }): Promise<void> {
     const publish = async ({ update }: { update?: () => void }): Promise<boolean> => {
       update?.();
       return true;
     };
-    return this.aiServer.refresh({ allowNetwork: true, signal: this.#ended.signal, publish });
+    return this.aiServer.refresh({ allowNetwork, signal: this.#ended.signal, publish });
   }
 
   #contextOf(user: User): ExtensionCommandContext {
     return {
       mode: user.mode,
       ui: user.ui,
-      modelRegistry: { getProviderAuth: async () => ({ env: {} }), refresh: () => this.refresh() },
+      modelRegistry: {
+        getProviderAuth: async () => ({ env: {} }),
+        refresh: (options: { allowNetwork: boolean }) => this.refresh(options),
+      },
       sessionManager: { getSessionId: () => "session-at-this-desk" },
     } as unknown as ExtensionCommandContext;
   }

@@ -167,7 +167,7 @@ async function faultOf(work: Promise<unknown>): Promise<string | undefined> {
 /** Looks at the panel for a moment. */
 async function watched(server: ModelServer): Promise<void> {
   const over = new AbortController();
-  const parts = { server, lastSeen: () => new Map(), expectedLoadMs: async () => undefined };
+  const parts = { server, remembered: () => new Map(), expectedLoadMs: async () => undefined };
   const source = new PanelSource({ ...parts, onChange: () => {}, clock: fastClock(SPEED) });
   const following = source.follow(over.signal);
   await new Promise((resolve) => setTimeout(resolve, 50));

@@ -204,7 +204,7 @@ export const WAY: FaultRow[] = [
   ),
   coded(
     "ENETUNREACH",
-    "There is no way to 127.0.0.1:PORT (network error). Check this machine's network or VPN.",
+    "127.0.0.1:PORT is unreachable (network error). Check this machine's network or VPN.",
     "retry",
   ),
   coded(

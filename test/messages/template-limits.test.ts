@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ChatMessage } from "../../messages/chat-message.ts";
+import type { ChatMessage } from "../../messages/template-limits.ts";
 import { alternating, withoutTools } from "../../messages/template-limits.ts";
 
 const user = (content: string): ChatMessage => ({ role: "user", content });

@@ -1,7 +1,7 @@
 import type { ThinkingLevel } from "@earendil-works/pi-ai";
 import { describe, expect, it, test } from "vitest";
+import type { Thinking } from "../../lib/thinking.ts";
 import { effortFor, thinkingFields } from "../../messages/thinking-fields.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
 import { PLAIN } from "../support/samples.ts";
 
 function fields(thinking: Thinking, reasoning: ThinkingLevel | undefined): unknown {

@@ -350,7 +350,7 @@ describe("a window that is another than before", () => {
     const { aiServer, refresh, windows } = fake(envOf(server));
     await refresh();
     expect(windows()).toEqual([[]]);
-    const registry = { refresh: () => refresh({ allowNetwork: true }) };
+    const registry = { refresh };
     for (const [size, isTold] of [
       [16_384, false],
       [32_768, true],
@@ -378,7 +378,7 @@ describe("what a refresh reports", () => {
     await refresh({ allowNetwork: true });
     const { models, changes } = await aiServer.discover(undefined);
     expect(changes).toEqual(["c: added"]);
-    await aiServer.publish(models, { refresh: () => refresh({ allowNetwork: true }) }, true);
+    await aiServer.publish(models, { refresh }, true);
     expect((await aiServer.discover(undefined)).changes).toEqual([]);
   });
 });
@@ -419,10 +419,39 @@ describe("what is remembered", () => {
   test("is in one file of the agent folder, which comes with the first thing", async () => {
     const { aiServer } = fake({});
     const path = join(agentDir, "ai-server.json");
-    const memory = await aiServer.memory();
-    expect([await aiServer.memory(), existsSync(path)]).toEqual([memory, false]);
+    const memory = await aiServer.remembered.memory();
+    expect([await aiServer.remembered.memory(), existsSync(path)]).toEqual([memory, false]);
     await memory.rememberLoad("https://one", "a", 5);
     expect(existsSync(path)).toBe(true);
-    expect(await (await fake({}).aiServer.memory()).expectedLoadMs("https://one", "a")).toBe(5);
+    expect(await (await fake({}).aiServer.remembered.memory()).expectedLoadMs("https://one", "a")).toBe(5);
+  });
+});
+
+describe("a command that changes the server", () => {
+  test("runs alone, and the refusal of another one names it", async () => {
+    const { aiServer } = fake({});
+    const end = Promise.withResolvers<string>();
+    const first = aiServer.exclusively("/ai-server-ctx a 4096", () => end.promise);
+    let hasRun = false;
+    const second = aiServer.exclusively("/ai-server-restart", async () => {
+      hasRun = true;
+    });
+    await expect(second).rejects.toThrow(
+      "/ai-server-ctx a 4096 is still running. Wait for its end; nothing was done.",
+    );
+    expect([hasRun, aiServer.changing]).toEqual([false, "/ai-server-ctx a 4096"]);
+    end.resolve("done");
+    expect(await first).toBe("done");
+    expect(await aiServer.exclusively("/ai-server-restart", async () => "next")).toBe("next");
+  });
+
+  test("that fails lets the next one run", async () => {
+    const { aiServer } = fake({});
+    await expect(aiServer.exclusively("one", () => Promise.reject(new Error("no")))).rejects.toThrow("no");
+    const thrown = aiServer.exclusively("two", () => {
+      throw new Error("at once");
+    });
+    await expect(thrown).rejects.toThrow("at once");
+    expect(await aiServer.exclusively("three", async () => 3)).toBe(3);
   });
 });

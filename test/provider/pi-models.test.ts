@@ -1,22 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { MODELS, readConfig } from "../../config.ts";
+import type { Thinking } from "../../lib/thinking.ts";
 import {
   baseUrlOf,
   fallbackModels,
   isContextKnown,
-  learntFrom,
   noToolsNotice,
-  readLearnt,
-  rememberedFacts,
+  readRemembered,
+  rememberedIn,
   restoredModels,
   runsAs,
   type ServedModel,
+  toRemember,
   toServedModel,
   toServedModels,
   traitsOf,
 } from "../../provider/pi-models.ts";
 import type { ModelFacts, Source } from "../../server/models/models.ts";
-import type { Thinking } from "../../server/models/thinking.ts";
 import { facts as factsOf } from "../support/model-facts.ts";
 import { PLAIN } from "../support/samples.ts";
 
@@ -270,7 +270,7 @@ describe("what a request depends on", () => {
 
 test("facts are remembered by the id under which a model runs", () => {
   const peer = served({ id: "c", runsAs: undefined });
-  const facts = rememberedFacts([served(), served({ id: "b", runsAs: "a" }), peer]);
+  const facts = rememberedIn([served(), served({ id: "b", runsAs: "a" }), peer]);
   expect([...facts.keys()]).toEqual(["org/x:Q4 ü", "a", "c"]);
   expect(facts.get("c")).toEqual(peer.aiServer);
 });
@@ -282,7 +282,7 @@ test("a model that cannot be used is not offered", () => {
 
 describe("what is worth keeping for the time when nobody tells it", () => {
   test("is what the model itself or its command line told", () => {
-    const { vision: _, ...live } = learntFrom(served({ command: "d", refuted: { declared: 5 } }).aiServer);
+    const { vision: _, ...live } = toRemember(served({ command: "d", refuted: { declared: 5 } }).aiServer);
     expect(live).toEqual({
       context: { value: 65_536, source: "live" },
       refuted: { declared: 5 },
@@ -295,7 +295,7 @@ describe("what is worth keeping for the time when nobody tells it", () => {
       command: "d",
     });
     const context = { value: 1, source: "command line" } as const;
-    expect(learntFrom(served({ context }).aiServer).context).toEqual(context);
+    expect(toRemember(served({ context }).aiServer).context).toEqual(context);
   });
 
   test.each(["declared", "config file", "last seen", "default"] as const)(
@@ -307,17 +307,17 @@ describe("what is worth keeping for the time when nobody tells it", () => {
         thinking: { value: { kind: "none" }, source },
         tools: { value: true, source },
       });
-      expect(learntFrom(facts.aiServer)).toEqual({});
+      expect(toRemember(facts.aiServer)).toEqual({});
     },
   );
 
   test("comes back out of a file as far as it is understood", () => {
-    const known = learntFrom(served({ command: "d", refuted: { commandLine: 7 } }).aiServer);
+    const known = toRemember(served({ command: "d", refuted: { commandLine: 7 } }).aiServer);
     const trainedContext = { value: 9, source: "live" };
-    expect(readLearnt({ ...known, trainedContext, seenAt: 1 })).toEqual({ ...known, trainedContext });
+    expect(readRemembered({ ...known, trainedContext, seenAt: 1 })).toEqual({ ...known, trainedContext });
     for (const wrong of [null, 5, "x", [], { value: "x", source: "live" }, { value: 5, source: "guess" }])
       expect(
-        readLearnt({
+        readRemembered({
           context: wrong,
           vision: wrong,
           thinking: wrong,

@@ -6,7 +6,6 @@ import { expect, onTestFinished, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import type { Activity } from "../../activity/turn-activity.ts";
 import { AiServer } from "../../provider/ai-server.ts";
-import { expectedLoadMs } from "../../provider/load-times.ts";
 import { createProvider } from "../../provider/provider.ts";
 import { startSim } from "../../sim/server.ts";
 import { kept } from "../support/wire.ts";
@@ -72,7 +71,9 @@ test("a turn shows its load, which the next one expects to take as long", async 
   expect(figures?.perSecond).toBeGreaterThan(50);
   expect(activities.front("a")).toBeUndefined();
   expect(activities.hasAnswered("a")).toBe(true);
-  await expect.poll(async () => expectedLoadMs(aiServer, await aiServer.server(), "a")).toBe(figures?.loadMs);
+  await expect
+    .poll(async () => aiServer.remembered.expectedLoadMs(aiServer.config(), "a"))
+    .toBe(figures?.loadMs);
 });
 
 test("a turn that waits for another model says for whom, and is loaded again afterwards", async () => {

@@ -176,7 +176,7 @@ realSuite(await piProblem(NEWEST_PI), `hostile input to the administration, pi $
       dialogs.expect(yes);
       const notices = noticesIn(await pi.command("/ai-server-ctx steady 32k"));
       expectClean(notices, 5000);
-      expect(notices.join()).toMatch(/The old config is back/);
+      expect(notices.join()).toMatch(/The previous config is restored/);
     } finally {
       restore();
     }

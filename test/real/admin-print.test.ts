@@ -15,8 +15,7 @@ import { realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
 
 const BACKUP = "20260102T030405Z";
-const NOBODY_TO_ASK =
-  /^This asks before it changes anything, and in (print|json) mode there is nobody to ask/;
+const NOBODY_TO_ASK = /^This command asks before it changes anything, and (print|json) mode cannot ask/;
 
 let server: AdminServer;
 beforeAll(async () => {
@@ -164,13 +163,13 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
       "/ai-server-logs nothing of the kind",
       "/ai-server-preset 'slow and steady'",
     );
-    expect(finished.stdout).toBe("There is no backup yet: each change of the config makes one.\n");
+    expect(finished.stdout).toBe("No backups yet: each change of the config makes one.\n");
     expect(errors(finished)).toEqual([
-      'There is no model "stedy". Did you mean "steady"?',
+      'No model "stedy". Did you mean "steady"?',
       expect.stringMatching(/^Say which model\. The server has .*steady/),
-      '"much" is no context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
-      expect.stringMatching(/^There is no model "nothing"\./),
-      expect.stringMatching(/^There is no model "slow and steady"\./),
+      '"much" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
+      expect.stringMatching(/^No model "nothing"\./),
+      expect.stringMatching(/^No model "slow and steady"\./),
     ]);
   });
 

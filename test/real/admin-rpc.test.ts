@@ -70,15 +70,15 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
       `In ${server.host.path}:`,
       "-        --ctx-size 32768",
       "+        --ctx-size 49152",
-      "stand-in.service is restarted, which unloads every model.",
-      "Loaded now, and unloaded by this: steady.",
-      "No request is in flight.",
+      "This restarts stand-in.service, which unloads every model.",
+      "Will be unloaded: steady.",
+      "No requests in flight.",
     ])
       expect(question).toContain(part);
     expect(question).toMatch(/should take about|How long loading takes/);
 
     expect(noticesIn(seen).at(-1)).toMatch(
-      /^org\/Größe:Q4: the context size is now 49152 tokens \(48k\)\.\nIt is loaded, and a request may use 49152 tokens\.\nThe text of before is in .*\.bak-\d{8}T\d{6}Z\./,
+      /^org\/Größe:Q4: the context size is now 49152 tokens \(48k\)\.\nIt is loaded, and a request may use 49152 tokens\.\nThe previous version is in .*\.bak-\d{8}T\d{6}Z\./,
     );
     expect(server.host.text).toBe(CONFIG.replace("32768", "49152"));
     expect(server.host.backups).toHaveLength(1);
@@ -102,7 +102,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
 
   test("a size that is there already is not asked for", async () => {
     expect(noticesIn(await pi.command("/ai-server-ctx steady 64k"))).toEqual([
-      "The config already says so; nothing was done.",
+      "Nothing to change: the config already says so.",
     ]);
     expect(dialogs.asked).toEqual([]);
     expectUntouched();
@@ -114,7 +114,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     dialogs.expect(yes);
     const notice = noticesIn(await pi.command("/ai-server-ctx failing 8k")).at(-1);
     expect(notice).toMatch(/^The model could not be loaded with the new config\./);
-    expect(notice).toMatch(/The old config is back, and the server answers with it\./);
+    expect(notice).toMatch(/The previous config is restored, and the server answers with it\./);
     expect(notice).toMatch(/out of memory/);
     expect(server.host.text).toBe(failing);
     expect(server.restarts).toBe(2);
@@ -134,10 +134,10 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
           expect.stringMatching(new RegExp(`^${stamp} · \\d{4}-\\d\\d-\\d\\d .* B · \\+2 −2 lines$`)),
         ],
       }),
-      expect.objectContaining({ method: "select", options: ["Keep as it is", "Put back and restart"] }),
+      expect.objectContaining({ method: "select", options: ["Keep as it is", "Restore and restart"] }),
     ]);
     expect(dialogs.question(1)).toMatch(/^-.*--ctx-size 98304[\s\S]*^\+.*--ctx-size 65536/m);
-    expect(noticesIn(seen).at(-1)).toMatch(/ is as of .*, and the server answers with it\./);
+    expect(noticesIn(seen).at(-1)).toMatch(/^Restored .* as of .*\.\nThe server answers with it\./);
     expect(server.host.text).toBe(CONFIG);
     expect(server.host.backups).toHaveLength(2);
     expect(server.restarts).toBe(2);
@@ -149,7 +149,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     expect(noticesIn(await pi.command("/ai-server-restart"))).toEqual(["Nothing was restarted."]);
     expect(server.restarts).toBe(0);
     const seen = await pi.command("/ai-server-restart");
-    expect(dialogs.question(1)).toMatch(/^Restart stand-in\.service\?\nLoaded now, .*: steady\./);
+    expect(dialogs.question(1)).toMatch(/^Restart stand-in\.service\?\nWill be unloaded: steady\./);
     expect(noticesIn(seen)).toEqual(["The server was restarted and answers."]);
     expect(server.restarts).toBe(1);
     expect([...(await server.running())]).toEqual([["steady", "ready"]]);
@@ -172,7 +172,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
       "Nothing was unloaded.",
     ]);
     expect(dialogs.question()).toMatch(
-      /^Unload a model with spaces all the same\?\nRequests in flight, which will be cut: 1 on a model with spaces \(.*this session of pi/,
+      /^Unload a model with spaces anyway\?\nIn-flight requests that will be cut off: 1 on a model with spaces \(.*this pi session/,
     );
     await pi.send({ type: "abort" });
     await pi.waitFor((event) => event.type === "agent_settled", 10_000, mark);
@@ -183,7 +183,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     const first = await beginSlowLoad();
     for (const second of ["/ai-server-unload steady", "/ai-server-load steady", "/ai-server-restart"]) {
       const seen = noticesIn(await pi.command(second, 5_000));
-      expect(seen).toEqual(["/ai-server-load slow is still at work. Wait for its end; nothing was done."]);
+      expect(seen).toEqual(["/ai-server-load slow is still running. Wait for its end; nothing was done."]);
     }
     // What only reads is not held up.
     expect(noticesIn(await pi.command("/ai-server-status")).join()).toMatch(/^slow +starting/m);
@@ -201,7 +201,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     for (const second of ["/ai-server-ctx steady 32k", "/ai-server-rollback", "/ai-server-unload slow"]) {
       dialogs.expect((request) => ({ value: at(request.options, 0) }));
       expect(noticesIn(await pi.command(second, 5_000))).toEqual([
-        "/ai-server-ctx slow 8192 is still at work. Wait for its end; nothing was done.",
+        "/ai-server-ctx slow 8192 is still running. Wait for its end; nothing was done.",
       ]);
     }
     server.sim.setSpeed(200);
@@ -219,7 +219,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     // Beside it stands which window has changed.
     for (const [id, words] of [
       ["org/Größe:Q4", /^org\/Größe:Q4 is loaded/],
-      ["a model with spaces", /^a model with spaces is loaded[\s\S]*Unloaded for it: org\/Größe:Q4\./],
+      ["a model with spaces", /^a model with spaces is loaded[\s\S]*Unloaded to make room: org\/Größe:Q4\./],
     ] as const) {
       const told = noticesIn(await pi.command(`/ai-server-load ${id}`));
       expect(told).toContainEqual(expect.stringMatching(words));

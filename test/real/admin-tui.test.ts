@@ -95,17 +95,17 @@ realSuite(
       await terminal.press("Escape");
       const asked = await terminal.waitFor(/Stop loading slow\?/);
       expect(wordsOf(asked)).toContain(
-        "The server goes on: slow is starting. Stopping unloads it; what was unloaded for it does not come back by that. → Let it load Stop and unload it",
+        "On the server, slow is starting. Stopping unloads it; models unloaded to make room for it stay unloaded. → Let it load Stop and unload it",
       );
       await terminal.press("Enter");
-      await terminal.waitFor(/The server goes on loading slow\./);
+      await terminal.waitFor(/The server continues loading slow\./);
       expect((await server.running()).get("slow")).toBe("starting");
 
       await enter(terminal, "/ai-server-load slow");
       await terminal.waitFor(/Loading slow · \d+ s/);
       await terminal.press("Escape");
       await choose(terminal, "Stop and unload it");
-      await terminal.waitFor(/slow is not loaded any more\./);
+      await terminal.waitFor(/slow is unloaded\./);
       expect((await server.running()).size).toBe(0);
       await expectTurn(terminal, "Stopped");
     });
@@ -119,8 +119,8 @@ realSuite(
         `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,
         "- --ctx-size 32768 + --ctx-size 49152",
         "cmd: llama-server --port ${PORT} --load 0.2 -m /models/spaces.gguf -c 8192 --no-reasoning --token-rate 40",
-        "stand-in.service is restarted, which unloads every model.",
-        "Loaded now, and unloaded by this: steady. No request is in flight.",
+        "This restarts stand-in.service, which unloads every model.",
+        "Will be unloaded: steady. No requests in flight.",
       ])
         expect(asked).toContain(words);
       await terminal.press("Enter");
@@ -131,7 +131,7 @@ realSuite(
       await choose(terminal, "Change and restart");
       const done = wordsOf(await terminal.waitFor(/context size is now 49152 tokens/));
       expect(done).toMatch(
-        /a request may use 49152 tokens\. The text of before is in .*\.bak-\d{8}T\d{6}Z\./,
+        /a request may use 49152 tokens\. The previous version is in .*\.bak-\d{8}T\d{6}Z\./,
       );
       expect(server.host.text).toBe(CONFIG.replace("32768", "49152"));
       expect(server.host.leftovers).toEqual([]);
@@ -144,13 +144,13 @@ realSuite(
       await choose(terminal, "Change and restart");
       await terminal.waitFor(/context size is now 32768 tokens/);
       await enter(terminal, "/ai-server-rollback");
-      const listed = await terminal.waitFor(/Which backup of the config is put back\?/);
+      const listed = await terminal.waitFor(/Which backup should be restored\?/);
       expect(wordsOf(listed)).toMatch(
         /→ Keep the config as it is \d{8}T\d{6}Z · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d · \d+ B · \+2 −2 lines/,
       );
       await terminal.press("Down", "Enter");
-      await terminal.waitFor(/Put back [\s\S]*→ Keep as it is/);
-      await choose(terminal, "Put back and restart");
+      await terminal.waitFor(/Restore [\s\S]*→ Keep as it is/);
+      await choose(terminal, "Restore and restart");
       await terminal.waitFor(/and the\s+server\s+answers\s+with\s+it\./);
       expect(server.host.text).toBe(CONFIG);
 
@@ -227,7 +227,7 @@ function served(screen: string): number {
   return screen.match(/HTTP\/1\.1"\s+200/g)?.length ?? 0;
 }
 
-const UNLOADED = "Loaded now, and unloaded by this: steady. No request is in flight.";
+const UNLOADED = "Will be unloaded: steady. No requests in flight.";
 
 /** A line, the choice that keeps, the one that changes, and what is read before. */
 const QUESTIONS = [
@@ -237,7 +237,7 @@ const QUESTIONS = [
     "Change and restart",
     "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
     "It is 32768 tokens (32k) now.",
-    "stand-in.service is restarted, which unloads every model.",
+    "This restarts stand-in.service, which unloads every model.",
     UNLOADED,
   ],
   ["/ai-server-restart", "Leave it running", "Restart", "Restart stand-in.service?", UNLOADED],

@@ -280,7 +280,7 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
   async function followed(use: (source: PanelSource) => Promise<void>): Promise<void> {
     await withClient(server, async (client) => {
       const over = new AbortController();
-      const parts = { server: client, lastSeen: () => new Map(), expectedLoadMs: async () => undefined };
+      const parts = { server: client, remembered: () => new Map(), expectedLoadMs: async () => undefined };
       const source = new PanelSource({ ...parts, onChange: () => {}, clock: fastClock(20) });
       const following = source.follow(over.signal);
       await use(source);
@@ -369,7 +369,7 @@ realSuite(problem, `pi ${NEWEST_PI} on a real llama-server`, () => {
   test("the status names the server, the model and its context", async () => {
     const { code, stdout } = await pi("-p", "/ai-server-status");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/ · llama-server \S+ · loads and unloads nothing when asked\n/);
+    expect(stdout).toMatch(/ · llama-server \S+ · cannot load or unload on request\n/);
     expect(stdout).toMatch(/^tiny .* 32k /m);
   });
 });

@@ -151,7 +151,7 @@ realSuite(
       await terminal.waitFor(/big +unloaded/);
       sim.setSpeed(20);
       await terminal.press("Enter");
-      const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded for it: quick/);
+      const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded to make room: quick/);
       expectWhole(screen);
       expect(screen).toMatch(/big +ready +64k/);
       expect(screen).not.toContain("hunter2");

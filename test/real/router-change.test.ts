@@ -49,13 +49,13 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
   test("a size is changed without a restart, and the other model stays loaded", async () => {
     const user = await place.type("/ai-server-ctx small 4k", saying(true));
     expect(user.told.join("\n")).toMatch(
-      /^small: the context size is now 4096 tokens \(4k\)\.\nIt is loaded, and a request may use 4096 tokens\.\nThe text of before is in ~\/\.llama-models\.ini\.bak-/,
+      /^small: the context size is now 4096 tokens \(4k\)\.\nIt is loaded, and a request may use 4096 tokens\.\nThe previous version is in ~\/\.llama-models\.ini\.bak-/,
     );
     const [question] = user.questions;
     expect(question?.text).toContain(
-      "The router reads its preset again, which unloads only the models that change.",
+      "The router rereads its preset and unloads only the models that change.",
     );
-    expect(question?.text).toContain("Loaded now, and unloaded by this: small.\n");
+    expect(question?.text).toContain("Will be unloaded: small.\n");
     expect(question?.text).toContain("left alone as far as there is room: other.\n");
     expect(user.everything).not.toContain("llama-swap");
     expect(place.text).toBe(LARGER);
@@ -65,7 +65,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
 
     const [stamp = ""] = place.backups.slice(-1);
     const back = await place.type(`/ai-server-rollback ${stamp}`, saying(true));
-    expect(back.questions[0]?.text).toContain("Loaded now, and unloaded by this: small.\n");
+    expect(back.questions[0]?.text).toContain("Will be unloaded: small.\n");
     expect(place.text).toBe(PRESET);
     expect(place.takeDeeds()).toEqual(["GET /v1/models?reload=1", 'POST /models/load {"model":"small"}']);
     expect([await window("small"), place.restarts]).toEqual([2048, 0]);
@@ -84,7 +84,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
       {
         level: "error",
         text: expect.stringMatching(
-          /^The model could not be loaded with the new config\. small could not be loaded(.|\n)*The old config is back, and the server answers with it\.\nsmall was loaded before and could not be loaded again/,
+          /^The model could not be loaded with the new config\. small could not be loaded(.|\n)*The previous config is restored, and the server answers with it\.\nsmall was loaded before and could not be loaded again/,
         ),
       },
     ]);
@@ -97,7 +97,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     const refused = PRESET.replace("c = 1024", "c = 1024\nctx-sizzle = 1");
     place.text = refused;
     const { told } = await place.type("/ai-server-ctx small 4k", saying(true));
-    expect(told[0]).toMatch(/^The router did not take the new config\. .*ctx-sizzle/);
+    expect(told[0]).toMatch(/^The router did not accept the new config\. .*ctx-sizzle/);
     expect([place.text, place.restarts]).toEqual([refused, 0]);
     expect(place.takeDeeds()).toEqual(Array(2).fill("GET /v1/models?reload=1"));
     expect(await states()).toMatchObject({ small: "loaded", other: "loaded" });
@@ -157,7 +157,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
   test("file and unit are found, and shown as the router's own", async () => {
     const status = await place.type("/ai-server-status --ssh");
     expect(status.told[0]).toMatch(
-      /\nthis machine: reachable\nllama-server\.service: active, running · restarted by a command of yours\n~\/\.llama-models\.ini: -rw\S+, 3 models$/,
+      /\nthis machine: reachable\nllama-server\.service: active, running · restarted by your own command\n~\/\.llama-models\.ini: -rw\S+, 3 models$/,
     );
     const preset = await place.type("/ai-server-preset other");
     expect(preset.told[0]).toBe(`~/.llama-models.ini, line 11\n\n[other]\nmodel = ${TINY_MODEL}\nc = 1024`);
@@ -171,9 +171,9 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
   test("a refresh reads it again after saying whom that unloads", async () => {
     place.text = `${LARGER}\n[new]\nmodel = ${TINY_MODEL}\n`;
     const print = await place.type("/ai-server-refresh", new User("print").readsOutput());
-    expect(print.stdout).toMatch(/not asked to read its preset again: that may unload other, small,/);
+    expect(print.stdout).toMatch(/did not reread its preset: that may unload other, small,/);
     const no = await place.type("/ai-server-refresh", saying(false));
-    expect(no.told[0]).toMatch(/^The router was not asked to read its preset again\.\n/);
+    expect(no.told[0]).toMatch(/^The router did not reread its preset\.\n/);
     expect([place.takeDeeds(), await states()]).toEqual([
       [],
       { small: "loaded", other: "loaded", bare: "unloaded" },
@@ -184,13 +184,11 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
       "~/.llama-models.ini differs from what the router runs for small.\n",
     );
     expect(user.questions[0]?.text).toContain("left alone as far as there is room: other.");
-    expect(user.told[0]).toMatch(/^The router has read its preset again\.\n/);
+    expect(user.told[0]).toMatch(/^The router reread its preset\.\n/);
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded", new: "unloaded" });
     // Nobody loses anything by the next one.
     place.text = `${place.text}; a comment\n`;
-    expect((await place.type("/ai-server-refresh")).told[0]).toMatch(
-      /^The router has read its preset again\./,
-    );
+    expect((await place.type("/ai-server-refresh")).told[0]).toMatch(/^The router reread its preset\./);
     expect(await states()).toMatchObject({ other: "loaded" });
   });
 });

@@ -3,9 +3,10 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { httpProbe } from "../../admin/http-probe.ts";
 import { readConfig } from "../../config.ts";
 import type { ChangeOutcome, Edit, StepName } from "../../host/outcome.ts";
-import { httpProbe, type ServerProbe } from "../../host/probe.ts";
+import type { ServerProbe } from "../../host/probe.ts";
 import type { ChangeHost } from "../../host/service.ts";
 import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";

@@ -6,7 +6,6 @@ import { Activities } from "../../activity/activities.ts";
 import { TurnActivity } from "../../activity/turn-activity.ts";
 import type { Variables } from "../../config.ts";
 import { AiServer } from "../../provider/ai-server.ts";
-import { rememberLoad } from "../../provider/load-times.ts";
 import type { ServedModel } from "../../provider/pi-models.ts";
 import { type Display, openDisplay } from "../../session/display.ts";
 import { startSim } from "../../sim/server.ts";
@@ -177,7 +176,7 @@ describe("what the first turn with a model costs", () => {
     const { display, modelOf, load, aiServer, server } = await open();
     expect(await display.loadNotice(modelOf("a"))).toBe("a is not loaded: the first turn loads it.");
     await load("b");
-    await rememberLoad(aiServer, server, "a", 83_000);
+    await aiServer.remembered.rememberLoad(server.config, "a", 83_000);
     expect(await display.loadNotice(modelOf("a"))).toBe(
       "a is not loaded: the first turn loads it, which takes about 1 min 23 s; b may have to go for it.",
     );

@@ -13,7 +13,7 @@ const runs = (id: string, state: RunningModel["state"] = "ready"): RunningModel 
 const window = (id: string): number | undefined => (id === "unread" ? undefined : 131_072);
 
 test.each<[string, RunningModel[] | undefined, string | undefined]>([
-  ["the server does not tell", undefined, undefined],
+  ["the server does not report it", undefined, undefined],
   ["nothing is loaded", [], "no model loaded"],
   ["the model is ready", [runs("own")], "own ready · 128k"],
   ["its window was not read", [runs("unread")], "unread ready"],
@@ -69,7 +69,7 @@ describe("the footer", () => {
     expect(server.looks).toBe(6);
   });
 
-  test("shows nothing and asks nobody while another provider's model is selected", async () => {
+  test("shows and asks nothing while another provider's model is selected", async () => {
     const { terminal, timer, server, footer } = open();
     footer.select("own");
     await settled();
@@ -81,7 +81,7 @@ describe("the footer", () => {
     expect([server.looks, timer.left]).toEqual([1, 0]);
   });
 
-  test("does not show what comes after another provider's model was selected", async () => {
+  test("drops an answer that comes after another provider's model was selected", async () => {
     const { terminal, footer, timer } = open();
     footer.select("own");
     footer.select(undefined);
@@ -89,7 +89,7 @@ describe("the footer", () => {
     expect([terminal.statuses, timer.left]).toEqual([[undefined], 0]);
   });
 
-  test("tells when other models are ready than before, and shows what is known then", async () => {
+  test("reports a change of the ready models, and shows what is known then", async () => {
     const { terminal, server, footer } = open([]);
     footer.select("own");
     await settled();
@@ -108,7 +108,7 @@ describe("the footer", () => {
     expect(terminal.statuses.at(-1)).toBe("own ready · 8k");
   });
 
-  test("does not keep up, while a turn loads the model, that it is not loaded", async () => {
+  test("no longer says that the model is not loaded while a turn loads it", async () => {
     const { terminal, server, footer } = open([]);
     footer.turnBegins();
     footer.select("own");
@@ -126,7 +126,7 @@ describe("the footer", () => {
     expect(terminal.statuses.at(-1)).toBeUndefined();
   });
 
-  test("shows nothing where the server does not answer, and looks again", async () => {
+  test("shows nothing if the server does not answer, and looks again", async () => {
     const { terminal, server, footer, timer } = open(new Error("down"));
     footer.select("own");
     await settled();
@@ -136,7 +136,7 @@ describe("the footer", () => {
     expect(terminal.statuses).toEqual([undefined, "own ready · 4k"]);
   });
 
-  test("is gone after its end, for good", async () => {
+  test("stays empty after its end", async () => {
     const { terminal, footer, timer, server } = open();
     footer.select("own");
     footer.close();

@@ -92,7 +92,7 @@ describe("the working line", () => {
     expect([terminal.messages.at(-1), timer.left]).toEqual(["", 0]);
   });
 
-  test("is set anew with each turn of pi's agent", () => {
+  test("is set again for each turn of pi's agent", () => {
     const { terminal, begin, indicator } = open();
     begin().generating(() => 1);
     terminal.messages.length = 0;
@@ -117,7 +117,7 @@ describe("the working line", () => {
   });
 });
 
-test("it is told while the turn in front waits for its model, and only then", () => {
+test("onHeldUp is called only while the turn in front waits for its model", () => {
   let told = 0;
   const { begin, timer } = open({
     ...ACTIVITY,
@@ -139,7 +139,7 @@ test("it is told while the turn in front waits for its model, and only then", ()
 });
 
 describe("the widget", () => {
-  test("says it while pi compacts, outside of its agent's run and within", () => {
+  test("shows the activity while pi compacts, outside and inside its agent's run", () => {
     const { terminal, indicator, begin, activities, timer } = open();
     for (const isRunning of [false, true]) {
       indicator.isAgentRunning = isRunning;
@@ -155,7 +155,7 @@ describe("the widget", () => {
     expect(terminal.messages.filter(Boolean)).toEqual([]);
   });
 
-  test("gives way to the working line when the agent's turn begins, whether or not its end was told", () => {
+  test("gives way to the working line when the agent's turn begins, with or without an end of the compaction", () => {
     const { terminal, indicator, begin, timer, activities } = open();
     indicator.isCompacting = true;
     const summary = begin();
@@ -168,7 +168,7 @@ describe("the widget", () => {
     expect(terminal.widgets).toEqual([]);
   });
 
-  test("says what a subagent does on our model while pi's own is another's", () => {
+  test("shows what a subagent does on our model while pi uses another provider's", () => {
     const { terminal, indicator, begin, activities } = open();
     indicator.isOurs = false;
     terminal.messages.length = 0;
@@ -179,7 +179,7 @@ describe("the widget", () => {
   });
 });
 
-test("a quote stays for a turn, with its time and the activity behind it", () => {
+test("a quote stays for a turn, followed by its time and the activity", () => {
   const { terminal, begin, timer, activities } = open({
     ...ACTIVITY,
     mode: "quotes",

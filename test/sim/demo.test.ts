@@ -116,7 +116,7 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
     const room = new Room(onTestFinished);
     const { stdout } = await room.demo("-p", "/ai-server-status --ssh").ended;
     expect(stdout).toMatch(/^this machine: reachable$/m);
-    expect(stdout).toMatch(/^ai-server-demo\.service: .*restarted by a command of yours$/m);
+    expect(stdout).toMatch(/^ai-server-demo\.service: .*restarted by your own command$/m);
     expect(stdout).toMatch(
       new RegExp(`^${join(room.temporary, PREFIX)}[^:]*config\\.yaml: .*\\d models$`, "m"),
     );

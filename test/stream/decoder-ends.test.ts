@@ -53,7 +53,9 @@ describe("a finish_reason that is no good end", () => {
       const { error, message } = decode([events(chunk(delta), chunk({}, reason)), after]);
       if (error === undefined) throw new Error(`${reason} counts as a good end`);
       expect(message).toMatchObject({ stopReason: "pending", rawStopReason: reason });
-      expect(remedyBy(RULES, wordedFor(error))).toBe(remedyBy(RULES, `Provider finish_reason: ${reason}`));
+      expect(remedyBy(RULES, wordedFor(error.sentence, error.remedy))).toBe(
+        remedyBy(RULES, `Provider finish_reason: ${reason}`),
+      );
     }
   });
 

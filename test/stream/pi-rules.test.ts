@@ -1,6 +1,6 @@
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import { describe, expect, it } from "vitest";
-import { type Remedy, ServerError } from "../../lib/errors.ts";
+import type { Remedy } from "../../lib/errors.ts";
 import { remedyOf, wordedFor } from "../../stream/pi-rules.ts";
 import { remedyBy } from "../support/pi-rules.ts";
 
@@ -35,25 +35,23 @@ const words = (text: string): string => text.replaceAll("\u2060", "");
 describe("a sentence", () => {
   it("that pi understands as meant stays as it is", () => {
     for (const remedy of ["none", "retry", "compact"] as const) {
-      expect(wordedFor(new ServerError(SENTENCES[remedy], { link: "model", remedy }))).toBe(
-        SENTENCES[remedy],
-      );
+      expect(wordedFor(SENTENCES[remedy], remedy)).toBe(SENTENCES[remedy]);
     }
   });
 
   it.each(HOSTILE)("that quotes %j is understood as meant, and reads the same", (quote) => {
     for (const remedy of ["none", "retry", "compact"] as const) {
-      const message = `${SENTENCES[remedy]} It says: ${quote}`;
-      const worded = wordedFor(new ServerError(message, { link: "model", remedy, quote }));
+      const before = `${SENTENCES[remedy]} It says: `;
+      const worded = wordedFor([before, quote], remedy);
       expect(remedyBy(RULES, worded), `${remedy}: ${worded}`).toBe(remedy);
-      expect(words(worded)).toBe(message);
+      expect(words(worded)).toBe(before + quote);
     }
   });
 
   it.each(HOSTILE)("about a model or a host named %j is understood as meant", (name) => {
     for (const remedy of ["none", "retry"] as const) {
       const message = `${name}: ${SENTENCES[remedy]}`;
-      const worded = wordedFor(new ServerError(message, { link: "model", remedy }));
+      const worded = wordedFor(message, remedy);
       expect(remedyBy(RULES, worded), `${remedy}: ${worded}`).toBe(remedy);
       expect(words(worded).startsWith(message)).toBe(true);
     }
@@ -61,17 +59,16 @@ describe("a sentence", () => {
 
   it("whose quote stands in it twice, or is empty, is understood as meant", () => {
     for (const quote of ["server", "500", ""]) {
-      const message = `The server refused the request (500). It says: ${quote}`;
-      const worded = wordedFor(new ServerError(message, { link: "model", remedy: "none", quote }));
+      const before = "The server refused the request (500). It says: ";
+      const worded = wordedFor([before, quote], "none");
       expect(remedyBy(RULES, worded)).toBe("none");
-      expect(words(worded)).toBe(message);
+      expect(words(worded)).toBe(before + quote);
     }
   });
 
   it("changes no more words than it must", () => {
     const quote = "the cudaMalloc of device 0 ended in a timeout";
-    const message = `It could not be loaded: ${quote}`;
-    const worded = wordedFor(new ServerError(message, { link: "model", remedy: "none", quote }));
+    const worded = wordedFor(["It could not be loaded: ", quote], "none");
     expect(worded).toContain("the cudaMalloc of device 0 ended in a ");
     expect(worded).not.toContain("timeout");
   });

@@ -5,13 +5,6 @@ import {
   type TurnSubject,
 } from "../../activity/turn-activity.ts";
 
-export const requests = (model: string, total: number) => ({
-  model,
-  total,
-  longestMs: undefined,
-  clients: [],
-});
-
 /** A turn on a clock that stands still until it is moved. */
 export function begun(subject: Partial<TurnSubject> = {}) {
   const clock = { at: 1_800_000_000_000 };
@@ -23,7 +16,7 @@ export function begun(subject: Partial<TurnSubject> = {}) {
     },
     requestsOf: async (model) => {
       asked.push(model);
-      return requests(model, asked.length);
+      return asked.length;
     },
     lastUsed: async () => {
       asked.push("last used");

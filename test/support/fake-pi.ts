@@ -107,9 +107,9 @@ export class FakePi {
       },
       modelRegistry: {
         getAvailable: () => this.available,
-        refresh: async () => {
+        refresh: async ({ allowNetwork }: { allowNetwork: boolean }) => {
           await this.refresh();
-          await this.refresh({ allowNetwork: true });
+          if (allowNetwork) await this.refresh({ allowNetwork });
         },
         getProviderAuth: async () => ({ env: {} }),
       },

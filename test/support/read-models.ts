@@ -1,10 +1,10 @@
 import { parseListed, parseRunning } from "../../server/kinds/llama-swap/list.ts";
 import {
   type Discovery,
-  type LearntFacts,
   type LiveFacts,
   type ModelFacts,
   modelsOf,
+  type RememberedFacts,
 } from "../../server/models/models.ts";
 
 export const NO_LIVE: LiveFacts = {
@@ -21,7 +21,7 @@ export const NO_LIVE: LiveFacts = {
 interface Known {
   running?: unknown;
   live?: Record<string, Partial<LiveFacts>>;
-  last?: Record<string, LearntFacts>;
+  last?: Record<string, RememberedFacts>;
 }
 
 /** What is known of the models in an answer of `/v1/models`, beside what `/running` and `/props` said. */

@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { stripVTControlCharacters } from "node:util";
 import { initTheme } from "@earendil-works/pi-coding-agent";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { highlighted } from "../../ui/highlight.ts";
 import { processorTime } from "../support/clock.ts";
 
@@ -14,6 +14,12 @@ const YAML = [
   "      -c 4096",
   "    ttl: 300",
 ];
+
+/** Where pi keeps its theme (`THEME_KEY` in its theme.js): other test files of this process have none. */
+const PI_THEME = Symbol.for("@earendil-works/pi-coding-agent:theme");
+const forgetTheme = (): boolean => Reflect.deleteProperty(globalThis, PI_THEME);
+beforeAll(forgetTheme);
+afterAll(forgetTheme);
 
 test("before pi has a theme, YAML stays plain", () => {
   expect(highlighted(YAML, "yaml", theme)).toEqual(YAML);

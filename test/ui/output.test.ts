@@ -61,12 +61,15 @@ test("a long text arrives whole at a reader that is slow, though the pipe does n
   expect(size).toBe(500_001);
 });
 
-test.each(["print", "json"])("what nobody asked for never goes to standard output in %s mode", (mode) => {
-  expect(written(`tell({ mode: "${mode}", ui }, "text", "warning");`)).toEqual({
-    stdout: "",
-    stderr: "text\n",
-  });
-});
+test.each(["print", "json"])(
+  "a notice without a command never goes to standard output in %s mode",
+  (mode) => {
+    expect(written(`tell({ mode: "${mode}", ui }, "text", "warning");`)).toEqual({
+      stdout: "",
+      stderr: "text\n",
+    });
+  },
+);
 
 test("a session that has ended takes no notice, and nothing is thrown", () => {
   const stale = new Proxy({} as Screen, {

@@ -21,9 +21,9 @@ const CHANGE: Question = {
   title: "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
   consequences: [
     "It is 32768 tokens (32k) now.",
-    "llama-swap.service is restarted, which unloads every model.",
-    "Loaded now, and unloaded by this: steady.",
-    "Requests in flight, which will be cut: 1 on steady (for 12 s, curl/8.5 at 10.0.0.7).",
+    "This restarts llama-swap.service, which unloads every model.",
+    "Will be unloaded: steady.",
+    "In-flight requests that will be cut off: 1 on steady (for 12 s, curl/8.5 at 10.0.0.7).",
     "It should take about 41 s.",
   ],
   diff: {
@@ -112,9 +112,9 @@ describe("a question with a diff", () => {
         "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
         "",
         "It is 32768 tokens (32k) now.",
-        "llama-swap.service is restarted, which unloads every model.",
-        "Loaded now, and unloaded by this: steady.",
-        "Requests in flight, which will be cut: 1 on steady (for 12 s, curl/8.5 at",
+        "This restarts llama-swap.service, which unloads every model.",
+        "Will be unloaded: steady.",
+        "In-flight requests that will be cut off: 1 on steady (for 12 s, curl/8.5 at",
         "10.0.0.7).",
         "It should take about 41 s.",
         "",
@@ -155,7 +155,7 @@ describe("a question with a diff", () => {
   test("at 40×15 has every consequence and both choices", () => {
     const shown = new Shown().at(40, 15);
     expect(shown.lines.slice(-4)).toEqual([
-      "10 hidden · pageUp/pageDown scroll",
+      "9 hidden · pageUp/pageDown scroll",
       "→ Keep as it is",
       "  Change and restart",
       KEYS,
@@ -327,7 +327,7 @@ describe("where little fits", () => {
   test.each([
     [2, ["→ Keep as it is", "  Change and restart"]],
     [1, ["→ Keep as it is"]],
-  ])("in %d rows the choices are left", (rows, lines) => {
+  ])("in %d rows the choices remain", (rows, lines) => {
     expect(new Shown(LONG).at(40, rows).lines).toEqual(lines);
   });
 

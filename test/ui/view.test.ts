@@ -57,7 +57,7 @@ function rpc(): { ctx: Context; notices: string[] } {
 }
 
 describe("in the terminal", () => {
-  test("a text is an overlay of the whole of it, until Escape", async () => {
+  test("a text is an overlay of the whole terminal, until Escape", async () => {
     const terminal = new Terminal();
     const shown = showText(terminal.ctx, VIEW);
     expect(terminal.options).toEqual({
@@ -141,7 +141,7 @@ describe("a text that grows, in the terminal", () => {
     await shown;
   });
 
-  test("stays open when there is no more to come", async () => {
+  test("stays open when the text ends", async () => {
     const terminal = new Terminal();
     const shown = showLive(terminal.ctx, VIEW, async () => {}, never);
     await settled();
@@ -150,7 +150,7 @@ describe("a text that grows, in the terminal", () => {
     await shown;
   });
 
-  test("is closed with the session, and nothing is said of the abort", async () => {
+  test("closes with the session, and says nothing of the abort", async () => {
     const terminal = new Terminal();
     const ended = new AbortController();
     let reason: unknown;
@@ -176,7 +176,7 @@ describe("a text that grows, in the terminal", () => {
     expect(terminal.opens).toBe(0);
   });
 
-  test("whose screen cannot be opened is not followed on", async () => {
+  test("stops following if the screen cannot be opened", async () => {
     let signal: AbortSignal | undefined;
     const custom = (make: (...parts: unknown[]) => Component): Promise<void> => {
       make({ terminal: { rows: 5 }, requestRender: () => {} }, {}, {}, () => {});
@@ -210,7 +210,7 @@ describe("at an RPC client", () => {
     expect(Buffer.byteLength(notices[0] ?? "")).toBeLessThanOrEqual(200_000);
   });
 
-  test("a long one is cut at 200 kB, and says so", async () => {
+  test("a long text is cut at 200 kB, and says so", async () => {
     const { ctx, notices } = rpc();
     const lines = Array<string>(10_000).fill("ä".repeat(100));
     await showText(ctx, { ...VIEW, lines });
@@ -221,7 +221,7 @@ describe("at an RPC client", () => {
     expect(text.split("\n").at(-1)).toBe(`… ${10_000 - shown} more lines, too many for a notice`);
   });
 
-  test("an empty one says that it is", async () => {
+  test("an empty text says so", async () => {
     const { ctx, notices } = rpc();
     await showText(ctx, { ...VIEW, lines: [] });
     expect(notices).toEqual(["config.yaml: empty"]);
@@ -237,7 +237,7 @@ function written(call: string): { stdout: string; stderr: string } {
   return { stdout, stderr };
 }
 
-describe("without anybody to show it to", () => {
+describe("without a screen", () => {
   const following = "() => { throw new Error('followed'); }, new AbortController().signal";
 
   test.each([

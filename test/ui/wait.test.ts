@@ -45,7 +45,7 @@ describe("a wait", () => {
     expect(user.screen).toBe("");
   });
 
-  test("says what is new on the screen, with the time, that of before and what is expected", async () => {
+  test("shows each new text with its elapsed and expected time", async () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     const waiting = await begun;
@@ -60,7 +60,7 @@ describe("a wait", () => {
     await over;
   });
 
-  test("gives an RPC client a status for each new thing, and takes it away", async () => {
+  test("gives an RPC client a status for each new text, and removes it", async () => {
     const user = new User("rpc");
     const { begun, end, over } = held(user);
     const waiting = await begun;
@@ -112,7 +112,7 @@ describe("Escape", () => {
     expect(await over).toBe("undone");
   });
 
-  test("pressed once more leaves the screen, while the work ends by itself", async () => {
+  test("pressed again leaves the screen, and the work ends in the background", async () => {
     const user = new User("tui");
     const { end, over } = held(user);
     await expect.poll(() => user.screen).not.toBe("");
@@ -154,7 +154,7 @@ describe("a dialog", () => {
     await over;
   });
 
-  test("takes a status away, and gives it back", async () => {
+  test("removes a status, and restores it", async () => {
     const user = new User("rpc");
     const { begun, end, over } = held(user);
     const waiting = await begun;
@@ -166,7 +166,7 @@ describe("a dialog", () => {
     expect(user.statuses.at(-1)).toBeUndefined();
   });
 
-  test("after the second Escape is the last thing that is shown", async () => {
+  test("after the second Escape is the last screen", async () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     const waiting = await begun;
@@ -197,7 +197,7 @@ describe("the session's end", () => {
     await later(0, undefined);
   });
 
-  test("has nothing of a wait that is over", async () => {
+  test("keeps no listener of a wait that is over", async () => {
     const ended = new AbortController();
     await whileWaiting(contextOf(new User("tui")), ended.signal, async () => "done");
     expect(getEventListeners(ended.signal, "abort")).toEqual([]);
@@ -213,7 +213,7 @@ describe("the session's end", () => {
     expect([signals, user.screen]).toEqual([[true], ""]);
   });
 
-  test("makes every touch of its context throw, which harms nothing", async () => {
+  test("makes its context throw, which does no harm", async () => {
     const stale = new Proxy({} as Context, {
       get(_, name) {
         if (name === "mode") return "rpc";

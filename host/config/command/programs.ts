@@ -1,5 +1,5 @@
 /** Programs that serve models: which one a name stands for, and what sets its context size. Pure. */
-import { OTHER_SIZE_FLAGS as FLAGS } from "../../../server/models/command-line.ts";
+import { OTHER_SIZE_FLAGS as FLAGS } from "../../../lib/split-words.ts";
 
 /** What is started, and what sets its context size. */
 export interface Program {

@@ -15,7 +15,8 @@ import {
   type YAMLMap,
   type YAMLParseError,
 } from "yaml";
-import { cleanText, type ServerError, sentenceOf } from "../../../lib/errors.ts";
+import { type ServerError, sentenceOf } from "../../../lib/errors.ts";
+import { cleanText } from "../../../lib/text.ts";
 import { withoutComments } from "../command/words.ts";
 import { refusal, shown } from "../refusals.ts";
 import { positionAt, replaceTraced, type TracedText } from "../traced-text.ts";

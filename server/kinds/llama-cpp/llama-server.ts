@@ -2,10 +2,10 @@
 
 import { ServerError } from "../../../lib/errors.ts";
 import { flag, record } from "../../../lib/json.ts";
+import { type Access, type Limits, optionalJson } from "../../http/access.ts";
 import type { FileFacts, ListedModel } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Access, Backend, Limits } from "../backend.ts";
-import { optionalJson } from "../backend.ts";
+import type { Backend } from "../backend.ts";
 import { llamaCppVersion, type ServerVersion } from "../version.ts";
 import { parseOwnModel } from "./list.ts";
 import { parseSlots, type Slot } from "./slots.ts";

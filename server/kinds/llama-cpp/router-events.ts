@@ -1,15 +1,15 @@
 /** `/models/sse` of llama.cpp's router: what becomes of its models, as it happens. */
+
 import { createParser } from "eventsource-parser";
 import type { Clock } from "../../../lib/clock.ts";
 import { type JsonRecord, number, record, text } from "../../../lib/json.ts";
+import { type Access, ANSWER_TIMEOUT_MS } from "../../http/access.ts";
 import type { ModelState } from "../../models/models.ts";
 import { idOf, nameOf } from "../../models/names.ts";
-import type { Access } from "../backend.ts";
 import { type EventHooks, keepReading, quiet } from "../llama-swap/events.ts";
 import { parseRouterModels, parseRouterRunning, routerState } from "./list.ts";
 
 const PATH = "/models/sse";
-const ANSWER_TIMEOUT_MS = 10_000;
 const MAX_FRAME_CHARACTERS = 1024 * 1024;
 
 /**

@@ -3,11 +3,11 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { record } from "../../../lib/json.ts";
+import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import type { FileFacts, ListedModel, ProcessFailure } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Access, Backend, Limits, LoadSteps } from "../backend.ts";
-import { optionalJson, post } from "../backend.ts";
+import type { Backend, LoadSteps } from "../backend.ts";
 import type { EventHooks } from "../llama-swap/events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { llamaCppVersion, type ServerVersion } from "../version.ts";
@@ -15,7 +15,6 @@ import { parseRouterModels, parseRouterRunning } from "./list.ts";
 import { followRouter } from "./router-events.ts";
 import { parseSlots, type Slot } from "./slots.ts";
 
-const ANSWER_TIMEOUT_MS = 10_000;
 /** Between two looks at a load: the router keeps no log of requests that could be filled. */
 const LOOK_MS = 1000;
 /** Looks at a model that is neither loading nor failed, before that counts as unloaded by somebody. */
@@ -149,7 +148,7 @@ export class Router implements Backend {
 
 function unusable(id: string): ServerError {
   return new ServerError(
-    `${id} has no model path: its section of the preset names no model, and loading it would block the router for everybody. Add "model = <file>" to it, then /ai-server-refresh.`,
+    `${id} has no model path: its section of the preset names no model, and loading it would block the router for all clients. Add "model = <file>" to it, then /ai-server-refresh.`,
     { link: "model", remedy: "none" },
   );
 }

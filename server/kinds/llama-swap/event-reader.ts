@@ -1,7 +1,7 @@
 /** The bytes of llama-swap's `/api/events` as plain facts. Does no I/O. */
 import { createParser, type EventSourceParser } from "eventsource-parser";
-import { cleanText } from "../../../lib/errors.ts";
 import { count, type JsonRecord, list, number, record, text } from "../../../lib/json.ts";
+import { cleanText } from "../../../lib/text.ts";
 import type { ModelState } from "../../models/models.ts";
 import { idOf, nameOf } from "../../models/names.ts";
 

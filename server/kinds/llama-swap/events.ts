@@ -2,17 +2,13 @@
 
 import type { LoadStage } from "../../../activity/load-state.ts";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
-import { type Blank, blankerOf } from "../../../masking/literal.ts";
+import { type Blank, blankerOf } from "../../../masking/own-secrets.ts";
+import { type Access, ANSWER_TIMEOUT_MS } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
-import { readText } from "../../http/http.ts";
-import type { Access } from "../backend.ts";
+import { ERROR_BYTES, readText } from "../../http/http.ts";
 import { EventReader, type EventTargets, type LogPiece } from "./event-reader.ts";
 
 const EVENTS_PATH = "/api/events";
-
-/** For the headers: they come with the first frame, which is sent at once. */
-const ANSWER_TIMEOUT_MS = 10_000;
-const ERROR_BYTES = 16 * 1024;
 
 /** Every connection begins with up to 200 kB of logs: one that does not last is not opened again at once. */
 const FIRST_PAUSE_MS = 500;

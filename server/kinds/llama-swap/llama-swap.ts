@@ -1,15 +1,16 @@
 /** llama-swap: what it tells of its models, and how it loads and unloads them. */
+
 import { routeFor } from "../../../config.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { list, record } from "../../../lib/json.ts";
+import { type Access, type Limits, optionalJson, post } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { parseErrorBody } from "../../http/error-body.ts";
 import { mistakenFor, mistakenIn } from "../../meant-model.ts";
 import type { FileFacts, ListedModel } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Access, Backend, Limits, LoadSteps } from "../backend.ts";
-import { optionalJson, post } from "../backend.ts";
+import type { Backend, LoadSteps } from "../backend.ts";
 import { parseOwnModel } from "../llama-cpp/list.ts";
 import { parseSlots, type Slot } from "../llama-cpp/slots.ts";
 import { ambiguousModel } from "../load-failure.ts";

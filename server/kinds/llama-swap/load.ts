@@ -1,11 +1,13 @@
 /** One load by llama-swap, which loads whatever is asked for. */
+
 import { routeFor } from "../../../config.ts";
 import { ServerError } from "../../../lib/errors.ts";
+import { type Access, ANSWER_TIMEOUT_MS } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { parseErrorBody } from "../../http/error-body.ts";
-import { readText } from "../../http/http.ts";
+import { ERROR_BYTES, readText } from "../../http/http.ts";
 import { transportFault } from "../../http/transport-faults.ts";
-import type { Access, Backend, LoadSteps } from "../backend.ts";
+import type { Backend, LoadSteps } from "../backend.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, saysLoading } from "../refusal.ts";
 
@@ -24,9 +26,6 @@ const LOSSES = 3;
 const SILENCES = 5;
 /** Looks at `/running` until it shows a model that has answered. */
 const LOOKS = 5;
-
-const ANSWER_TIMEOUT_MS = 10_000;
-const ERROR_BYTES = 64 * 1024;
 
 const SILENT =
   "could not be loaded: llama-swap shows it as ready, but nothing answers at its address. Check proxy and the port in its cmd; with checkEndpoint: none llama-swap does not look whether it has started";

@@ -2,14 +2,14 @@
 
 import { StringDecoder } from "node:string_decoder";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
-import { cleanText, ServerError } from "../../../lib/errors.ts";
-import { blankerOf } from "../../../masking/literal.ts";
+import { ServerError } from "../../../lib/errors.ts";
+import { cleanText } from "../../../lib/text.ts";
+import { blankerOf } from "../../../masking/own-secrets.ts";
+import type { Access } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
-import { readText } from "../../http/http.ts";
-import type { Access } from "../backend.ts";
+import { ERROR_BYTES, readText } from "../../http/http.ts";
 
 const LINE_LENGTH = 2000;
-const ERROR_BYTES = 16 * 1024;
 
 /** Before a stream that ended is opened again: llama-swap ends it on every reload. */
 const PAUSE_MS = 2000;

@@ -1,9 +1,9 @@
 /** The end of a model's log, as llama-swap keeps it. */
 
-import { cleanText } from "../../../lib/errors.ts";
-import { blankerOf } from "../../../masking/literal.ts";
-import { isPolling } from "../../log-noise.ts";
-import type { Access } from "../backend.ts";
+import { isPolling } from "../../../lib/log-noise.ts";
+import { cleanText } from "../../../lib/text.ts";
+import { blankerOf } from "../../../masking/own-secrets.ts";
+import type { Access } from "../../http/access.ts";
 
 const LOG_IDLE_MS = 300;
 const LOG_LIMIT_MS = 2000;

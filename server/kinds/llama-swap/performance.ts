@@ -2,10 +2,8 @@
 
 import { ServerError } from "../../../lib/errors.ts";
 import { type JsonRecord, list, number, record } from "../../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS } from "../../http/access.ts";
 import { nameOf } from "../../models/names.ts";
-import type { Access } from "../backend.ts";
-
-const ANSWER_TIMEOUT_MS = 5000;
 
 /** Readings of one thing that are kept: ten minutes of llama-swap's usual five seconds. */
 export const MOST_READINGS = 120;
@@ -51,7 +49,7 @@ export async function readPerformance(
   try {
     const answer = await server.http.json(`/api/performance${query}`, {
       signal,
-      timeoutMs: ANSWER_TIMEOUT_MS,
+      timeoutMs: DETAIL_TIMEOUT_MS,
     });
     return parsePerformance(answer);
   } catch (error) {

@@ -2,10 +2,9 @@
 
 import { ServerError } from "../../../lib/errors.ts";
 import { count, number, record } from "../../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS } from "../../http/access.ts";
 import { idOf } from "../../models/names.ts";
-import type { Access } from "../backend.ts";
 
-const ANSWER_TIMEOUT_MS = 5000;
 const MOST_ROWS = 50;
 
 /** One request that was answered. Undefined where the server does not tell, or measured nothing. */
@@ -34,7 +33,7 @@ export async function readRecentActivity(
 ): Promise<AnsweredRequest[] | undefined> {
   try {
     const path = `/api/metrics/activity?limit=${MOST_ROWS}`;
-    return parseActivity(await server.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS }));
+    return parseActivity(await server.http.json(path, { signal, timeoutMs: DETAIL_TIMEOUT_MS }));
   } catch (error) {
     if (error instanceof ServerError && [200, 400, 404, 405, 501].includes(error.status ?? 0))
       return undefined;

@@ -48,7 +48,7 @@ async function nothingIsAsked({ sim }: Place): Promise<void> {
 }
 
 describe("the panel", () => {
-  test("shows the models, and is left by Escape without anything that goes on", async () => {
+  test("shows the models, and Escape leaves it with nothing running", async () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(
       /→ groesse +unloaded[\s\S]*small +unloaded[\s\S]*In flight: nothing[\s\S]*GPU Stand-in GPU/,
@@ -69,13 +69,13 @@ describe("the panel", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("opens at the model that is named behind the command", async () => {
+  test("opens at the model named by the argument", async () => {
     const { place, sitter, over } = await opened(undefined, ` "${ODD}" `);
     await sitter.sees(/→ org\/Größe:Q4 x[\s\S]*small +unloaded/);
     await leaves({ place, sitter, over });
   });
 
-  test("opens with a filter that stands behind the command", async () => {
+  test("opens with the argument as a filter", async () => {
     const { place, sitter, over } = await opened(undefined, " smal ");
     await sitter.sees(/→ small/);
     expect(sitter.screen).not.toContain(ODD);
@@ -84,7 +84,7 @@ describe("the panel", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("is closed by the end of the session, with a load under way", async () => {
+  test("closes at the end of the session, during a load", async () => {
     const { place, sitter, over } = await opened(SLOW, "slow");
     await sitter.sees(/→ slow/);
     place.sim.setSpeed(1);
@@ -96,7 +96,7 @@ describe("the panel", () => {
     await nothingIsAsked(place);
   });
 
-  test("of a server that is gone says which link fails, and is left all the same", async () => {
+  test("says which link to a lost server fails, and can be left", async () => {
     const place = await startPlace();
     await place.close();
     const sitter = new Sitter(place);
@@ -106,7 +106,7 @@ describe("the panel", () => {
     await over;
   });
 
-  test.each<Mode>(["rpc", "print", "json"])("in %s mode is the status", async (mode) => {
+  test.each<Mode>(["rpc", "print", "json"])("shows the status in %s mode", async (mode) => {
     const place = await startPlace();
     const user = new User(mode).readsOutput();
     await place.type("/ai-server", user);
@@ -115,7 +115,7 @@ describe("the panel", () => {
 });
 
 describe("Enter", () => {
-  test("loads, shows how it went, and tells pi the live context", async () => {
+  test("loads, shows the result, and gives pi the live context", async () => {
     const { place, sitter, over } = await opened(undefined, "small");
     await sitter.sees(/→ small/);
     sitter.press(ENTER);
@@ -128,7 +128,7 @@ describe("Enter", () => {
     expect(sitter.user.notices).toEqual([]);
   });
 
-  test("shows a bar while it loads, by what earlier loads took", async () => {
+  test("shows a bar during a load, based on earlier loads", async () => {
     const { place, sitter, over } = await opened(SLOW, "slow");
     await sitter.sees(/→ slow/);
     sitter.press(ENTER);
@@ -143,7 +143,7 @@ describe("Enter", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("unloads what is loaded, by the way of the command", async () => {
+  test("unloads a loaded model, as the command does", async () => {
     const { place, sitter, over } = await opened(undefined, "small");
     await place.load("small");
     await sitter.sees(/→ small +ready/);
@@ -157,7 +157,7 @@ describe("Enter", () => {
   test.each([
     ["Unload it now", []],
     ["Keep it loaded", ["talker"]],
-  ])("asks before it cuts somebody's request: %s", async (answer, left) => {
+  ])("asks before it cuts off a request of another client: %s", async (answer, left) => {
     const { place, sitter, over } = await opened(TALKER);
     await place.load("talker");
     place.sim.setSpeed(1);
@@ -167,13 +167,13 @@ describe("Enter", () => {
     sitter.answers = () => answer;
     sitter.press(ENTER);
     await sitter.sees(/talker is unloaded\.|Nothing was unloaded\./);
-    expect(sitter.asked).toEqual(["Unload talker all the same?"]);
+    expect(sitter.asked).toEqual(["Unload talker anyway?"]);
     expect(await place.loaded()).toEqual(left);
     sitter.press(ESCAPE);
     await over;
   });
 
-  test("that fails shows why, and leaves it among pi's notices", async () => {
+  test("shows why a load failed, also as a notice of pi", async () => {
     const { place, sitter, over } = await opened(
       `models:\n  bad: { cmd: "${CMD} --load 60 --fail-after 1" }\n`,
     );
@@ -184,7 +184,7 @@ describe("Enter", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("that fails shows no secret of what the server said", async () => {
+  test("masks a secret in the server's error", async () => {
     const { swap } = await cannedServer((request, response) => {
       const running = { running: [{ model: "m", state: "ready" }] };
       const said = { status: 500, headers: {}, body: "cannot stop llama-server --api-key hunter2" };
@@ -202,7 +202,7 @@ describe("Enter", () => {
     await over;
   });
 
-  test("does not begin a second load", async () => {
+  test("does not start a second load", async () => {
     const { place, sitter, over } = await opened(SLOW);
     await sitter.sees(/→ quick/);
     place.sim.setSpeed(1);
@@ -215,7 +215,7 @@ describe("Enter", () => {
     await over;
     expect(sitter.user.told).toEqual([
       "slow is still loading. Wait for it, or stop it.",
-      "The server goes on loading slow.",
+      "The server continues loading slow.",
     ]);
     expect(await place.loaded()).toEqual(["slow starting"]);
     await nothingIsAsked(place);
@@ -236,40 +236,40 @@ describe("Escape while a model loads", () => {
   test.each([
     ["Load it again", ["quick"]],
     ["Leave it unloaded", []],
-  ])("stops it, and offers what was unloaded for it: %s", async (again, loaded) => {
+  ])("stops it, and offers to reload what was unloaded for it: %s", async (again, loaded) => {
     const { place, sitter, over } = await loading();
     sitter.answers = (title, offered) =>
       title.startsWith("Load") ? again : offered.find((choice) => choice.startsWith("Stop"));
     sitter.press(ESCAPE);
     await sitter.sees(/slow +unloaded/);
     if (again === "Load it again") await sitter.sees(/quick is loaded/);
-    else await sitter.sees(/slow is not loaded any more\./);
+    else await sitter.sees(/slow is unloaded\./);
     expect(sitter.asked).toEqual(["Stop loading slow?", "Load quick again?"]);
     expect(await place.loaded()).toEqual(loaded);
     await leaves({ place, sitter, over });
   });
 
-  test("may go on, and the panel stays", async () => {
+  test("can let it go on, and the panel stays", async () => {
     const { place, sitter, over } = await loading();
     sitter.answers = (_, offered) => offered.find((choice) => choice === "Let it load");
     sitter.press(ESCAPE);
     await eventually(() => expect(sitter.asked).toEqual(["Stop loading slow?"]));
     await sitter.sees(/slow +starting[\s\S]*Loading slow/);
     place.sim.setSpeed(100);
-    await sitter.sees(/slow is loaded; .*\n.*\nUnloaded for it: quick\./);
+    await sitter.sees(/slow is loaded; .*\n.*\nUnloaded to make room: quick\./);
     await leaves({ place, sitter, over });
   });
 
-  test("asks by Enter on it too", async () => {
+  test("asks for Enter on that model too", async () => {
     const { place, sitter, over } = await loading();
     sitter.answers = (title, offered) => (title.startsWith("Load") ? offered[0] : "Stop and unload it");
     sitter.press(ENTER);
-    await sitter.sees(/slow is not loaded any more\./);
+    await sitter.sees(/slow is unloaded\./);
     await leaves({ place, sitter, over });
   });
 });
 
-test("to stop one of two loads that were to come back ends both", async () => {
+test("stopping one of two reloads cancels both", async () => {
   let running = ["one", "two"].map((model) => ({ model, state: "ready" }));
   const models = { data: [{ id: "big" }, { id: "one" }, { id: "two" }] };
   const { swap, requests } = await cannedServer((request, response) => {
@@ -295,7 +295,7 @@ test("to stop one of two loads that were to come back ends both", async () => {
   sitter.press(ESCAPE);
   await eventually(() => expect(requests).toContain("GET /upstream/one/health"));
   sitter.press(ESCAPE);
-  await sitter.sees(/one is not loaded any more\./);
+  await sitter.sees(/one is unloaded\./);
   expect(sitter.asked).toEqual(["Stop loading big?", "Load one, two again?", "Stop loading one?"]);
   sitter.press(ESCAPE);
   await over;
@@ -303,7 +303,7 @@ test("to stop one of two loads that were to come back ends both", async () => {
 });
 
 describe("letters", () => {
-  test("m makes it pi's model", async () => {
+  test("m selects the model in pi", async () => {
     const { place, sitter, over } = await opened();
     await place.aiServer
       .discover(undefined)
@@ -318,7 +318,7 @@ describe("letters", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("m says when pi does not have it", async () => {
+  test("m says so if pi does not list the model", async () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(/→ groesse/);
     sitter.press("m");
@@ -354,7 +354,7 @@ describe("letters", () => {
     await leaves({ place, sitter, over });
   });
 
-  test("c asks for no size where none can be changed", async () => {
+  test("c asks for no size if the context cannot be changed", async () => {
     const { swap } = await cannedServer(
       byPath({
         "/running": 404,
@@ -373,7 +373,7 @@ describe("letters", () => {
     await over;
   });
 
-  test("r reads everything again, for pi too", async () => {
+  test("r reads everything again, also for pi", async () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(/→ groesse/);
     sitter.press("r");
@@ -383,7 +383,7 @@ describe("letters", () => {
   });
 });
 
-test("it follows a resized terminal", async () => {
+test("the panel follows a resized terminal", async () => {
   const { place, sitter, over } = await opened();
   for (const [rows, columns] of [
     [10, 40],

@@ -29,7 +29,7 @@ async function follow(server: ModelServer, clock = fastClock(SPEED)): Promise<Fo
   const abort = new AbortController();
   const source = new PanelSource({
     server,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async (id) => (id === "slow" ? 4000 : undefined),
     onChange: () => {
       changes += 1;
@@ -61,7 +61,7 @@ async function load(sim: Sim, id: string): Promise<void> {
 }
 
 describe("following a llama-swap", () => {
-  test("reads all that there is to know, and loads nothing", async () => {
+  test("reads everything about the server, and loads nothing", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
     const { source } = await follow(await clientFor(sim));
     await eventually(() => {
@@ -101,7 +101,7 @@ describe("following a llama-swap", () => {
     expect(asked(sim, "/v1/models")).toBe(2);
   });
 
-  test("asks a model that is ready no more than once, so that it is unloaded in time", async () => {
+  test("asks a ready model only once, so that it unloads in time", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
     await load(sim, "a");
     const clock = new FakeClock();
@@ -113,7 +113,7 @@ describe("following a llama-swap", () => {
     expect(asked(sim, "/running")).toBeLessThanOrEqual(2);
   });
 
-  test("tells whose request is in flight, and the rates after it", async () => {
+  test("shows whose request is in flight, and its rates afterwards", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
     const { source } = await follow(await clientFor(sim));
     await eventually(() => expect(source.state.answered).toEqual([]));
@@ -145,7 +145,7 @@ describe("following a llama-swap", () => {
     });
   });
 
-  test("draws nothing anew while a request goes on", async () => {
+  test("redraws nothing during a request", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
     await load(sim, "slow");
     const { source, changes } = await follow(await clientFor(sim), new FakeClock() as never);
@@ -167,7 +167,7 @@ describe("following a llama-swap", () => {
     hangUp.abort();
   });
 
-  test("ends with the signal, and leaves no request and no wait", async () => {
+  test("ends with the signal, and leaves no request and no timer", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
     const clock = new FakeClock();
     const server = await clientFor(sim);
@@ -182,11 +182,11 @@ describe("following a llama-swap", () => {
   });
 });
 
-test("that is over before it begins asks nothing", async () => {
+test("a source whose signal has aborted asks nothing", async () => {
   const { swap, requests } = await cannedServer((_, response) => response.end());
   const source = new PanelSource({
     server: swap,
-    lastSeen: () => new Map(),
+    remembered: () => new Map(),
     expectedLoadMs: async () => undefined,
     onChange: () => {},
   });
@@ -208,7 +208,7 @@ describe("a server without events", () => {
     };
   }
 
-  test("is asked every ten seconds what runs, and a model only when it has become ready", async () => {
+  test("is polled every ten seconds for what runs, and a model is asked only once it is ready", async () => {
     const answers: Record<string, unknown> = { "/v1/models": MODELS, "/running": running("a") };
     const { swap, requests } = await cannedServer(answering(answers));
     const clock = new FakeClock();
@@ -232,7 +232,7 @@ describe("a server without events", () => {
     expect(modelIn(source.state, "a").state).toBe("unloaded");
   });
 
-  test("and without /running is left alone until somebody reads it again", async () => {
+  test("is not polled without /running, until a refresh", async () => {
     const { swap, requests } = await cannedServer(answering({ "/v1/models": MODELS }));
     const clock = new FakeClock();
     const { source } = await follow(swap, clock);
@@ -263,7 +263,7 @@ describe("following llama.cpp's router", () => {
     return { now, requests, ...(await follow(swap, fastClock(100))) };
   }
 
-  test("tells the requests in the slots, and keeps them while the model is too busy to tell", async () => {
+  test("shows the requests in the slots, and keeps them while the model is too busy to answer", async () => {
     const { source, now, requests } = await router([]);
     await eventually(() => expect(source.state.requests).toEqual([]));
     now.slots = [false, true];
@@ -290,7 +290,7 @@ describe("following llama.cpp's router", () => {
 });
 
 describe("a server that", () => {
-  test("does not answer is a problem, until it does", async () => {
+  test("does not answer is shown as a problem until it does", async () => {
     let isUp = false;
     const answer = (response: ServerResponse, url = ""): void => {
       if (!isUp) response.writeHead(503).end("starting");
@@ -310,7 +310,7 @@ describe("a server that", () => {
     expect(source.state.models.map(({ id }) => id)).toEqual(["a"]);
   });
 
-  test("has measured nothing since our clock's ten minutes is asked for everything", async () => {
+  test("has no measurements of our clock's last ten minutes is asked for all of them", async () => {
     const stat = { timestamp: "2001-01-01T00:00:00Z", mem_used_mb: 1, mem_total_mb: 2 };
     const { swap, requests } = await cannedServer((request, response) => {
       const url = request.url ?? "";

@@ -83,14 +83,14 @@ describe("states", () => {
     expect([shown(store, "a").state, shown(store, "b").state]).toEqual(["unloaded", "starting"]);
   });
 
-  test("of a model that has become ready are news, once", () => {
+  test("of a model that becomes ready ask for a reading, once", () => {
     const store = looked();
     expect(store.sawStates(states({ a: "ready", b: "starting" }), NOW)).toBe(false);
     expect(store.sawStates(states({ a: "stopping", b: "ready" }), NOW)).toBe(true);
     expect(store.sawStates(states({ a: "unloaded", b: "ready" }), NOW)).toBe(false);
   });
 
-  test("of a load that has failed are news, and not those of a model that was unloaded", () => {
+  test("of a failed load ask for a reading, those of an unload do not", () => {
     const store = looked();
     expect(store.sawStates(states({ a: "ready", b: "starting" }), NOW)).toBe(false);
     expect(store.sawStates(states({ a: "ready", b: "unloaded" }), NOW)).toBe(true);
@@ -106,7 +106,7 @@ describe("states", () => {
     expect(store.sawModels(read([facts("a")], []), store.events, NOW)).toBe(false);
   });
 
-  test("take the live facts of what is no longer ready for those last seen", () => {
+  test("turn live facts into last seen ones when the model is no longer ready", () => {
     const store = looked();
     expect(shown(store, "a").facts?.context).toEqual({ value: 8192, source: "live" });
     store.sawStates(states({ a: "unloaded", b: "unloaded" }), NOW);
@@ -126,14 +126,14 @@ describe("states", () => {
     expect([shown(store, "c").state, shown(store, "p").state]).toEqual(["starting", "unknown"]);
   });
 
-  test("show what runs without being listed", () => {
+  test("show a model that runs without being listed", () => {
     const store = looked();
     store.sawStates(states({ a: "ready", b: "unloaded", hidden: "ready", other: "unloaded" }), NOW);
     expect(store.state.models.map(({ id }) => id)).toEqual(["a", "b", "hidden"]);
     expect(shown(store, "hidden")).toMatchObject({ facts: undefined, runsAs: "hidden", state: "ready" });
   });
 
-  test("of a server that tells only what runs", () => {
+  test("of a server that reports only what runs", () => {
     const store = looked();
     expect(store.sawRunning([runs("b")], NOW)).toBe(true);
     expect([shown(store, "a").state, shown(store, "b").state]).toEqual(["unloaded", "ready"]);
@@ -141,7 +141,7 @@ describe("states", () => {
     expect(shown(store, "b").state).toBe("unloaded");
   });
 
-  test("of a server that does not tell what runs are unknown", () => {
+  test("are unknown if the server does not report what runs", () => {
     const store = new PanelStore();
     store.sawModels(read([facts("a", "unknown")], undefined), store.events, NOW);
     expect(shown(store, "a").state).toBe("unknown");
@@ -149,7 +149,7 @@ describe("states", () => {
 });
 
 describe("a load", () => {
-  test("that began before our eyes has a length", () => {
+  test("that was seen to begin has a length", () => {
     const store = looked();
     store.sawModels(read([facts("b")], [], { expectedLoads: new Map([["b", 20_000]]) }), store.events, NOW);
     store.sawStates(states({ b: "starting" }), NOW + 5000);
@@ -170,13 +170,13 @@ describe("a load", () => {
     expect(shown(store, "b").loading).toEqual({ since: NOW, isWhole: false });
   });
 
-  test("that is seen only now and then has no beginning", () => {
+  test("that is polled has no known beginning", () => {
     const store = looked();
     store.sawRunning([runs("b", "starting")], NOW + 10_000);
     expect(shown(store, "b").loading).toEqual({ since: NOW + 10_000, isWhole: false });
   });
 
-  test("that began while the events were lost has no beginning, and the next one has", () => {
+  test("that began while the events were lost has no known beginning, the next one has", () => {
     const store = looked();
     store.lostEvents();
     store.sawStates(states({ a: "unloaded", b: "starting" }), NOW + 9000);
@@ -185,7 +185,7 @@ describe("a load", () => {
     expect(shown(store, "a").loading).toEqual({ since: NOW + 12_000, isWhole: true });
   });
 
-  test("of a model that the configuration no longer has is over", () => {
+  test("ends when the model leaves the configuration", () => {
     const store = looked();
     store.sawStates(states({ a: "starting" }), NOW);
     store.sawStates(states({ b: "unloaded" }), NOW);
@@ -195,18 +195,18 @@ describe("a load", () => {
 });
 
 describe("the time to unload", () => {
-  test("is not known of a model that was not asked", () => {
+  test("is unknown for a model that was not seen in use", () => {
     const store = new PanelStore();
     store.sawModels(read([facts("a", "ready")], [runs("a")], { asked: [] }), store.events, NOW);
     store.sawRequests([], NOW);
     expect(shown(store, "a").unloadsAt).toBeUndefined();
   });
 
-  test("runs from when the model was asked last, which reading it is too", () => {
+  test("runs from the last use of the model, and reading it is one", () => {
     expect(shown(looked(), "a")).toMatchObject({ isInUse: false, unloadsAt: NOW + 300_000 });
   });
 
-  test("stands still while it answers, and begins anew then", () => {
+  test("stops during an answer, and starts again after it", () => {
     const store = looked();
     store.sawRequests([request("1", "a")], NOW + 10_000);
     expect(shown(store, "a")).toMatchObject({ isInUse: true, unloadsAt: undefined });
@@ -228,7 +228,7 @@ describe("the time to unload", () => {
     expect(lost.state).toMatchObject({ following: "lost", requests: undefined });
   });
 
-  test("is none for what is unloaded", () => {
+  test("is none for an unloaded model", () => {
     const store = looked();
     store.sawStates(states({ a: "unloaded" }), NOW);
     expect(shown(store, "a").unloadsAt).toBeUndefined();
@@ -236,7 +236,7 @@ describe("the time to unload", () => {
 });
 
 describe("requests in flight", () => {
-  test("keep the moment at which they began, and are news only when one comes or goes", () => {
+  test("keep their start, and change only when one comes or goes", () => {
     const store = looked();
     expect(store.sawRequests([request("1", "a", 3000)], NOW)).toBe(true);
     expect(store.sawRequests([request("1", "a", 4100)], NOW + 1000)).toBe(false);

@@ -92,7 +92,7 @@ class Shown {
 type Bindings = ConstructorParameters<typeof KeybindingsManager>[1];
 
 describe("the screen", () => {
-  test("has everything, the keys at its bottom", () => {
+  test("shows every part, with the keys at the bottom", () => {
     const shown = new Shown({
       bars: [{ title: "Loading gamma", words: "12 s of about 20 s", fraction: 0.6, step: 48 }],
       message: { level: "warning", text: "Something\nto know" },
@@ -120,7 +120,7 @@ describe("the screen", () => {
     ]);
   });
 
-  test("has two columns where there is room", () => {
+  test("has two columns if there is room", () => {
     const shown = new Shown();
     shown.columns = 120;
     expect(shown.screen).toMatch(/^State {2}unloaded {46}In flight: nothing$/m);
@@ -142,7 +142,7 @@ describe("the screen", () => {
     ]);
   });
 
-  test("of a long list shows where one is", () => {
+  test("shows the position in a long list", () => {
     const rows = Array.from({ length: 100 }, (_, at) => row(`model-${at}`));
     const shown = new Shown({ rows });
     shown.press(...Array<string>(50).fill(DOWN));
@@ -151,7 +151,7 @@ describe("the screen", () => {
     expect(shown.lines()).toHaveLength(24);
   });
 
-  test("of a terminal of four lines still has the selected model and the keys", () => {
+  test("shows the selected model and the keys in a terminal of four lines", () => {
     const shown = new Shown();
     shown.columns = 200;
     shown.terminal.rows = 4;
@@ -162,7 +162,7 @@ describe("the screen", () => {
     expect(shown.lines().at(-1)).toMatch(/^escape leave · enter unload/);
   });
 
-  test("without models says why", () => {
+  test("says why there are no models", () => {
     const shown = new Shown({ rows: [], trouble: "DNS FAILS\nThe server has no address.", details: [] });
     expect(shown.screen).toMatch(/^DNS FAILS\nThe server has no address\.$/m);
     expect(shown.screen).not.toMatch(/Model|enter/);
@@ -174,7 +174,7 @@ describe("the screen", () => {
     expect(shown.screen).toMatch(/line 0\n…\nline 26\nline 27\nline 28\nline 29\n/);
   });
 
-  test("takes only colours of the theme", () => {
+  test("uses only colours of the theme", () => {
     const shown = new Shown({ message: { level: "info", text: "x" }, trouble: "y" });
     shown.screen;
     const known = ["accent", "muted", "dim", "success", "warning", "error"];
@@ -219,8 +219,39 @@ describe("the screen", () => {
   });
 });
 
+describe.each([40, 60, 80, 120])("at %d columns", (columns) => {
+  const long = (name: string): string => `${name}-${"with-a-long-name-".repeat(7)}end`;
+  const texts = ["Gemma", "Heading", "Bar", "Request", "Plot"].map(long);
+  const [id = "", heading = "", title = "", request = "", name = ""] = texts;
+  const shown = new Shown({
+    heading: ["AI server", heading],
+    rows: [row(id), row("beta")],
+    bars: [{ title, words: "12 s of about 20 s", fraction: 0.6, step: 48 }],
+    details: [["About", `first ${"words to wrap ".repeat(12)}last`]],
+    inFlight: ["In flight: 1", `  ${request}`],
+    plots: [{ name, words: "4 of 64 GB", values: [0.1, 0.9], most: 1 }],
+  });
+  shown.columns = columns;
+  shown.terminal.rows = 60;
+
+  test("a line that is cut ends what is cut with an ellipsis", () => {
+    for (const text of texts) {
+      const line = shown.lines().find((each) => each.includes(text.slice(0, 5))) ?? "";
+      expect(line.includes(text) || line.includes("…"), `${text}:\n${line}`).toBe(true);
+    }
+  });
+
+  test("every line fits, and a value wraps to its end", () => {
+    expect(Math.max(...shown.lines().map((line) => visibleWidth(line)))).toBeLessThanOrEqual(columns);
+    expect(shown.screen).toMatch(/About +first/);
+    expect(shown.screen).toMatch(/\blast\b/);
+    expect(shown.screen).toContain("12 s of about 20 s");
+    expect(shown.screen).toContain("4 of 64 GB");
+  });
+});
+
 describe("drawing", () => {
-  test("happens again only when something else is to be seen", () => {
+  test("happens again only when the content changes", () => {
     const shown = new Shown();
     shown.view.update();
     expect(shown.renders).toBe(1);
@@ -231,7 +262,7 @@ describe("drawing", () => {
     expect(shown.renders).toBe(2);
   });
 
-  test("stays with the model that something was done with, and else with the first", () => {
+  test("keeps a model selected that was acted on, else the first one", () => {
     const shown = new Shown();
     shown.content = { ...shown.content, rows: [row("new"), row("alpha")] };
     expect(shown.screen).toContain("→ new");
@@ -244,7 +275,7 @@ describe("drawing", () => {
     expect(shown.screen).toContain("→ alpha");
   });
 
-  test("asks for the details of what is selected", () => {
+  test("asks for the details of the selected model", () => {
     const shown = new Shown().press(DOWN);
     expect(shown.asked.at(-1)).toBe("beta");
     shown.content = { ...shown.content, rows: [row("gamma")] };
@@ -273,7 +304,7 @@ describe("keys", () => {
     ["l", { kind: "log", id: "beta" }],
     ["r", { kind: "refresh" }],
     [ESCAPE, { kind: "leave" }],
-  ])("%j acts on what is selected", (key, action) => {
+  ])("%j acts on the selected model", (key, action) => {
     expect(new Shown().press(DOWN, key).actions).toEqual([action]);
   });
 
@@ -282,12 +313,12 @@ describe("keys", () => {
     expect([shown.actions, shown.screen.includes("→ alpha")]).toEqual([[], true]);
   });
 
-  test("without a model only those work that need none", () => {
+  test("act without a model only if they need none", () => {
     const shown = new Shown({ rows: [] }).press(ENTER, "m", "c", "l", DOWN, "r", ESCAPE);
     expect(shown.actions).toEqual([{ kind: "refresh" }, { kind: "leave" }]);
   });
 
-  test("are pi's own, and those shown", () => {
+  test("are pi's own bindings, and the hints name them", () => {
     const shown = new Shown(
       {},
       { "tui.select.down": "ctrl+n", "tui.select.cancel": "ctrl+g", "tui.select.up": [] },
@@ -315,7 +346,7 @@ describe("keys", () => {
     expect(hints).toEqual(["load", "unload", "stop", undefined]);
   });
 
-  test("name the letters that do something with the model", () => {
+  test("name only the letters that work for the model", () => {
     const shown = new Shown({ rows: [row("a", { offers: [] }), row("b", { offers: ["log"] })] });
     expect(shown.screen).not.toMatch(/use in pi|context\n|c context|l log/);
     shown.press(DOWN);
@@ -325,7 +356,7 @@ describe("keys", () => {
 });
 
 describe("the filter", () => {
-  test("is typed behind a slash, and its letters are no commands", () => {
+  test("is typed after a slash, and its letters are no commands", () => {
     const shown = new Shown().press("/", "m", "m");
     expect(shown.actions).toEqual([]);
     expect(shown.screen).toMatch(/^\/mm\nenter keeps the filter · escape drops it$/m);
@@ -334,7 +365,7 @@ describe("the filter", () => {
     ]);
   });
 
-  test("is ended by Enter, which acts only then", () => {
+  test("ends with Enter, which acts only afterwards", () => {
     const shown = new Shown().press("/", "g", ENTER);
     expect(shown.actions).toEqual([]);
     expect(shown.screen).toContain("filter: g");
@@ -345,7 +376,7 @@ describe("the filter", () => {
     ]);
   });
 
-  test("is dropped by Escape, while it is typed and afterwards; the next one leaves", () => {
+  test("is dropped by Escape, during typing and afterwards; the next Escape leaves", () => {
     const shown = new Shown().press("/", "g", ESCAPE);
     expect(shown.place.filter).toBe("");
     expect(shown.screen).toContain("→ alpha");
@@ -356,15 +387,15 @@ describe("the filter", () => {
     expect(shown.press(ESCAPE).actions).toEqual([{ kind: "leave" }]);
   });
 
-  test("is taken up again where it was", () => {
+  test("continues from its last text", () => {
     expect(new Shown().press("/", "g", ENTER, "/", "a").place.filter).toBe("ga");
   });
 
-  test("lets one move on", () => {
+  test("lets the arrow keys move", () => {
     expect(new Shown().press("/", "a", DOWN, DOWN).place).toEqual({ selected: "gamma", filter: "a" });
   });
 
-  test("that nothing has says so", () => {
+  test("says so when no model matches", () => {
     expect(new Shown().press("/", "z", "z").screen).toContain('No model matches "zz".');
   });
 

@@ -72,7 +72,7 @@ test("the heading says which server, whether it is live, and how long the certif
 });
 
 describe("a row", () => {
-  test("tells context and its source, rate, and when it is unloaded", () => {
+  test("shows the context with its source, the rate, and when the model unloads", () => {
     const ready = model("a", {
       state: "ready",
       running: running(300),
@@ -129,7 +129,7 @@ describe("a row", () => {
     expect(content({ models: [model("a", more)] }, extras).rows[0]?.offers).toEqual(offers);
   });
 
-  test("of our own load waits for others, and can be stopped", () => {
+  test("of the panel's own load shows that it waits, and can be stopped", () => {
     const ownLoad = { id: "a", said: { text: "a waits", since: NOW, expectedMs: undefined } };
     const [row] = content({}, { ownLoad }).rows;
     expect(row).toMatchObject({ toggles: "stop", tone: "changing" });
@@ -150,7 +150,7 @@ describe("bars", () => {
     ]);
   });
 
-  test("claim nothing where that is unknown, or the beginning was not seen", () => {
+  test("show no fraction if that is unknown, or the beginning was not seen", () => {
     const unknown = model("a", loading(NOW - 5000));
     const late = model("b", { ...loading(NOW - 5000, false), expectedLoadMs: 24_000 });
     expect(content({ models: [unknown, late] }).bars).toEqual([
@@ -164,20 +164,20 @@ describe("bars", () => {
     expect(content({ models }).bars[0]).toMatchObject({ fraction: 1, words: "1 min 39 s of about 20 s" });
   });
 
-  test("are one for a model with its aliases, and for our own load", () => {
+  test("show a model with its aliases and the panel's own load once", () => {
     const alias = model("b", { ...loading(NOW), runsAs: "a" });
     expect(content({ models: [model("a", loading(NOW)), alias] }).bars).toHaveLength(1);
     const ownLoad = {
       id: "a",
-      said: { text: "a waits until c has gone", since: NOW, expectedMs: undefined },
+      said: { text: "a waits for c to unload", since: NOW, expectedMs: undefined },
     };
     const { bars } = content({ models: [model("a", loading(NOW)), alias] }, { ownLoad });
-    expect(bars.map(({ title }) => title)).toEqual(["a waits until c has gone"]);
+    expect(bars.map(({ title }) => title)).toEqual(["a waits for c to unload"]);
   });
 });
 
 describe("the details", () => {
-  test("have what the owner says, and no secret of the command line", () => {
+  test("show the owner's description, and mask the command line", () => {
     const one = model("a", {
       running: running(60, "llama-server --api-key hunter2 -c 8192"),
       description: { text: "For all", aliases: ["b", "c"], peer: undefined, targets: [] },
@@ -193,7 +193,7 @@ describe("the details", () => {
     expect(details.get("Command")).toBe("llama-server --api-key •••• -c 8192");
   });
 
-  test("of a peer name its server, those of what is not listed its state", () => {
+  test("name the server of a peer, and the state of an unlisted model", () => {
     const description = { text: undefined, aliases: [], peer: "other", targets: [] };
     const peer = model("p", { runsAs: undefined, description });
     expect(new Map(content({ models: [peer] }, {}, "p").details).get("Runs on")).toBe("other");
@@ -203,7 +203,7 @@ describe("the details", () => {
     );
   });
 
-  test("are none of what is not there", () => {
+  test("are empty for a missing model", () => {
     expect(content({}, {}, "gone").details).toEqual([]);
   });
 });
@@ -217,17 +217,17 @@ describe("requests in flight", () => {
     ...more,
   });
 
-  test("are told with how long and whose", () => {
+  test("show their time and client", () => {
     const theirs = request("1", { client: { ...NOBODY, agent: "curl/8 (x)", address: "10.0.0.2" } });
     const ours = request("2", { since: undefined, client: { ...NOBODY, session: "mine" } });
     expect(content({ requests: [theirs, ours] }).inFlight).toEqual([
       "In flight: 2",
       "  a · 12 s · curl/8 at 10.0.0.2",
-      "  a · this session of pi",
+      "  a · this pi session",
     ]);
   });
 
-  test("that are many are counted", () => {
+  test("beyond four are counted", () => {
     const requests = Array.from({ length: 9 }, (_, at) => request(String(at)));
     expect(content({ requests }).inFlight.at(-1)).toBe("  and 5 more");
   });
@@ -263,7 +263,7 @@ describe("plots", () => {
     );
   });
 
-  test("are of the last rates, as far as they were measured", () => {
+  test("show the last measured rates", () => {
     const answer = { model: "a", promptTokens: 9, outputTokens: 9 };
     const answered = [
       { ...answer, promptRate: 310, generationRate: 40 },
@@ -279,7 +279,7 @@ describe("plots", () => {
 
 test.each([
   [{ models: [], following: "reading" }, "Reading the models…"],
-  [{ models: [] }, "The server offers no model that can be chatted with."],
+  [{ models: [] }, "The server offers no chat model."],
   [{}, undefined],
   [
     { problem: new ServerError("No address.", { link: "DNS", remedy: "retry" }) },
@@ -289,7 +289,7 @@ test.each([
   expect(content(state).trouble).toBe(words);
 });
 
-test("time alone changes it only while something lasts", () => {
+test("time alone changes the content only while something goes on", () => {
   const of = (more: Partial<PanelState>): boolean => isTicking(stateOf(more));
   expect(of({})).toBe(false);
   expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: NOBODY }] })).toBe(true);

@@ -242,17 +242,17 @@ describe("an error of the system", () => {
     [
       "EHOSTUNREACH",
       "TCP",
-      "There is no way to ai.example:8443 (network error). Check this machine's network or VPN.",
+      "ai.example:8443 is unreachable (network error). Check this machine's network or VPN.",
     ],
     [
       "ENETUNREACH",
       "TCP",
-      "There is no way to ai.example:8443 (network error). Check this machine's network or VPN.",
+      "ai.example:8443 is unreachable (network error). Check this machine's network or VPN.",
     ],
     [
       "EADDRNOTAVAIL",
       "TCP",
-      "There is no way to ai.example:8443 (network error). Check this machine's network or VPN.",
+      "ai.example:8443 is unreachable (network error). Check this machine's network or VPN.",
     ],
     [
       "ETIMEDOUT",

@@ -57,7 +57,7 @@ describe("a process that failed", () => {
     expect(fault.message).toMatch(
       /\nafter 8\nMemory ran out: give it a smaller context with \/ai-server-ctx m <size>, or take a smaller quantisation of it\.$/,
     );
-    expect(remedyOf(wordedFor(fault))).toBe("none");
+    expect(remedyOf(wordedFor(fault.sentence, fault.remedy))).toBe("none");
   });
 
   test("for want of memory on a server without a config file names no command that refuses it", async () => {

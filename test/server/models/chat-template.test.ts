@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
+import type { Thinking } from "../../../lib/thinking.ts";
 import { type TemplateFacts, templateFacts } from "../../../server/models/chat-template.ts";
-import type { Thinking } from "../../../server/models/thinking.ts";
 
 /** The lines of a public template that a rule reads, and the caps that a real llama-server gave for the whole. */
 interface MarkerLines {

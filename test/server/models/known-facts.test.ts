@@ -2,12 +2,12 @@ import { expect, test } from "vitest";
 import { ServerError } from "../../../lib/errors.ts";
 import { commandDigest } from "../../../server/models/command-line.ts";
 import { KnownFacts } from "../../../server/models/known-facts.ts";
-import type { LearntFacts, LiveFacts, ModelState, RunningModel } from "../../../server/models/models.ts";
+import type { LiveFacts, ModelState, RememberedFacts, RunningModel } from "../../../server/models/models.ts";
 import { parseProps } from "../../../server/models/models.ts";
 
 const LINE = "llama-server --port 5801 -c 4096";
 const LIMITS = { timeoutMs: 1000 };
-const NOTHING: ReadonlyMap<string, LearntFacts> = new Map();
+const NOTHING: ReadonlyMap<string, RememberedFacts> = new Map();
 
 const runs = (commandLine: string | undefined = LINE, state: ModelState = "ready"): RunningModel[] => [
   { id: "a", state, commandLine, ttlSeconds: 60 },
@@ -31,7 +31,7 @@ const refused = (status?: number): Promise<never> =>
   );
 
 const learnt = (command: string, source: "live" | "last seen" | "command line" = "live") =>
-  new Map<string, LearntFacts>([
+  new Map<string, RememberedFacts>([
     [
       "a",
       {

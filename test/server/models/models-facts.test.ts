@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { commandDigest } from "../../../server/models/command-line.ts";
-import { type LearntFacts, parseProps, type RememberedFacts } from "../../../server/models/models.ts";
+import { type CatalogFacts, parseProps, type RememberedFacts } from "../../../server/models/models.ts";
 import { one, read } from "../../support/read-models.ts";
 
 describe("what cannot chat is left out", () => {
@@ -95,7 +95,7 @@ describe("what the file of a model tells", () => {
 describe("what was learnt", () => {
   const CMD = "llama-server --port 5801 -c 8192";
   const state = (cmd: string) => ({ running: { running: [{ model: "m", state: "starting", cmd }] } });
-  const learnt: LearntFacts = {
+  const learnt: RememberedFacts = {
     context: { value: 4096, source: "live" },
     vision: { value: true, source: "live" },
     thinking: { value: { kind: "switch" }, source: "live" },
@@ -151,7 +151,7 @@ describe("what was learnt", () => {
 
 describe("the context window", () => {
   const cmd = { running: [{ model: "m", state: "ready", cmd: "llama-server -c 4000" }] };
-  const remembered: RememberedFacts = {
+  const remembered: CatalogFacts = {
     runsAs: "m",
     context: { value: 5000, source: "live" },
     outputLimit: { value: 10, source: "declared" },
@@ -253,7 +253,7 @@ describe("vision", () => {
   });
 });
 
-const REMEMBERED: RememberedFacts = {
+const REMEMBERED: CatalogFacts = {
   runsAs: "m",
   context: { value: 5000, source: "live" },
   outputLimit: { value: 10, source: "declared" },
@@ -265,7 +265,7 @@ const REMEMBERED: RememberedFacts = {
   needsAlternation: false,
   needsShortCallIds: false,
 };
-const WITHOUT: RememberedFacts = { ...REMEMBERED, tools: { value: false, source: "live" } };
+const WITHOUT: CatalogFacts = { ...REMEMBERED, tools: { value: false, source: "live" } };
 
 const metadata = (llamaswap: object): object => ({ meta: { llamaswap } });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from "vitest";
-import { declaredThinking, restoredThinking, type Thinking } from "../../../server/models/thinking.ts";
+import type { Thinking } from "../../../lib/thinking.ts";
+import { declaredThinking, restoredThinking } from "../../../server/models/thinking.ts";
 
 describe("what is declared", () => {
   it.each<[object, Thinking | undefined]>([

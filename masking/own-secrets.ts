@@ -1,23 +1,23 @@
 /**
- * Blanks the user's own secrets, letter by letter as they are configured, in what a server says: one that fails may
- * repeat the request, and with it the key, in any of the ways in which text is written into another text.
+ * Blanks the user's own configured secrets in a server's words: a failing server may repeat the request, and with it
+ * the key, in any encoding.
  */
 import { MASK } from "./spans.ts";
 
-/** What a server or a program may repeat. */
+/** Secrets that a server or a program may repeat. */
 export interface OwnSecrets {
   readonly apiKey: string | undefined;
   readonly passphrase: string | undefined;
 }
 
-/** The text without the secrets: everywhere but in {@link MASK}. Never throws, takes linear time. */
+/** Replaces the secrets in a text by {@link MASK}. Never throws, takes linear time. */
 export type Blank = (text: string) => string;
 
-/** Shorter ones are words as often as not: they count where they stand alone, and in another's words only. */
+/** Shorter ones may be ordinary words: they count only as whole words, and only in text of others. */
 const SHORT = 8;
-/** Letters of a secret that are looked for; what follows them without a blank goes with them. */
+/** Letters of a secret to search for; text after them up to a blank is blanked too. */
 const MOST_LETTERS = 256;
-/** Letters of one that was cut off. */
+/** Letters that identify a secret that was cut off. */
 const CUT_LETTERS = 4;
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -29,7 +29,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * What is removed before a text is shown, and may stand between two letters until then. Without the bound, a secret
+ * Characters that are removed before a text is shown, and may separate two letters until then. Unbounded, a secret
  * such as 00000000 took seconds for 64 KiB of \u0000.
  */
 const UNSEEN =
@@ -43,7 +43,7 @@ function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }
 
-/** One letter in any spelling: as it is, after backslashes, and as JSON, URLs, HTML or C write it. */
+/** One letter in any spelling: plain, after backslashes, and as in JSON, URLs, HTML or C. */
 function spellings(letter: string): string {
   const point = letter.codePointAt(0) ?? 0;
   const units = [...Array(letter.length).keys()].map((at) => `\\\\{1,4}u${hex(letter.charCodeAt(at), 4)}`);
@@ -70,8 +70,8 @@ function pattern(secret: string): string {
 const BASE64 = /[A-Za-z0-9+/_=%-]/;
 
 /**
- * The part of a secret's base64 that does not depend on what stands around it, for each of the three places at which it
- * may begin: with `user:` before it that is any.
+ * The part of a secret's base64 that does not depend on the surrounding text, for each of the three offsets at which it
+ * may begin (after `user:` it may be any).
  */
 function encoded(secret: string): string[] {
   const bytes = Buffer.from(secret);
@@ -103,7 +103,7 @@ function withoutEncoded(text: string, codes: RegExp): string {
   return result + text.slice(from);
 }
 
-/** The beginnings of a secret where a text was cut within it. */
+/** Beginnings of a secret that was cut off with an ellipsis. */
 function cutPattern(secret: string): string {
   const letters = [...secret].slice(0, MOST_LETTERS).map(literal);
   const rest = letters.slice(CUT_LETTERS, -1).reduceRight((inner, letter) => `(?:${letter}${inner})?`, "");
@@ -113,7 +113,7 @@ function cutPattern(secret: string): string {
 /**
  * Makes the function that blanks these secrets.
  *
- * @param words whose words the text is: in ours a secret that is an ordinary short word stays
+ * @param words the author of the text: in our own sentences a short secret, which may be an ordinary word, stays
  */
 export function blankerOf({ apiKey, passphrase }: OwnSecrets, words: "theirs" | "ours" = "theirs"): Blank {
   const all = [apiKey, passphrase].filter(
@@ -133,8 +133,7 @@ export function blankerOf({ apiKey, passphrase }: OwnSecrets, words: "theirs" | 
 }
 
 /**
- * The body of an error without the secrets. JSON stays JSON, and its names stay, also where a secret is called like
- * one of them.
+ * The body of an error without the secrets. JSON stays JSON with all its names, even if a secret equals one of them.
  */
 export function blankedBody(body: string, blank: Blank): string {
   if (blank(body) === body) return body;
@@ -143,7 +142,7 @@ export function blankedBody(body: string, blank: Blank): string {
       typeof value === "string" ? blank(value) : value,
     );
   } catch {
-    // No JSON, or nested too deeply to be written again.
+    // Not JSON, or nested too deeply to serialize.
     return blank(body);
   }
 }

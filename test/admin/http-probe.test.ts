@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
-import { httpProbe, type ServerProbe } from "../../host/probe.ts";
+import { httpProbe } from "../../admin/http-probe.ts";
+import type { ServerProbe } from "../../host/probe.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
@@ -39,7 +40,7 @@ async function started(): Promise<Probed> {
 }
 
 describe("a change's view of llama-swap", () => {
-  test("loads, tells how long it took, and what runs with which window", async () => {
+  test("loads, and reports the time, the running models and the window", async () => {
     const { probe, sim, progress, loads } = await started();
     expect(await probe.running(NEVER)).toEqual([]);
     await probe.load("a", NEVER);
@@ -52,7 +53,7 @@ describe("a change's view of llama-swap", () => {
     expect(sim.starts).toEqual({ a: 1 });
   });
 
-  test("of what is loaded already tells no time, but its window, whatever its id", async () => {
+  test("of a loaded model reports no time, but its window, whatever its id", async () => {
     const { probe, loads } = await started();
     await probe.load("b/c:d e", NEVER);
     await probe.load("b/c:d e", NEVER);
@@ -60,14 +61,14 @@ describe("a change's view of llama-swap", () => {
     expect(await probe.liveContext("b/c:d e", NEVER)).toMatchObject({ tokens: 4096, trained: 131_072 });
   });
 
-  test("is asked anew each time", async () => {
+  test("is asked again each time", async () => {
     const { probe, sim } = await started();
     await probe.running(NEVER);
     await probe.running(NEVER);
     expect(sim.requests.map(({ path }) => path)).toEqual(["/running", "/running"]);
   });
 
-  test("tells why a model does not load, and its log, and llama-swap's own", async () => {
+  test("reports why a model does not load, its log, and llama-swap's own", async () => {
     const { probe } = await started();
     await expect(probe.load("bad", NEVER)).rejects.toMatchObject({
       link: "model",
@@ -115,7 +116,7 @@ describe("a change's view of a router", () => {
     expect(await probe.startLine("b", NEVER)).toBeUndefined();
   });
 
-  test("is not that of llama-swap, or of a server that does not tell its kind", async () => {
+  test("is not that of llama-swap, or of a server of unknown kind", async () => {
     const { swap } = await cannedServer(byPath({}));
     const hooks = { onLoading: () => {}, onLoaded: () => {} };
     for (const backend of [await swap.backend(NEVER), undefined])
@@ -124,7 +125,7 @@ describe("a change's view of a router", () => {
 });
 
 describe("whether the server answers", () => {
-  test("is told by /running, also by a server that has none", async () => {
+  test("comes from /running, also on a server without it", async () => {
     expect(await (await started()).probe.answers(NEVER)).toBe(true);
     const { swap } = await cannedServer(byPath({}));
     expect(await probeOf(swap).probe.answers(NEVER)).toBe(true);
@@ -144,7 +145,7 @@ describe("whether the server answers", () => {
     expect(await probeOf(swap).probe.answers(NEVER)).toBe(false);
   });
 
-  test("is not told after the signal", async () => {
+  test("is not given after the signal", async () => {
     const { probe } = await started();
     const reason = new Error("enough");
     await expect(probe.answers(AbortSignal.abort(reason))).rejects.toBe(reason);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { blankedBody, blankerOf } from "../../masking/literal.ts";
+import { blankedBody, blankerOf } from "../../masking/own-secrets.ts";
 import { processorTime } from "../support/clock.ts";
 
 const KEY = 'k1-Ab3/+"x=9&z\\q<1';

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isPolling, withoutPolling } from "../../server/log-noise.ts";
+import { isPolling, withoutPolling } from "../../lib/log-noise.ts";
 
 test.each([
   "srv  log_server_r: request: GET /health 127.0.0.1 200",

@@ -1,5 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
@@ -18,7 +18,7 @@ ${more}  b:
 let agentDir = "";
 let sim: Sim;
 beforeEach(async () => {
-  const dir = mkdtempSync(join(tmpdir(), "learnt-test-"));
+  const dir = mkdtempSync(join(tmpdir(), "remembered-test-"));
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
   agentDir = dir;
   sim = await kept(startSim({ config: CONFIG("131072 --parallel 4"), speed: 100 }));
@@ -46,10 +46,10 @@ function pi(store?: ModelsStoreEntry) {
     const model = aiServer.models.find((one) => one.id === id);
     return [model?.contextWindow, model?.aiServer.context.source];
   };
-  /** The same, and all that was learnt is on disk. */
+  /** The same, once all that is remembered is on disk. */
   const refresh = async (id?: string): Promise<unknown[]> => {
     const told = await look(id);
-    await aiServer.remembered();
+    await aiServer.remembered.written();
     return told;
   };
   const ask = async (path: string, method: "GET" | "POST" = "GET"): Promise<void> => {
@@ -110,12 +110,18 @@ test("what was just told counts also while another pi keeps it from being writte
   await one.refresh();
   await configure(CONFIG("131072 --parallel 2"));
   await load(one, "a");
-  writeFileSync(`${file()}.lock`, `${process.pid}\n${hostname()}\nanother's`);
+  const memory = await one.aiServer.remembered.memory();
+  const remember = memory.remember.bind(memory);
+  const slow = Promise.withResolvers<void>();
+  memory.remember = async (...facts) => {
+    await slow.promise;
+    await remember(...facts);
+  };
   expect(await one.look()).toEqual([65_536, "live"]);
   await unload(one);
   const looking = one.look();
   await new Promise((resolve) => setTimeout(resolve, 100));
-  rmSync(`${file()}.lock`);
+  slow.resolve();
   expect(await looking).toEqual([65_536, "last seen"]);
 });
 
@@ -124,7 +130,7 @@ test("a window that an overflow told is learnt too", async () => {
   const one = pi();
   await one.refresh();
   one.aiServer.correctContextWindow("a", 8192);
-  await one.aiServer.remembered();
+  await one.aiServer.remembered.written();
   expect(await one.refresh()).toEqual([8192, "last seen"]);
   expect(await pi().refresh()).toEqual([8192, "last seen"]);
 });
@@ -142,17 +148,17 @@ test("what is kept already is not written again", async () => {
 test("what kind a server was is a hint for the next pi, until it answers itself", async () => {
   expect((await pi().aiServer.server()).lastKind).toBeUndefined();
   const one = pi();
-  await (await one.aiServer.memory()).rememberKind(sim.url, "router");
+  await (await one.aiServer.remembered.memory()).rememberKind(sim.url, "router");
   const server = await one.aiServer.server();
   expect([server.lastKind, server.hasConfigFile, server.canLoad]).toEqual(["router", true, undefined]);
   await one.refresh();
   expect([server.lastKind, server.canLoad]).toEqual(["llama-swap", true]);
   const other = await pi().aiServer.server();
   expect(other.lastKind).toBe("llama-swap");
-  await (await one.aiServer.memory()).rememberKind(sim.url, "llama-server");
+  await (await one.aiServer.remembered.memory()).rememberKind(sim.url, "llama-server");
   const single = await pi().aiServer.server();
   expect([single.hasConfigFile, single.canLoad]).toEqual([false, false]);
-  await (await one.aiServer.memory()).rememberKind(sim.url, "\u001b[2J");
+  await (await one.aiServer.remembered.memory()).rememberKind(sim.url, "\u001b[2J");
   expect((await pi().aiServer.server()).lastKind).toBeUndefined();
 });
 
@@ -166,4 +172,14 @@ test("an agent folder that cannot be written leaves what pi itself keeps", async
   await configure(CONFIG("4096"));
   await load(one, "a");
   expect(await one.refresh()).toEqual([4096, "live"]);
+});
+
+test("loads are remembered by address and model", async () => {
+  const { remembered } = pi().aiServer;
+  const config = { origin: "https://ai.example", basePath: "/x" };
+  expect(await remembered.expectedLoadMs(config, "a")).toBeUndefined();
+  for (const loadMs of [4000, 6000, 60_000]) await remembered.rememberLoad(config, "a", loadMs);
+  expect(await remembered.expectedLoadMs(config, "a")).toBe(6000);
+  expect(await remembered.expectedLoadMs(config, "b")).toBeUndefined();
+  expect(await remembered.expectedLoadMs({ ...config, basePath: "" }, "a")).toBeUndefined();
 });

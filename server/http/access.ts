@@ -1,0 +1,61 @@
+/** How every kind of server is asked. */
+import type { Config } from "../../config.ts";
+import { ServerError } from "../../lib/errors.ts";
+import { ERROR_BYTES, type Http, readText } from "./http.ts";
+
+/** Milliseconds for an answer that a server gives without asking a model. */
+export const ANSWER_TIMEOUT_MS = 10_000;
+/** The same for what is only shown beside the rest. */
+export const DETAIL_TIMEOUT_MS = 5000;
+
+/** The way to the server, whatever it is. */
+export interface Access {
+  readonly config: Config;
+  readonly http: Http;
+}
+
+export interface Limits {
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for the whole answer; of several in a row, what is left for the next. */
+  readonly timeoutMs: number;
+}
+
+/** Statuses of a server that has no such route, or has something else there (200: no JSON). */
+const HAS_NO_SUCH = new Set([200, 400, 404, 405, 410, 422, 501]);
+
+/**
+ * A JSON answer, where there is one.
+ *
+ * @throws {ServerError} where the server cannot be reached or lets nobody in
+ */
+export async function optionalJson(http: Http, path: string, limits: Limits): Promise<unknown> {
+  try {
+    return await http.json(path, limits);
+  } catch (error) {
+    if (error instanceof ServerError && HAS_NO_SUCH.has(error.status ?? 0)) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Sends a request that changes something. Never repeated.
+ *
+ * @param request as JSON; undefined for none
+ * @returns the answer's status and at most `ERROR_BYTES` of its text
+ * @throws {ServerError} for a fault of the way; the signal's reason
+ */
+export async function post(
+  http: Http,
+  path: string,
+  request: object | undefined,
+  signal: AbortSignal,
+): Promise<{ status: number; text: string }> {
+  signal.throwIfAborted();
+  const sent = request === undefined ? {} : { body: JSON.stringify(request) };
+  const { status, body } = await http.request({ method: "POST", path, ...sent, signal });
+  const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw error;
+  });
+  return { status, text };
+}
