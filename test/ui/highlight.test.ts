@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { stripVTControlCharacters } from "node:util";
 import { initTheme } from "@earendil-works/pi-coding-agent";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { highlighted } from "../../ui/highlight.ts";
 import { processorTime } from "../support/clock.ts";
 
@@ -15,13 +15,12 @@ const YAML = [
   "    ttl: 300",
 ];
 
-/** Where pi keeps its theme (`THEME_KEY` in its theme.js): other test files of this process have none. */
-const PI_THEME = Symbol.for("@earendil-works/pi-coding-agent:theme");
-const forgetTheme = (): boolean => Reflect.deleteProperty(globalThis, PI_THEME);
-beforeAll(forgetTheme);
-afterAll(forgetTheme);
-
 test("before pi has a theme, YAML stays plain", () => {
+  // Another file of this worker may have set it: pi keeps it under this key.
+  vi.stubGlobal(Symbol.for("@earendil-works/pi-coding-agent:theme"), undefined);
+  onTestFinished(() => {
+    vi.unstubAllGlobals();
+  });
   expect(highlighted(YAML, "yaml", theme)).toEqual(YAML);
 });
 
