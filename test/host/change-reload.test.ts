@@ -116,6 +116,16 @@ test("where nothing is in its own log, the unit's journal tells why a model does
   });
 });
 
+test("a log that the reason quotes already is not repeated", async () => {
+  const details = { link: "model", remedy: "none", quotesLog: true } as const;
+  const load = server.load.bind(server);
+  server.load = (id, signal) =>
+    load(id, signal).catch(() => {
+      throw new ServerError("m could not be loaded. Its log ends with: out of memory", details);
+    });
+  expect(await change(2048, "unloadable")).toMatchObject({ failed: "load", log: [] });
+});
+
 test.each(["not understood", "ignored"] as const)(
   "is restarted where the question is %s, and on the way back not asked again",
   async (how) => {
