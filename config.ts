@@ -9,7 +9,7 @@ export type Variables = Readonly<Record<string, string | undefined>>;
 
 export const PROVIDER_ID = "ai-server";
 
-/** What pi gets as the key of a provider that has none; never sent. */
+/** pi's key for a provider without one; never sent. */
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
 /** The variables that hold a secret itself, and not the path of one. */
@@ -38,19 +38,19 @@ export const DEFAULTS = {
   AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
 } as const;
 
-/** What stands for two of them where the server is llama.cpp's router. */
+/** The defaults that differ where the server is llama.cpp's router. */
 export const ROUTER_DEFAULTS = {
   AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
   AI_SERVER_SERVICE_UNIT: "llama-server.service",
 } as const;
 
-/** The models of the default server, shown when that server is asked for and was never reached. */
+/** The models of the default server, shown until it is first reached. */
 export const MODELS = [
   { id: "Qwen_Qwen3.6-35B-A3B-Q8_0", contextWindow: 262_144 },
   { id: "MiniMax-M2.7-IQ3_XXS", contextWindow: 131_072 },
 ] as const;
 
-/** Where requests go and with what they identify themselves. */
+/** Where requests go, and how they identify themselves. */
 export interface ServerAddress {
   /** Scheme, host and port: `https://host[:port]`. */
   origin: string;
@@ -63,7 +63,7 @@ export interface ServerAddress {
   passphrase: string | undefined;
   apiKey: string | undefined;
   connectTimeoutMs: number;
-  /** The variable that names a proxy for this address, which is not used: a possible cause where there is no way. */
+  /** The variable that names a proxy for this address. No proxy is used, which may be why the server is unreachable. */
   unusedProxy?: string | undefined;
 }
 
@@ -78,7 +78,7 @@ export interface Config extends ServerAddress {
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
   serviceUnit: string;
-  /** Whether the two are the user's own: the defaults are another server's where it is no llama-swap. */
+  /** Whether the user set them: the defaults of a server other than llama-swap differ. */
   isPresetPathSet: boolean;
   isServiceUnitSet: boolean;
   /** `wrapper`: the ssh key there runs `ai-server-admin` and nothing else. */
@@ -122,7 +122,7 @@ function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
-/** Whether a password may stand in the text, also where it is no URL: such a value is not repeated. */
+/** Whether the text, even if it is no URL, may hold a password: no message repeats such a value. */
 function mayHoldPassword(value: string): boolean {
   if (!value.includes("@")) return false;
   if (!URL.canParse(value)) return true;
@@ -240,7 +240,7 @@ function unusedProxy(env: Variables, origin: string): string | undefined {
   return PROXY_VARIABLES.find((name) => env[name]?.trim());
 }
 
-/** A header cannot carry line breaks or characters beyond Latin-1; said here rather than by the HTTP client. */
+/** A header carries neither line breaks nor characters beyond Latin-1; this message is better than the HTTP client's. */
 function parseApiKey(value: string | undefined): string | undefined {
   if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
     const name = "AI_SERVER_API_KEY";
@@ -297,13 +297,13 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
   };
 }
 
-/** How the working line looks, and from which file quotes come. */
+/** The look of the working line, and the file of its quotes. */
 export interface IndicatorConfig {
   mode: "activity" | "quotes" | "off";
   quotesFile: string | undefined;
 }
 
-/** Reads what only the terminal's looks depend on: a wrong value there must not keep a turn from running. */
+/** Apart from the rest, since a wrong look must not stop a turn. */
 export function readIndicator(env: Variables, agentDir: string, home = homedir()): IndicatorConfig {
   const mode = lookUp(env, {}, "AI_SERVER_INDICATOR") ?? DEFAULTS.AI_SERVER_INDICATOR;
   const file = lookUp(env, {}, "AI_SERVER_QUOTES_FILE");

@@ -1,4 +1,4 @@
-/** Pi's transcript as a chat/completions request body. Pure: the same history gives the same bytes. */
+/** pi's transcript as a chat/completions request body. Pure: the same history gives the same bytes. */
 import { createHash } from "node:crypto";
 import type {
   Api,
@@ -44,7 +44,7 @@ type RequestOptions = Pick<
   SimpleStreamOptions,
   "maxTokens" | "reasoning" | "samplingParams" | "temperature" | "thinkingBudgets" | "toolChoice"
 > & {
-  /** The slot of llama-server that is to answer; its own choice when not given. */
+  /** The slot of llama-server; its own choice by default. */
   slot?: number | undefined;
 };
 
@@ -53,14 +53,14 @@ const NO_RESULT = "No result: the call was interrupted.";
 const IMAGES_FOLLOW = "(The image follows in the next message.)";
 const RESULT_IMAGES = "Images from the tool results above:";
 
-/** Half of a surrogate pair is not valid UTF-8, and llama-server refuses the body that holds one. */
+/** llama-server refuses a body with half of a surrogate pair, which is not valid UTF-8. */
 function wellFormed(text: string): string {
   return text.toWellFormed();
 }
 
 /**
- * A JSON value with its keys in the order of its schema's properties, the others sorted behind them: as the model
- * is likely to have written it, so that the server's cache holds, and the same whoever built the object.
+ * A JSON value with its keys in the order of its schema's properties, then the others sorted. The model probably wrote
+ * it so, which keeps the server's cache valid, and the bytes do not depend on how the object was built.
  */
 function ordered(value: unknown, schema: JsonRecord | undefined): unknown {
   if (typeof value === "string") return wellFormed(value);
@@ -90,7 +90,7 @@ function orderedSchema(value: unknown, isProperties = false): unknown {
   );
 }
 
-/** Ids of other models can be long or hold characters that chat templates choke on; Mistral takes but its own form. */
+/** Ids of other models may be too long or odd for chat templates; Mistral accepts only its own form. */
 function toolCallId(id: string, { needsShortCallIds }: ModelTraits): string {
   if (needsShortCallIds) return /^[A-Za-z0-9]{9}$/.test(id) ? id : digest(id).slice(0, 9);
   return /^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : `call_${digest(id).slice(0, 24)}`;
@@ -115,7 +115,7 @@ function userMessage(
     return part.text === "" ? [] : [{ type: "text", text: wellFormed(part.text) }];
   });
   if (parts.length === 0) return [];
-  // Plain text as a string: some chat templates print a list of parts as it stands.
+  // Plain text as a string: some chat templates print a list of parts verbatim.
   const texts = parts.flatMap((part) => (part.type === "text" ? [part.text] : []));
   return [{ role: "user", content: texts.length === parts.length ? texts.join("\n") : parts }];
 }
@@ -202,8 +202,8 @@ function resultsAfter(messages: readonly Message[], at: number): ToolResultMessa
  * Converts the messages of a transcript.
  *
  * Later system messages are folded into the first. Failed and aborted answers are left out, as are results whose
- * call is not sent. Every call is followed by its result, closed with a note where there is none. What the model's
- * template does not take is put otherwise.
+ * call is not sent. Every call is followed by its result, or by a note where there is none. Messages are reworded where
+ * the model's template would not accept them.
  */
 export function chatMessages(
   context: TranscriptContext,
@@ -251,14 +251,14 @@ function sorted(fields: JsonRecord): JsonRecord {
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** The model's, over them those of its thinking level, over them the request's: pi's order (simple-options.js). */
+/** The model's, overridden by those of its thinking level, then by the request's: pi's order (simple-options.js). */
 function samplingParams(model: Model<Api>, options: RequestOptions): JsonRecord {
   const level = clampThinkingLevel(model, options.reasoning ?? "off");
   const ofLevel = model.samplingParamsByThinkingLevel?.[level];
   return { ...model.samplingParams, ...ofLevel, ...options.samplingParams };
 }
 
-/** Fields that a plain chat/completions server may not know, and that the answer can do without. */
+/** Fields that a plain chat/completions server may refuse and that can be left out. */
 export const OPTIONAL_FIELDS = [
   "return_progress",
   "stream_options",

@@ -30,6 +30,7 @@ import type { ModelServer } from "./server/model-server.ts";
 import { attempt } from "./stream/attempt.ts";
 import { Decoder, type Progress } from "./stream/decoder.ts";
 import { answerFigures, emptyMessage } from "./stream/message.ts";
+import { settledState, stateNow } from "./stream/model-state.ts";
 import { Patience, RETRY_BASE_MS, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
 import { RestartWait } from "./stream/restart-wait.ts";
@@ -60,10 +61,6 @@ const CHAT_PATH = "/v1/chat/completions";
 
 /** How often a request is sent again that the server did not have. */
 const MAX_RESENT = 2;
-
-/** Between two looks at a model whose load failed. `/running` is cached for a second, and timers may fire early. */
-const FIRST_SETTLE_MS = 1050;
-const LONGEST_SETTLE_MS = 10_000;
 
 /**
  * Answers one request of pi's on `stream`. Never throws: every fault ends the stream with one `error` event, whose text
@@ -303,34 +300,14 @@ class Turn {
     const fields = OPTIONAL_FIELDS.filter((name) => name in (record(body) ?? {}));
     const judged = (state: StateNow): Verdict =>
       judgeRefusal(refusal, state, fields, CHAT_PATH, this.#parts.clock.now());
-    const verdict = judged(refusal.status >= 500 ? await this.#stateNow(server) : "unknown");
+    const look = (): Promise<StateNow> => stateNow(server, this.#parts.runsAs(this.#model), this.#signal);
+    const verdict = judged(refusal.status >= 500 ? await look() : "unknown");
     if (verdict.kind !== "wait" || !isLoadFailure(refusal.text)) return verdict;
-    return judged(await this.#settledState(server, patience, WHY_WAIT[verdict.why]));
-  }
-
-  async #stateNow(server: ModelServer): Promise<StateNow> {
-    const id = this.#parts.runsAs(this.#model);
-    try {
-      const running = await server.running(this.#signal);
-      if (running === undefined || id === undefined) return "unknown";
-      return running.find((model) => model.id === id)?.state ?? "gone";
-    } catch {
-      return "unreachable";
-    }
-  }
-
-  /**
-   * The model's state after a failed load, once it neither starts nor stops: another client may have asked for it since.
-   * `gone` for the second failed load of a turn, since each further request could start one more.
-   */
-  async #settledState(server: ModelServer, patience: Patience, why: string): Promise<StateNow> {
-    if (this.#hasLoadFailed) return "gone";
+    // Each further request could start one more load that fails.
+    if (this.#hasLoadFailed) return judged("gone");
     this.#hasLoadFailed = true;
-    for (let pauseMs = FIRST_SETTLE_MS; ; pauseMs = Math.min(LONGEST_SETTLE_MS, pauseMs * 1.3)) {
-      await this.#pause(pauseMs, why);
-      const state = await this.#stateNow(server);
-      if ((state !== "starting" && state !== "stopping") || pauseMs >= patience.leftMs) return state;
-    }
+    const pause = (ms: number): Promise<void> => this.#pause(ms, WHY_WAIT[verdict.why]);
+    return judged(await settledState(look, pause, () => patience.leftMs));
   }
 
   #pause(delayMs: number, why: string): Promise<void> {

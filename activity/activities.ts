@@ -1,9 +1,9 @@
-/** What turns tell of themselves, kept for whoever looks: the terminal, and `/ai-server-last`. */
+/** The turns of this pi, for the terminal and `/ai-server-last`. */
 import type { TurnActivity, TurnFigures } from "./turn-activity.ts";
 
 const KEPT_FIGURES = 20;
 
-/** The turns under way, and the figures of the last ones. */
+/** The running turns, and the figures of the last ones. */
 export class Activities {
   readonly #running = new Set<TurnActivity>();
   readonly #ended: TurnFigures[] = [];
@@ -11,10 +11,10 @@ export class Activities {
   readonly #loaded = new Set<string>();
   readonly #listeners = new Set<() => void>();
   #ready: readonly string[] = [];
-  /** By a model's id those that were seen ready at the same time: an embedding model may stay beside every other. */
+  /** By a model's id, the models that were ready at the same time: an embedding model may stay beside every other. */
   readonly #beside = new Map<string, Set<string>>();
 
-  /** Called when a turn begins or ends. @returns takes the listener away */
+  /** Called when a turn begins or ends. @returns removes the listener */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -38,7 +38,7 @@ export class Activities {
     this.#tell();
   }
 
-  /** The turn in front of the user: the session's own, else the one that began first; and how many others there are. */
+  /** The turn to show: the session's own, else the oldest; and how many others there are. */
   front(sessionId: string | undefined): { turn: TurnActivity; others: number } | undefined {
     const turns = [...this.#running];
     const turn =
@@ -46,7 +46,7 @@ export class Activities {
     return turn && { turn, others: turns.length - 1 };
   }
 
-  /** Whether turns have seen a model being loaded since this was last asked. */
+  /** Whether a model was loaded in a turn since the last call. */
   takeLoad(id: string): boolean {
     const turns = [...this.#running].filter(({ subject }) => subject.id === id);
     const loads = turns.map((turn) => turn.takeLoad());
@@ -58,13 +58,13 @@ export class Activities {
     return this.#answered.has(id);
   }
 
-  /** @param ids of the models that were seen ready between turns */
+  /** @param ids of the models that are ready between turns */
   seeReady(ids: readonly string[]): void {
     this.#ready = ids;
     for (const id of ids) this.#beside.set(id, new Set([...this.beside(id), ...ids]));
   }
 
-  /** Those that were seen ready at the same time as the one with this id. */
+  /** The models that were ready at the same time as this one. */
   beside(id: string): ReadonlySet<string> {
     return this.#beside.get(id) ?? new Set();
   }
@@ -85,7 +85,7 @@ export class Activities {
       try {
         listener();
       } catch {
-        // What cannot be shown must not end a turn.
+        // A failing display must not end a turn.
       }
     }
   }

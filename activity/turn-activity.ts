@@ -1,16 +1,16 @@
-/** What a turn is doing, as plain data for the terminal: read when somebody looks, so that a token costs nothing. */
+/** What a turn is doing, as plain data for the terminal. It is worked out when it is read, so that a token costs nothing. */
 
 import type { LoadStage } from "./load-state.ts";
 import { type PromptFigures, type PromptProgress, PromptReading, RateMeter } from "./rates.ts";
 
-/** Tokens that come or are read per second, and what can be said from it. Times are in milliseconds. */
+/** Rates are in tokens per second, times in milliseconds. */
 export type Activity =
-  /** Asked, and nothing is known of the answer. */
+  /** The request is sent, and nothing is known of the answer. */
   | { kind: "connecting"; elapsedMs: number }
-  /** The request waits behind others, or for another model to leave. */
+  /** The request waits in a queue, or for another model to unload. */
   | {
       kind: "waiting";
-      /** The model that has to leave, or the server itself. */
+      /** The model that has to unload first. */
       blockedBy: string | undefined;
       /** How many requests that model still has, where the server reports them. */
       requests: number | undefined;
@@ -28,12 +28,12 @@ export type Activity =
       expectedMs: number | undefined;
       /** Why it is loaded once more, where an earlier turn had it loaded: the model that took its place, if known. */
       again: { blockedBy: string | undefined } | undefined;
-      /** How far it has come, where the server tells it. */
+      /** Where the server reports it. */
       stage: LoadStage | undefined;
     }
   | ({ kind: "prompt" } & PromptFigures)
   | { kind: "generating"; tokens: number; perSecond: number | undefined }
-  /** The answer has begun, and nothing comes of it any more. */
+  /** The answer has begun, and pauses. */
   | { kind: "silent"; tokens: number; why: QuietReason | undefined; elapsedMs: number }
   | { kind: "retrying"; why: string; leftMs: number };
 
@@ -43,20 +43,20 @@ export type Activity =
  */
 export type QuietReason = "starting" | "stopping" | "gone" | "unreachable" | "not held";
 
-/** A slow model's tokens may be some seconds apart. */
+/** Tokens of a slow model may be some seconds apart. */
 const QUIET_MS = 6000;
 
-/** Between two questions for whom a model still works: each is a line in the server's log. */
+/** Between two questions for a model's requests: each is a line in the server's log. */
 const ASK_AGAIN_MS = 5000;
 
-/** Why a turn waits, as far as the server shows it. */
+/** Why a turn waits, where the server shows it. */
 export interface Waiting {
   blockedBy: string | undefined;
   position: number | undefined;
   ahead?: number | undefined;
 }
 
-/** What an answer took, in the server's own figures. */
+/** The server's own figures of an answer. */
 export interface AnswerFigures {
   promptTokens: number;
   cachedTokens: number;
@@ -75,25 +75,25 @@ export interface TurnFigures extends AnswerFigures {
   loadMs: number | undefined;
 }
 
-/** What a turn says of itself while it runs. */
+/** Receives what a running turn does. */
 export interface TurnReport {
   connecting(): void;
   waiting(waiting: Waiting): void;
   /**
-   * @param elapsedMs how long it has lasted already, as far as that is known
+   * @param elapsedMs how long it has lasted, as far as known
    * @param blockedBy the model that is or was loaded in its place
-   * @param stage how far the load has come, where the server tells it
+   * @param stage where the server reports it
    */
   loading(elapsedMs: number, blockedBy: string | undefined, stage?: LoadStage): void;
   prompt(progress: PromptProgress): void;
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
   retrying(why: string, delayMs: number): void;
-  /** The answer that had begun is silent, for so long. @param why undefined: not known */
+  /** The answer has begun and pauses. @param why undefined: not known */
   quiet(why: QuietReason | undefined, silentMs: number): void;
   /** The server answered before and does not now. @param by the command of this pi that restarts it */
   down(by: string | undefined): void;
-  /** A load was broken off; the next one begins anew. */
+  /** A load was interrupted; the next one starts from the beginning. */
   restarted(): void;
 }
 
@@ -109,17 +109,17 @@ type State =
 export interface TurnSubject {
   readonly id: string;
   readonly name: string;
-  /** The session of pi that the turn belongs to, where pi tells it. */
+  /** pi's session, where pi passes it. */
   readonly sessionId: string | undefined;
   /** Whether it has answered before, so that it was loaded then. */
   readonly hasAnswered: boolean;
-  /** The model that was seen in its place since then. */
+  /** The model seen in its place since then. */
   readonly blockedBy?: string | undefined;
   /** Models that are loaded beside it, and have not taken its place. */
   readonly beside?: ReadonlySet<string> | undefined;
 }
 
-/** What is asked of others for whoever looks at a turn that waits. None of them rejects. */
+/** What a waiting turn asks the server for its display. None of them rejects. */
 export interface TurnQuestions {
   expectedLoadMs(): Promise<number | undefined>;
   /** How many requests the model has. */
@@ -128,7 +128,7 @@ export interface TurnQuestions {
   lastUsed(): Promise<string | undefined>;
 }
 
-/** What one turn does. Written by the turn, read by whoever shows it; nothing is asked while nobody looks. */
+/** What one turn does. The turn writes it and the terminal reads it; only reading asks questions. */
 export class TurnActivity implements TurnReport {
   readonly subject: TurnSubject;
   readonly #questions: TurnQuestions;
@@ -182,7 +182,7 @@ export class TurnActivity implements TurnReport {
     const since = this.#state.kind === "waiting" ? this.#state.since : this.#now();
     this.#state = { kind: "waiting", since, ...waiting };
     if (waiting.blockedBy !== undefined) this.#waitedUntil = this.#now();
-    // A banner calls it a load before it tells a place in the queue.
+    // The banner shows a load before it names a place in the queue.
     this.#loadingSince = undefined;
     this.#took(waiting.blockedBy);
   }
@@ -315,7 +315,7 @@ export class TurnActivity implements TurnReport {
     });
   }
 
-  /** A model that is or was loaded in the place of this one, as far as somebody tells. */
+  /** Notes a model that is or was loaded in place of this one. */
   #took(model: string | undefined): void {
     if (model !== undefined && !this.subject.beside?.has(model)) this.#blockedBy = model;
   }

@@ -6,7 +6,7 @@ type Collect = (options: { type: "minor" | "major" }) => void;
 
 export interface Collector {
   /**
-   * Collects the young generation, so that nobody pays for the garbage of another. For measurements of time: a whole
+   * Collects the young generation, so that no measurement pays for the garbage of another. For measurements of time: a whole
    * collection would also throw away the shapes of objects on which compiled code rests, and the next measurement
    * would be of code that starts cold.
    */

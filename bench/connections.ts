@@ -32,7 +32,7 @@ export const RESUMED: Figure = {
 };
 
 export async function measureConnections({ certsDir, isQuick }: Bench): Promise<Measured[]> {
-  // A server of its own: nobody else's handshakes are counted.
+  // A server of its own, so that no other handshakes are counted.
   const server = await BenchServer.start(certsDir);
   const turns = new ExtensionTurns(server.env);
   try {

@@ -13,7 +13,7 @@ export interface Figure {
 export interface Measured {
   figure: Figure;
   value: number;
-  /** The numbers behind the value, for people. */
+  /** The numbers from which the value comes. */
   detail: string;
 }
 

@@ -13,7 +13,7 @@ test("an answer that is cached too counts no more than the request", () => {
   expect(prefixShares([answer(0, 1000), answer(1040, 1100)])).toEqual([1]);
 });
 
-test("one request tells nothing", () => {
+test("one request gives no figure", () => {
   expect(() => prefixShares([answer(0, 1000)])).toThrow(/no other before it/);
 });
 

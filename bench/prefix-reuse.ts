@@ -45,7 +45,7 @@ function question(turn: number): string {
   return `${turn}. ${wish}${words(WORDS_A_TURN)}`;
 }
 
-/** Twelve turns of one session on one slot, which is loaded anew, opened again and continued by another process. */
+/** Twelve turns of one session on one slot, which is loaded again, opened again and continued by another process. */
 export async function talkOnOneSlot(version: PiVersion): Promise<Conversation> {
   const place = await LlamaPlace.start(["-np", "1"]);
   try {

@@ -16,13 +16,13 @@ const LOOK_MS = 250;
 const SECONDS = { prompt: 3, answer: 2 };
 /** A report that passed so recently may not have been read yet. */
 const UNDER_WAY_MS = 50;
-/** Enough to tell how fast this machine is. */
+/** Enough to measure how fast this machine is. */
 const TRIAL = { words: 3000, tokens: 300 };
 const TOKENS_A_WORD = 1.5;
 const MOST = { words: TRAINED_CONTEXT / 2, tokens: TRAINED_CONTEXT / 4 };
 const SESSION = "bench";
 
-/** Small batches, so that the server tells of them more often than anybody looks. */
+/** Small batches, so that the server reports them more often than the display reads. */
 const SERVER_ARGS = ["-np", "1", "--batch-size", "128", "--ubatch-size", "16"];
 
 export const RATE_ERROR: Figure = {
@@ -110,7 +110,7 @@ async function watch(
 }
 
 function timingsOf({ timings }: RateTap): ServerTimings {
-  if (timings === undefined) throw new Error("llama-server told no timings");
+  if (timings === undefined) throw new Error("llama-server sent no timings");
   return timings;
 }
 

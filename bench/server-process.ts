@@ -30,7 +30,7 @@ export class BenchServer {
   static async start(certsDir: string): Promise<BenchServer> {
     const child = fork(PROGRAM, [certsDir], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
     const answer = await nextAnswer(child);
-    if (!("port" in answer)) throw new Error("The benchmark's server did not tell its port");
+    if (!("port" in answer)) throw new Error("The benchmark's server did not report its port");
     return new BenchServer(child, answer.port, certsDir);
   }
 

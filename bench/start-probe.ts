@@ -1,9 +1,9 @@
-/** Loaded into each measured start of pi: tells at its end how long it took. */
+/** Loaded into each measured start of pi: writes at its end how long it took. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { PROBE_VARIABLE, type ProbedStart } from "./start-probed.ts";
 
 /**
- * How long the main thread was ready while other programs had the processor, in milliseconds. Linux tells it in
+ * How long the main thread was ready while other programs had the processor, in milliseconds. Linux reports it in
  * nanoseconds as the second number; elsewhere it counts as nothing.
  */
 function waitedMs(): number {

@@ -1,4 +1,4 @@
-/** What `start-probe.ts` tells of a process. */
+/** What `start-probe.ts` writes of a process. */
 
 /** Names the file that it writes. */
 export const PROBE_VARIABLE = "AI_SERVER_BENCH_PROBE";

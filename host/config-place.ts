@@ -6,8 +6,8 @@ import { formatOf } from "./config/config-file.ts";
 /**
  * The configuration with path and unit of this kind of server, where the user has set none.
  *
- * @param kind undefined where the server does not answer: then the path that was set tells by its ending
- * @param kindBefore what it was when it last answered; counts where neither tells
+ * @param kind undefined where the server does not answer: then the ending of the configured path decides
+ * @param kindBefore what it was when it last answered; counts where neither says
  * @throws {ServerError} where the path that was set is of the other kind
  */
 export function placedConfig(

@@ -1,4 +1,4 @@
-/** What a change is, what the user is asked about it, how it goes on, and how it can end. Plain data. */
+/** What a change is, what the user sees of it, its steps, and how it can end. Plain data. */
 import type { Slots } from "./config/context-setting.ts";
 import type { ContextVerdict, LoadedModel } from "./probe.ts";
 import type { HostFile, UnitStatus } from "./ssh/machine.ts";

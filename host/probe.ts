@@ -10,7 +10,7 @@ export interface LoadedModel {
   commandLine: string | undefined;
 }
 
-/** What a loaded model tells of its window, in tokens; undefined where it does not tell. */
+/** The window of a loaded model, in tokens; undefined where it does not report it. */
 export interface LiveContext {
   /** For one request: `n_ctx` of `/props`. */
   tokens: number | undefined;
@@ -25,13 +25,13 @@ export interface ServerProbe {
   /** What is loaded or loading, asked now and not remembered. */
   running(signal: AbortSignal): Promise<readonly LoadedModel[]>;
   /**
-   * Lets the server read its configuration again without a restart, which unloads the models that it changes and no
+   * Makes the server read its configuration again without a restart, which unloads the models that it changes and no
    * others. Absent where the kind of server cannot.
    *
-   * @throws {ServerError} where the server refuses the new configuration, and goes on with the old one
+   * @throws {ServerError} where the server refuses the new configuration, and keeps the old one
    */
   reload?(signal: AbortSignal): Promise<"reloaded" | "not understood">;
-  /** The command line with which a model would be started now, loaded or not; undefined where it is not told. */
+  /** The command line with which a model would be started now, loaded or not; undefined where it is unknown. */
   startLine(id: string, signal: AbortSignal): Promise<string | undefined>;
   /** Resolves when the model is ready. @throws {ServerError} with the server's own reason */
   load(id: string, signal: AbortSignal): Promise<void>;
@@ -97,7 +97,7 @@ export function judgeContext(
     why,
     isFault,
   });
-  if (tokens === undefined) return verdict("unknown", "the model does not tell its context");
+  if (tokens === undefined) return verdict("unknown", "the model does not report its context");
   // What is no llama-server, as KoboldCpp, rounds nothing.
   const unrounded = asked === 0 ? expected : Math.floor(isDivided ? asked / slots : asked);
   if (tokens >= Math.min(expected, unrounded)) return verdict("as asked", "");

@@ -191,25 +191,27 @@ export function findPlaces(text: string, kind: TextKind, found: Findings): void 
   for (let match = names.exec(text); match; match = names.exec(text)) {
     const start = match.index;
     const end = start + match[0].length;
-    const name = match[0].replace(/^-+/, "");
-    const isCandidate = SUSPICIOUS.test(match[0]) || /^(--?(proxy-)?user|-[pPuU])/.test(match[0]);
-    if (!isCandidate && name !== "macros" && start >= macrosEnd && found.learned.size === 0) continue;
+    const [word] = match;
+    const isCandidate =
+      SUSPICIOUS.test(word) || (word.startsWith("-") && /^(--(proxy-)?user|-[puU])/.test(word));
+    if (!isCandidate && word !== "macros" && start >= macrosEnd && found.learned.size === 0) continue;
     if (start > lineEnd) {
       lineStart = text.lastIndexOf("\n", start) + 1;
       lineEnd = lineEndAfter(text, start);
     }
-    open = openQuote(text.slice(scanned, start + 1), open);
-    scanned = Math.max(scanned, start);
     const lead = text.slice(Math.max(lineStart, start - LEAD), start);
-    const isFlag = name.length < match[0].length;
-    const place: Place = { text, kind, found, name, isFlag, start, end, lineStart, lineEnd, lead, open };
-    const flag = isFlag ? programFlag(match[0], text.slice(Math.max(0, start - LEAD), start)) : undefined;
+    const name = word.replace(/^-+/, "");
+    const isFlag = name.length < word.length;
+    const place: Place = { text, kind, found, name, isFlag, start, end, lineStart, lineEnd, lead, open: "" };
+    const flag = isFlag ? programFlag(word, text.slice(Math.max(0, start - LEAD), start)) : undefined;
     if (name === "macros" && kind === "yaml" && start >= macrosEnd)
       macrosEnd = blockEnd(text, lineEnd, start - lineStart, false);
-    let next = end;
-    if (flag) next = hideOfProgram(place, flag);
-    else if (text.charAt(start - 1) === "&" && found.learned.has(`&${name}`)) next = hideAnchored(place);
-    else if (isSecret(place, start < macrosEnd)) next = hideAfter(place);
+    const isAnchor = text.charAt(start - 1) === "&" && found.learned.has(`&${name}`);
+    if (!flag && !isAnchor && !isSecret(place, start < macrosEnd)) continue;
+    open = openQuote(text.slice(scanned, start + 1), open);
+    scanned = start;
+    const whole = { ...place, open };
+    const next = flag ? hideOfProgram(whole, flag) : isAnchor ? hideAnchored(whole) : hideAfter(whole);
     names.lastIndex = Math.max(next, end);
   }
 }

@@ -10,14 +10,14 @@ import { type JsonRecord, record } from "../lib/json.ts";
 const CHARACTERS_PER_TOKEN = 3.5;
 const IMAGE_CHARACTERS = 4800;
 
-/** Tokens that are left free, since the input may be counted higher than estimated; of a small window an eighth. */
+/** Tokens left free, since the input may exceed the estimate; of a small window an eighth. */
 const MARGIN = 4096;
 const SMALL_WINDOW_SHARE = 1 / 8;
-/** The margin of a long input, kept while it leaves this much for the answer. */
+/** The margin of a long input, kept while it leaves this many tokens for the answer. */
 const MARGIN_SHARE = 0.15;
 const AMPLE_OUTPUT = 32_768;
 
-/** Less is no answer: llama-server takes it even where the prompt fills the window, others refuse and name the room. */
+/** Less is no answer. llama-server accepts it even where the prompt fills the window; others refuse and name the room. */
 const LEAST_OUTPUT = 1024;
 
 /**
@@ -42,7 +42,7 @@ function inputTokens(messages: readonly Message[]): number {
   let from = 0;
   let newest = Number.NEGATIVE_INFINITY;
   messages.forEach((message, at) => {
-    // What was put before an answer after it was given, as a summary is, makes its usage that of another prompt.
+    // A later message in front of an answer, such as a summary, makes its usage that of another prompt.
     const used = message.timestamp >= newest ? usedTokens(message) : 0;
     if (used > 0) [known, from] = [used, at + 1];
     newest = Math.max(newest, message.timestamp);
@@ -72,7 +72,7 @@ function charactersOfPart(part: Exclude<Message["content"], string>[number]): nu
   return part.name.length + JSON.stringify(part.arguments).length;
 }
 
-/** The same body asking for an answer of at most `tokens`, whatever a hook has made of it. */
+/** The body, asking for at most `tokens`, even if a hook changed it. */
 export function withOutput(body: unknown, tokens: number): unknown {
   const fields = record(body);
   if (fields === undefined) return body;
@@ -80,7 +80,7 @@ export function withOutput(body: unknown, tokens: number): unknown {
   return { ...fields, ...Object.fromEntries(limits.map((name) => [name, tokens])) };
 }
 
-/** Tokens of the longest answer that a body asks for; endless where it names none. */
+/** Tokens of the longest answer that a body asks for; infinite where it names none. */
 export function askedOutput(body: unknown): number {
   const fields = record(body) ?? {};
   const asked = OUTPUT_FIELDS.filter((name) => name in fields).map((name) => askedFor(fields, name));

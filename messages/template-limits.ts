@@ -1,4 +1,4 @@
-/** Conversations put so that a strict chat template takes them. Pure; an unchanged history keeps its bytes. */
+/** Conversations reworded for strict chat templates. Pure; an unchanged history keeps its bytes. */
 
 /** The messages of a chat/completions request, as far as this extension writes them. */
 export type TextPart = { type: "text"; text: string };
@@ -20,12 +20,12 @@ export type ChatMessage =
   | AssistantChatMessage
   | { role: "tool"; tool_call_id: string; content: string };
 
-/** Where the user speaks right after a tool's result: templates that alternate count the call as the user's turn. */
+/** Between a tool's result and the user: alternating templates count the call as the user's turn. */
 const NO_ANSWER = "(no answer)";
 
 /**
- * For templates that refuse two messages of the user in a row (Mistral, Gemma, Cohere): those become one, and between
- * a tool's result and the user stands an answer.
+ * For templates that refuse two user messages in a row (Mistral, Gemma, Cohere): joins them, and puts an answer between
+ * a tool's result and the user.
  */
 export function alternating(messages: readonly ChatMessage[]): ChatMessage[] {
   const turns: ChatMessage[] = [];
@@ -52,8 +52,8 @@ function partsOf(content: UserChatMessage["content"]): Exclude<UserChatMessage["
 }
 
 /**
- * For models without tools: calls and results of an earlier model as plain words, since a template that knows no
- * tools drops them or refuses their role.
+ * For models without tools: an earlier model's calls and results as plain words, since a template without tools drops
+ * them or refuses their role.
  */
 export function withoutTools(messages: readonly ChatMessage[]): ChatMessage[] {
   const names = new Map<string, string>();

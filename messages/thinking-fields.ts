@@ -3,12 +3,12 @@ import type { SimpleStreamOptions, ThinkingBudgets, ThinkingLevel } from "@earen
 import { type JsonRecord, record } from "../lib/json.ts";
 import { KEEPING, type KeepingVariable, type Thinking } from "../lib/thinking.ts";
 
-/** How a model thinks, as far as a request depends on it. */
+/** What a request needs to know of a model's thinking. */
 export interface ThinkingTraits {
   thinking: Thinking;
-  /** Whether the thinking of earlier answers is sent back. */
+  /** Whether earlier answers are sent with their thinking. */
   keepsThinking: boolean;
-  /** The variable of the template that has it keep that of all earlier turns. */
+  /** The template's variable that keeps the thinking of all earlier turns. */
   keptBy: KeepingVariable | undefined;
 }
 
@@ -20,8 +20,8 @@ const BUDGETS = { minimal: 1024, low: 2048, medium: 8192, high: 16_384 } as cons
 /**
  * pi's thinking level in the words of the model's template.
  *
- * llama-server hands `chat_template_kwargs` to the template as variables. It takes `thinking_budget_tokens` itself: 0
- * ends the thinking at once, without it there is no limit. `reasoning_effort` is for servers that know the field;
+ * llama-server passes `chat_template_kwargs` to the template as variables, and reads `thinking_budget_tokens` itself: 0
+ * ends the thinking at once, and without it there is no limit. `reasoning_effort` is for servers that know the field;
  * older llama-servers know only the variable.
  */
 export function thinkingFields(traits: ThinkingTraits, options: ThinkingOptions): JsonRecord {
@@ -66,14 +66,14 @@ function effortFields(
   };
 }
 
-/** pi's levels above the last declared one mean that one; "off" has a name only where `none` is declared. */
+/** Levels above the last declared one mean the last; "off" has a name only where `none` is declared. */
 export function effortFor(level: ThinkingLevel | undefined, levels: readonly string[]): string | undefined {
   if (level === undefined) return levels.includes("none") ? "none" : undefined;
   if (levels.includes(level)) return level;
   return level === "minimal" ? levels.find((name) => name !== "none") : levels.at(-1);
 }
 
-/** Tokens that may be thought; undefined without a limit. */
+/** Tokens of thinking; undefined without a limit. */
 function budgetFor(
   level: ThinkingLevel | undefined,
   budgets: ThinkingBudgets | undefined,

@@ -1,13 +1,13 @@
-/** What is another in a catalogue than before, and what a running model corrects in it. Pure. */
+/** Changes between two catalogues, and the window that a running model corrects. Pure. */
 
 import { shortTokens } from "../lib/figures.ts";
 import { count } from "../lib/json.ts";
 import { isContextKnown, processOf, type ServedModel } from "./pi-models.ts";
 
 /**
- * What a refresh changed, one line each: added, gone, another context window.
+ * What a refresh changed, one line each: a model added or gone, a changed context window.
  *
- * @param told the models as the user last heard of them, where something else has read the list since
+ * @param told the models of the last report, where something else has read the list since
  */
 export function changesBetween(
   before: readonly ServedModel[],
@@ -26,7 +26,7 @@ export function changesBetween(
   return lines;
 }
 
-/** A window that was not known is registered as a number all the same, from which nothing can change. */
+/** An unknown window is registered as a number too, but is no window to compare with. */
 function windowChange(was: ServedModel, model: ServedModel): string[] {
   const [before, after] = [was.contextWindow, model.contextWindow];
   if (!isContextKnown(model)) return isContextKnown(was) ? [`${model.id}: context no longer known`] : [];
@@ -37,7 +37,7 @@ function windowChange(was: ServedModel, model: ServedModel): string[] {
   return [`${model.id}: context ${from} → ${to}`];
 }
 
-/** Models that have another window than before, a line each: `Qwen: context 32k → 128k`. */
+/** A line for each model whose window changed: `Qwen: context 32k → 128k`. */
 export function windowChanges(before: readonly ServedModel[], after: readonly ServedModel[]): string[] {
   const old = new Map(before.map((model) => [model.id, model]));
   return after.flatMap((model) => {
@@ -47,10 +47,10 @@ export function windowChanges(before: readonly ServedModel[], after: readonly Se
 }
 
 /**
- * The models with the window that a running one told of itself.
+ * The models with the window that a running one reported.
  *
  * @param id of the model that was asked
- * @returns all of them, and those that are others now: it, and what shares its process
+ * @returns all of them, and the changed ones: it, and the aliases of its process
  */
 export function withWindow(
   models: readonly ServedModel[],
@@ -87,7 +87,7 @@ export function withWindow(
   };
 }
 
-/** Whether pi must be told again, because something that it copied into the session is another now. */
+/** Whether anything that pi has copied into the session changed. */
 export function isChanged(before: readonly ServedModel[], after: readonly ServedModel[]): boolean {
   return JSON.stringify(before) !== JSON.stringify(after);
 }

@@ -1,9 +1,9 @@
-/** The one server that is in use, made anew when the configuration is another than before. */
+/** The one server in use, replaced when the configuration changes. */
 import type { Config } from "../config.ts";
 import type { BackendKind } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
-/** What tells one configuration from another. */
+/** Equal for equal configurations. */
 export function keyOf(config: Config): string {
   return JSON.stringify(config);
 }
@@ -17,7 +17,7 @@ export class CurrentServer {
 
   /**
    * @param now Unix time in milliseconds
-   * @param kindBefore which kind of server was there before, where that is known; never rejects
+   * @param kindBefore the kind of server that answered there last, if known; never rejects
    */
   constructor(now: () => number, kindBefore: (config: Config) => Promise<BackendKind | undefined>) {
     this.#now = now;
@@ -42,7 +42,7 @@ export class CurrentServer {
     return this.#made.server;
   }
 
-  /** The same as long as it is in use: nothing is opened for it. */
+  /** The same, but undefined unless it is in use already. */
   async open(config: Config): Promise<ModelServer | undefined> {
     return this.#made?.key === keyOf(config) ? this.#made.server : undefined;
   }

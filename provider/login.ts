@@ -8,7 +8,7 @@ type Question = { name: string; prompt: AuthPrompt; links: readonly Link[] };
 
 const CERTIFICATE_LINKS: readonly Link[] = ["certificates", "TLS"];
 
-/** The questions in their order; a fault of one of `links` asks that question again. */
+/** The questions in order; a fault at one of the `links` repeats its question. */
 function questions(config: Config | undefined): Question[] {
   return [
     {
@@ -55,9 +55,10 @@ function questionFor(error: ServerError, all: readonly Question[]): Question | u
 }
 
 /**
- * Asks, checks the files, makes one request, and gives what pi stores. A wrong answer is asked again with the reason.
+ * Asks, makes one request, and returns the credential for pi to store. After a wrong answer it repeats the question with
+ * the reason.
  *
- * @throws what the interaction throws when the user cancels; a ServerError that no answer can mend
+ * @throws what the interaction throws when the user cancels; a ServerError that no answer can correct
  */
 export async function login(
   aiServer: AiServer,
@@ -122,7 +123,7 @@ function faultOf(aiServer: AiServer, answers: Record<string, string>): Error | u
   }
 }
 
-/** The answers, with the defaults spelled out: a later version may have others. */
+/** The answers, with the defaults spelled out, since a later version may have others. */
 function stored(aiServer: AiServer, answers: Record<string, string>): Record<string, string> {
   const { origin, basePath, sshHost } = aiServer.config(answers);
   return { AI_SERVER_URL: origin + basePath, AI_SERVER_SSH_HOST: sshHost, ...answers };

@@ -8,10 +8,10 @@ import type { CatalogFacts, Fact, ModelFacts, RememberedFacts, Source } from "..
 import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
 import { restoredThinking } from "../server/models/thinking.ts";
 
-/** The name of this extension's protocol in pi; no other code of pi's knows it. */
+/** The name of this extension's protocol in pi, known to no other code. */
 export const API = "ai-server";
 
-/** A model of pi's that carries what is known of it, so that pi's own catalogue store keeps that too. */
+/** A model of pi's that carries its facts, so that pi's own catalogue store keeps them too. */
 export interface ServedModel extends Model<typeof API> {
   aiServer: CatalogFacts;
 }
@@ -47,12 +47,11 @@ function levelsOf(thinking: Thinking): ThinkingLevelMap | undefined {
   }
 }
 
-/** The address as it stands in a model, by which a stored catalogue is known to be this server's. */
+/** The address in a model, which ties a stored catalogue to its server. */
 export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
   return config.origin + config.basePath;
 }
 
-/** What a model of pi's is made of. */
 type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
 
 /** The models of a discovery that pi is offered: all that can be used. */
@@ -64,7 +63,7 @@ export function toServedModels(
   return found.flatMap((facts) => (facts.problem === undefined ? [toServedModel(facts, baseUrl)] : []));
 }
 
-/** One model for pi. An unknown context is registered as a number all the same; its source says so. */
+/** One model for pi. An unknown context is registered as a number too, since pi demands one; its source says so. */
 export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel {
   const { id, name, runsAs, context, outputLimit, vision, thinking, keepsThinking, tools } = facts;
   const { keptBy, needsAlternation, needsShortCallIds, command, refuted } = facts;
@@ -98,7 +97,7 @@ export function toServedModel(facts: ServedFacts, baseUrl: string): ServedModel 
   };
 }
 
-/** The models that stand for the default server as long as it was never reached. */
+/** The models of the default server, until it is first reached. */
 export function fallbackModels(config: Config): ServedModel[] {
   if (!config.isDefaultUrl) return [];
   return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
@@ -127,8 +126,8 @@ export function unreadModel(id: string, contextWindow: number, baseUrl: string):
 }
 
 /**
- * The models of a stored catalogue that are this server's, made anew from the facts in them. What stands in the
- * store came from an earlier version or another server: everything is checked.
+ * The models of a stored catalogue that are this server's, rebuilt from their facts. The store may come from another
+ * version or server, so everything is checked.
  *
  * @param baseUrl undefined takes any server's
  */
@@ -166,7 +165,7 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   };
 }
 
-/** Facts out of a file, as far as they are understood. */
+/** The facts of a file, as far as this version knows them. */
 export function readRemembered(stored: JsonRecord): RememberedFacts {
   const refuted = record(stored.refuted);
   const read = {
@@ -188,8 +187,8 @@ export function readRemembered(stored: JsonRecord): RememberedFacts {
 }
 
 /**
- * What is worth keeping of a model's facts for the time when nobody tells them: what it told itself, and what its
- * command line told. What is declared is declared each time.
+ * The facts worth remembering for the time when the server does not report them: those of the model itself and of its
+ * command line. Declared ones are declared each time.
  */
 export function toRemember(facts: CatalogFacts): RememberedFacts {
   const { context, vision, thinking, tools, command, refuted } = facts;
@@ -222,7 +221,7 @@ function restoredFact<T>(stored: unknown, read: (value: unknown) => T | undefine
   return value === undefined || source === undefined ? undefined : { value, source };
 }
 
-/** What is known of a model that pi hands back; a model made by somebody else's configuration knows nothing. */
+/** The facts of a model that pi hands back; none in one from the user's own models.json. */
 function factsOf(model: Model<Api>): Partial<CatalogFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<CatalogFacts>) : {};
 }
@@ -240,7 +239,7 @@ export function traitsOf(model: Model<Api>): ModelTraits {
   };
 }
 
-/** What to tell the user of a model that is not shown the tools; undefined for every other. */
+/** The notice for a model that does not see tools; undefined for every other. */
 export function noToolsNotice(model: Model<Api>): string | undefined {
   const { tools } = factsOf(model);
   if (flag(tools?.value) !== false) return undefined;
@@ -254,7 +253,7 @@ export function runsAs(model: Model<Api>): string | undefined {
   return "aiServer" in model ? text(factsOf(model).runsAs) : model.id;
 }
 
-/** Whether the window was read somewhere, or only registered because pi wants a number. */
+/** Whether the window was read somewhere, and not only registered because pi demands a number. */
 export function isContextKnown(model: Model<Api>): boolean {
   const source = factsOf(model).context?.source;
   return source !== undefined && source !== "default";

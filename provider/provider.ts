@@ -31,9 +31,9 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, senten
 }
 
 /**
- * Whether pi takes this provider's registration by name alone, before its models are there. pi checks such a
- * registration against models.json (`validateExtensionProvider`) and does not start where it fails: for models of the
- * user's own there, which lean on this provider's.
+ * Whether pi accepts this provider's registration by name alone, before its models are there. pi checks such a
+ * registration against models.json (`validateExtensionProvider`) and refuses to start if the user's own models there
+ * build on this provider's.
  */
 export function canBeNamed(agentDir: string): boolean {
   let text: string;
@@ -51,7 +51,7 @@ export function canBeNamed(agentDir: string): boolean {
   }
 }
 
-/** Makes the provider. Opens nothing; the code of a turn is loaded with the first one. */
+/** Opens nothing; the code of a turn comes with the first one. */
 export function createProvider(aiServer: AiServer, activities: Activities): Provider {
   const streamSimple = (
     model: Model<Api>,
@@ -85,7 +85,7 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
       apiKey: {
         name: "AI Server (client certificate)",
         login: async (interaction) => (await import("./login.ts")).login(aiServer, interaction),
-        // Once the models are known this answers at once: of the overlapping checks of one start pi keeps only the last.
+        // Immediate once the models are known: of the overlapping checks of one start pi keeps only the last.
         check: async ({ credential }) => {
           const source = sourceOf(credential);
           if (source === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** What a session in the terminal shows of the server besides answers: the working line and the footer. */
+/** The working line and the footer of a session in the terminal. */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Api, Model } from "@earendil-works/pi-ai";
@@ -14,10 +14,10 @@ import { runsAs } from "../provider/pi-models.ts";
 import { Footer } from "./footer.ts";
 import { Indicator, type IndicatorSettings } from "./indicator.ts";
 
-/** For a look that nobody asked for. */
+/** For a look that the user did not ask for. */
 const LOOK_MS = 5000;
 
-/** A window that the model itself never reported may be another one than it was loaded with. */
+/** Only a window that the model itself reported: it may have been loaded with another one than declared. */
 function liveWindow({ models }: Pick<AiServer, "models">, id: string): number | undefined {
   const served = models.find(({ aiServer }) => aiServer.runsAs === id);
   const source = served?.aiServer.context.source;
@@ -30,7 +30,7 @@ export interface DisplayParts {
   activities: Activities;
   env: Variables;
   agentDir: string;
-  /** Other models are ready than before. */
+  /** The set of ready models changed. */
   onReadyChanged(): void;
   clock: Ticker;
 }
@@ -81,13 +81,13 @@ export class Display {
     if (this.#indicator) this.#indicator.isCompacting = isCompacting;
   }
 
-  /** Something else is known of the models than before. */
+  /** The facts of the models changed. */
   modelsChanged(): void {
     this.#footer.showAgain();
   }
 
   /**
-   * What the first turn with a model will cost that is not loaded.
+   * What the first turn with an unloaded model will cost.
    *
    * @returns a sentence; undefined where it is loaded, or nothing is known
    */
@@ -100,7 +100,7 @@ export class Display {
     const expected = await aiServer.remembered.expectedLoadMs(aiServer.config(), id);
     const time = expected === undefined ? "" : `, which takes about ${duration(expected)}`;
     const others = running.map((one) => one.id).join(", ");
-    const cost = others === "" ? "" : `; ${others} may have to go for it`;
+    const cost = others === "" ? "" : `; it may unload ${others}`;
     return `${model.name} is not loaded: the first turn loads it${time}${cost}.`;
   }
 
@@ -115,7 +115,6 @@ export class Display {
   }
 }
 
-/** Opens what a session in the terminal shows. */
 export async function openDisplay(parts: DisplayParts): Promise<Display> {
   const { mode, quotesFile } = readSettings(parts);
   if (mode === "off") return new Display(parts, undefined);

@@ -1,4 +1,4 @@
-/** Which model a session is meant to be on, and what the user reads of it. Pure. */
+/** The model that a session belongs on, and its notices. Pure. */
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext, ModelRuntime, SessionStartEvent } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "../config.ts";
@@ -21,7 +21,7 @@ export interface SessionChoice {
 
 export interface MeantModel {
   id: string;
-  /** The models that the user has pi choose from, by names and patterns: a default that is none of them is not taken. */
+  /** The models for pi to choose from, as names and patterns of the user; pi takes no default outside of them. */
   scope: readonly string[];
 }
 
@@ -58,7 +58,7 @@ function isChosenSince(branch: Branch): boolean {
  * The level that the user has asked for: on the command line, by itself or after the model; or, for a session that
  * begins, with its model in the models to choose from (`buildSessionOptions` in pi's main.js).
  *
- * @param scoped the level that stands with the model there, as in `--models ai-server/a:off`
+ * @param scoped the model's own level there, as in `--models ai-server/a:off`
  */
 export function askedLevel(
   args: readonly string[],
@@ -120,7 +120,7 @@ export function meantModel({ reason, branch, settings, args }: SessionChoice): M
   return { id, scope: scope.map((pattern) => pattern.trim()).filter((pattern) => pattern !== "") };
 }
 
-/** What the user reads of it. */
+/** The notice of it. */
 export function placedNotice({ id, state }: Placed): string {
   const name = nameOf(id);
   switch (state) {

@@ -21,7 +21,7 @@ import {
 } from "./model.ts";
 import { ThinkingLevel } from "./thinking-level.ts";
 
-/** How long a start waits for the list of models, in milliseconds, before the session goes on without it. */
+/** How long a start waits for the list of models, in milliseconds. */
 const LIST_TIMEOUT_MS = 5000;
 
 interface PlaceParts {
@@ -35,12 +35,12 @@ interface PlaceParts {
   ended: AbortSignal;
 }
 
-/** The entry of the session's last choice of a model: as long as it is the same, the user has chosen no other. */
+/** The entry of the session's last choice of a model: while it is the same, the user has chosen no other. */
 function lastChoice(branch: Branch): string | undefined {
   return branch.findLast(({ type }) => type === "model_change")?.id;
 }
 
-/** What stands for a model that is in no list. */
+/** A substitute for a model that no list has. */
 async function absentModel(aiServer: AiServer, id: string): Promise<ServedModel> {
   const { UNKNOWN_CONTEXT } = await import("../server/models/models.ts");
   let baseUrl = "";

@@ -1,5 +1,4 @@
-/** Where servers differ in what they write into a stream: names, ends, errors in words, llama-swap's banner. Pure. */
-
+/** How servers differ in their streams: names, ends, errors in words, llama-swap's banner. Pure. */
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
 import { cleanText } from "../lib/text.ts";
@@ -7,30 +6,29 @@ import { cleanText } from "../lib/text.ts";
 // Copied once, since each use of an imported name has its price in pi's loader.
 const { record, text } = json;
 
-/** Characters of an id or a name that is kept with the message. */
+/** Characters of an id or a name that are kept with the message. */
 const MAX_NAME_CHARACTERS = 200;
 
-/** Ends that are none of the good ones, which are pi's own: stop, end, length, tool_calls, function_call. */
 const GOOD_ENDS = new Set(["stop", "end", "length", "tool_calls", "function_call"]);
 
 /** The name of an event that is an error, whatever its data. */
 const ERROR_EVENT = /error|exception|fail|abort|cancel/i;
 
-/** Data that is neither JSON nor a piece of it, but words, or what Python prints. */
+/** Words, or a dictionary as Python prints it, and no damaged JSON. */
 const IN_WORDS = /^\s*(?:\{'|(?:\[[A-Z]+\]\W*)?[A-Za-z])/;
-/** A page of a proxy's. */
+/** A proxy's error page. */
 const PAGE = /^\s*<(?:!doctype|html|head|body)\b/i;
 const TROUBLE = /error|exception|fail|exceed|abort|too (?:long|large|many)|invalid|denied/i;
 
-/** What stands in place of an event so that the connection does not look idle: nothing, or a word in name or data. */
+/** Sent so that the connection does not look idle: nothing, or one of these words as name or data. */
 const HEARTBEAT = /^\s*(?:ping|heart-?beat|keep-?alive|processing)?\s*$/i;
 
 const LAST = /^\s*"?\[?DONE\]?"?\s*$/i;
 
-/** Where another event begins within the data of one; in a text of JSON no bare quote and letter follow a brace. */
+/** Where another event begins within the data of one: inside JSON text no brace, bare quote and letter follow a brace. */
 const NEXT_EVENT = /(?<=\})\s*(?:data:\s*)?(?=\{"\w|\[DONE\]\s*$)/;
 
-/** Whether an answer that ends so is whole; unknown reasons are not, as pi's own provider takes them. */
+/** Whether a finish_reason ends a whole answer; as in pi's own provider, an unknown one does not. */
 export function isGoodEnd(reason: string): boolean {
   return GOOD_ENDS.has(reason);
 }
@@ -40,7 +38,7 @@ export function isErrorEvent(name: string): boolean {
   return ERROR_EVENT.test(name);
 }
 
-/** Whether data that is no JSON is something said, not a damaged piece of it. */
+/** Whether data is words, and not damaged JSON. */
 export function isInWords(data: string): boolean {
   return IN_WORDS.test(data);
 }
@@ -50,12 +48,12 @@ export function isLast(data: string): boolean {
   return LAST.test(data);
 }
 
-/** Whether an event says no more than that the connection lives. */
+/** Whether an event only keeps the connection alive. */
 export function isHeartbeat(data: string, event: string | undefined): boolean {
   return HEARTBEAT.test(data) || (event !== undefined && event !== "" && HEARTBEAT.test(event));
 }
 
-/** Whether lines between the events say nothing: heartbeats, and fields that SSE does not know. */
+/** Whether bare lines mean nothing: heartbeats, and fields unknown to SSE. */
 export function isNoise(lines: string): boolean {
   const isField = (line: string): boolean => /^[\w-]+:/.test(line) && !isTrouble(line);
   return lines.split("\n").every((line) => HEARTBEAT.test(line) || LAST.test(line) || isField(line));
@@ -85,7 +83,7 @@ export function isTrouble(said: string): boolean {
   return TROUBLE.test(said) || PAGE.test(said);
 }
 
-/** A server's id or name as it is kept: on one line, without control characters, not endless. */
+/** An id or name on one line, without control characters, and shortened. */
 export function nameOf(name: string): string {
   return cleanText(name.slice(0, 2 * MAX_NAME_CHARACTERS), MAX_NAME_CHARACTERS)
     .replace(/\s+/g, " ")
@@ -114,7 +112,7 @@ export function swapFailureIn(banner: string): string | undefined {
   return SWAP_FAILED.exec(banner)?.[1];
 }
 
-/** Some servers send content as a list of parts, or as one. */
+/** Some servers send content as a part or a list of parts. */
 export function textOfParts(content: unknown): string {
   let joined = "";
   for (const part of Array.isArray(content) ? content : [content]) joined += text(record(part)?.text) ?? "";

@@ -10,7 +10,8 @@ import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Decoder } from "./decoder.ts";
-import { type Silence, type SilentState, watchSilence } from "./silence.ts";
+import type { SilentState } from "./model-state.ts";
+import { type Silence, watchSilence } from "./silence.ts";
 
 /** What one request needs. */
 export interface AttemptParts {

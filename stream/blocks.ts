@@ -1,4 +1,4 @@
-/** The content of a message while it streams: balanced blocks, and one event for what a network chunk brought. */
+/** The content of a message while it streams: balanced blocks, and one event per block and network chunk. */
 import { randomUUID } from "node:crypto";
 import type {
   AssistantMessage,
@@ -15,12 +15,12 @@ import { isTooDeep, ToolArguments } from "./tool-arguments.ts";
 // Copied once, since each use of an imported name has its price in pi's loader.
 const { list, number, record, text } = json;
 
-/** What a block takes besides its texts, in characters. */
+/** Characters that a block counts besides its text. */
 const BLOCK_CHARACTERS = 32;
 
 /**
- * Pieces after which a text is read once. V8 keeps a text as the pieces that it was put together from, at ten times the
- * memory, until a character of it is asked for.
+ * Pieces after which a text is read once. V8 keeps a concatenated text as its pieces, at ten times the memory, until a
+ * character of it is read.
  */
 const LOOSE_PIECES = 16_384;
 
@@ -37,7 +37,7 @@ type Channel = "text" | "thinking";
 
 /**
  * Fills a message's content and emits pi's events for it. Text and thinking blocks close when another block begins,
- * tool calls at the end, since servers may send several calls in turns.
+ * tool calls at the end, since servers may interleave several calls.
  */
 export class Blocks {
   readonly #message: AssistantMessage;
@@ -47,7 +47,7 @@ export class Blocks {
   readonly #byIndex = new Map<number, OpenCall>();
   readonly #byId = new Map<string, OpenCall>();
   #open: { block: TextContent | ThinkingContent; channel: Channel; contentIndex: number } | undefined;
-  /** Deltas that no event was emitted for yet, of the call or else of the open block. */
+  /** Deltas without an event yet, of the call or else of the open block. */
   #pending = "";
   #pendingCall: OpenCall | undefined;
   #deltas = 0;
@@ -68,7 +68,7 @@ export class Blocks {
     return this.#deltas;
   }
 
-  /** Characters that the content takes, about. */
+  /** Approximate characters of the content. */
   get characters(): number {
     return this.#characters;
   }
@@ -91,7 +91,7 @@ export class Blocks {
     this.#pending += delta;
   }
 
-  /** Calls are a list; some servers send one alone, or under the name of OpenAI's first interface. */
+  /** Some servers send a call alone instead of a list, or under the name in OpenAI's first interface. */
   #appendCalls({ tool_calls: calls, function_call: definition }: JsonRecord): void {
     const alone = record(calls) ?? (calls || !record(definition) ? undefined : { function: definition });
     for (const entry of alone === undefined ? list(calls) : [alone]) {
@@ -150,7 +150,7 @@ export class Blocks {
   #joined(text: string, delta: string): string {
     const joined = text + delta;
     this.#loose += 1;
-    // The count takes part in it: a look that changes nothing is left out when the code is compiled.
+    // The result goes into the count, since the compiler would drop a read without effect.
     if (this.#loose >= LOOSE_PIECES) this.#loose = joined.charCodeAt(0) === 0 ? 1 : 0;
     return joined;
   }
@@ -158,7 +158,7 @@ export class Blocks {
   /**
    * Closes what is open.
    *
-   * @param isCut whether the stream failed: calls then keep what could be read of their arguments. Else arguments
+   * @param isCut whether the stream failed: calls then keep the arguments that could be read. Otherwise arguments
    *   that are no JSON object become an empty one, so that no tool runs on half of them.
    */
   close(isCut: boolean): void {
@@ -166,8 +166,8 @@ export class Blocks {
     for (const { block, contentIndex, arguments: args } of this.#calls) {
       const finished = args.finish();
       if (finished.error === undefined || !isCut) block.arguments = finished.arguments;
-      // pi from 1.5 on shows the model this reason instead of running the tool; earlier versions know no such field.
-      if (finished.error !== undefined && !isCut) Object.assign(block, { argumentsError: finished.error });
+      // pi shows the model this reason instead of running the tool.
+      if (finished.error !== undefined && !isCut) block.argumentsError = finished.error;
       this.#emit({ type: "toolcall_end", contentIndex, toolCall: block, partial: this.#message });
     }
   }
@@ -195,8 +195,9 @@ export class Blocks {
   }
 
   /**
-   * Which call a delta continues: by index, by id, else the last one. A name under a new id begins another call, as
-   * some servers give every call the index 0; not while the same one is half written, as others give every piece an id.
+   * The call that a delta continues: by index, by id, else the last one. A name under a new id begins another call,
+   * since some servers give every call the index 0; but not while the same call is unfinished, since others give every
+   * piece an id.
    */
   #findCall(call: JsonRecord, name: string | undefined): OpenCall | undefined {
     const id = text(call.id);
@@ -216,7 +217,7 @@ export class Blocks {
     const id = text(call.id);
     const block: ToolCall = {
       type: "toolCall",
-      // With one id for two calls, a result would belong to both.
+      // A result would belong to both calls of one id.
       id: id === undefined || this.#byId.has(id) ? `call_${randomUUID().replaceAll("-", "")}` : id,
       name: name ?? "",
       arguments: {},
@@ -233,7 +234,7 @@ export class Blocks {
   }
 }
 
-/** Some servers send the arguments as they are instead of as text. */
+/** Some servers send the arguments as JSON instead of as text. */
 function argumentsText(given: unknown, open: OpenCall): string {
   if (typeof given === "string") return given;
   if (given === undefined || given === null) return "";

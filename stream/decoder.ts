@@ -36,15 +36,15 @@ const MAX_BANNER_CHARACTERS = 64 * 1024;
 
 /** What a stream reports besides content. */
 export type Progress =
-  /** `timeMs`: what the server has spent on the prompt. */
+  /** `timeMs`: how long the server has worked on the prompt. */
   | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
   | { kind: "banner"; text: string }
-  /** The model's own first event, before what is in it. */
+  /** The model's own first event, before its content. */
   | { kind: "answering" }
   | { kind: "generating" };
 
 export interface DecoderOptions {
-  /** The message that is built; its content, usage and stop reason are filled here. */
+  /** Its content, usage and stop reason are filled. */
   message: AssistantMessage;
   emit: (event: AssistantMessageEvent) => void;
   onProgress?: (progress: Progress) => void;
@@ -92,7 +92,7 @@ export class Decoder {
     return this.#message.content.length > 0;
   }
 
-  /** Whether anything of the model's own came. */
+  /** Whether the model itself has sent an event. */
   get isAnswering(): boolean {
     return this.#isAnswering;
   }
@@ -107,27 +107,27 @@ export class Decoder {
     return this.#figures.timings;
   }
 
-  /** Whether `[DONE]` came: nothing behind it counts. */
+  /** Whether `[DONE]` came: nothing after it counts. */
   get isDone(): boolean {
     return this.#isDone;
   }
 
-  /** Whether the server said that the answer is whole, though `[DONE]` may be missing. */
+  /** Whether the answer is whole, though `[DONE]` may be missing. */
   get isFinished(): boolean {
     return this.#isDone || this.#finishReason !== undefined;
   }
 
-  /** Whether the server said that the answer is whole, and what it took: nothing is missing but the stream's end. */
+  /** Whether the answer is whole and its usage known: only the end of the stream is missing. */
   get isSettled(): boolean {
     return this.#isDone || this.#isSettled;
   }
 
-  /** Whether the answer has grown beyond any bound; nothing more of it is taken. */
+  /** Whether the answer exceeds the limit; the rest of it is dropped. */
   get isTooLong(): boolean {
     return this.#blocks.characters > MAX_ANSWER_CHARACTERS;
   }
 
-  /** What the server wrote in place of an answer: an error event, bare text, or the banner's last words. */
+  /** The server's words in place of an answer: an error event, bare text, or the end of the banner. */
   get said(): string | undefined {
     return this.#said ?? swapFailureIn(this.#banner);
   }
@@ -211,9 +211,9 @@ export class Decoder {
     if (this.#sse.hasErrorEvent) throw this.#fault(parseErrorBody(""));
     const bare = this.#sse.bareText;
     if (isErrorObject(bare)) throw this.#fault(parseErrorBody(bare));
-    // What stands between the events beside `[DONE]` alone may be why the answer has no end of its own.
+    // With `[DONE]` alone, bare lines may be the reason for the missing finish_reason.
     if (this.#finishReason !== undefined || (this.#isDone && isNoise(bare))) return;
-    // A server that answers whole, under the name of a stream.
+    // Some servers send a whole answer with the type of a stream.
     if (bare.startsWith("{") && !this.hasContent && this.#takeWhole(bare)) return;
     const said = bare || (swapFailureIn(this.#banner) ?? "");
     if (said !== "") throw this.#fault(parseErrorBody(said));
@@ -230,13 +230,13 @@ export class Decoder {
     }
   }
 
-  /** Closes the open blocks of a stream that failed or was aborted; what came stays as it is. */
+  /** Closes the open blocks of a stream that failed or was aborted; their content stays. */
   abandon(): void {
     this.#blocks.close(true);
     this.#settleUsage();
   }
 
-  /** Fills the usage of the message from what came so far; also for a stream that was cut. */
+  /** Fills the usage of the message, also for a stream that was cut. */
   #settleUsage(): void {
     const { deltas, characters } = this.#blocks;
     const pieces = this.isTooLong ? Math.max(deltas, Math.ceil(characters / CHARACTERS_PER_TOKEN)) : deltas;
@@ -302,7 +302,7 @@ export class Decoder {
     if (wasEmpty && this.#blocks.deltas > 0) this.#onProgress({ kind: "generating" });
   }
 
-  /** Notes which server's answer it is, once. */
+  /** Keeps the first names that the server gives the answer and itself. */
   #name({ id, model }: JsonRecord): void {
     const message = this.#message;
     if (message.responseId === undefined && typeof id === "string" && id !== "")
@@ -311,7 +311,7 @@ export class Decoder {
     if (isOther && model !== message.model) message.responseModel = nameOf(model);
   }
 
-  /** An end that is none of the good ones stays, whatever the server says later. */
+  /** A bad end stays, even if a good one follows. */
   #finish(reason: unknown): void {
     if (this.#finishReason !== undefined && !isGoodEnd(this.#finishReason)) return;
     this.#finishReason = typeof reason === "string" ? reason : "of another type";
@@ -334,7 +334,7 @@ export class Decoder {
     if (raw !== undefined && !isGoodEnd(raw)) throw finishFault(nameOf(raw));
     if (raw === "length") return "length";
     if (this.#blocks.hasCalls) return "toolUse";
-    // A call that is announced and does not come is no answer.
+    // An announced call that does not come is no answer.
     if (!this.hasContent && raw !== "stop" && raw !== "end")
       throw brokenStream("the stream ended without content");
     return "stop";

@@ -28,11 +28,11 @@ export function emptyMessage(
 }
 
 /**
- * pi adds input, output and cached tokens, llama.cpp counts the cached ones within the prompt: they are taken out,
- * so that nothing counts twice.
+ * pi adds input, output and cached tokens, while llama.cpp counts the cached ones within the prompt: they are
+ * subtracted, so that nothing counts twice.
  *
  * @param usage the `usage` object of chat/completions
- * @param timings llama-server's timings, for streams without usage: `prompt_n` leaves the cached tokens out
+ * @param timings llama-server's timings, for streams without usage: `prompt_n` excludes the cached tokens
  * @param prompt from the prompt's progress, for a stream that was cut
  * @param deltas content events that came: about one token each
  */
@@ -58,7 +58,7 @@ export function usageOf(
   };
 }
 
-/** Cached tokens where servers write them: OpenAI's place, then DeepSeek's, Moonshot's and Anthropic's behind a proxy. */
+/** Cached tokens by the fields of OpenAI, DeepSeek, Moonshot, and Anthropic through a proxy. */
 function cachedIn(usage: JsonRecord | undefined): number | undefined {
   const details = record(usage?.prompt_tokens_details);
   return (
@@ -69,7 +69,7 @@ function cachedIn(usage: JsonRecord | undefined): number | undefined {
   );
 }
 
-/** What the events of one stream say of its cost; the last word counts. */
+/** The usage in the events of one stream; the last one counts. */
 export class UsageSoFar {
   #usage: JsonRecord | undefined;
   #timings: JsonRecord | undefined;
@@ -80,7 +80,7 @@ export class UsageSoFar {
     return this.#timings;
   }
 
-  /** @returns whether the event says what the answer has cost */
+  /** @returns whether the event carries usage */
   note({ usage, timings }: JsonRecord): boolean {
     if (!usage && !timings) return false;
     this.#usage = record(usage) ?? this.#usage;
@@ -88,7 +88,7 @@ export class UsageSoFar {
     return true;
   }
 
-  /** @returns the prompt's progress, where it can be read */
+  /** @returns the progress, where it is readable */
   notePrompt(
     progress: JsonRecord | undefined,
   ): { total: number; cached: number; processed: number; timeMs: number | undefined } | undefined {
@@ -106,14 +106,13 @@ export class UsageSoFar {
   }
 }
 
-/** A rate that can be shown. */
 function rate(value: unknown): number | undefined {
   const perSecond = number(value);
   return perSecond !== undefined && perSecond >= 0 && Number.isFinite(perSecond) ? perSecond : undefined;
 }
 
 /**
- * What an answer took.
+ * The figures of an answer.
  *
  * @param usage of the finished message
  * @param timings llama-server's, the last that came

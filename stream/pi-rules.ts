@@ -1,6 +1,6 @@
 /**
- * pi decides by the words of an error whether it asks again, compacts the conversation, or shows it. Here a fault's
- * sentence is checked against pi's own rules, so that words quoted from the server do not decide.
+ * pi decides by the words of an error whether to ask again, to compact the conversation, or to show it. These functions
+ * check a fault's sentence against pi's own rules, so that words quoted from the server do not decide.
  */
 import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi-ai";
 import { type Remedy, type Sentence, ServerError, sentenceOf } from "../lib/errors.ts";

@@ -1,25 +1,12 @@
 /** Watches one request for silence, and tells a working server from one that hangs. */
-import { blockerOf, type LoadStage } from "../activity/load-state.ts";
+import type { LoadStage } from "../activity/load-state.ts";
 import type { Clock } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Holding } from "../server/holding.ts";
 import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { RunningModel } from "../server/models/models.ts";
-
-/** What is known of the server while nothing comes. */
-export interface SilentState {
-  own: StateNow;
-  /** Where the server reports it. */
-  stage?: LoadStage | undefined;
-  /** The model that has to unload first, or is being stopped. */
-  blockedBy: string | undefined;
-  /** Requests of others that the model answers, where it is ready and the server lists them. */
-  ahead?: number | undefined;
-  /** False: the server does not have this request any more. Undefined: not known. */
-  isHeld?: boolean | undefined;
-}
+import { type SilentState, silentStateOf, UNREACHABLE, UNREPORTED } from "./model-state.ts";
 
 export interface SilenceHooks {
   clock: Clock;
@@ -179,7 +166,7 @@ class SilenceWatch implements Silence {
   }
 
   async #look(): Promise<SilentState> {
-    if (this.#id === undefined) return UNTOLD;
+    if (this.#id === undefined) return UNREPORTED;
     const { signal } = this.#ended;
     if (this.#mayBeLost && !this.#isRenewed) {
       // Other kept connections may be as dead as the request's own.
@@ -203,7 +190,7 @@ class SilenceWatch implements Silence {
       () => UNREACHABLE,
     );
     const running = this.#server.running(signal).then(
-      (running) => stateOf(running, id),
+      (running) => silentStateOf(running, id),
       () => UNREACHABLE,
     );
     const state = await Promise.race([running, limit]);
@@ -290,16 +277,6 @@ class SilenceWatch implements Silence {
 }
 
 const NOT_ASKED: Holding = { isHeld: undefined, ahead: undefined };
-
-const UNREACHABLE: SilentState = { own: "unreachable", blockedBy: undefined };
-
-const UNTOLD: SilentState = { own: "unknown", blockedBy: undefined };
-
-function stateOf(running: readonly RunningModel[] | undefined, id: string): SilentState {
-  if (running === undefined) return UNTOLD;
-  const own = running.find((model) => model.id === id)?.state ?? "gone";
-  return { own, blockedBy: blockerOf(id, new Map(running.map((model) => [model.id, model.state]))) };
-}
 
 /** The server does not have the request: it can be sent again at once. */
 export class RequestLost extends ServerError {}

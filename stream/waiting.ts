@@ -2,7 +2,7 @@
 import type { LoadStage } from "../activity/load-state.ts";
 import type { QuietReason, TurnReport, Waiting } from "../activity/turn-activity.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
-import type { SilentState } from "./silence.ts";
+import type { SilentState } from "./model-state.ts";
 
 /** Characters of a banner that are looked at: a place is written once, and holds until the next. */
 const BANNER_TAIL = 8192;

@@ -119,7 +119,7 @@ describe("in the terminal", () => {
     expect(terminal.messages.at(-1)).toBe("");
   });
 
-  test("compaction is told in a widget", async () => {
+  test("compaction shows in a widget", async () => {
     const { pi, terminal, ctx, turn } = await session("tui");
     await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
     await pi.emit("agent_start", ctx);
@@ -137,7 +137,7 @@ describe("in the terminal", () => {
     expect(terminal.widgets).toEqual([]);
   });
 
-  test("another provider's model brings pi's own line back, and asks nobody", async () => {
+  test("another provider's model brings pi's own line back, and sends no request", async () => {
     const { pi, sim, terminal, ctx } = await session("tui");
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
     terminal.model = { ...terminal.model, provider: "other" };
@@ -171,14 +171,14 @@ describe("in the terminal", () => {
     expect([terminal.messages, terminal.widgets]).toEqual([[], []]);
   });
 
-  test("a model that is not loaded is told of when it is selected", async () => {
+  test("selecting an unloaded model gives a notice", async () => {
     const { pi, terminal, ctx } = await session("tui");
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
     await pi.emit("model_select", ctx, { model: terminal.model });
     await expect.poll(() => terminal.notices).toContain("a is not loaded: the first turn loads it.");
   });
 
-  test("a session that ends amid a turn, and its context with it, harms nobody", async () => {
+  test("a session may end amid a turn, and its context with it", async () => {
     const { pi, sim, terminal, ctx, turn } = await session("tui");
     await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
     await pi.emit("agent_start", ctx);

@@ -62,7 +62,7 @@ async function storeOf(): Promise<ModelsStoreEntry | undefined> {
 const windows = (pi: FakePi): number[] => pi.provider.getModels().map(({ contextWindow }) => contextWindow);
 
 describe("the factory", () => {
-  test("registers a provider and the commands, and asks nobody", async () => {
+  test("registers a provider and the commands, and sends no request", async () => {
     const server = await sim();
     const pi = load();
     expect(pi.registered.map(({ id, name }) => [id, name])).toEqual([["ai-server", "AI Server"]]);
@@ -161,7 +161,7 @@ describe("a session", () => {
     },
   );
 
-  test("asks nobody when PI_OFFLINE is set", async () => {
+  test("sends no request when PI_OFFLINE is set", async () => {
     const server = await sim();
     const store = await storeOf();
     server.requests.length = 0;
@@ -174,7 +174,7 @@ describe("a session", () => {
     expect([windows(pi), server.requests]).toEqual([[65_536], []]);
   });
 
-  test("is told once that the server is down, whatever comes after", async () => {
+  test("has one notice that the server is down", async () => {
     const server = await sim();
     const store = await storeOf();
     const port = await freePort();
@@ -193,7 +193,7 @@ describe("a session", () => {
     expect(server.starts).toEqual({});
   });
 
-  test("is told of a first start that failed", async () => {
+  test("has a notice of a first start that failed", async () => {
     setEnv({ AI_SERVER_URL: "https://127.0.0.1:9", AI_SERVER_CERTS_DIR: agentDir });
     const pi = load();
     await pi.refresh();
@@ -217,7 +217,7 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain("Run: chmod 600");
   });
 
-  test("after a reload, which starts it before the models are handed over, is told what any other is", async () => {
+  test("after a reload, which starts it before pi hands over the login, has the same notices", async () => {
     const server = await sim(16_384);
     const store = await storeOf();
     chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
@@ -232,7 +232,7 @@ describe("a session", () => {
     expect(server.requests.map(({ path }) => path).sort()).toEqual(["/running", "/v1/models"]);
   });
 
-  test("after a reload of somebody who set nothing up is left alone", async () => {
+  test("after a reload has no notices where nothing is set up", async () => {
     const pi = load();
     await pi.emit("session_start", pi.context("rpc"), { type: "session_start", reason: "reload" });
     await pi.refresh();
@@ -253,7 +253,7 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain('"ai-server/a"');
   });
 
-  test("is told once of a model that takes no tools", async () => {
+  test("has one notice for a model that takes no tools", async () => {
     setEnv({ PI_OFFLINE: "1" });
     const pi = load();
     const tools = { value: false, source: "live" };
@@ -267,7 +267,7 @@ describe("a session", () => {
     ]);
   });
 
-  test("of somebody who set nothing up is left alone", async () => {
+  test("has no notices where nothing is set up", async () => {
     const pi = load();
     await pi.refresh();
     await pi.emit("session_start");
@@ -304,7 +304,7 @@ models:
     return { server, pi, turn, changes };
   }
 
-  test("is registered after that turn and told once, also when it was another the last time", async () => {
+  test("is registered after that turn with one notice, also when it differs from the last load", async () => {
     const { server, pi, turn, changes } = await started(131_072);
     expect(await turn()).toBe("stop");
     await expect.poll(() => windows(pi)).toEqual([131_072]);
@@ -317,14 +317,14 @@ models:
     const asked = server.requests.length;
     expect(await turn()).toBe("stop");
     await new Promise((resolve) => setTimeout(resolve, 100));
-    // Nobody asks for what is known.
+    // Known facts are not read again.
     const paths = server.requests.slice(asked).map(({ path }) => path);
     expect(paths.filter((path) => /models|props|running/.test(path))).toEqual([]);
     expect(changes()).toEqual(["a: context 128k", "a: context 128k → 64k"]);
     expect(server.starts).toEqual({ a: 2 });
   });
 
-  test("is registered at once where the prompt does not fit, and told once", async () => {
+  test("is registered at once where the prompt does not fit, with one notice", async () => {
     const { pi, turn, changes } = await started(4096);
     expect(await turn("sim: say Hi.\n".repeat(4000))).toBe("error");
     expect(windows(pi)).toEqual([4096]);
@@ -337,7 +337,7 @@ models:
 });
 
 describe("a command", () => {
-  test("gets what is typed behind it, and the context it is used in", async () => {
+  test("gets its argument and its context", async () => {
     const server = await sim();
     const pi = load();
     await pi.emit("session_start");
@@ -384,7 +384,7 @@ describe("completion in the terminal", () => {
   }
   const OWN = { getSuggestions: async () => null } as unknown as AutocompleteProvider;
 
-  test("offers the server's models behind a command", async () => {
+  test("offers the server's models after a command", async () => {
     await sim();
     const pi = load();
     const { ctx, added } = completing(pi, "tui");
@@ -420,7 +420,7 @@ describe("completion in the terminal", () => {
 });
 
 describe("the end of a session", () => {
-  test("comes as often as it likes, and leaves no connection", async () => {
+  test("may come more than once, and leaves no connection", async () => {
     const server = await sim();
     const pi = load();
     await pi.emit("session_shutdown");
@@ -436,7 +436,7 @@ describe("the end of a session", () => {
   });
 
   test.each([true, false])(
-    "makes every later touch of its context throw, which harms nothing (told: %s)",
+    "makes every later touch of its context throw, without harm (shutdown event: %s)",
     async (isTold) => {
       const server = await sim();
       const store = await storeOf();

@@ -16,7 +16,7 @@ export interface Trace {
   readonly scalar: Scalar;
 }
 
-/** A text of which every UTF-16 unit knows its place in the file. */
+/** A text whose UTF-16 units know their places in the file. */
 export interface TracedText {
   readonly text: string;
   readonly traces: readonly Trace[];

@@ -42,15 +42,15 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   ],
   changed: [
     "config file",
-    (at) => `${at.file} ${at.where} was changed by somebody else meanwhile. ${NOTHING}`,
+    (at) => `${at.file} ${at.where} was changed by another program meanwhile. ${NOTHING}`,
   ],
   "changed-after": [
     "config file",
-    (at) => `${at.file} ${at.where} was changed by somebody else right after it had been written.`,
+    (at) => `${at.file} ${at.where} was changed by another program right after the write.`,
   ],
   locked: [
     "config file",
-    (at) => `Somebody else is changing ${at.file} ${at.where} at this moment. ${NOTHING} Try again.`,
+    (at) => `Another program is changing ${at.file} ${at.where} right now. ${NOTHING} Try again.`,
   ],
   rights: [
     "config file",
@@ -73,18 +73,18 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   "no-bus": [
     "unit",
     (at) =>
-      `systemctl --user has no session to speak to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+      `systemctl --user has no session to connect to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
   ],
   "other-runtime": [
     "unit",
     (at, said) =>
-      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): take it out there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove it there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
   ],
   "no-systemctl": [
     "unit",
     (at) => `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
   ],
-  "unit-unknown": ["unit", (at, said) => `systemd does not tell about the unit ${at.where}: ${said}`],
+  "unit-unknown": ["unit", (at, said) => `systemd does not report the unit ${at.where}: ${said}`],
   "restart-failed": ["unit", (at, said) => `The restart ${at.where} failed: ${said || "it gave no reason."}`],
   "no-journal": ["unit", (at, said) => `The journal cannot be read ${at.where}. ${said}`],
   "not-allowed": [

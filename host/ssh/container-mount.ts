@@ -21,7 +21,7 @@ export function isMountedAlone(words: readonly string[]): boolean {
   return targetsOf(rest).some(isConfig);
 }
 
-/** The last value of a flag, behind it or behind `=`. */
+/** The last value of a flag, as the next word or after `=`. */
 function flagValue(words: readonly string[], flag: RegExp): string | undefined {
   return words
     .flatMap((word, at) => {

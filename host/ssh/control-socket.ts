@@ -75,7 +75,7 @@ export class SharedConnection {
   #isOff = process.platform === "win32";
 
   /**
-   * @param keepMs after the last call, for the case that nobody can close it
+   * @param keepMs after the last call, in case nothing can close it
    * @param parents folders in which the private one may be made; the first that gives a short enough path counts
    */
   constructor(connectTimeoutMs: number, keepMs: number, parents: readonly string[] = [tmpdir(), "/tmp"]) {

@@ -45,9 +45,9 @@ export interface Written {
 }
 
 export interface UnitStatus {
-  /** Why the unit cannot be restarted, as a sentence. Undefined where it can, or where a command of the user's does. */
+  /** Why the unit cannot be restarted, as a sentence. Undefined where it can, or where the user's own command does it. */
   problem: string | undefined;
-  /** systemd's words, as `active` and `running`; empty where they were not told. */
+  /** systemd's words, as `active` and `running`; empty where they are unknown. */
   activeState: string;
   subState: string;
   /** The words of the running process, else of the unit's ExecStart. */
@@ -70,7 +70,7 @@ export interface Machine {
   readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile>;
   /** In the order in which they were written, which is not that of their names where a clock was wrong. */
   list(name: string, signal?: AbortSignal): Promise<Backup[]>;
-  /** @param expected hash of the file that is replaced; any other content there is left alone */
+  /** @param expected hash of the file that is replaced; any other content stays */
   write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
   restore(stamp: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
   restart(signal?: AbortSignal): Promise<void>;
@@ -79,7 +79,7 @@ export interface Machine {
   logs(lines: number, signal?: AbortSignal): Promise<string[]>;
 }
 
-/** The machine behind a `Shell`. Every method rejects with a `HostError`, or the signal's reason. */
+/** The machine at the other end of a `Shell`. Every method rejects with a `HostError`, or the signal's reason. */
 export class RemoteMachine implements Machine {
   readonly #shell: Shell;
   readonly #restartTimeoutMs: number;
@@ -245,7 +245,7 @@ function startWords(execStart: string): string[] | undefined {
   }
 }
 
-/** Go's flags: one dash or two, and a value only behind `=`. */
+/** Go's flags: one dash or two, and a value only after `=`. */
 function watchesConfig(words: readonly string[]): boolean {
   const last = words.findLast((word) => /^--?watch-config(=|$)/.test(word));
   return last !== undefined && !/=(0|f|F|false|FALSE|False)$/.test(last);

@@ -29,7 +29,7 @@ const MAX_NOISE = 8 * 1024 * 1024;
 /** How long output is awaited after the program has ended: a helper of ssh may keep the pipe open. */
 const DRAIN_MS = 500;
 
-/** How long a program may take to end when it is told to. */
+/** How long a program may take to end after a signal. */
 const ENDING_MS = 5000;
 
 export interface ShellSettings extends DirectSettings, SshTarget {
@@ -38,7 +38,7 @@ export interface ShellSettings extends DirectSettings, SshTarget {
   /** `wrapper`: the key there runs `ai-server-admin` and nothing else. Does not matter for `local`. */
   mode: "direct" | "wrapper";
   connectTimeoutMs: number;
-  /** How long the shared connection stays after the last call if nobody closes it. */
+  /** How long the shared connection stays after the last call if nothing closes it. */
   keepMs: number;
 }
 
@@ -59,7 +59,7 @@ interface Finished {
   isLate: boolean;
 }
 
-/** One way to one machine. Opens nothing before the first call; `close` leaves nothing behind. */
+/** One way to one machine. Opens nothing before the first call; `close` leaves nothing over. */
 export class Shell {
   readonly settings: ShellSettings;
   readonly #spawn: Spawn;
@@ -226,8 +226,8 @@ export class Shell {
   }
 
   /**
-   * Makes a program end whose answer nobody waits for. Here the shell alone is told: it finishes the command under
-   * way and tidies up. Its answer goes nowhere, which is how the script on either machine learns that nobody waits.
+   * Ends a program whose answer is no longer needed. On this machine the signal goes to the shell alone, which
+   * finishes its command and tidies up. On both machines the script stops when it cannot write its answer.
    */
   #end(child: ChildProcess): void {
     this.#children.delete(child);

@@ -1,9 +1,10 @@
 /** Turns what `ssh` says, or the way in which it ended, into sentences. */
+import { quote } from "shlex";
 import { ServerError } from "../../lib/errors.ts";
 import { cleanText } from "../../lib/text.ts";
 import { MISREAD } from "./protocol.ts";
 
-/** An error of the server's machine; `code` tells a program what the sentence tells the user. */
+/** An error of the server's machine; `code` is for programs what the sentence is for the user. */
 export class HostError extends ServerError {
   /** A code of `ai-server-admin`, or of `ssh` (`ssh`), a limit (`timeout`) or a lost answer (`unanswered`). */
   readonly code: string;
@@ -22,14 +23,9 @@ export interface SshTarget {
   mode: "direct" | "wrapper";
 }
 
-/** Quotes an argument for the command lines that a sentence tells the user to run. */
-function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}
-
 type Sentence = (at: SshTarget, stderr: string) => string;
 
-const login = (at: SshTarget): string => `ssh ${shellWord(at.host)}`;
+const login = (at: SshTarget): string => `ssh ${quote(at.host)}`;
 
 /** The name or address without user and scheme, in the form in which known_hosts has it. */
 function known(at: SshTarget, stderr: string): string {
@@ -49,7 +45,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed/i,
     (at, stderr) =>
-      `The host key of ${at.host} is not the one that this machine knows. If the server was not set up anew, somebody may be in between. On the server itself, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" shows the right fingerprint; only if it is new, run: ssh-keygen -R ${shellWord(known(at, stderr))} && ${login(at)}`,
+      `The host key of ${at.host} is not the one in known_hosts. Unless the server was reinstalled, this may be a man-in-the-middle attack. On the server itself, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" shows the right fingerprint; only if it is new, run: ssh-keygen -R ${quote(known(at, stderr))} && ${login(at)}`,
   ],
   [
     /Host key verification failed|No .* host key is known/i,
@@ -68,7 +64,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   ],
   [
     /No route to host|Network is unreachable|Host is down/i,
-    (at) => `There is no way to ${at.host}. Check this machine's network or VPN.`,
+    (at) => `${at.host} is unreachable. Check this machine's network or VPN.`,
   ],
   [
     // A banner of the server's may speak of time-outs too.
@@ -88,7 +84,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /UNPROTECTED PRIVATE KEY FILE|bad permissions/i,
     (at) =>
-      `ssh does not use a private key that others can read. Run chmod 600 on the key file; "${login(at)}" names it.`,
+      `ssh ignores a private key that others can read. Run chmod 600 on the key file; "${login(at)}" names it.`,
   ],
   [
     /Too many authentication failures/i,
@@ -103,7 +99,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /Permission denied(?:,| \()|sign_and_send_pubkey|no such identity/i,
     (at) =>
-      `${at.host} does not let this user in by key (permission denied). Try "${login(at)}": add the key with ssh-copy-id, load it with ssh-add if it has a passphrase, or set the right user in AI_SERVER_SSH_HOST.`,
+      `${at.host} does not accept this user's key (permission denied). Try "${login(at)}": add the key with ssh-copy-id, load it with ssh-add if it has a passphrase, or set the right user in AI_SERVER_SSH_HOST.`,
   ],
   [
     /: (?:command )?not found|command not found: /i,
@@ -162,7 +158,7 @@ function loginFault({ host }: SshTarget, code: number | null, stderr: string): s
   }
   const other = code === MISREAD ? "another program" : OTHERS.find(([pattern]) => pattern.test(stderr))?.[1];
   if (other === undefined) return undefined;
-  return `On ${host}, ${other} got what was meant for sh, and nothing was carried out: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
+  return `On ${host}, ${other} received the commands meant for sh, and nothing was run: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
 }
 
 /** What a server says to an account that is let in and gets no command run; nologin writes it to its output. */
@@ -234,7 +230,7 @@ export function spawnFault(program: string, error: unknown): HostError {
     program === "ssh"
       ? "Install OpenSSH's client (on Debian: apt-get install openssh-client)."
       : "Check PATH.";
-  return new HostError(`There is no ${program} on this machine that can be started. ${hint}`, "ssh", {
+  return new HostError(`This machine cannot start ${program}. ${hint}`, "ssh", {
     link: "ssh",
     remedy: "none",
     cause: error,

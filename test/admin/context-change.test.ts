@@ -209,7 +209,7 @@ describe("a change that fails", () => {
     await place.type("/ai-server-ctx small 4k", user);
     expect(user.notices[0]?.level).toBe("error");
     expect(user.told[0]).toMatch(
-      /was changed by somebody else meanwhile\. Nothing was changed\.\nThe other edit:\n@@/,
+      /was changed by another program meanwhile\. Nothing was changed\.\nThe other edit:\n@@/,
     );
     expect(user.told[0]).toMatch(/\n-.*\/models\/g\.gguf.*\n\+.*\/models\/better\.gguf --api-key •+/);
     expect(user.told[0]).not.toContain("hunter");
@@ -221,7 +221,7 @@ describe("a change that fails", () => {
     place.tool("ssh", "echo 'Permission denied (publickey).' >&2; exit 255");
     const { notices } = await place.type("/ai-server-ctx small 4k");
     expect(notices).toEqual([
-      { level: "error", text: expect.stringContaining("does not let this user in by key") },
+      { level: "error", text: expect.stringContaining("does not accept this user's key") },
     ]);
   });
 });

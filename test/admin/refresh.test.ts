@@ -101,7 +101,7 @@ describe("a router's preset", () => {
 
   test.each<[string, Partial<Given>, RegExp]>([
     ["is missing", {}, /models\.ini does not exist on this machine/],
-    ["is not understood", { text: "no preset" }, /llama\.cpp does not understand this line/],
+    ["is not understood", { text: "no preset" }, /llama\.cpp cannot parse this line/],
     [
       "is llama-swap's",
       { text: "models: {}", file: "config.yaml" },

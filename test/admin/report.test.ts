@@ -38,8 +38,8 @@ describe("the window of a changed model", () => {
       "It is loaded, and a request may use 4096 tokens instead of 8192: it was fitted.",
     ],
     [
-      verdict({ kind: "unknown", tokens: undefined, why: "the model does not tell its context" }),
-      "It is loaded; the model does not tell its context.",
+      verdict({ kind: "unknown", tokens: undefined, why: "the model does not report its context" }),
+      "It is loaded; the model does not report its context.",
     ],
   ])("%j", (given, words) => {
     expect(verdictWords(given)).toBe(words);

@@ -220,7 +220,7 @@ describe("/ai-server-status --ssh", () => {
     const { notices } = await place.type("/ai-server-status --ssh");
     expect(notices[0]?.level).toBe("info");
     expect(notices[0]?.text).toMatch(
-      /^https:.*\nModel (.*\n){4}\nssh ops@127.0.0.1: ops@127.0.0.1 does not let this user in by key[^\n]*$/,
+      /^https:.*\nModel (.*\n){4}\nssh ops@127.0.0.1: ops@127.0.0.1 does not accept this user's key[^\n]*$/,
     );
   });
 

@@ -105,7 +105,7 @@ describe("a start without a stored catalogue", () => {
     expect(server.requests).toHaveLength(2);
   });
 
-  test("asks nobody when PI_OFFLINE is set", async () => {
+  test("sends no request when PI_OFFLINE is set", async () => {
     const server = await sim();
     for (const PI_OFFLINE of ["1", "true", "YES"]) {
       const { aiServer, refresh, stored } = fake({ ...envOf(server), PI_OFFLINE });
@@ -204,7 +204,7 @@ describe("a start with a stored catalogue", () => {
     expect(aiServer.models).toEqual([]);
   });
 
-  test("is refreshed over the network; what changed is told, what stayed is not", async () => {
+  test("is refreshed over the network; only a change is reported", async () => {
     const server = await sim();
     const stored = await storedBy(server);
     const { aiServer, refresh, changes } = fake(envOf(server), stored);
@@ -242,7 +242,7 @@ describe("a start with a stored catalogue", () => {
 });
 
 describe("a refresh", () => {
-  test("that pi aborts is no problem to tell of", async () => {
+  test("that pi aborts is no problem", async () => {
     const server = await sim();
     const { aiServer, refresh } = fake(envOf(server));
     const abort = new AbortController();
@@ -282,7 +282,7 @@ describe("a refresh", () => {
     expect(aiServer.takeProblem()).toBe("disk full");
   });
 
-  test("tells no more of a problem that has passed", async () => {
+  test("forgets a problem that has passed", async () => {
     const server = await sim();
     const { aiServer, refresh } = fake(envOf(server));
     server.failNext({ path: "/v1/models", status: 503 });
@@ -292,8 +292,8 @@ describe("a refresh", () => {
   });
 });
 
-describe("the window learnt from an overflow", () => {
-  test("is the model's from now on, and is told", async () => {
+describe("the window that an overflow reveals", () => {
+  test("is the model's from now on, and is reported", async () => {
     const server = await sim();
     const { aiServer, refresh, changes } = fake(envOf(server));
     await refresh();
@@ -344,8 +344,8 @@ describe("the window learnt from an overflow", () => {
   });
 });
 
-describe("a window that is another than before", () => {
-  test("is told with the change, unless the one who found it tells of it", async () => {
+describe("a changed window", () => {
+  test("is reported with the change, unless its command reports it", async () => {
     const server = await sim();
     const { aiServer, refresh, windows } = fake(envOf(server));
     await refresh();
@@ -366,7 +366,7 @@ describe("a window that is another than before", () => {
 });
 
 describe("what a refresh reports", () => {
-  test("is also what was read unasked since the last report, and only once", async () => {
+  test("includes changes that were read in the background since the last report, once", async () => {
     const server = await sim();
     const { aiServer, refresh } = fake(envOf(server));
     await refresh();
@@ -384,7 +384,7 @@ describe("what a refresh reports", () => {
 });
 
 describe("the connection", () => {
-  test("is made anew when the configuration changes, and only then", async () => {
+  test("is replaced when the configuration changes, and only then", async () => {
     const server = await sim();
     const { aiServer } = fake(envOf(server));
     const first = await aiServer.server({});

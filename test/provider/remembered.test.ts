@@ -67,7 +67,7 @@ async function configure(text: string): Promise<void> {
   await sim.reload();
 }
 
-test("what one pi learns, another that never saw it knows", async () => {
+test("another pi knows the facts that one pi has read", async () => {
   const one = pi();
   await load(one, "a");
   expect(await one.refresh()).toEqual([32_768, "live"]);
@@ -78,7 +78,7 @@ test("what one pi learns, another that never saw it knows", async () => {
   expect(readFileSync(file(), "utf8")).not.toContain("llama-server");
 });
 
-test("what was learnt under another command line is forgotten by all", async () => {
+test("facts of another command line are forgotten by every pi", async () => {
   const [one, other] = [pi(), pi()];
   await load(one, "a");
   await one.refresh();
@@ -104,7 +104,7 @@ test("a declared window that the running model has refuted does not come back wh
   expect(await one.refresh()).toEqual([65_536, "declared"]);
 });
 
-test("what was just told counts also while another pi keeps it from being written", async () => {
+test("facts that were just read count before they are written", async () => {
   const one = pi();
   await load(one, "a");
   await one.refresh();
@@ -125,7 +125,7 @@ test("what was just told counts also while another pi keeps it from being writte
   expect(await looking).toEqual([65_536, "last seen"]);
 });
 
-test("a window that an overflow told is learnt too", async () => {
+test("a window that an overflow revealed is remembered too", async () => {
   await configure(CONFIG("8192", "    metadata: { context_length: 131072 }\n"));
   const one = pi();
   await one.refresh();
@@ -135,7 +135,7 @@ test("a window that an overflow told is learnt too", async () => {
   expect(await pi().refresh()).toEqual([8192, "last seen"]);
 });
 
-test("what is kept already is not written again", async () => {
+test("known facts are not written again", async () => {
   const one = pi();
   await load(one, "a");
   await one.refresh();
@@ -145,7 +145,7 @@ test("what is kept already is not written again", async () => {
   expect(statSync(file()).ino).toBe(before);
 });
 
-test("what kind a server was is a hint for the next pi, until it answers itself", async () => {
+test("the kind of a server is a hint for the next pi, until the server answers", async () => {
   expect((await pi().aiServer.server()).lastKind).toBeUndefined();
   const one = pi();
   await (await one.aiServer.remembered.memory()).rememberKind(sim.url, "router");
@@ -162,7 +162,7 @@ test("what kind a server was is a hint for the next pi, until it answers itself"
   expect((await pi().aiServer.server()).lastKind).toBeUndefined();
 });
 
-test("an agent folder that cannot be written leaves what pi itself keeps", async () => {
+test("where the agent folder cannot be written, pi's own catalogue still serves", async () => {
   agentDir = join(agentDir, "gone");
   const one = pi();
   await load(one, "a");

@@ -131,7 +131,7 @@ exec ${SSH} -F "$config" "$@"`;
       const read = () => new RemoteMachine(shell, 10_000).read();
       try {
         writeFileSync(startup, "exec bash --norc\n");
-        await expect(read()).rejects.toThrow(/got what was meant for sh/);
+        await expect(read()).rejects.toThrow(/received the commands meant for sh/);
         writeFileSync(startup, `${block("bashrc")}exec bash --norc\n`);
         await expect(read()).rejects.toThrow(/none\.yaml does not exist/);
       } finally {

@@ -179,7 +179,7 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
         await expect(restart().ask(ask, limits)).rejects.toMatchObject({
           code: "ssh",
           message: expect.stringMatching(
-            new RegExp(`${who} got what was meant for sh.*startup file.*~/\\.bashrc`),
+            new RegExp(`${who} received the commands meant for sh.*startup file.*~/\\.bashrc`),
           ),
         });
         expect(existsSync(ran())).toBe(false);
@@ -225,7 +225,7 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
         for (const line of ["exec zsh -l", "exec fish -l", "exec bash --norc"]) {
           startup(line);
           const machine = wrapper.machine();
-          await expect(machine.read()).rejects.toThrow(/got what was meant for .*~\/\.bashrc/);
+          await expect(machine.read()).rejects.toThrow(/received the commands meant for .*~\/\.bashrc/);
         }
         await wrapper.remove();
       });
@@ -266,7 +266,7 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
 
     test("a user that is not let in", async () => {
       const shell = sshd.shell(settings({ host: "nobody-of-that-name@127.0.0.1" }), "shell");
-      await expect(shell.ask(read, limits)).rejects.toThrow(/does not let this user in by key/);
+      await expect(shell.ask(read, limits)).rejects.toThrow(/does not accept this user's key/);
       await shell.close();
     });
 

@@ -25,14 +25,14 @@ test("each line is a quote, but for empty ones and comments", async () => {
   ]);
 });
 
-test("control characters go, and a line without end is cut", async () => {
+test("control characters are removed, and an endless line is cut", async () => {
   const [first = "", second = ""] = await quotesOf(`\u001b[31mred\u0007\n${"x".repeat(100_000)}`);
   expect(first).not.toMatch(/\p{Cc}/u);
   expect(first).toContain("red");
   expect(second.length).toBeLessThanOrEqual(121);
 });
 
-test("a file that cannot be read has none, and nobody waits for one that is no file", async () => {
+test("a file that cannot be read has none, and a pipe does not block", async () => {
   const place = folder();
   const pipe = join(place, "pipe");
   execFileSync("mkfifo", [pipe]);
@@ -40,7 +40,7 @@ test("a file that cannot be read has none, and nobody waits for one that is no f
     expect(await readQuotes(path)).toEqual([]);
 });
 
-test("there are some of our own", () => {
+test("some are built in", () => {
   expect(QUOTES.length).toBeGreaterThan(3);
   for (const quote of QUOTES) expect(quote.length).toBeLessThan(60);
 });

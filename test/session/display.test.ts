@@ -178,7 +178,7 @@ describe("what the first turn with a model costs", () => {
     await load("b");
     await aiServer.remembered.rememberLoad(server.config, "a", 83_000);
     expect(await display.loadNotice(modelOf("a"))).toBe(
-      "a is not loaded: the first turn loads it, which takes about 1 min 23 s; b may have to go for it.",
+      "a is not loaded: the first turn loads it, which takes about 1 min 23 s; it may unload b.",
     );
     expect(await display.loadNotice(modelOf("b"))).toBeUndefined();
   });

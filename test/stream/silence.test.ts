@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../lib/errors.ts";
-import { RequestLost, type SilenceHooks, type SilentState, watchSilence } from "../../stream/silence.ts";
+import type { SilentState } from "../../stream/model-state.ts";
+import { RequestLost, type SilenceHooks, watchSilence } from "../../stream/silence.ts";
 import { FakeClock } from "../support/clock.ts";
 import { FakeServer } from "../support/turns.ts";
 

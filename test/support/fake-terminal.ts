@@ -3,13 +3,13 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 
 /** What pi's terminal shows besides the conversation. */
 export class FakeTerminal {
-  /** Each working message that was set; undefined gives pi its own back. */
+  /** Each working message that was set; undefined restores pi's own. */
   readonly messages: (string | undefined)[] = [];
   readonly widgets: (readonly string[] | undefined)[] = [];
   /** Each footer status that was set. */
   readonly statuses: (string | undefined)[] = [];
   readonly notices: string[] = [];
-  /** pi's model; read anew at each touch, as pi's own context does. */
+  /** pi's model; read at each access, as in pi's own context. */
   model: Partial<Model<Api>> | undefined;
   isIdle = true;
   refreshes = 0;
@@ -25,7 +25,7 @@ export class FakeTerminal {
     addAutocompleteProvider: () => this.#live(() => undefined),
   } as unknown as ExtensionContext["ui"];
 
-  /** What pi hands to handlers; after `end` every touch throws, as pi's own does. */
+  /** The context for handlers; after `end` every access throws, as with pi's own. */
   context(mode: ExtensionContext["mode"] = "tui"): ExtensionContext {
     const terminal = this;
     return {

@@ -122,12 +122,12 @@ export function machineSuite(makeHost: (text: string) => HostUnderTest): void {
     expect(host.backups).toEqual([]);
   });
 
-  test("somebody else's edit in between is refused, and nothing is written", async () => {
+  test("refuses to write over another program's edit", async () => {
     const hash = await hashNow();
     appendFileSync(host.path, "# theirs\n");
     await expect(host.machine().write(NEW, hash, FILE)).rejects.toMatchObject({
       code: "changed",
-      message: expect.stringMatching(/changed by somebody else meanwhile\. Nothing was changed\.$/),
+      message: expect.stringMatching(/changed by another program meanwhile\. Nothing was changed\.$/),
     });
     expect(host.text).toBe(`${OLD}# theirs\n`);
     expect([...host.backups, ...host.leftovers]).toEqual([]);

@@ -8,19 +8,19 @@ import { eventually } from "./sim-client.ts";
 
 type Made = Screen & { dispose?(): void };
 
-/** Somebody at a terminal, in front of whatever screen is open, with pi's own keys. */
+/** A user at a terminal, with pi's own keys on the open screen. */
 export class Sitter {
   readonly user = new User("tui");
-  /** What he chooses and types when he is asked; the title tells what for. */
+  /** The answer to a question of this title. */
   answers: (title: string, offered: readonly string[]) => string | undefined = () => undefined;
-  /** What he was asked, in order. */
+  /** The titles of the questions, in order. */
   readonly asked: string[] = [];
-  /** The models that were made pi's. */
+  /** The models that were selected in pi. */
   readonly selected: string[] = [];
   mayUse = true;
   rows = 40;
   columns = 100;
-  /** How often anything asked to be drawn again. */
+  /** How often a redraw was requested. */
   renders = 0;
   readonly #open: Made[] = [];
   readonly #place: Place;
@@ -43,7 +43,7 @@ export class Sitter {
     }) as ExtensionCommandContext;
   }
 
-  /** Opens the panel. @returns when it is left */
+  /** Opens the panel. Resolves when the user leaves it. */
   open(argument = ""): Promise<void> {
     const select = async ({ id }: { id: string }): Promise<boolean> => {
       if (this.mayUse) this.selected.push(id);

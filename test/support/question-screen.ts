@@ -6,11 +6,11 @@ const DOWN = "\u001b[B";
 const ENTER = "\r";
 const ESCAPE = "\u001b";
 
-/** Wide and high enough for every question of the tests, so that no line of it is wrapped or hidden. */
+/** Large enough that no line of a question in the tests is wrapped or hidden. */
 const COLUMNS = 2000;
 const ROWS = 500;
 
-/** A question as it stands on the screen, with what it offers. */
+/** A question on the screen, with its choices. */
 export interface Asked extends Question {
   offered: string[];
 }
@@ -28,7 +28,7 @@ export function readQuestion(screen: Screen, terminal: { rows: number }): Asked 
   return { title, text: text.join("\n"), offered };
 }
 
-/** Chooses as a user does, with the keys; without a choice he leaves the question. */
+/** Chooses with the keys, as a user does; presses Escape without a choice. */
 export function answer(screen: Screen, { offered }: Asked, chosen: string | undefined): void {
   const at = chosen === undefined ? 0 : offered.indexOf(chosen);
   if (at < 0) throw new Error(`Offered is ${offered.join(" or ")}, not ${chosen}`);

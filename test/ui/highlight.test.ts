@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { stripVTControlCharacters } from "node:util";
 import { initTheme } from "@earendil-works/pi-coding-agent";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { highlighted } from "../../ui/highlight.ts";
 
 const theme = { fg: (colour: string, text: string) => `<${colour}>${text}</>` };
@@ -15,6 +15,11 @@ const YAML = [
 ];
 
 test("before pi has a theme, YAML stays plain", () => {
+  // Another file of this worker may have set it: pi keeps it under this key.
+  vi.stubGlobal(Symbol.for("@earendil-works/pi-coding-agent:theme"), undefined);
+  onTestFinished(() => {
+    vi.unstubAllGlobals();
+  });
   expect(highlighted(YAML, "yaml", theme)).toEqual(YAML);
 });
 

@@ -1,4 +1,4 @@
-/** Programs that serve models: which one a name stands for, and what sets its context size. Pure. */
+/** Programs that serve models: which one a name means, and what sets its context size. Pure. */
 import { OTHER_SIZE_FLAGS as FLAGS } from "../../../lib/split-words.ts";
 
 /** What is started, and what sets its context size. */
@@ -61,7 +61,7 @@ function otherCalled(name: string): Program | undefined {
   return found && { kind: "other", ...found[1] };
 }
 
-/** The program that a path or a Python module stands for. */
+/** The program that a path or a Python module names. */
 export function programCalled(path: string): Program {
   const name = baseName(path);
   if (OLD_SERVER.test(`/${path}`)) return LLAMA_SERVER;

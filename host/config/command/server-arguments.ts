@@ -90,7 +90,7 @@ function scriptServer(
   }
   const expanding = server.args.map((word) => word.value.text.replace(LLAMA_SWAP_REFERENCE, ""));
   if (hasArguments && expanding.some((text) => /\$\{?[@*1-9]/.test(text))) {
-    return "the string that it gives to a shell takes further arguments from behind it";
+    return "the string that it gives to a shell takes arguments from the words after it";
   }
   const outer = words.indexOf(script);
   const [first] = server.args;
@@ -101,7 +101,7 @@ function scriptServer(
     assignments: [...prefix.assignments, ...server.assignments],
     inheritsEnvironment: server.inheritsEnvironment && inherits(prefix),
     isInScript: true,
-    // Behind the program itself no quote, redirection or operator of the script can come in between.
+    // Right after the program no quote, redirection or operator of the script can come in between.
     // What the shell puts in may hold the flag already, and would win.
     addAfter: isPlain(server.args) ? (program ?? server.addAfter) : undefined,
   };

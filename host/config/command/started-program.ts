@@ -9,7 +9,7 @@ export interface Start {
   /** The program, or the image that starts one by itself; then what is said to it. */
   readonly command: readonly Word[];
   readonly program: Program;
-  /** How a sentence calls it: the program without its folder, or the whole name of the image. */
+  /** Its name in a sentence: the program without its folder, or the whole name of the image. */
   readonly name: string;
 }
 
@@ -88,7 +88,7 @@ function named(command: readonly Word[]): Start {
   return { command, program: programCalled(command[0]?.value.text ?? ""), name: nameOf(command[0]) };
 }
 
-/** The index behind the options that begin at `at`. */
+/** The index after the options that begin at `at`. */
 function afterOptions(words: readonly Word[], at: number, values: string): number {
   const takesNext = new Set(values.split(" "));
   let index = at;
@@ -204,7 +204,7 @@ function byPython(words: readonly Word[], at: number): Start {
   return named(words.slice(index));
 }
 
-/** Looks behind a program that is not known for one that is: the option before a word may take it as its value. */
+/** Looks after an unknown program for a known one: the option before a word may take it as its value. */
 function laterIn(words: readonly Word[], prefix: Prefix): Start | Script | string | undefined {
   const runsNext = /^nix(-shell)?$/.test(nameOf(words[0]))
     ? /^(--|--command|-c)$/

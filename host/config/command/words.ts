@@ -1,3 +1,7 @@
+/**
+ * Command lines as words. Own splitter: an edit needs the place of each character in the file, which `shlex` does not
+ * keep, and llama-swap has comments and line ends of its own. `shlex` gives the second opinion in `yaml/proof.ts`.
+ */
 import { joinTraced, pickTraced, sliceTraced, type TracedText } from "../traced-text.ts";
 
 /** One word of a command line. */
@@ -20,12 +24,12 @@ function linesOf(command: TracedText): TracedText[] {
   return [...lines, sliceTraced(command, from)];
 }
 
-/** Leaves out the lines that llama-swap takes for comments: those that begin with `#`, quoted or not. */
+/** Leaves out the lines that llama-swap takes for comments: they begin with `#`, quoted or not. */
 export function withoutComments(command: TracedText): TracedText {
   return joinTraced(linesOf(command).filter((line) => !line.text.trim().startsWith("#")));
 }
 
-/** llama-swap takes a backslash at the end of a line for a blank, even with blanks behind it. */
+/** llama-swap reads a backslash at the end of a line as a blank, even with blanks after it. */
 function withoutContinuations(command: TracedText): TracedText {
   const lines = linesOf(command).map((line) => {
     const end = line.text.trimEnd().length;
@@ -39,7 +43,7 @@ function withoutContinuations(command: TracedText): TracedText {
   return joinTraced(lines);
 }
 
-/** The index behind a word that begins at `start`, and the indices of the characters of its value. */
+/** The index after a word that begins at `start`, and the indices of the characters of its value. */
 function scanWord(
   text: string,
   start: number,

@@ -107,7 +107,7 @@ export function iniBlock(text: string, id: string): Span {
   return { start: section.start, end: sections[sections.indexOf(section) + 1]?.start ?? text.length };
 }
 
-/** The number is replaced, or a line added behind the section's last one. */
+/** The number is replaced, or a line added after the section's last one. */
 function editFor(text: string, section: Section, tokens: number): Edit {
   const entry = entryOf(section, CONTEXT_KEYS);
   if (entry) return { ...entry.valueSpan, text: String(tokens) };
@@ -147,7 +147,7 @@ function valuesOf(text: string): string[] {
   );
 }
 
-/** Every value by its path, as a parser written by others reads it, which knows no comments behind a header. */
+/** Every value by its path, as a parser written by others reads it, which knows no comments after a header. */
 function leavesOf(text: string): Map<string, string> {
   const lines = text.replace(/^\uFEFF/, "").split(/[\r\n]+/);
   const plain = lines.map((line) => (line.startsWith("[") ? line.slice(0, line.indexOf("]") + 1) : line));
@@ -187,7 +187,7 @@ function warningsFor(text: string, sections: readonly Section[], section: Sectio
       continue;
     const at = placeOf(positionAt(text, keySpan.start));
     warnings.push(
-      `llama.cpp has no option ${shown(key)} (${at}) and refuses the whole file for it: "ctx-size" is meant.`,
+      `llama.cpp has no option ${shown(key)} (${at}) and rejects the whole file because of it: use "ctx-size".`,
     );
   }
   const set = section.entries.filter(({ key }) => CONTEXT_KEYS.includes(key));

@@ -31,9 +31,9 @@ const COMMENT_OR_BLANK = /^[ \t]*([;#].*)?$/s;
 
 /**
  * Reads a preset file by llama.cpp's own grammar (`parse_ini_from_file` in its `common/preset.cpp`): no quotes, no
- * escapes, no lines continued; comments with `;` or `#`, also behind a value.
+ * escapes, no lines continued; comments with `;` or `#`, also after a value.
  *
- * @throws {ServerError} on a line for which llama.cpp refuses the whole file
+ * @throws {ServerError} on a line that makes llama.cpp reject the whole file
  */
 export function readSections(text: string): Section[] {
   const sections: Section[] = [{ name: FIRST, headerEnd: 0, start: 0, entries: [] }];
@@ -58,7 +58,7 @@ export function readSections(text: string): Section[] {
         lineEnd,
       });
     } else if (!COMMENT_OR_BLANK.test(line)) {
-      const what = "llama.cpp does not understand this line, and refuses the whole file for it";
+      const what = "llama.cpp cannot parse this line and rejects the whole file";
       throw refusal(
         positionAt(text, start),
         what,

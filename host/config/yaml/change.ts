@@ -1,5 +1,8 @@
+/**
+ * The safe edit of a size in llama-swap's YAML: the new digits are spliced into the original text, and the result is
+ * proven in `proof.ts`. `yaml`'s own document edit writes the whole text again, with other line breaks and blanks.
+ */
 import { isAlias, isScalar, type Scalar } from "yaml";
-import { endOfLine, lineEndOf, ownCommand, rangeOf } from "../command/own-command.ts";
 import { contextArgument } from "../command/server-flags.ts";
 import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "../context-setting.ts";
 import { type Declared, declaredFigures } from "../declared-figures.ts";
@@ -9,6 +12,7 @@ import { applyEdits, changedLines, type Edit, originOf, ownSpan } from "../trace
 import { readYamlConfig, type YamlConfig } from "./config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./context.ts";
 import { maskVariables, VARIABLE } from "./masked-variables.ts";
+import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
 import { faultOf } from "./proof.ts";
 import {
   refuse,
@@ -63,14 +67,14 @@ function asLine(config: YamlConfig, located: Located, at: number, argument: stri
   const indent = /^[ \t]*/.exec(text.slice(lineStart, at))?.[0] ?? "";
   const lineEnd = lineEndOf(text) + indent;
   if (rest.includes("\\")) {
-    const behind = at + rest.trimEnd().length;
-    return { start: behind, end: behind, text: `${lineEnd}${argument} \\` };
+    const after = at + rest.trimEnd().length;
+    return { start: after, end: after, text: `${lineEnd}${argument} \\` };
   }
   const continues = lines.slice(isBlock ? 1 : 0, -1).every((line) => line.trimEnd().endsWith("\\"));
   return { start: at, end: at, text: `${continues ? " \\" : ""}${lineEnd}${argument}` };
 }
 
-/** An argument behind the last one: it wins over all before it. */
+/** An argument after the last one, which overrides all before it. */
 function added(config: YamlConfig, located: Located, tokens: number): Edit[][] {
   const raw = located.server.addAfter?.raw;
   const at = raw && ownSpan({ text: raw.text.slice(-1), traces: raw.traces.slice(-1) })?.end;
@@ -126,7 +130,7 @@ function editOf(config: YamlConfig, declared: Declared, digits: string): Edit | 
   const isFromAlias = isAlias(declared.written);
   const edit = { ...(isFromAlias ? rangeOf(declared.written) : span), text: digits };
   const isQuoted = isScalar(declared.written) && declared.written.type !== "PLAIN";
-  // In quotes a number that a macro stands for would become a text.
+  // In quotes the number of a macro would become a text.
   const isReference = config.text.slice(span.start, span.end).includes("${");
   return isQuoted && isReference ? { ...rangeOf(declared.written), text: digits } : edit;
 }

@@ -30,7 +30,7 @@ export interface Macro {
   /** What stands in the file: the scalar, or an alias of it. */
   readonly written: Scalar | Alias;
   readonly scope: "model" | "global";
-  /** Whether it stands in the mapping itself, and that mapping is nobody else's. */
+  /** Whether it stands in the mapping itself, and that mapping is used nowhere else. */
   readonly isOwn: boolean;
 }
 
@@ -60,7 +60,7 @@ export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
 /** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
 const MAX_EXPANDED = 131_072;
 
-/** What each alias stands for. */
+/** The node of each alias. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
 /** llama-swap's configuration with the places of everything in it. */
@@ -98,7 +98,7 @@ function isMerge(pair: Pair): boolean {
   return keyText(pair.key) === "<<" && isScalar(pair.key) && pair.key.type === "PLAIN";
 }
 
-/** The node itself, or the one that an alias stands for. */
+/** The node itself, or the node of an alias. */
 export function target(anchors: Anchors, value: unknown): Node | undefined {
   if (isAlias(value)) return anchors.get(value);
   return isNode(value) ? value : undefined;

@@ -23,8 +23,8 @@ interface Difference {
 }
 
 /**
- * What differs between two parsed values, by path. Keys are compared without their order, but for macros, of which
- * each may only use those before it.
+ * What differs between two parsed values, by path. Keys are compared without their order, except those of
+ * macros: each may use only the ones before it.
  */
 function differences(before: unknown, after: unknown, path: Path = []): Difference[] {
   if (before instanceof Map && after instanceof Map) {

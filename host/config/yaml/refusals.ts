@@ -1,12 +1,12 @@
 /** Why a size in llama-swap's YAML is not changed, in sentences that name the place. */
 import { isScalar, isSeq } from "yaml";
-import { rangeOf } from "../command/own-command.ts";
 import type { ContextSetting } from "../context-setting.ts";
 import { unknownFlag } from "../known-keys.ts";
 import { refusal, shown } from "../refusals.ts";
 import { positionAt } from "../traced-text.ts";
 import { lookUp, type Model, type YamlConfig } from "./config.ts";
 import type { Located } from "./context.ts";
+import { rangeOf } from "./own-command.ts";
 
 /** The other models that run the very same `cmd`. */
 export function sharers(config: YamlConfig, located: Located): Model[] {

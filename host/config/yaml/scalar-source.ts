@@ -9,7 +9,7 @@ interface Unit {
   readonly span: Span;
 }
 
-/** An offset behind the opening quote or the block's header line, and the offset where the content ends. */
+/** The offset after the opening quote or the block's header line, and the offset where the content ends. */
 function contentSpan(scalar: Scalar, source: string): Span | undefined {
   if (!scalar.range) return undefined;
   const [start, end] = scalar.range;

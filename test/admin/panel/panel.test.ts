@@ -367,7 +367,7 @@ describe("letters", () => {
     const over = sitter.open();
     await sitter.sees(/→ m +ready[\s\S]*m use in pi · l log/);
     sitter.press("c");
-    await sitter.sees(/This server is one llama-server/);
+    await sitter.sees(/This server is a single llama-server/);
     expect(sitter.asked).toEqual([]);
     sitter.press(ESCAPE);
     await over;

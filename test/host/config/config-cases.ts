@@ -357,7 +357,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     refusal:
-      'The configuration at line 3, column 10: the string that it gives to a shell takes further arguments from behind it. Set the context size of "a" by hand.',
+      'The configuration at line 3, column 10: the string that it gives to a shell takes arguments from the words after it. Set the context size of "a" by hand.',
   },
   {
     file: "refused-shell-unknown-arguments.yaml",
@@ -447,14 +447,14 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     warnings: [
-      'llama.cpp has no option "ctx_size" (line 2, column 1) and refuses the whole file for it: "ctx-size" is meant.',
+      'llama.cpp has no option "ctx_size" (line 2, column 1) and rejects the whole file because of it: use "ctx-size".',
     ],
   },
   {
     file: "preset-refused-line.ini",
     model: "a",
     tokens: 8192,
-    refusal: "*The configuration at line 2, column 1: llama.cpp does not understand this line",
+    refusal: "*The configuration at line 2, column 1: llama.cpp cannot parse this line",
   },
   {
     file: "preset-refused-section.ini",

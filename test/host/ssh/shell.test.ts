@@ -75,7 +75,7 @@ test("neither a greeting nor an echo of the input is taken for an answer", async
 test.each([
   ["ssh: connect to host 127.0.0.1 port 22: Connection refused", /refuses ssh connections/],
   ["Host key verification failed.", /does not know the host key/],
-  ["ai@127.0.0.1: Permission denied (publickey).", /does not let this user in/],
+  ["ai@127.0.0.1: Permission denied (publickey).", /does not accept this user's key/],
 ])("ssh's own failure has a sentence: %s", async (stderr, sentence) => {
   const shell = fakeSsh(`echo '${stderr}' >&2; exit 255`);
   await expect(shell.ask({ verb: ["read"] }, LIMITS)).rejects.toMatchObject({
@@ -85,14 +85,14 @@ test.each([
   });
 });
 
-test("no ssh on this machine", async () => {
+test("says what to install where ssh cannot be started", async () => {
   const shell = new Shell(host.settings({ host: "ai@127.0.0.1" }), ((
     program: string,
     args: string[],
     options: object,
   ) => spawn(`/nowhere/${program}`, args, options)) as Spawn);
   await expect(shell.ask({ verb: ["read"] }, LIMITS)).rejects.toThrow(
-    /no ssh on this machine.*openssh-client/,
+    /^This machine cannot start ssh\..*openssh-client/,
   );
   await shell.close();
 });

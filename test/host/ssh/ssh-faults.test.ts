@@ -5,7 +5,7 @@ const AT = { host: "ai-server@192.0.2.3", connectTimeoutMs: 10_000, mode: "direc
 
 test.each([
   ["ssh: Could not resolve hostname nowhere: Name or service not known", /is not known/],
-  ["ssh: connect to host 192.0.2.3 port 22: No route to host", /no way to ai-server@192\.0\.2\.3/],
+  ["ssh: connect to host 192.0.2.3 port 22: No route to host", /ai-server@192\.0\.2\.3 is unreachable/],
   ["ssh: connect to host 192.0.2.3 port 22: Network is unreachable", /network or VPN/],
   ["ssh: connect to host 192.0.2.3 port 22: Connection timed out", /within 10 s/],
   ["Connection timed out during banner exchange", /within 10 s/],
@@ -79,12 +79,15 @@ test.each([
     'Der Befehl "sh" ist entweder falsch geschrieben oder\nkonnte nicht gefunden werden. ... Batchdatei',
     /Windows machine/,
   ],
-  ["fish: Unsupported use of '='. In fish, please use 'set whole 0123'.", /fish got what was meant for sh/],
-  ["open terminal failed: not a terminal", /tmux got/],
-  ["Must be connected to a terminal.", /a program for terminals got/],
+  [
+    "fish: Unsupported use of '='. In fish, please use 'set whole 0123'.",
+    /fish received the commands meant for sh/,
+  ],
+  ["open terminal failed: not a terminal", /tmux received/],
+  ["Must be connected to a terminal.", /a program for terminals received/],
   ["sh: The term 'sh' is not recognized as a name of a cmdlet, function", /Windows machine/],
-  ["Error: nu::parser::parse_mismatch", /nu got what was meant for sh/],
-  ["zsh: command not found: ai-server-1", /another shell got/],
+  ["Error: nu::parser::parse_mismatch", /nu received the commands meant for sh/],
+  ["zsh: command not found: ai-server-1", /another shell received/],
 ])("what answers in the place of sh is named: %s", (stderr, sentence) => {
   expect(sshFault(AT, 1, stderr).message).toMatch(sentence);
 });

@@ -1,9 +1,9 @@
 import { isAlias, isCollection, isScalar, type Node } from "yaml";
 import { applyEdits, type Edit, type Span } from "../traced-text.ts";
-import { lookUp, type Model, type YamlConfig } from "../yaml/config.ts";
-import { copyScalar, type ScalarCopy } from "../yaml/scalar-source.ts";
+import { lookUp, type Model, type YamlConfig } from "./config.ts";
+import { copyScalar, type ScalarCopy } from "./scalar-source.ts";
 
-/** The stretch of a node, without blanks and comments behind it. */
+/** The stretch of a node, without the blanks and comments after it. */
 export function rangeOf(node: Node): Span {
   return { start: node.range?.[0] ?? 0, end: node.range?.[1] ?? 0 };
 }
@@ -13,7 +13,7 @@ export function lineEndOf(text: string): string {
   return text.includes("\r\n") ? "\r\n" : "\n";
 }
 
-/** The offset of the line end at or behind an offset; the text's end without one. */
+/** The offset of the line end at or after an offset; the text's end without one. */
 export function endOfLine(text: string, offset: number): number {
   const at = text.indexOf("\n", offset);
   return at < 0 ? text.length : at;
