@@ -2,7 +2,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
-import { Activities } from "./activity/activities.ts";
 import type { CommandName } from "./admin.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { AiServer } from "./provider/ai-server.ts";
@@ -37,7 +36,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     now: Date.now,
     onChanged: (windows) => session?.modelsChanged(windows),
   });
-  const activities = new Activities();
+  const { activities } = aiServer;
   const provider = createProvider(aiServer, activities);
   /**
    * First by name with a key: pi then takes the provider for configured at once, and not only when the last of the

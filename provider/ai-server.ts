@@ -1,6 +1,7 @@
 /** The one object that leads to everything else: configuration, server, catalogue, and what is remembered. */
 import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
+import { Activities } from "../activity/activities.ts";
 import { type Config, isOffline, isSetUp, PROVIDER_ID, readConfig, type Variables } from "../config.ts";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { list } from "../lib/json.ts";
@@ -47,6 +48,7 @@ interface ModelsOrigin {
 
 /** Opens nothing until a server is asked for, and can be closed and used again. */
 export class AiServer {
+  readonly activities = new Activities();
   readonly remembered: Remembered;
   readonly #options: AiServerOptions;
   #stored: Variables = {};

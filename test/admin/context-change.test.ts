@@ -106,7 +106,7 @@ describe("a confirmed change", () => {
     place.speed = 20;
     const user = saying(true, "tui");
     const changed = place.type("/ai-server-ctx small 4k", user);
-    await expect.poll(() => user.screen, { interval: 20, timeout: 10_000 }).toContain("Loading small");
+    await user.shows("Loading small");
     await changed;
     expect(user.questions[0]?.text).toContain("\n-        --ctx-size 8192\n+        --ctx-size 4096\n");
     expect(user.told[0]).toContain("a request may use 4096 tokens");

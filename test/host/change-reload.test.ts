@@ -40,7 +40,7 @@ function change(size: number, more = "", hooks: Hooks = {}): Promise<ChangeOutco
 
 const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
 
-test("is asked to instead of restarted, and what it did not unload is not loaded again", async () => {
+test("a router reloads instead of restarting, and loads again only what it unloaded", async () => {
   const outcome = await change(2048, "", {
     seen: ({ reloads, loaded, unloads }) => {
       expect(reloads).toBe(true);
@@ -53,13 +53,13 @@ test("is asked to instead of restarted, and what it did not unload is not loaded
   expect(server.loaded).toEqual(["other", "m"]);
 });
 
-test("needs no unit for it", async () => {
+test("a reload needs no unit", async () => {
   host.tool("systemctl", "echo LoadState=not-found");
   expect(await change(2048)).toMatchObject({ kind: "changed" });
   await expect(restart()).rejects.toThrow(/does not exist/);
 });
 
-test("loads again what had to make room", async () => {
+test("loads a model again that had to make room", async () => {
   server.load = async (id) => {
     server.loads.push(id);
     server.loaded = [id];
@@ -69,21 +69,24 @@ test("loads again what had to make room", async () => {
   expect(server.loads).toEqual(["m", "other"]);
 });
 
-test.each(["unloadable", "half --fit off"])("and back, with nothing restarted: %s", async (more) => {
-  expect(await change(2048, more)).toMatchObject({
-    kind: "rolled back",
-    file: "old",
-    isHealthy: true,
-    trouble: "",
-    notes: [],
-  });
-  expect(host.text).toBe(OLD);
-  expect([server.restarts, server.reloads]).toEqual([0, 2]);
-  expect(names().slice(-4)).toEqual(["restore", "reload", "answer", "load again"]);
-  expect(server.loaded).toEqual(["other", "m"]);
-});
+test.each(["unloadable", "half --fit off"])(
+  "rolls back by a reload, with nothing restarted: %s",
+  async (more) => {
+    expect(await change(2048, more)).toMatchObject({
+      kind: "rolled back",
+      file: "old",
+      isHealthy: true,
+      trouble: "",
+      notes: [],
+    });
+    expect(host.text).toBe(OLD);
+    expect([server.restarts, server.reloads]).toEqual([0, 2]);
+    expect(names().slice(-4)).toEqual(["restore", "reload", "answer", "load again"]);
+    expect(server.loaded).toEqual(["other", "m"]);
+  },
+);
 
-test("and that refuses the new one: its words are the reason, and nothing was unloaded", async () => {
+test("a router that refuses the new preset gives the reason, and unloads nothing", async () => {
   expect(await change(2048, "broken")).toMatchObject({
     kind: "rolled back",
     failed: "reload",
@@ -95,7 +98,7 @@ test("and that refuses the new one: its words are the reason, and nothing was un
   expect([server.restarts, server.loads]).toEqual([0, []]);
 });
 
-test("and that does not end with it in time is given up", async () => {
+test("gives up a reload that does not end in time", async () => {
   const { reload = untilAborted } = server;
   server.reload = (signal) => (server.reloads++ === 0 ? untilAborted(signal) : reload(signal));
   expect(await change(2048)).toMatchObject({
@@ -108,7 +111,7 @@ test("and that does not end with it in time is given up", async () => {
   expect(server.restarts).toBe(0);
 });
 
-test("where nothing is in its own log, the unit's journal tells why a model does not load", async () => {
+test("quotes the unit's journal where the server's own log is empty", async () => {
   server.log = async () => [];
   expect(await change(2048, "unloadable")).toMatchObject({
     failed: "load",
@@ -116,8 +119,18 @@ test("where nothing is in its own log, the unit's journal tells why a model does
   });
 });
 
+test("a log that the reason quotes already is not repeated", async () => {
+  const details = { link: "model", remedy: "none", quotesLog: true } as const;
+  const load = server.load.bind(server);
+  server.load = (id, signal) =>
+    load(id, signal).catch(() => {
+      throw new ServerError("m could not be loaded. Its log ends with: out of memory", details);
+    });
+  expect(await change(2048, "unloadable")).toMatchObject({ failed: "load", log: [] });
+});
+
 test.each(["not understood", "ignored"] as const)(
-  "is restarted where the question is %s, and on the way back not asked again",
+  "restarts where a reload is %s, and does not try one on the way back",
   async (how) => {
     server.canReload(how);
     expect(await change(2048)).toMatchObject({ kind: "changed", notes: [] });
@@ -158,12 +171,12 @@ test.each(["reload", "load"] as const)("cancelled during %s leaves the new file"
   expect(host.backups).toHaveLength(1);
 });
 
-test("a restart that is asked for is one", async () => {
+test("restarts where the user asks for a restart", async () => {
   expect(await restart()).toEqual([]);
   expect([server.restarts, server.reloads, server.loads]).toEqual([1, 0, ["m", "other"]]);
 });
 
-test("a backup is put back by it too", async () => {
+test("restores a backup by a reload too", async () => {
   await change(2048);
   const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
   expect(await restoreAt(ends(), stamp ?? "", FILE)).toMatchObject({ kind: "changed" });

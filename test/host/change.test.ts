@@ -53,7 +53,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
 
   const names = () => steps.filter(({ state }) => state === "begun").map(({ step }) => step);
 
-  test("writes, restarts, loads, and has read the new command line and window", async () => {
+  test("writes, restarts, loads, and verifies the new command line and window", async () => {
     server.loaded = ["m"];
     const outcome = await change(2048);
     expect(outcome).toMatchObject({
@@ -68,7 +68,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.leftovers).toEqual([]);
   });
 
-  test("a backup is put back by the same way, and becomes undoable itself", async () => {
+  test("restores a backup the same way, with a backup of its own", async () => {
     await change(2048);
     const [stamp] = host.backups.map((name) => name.split(".bak-")[1] ?? "");
     server.loaded = ["m"];
@@ -109,7 +109,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
       /1024 tokens instead of 2048/,
       ["failed to reload config"],
     ],
-  ])("%s: the old text is back, and proven", async (_what, more, failed, reason, log) => {
+  ])("%s: restores the old text and verifies it", async (_what, more, failed, reason, log) => {
     server.loaded = ["m"];
     const outcome = await change(2048, more);
     expect(outcome).toMatchObject({
@@ -150,7 +150,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(file && (await planChange(ends(), { file, text: OLD }))).toBeUndefined();
   });
 
-  test("what was loaded is loaded again, and what does not fit any more is only told", async () => {
+  test("loads again what was loaded, and notes what no longer fits", async () => {
     server.loaded = ["other", "gone"];
     expect(await change(2048)).toMatchObject({
       kind: "changed",
@@ -161,14 +161,14 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.loads).toEqual(["m", "other"]);
   });
 
-  test("a smaller window for a reason is told, and kept", async () => {
+  test("reports a smaller window that has a reason, and keeps it", async () => {
     expect(await change(2048, "half")).toMatchObject({
       kind: "changed",
       context: { kind: "less", tokens: 1024, why: expect.stringMatching(/--fit/) },
     });
   });
 
-  test("a server that goes on with the old command line is found out", async () => {
+  test("notices a server that keeps the old command line", async () => {
     server.isStubborn = true;
     expect(await change(2048)).toMatchObject({
       kind: "rolled back",
@@ -179,7 +179,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     });
   });
 
-  test("a restart that fails is undone, and the server that never stopped is asked", async () => {
+  test("undoes a failed restart, and asks the server that never stopped", async () => {
     fakeSystemctl("llama-swap", "echo 'Job failed. See journalctl.' >&2; exit 1");
     const outcome = await change(2048);
     expect(outcome).toMatchObject({
@@ -193,13 +193,13 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe(OLD);
   });
 
-  test("a unit that cannot be restarted is said before anything is written", async () => {
+  test("refuses a unit that cannot be restarted before anything is written", async () => {
     host.tool("systemctl", "echo LoadState=not-found");
     await expect(change(2048)).rejects.toThrow(/does not exist.*Nothing was changed\.$/);
     expect([...host.backups, ...host.leftovers]).toEqual([]);
   });
 
-  test("llama-swap that watches its file is not restarted on top", async () => {
+  test("does not also restart a llama-swap that watches its file", async () => {
     fakeSystemctl("llama-swap -config config.yaml -watch-config");
     server.watches = true;
     server.loaded = ["m"];
@@ -214,7 +214,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.restarts).toBe(0);
   });
 
-  test("a process that is slow to end after a reload may hold the model's port for long", async () => {
+  test("waits for an old process that holds the model's port after a reload", async () => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     server.heldFor = 6;
@@ -222,7 +222,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.tries).toBe(7);
   });
 
-  test("a load that fails later than any port is held after a reload is not tried again", async () => {
+  test("does not retry a load that fails later than a port can be held", async () => {
     fakeSystemctl("llama-swap -watch-config");
     server.watches = true;
     const limits = { ...LIMITS, portHeldMs: 100 };
@@ -231,7 +231,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.tries).toBe(1);
   });
 
-  test("a watching llama-swap that refuses the file keeps the old one running: that is no success", async () => {
+  test("rolls back where a watching llama-swap refuses the file and keeps the old one running", async () => {
     fakeSystemctl("llama-swap -watch-config");
     server.loaded = ["m"];
     expect(await change(2048)).toMatchObject({
@@ -244,7 +244,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.restarts).toBe(0);
   });
 
-  test("a llama-swap whose container never sees a new file is restarted at once, and known to be", async () => {
+  test("restarts at once a llama-swap whose container never sees a new file, as the plan says", async () => {
     fakeSystemctl("docker run -v /x/c.yaml:/app/config.yaml image -config /app/config.yaml -watch-config");
     server.loaded = ["m"];
     const seen = ({ unit }: Planned): void =>
@@ -258,7 +258,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.restarts).toBe(1);
   });
 
-  test.each([[["m"]], [[]]])("where no reload comes it is restarted, with %j loaded", async (loaded) => {
+  test.each([[["m"]], [[]]])("restarts where no reload comes, with %j loaded", async (loaded) => {
     fakeSystemctl("/opt/start-llama-swap -watch-config");
     server.isSilent = true;
     server.loaded = [...loaded];
@@ -267,7 +267,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe(fakeConfig(2048));
   });
 
-  test("where no reload comes, the way back is a restart too", async () => {
+  test("restarts on the way back too where no reload comes", async () => {
     fakeSystemctl("/opt/start-llama-swap -watch-config");
     server.isSilent = true;
     server.loaded = ["m"];
@@ -282,7 +282,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe(OLD);
   });
 
-  test("where no reload comes and nothing can restart it, it is no success", async () => {
+  test("rolls back where no reload comes and nothing can restart it", async () => {
     host.tool(
       "systemctl",
       `echo LoadState=not-found; echo 'ExecStart={ path=/x ; argv[]=llama-swap -watch-config ; pid=0 }'`,
@@ -293,7 +293,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.restarts).toBe(0);
   });
 
-  test("an edit while the user reads the question is refused, with the file as it is now", async () => {
+  test("refuses after an edit during the question, and returns the file as it is now", async () => {
     const outcome = await change(2048, "", {
       seen: () => appendFileSync(host.path, "# theirs\n"),
     });
@@ -306,7 +306,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(server.restarts).toBe(0);
   });
 
-  test("missing rights are refused before anything is written", async () => {
+  test("refuses missing rights before anything is written", async () => {
     chmodSync(host.folder, 0o550);
     expect(await change(2048)).toMatchObject({
       kind: "refused",
@@ -323,7 +323,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     expect(host.text).toBe(fakeConfig(2048));
   });
 
-  test("where the way back fails too, both are said", async () => {
+  test("reports both failures where the way back fails too", async () => {
     const outcome = await change(2048, "unloadable", {
       report: ({ step, state }) => {
         if (step === "load" && state === "failed") writeFileSync(host.path, "somebody else's");
@@ -367,7 +367,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   });
 
   test.each(["write", "restart", "load"] as const)(
-    "cancelled during %s: the file is whole, and which one it is is said",
+    "cancelled during %s: leaves the file whole and says which one it is",
     async (during) => {
       const cancel = new AbortController();
       // Slow enough to be in the middle of it.
@@ -399,7 +399,7 @@ describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
     },
   );
 
-  test("a backup that the server does not start with is taken back", async () => {
+  test("undoes a backup with which the server does not start", async () => {
     const broken = fakeConfig(512, "broken");
     writeFileSync(`${host.path}.bak-20200101T000000Z`, broken);
     expect(await restoreAt(ends(), "20200101T000000Z", FILE)).toMatchObject({

@@ -53,7 +53,7 @@ test("a program that rounds nothing has what was asked for", () => {
   expect(judgeContext(5001, "koboldcpp --contextsize 5001", live)).toMatchObject({ kind: "less" });
 });
 
-test("less for a reason is told, and is no fault", () => {
+test("reports a smaller window that has a reason, which is no fault", () => {
   expect(judge(200_000, "-c 200000", 131_072, 131_072).why).toMatch(/trained for 131072/);
   expect(judge(65536, "-c 65536", 30_000, 131_072).why).toMatch(/--fit/);
   expect(judge(65536, "-c 65536", 30_000).why).toMatch(/may have been trained/);

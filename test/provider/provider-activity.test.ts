@@ -85,7 +85,7 @@ test("a turn that waits for another model says for whom, and is loaded again aft
   expect(await seen("a", "waiting")).toMatchObject({ blockedBy: "b" });
   await expect
     .poll(() => activities.front("a")?.turn.look(), { interval: 20, timeout: 5000 })
-    .toMatchObject({ kind: "waiting", requests: { model: "b", total: 1 } });
+    .toMatchObject({ kind: "waiting", requests: 1 });
   expect(activities.front("a")?.others).toBe(1);
   await other;
   expect(await seen("a", "loading")).toMatchObject({ again: { blockedBy: "b" } });

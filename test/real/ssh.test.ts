@@ -225,7 +225,7 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
         for (const line of ["exec zsh -l", "exec fish -l", "exec bash --norc"]) {
           startup(line);
           const machine = wrapper.machine();
-          await expect(machine.read()).rejects.toThrow(/got what was meant for .*~\/\.bashrc/);
+          await expect(machine.read()).rejects.toThrow(/received the commands meant for .*~\/\.bashrc/);
         }
         await wrapper.remove();
       });
