@@ -9,6 +9,8 @@ const everyProject = {
   // No module keeps state, so the files of a worker share their imports: loading pi, undici and the certificate
   // library for each of 200 files took longer than the tests.
   isolate: false,
+  // Vitest's own limit of a second is too little where other programs use the machine too.
+  expect: { poll: { timeout: 15_000, interval: 10 } },
 };
 
 // Only for who has a llama-swap, which no package brings: npm run test:llama-swap

@@ -46,7 +46,7 @@ async function carryOutLoad(
     });
     return;
   }
-  await tellLoaded(call, server, id, running, loaded);
+  await reportLoaded(call, server, id, running, loaded);
 }
 
 /**
@@ -74,7 +74,7 @@ export async function loadNow(
 }
 
 /** Reports how a load went, and gives pi the model's new facts. */
-export async function tellLoaded(
+export async function reportLoaded(
   call: Call,
   server: ModelServer,
   id: string,

@@ -71,9 +71,7 @@ function rolledBack(outcome: RolledBack, path: string): string {
       : "The previous config is restored, but the server does not answer yet."
     : FILE_NOW[file];
   const next = isBack && isHealthy ? "" : "See /ai-server-logs for the unit's journal.";
-  // The reason of a failed load ends with the same lines.
-  const isTold = reason.includes(log.at(-1) ?? "");
-  const words = isTold ? "" : join("From the server's log:", ...log.slice(-8));
+  const words = log.length === 0 ? "" : join("From the server's log:", ...log.slice(-8));
   return join(
     `${FAILED[failed]} ${reason}`,
     now,

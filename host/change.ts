@@ -230,8 +230,10 @@ function rolledBack(
   found: Found,
   end: { isHealthy: boolean; trouble: string; notes?: string[] },
 ): ChangeOutcome {
-  const reason = sentenceOf(error.cause);
-  return { kind: "rolled back", failed: error.step, reason, log, ...found, notes: [], ...end };
+  const { cause, step } = error;
+  const isQuoted = cause instanceof ServerError && cause.quotesLog;
+  const told = { reason: sentenceOf(cause), log: isQuoted ? [] : log };
+  return { kind: "rolled back", failed: step, ...told, ...found, notes: [], ...end };
 }
 
 /**

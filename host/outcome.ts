@@ -84,7 +84,7 @@ export type ChangeOutcome =
       kind: "rolled back";
       failed: StepName;
       reason: string;
-      /** The server's own words about it; secrets are not masked. */
+      /** The server's own words about it, where the reason does not quote them; secrets are not masked. */
       log: readonly string[];
       file: FileState;
       isHealthy: boolean;

@@ -63,7 +63,7 @@ export async function requestsInFlight(server: ServerAccess, signal: AbortSignal
 
 /**
  * The same for whoever waits for one of these models to go. A llama-swap before v218 lets a question to that model wait
- * in turn, and then loads the model again for it, even when nobody waits for the answer any more: it is not asked.
+ * in turn, and then loads the model again for it, even when its client has gone: it is not asked.
  *
  * @throws {ServerError}; the signal's reason
  */

@@ -28,7 +28,7 @@ import {
 import { MAX_MODELS, tooManyModels } from "./models/names.ts";
 
 /**
- * For what a ready model tells of itself, which is kept from earlier. Up to v217 llama-swap lets nobody ask as long as
+ * For what a ready model tells of itself, which is kept from earlier. Up to v217 llama-swap answers no such question as long as
  * the request that loaded the model is answered.
  */
 const LIVE_TIMEOUT_MS = 2000;

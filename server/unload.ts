@@ -50,7 +50,7 @@ async function untilGone(
     const back = left.find(({ state }) => state === "starting" || state === "ready");
     if (kind === "llama-swap" && back !== undefined && looks > 1) {
       throw new ServerError(
-        `${back.id} was unloaded, but is loaded again: somebody has asked for it meanwhile, or the configuration preloads it.`,
+        `${back.id} was unloaded, but is loaded again: another client has requested it, or the configuration preloads it.`,
         { link: "model", remedy: "none" },
       );
     }

@@ -6,6 +6,7 @@ import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
 import { type Sim, startSim } from "../sim/server.ts";
+import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { FakeTerminal } from "./support/fake-terminal.ts";
 import { kept } from "./support/wire.ts";
@@ -79,9 +80,6 @@ async function session(
   return { sim, pi, terminal, ctx, turn };
 }
 
-const later = (milliseconds: number): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, milliseconds));
-
 describe("in the terminal", () => {
   test("pi's suffix is gone from the session's start, a turn says what it does, and the end gives it back", async () => {
     const { pi, terminal, ctx, turn } = await session("tui");
@@ -147,7 +145,7 @@ describe("in the terminal", () => {
     await pi.emit("agent_start", ctx);
     await pi.emit("turn_start", ctx);
     await pi.emit("agent_end", ctx);
-    await later(100);
+    await unchanged(() => [sim.requests.length, terminal.messages]);
     expect([sim.requests.length, terminal.messages.at(-1)]).toEqual([asked, undefined]);
   });
 
@@ -156,7 +154,7 @@ describe("in the terminal", () => {
     await pi.emit("agent_start", ctx);
     await pi.emit("turn_start", ctx);
     await pi.emit("agent_end", ctx);
-    await later(100);
+    await unchanged(() => [terminal.messages, terminal.statuses.filter(Boolean)]);
     expect(terminal.messages).toEqual([]);
     expect(terminal.statuses.filter(Boolean)).toEqual([]);
   });
@@ -199,6 +197,6 @@ test.each(["print", "json", "rpc"] as const)("nothing is shown in %s mode", asyn
   await pi.emit("turn_start", ctx);
   await turn("sim: tokens 20");
   await pi.emit("agent_end", ctx);
-  await later(50);
+  await unchanged(() => [terminal.messages, terminal.widgets, terminal.statuses]);
   expect([terminal.messages, terminal.widgets, terminal.statuses]).toEqual([[], [], []]);
 });

@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import extension from "../index.ts";
 import { ModelServer } from "../server/model-server.ts";
 import { type Sim, startSim } from "../sim/server.ts";
+import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { FakeTerminal } from "./support/fake-terminal.ts";
 import { REPOSITORY } from "./support/pi.ts";
@@ -246,9 +247,7 @@ async function nothingIsOpen(): Promise<void> {
     sim.requests.filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined);
   await eventually(() => expect([underWay(), sim.connections]).toEqual([[], 0]), 5000);
   await eventually(() => expect([...timers.values()]).toEqual([]), 5000);
-  const asked = sim.requests.length;
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  expect([sim.requests.length, sim.connections]).toEqual([asked, 0]);
+  await unchanged(() => [sim.requests.length, sim.connections]);
 }
 
 // pi throws at whoever touches a context of before, and vitest fails on every rejection that nobody handles.

@@ -7,6 +7,7 @@ import type { AutocompleteProvider } from "@earendil-works/pi-tui";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
 import { type Sim, startSim } from "../sim/server.ts";
+import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { freePort } from "./support/network.ts";
 import { kept } from "./support/wire.ts";
@@ -80,7 +81,7 @@ describe("the factory", () => {
       "ai-server-last",
     ]);
     expect(pi.provider.getModels()).toEqual([]);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await unchanged(() => [server.requests, server.handshakes.total]);
     expect([server.requests, server.handshakes.total]).toEqual([[], 0]);
   });
 
@@ -156,8 +157,8 @@ describe("a session", () => {
       server.requests.length = 0;
       const turn = { type: "agent_end", messages: [{ role: "assistant", stopReason }] };
       await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }), turn);
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      expect(server.requests).toHaveLength(asked);
+      await expect.poll(() => server.requests.length).toBe(asked);
+      await unchanged(() => server.requests.length);
     },
   );
 
@@ -170,7 +171,7 @@ describe("a session", () => {
     await pi.refresh();
     await pi.emit("session_start");
     await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await unchanged(() => server.requests.length);
     expect([windows(pi), server.requests]).toEqual([[65_536], []]);
   });
 
@@ -187,7 +188,7 @@ describe("a session", () => {
     const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`;
     await expect.poll(() => pi.notices).toEqual([said]);
     await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await unchanged(() => pi.notices);
     expect(pi.notices).toEqual([said]);
     expect(windows(pi)).toEqual([65_536]);
     expect(server.starts).toEqual({});
@@ -212,8 +213,7 @@ describe("a session", () => {
     await pi.emit("agent_end", turn);
     await pi.emit("agent_end", turn);
     await expect.poll(() => pi.notices.length).toBe(1);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(pi.notices).toHaveLength(1);
+    await unchanged(() => pi.notices);
     expect(pi.notices[0]).toContain("Run: chmod 600");
   });
 
@@ -236,7 +236,7 @@ describe("a session", () => {
     const pi = load();
     await pi.emit("session_start", pi.context("rpc"), { type: "session_start", reason: "reload" });
     await pi.refresh();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await unchanged(() => [pi.notices, pi.registered.length]);
     expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
   });
 
@@ -248,8 +248,7 @@ describe("a session", () => {
     await pi.emit("session_start", pi.context("rpc", model));
     await expect.poll(() => pi.notices.length).toBe(1);
     await pi.emit("model_select", pi.context(), { model });
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(pi.notices).toHaveLength(1);
+    await unchanged(() => pi.notices);
     expect(pi.notices[0]).toContain('"ai-server/a"');
   });
 
@@ -272,7 +271,7 @@ describe("a session", () => {
     await pi.refresh();
     await pi.emit("session_start");
     await pi.emit("agent_end", pi.context("rpc", { provider: "other", id: "x" }));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await unchanged(() => [pi.notices, pi.registered.length]);
     expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
   });
 });
@@ -316,7 +315,7 @@ models:
     await expect.poll(() => windows(pi)).toEqual([65_536]);
     const asked = server.requests.length;
     expect(await turn()).toBe("stop");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await unchanged(() => server.requests.length);
     // Known facts are not read again.
     const paths = server.requests.slice(asked).map(({ path }) => path);
     expect(paths.filter((path) => /models|props|running/.test(path))).toEqual([]);
@@ -403,7 +402,7 @@ describe("completion in the terminal", () => {
     const pi = load();
     const { ctx, added } = completing(pi, mode);
     await pi.emit("session_start", ctx);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await unchanged(() => [added.length, server.requests.length]);
     expect([added, server.requests]).toEqual([[], []]);
   });
 
@@ -414,7 +413,7 @@ describe("completion in the terminal", () => {
     const begun = pi.emit("session_start", ctx);
     await pi.emit("session_shutdown", undefined);
     await begun;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await unchanged(() => added.length);
     expect(added).toEqual([]);
   });
 });
@@ -451,7 +450,7 @@ describe("the end of a session", () => {
       pi.end();
       if (isTold) await pi.emit("session_shutdown", undefined);
       // A rejection that nobody hears fails the run.
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await unchanged(() => pi.notices, 500);
       expect(pi.notices).toEqual([]);
     },
   );

@@ -3,7 +3,7 @@ import { REAL_CLOCK } from "../../lib/clock.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { type Said, saidNow } from "../../ui/wait.ts";
 import type { Call } from "../call.ts";
-import { loadNow, runningOf, tellLoaded } from "../load.ts";
+import { loadNow, reportLoaded, runningOf } from "../load.ts";
 
 export class PanelLoad {
   readonly id: string;
@@ -53,7 +53,7 @@ export class PanelLoad {
       const running = await runningOf(server, signal);
       this.#before = running.map(({ id }) => id);
       const loaded = await loadNow(own, server, this.id, running);
-      await tellLoaded(own, server, this.id, running, loaded);
+      await reportLoaded(own, server, this.id, running, loaded);
     });
   }
 }

@@ -26,7 +26,7 @@ const HAS_NO_SUCH = new Set([200, 400, 404, 405, 410, 422, 501]);
 /**
  * A JSON answer, where there is one.
  *
- * @throws {ServerError} where the server cannot be reached or lets nobody in
+ * @throws {ServerError} where the server cannot be reached or refuses this client
  */
 export async function optionalJson(http: Http, path: string, limits: Limits): Promise<unknown> {
   try {

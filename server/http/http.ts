@@ -194,7 +194,7 @@ export class Http {
       // undici hears an abort only after the connection is made, which may take its whole limit.
       request.signal,
     );
-    // A body that is dropped without being read reports its own end; nobody is left to hear it.
+    // A body that is dropped without being read reports its own end; nothing listens any more.
     body.on("error", () => {});
     if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);

@@ -89,7 +89,7 @@ export interface ServerAccess extends Access {
   backend(signal?: AbortSignal): Promise<Backend>;
 }
 
-/** What was read to tell the kind, so that nobody need ask again. */
+/** What was read to tell the kind, so that it is not asked again. */
 export interface Recognised {
   kind: BackendKind;
   /** The answer of llama-swap's `/running`; undefined for every other kind. */
@@ -132,7 +132,7 @@ export function hasConfigFile(kind: BackendKind): boolean {
 export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): ServerError {
   const why =
     kind === "llama-server"
-      ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart starts it anew."
+      ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart restarts it."
       : `${name} does not load or unload models when asked over HTTP; it does so by itself, or when it starts.`;
   return new ServerError(why, { link: "server", remedy: "none" });
 }

@@ -103,7 +103,7 @@ function doing(progress: LoadState | undefined): string {
     case "loading":
       return `it has been loading for ${seconds(progress.elapsedMs)}, and the server goes on with it.`;
     default:
-      return "the server does not tell why.";
+      return "the server does not say why.";
   }
 }
 

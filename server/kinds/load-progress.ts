@@ -13,7 +13,7 @@ export class LoadWatch {
   #requests: readonly RequestInFlight[] | undefined;
   #begun: number | undefined;
   #stage: LoadStage | undefined;
-  /** Whether somebody else had begun the load before us, so that its length is not known. */
+  /** Whether another client had begun the load before us, so that its length is not known. */
   #isOthers: boolean;
   /** Whether it was ready from the beginning: it does not load then. */
   #wasReady: boolean;
@@ -55,7 +55,7 @@ export class LoadWatch {
     this.#requests = undefined;
   }
 
-  /** The load was broken off and begins anew. */
+  /** The load was broken off and begins again. */
   restarted(): void {
     this.#stage = undefined;
     this.#begun = undefined;

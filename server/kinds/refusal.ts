@@ -113,7 +113,7 @@ export function judgeRefusal(
   const isChanging = state === "starting" || state === "stopping";
   if (UNLOADED.test(body.message)) return { kind: "wait", why: "unloaded", delayMs: POLL_MS };
   if (LOAD_FAILED.test(body.message)) {
-    // Ready or starting again: somebody else has asked for it since.
+    // Ready or starting again: another client has requested it since.
     return isChanging || state === "ready"
       ? { kind: "wait", why: "loading", delayMs: POLL_MS }
       : { kind: "load failed", reason: body.message };

@@ -25,7 +25,7 @@ const NOTHING: CommandLine = {
 
 /**
  * SHA-256 of a command line, by which a later one is known to be the same: it may hold secrets, and so is not kept
- * itself. Its port is another one at each start of llama.cpp's router, and whenever llama-swap counts its models anew.
+ * itself. Its port is another one at each start of llama.cpp's router, and whenever llama-swap counts its models again.
  */
 export function commandDigest(commandLine: string): string {
   const lasting = commandLine.replace(/(?<=^|\s)(["']?--port["']?)(=|\s+)\S+/g, "$1");

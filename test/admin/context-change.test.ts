@@ -106,7 +106,7 @@ describe("a confirmed change", () => {
     place.speed = 20;
     const user = saying(true, "tui");
     const changed = place.type("/ai-server-ctx small 4k", user);
-    await expect.poll(() => user.screen, { interval: 20, timeout: 10_000 }).toContain("Loading small");
+    await user.shows("Loading small");
     await changed;
     expect(user.questions[0]?.text).toContain("\n-        --ctx-size 8192\n+        --ctx-size 4096\n");
     expect(user.told[0]).toContain("a request may use 4096 tokens");
@@ -256,7 +256,7 @@ describe("a change that is cancelled after the write", () => {
     const user = await place.type("/ai-server-ctx small 4k", leaving(putBack));
     expect(user.notices[0]?.level).toBe("warning");
     expect(user.told[0]).toMatch(
-      /^Cancelled\.\nThe new config is in place\.\nIt is not proven.*\nThe previous version is in /,
+      /^Cancelled\.\nThe new config is in place\.\nThe server has not been checked.*\nThe previous version is in /,
     );
     expect(user.questions[1]?.title).toBe("Restore the previous config?");
     expect([place.text, place.restarts]).toEqual([text, restarts]);

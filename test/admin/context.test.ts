@@ -223,7 +223,7 @@ describe("the question", () => {
     await place.type("/ai-server-ctx small 1m", user);
     const advice = "The model was trained for 131072 tokens";
     expect(user.questions.map(({ text }) => text.includes(advice))).toEqual([true, true]);
-    expect(user.questions[1]?.text).toContain("No model is loaded.\nHow long loading takes is not known");
+    expect(user.questions[1]?.text).toContain("No model is loaded.\nNo load time recorded yet");
   });
 
   test("warns of what llama-swap would ignore", async () => {

@@ -77,7 +77,7 @@ describe("the requests that will be cut", () => {
   test.each<[InFlight, string]>([
     [flight(undefined), "The server does not report in-flight requests."],
     [flight(0), "No requests in flight."],
-    [flight(1, [requests()]), "Requests in flight: 1 on m."],
+    [flight(1, [requests()]), "In-flight requests: 1 on m."],
     [{ ...flight(0), silent: ["m"] }, "m did not answer in time and may be reading a prompt."],
   ])("are not called cut by a restart that waits for them: %j", (given, words) => {
     expect(requestWords(given, "mine", false)).toBe(words);
@@ -133,7 +133,7 @@ describe("what a change costs", () => {
     ]);
     expect(await stakes(place, ["talker"], true)).toEqual([
       "Will be unloaded: talker.",
-      expect.stringMatching(/^Requests in flight: 1 on talker \(for \d s, this pi session\)\.$/),
+      expect.stringMatching(/^In-flight requests: 1 on talker \(for \d s, this pi session\)\.$/),
       "It should take about 23 s.",
       DRAIN_WORDS,
     ]);

@@ -72,13 +72,13 @@ describe("/ai-server-logs of a model", () => {
     await place.load("m");
     const user = new User("tui");
     const over = place.type("/ai-server-logs m", user);
-    await expect.poll(() => user.screen).toContain("Log of m");
+    await user.shows("Log of m");
     await expect
       .poll(() => place.sim.requests.filter(({ path }) => path.includes("no-history")).length)
       .toBe(1);
     const client = await place.client();
     (await client.http.request({ method: "GET", path: "/upstream/m/live-now?token=hunter4" })).body.resume();
-    await expect.poll(() => user.screen).toContain('"GET /live-now');
+    await user.shows('"GET /live-now');
     expect(user.screen).toContain("loaded meta data from https://u:••••@hub/x.gguf");
     expect(user.screen).not.toContain("hunter");
     user.escape();
@@ -94,7 +94,7 @@ describe("/ai-server-logs of a model", () => {
     await place.load("small");
     const user = new User("tui");
     const over = place.type("/ai-server-logs small", user);
-    await expect.poll(() => user.screen).toContain("Log of small");
+    await user.shows("Log of small");
     place.ended.abort();
     await over;
     expect(user.notices).toEqual([]);
@@ -130,9 +130,9 @@ describe("/ai-server-logs of the unit", () => {
     place.journal = "one\ntwo\n";
     const user = new User("tui");
     const over = place.type("/ai-server-logs", user);
-    await expect.poll(() => user.screen).toContain("two");
+    await user.shows("two");
     place.journal = "two\nHF_TOKEN=hunter2\nthree\n";
-    await expect.poll(() => user.screen, { timeout: 10_000 }).toContain("three");
+    await user.shows("three");
     expect(user.screen.match(/two/g)).toHaveLength(1);
     expect(user.screen).not.toContain("hunter");
     user.escape();
@@ -144,9 +144,9 @@ describe("/ai-server-logs of the unit", () => {
     place.journal = "one\n";
     const user = new User("tui");
     const over = place.type("/ai-server-logs", user);
-    await expect.poll(() => user.screen).toContain("one");
+    await user.shows("one");
     place.tool("journalctl", "echo 'No journal files were found.' >&2; exit 1");
-    await expect.poll(() => user.screen, { timeout: 10_000 }).toContain("The journal cannot be read");
+    await user.shows("The journal cannot be read");
     user.escape();
     await over;
   });

@@ -141,7 +141,7 @@ describe("/ai-server-restart", () => {
     place.speed = 1;
     const user = saying(true, "tui");
     const left = place.type("/ai-server-restart", user);
-    await expect.poll(() => user.screen, { interval: 20, timeout: 15_000 }).toContain("Loading small again");
+    await user.shows("Loading small again");
     user.escape();
     await left;
     expect(user.notices).toEqual([

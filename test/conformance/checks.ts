@@ -227,7 +227,7 @@ function loadsAndUnloads(site: Site): void {
     );
     expect(await factsOf(server, site.id)).toEqual(site.after);
     const again = await desk.type(`/ai-server-load ${site.id}`);
-    expect(again).toContain("is loaded already");
+    expect(again).toContain("is already loaded");
     expect(await standing.loads()).toBe(1);
     await desk.type(`/ai-server-unload ${site.id}`);
     expect(await server.runningNow()).toEqual([]);

@@ -119,6 +119,16 @@ test("quotes the unit's journal where the server's own log is empty", async () =
   });
 });
 
+test("a log that the reason quotes already is not repeated", async () => {
+  const details = { link: "model", remedy: "none", quotesLog: true } as const;
+  const load = server.load.bind(server);
+  server.load = (id, signal) =>
+    load(id, signal).catch(() => {
+      throw new ServerError("m could not be loaded. Its log ends with: out of memory", details);
+    });
+  expect(await change(2048, "unloadable")).toMatchObject({ failed: "load", log: [] });
+});
+
 test.each(["not understood", "ignored"] as const)(
   "restarts where a reload is %s, and does not try one on the way back",
   async (how) => {

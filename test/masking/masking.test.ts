@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { isSecretName, maskLines, maskText, type TextKind } from "../../masking/masking.ts";
+import { processorTime } from "../support/clock.ts";
 
 const CONFIGS = new URL("../fixtures/configs/", import.meta.url);
 
@@ -209,9 +210,9 @@ test("hostile lines of 100 kB take no longer than others", () => {
   for (const piece of pieces) {
     const text = piece.repeat(Math.ceil(100_000 / piece.length));
     for (const kind of ["yaml", "ini", "command", "log"] as const) {
-      const before = performance.now();
+      const spent = processorTime();
       maskText(text, kind);
-      expect(performance.now() - before, `${kind} ${piece}`).toBeLessThan(5000);
+      expect(spent(), `${kind} ${piece}`).toBeLessThan(5000);
     }
   }
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { blankedBody, blankerOf } from "../../masking/own-secrets.ts";
+import { processorTime } from "../support/clock.ts";
 
 const KEY = 'k1-Ab3/+"x=9&z\\q<1';
 const PASSPHRASE = "open sesame ü";
@@ -102,14 +103,14 @@ test.each([
   ["percent signs", "%25".repeat(60_000)],
   ["entities", "&#0000".repeat(30_000)],
 ])("200 kB of %s take no time", (_, text) => {
-  const before = performance.now();
+  const spent = processorTime();
   blank(text);
-  expect(performance.now() - before).toBeLessThan(1000);
+  expect(spent()).toBeLessThan(1000);
 });
 
 test("a secret of letters that control characters are written with takes no time either", () => {
   const zeros = blankerOf({ apiKey: "00000000", passphrase: undefined });
-  const before = performance.now();
+  const spent = processorTime();
   zeros("\\u0000".repeat(20_000));
-  expect(performance.now() - before).toBeLessThan(1000);
+  expect(spent()).toBeLessThan(1000);
 });

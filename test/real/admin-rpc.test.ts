@@ -75,7 +75,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
       "No requests in flight.",
     ])
       expect(question).toContain(part);
-    expect(question).toMatch(/should take about|How long loading takes/);
+    expect(question).toMatch(/should take about|No load time recorded/);
 
     expect(noticesIn(seen).at(-1)).toMatch(
       /^org\/Größe:Q4: the context size is now 49152 tokens \(48k\)\.\nIt is loaded, and a request may use 49152 tokens\.\nThe previous version is in .*\.bak-\d{8}T\d{6}Z\./,

@@ -56,7 +56,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
       "The router rereads its preset and unloads only the models that change.",
     );
     expect(question?.text).toContain("Will be unloaded: small.\n");
-    expect(question?.text).toContain("left alone as far as there is room: other.\n");
+    expect(question?.text).toContain("Stays loaded if there is room: other.\n");
     expect(user.everything).not.toContain("llama-swap");
     expect(place.text).toBe(LARGER);
     expect(place.takeDeeds()).toEqual(["GET /v1/models?reload=1", 'POST /models/load {"model":"small"}']);
@@ -129,7 +129,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
   test("a model that another preset names is not written into this one", async () => {
     place.text = "version = 1\n";
     const { told } = await place.type("/ai-server-ctx small 4k", saying(true));
-    expect(told[0]).toMatch(/^small is not in the config .*AI_SERVER_PRESET_PATH names another file/);
+    expect(told[0]).toMatch(/^small is not in the config .*AI_SERVER_PRESET_PATH is not the file/);
     expect(place.text).toBe("version = 1\n");
   });
 
@@ -149,7 +149,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     ]);
     place.unitRuns("-c", "4096");
     const small = await place.type("/ai-server-ctx small 4k", saying(true));
-    expect(small.told[0]).toMatch(/^llama-server\.service starts the router with "-c", which wins over/);
+    expect(small.told[0]).toMatch(/^llama-server\.service starts the router with "-c", which overrides/);
     expect([bare.questions, small.questions]).toEqual([[], []]);
     expect([place.text, place.takeDeeds()]).toEqual([PRESET, []]);
   });
@@ -183,7 +183,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect(user.questions[0]?.text).toContain(
       "~/.llama-models.ini differs from what the router runs for small.\n",
     );
-    expect(user.questions[0]?.text).toContain("left alone as far as there is room: other.");
+    expect(user.questions[0]?.text).toContain("Stays loaded if there is room: other.");
     expect(user.told[0]).toMatch(/^The router reread its preset\.\n/);
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded", new: "unloaded" });
     // Nobody loses anything by the next one.

@@ -9,7 +9,7 @@ import { AiServer } from "../../provider/ai-server.ts";
 import type { ServedModel } from "../../provider/pi-models.ts";
 import { type Display, openDisplay } from "../../session/display.ts";
 import { startSim } from "../../sim/server.ts";
-import { FakeTimer } from "../support/clock.ts";
+import { FakeTimer, unchanged } from "../support/clock.ts";
 import { FakeTerminal } from "../support/fake-terminal.ts";
 import { kept } from "../support/wire.ts";
 
@@ -110,7 +110,7 @@ describe("the footer", () => {
     display.agentRuns(true);
     display.agentRuns(false);
     clock.advance(300_000);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await unchanged(() => sim.requests.length);
     expect(sim.requests).toEqual([]);
     expect(terminal.statuses.filter(Boolean)).toEqual([]);
   });

@@ -132,3 +132,23 @@ export function fastClock(speed: number): Clock {
       }),
   };
 }
+
+/** Starts to count the milliseconds of processor time that this process uses, which no other process lengthens. */
+export function processorTime(): () => number {
+  const start = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(start);
+    return (user + system) / 1000;
+  };
+}
+
+/** Resolves when `read` gave the same for a moment. @throws as soon as it gives something else */
+export async function unchanged(read: () => unknown, milliseconds = 100): Promise<void> {
+  const before = JSON.stringify(read());
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const now = JSON.stringify(read());
+    if (now !== before) throw new Error(`It was ${before}, and became ${now}`);
+  }
+}

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { afterAll, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import type { SelectModel } from "../../admin/call.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
@@ -45,13 +45,10 @@ export const ODD = "org/Größe:Q4 x";
 const SESSION = "session-of-this-pi";
 
 let certificates: Promise<string> | undefined;
-afterAll(async () => {
-  if (certificates !== undefined) rmSync(await certificates, { recursive: true, force: true });
-});
-
-/** Made once for a test file: making keys takes a while. */
+/** Made once for a process, which removes it at its end: making keys takes a while. */
 async function certificatesFolder(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "place-certs-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   await writeCertificateSet(folder);
   return folder;
 }

@@ -40,6 +40,7 @@ export class User {
   /** What he does at a screen of ours. */
   sees: (screen: Screen) => void = () => {};
   #screen: Screen | undefined;
+  readonly #looks = new Set<() => void>();
 
   constructor(mode: Mode) {
     this.mode = mode;
@@ -72,6 +73,19 @@ export class User {
     return this.#screen?.render(100).join("\n") ?? "";
   }
 
+  /** Resolves as soon as a screen of ours shows this text. */
+  shows(text: string): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!this.screen.includes(text)) return;
+        this.#looks.delete(look);
+        resolve();
+      };
+      this.#looks.add(look);
+      look();
+    });
+  }
+
   /** As much of pi's own `ctx.ui` as the commands use. */
   readonly ui = {
     theme: THEME,
@@ -87,14 +101,19 @@ export class User {
           this.#screen = undefined;
           resolve(result);
         };
-        const tui = { requestRender: () => {}, terminal: { rows: 24, columns: 80 } };
+        const tui = { requestRender: () => this.#drawn(), terminal: { rows: 24, columns: 80 } };
         const screen = make(tui, this.ui.theme, new KeybindingsManager(TUI_KEYBINDINGS), done);
         this.#screen = screen;
+        this.#drawn();
         const asked = readQuestion(screen, tui.terminal);
         if (asked === undefined) this.sees(screen);
         else this.#answers(asked).then((chosen) => answer(screen, asked, chosen), reject);
       }),
   };
+
+  #drawn(): void {
+    for (const look of [...this.#looks]) look();
+  }
 
   async #answers({ title, text, offered }: Asked): Promise<string | undefined> {
     if (title.startsWith("Which ")) {

@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from "node:util";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { highlighted } from "../../ui/highlight.ts";
+import { processorTime } from "../support/clock.ts";
 
 const theme = { fg: (colour: string, text: string) => `<${colour}>${text}</>` };
 const YAML = [
@@ -92,9 +93,9 @@ test("a log shows its errors and warnings", () => {
 
 test("hostile lines cost no more than others", () => {
   const lines = Array<string>(1900).fill("a.".repeat(50));
-  const started = performance.now();
+  const spent = processorTime();
   expect(highlighted(lines, "ini", theme)).toEqual(lines);
-  expect(performance.now() - started).toBeLessThan(1000);
+  expect(spent()).toBeLessThan(1000);
 });
 
 test("a theme that fails leaves the lines plain", () => {

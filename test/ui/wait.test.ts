@@ -39,7 +39,7 @@ describe("a wait", () => {
     const { begun, end, over } = held(user);
     (await begun).say("Doing it");
     expect(user.screen).toBe("");
-    await expect.poll(() => user.screen).toContain("Doing it");
+    await user.shows("Doing it");
     end.resolve("done");
     expect(await over).toBe("done");
     expect(user.screen).toBe("");
@@ -50,8 +50,8 @@ describe("a wait", () => {
     const { begun, end, over } = held(user);
     const waiting = await begun;
     waiting.say("Loading m", 83_000, 12_000);
-    await expect.poll(() => user.screen).toContain("Loading m · 12 s of about 1 min 23 s");
-    await expect.poll(() => user.screen, { timeout: 3000 }).toContain("Loading m · 13 s of about");
+    await user.shows("Loading m · 12 s of about 1 min 23 s");
+    await user.shows("Loading m · 13 s of about");
     waiting.say("Loading m", 83_000, 2000);
     expect(user.screen).toContain("Loading m · 2 s of about");
     waiting.say("Looking at it");
@@ -104,7 +104,7 @@ describe("Escape", () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     const { signal } = await begun;
-    await expect.poll(() => user.screen).toContain("Asking the server");
+    await user.shows("Asking the server");
     user.escape();
     expect(signal.aborted).toBe(true);
     expect(user.screen).toContain("Stopping.");

@@ -17,7 +17,7 @@ import { parseSlots, type Slot } from "./slots.ts";
 
 /** Between two looks at a load: the router keeps no log of requests that could be filled. */
 const LOOK_MS = 1000;
-/** Looks at a model that is neither loading nor failed, before that counts as unloaded by somebody. */
+/** Looks at a model that is neither loading nor failed, before another client counts as having unloaded it. */
 const LOOKS_FOR_BEGIN = 3;
 
 export class Router implements Backend {
@@ -77,7 +77,7 @@ export class Router implements Backend {
   async #begin(id: string, steps: LoadSteps): Promise<void> {
     for (;;) {
       const { status, text } = await this.#post("/models/load", id, steps.signal);
-      // 400: somebody else has begun, or it is loaded.
+      // 400: another client has begun the load, or it is loaded.
       if (status === 200 || (status === 400 && /already/i.test(text))) return;
       if (status === 404) throw unknownModel(id);
       if (!/limit reached/i.test(text)) throw answerFault(status, text, "/models/load");
@@ -153,7 +153,7 @@ function unusable(id: string): ServerError {
   );
 }
 
-/** @param other a section of the preset without a model, which somebody has asked for */
+/** @param other a section of the preset without a model, which a client has requested */
 function blockedBy(id: string, other: string): ServerError {
   return new ServerError(
     `${id} cannot be loaded: ${other} has no model path, so that it loads for ever and blocks the router. /ai-server-unload ${other} frees it.`,
@@ -163,13 +163,13 @@ function blockedBy(id: string, other: string): ServerError {
 
 function loadFailed(id: string, { exitCode }: ProcessFailure, signal: AbortSignal): Promise<ServerError> {
   const code = exitCode === undefined ? "" : ` with exit code ${exitCode}`;
-  const what = `could not be loaded: its process ended${code}. The router does not tell why; its log does: /ai-server-logs`;
+  const what = `could not be loaded: its process ended${code}. The router does not say why; its log does: /ai-server-logs`;
   return processFault({ kind: "router" }, { id, name: id }, what, undefined, signal);
 }
 
 function unloadedMeanwhile(id: string): ServerError {
   return new ServerError(
-    `${id} is not loaded, and the router does not load it any more: somebody has unloaded it meanwhile. Try again.`,
+    `${id} is not loaded, and the router has stopped loading it: another client has unloaded it. Try again.`,
     { link: "model", remedy: "retry" },
   );
 }

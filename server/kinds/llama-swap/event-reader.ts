@@ -12,7 +12,7 @@ const MAX_MODELS = 5000;
 const MAX_REQUESTS = 1000;
 const MAX_LOG_CHARACTERS = 128 * 1024;
 
-/** How every frame of a log begins: such a frame need not be parsed where nobody reads the log. */
+/** How every frame of a log begins: such a frame need not be parsed where the log is not read. */
 const LOG_FRAME = '{"type":"logData"';
 
 const STATES: ReadonlyMap<unknown, ModelState> = new Map([

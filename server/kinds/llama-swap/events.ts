@@ -109,7 +109,7 @@ export async function readEvents(
     return "ended";
   } finally {
     clearTimeout(limit);
-    // A body that nobody reads would keep its connection.
+    // A body that is not read would keep its connection.
     cut.abort();
   }
 }

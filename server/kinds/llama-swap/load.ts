@@ -134,7 +134,7 @@ export class LlamaSwapLoad {
     if (this.#interruptions >= INTERRUPTIONS) {
       if (!isUnloaded) throw await this.#failed("could not be loaded: its process ended", undefined);
       throw new ServerError(
-        `${this.#id} was unloaded while it was loading, twice: somebody else unloads it, or the server reloads its configuration. Try again when that is over.`,
+        `${this.#id} was unloaded while it was loading, twice: another client unloads it, or the server reloads its configuration. Try again when that is over.`,
         { link: "model", remedy: "retry" },
       );
     }

@@ -11,6 +11,7 @@ import {
   planContextChange,
 } from "../../../host/config/config-file.ts";
 import { ServerError } from "../../../lib/errors.ts";
+import { processorTime } from "../../support/clock.ts";
 import { CONFIG_CASES, type ConfigCase } from "./config-cases.ts";
 
 const FOLDER = new URL("../../fixtures/configs/", import.meta.url);
@@ -469,17 +470,17 @@ describe("hostile ids and sizes", () => {
   test("a preset of some thousand sections is read in seconds, not minutes", () => {
     const section = (at: number): string => `[m${at}]\nmodel = /models/${at}.gguf\nctx-size = 4096\n`;
     const text = Array.from({ length: 3000 }, (_, at) => section(at)).join("");
-    const start = performance.now();
+    const spent = processorTime();
     expect(findContexts(text, "ini")).toHaveLength(3000);
-    expect(performance.now() - start).toBeLessThan(4000);
+    expect(spent()).toBeLessThan(4000);
   });
 
   test("a hundred models are planned in less than two seconds", () => {
     const block = (at: number): string =>
       `  m${at}:\n    cmd: |\n      \${bin}\n      -m /models/${at}.gguf\n      -c 4096\n`;
     const text = `macros:\n  bin: llama-server --port \${PORT}\nmodels:\n${Array.from({ length: 100 }, (_, at) => block(at)).join("")}`;
-    const start = performance.now();
+    const spent = processorTime();
     expect(planContextChange(text, "yaml", "m99", 8192).lines).toEqual([503]);
-    expect(performance.now() - start).toBeLessThan(2000);
+    expect(spent()).toBeLessThan(2000);
   });
 });

@@ -89,7 +89,7 @@ test.each([
   [{ kind: "waiting", blockedBy: "a", requests: undefined }, "a is still loaded and has to go first."],
   [{ kind: "stopping", model: "a" }, "the server is still stopping a."],
   [{ kind: "loading", elapsedMs: 9500 }, "it has been loading for 10 s, and the server goes on with it."],
-  [undefined, "the server does not tell why."],
+  [undefined, "the server does not say why."],
 ] as const)("a limit that passes during %j", (progress, doing) => {
   expect(loadTimedOut("m", 60_000, progress).message).toBe(
     `m was not loaded within 60 s (timed out): ${doing} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,

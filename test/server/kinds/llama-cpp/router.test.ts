@@ -127,7 +127,7 @@ describe("loading by the router", () => {
     };
     const { message, link } = await faultOf(load(place.swap, "a"));
     expect(message).toBe(
-      "a could not be loaded: its process ended with exit code 1. The router does not tell why; its log does: /ai-server-logs",
+      "a could not be loaded: its process ended with exit code 1. The router does not say why; its log does: /ai-server-logs",
     );
     expect(link).toBe("model");
   });
@@ -183,7 +183,7 @@ describe("loading by the router", () => {
 
   test("of one that is unloaded again does not wait for ever", async () => {
     const place = await router({ a: { value: "unloaded" } });
-    expect((await faultOf(load(place.swap, "a"))).message).toMatch(/somebody has unloaded it meanwhile/);
+    expect((await faultOf(load(place.swap, "a"))).message).toMatch(/another client has unloaded it/);
   });
 });
 
