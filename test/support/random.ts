@@ -1,5 +1,8 @@
 /** Random values that are the same in every run: a failing case can be found again by its seed. */
 
+/** AI_SERVER_TEST_RUNS, or 1: above 1, a test that tries some of many cases tries more of them. */
+export const RUNS = Math.max(1, Number(process.env.AI_SERVER_TEST_RUNS ?? 1) || 1);
+
 export type Random = () => number;
 
 /** Numbers from 0 to below 1 (mulberry32). */
