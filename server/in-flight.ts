@@ -1,8 +1,7 @@
 /** Who is at work on the server at this moment, for those who are about to cut it off. */
 
 import { ServerError } from "../lib/errors.ts";
-import type { Backend, ServerAccess } from "./kinds/backend.ts";
-import type { Slot } from "./kinds/llama-cpp/slots.ts";
+import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
 import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
 import { readEvents } from "./kinds/llama-swap/events.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";

@@ -1,43 +1,50 @@
-/** llama-server's `/slots`. Pure. */
-import { flag, number, record } from "../../../lib/json.ts";
+/** What the slots of a ready model show, and which one a new conversation should take. */
 
-/** A place for one request at a time, which keeps what it has read and written for the next one. */
-export interface Slot {
-  /** What `id_slot` of a request names it by. */
-  id: number;
-  isBusy: boolean;
-  /** Whether it has had a request since the server started. */
-  isUsed: boolean;
-  /** What it holds; undefined where an earlier llama-server does not tell. */
-  tokens: number | undefined;
+import { ANSWER_TIMEOUT_MS } from "./http/access.ts";
+import type { ServerAccess, Slot } from "./kinds/backend.ts";
+import type { RunningModel } from "./models/models.ts";
+
+/** A busy server reports its slots only between two batches: no turn waits longer than this. */
+const SLOT_TIMEOUT_MS = 500;
+
+/** Whether a ready model is working on a request; unknown counts as no. Never throws. */
+export async function isWorking(server: ServerAccess, id: string, signal: AbortSignal): Promise<boolean> {
+  const backend = await server.backend(signal).catch(() => undefined);
+  const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
+  return slots?.some(({ isBusy }) => isBusy) ?? false;
+}
+
+interface RunningServer extends ServerAccess {
+  running(signal: AbortSignal): Promise<RunningModel[] | undefined>;
+}
+
+/** @see ModelServer.slotForNew */
+export async function slotForNew(
+  server: RunningServer,
+  id: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
+    const running = await server.running(limit);
+    // The request would load a model that is not ready, and wake one that sleeps.
+    if (!running?.some((model) => model.id === id && model.state === "ready" && model.isAsleep !== true))
+      return undefined;
+    const backend = await server.backend(limit);
+    const slots = await backend.slots(id, { signal: limit, timeoutMs: SLOT_TIMEOUT_MS });
+    return slots && slotWithLeast(slots);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
- * @param answer of `/slots`
- * @returns undefined where the server does not tell (`--no-slots`, or not a llama-server)
- */
-export function parseSlots(answer: unknown): Slot[] | undefined {
-  if (!Array.isArray(answer) || answer.length === 0) return undefined;
-  const slots = answer.flatMap((value, at): Slot[] => {
-    const entry = record(value);
-    const isBusy = flag(entry?.is_processing);
-    if (isBusy === undefined) return [];
-    // Told only of a slot that had a request; -1 is what earlier ones say of the others.
-    const isUsed = (number(entry?.id_task) ?? -1) >= 0;
-    return [
-      { id: number(entry?.id) ?? at, isBusy, isUsed, tokens: isUsed ? number(entry?.n_prompt_tokens) : 0 },
-    ];
-  });
-  return slots.length === answer.length ? slots : undefined;
-}
-
-/**
- * The slot that a conversation which begins should ask for: the idle one that loses least by it. llama-server itself
- * chooses the one whose prompt begins most alike, which for a subagent is that of the session that waits for it, and
- * its whole conversation is read again. A conversation that goes on needs none: its own slot is the one most alike.
+ * The slot that a new conversation should ask for: the idle one that loses least. llama-server itself chooses the slot
+ * with the most similar prompt. For a subagent that is the slot of the session that waits for it, whose whole
+ * conversation must then be read again. An ongoing conversation needs no choice: its own slot is the most similar one.
  *
- * @returns undefined where the server chooses as well, or where a slot's choice cannot be judged. A server whose slots
- *   share their memory (its default) empties the idle ones into a store of prompts, which it does not look into for a
+ * @returns undefined where the server chooses as well, or where the slots' contents are not known. A server whose slots
+ *   share their memory (its default) empties the idle ones into a store of prompts, which it does not search for a
  *   request that names a slot.
  */
 export function slotWithLeast(slots: readonly Slot[]): number | undefined {

@@ -6,7 +6,6 @@ import { list, record } from "../../lib/json.ts";
 import { type Access, type Limits, optionalJson } from "../http/access.ts";
 import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
-import type { Slot } from "./llama-cpp/slots.ts";
 import type { EventHooks } from "./llama-swap/events.ts";
 import type { LoadWatch } from "./load-progress.ts";
 import type { ServerVersion } from "./version.ts";
@@ -19,6 +18,17 @@ export interface LoadSteps {
   report(progress: LoadState): void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
+}
+
+/** A slot of llama-server: it serves one request at a time, and keeps that conversation's tokens for the next. */
+export interface Slot {
+  /** The number that `id_slot` of a request takes. */
+  id: number;
+  isBusy: boolean;
+  /** Whether it has had a request since the server started. */
+  isUsed: boolean;
+  /** Tokens that it holds; undefined where an earlier llama-server does not report it. */
+  tokens: number | undefined;
 }
 
 /**

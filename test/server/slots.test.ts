@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseSlots, slotWithLeast } from "../../../../server/kinds/llama-cpp/slots.ts";
+import { parseSlots } from "../../server/kinds/llama-cpp/list.ts";
+import { slotWithLeast } from "../../server/slots.ts";
 
 const fresh = (id: number) => ({ id, is_processing: false });
 const used = (id: number, tokens: number, isBusy = false) => ({
@@ -10,7 +11,7 @@ const used = (id: number, tokens: number, isBusy = false) => ({
 });
 
 describe("the answer of /slots", () => {
-  test("tells of each slot what it holds; one without a request holds nothing", () => {
+  test("gives the tokens of each slot; one without a request holds none", () => {
     expect(parseSlots([fresh(0), used(1, 900), used(2, 30, true)])).toEqual([
       { id: 0, isBusy: false, isUsed: false, tokens: 0 },
       { id: 1, isBusy: false, isUsed: true, tokens: 900 },
@@ -18,7 +19,7 @@ describe("the answer of /slots", () => {
     ]);
   });
 
-  test("of an earlier llama-server leaves open what a used one holds", () => {
+  test("of an earlier llama-server leaves the tokens of used slots unknown", () => {
     const slots = [
       { id: 0, is_processing: false, id_task: -1 },
       { id: 1, is_processing: false, id_task: 0 },
@@ -27,26 +28,34 @@ describe("the answer of /slots", () => {
   });
 
   test.each([[[]], [{}], [null], ["slots"], [[null]], [[fresh(0), { id: 1 }]], [[{ is_processing: "yes" }]]])(
-    "%j tells nothing",
+    "reads nothing from %j",
     (answer) => {
       expect(parseSlots(answer)).toBeUndefined();
     },
   );
 });
 
-describe("a conversation that begins", () => {
+describe("a new conversation", () => {
   test.each([
-    ["goes to a slot without any", [used(0, 900), fresh(1), fresh(2)], 1],
-    ["goes to the one that holds least", [used(0, 900), used(1, 200), used(2, 100)], 2],
-    ["goes around one that works", [used(0, 900), used(1, 100, true), used(2, 200)], 2],
-    ["spares the largest even where another one works", [used(0, 900), used(1, 100, true)], undefined],
-    ["spares the largest that works", [used(0, 900, true), used(1, 100)], 1],
-    ["has no choice of one slot", [used(0, 900)], undefined],
-    ["leaves the choice where nothing can be lost", [fresh(0), fresh(1)], undefined],
-    ["leaves the choice where idle slots are emptied", [used(0, 0), used(1, 900), fresh(2)], undefined],
-    ["does not take one that begins to work for emptied", [used(0, 0, true), used(1, 900), fresh(2)], 2],
+    ["takes an unused slot", [used(0, 900), fresh(1), fresh(2)], 1],
+    ["takes the slot with the fewest tokens", [used(0, 900), used(1, 200), used(2, 100)], 2],
+    ["avoids a busy slot", [used(0, 900), used(1, 100, true), used(2, 200)], 2],
+    ["spares the fullest slot even if another is busy", [used(0, 900), used(1, 100, true)], undefined],
+    ["spares the fullest slot when that is busy", [used(0, 900, true), used(1, 100)], 1],
+    ["has no choice with one slot", [used(0, 900)], undefined],
+    ["leaves the choice to the server where no slot was used", [fresh(0), fresh(1)], undefined],
     [
-      "leaves the choice where it is not told what they hold",
+      "leaves the choice to the server where that empties idle slots",
+      [used(0, 0), used(1, 900), fresh(2)],
+      undefined,
+    ],
+    [
+      "does not take a slot that starts working for an emptied one",
+      [used(0, 0, true), used(1, 900), fresh(2)],
+      2,
+    ],
+    [
+      "leaves the choice to the server where the tokens are unknown",
       [{ id: 0, is_processing: false, id_task: 3 }, used(1, 900)],
       undefined,
     ],

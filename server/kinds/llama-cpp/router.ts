@@ -7,13 +7,12 @@ import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from 
 import { answerFault } from "../../http/answer-faults.ts";
 import type { FileFacts, ListedModel, ProcessFailure } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Backend, LoadSteps } from "../backend.ts";
+import type { Backend, LoadSteps, Slot } from "../backend.ts";
 import type { EventHooks } from "../llama-swap/events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { llamaCppVersion, type ServerVersion } from "../version.ts";
-import { parseRouterModels, parseRouterRunning } from "./list.ts";
+import { parseRouterModels, parseRouterRunning, parseSlots } from "./list.ts";
 import { followRouter } from "./router-events.ts";
-import { parseSlots, type Slot } from "./slots.ts";
 
 /** Between two looks at a load: the router keeps no log of requests that could be filled. */
 const LOOK_MS = 1000;
