@@ -9,7 +9,7 @@ import { Findings } from "./spans.ts";
 import type { TextKind } from "./values.ts";
 
 export { isSecretName } from "./names.ts";
-export { type Blank, blankerOf, type OwnSecrets } from "./own-secrets.ts";
+export { blankerOf, type OwnSecrets } from "./own-secrets.ts";
 export type { TextKind };
 
 /** Escaped line ends and tabs, within quotes: blanks of the same length, so that a word ends there. */

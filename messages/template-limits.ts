@@ -5,7 +5,7 @@ export type TextPart = { type: "text"; text: string };
 export type ImagePart = { type: "image_url"; image_url: { url: string } };
 export type ToolCallPart = { id: string; type: "function"; function: { name: string; arguments: string } };
 
-export type UserChatMessage = { role: "user"; content: string | (TextPart | ImagePart)[] };
+type UserChatMessage = { role: "user"; content: string | (TextPart | ImagePart)[] };
 
 export type AssistantChatMessage = {
   role: "assistant";

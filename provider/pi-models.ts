@@ -9,7 +9,7 @@ import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
 import { restoredThinking } from "../server/models/thinking.ts";
 
 /** The name of this extension's protocol in pi, known to no other code. */
-export const API = "ai-server";
+const API = "ai-server";
 
 /** A model of pi's that carries its facts, so that pi's own catalogue store keeps them too. */
 export interface ServedModel extends Model<typeof API> {

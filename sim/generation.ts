@@ -4,7 +4,7 @@ import type { Plan } from "./script.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** llama-server's `usage` object. */
-export interface Usage {
+interface Usage {
   completion_tokens: number;
   prompt_tokens: number;
   total_tokens: number;

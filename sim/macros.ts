@@ -1,6 +1,6 @@
 // llama-swap's macro expansion: textual, last declared first, so a macro may use those declared before it.
 
-export type Scalar = string | number | boolean;
+type Scalar = string | number | boolean;
 export type Macros = [name: string, value: Scalar][];
 
 /** The config cannot be used; the message is llama-swap's. */

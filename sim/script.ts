@@ -2,7 +2,7 @@ import type { ChatMessage, ChatRequest } from "./chat-request.ts";
 import type { Behaviour } from "./flags.ts";
 import { isMap } from "./macros.ts";
 
-export type Piece =
+type Piece =
   | { kind: "reasoning" | "content"; text: string }
   | { kind: "tool"; name: string; arguments: string };
 

@@ -11,7 +11,6 @@ import { LlamaSwap } from "./llama-swap.ts";
 import { Log } from "./log.ts";
 import { Monitor } from "./performance.ts";
 
-export type { Failure } from "./door.ts";
 export type { RequestRecord } from "./http.ts";
 
 export interface SimOptions extends DoorOptions {

@@ -16,7 +16,7 @@ import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "./layout.
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 
-export interface Choice<T> {
+interface Choice<T> {
   /** The act: "Restart", not "Yes". */
   readonly words: string;
   readonly means: T;

@@ -36,7 +36,7 @@ export interface PanelModel {
   readonly rates: Rates;
 }
 
-export interface PanelRequest {
+interface PanelRequest {
   readonly id: string;
   readonly model: string;
   /** Unix milliseconds. */

@@ -8,10 +8,8 @@ export {
   type ContextChange,
   type ContextSetting,
   contextPerSlot,
-  type SetBy,
-  type Slots,
 } from "./context-setting.ts";
-export { applyEdits, type Edit, invertEdits } from "./traced-text.ts";
+export { applyEdits, invertEdits } from "./traced-text.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";

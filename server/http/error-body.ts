@@ -17,7 +17,7 @@ export interface ErrorBody {
 }
 
 /** Tokens as an error names them, in its fields or in its words. */
-export interface TokenFigures {
+interface TokenFigures {
   /** Of the conversation as it was sent. */
   prompt: number | undefined;
   /** The model's context window. */

@@ -4,7 +4,7 @@
  * white space, and would hang pi.
  */
 
-export interface JinjaToken {
+interface JinjaToken {
   kind: "name" | "text" | "sign";
   /** A text stands without its quotes, its escapes as written. */
   value: string;

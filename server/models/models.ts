@@ -86,7 +86,7 @@ export interface ModelFacts {
  * are wrong. A declared window is often that of all slots together, and `--ctx-size` more than the model or the
  * memory gives.
  */
-export interface RefutedWindows {
+interface RefutedWindows {
   readonly declared?: number | undefined;
   readonly commandLine?: number | undefined;
 }

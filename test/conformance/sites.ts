@@ -21,7 +21,7 @@ export interface Standing {
 }
 
 /** A context, and where it is from; `default` where it is not known. */
-export type Told = readonly [tokens: number, source: Source];
+type Told = readonly [tokens: number, source: Source];
 
 /** One kind of server, how to set it up, and what is true of it. */
 export interface Site {

@@ -1,6 +1,6 @@
 import type { Reporter, SerializedError, TestModule } from "vitest/node";
 
-export interface Counts {
+interface Counts {
   passed: number;
   failed: number;
   skipped: number;
@@ -10,7 +10,7 @@ export interface Counts {
  * Counts what ran. A file that could not be loaded, a failed hook outside any test and an unhandled error
  * each count as one failure, so that "0 failed" is never printed above a red run.
  */
-export function countResults(modules: ReadonlyArray<TestModule>, unhandledErrors: number): Counts {
+function countResults(modules: ReadonlyArray<TestModule>, unhandledErrors: number): Counts {
   const counts: Counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
   for (const module of modules) {
     let failedTests = 0;

@@ -165,7 +165,7 @@ async function play(
 }
 
 /** What a turn said of itself. */
-export type Said =
+type Said =
   | { kind: "connecting" | "generating" | "restarted" }
   | {
       kind: "waiting";

@@ -27,7 +27,7 @@ import {
 } from "./config.ts";
 
 /** The number that sets a model's context size. */
-export interface Figure {
+interface Figure {
   /** The flag or variable. */
   readonly name: string;
   readonly value: TracedText;

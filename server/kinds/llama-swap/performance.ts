@@ -10,7 +10,7 @@ export const MOST_READINGS = 120;
 const MOST_GPUS = 16;
 
 /** One moment of a memory. `busyPercent`: of its processor, 0 to 100. */
-export interface Reading {
+interface Reading {
   /** Unix milliseconds by the server's clock. */
   readonly at: number;
   readonly usedMb: number;
