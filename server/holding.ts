@@ -24,7 +24,7 @@ const MOST_LISTED = 1000;
 export interface OwnRequest {
   /** The id under which the server runs the model, and the one that was asked for. */
   runsAs: string;
-  asked: string;
+  requestedId: string;
   /** Its `X-Session-ID`. */
   session: string | undefined;
   /** Of its body. */
@@ -74,7 +74,7 @@ function inList({ requests, sizes }: ToldRequests, own: OwnRequest): Holding {
 }
 
 function isOfModel({ model }: RequestInFlight, own: OwnRequest): boolean {
-  return model === own.runsAs || model === own.asked;
+  return model === own.runsAs || model === own.requestedId;
 }
 
 /** Not every version reports whose a request is, nor how large. */

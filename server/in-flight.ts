@@ -28,7 +28,7 @@ export interface ModelRequests {
 
 export interface InFlight {
   /** llama-swap itself, the slots of what is loaded, or nobody. */
-  source: "events" | "slots" | "nobody";
+  source: "events" | "slots" | "unknown";
   /** Undefined: not known, which is not the same as none. From `slots` there may be more that wait. */
   total: number | undefined;
   models: readonly ModelRequests[];
@@ -41,7 +41,7 @@ const NOBODY: Client = { agent: undefined, session: undefined, address: undefine
 /** From this release on llama-swap answers for a model that is ready at once, whoever waits for another. */
 export const ANSWERS_AT_ONCE = 218;
 
-const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
+const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
 
 /**
  * Asks which requests are in flight, at most two seconds: llama-swap's events, or where it tells nothing the slots of

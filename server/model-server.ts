@@ -1,10 +1,10 @@
 import type { Config } from "../config.ts";
-import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
+import { abortable, type Clock, REAL_CLOCK } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
 import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
-import { abortable, Http, type HttpResponse } from "./http/http.ts";
+import { Http, type HttpResponse } from "./http/http.ts";
 import { OpenDoor } from "./http/open-door.ts";
 import { type Backend, type BackendKind, hasConfigFile, recognise } from "./kinds/backend.ts";
 import { LlamaServer } from "./kinds/llama-cpp/llama-server.ts";

@@ -1,7 +1,8 @@
 /** Turns statuses and error bodies of HTTP, and errors inside a stream, into sentences. */
 
 import { type FaultDetails, type Link, type Remedy, type Sentence, ServerError } from "../../lib/errors.ts";
-import { type ErrorBody, isOverflow, parseErrorBody } from "./error-body.ts";
+import { type ErrorBody, parseErrorBody } from "./error-body.ts";
+import { isOverflow } from "./overflow.ts";
 
 /** llama-server's words when a tool call of the model, not ours, could not be read. */
 const UNREADABLE_TOOL_CALL =
