@@ -26,10 +26,10 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["downloaded", "unloaded"],
 ]);
 
-/** Flags that say which model; those that end in `-default` bring one with them. */
+/** Flags that name the model; those that end in `-default` imply one. */
 const MODEL_SOURCE = /^(-m|--model|-mu|--model-url|-hfr?|--hf-repo|-dr|--docker-repo|--.+-default)$/;
 
-/** @returns undefined for a word that is none of the router's */
+/** @returns undefined for a state that the router does not have */
 export function routerState(status: unknown): ModelState | undefined {
   return STATES.get(status);
 }
@@ -53,14 +53,14 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
   });
 }
 
-/** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
+/** The list of one llama-server, which has one model. `/props` has its `meta.n_ctx` too. */
 export function parseOwnModel(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => listedOf(id, entry));
 }
 
 /**
- * The router's list. Its `context_length` is the window that a model was trained for; the one that is set stands in
- * the arguments. A section of the preset without a model is listed like one, and would load for ever.
+ * The router's list. Its `context_length` is the trained window; the configured one is in the arguments. A section of the
+ * preset without a model is listed like a model, and would load forever.
  */
 export function parseRouterModels(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => {

@@ -39,7 +39,7 @@ export class LlamaServer implements Backend {
         isAsleep,
       }));
     } catch (error) {
-      // While it loads it does not tell what.
+      // While it loads it does not name the model.
       if (error instanceof ServerError && error.status === 503) return [];
       throw error;
     }

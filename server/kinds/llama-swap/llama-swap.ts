@@ -132,7 +132,7 @@ export async function shadowingModel(
 /** 404 may also mean that the route is missing (before v161); only a llama-swap that has it names the model. */
 function notUnloadable(id: string, body: string): ServerError {
   const sentence = /model not found/i.test(parseErrorBody(body).message)
-    ? `The server has no model ${id} that could be unloaded: there is none of this id, or it runs on another server (peer) or stands for several (selector). /ai-server-status lists what is loaded.`
+    ? `The server has no model ${id} that could be unloaded: the id is unknown, or the model is a peer's or a selector. /ai-server-status lists the loaded models.`
     : `This server cannot unload ${id} alone: llama-swap can since v161. Check AI_SERVER_UNLOAD_PATH, or unload all models.`;
   return new ServerError(sentence, { link: "model", remedy: "none", status: 404 });
 }
