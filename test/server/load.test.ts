@@ -211,7 +211,7 @@ describe("a load that fails", () => {
 
   test("because there is no such model", async () => {
     const run = await begin("nobody");
-    expect((await faultOf(run.loading)).message).toMatch(/^There is no model nobody on the server/);
+    expect((await faultOf(run.loading)).message).toMatch(/^The server has no model nobody to load/);
     expect(run.sim.starts).toEqual({});
   });
 });

@@ -142,7 +142,7 @@ describe("loading by the router", () => {
     [
       "that it does not know",
       { status: 404, body: { error: { message: "File Not Found" } } },
-      /^There is no model a/,
+      /^The server has no model a to load/,
     ],
     ["with an error of its own", { status: 500, body: { error: { message: "boom" } } }, /boom/],
   ])("%s is a sentence", async (_, answer, words) => {
