@@ -4,13 +4,13 @@ import { setTimeout as wait } from "node:timers/promises";
 export interface Clock {
   /** Unix time in milliseconds. */
   now(): number;
-  /** Rejects with the signal's reason when it is aborted meanwhile. */
+  /** Rejects with the signal's reason when that is aborted. */
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
 
 /** A clock that also ticks, for what the terminal shows. */
 export interface Ticker extends Pick<Clock, "now"> {
-  /** Calls again and again, and keeps no process alive. @returns ends it */
+  /** Calls `act` repeatedly without keeping the process alive. @returns what stops it */
   every(milliseconds: number, act: () => void): () => void;
 }
 
@@ -26,9 +26,9 @@ export const REAL_CLOCK: Clock & Ticker = {
 };
 
 /**
- * Runs `work` with a signal that is aborted by the caller's, by the limit, and when the work is over.
+ * Runs `work` with a signal that aborts with the caller's, at the limit, and when the work is done.
  *
- * @param late gives the error with which the signal is aborted at the limit
+ * @param late makes the error that the signal aborts with at the limit
  */
 export async function within<T>(
   limitMs: number,
@@ -47,5 +47,23 @@ export async function within<T>(
   } finally {
     ended.abort();
     await limit;
+  }
+}
+
+/** The same promise, for one caller: rejects with the signal's reason when that is aborted. */
+export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  // Once the caller has stopped waiting, a rejection has no other handler.
+  promise.catch(() => undefined);
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener("abort", onAbort);
   }
 }

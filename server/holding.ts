@@ -1,5 +1,5 @@
 /**
- * Whether the server still has one request of ours, and how many others its model answers. Asked on other connections
+ * Whether the server still has one request of ours, and how many others its model is answering. Read on another connection
  * than the request's own, which may be dead without a sign. Loads nothing and wakes nothing.
  */
 
@@ -11,10 +11,10 @@ import { releaseOf, swapVersion } from "./kinds/version.ts";
 import type { RunningModel } from "./models/models.ts";
 import { nameOf } from "./models/names.ts";
 
-/** For each question; the events begin with up to 200 kB of logs. */
+/** For each read; the events begin with up to 200 kB of logs. */
 const QUESTION_MS = 5000;
 
-/** What the server and we may count differently, for clocks and the way of the request. */
+/** Tolerated difference of our times and the server's, for clocks and the network. */
 const SLACK_MS = 5000;
 
 /** llama-swap's list of requests is read up to this many; in a longer one ours may be missing. */
@@ -22,9 +22,9 @@ const MOST_LISTED = 1000;
 
 /** A request of ours that waits for its answer. */
 export interface OwnRequest {
-  /** The id under which the server runs the model, and the one that was asked for. */
+  /** The id under which the server runs the model, and the one that the request names. */
   runsAs: string;
-  asked: string;
+  requestedId: string;
   /** Its `X-Session-ID`. */
   session: string | undefined;
   /** Of its body. */
@@ -34,15 +34,15 @@ export interface OwnRequest {
 }
 
 export interface Holding {
-  /** False: nothing works on the request, and it waits in no queue. Undefined: not known. */
+  /** False: the server neither works on the request nor queues it. Undefined: not known. */
   isHeld: boolean | undefined;
-  /** Other requests that the model answers; undefined: not known. */
+  /** Other requests of the same model; undefined: not known. */
   ahead: number | undefined;
 }
 
 const UNKNOWN: Holding = { isHeld: undefined, ahead: undefined };
 
-/** Never throws, except the signal's reason: what cannot be read is not known. */
+/** Throws only the signal's reason: what cannot be read is not known. */
 export async function holdingOf(
   server: ServerAccess,
   own: OwnRequest,
@@ -55,7 +55,7 @@ export async function holdingOf(
       if (told !== undefined) return inList(told, own);
       signal.throwIfAborted();
       const release = releaseOf(await swapVersion(server, signal));
-      // An earlier one shows no model that starts, and may load one again for a question to it.
+      // An earlier one does not show starting models, and may load a model again for this request.
       if ((release ?? 0) < ANSWERS_AT_ONCE) return UNKNOWN;
     }
     return await bySlots(backend, own, { signal, timeoutMs: QUESTION_MS });
@@ -65,7 +65,7 @@ export async function holdingOf(
   }
 }
 
-/** llama-swap lists every request from its arrival to the end of its answer, whatever it waits for. */
+/** llama-swap lists every request from its arrival to the end of its answer. */
 function inList({ requests, sizes }: ToldRequests, own: OwnRequest): Holding {
   if (requests.length >= MOST_LISTED) return UNKNOWN;
   const ours = requests.filter((request) => mayBe(request, sizes.get(request.id), own));
@@ -74,10 +74,10 @@ function inList({ requests, sizes }: ToldRequests, own: OwnRequest): Holding {
 }
 
 function isOfModel({ model }: RequestInFlight, own: OwnRequest): boolean {
-  return model === own.runsAs || model === own.asked;
+  return model === own.runsAs || model === own.requestedId;
 }
 
-/** Not every version reports whose a request is, nor how large. */
+/** Not every version reports the client and the size of a request. */
 function mayBe(request: RequestInFlight, bytes: number | undefined, own: OwnRequest): boolean {
   const { path, elapsedMs, client } = request;
   if (path !== "" && !path.endsWith("/chat/completions")) return false;
@@ -90,19 +90,19 @@ function mayBe(request: RequestInFlight, bytes: number | undefined, own: OwnRequ
 }
 
 async function bySlots(backend: Backend, own: OwnRequest, limits: Limits): Promise<Holding> {
-  // Other servers list only what has been loaded.
+  // Other servers list only loaded models, not loading ones.
   if (backend.kind === "other") return UNKNOWN;
   const running = await backend.running(limits);
   const model = running?.find(({ id }) => id === own.runsAs);
   if (model !== undefined) return inSlots(backend, model, limits);
   // One llama-server lists nothing while it loads.
   if (running === undefined || backend.kind === "llama-server") return UNKNOWN;
-  // It would have been loaded, unless another model that still works has to go first.
+  // A held request would have loaded it, unless another model must finish and unload first.
   const areIdle = await Promise.all(running.map((other) => isIdle(backend, other, limits)));
   return areIdle.every(Boolean) ? { isHeld: false, ahead: 0 } : UNKNOWN;
 }
 
-/** A slot that is busy may be busy with our request. */
+/** A busy slot may be busy with our request. */
 async function inSlots(backend: Backend, model: RunningModel, limits: Limits): Promise<Holding> {
   if (model.state !== "ready" || model.isAsleep || SLEEPS.test(model.commandLine ?? "")) return UNKNOWN;
   const slots = await backend.slots(model.id, limits);
@@ -111,7 +111,7 @@ async function inSlots(backend: Backend, model: RunningModel, limits: Limits): P
   return { isHeld: ahead === 0 ? false : undefined, ahead };
 }
 
-/** Only of the router's models: of llama-swap's each would be kept awake by the question. */
+/** Only for the router's models: the request would keep llama-swap's awake. */
 async function isIdle(backend: Backend, model: RunningModel, limits: Limits): Promise<boolean> {
   if (backend.kind !== "router" || model.state !== "ready") return false;
   return model.isAsleep === true || (await inSlots(backend, model, limits)).ahead === 0;

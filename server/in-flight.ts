@@ -1,52 +1,51 @@
-/** Who is at work on the server at this moment, for those who are about to cut it off. */
+/** The requests that the server is answering, for commands that would cut them off. */
 
 import { ServerError } from "../lib/errors.ts";
-import type { Backend, ServerAccess } from "./kinds/backend.ts";
-import type { Slot } from "./kinds/llama-cpp/slots.ts";
+import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
 import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
 import { readEvents } from "./kinds/llama-swap/events.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";
 
-/** For the whole answer, and for the events before the slots are asked instead. */
+/** For the whole answer, and for the events before the slots are read instead. */
 const LIMIT_MS = 2000;
 const EVENTS_MS = 1200;
-/** Models whose slots are asked, all at once. */
+/** Most models whose slots are read, all at once. */
 const MOST_ASKED = 50;
-/** A busy model tells of its slots only between two batches of a prompt. */
+/** A busy model reports its slots only between two batches of a prompt. */
 const SLOTS_MS = 10_000;
 
-/** Such a model would be kept awake by questions about its slots. The flag has no variable of its own. */
+/** Reading its slots would keep such a model awake. The flag has no environment variable. */
 export const SLEEPS = /--sleep-idle-seconds[= ]\d/;
 
 export interface ModelRequests {
   model: string;
   total: number;
-  /** How long the longest of them has gone on, where that is told. */
+  /** Age of the oldest one, where it is reported. */
   longestMs: number | undefined;
-  /** Whose they are, as far as that is told; each once. */
+  /** Their clients, as far as reported; each once. */
   clients: readonly Client[];
 }
 
 export interface InFlight {
-  /** llama-swap itself, the slots of what is loaded, or nobody. */
-  source: "events" | "slots" | "nobody";
-  /** Undefined: not known, which is not the same as none. From `slots` there may be more that wait. */
+  /** llama-swap's events, the slots of the loaded models, or neither. */
+  source: "events" | "slots" | "unknown";
+  /** Undefined: not known, which is not the same as none. With `slots`, more may be waiting. */
   total: number | undefined;
   models: readonly ModelRequests[];
-  /** Ready models that did not tell in time, as llama-server does not while it reads a prompt. */
+  /** Ready models that did not answer in time, such as a llama-server that is reading a prompt. */
   silent?: readonly string[];
 }
 
 const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
 
-/** From this release on llama-swap answers for a model that is ready at once, whoever waits for another. */
+/** From this release on llama-swap answers for a ready model at once, even while requests wait for another one. */
 export const ANSWERS_AT_ONCE = 218;
 
-const UNKNOWN: InFlight = { source: "nobody", total: undefined, models: [] };
+const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
 
 /**
- * Asks which requests are in flight, at most two seconds: llama-swap's events, or where it tells nothing the slots of
- * the models that are ready. Loads nothing.
+ * Reads the requests in flight, within two seconds: from llama-swap's events, or else from the slots of the ready models.
+ * Loads nothing.
  *
  * @throws the signal's reason, and nothing else
  */
@@ -62,13 +61,13 @@ export async function requestsInFlight(server: ServerAccess, signal: AbortSignal
 }
 
 /**
- * The same for whoever waits for one of these models to go. A llama-swap before v218 lets a question to that model wait
- * in turn, and then loads the model again for it, even when its client has gone: it is not asked.
+ * The same for a turn that waits for one of these models to unload. llama-swap before v218 queues a request for that
+ * model's slots, and then loads the model again for it, even after the client has left: its slots are not read.
  *
  * @throws {ServerError}; the signal's reason
  */
 export async function requestsAhead(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
-  // Where the session has ended meanwhile, each question would open a connection.
+  // After the end of the session each request would open a connection.
   signal.throwIfAborted();
   const told = await toldRequests(server, signal);
   signal.throwIfAborted();
@@ -88,7 +87,7 @@ export interface ToldRequests {
   sizes: ReadonlyMap<string, number>;
 }
 
-/** What the events tell first, where they tell it in time. */
+/** The first list of requests in the events; undefined if it does not come in time. */
 export async function toldRequests(
   server: ServerAccess,
   signal: AbortSignal,
@@ -125,7 +124,7 @@ function busyIn(slots: readonly Slot[] | undefined): number | undefined {
   return slots?.filter(({ isBusy }) => isBusy).length;
 }
 
-/** An answer that refuses says nothing of the model; none at all is what a busy one gives. */
+/** A refusal says nothing about the model; a busy one does not answer at all. */
 function silenceOf(error: unknown): "silent" | undefined {
   return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
 }
@@ -134,13 +133,13 @@ async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<In
   const backend = await server.backend(signal);
   const limits = { signal, timeoutMs: LIMIT_MS };
   const running = await backend.running(limits);
-  // While models come and go, a question to one of them could bring it back.
+  // While models load and unload, a request to one could load it again.
   if (running === undefined || running.length > MOST_ASKED) return UNKNOWN;
   if (running.some(({ state }) => state !== "ready")) return UNKNOWN;
   const counts = await Promise.all(
     running.map(async ({ id, isAsleep }) => ({
       model: id,
-      // What sleeps works on nothing, and would be woken by the question.
+      // A sleeping model is idle, and the request would wake it.
       total: isAsleep ? 0 : await backend.slots(id, limits).then(busyIn, silenceOf),
     })),
   );
@@ -155,11 +154,11 @@ async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<In
 }
 
 /**
- * The requests that are in slots of the loaded models, for a server that tells of them in no other way; more may wait
- * for a slot. May be asked again and again: it keeps no model awake, and to llama.cpp's router it is no use of a model.
+ * The requests in the slots of the loaded models, for a server that reports them in no other way; more may wait for a
+ * slot. Fit for polling: it keeps no model awake, and llama.cpp's router does not count it as use of a model.
  *
- * @returns undefined where that is not told, or not without keeping a model awake
- * @throws {ServerError} also when a model is too busy to tell; the signal's reason
+ * @returns undefined where the slots are not reported, or reading them would keep a model awake
+ * @throws {ServerError} also when a model is too busy to answer; the signal's reason
  */
 export async function requestsInSlots(
   backend: Pick<Backend, "running" | "slots">,

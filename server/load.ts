@@ -1,4 +1,4 @@
-/** Loading a model, and what the server does meanwhile. */
+/** Loads a model and reports what the server does meanwhile. */
 
 import type { LoadState } from "../activity/load-state.ts";
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
@@ -9,32 +9,32 @@ import { loadTimedOut } from "./kinds/load-failure.ts";
 import { LoadWatch } from "./kinds/load-progress.ts";
 import type { ModelServer } from "./model-server.ts";
 
-/** Between two reports, and between two looks at `/running`: seldom, since each fills llama-swap's log. */
+/** Between two reports, and between two looks at `/running`: those are rare, since each adds to llama-swap's log. */
 const REPORT_MS = 500;
 const FIRST_LOOK_MS = 1000;
 const LONGEST_LOOK_MS = 5000;
 
 export interface LoadOptions {
-  /** Called twice a second while the load lasts, and with `ready` at its end. */
+  /** Called twice a second during the load, and with `ready` at its end. */
   report(progress: LoadState): void;
-  /** Ends the waiting at once; the server goes on with the load. */
+  /** Ends the waiting at once; the server continues the load. */
   signal: AbortSignal;
   clock?: Clock;
 }
 
 export interface Loaded {
-  /** It was ready before. */
+  /** Whether it was ready before. */
   wasLoaded: boolean;
-  /** From the moment at which it began to start; undefined where that was not seen. */
+  /** Since it began to start; undefined where that was not seen. */
   loadMs: number | undefined;
 }
 
 /**
- * Loads a model, and returns when the server shows it as ready. What has to go for it goes.
+ * Loads a model, and returns when the server shows it as ready. The server unloads others to make room.
  *
  * @param id under which the server runs the model, no alias
- * @throws {ServerError} of link `model` when it cannot be loaded, with the end of its log where there is one; when it
- *   takes longer than `loadTimeoutMs`; where such a server loads nothing; the signal's reason
+ * @throws {ServerError} of link `model` when it cannot be loaded, with the end of its log where there is one; when the
+ *   load takes longer than `loadTimeoutMs`; where the server cannot load; the signal's reason
  */
 export async function loadModel(server: ModelServer, id: string, options: LoadOptions): Promise<Loaded> {
   const { signal, report, clock = REAL_CLOCK } = options;
@@ -63,9 +63,9 @@ export async function loadModel(server: ModelServer, id: string, options: LoadOp
 }
 
 /**
- * Keeps `watch` informed and reports what it says, until the signal is aborted. None of them rejects.
+ * Updates `watch` and reports its progress until the signal is aborted. None of them rejects.
  *
- * @param delayMs before the events are asked for: their beginning is large, and a loaded model answers at once
+ * @param delayMs before connecting to the events: their beginning is large, and a loaded model answers at once
  */
 function watchers(
   server: ModelServer,

@@ -1,15 +1,14 @@
 import type { Config } from "../config.ts";
-import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
+import { abortable, type Clock, REAL_CLOCK } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
 import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
-import { abortable, Http, type HttpResponse } from "./http/http.ts";
+import { Http, type HttpResponse } from "./http/http.ts";
 import { OpenDoor } from "./http/open-door.ts";
 import { type Backend, type BackendKind, hasConfigFile, recognise } from "./kinds/backend.ts";
 import { LlamaServer } from "./kinds/llama-cpp/llama-server.ts";
 import { Router } from "./kinds/llama-cpp/router.ts";
-import { slotWithLeast } from "./kinds/llama-cpp/slots.ts";
 import type { EventHooks } from "./kinds/llama-swap/events.ts";
 import { parseRunning } from "./kinds/llama-swap/list.ts";
 import { LlamaSwap } from "./kinds/llama-swap/llama-swap.ts";
@@ -26,23 +25,21 @@ import {
   type RunningModel,
 } from "./models/models.ts";
 import { MAX_MODELS, tooManyModels } from "./models/names.ts";
+import { isWorking, slotForNew } from "./slots.ts";
 
 /**
- * For what a ready model tells of itself, which is kept from earlier. Up to v217 llama-swap answers no such question as long as
- * the request that loaded the model is answered.
+ * For the facts of a ready model, which earlier ones can replace. Up to v217 llama-swap answers no such request while it
+ * answers the one that loaded the model.
  */
 const LIVE_TIMEOUT_MS = 2000;
 
-/** A server that is busy tells of its slots only between two batches: no turn waits longer for that. */
-const SLOT_TIMEOUT_MS = 500;
-
-/** What runs is not asked more often than this: each request adds a line to llama-swap's log of 100 KiB. */
+/** Least time between two requests for `/running`: each adds a line to llama-swap's log of 100 KiB. */
 const RUNNING_INTERVAL_MS = 1000;
 
-/** Before a server that could not be recognised is asked again by those who follow it. */
+/** Pause before a follower looks again at a server that it could not recognise. */
 const FOLLOW_PAUSE_MS = 5000;
 
-/** The server behind the address, whatever kind it is. Reading never loads a model. */
+/** The server at the configured address, of whatever kind. Reading never loads a model. */
 export class ModelServer {
   readonly config: Config;
   readonly http: Http;
@@ -52,15 +49,14 @@ export class ModelServer {
   #backend: Backend | undefined;
   #recognising: Promise<Backend> | undefined;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
-  /** The list of models as last read. */
   #listed: readonly ListedModel[] = [];
-  /** Models of the list that are too many to be kept. */
+  /** How many models of the list exceed `MAX_MODELS`. */
   #leftOut = 0;
   readonly known = new KnownFacts();
-  /** Fields of a request body that this server refused once. */
+  /** Fields of a request body that this server has refused. */
   readonly refusedFields = new Set<string>();
 
-  /** @param kindBefore what stood at this address when it last answered an earlier process */
+  /** @param kindBefore the kind of server that an earlier process found at this address */
   constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
     this.config = config;
     this.http = new Http(config, now);
@@ -70,13 +66,13 @@ export class ModelServer {
   }
 
   /**
-   * The kind of server, asked once and again with each discovery.
+   * The server by its kind: recognised once, and again by each discovery.
    *
    * @throws {ServerError} where the server cannot be reached; the signal's reason
    */
   async backend(signal?: AbortSignal): Promise<Backend> {
     if (this.#backend !== undefined) return this.#backend;
-    // Shared by several turns: one caller's signal must not end it for the others.
+    // Several turns share it: one caller's signal must not end it for the others.
     const limits = { timeoutMs: ANSWER_TIMEOUT_MS };
     this.#recognising ??= this.#recognise(limits, () => this.#readList(limits)).finally(() => {
       this.#recognising = undefined;
@@ -118,16 +114,15 @@ export class ModelServer {
   }
 
   /**
-   * What runs at this moment; all callers within a second share one request.
+   * The loaded models; all callers within a second share one request.
    *
-   * @returns undefined where the server does not tell
+   * @returns undefined where the server does not report them
    * @throws {ServerError}
    */
   async running(signal?: AbortSignal, timeoutMs = ANSWER_TIMEOUT_MS): Promise<RunningModel[] | undefined> {
     const backend = await this.backend(signal);
     const now = this.#now();
     if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
-      // Shared by several turns: one caller's signal must not end it for the others.
       const answer = this.#askRunning(backend, { timeoutMs });
       this.#running = { at: now, answer };
       answer.catch(() => undefined);
@@ -135,16 +130,11 @@ export class ModelServer {
     return abortable(this.#running.answer, signal);
   }
 
-  /**
-   * What runs, asked now and for this caller alone.
-   *
-   * @returns undefined where the server does not tell
-   * @throws {ServerError}; the signal's reason
-   */
+  /** The same, read now for this caller alone. @throws {ServerError}; the signal's reason */
   async runningNow(signal?: AbortSignal): Promise<RunningModel[] | undefined> {
     const isNew = this.#backend === undefined;
     const backend = await this.backend(signal);
-    // What has just told llama-swap from others is its answer to this very question.
+    // The server was just recognised by its answer to this very request.
     if (isNew && this.#running !== undefined) return abortable(this.#running.answer, signal);
     return this.#askRunning(backend, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
@@ -159,11 +149,10 @@ export class ModelServer {
   }
 
   /**
-   * Reads which models there are and what is known of each: the list, what runs, and the live facts of those that
-   * are ready and have not said them yet.
+   * Reads the list of models, which of them are loaded, and the live facts of ready ones that are not known yet.
    *
-   * @param timeoutMs for all of it; a model that is slow to tell loses its live facts
-   * @throws {ServerError} where list or what runs cannot be had; a model's own failure loses only its live facts
+   * @param timeoutMs for all of it
+   * @throws {ServerError} where a list cannot be read; a model that fails or is slow loses only its live facts
    */
   async discover(
     learnt: ReadonlyMap<string, RememberedFacts>,
@@ -181,7 +170,7 @@ export class ModelServer {
     this.#running = undefined;
     const list = this.#readList(limits);
     const [models, backend] = await Promise.all([list, this.#recognise(limits, () => list)]);
-    // Only llama-swap tells it apart from the list.
+    // Recognising llama-swap has read it already.
     const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
     const running = await (known?.answer ?? this.#askRunning(backend, limits, models));
     const all = await backend.listed(models, limits);
@@ -196,25 +185,19 @@ export class ModelServer {
     return modelsOf({ listed, running, live }, learnt);
   }
 
-  /** That the list, as last read, has more models than are kept, as a sentence; none where it has not. */
+  /** A sentence where the last list had more models than are kept; else none. */
   get tooMany(): string[] {
     return tooManyModels(this.#leftOut);
   }
 
-  /** What the list, as last read, says of each model beside its facts. */
+  /** Descriptions, aliases and the like from the last list, by model id. */
   get descriptions(): ReadonlyMap<string, ModelDescription> {
     return new Map(this.#listed.map(({ id, description }) => [id, description]));
   }
 
-  /**
-   * Whether a ready model works on a request, told by its slots. Unknown counts as no.
-   *
-   * @param id of a model that is ready
-   */
-  async isWorking(id: string, signal: AbortSignal): Promise<boolean> {
-    const backend = await this.backend(signal).catch(() => undefined);
-    const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
-    return slots?.some(({ isBusy }) => isBusy) ?? false;
+  /** Whether a ready model is working on a request, by its slots; unknown counts as no. Never throws. */
+  isWorking(id: string, signal: AbortSignal): Promise<boolean> {
+    return isWorking(this, id, signal);
   }
 
   /** Whether the server still has a request of ours. @throws the signal's reason, and nothing else */
@@ -227,40 +210,24 @@ export class ModelServer {
     return this.http.hasAnswered;
   }
 
-  /** One question that every server answers without asking a model. @throws {ServerError}; the signal's reason */
+  /** One request that every server answers without asking a model. @throws {ServerError}; the signal's reason */
   async ping(signal: AbortSignal): Promise<void> {
     const path = this.kind === "llama-swap" ? this.config.runningPath : this.config.modelsPath;
     await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
   /**
-   * The slot of a model for a conversation that begins, where the server's own choice may cost another conversation
-   * its cache. Never throws, and never takes long.
+   * The slot for a new conversation, where the server's own choice may cost another conversation its cache. Takes half
+   * a second at most, and never throws.
    *
    * @param id as `/running` lists it
    * @returns undefined: the server is to choose
    */
-  async slotForNew(id: string, signal: AbortSignal): Promise<number | undefined> {
-    try {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
-      const running = await this.running(limit);
-      // What is not ready would be loaded by the question, what sleeps be woken.
-      if (!running?.some((model) => model.id === id && model.state === "ready" && model.isAsleep !== true))
-        return undefined;
-      const backend = await this.backend(limit);
-      const slots = await backend.slots(id, { signal: limit, timeoutMs: SLOT_TIMEOUT_MS });
-      return slots && slotWithLeast(slots);
-    } catch {
-      return undefined;
-    }
+  slotForNew(id: string, signal: AbortSignal): Promise<number | undefined> {
+    return slotForNew(this, id, signal);
   }
 
-  /**
-   * The window of a loaded model, the one that it was trained for, and what else its file tells.
-   *
-   * @param id of a model that is ready
-   * @throws {ServerError}
-   */
+  /** The context window of a ready model, the one it was trained for, and other facts of its file. @throws {ServerError} */
   async liveContext(
     id: string,
     signal?: AbortSignal,
@@ -275,36 +242,33 @@ export class ModelServer {
     return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
-  /** Undefined as long as it is not known. */
+  /** Undefined until it is known. */
   get kind(): BackendKind | undefined {
     return this.#backend?.kind;
   }
 
-  /** What it is, or as long as it has not answered, what it was before: then no more than a hint. */
+  /** Until the server has answered, the kind that it had before: no more than a hint. */
   get lastKind(): BackendKind | undefined {
     return this.kind ?? this.#kindBefore;
   }
 
-  /** Whether the server loads and unloads when asked; undefined as long as that is not known. */
+  /** Whether the server loads and unloads on request; undefined until that is known. */
   get canLoad(): boolean | undefined {
     if (this.#backend !== undefined) return this.#backend.load !== undefined;
     return this.#kindBefore === "llama-server" ? false : undefined;
   }
 
-  /** Whether it has a config file whose contexts can be changed; undefined as long as that is not known. */
+  /** Whether it has a config file with context windows to change; undefined until that is known. */
   get hasConfigFile(): boolean | undefined {
     return this.lastKind && hasConfigFile(this.lastKind);
   }
 
-  /** What the server is, and of which version. @throws {ServerError} */
+  /** @throws {ServerError} */
   async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
     return (await this.backend(signal)).version(signal);
   }
 
-  /**
-   * Follows what the server tells of changes, until the signal is aborted or it turns out to tell nothing. Never
-   * throws.
-   */
+  /** Follows the server's events until the signal is aborted or the server turns out to have none. Never throws. */
   async follow(hooks: EventHooks, signal: AbortSignal, clock: Clock = REAL_CLOCK): Promise<void> {
     while (!signal.aborted) {
       const backend = await this.backend(signal).catch(() => undefined);
@@ -322,7 +286,7 @@ export class ModelServer {
     return (await backend?.logTail?.(id, lines, signal)) ?? [];
   }
 
-  /** Posts a chat/completions body; the answer's headers come when the model is loaded and the server answers. */
+  /** Posts a chat/completions body; the answer's headers come once the model is loaded. */
   chat(body: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
     return this.http.request({
       method: "POST",
@@ -333,14 +297,14 @@ export class ModelServer {
     });
   }
 
-  /** Has every question from now on go over new connections, those too whose answer others wait for. Never throws. */
+  /** Sends later requests over new connections, and no longer shares an answer that is on its way. Never throws. */
   renew(): Promise<void> {
     this.#recognising = undefined;
     this.#running = undefined;
     return this.http.renew();
   }
 
-  /** Takes no more requests; running ones end by themselves. */
+  /** Closes each connection once its request has ended. */
   retire(): Promise<void> {
     return this.http.retire();
   }

@@ -1,4 +1,4 @@
-/** Unloading models, and making sure that they are gone. */
+/** Unloads models and checks that they are gone. */
 
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -10,11 +10,11 @@ const LIMIT_MS = 60_000;
 const POLL_MS = 1000;
 
 /**
- * Unloads a model, or all of them, and returns when `/running` shows them no more. Requests that they are answering
- * are cut; a load that is under way is broken off (llama-swap before v204 goes on with it and does not say so).
+ * Unloads one model, or all, and returns when `/running` no longer shows them. This cuts off requests that they are
+ * answering and interrupts a load (llama-swap before v204 silently continues it).
  *
  * @param id of a model or an alias; undefined for everything that is loaded
- * @throws {ServerError} also when it is not gone after 60 s, or llama-swap has loaded it again; the signal's reason
+ * @throws {ServerError} also when it is still there after 60 s, or llama-swap has loaded it again; the signal's reason
  */
 export function unloadModel(
   server: ModelServer,
@@ -46,7 +46,7 @@ async function untilGone(
     const running = await server.runningNow(signal);
     const left = running?.filter((model) => id === undefined || model.id === id) ?? [];
     if (left.length === 0) return;
-    // Only llama-swap answers when the process has ended: others show it as before for as long as it stops.
+    // llama-swap answers once the process has ended; others show a stopping model as before.
     const back = left.find(({ state }) => state === "starting" || state === "ready");
     if (kind === "llama-swap" && back !== undefined && looks > 1) {
       throw new ServerError(

@@ -1,20 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Behaviour } from "./flags.ts";
+import { LlamaError } from "./llama-replies.ts";
 import { isMap } from "./macros.ts";
-
-/** An error that llama-server itself answers with; `extra` is added to code, message and type. */
-export class ServerError extends Error {
-  readonly status: number;
-  readonly type: string;
-  readonly extra: Record<string, number>;
-
-  constructor(status: number, type: string, message: string, extra: Record<string, number> = {}) {
-    super(message);
-    this.status = status;
-    this.type = type;
-    this.extra = extra;
-  }
-}
 
 export interface ToolCall {
   name: string;
@@ -48,21 +35,21 @@ const INVALID = "invalid_request_error";
 
 /**
  * Reads a chat/completions body with llama-server's checks and wordings.
- * @throws {ServerError} 400 for a malformed request; 500 for an image without a projector and for call
+ * @throws {LlamaError} 400 for a malformed request; 500 for an image without a projector and for call
  * arguments in the history that are not JSON
  */
 export function readChatRequest(text: string, behaviour: Behaviour): ChatRequest {
   const body = parseBody(text);
-  if (!Array.isArray(body.messages)) throw new ServerError(400, INVALID, "'messages' is required");
+  if (!Array.isArray(body.messages)) throw new LlamaError(400, INVALID, "'messages' is required");
   const messages = body.messages.filter(isMap).map((message) => readMessage(message, behaviour));
   if (messages.length > 1 && messages.slice(-2).every((message) => message.role === "assistant")) {
-    throw new ServerError(400, INVALID, "Cannot have 2 or more assistant messages at the end of the list.");
+    throw new LlamaError(400, INVALID, "Cannot have 2 or more assistant messages at the end of the list.");
   }
   const template = isMap(body.chat_template_kwargs) ? body.chat_template_kwargs : {};
   const limit = body.max_tokens ?? body.max_completion_tokens ?? -1;
   if (typeof limit !== "number") {
     const found = `[json.exception.type_error.302] type must be number, but is ${typeof limit}`;
-    throw new ServerError(400, INVALID, `Field 'max_tokens': ${found}`);
+    throw new LlamaError(400, INVALID, `Field 'max_tokens': ${found}`);
   }
   return {
     model: typeof body.model === "string" ? body.model : undefined,
@@ -136,7 +123,7 @@ function parseBody(text: string): Record<string, unknown> {
     const body: unknown = JSON.parse(text);
     return isMap(body) ? body : {};
   } catch {
-    throw new ServerError(400, INVALID, parseError(text));
+    throw new LlamaError(400, INVALID, parseError(text));
   }
 }
 
@@ -146,7 +133,7 @@ function readMessage(message: Record<string, unknown>, behaviour: Behaviour): Ch
   const { content } = message;
   if (role === "assistant" && (content === undefined || content === null) && calls.length === 0) {
     const wording = "Assistant message must contain either 'content' or 'tool_calls'!";
-    throw new ServerError(400, INVALID, wording);
+    throw new LlamaError(400, INVALID, wording);
   }
   const parts = Array.isArray(content) ? content.filter(isMap) : [{ type: "text", text: content ?? "" }];
   const texts: string[] = [];
@@ -156,10 +143,10 @@ function readMessage(message: Record<string, unknown>, behaviour: Behaviour): Ch
     else if (part.type === "image_url" && "image_url" in part && isMap(part.image_url)) {
       if (!behaviour.vision) {
         const hint = "hint: if this is unexpected, you may need to provide the mmproj";
-        throw new ServerError(500, "server_error", `image input is not supported - ${hint}`);
+        throw new LlamaError(500, "server_error", `image input is not supported - ${hint}`);
       }
       images.push(String(part.image_url.url));
-    } else throw new ServerError(400, INVALID, "unsupported content[].type");
+    } else throw new LlamaError(400, INVALID, "unsupported content[].type");
   }
   const reasoning = typeof message.reasoning_content === "string" ? message.reasoning_content : "";
   return { role, text: texts.join("\n"), images, reasoning, calls };
@@ -172,7 +159,7 @@ function readCall(call: Record<string, unknown>): ToolCall {
     JSON.parse(read.arguments);
   } catch {
     const wording = `Failed to parse tool call arguments as JSON: ${parseError(read.arguments)}`;
-    throw new ServerError(500, "server_error", wording);
+    throw new LlamaError(500, "server_error", wording);
   }
   return read;
 }

@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { type ChatRequest, readChatRequest, renderPrompt, ServerError } from "./chat-request.ts";
+import { type ChatRequest, readChatRequest, renderPrompt } from "./chat-request.ts";
 import { generate, type Step } from "./generation.ts";
 import type { Exchange } from "./http.ts";
+import { LlamaError, replyLlamaJson } from "./llama-replies.ts";
 import { type Fault, makePlan, type Plan } from "./script.ts";
-import { ProcessGone, replyJson, type Upstream } from "./upstream.ts";
+import { ProcessGone, type Upstream } from "./upstream.ts";
 
 /**
  * Answers `POST /v1/chat/completions` with llama-server's bytes: a stream of chunks or one object.
- * @throws {ServerError} for a refused request, including a prompt beyond the window
+ * @throws {LlamaError} for a refused request, including a prompt beyond the window
  * @throws {ProcessGone} when the model dies before the answer is complete
  */
 export async function chat(exchange: Exchange, upstream: Upstream): Promise<void> {
@@ -18,7 +19,7 @@ export async function chat(exchange: Exchange, upstream: Upstream): Promise<void
   if (prompt.length >= n_ctx) {
     const sizes = `(${prompt.length} tokens) exceeds the available context size (${n_ctx} tokens)`;
     const extra = { n_prompt_tokens: prompt.length, n_ctx };
-    throw new ServerError(400, "exceed_context_size_error", `request ${sizes}, try increasing it`, extra);
+    throw new LlamaError(400, "exceed_context_size_error", `request ${sizes}, try increasing it`, extra);
   }
   const plan = makePlan(request, behaviour);
   const free = await upstream.takeSlot(exchange.gone);
@@ -110,7 +111,7 @@ class Answer {
         ...(texts.reasoning === "" ? {} : { [reasoningKey]: texts.reasoning }),
         ...(calls.length === 0 ? {} : { tool_calls: calls }),
       };
-      replyJson(this.#exchange, 200, {
+      replyLlamaJson(this.#exchange, 200, {
         choices: [{ finish_reason: step.finish, index: 0, message }],
         created: this.#created,
         model: this.#model,
@@ -209,7 +210,7 @@ class Answer {
       this.#upstream.kill();
       throw new ProcessGone();
     }
-    if (!this.#request.stream) throw new ServerError(500, "server_error", fault.text);
+    if (!this.#request.stream) throw new LlamaError(500, "server_error", fault.text);
     const error = { error: { code: 500, message: fault.text, type: "server_error" } };
     await this.#write(fault.kind === "bare" ? fault.text : `data: ${JSON.stringify(error)}\n\n`);
     response.end();

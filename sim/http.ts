@@ -61,6 +61,10 @@ export function replyText(exchange: Exchange, status: number, body: string): voi
 }
 
 export function replyJson(exchange: Exchange, status: number, value: unknown): void {
+  reply(exchange, status, { "Content-Type": "application/json" }, JSON.stringify(value));
+}
+
+export function replyGoJson(exchange: Exchange, status: number, value: unknown): void {
   reply(exchange, status, { "Content-Type": "application/json" }, `${goJson(value)}\n`);
 }
 

@@ -2,7 +2,7 @@ import { sendBanner } from "./banner.ts";
 import type { Clock } from "./clock.ts";
 import { type Config, findModel, findModelInPath, type ModelConfig } from "./config.ts";
 import type { EventHub } from "./events.ts";
-import { type Exchange, redirect, reply, replyError, replyJson, replyText, SwapError } from "./http.ts";
+import { type Exchange, redirect, reply, replyError, replyGoJson, replyText, SwapError } from "./http.ts";
 import { listModels, listRunning, modelStatus } from "./listing.ts";
 import type { Log } from "./log.ts";
 import { Model } from "./model.ts";
@@ -12,6 +12,7 @@ import { decode, isStreaming, modelInBody, rawRest, renameModel } from "./reques
 import { Scheduler } from "./scheduler.ts";
 import { streamEvents, streamLog } from "./streams.ts";
 import { ProcessGone } from "./upstream.ts";
+import { answer } from "./upstream-answers.ts";
 
 /** State that survives a reload of the config. */
 export interface Surroundings {
@@ -109,22 +110,22 @@ export class LlamaSwap {
         return { GET: (x) => reply(x, 200, PLAIN, "OK"), open: true };
       case "/v1/models":
       case "/models":
-        return { GET: (x) => replyJson(x, 200, listModels(this.#config, this.#models)) };
+        return { GET: (x) => replyGoJson(x, 200, listModels(this.#config, this.#models)) };
       case "/running":
-        return { GET: (x) => replyJson(x, 200, listRunning(this.#models)) };
+        return { GET: (x) => replyGoJson(x, 200, listRunning(this.#models)) };
       case "/unload":
         return { GET: (x) => this.#unloadAll().then(() => reply(x, 200, PLAIN, "OK")) };
       case "/api/models/unload":
-        return { POST: (x) => this.#unloadAll().then(() => replyJson(x, 200, { msg: "ok" })) };
+        return { POST: (x) => this.#unloadAll().then(() => replyGoJson(x, 200, { msg: "ok" })) };
       case "/api/version":
-        return { GET: (x) => replyJson(x, 200, VERSION) };
+        return { GET: (x) => replyGoJson(x, 200, VERSION) };
       case "/api/events":
         return {
           GET: (x) =>
             streamEvents(x, this.#around, modelStatus(this.#config, this.#models), this.#closing.signal),
         };
       case "/api/metrics/activity":
-        return { GET: (x) => replyJson(x, 200, this.#around.hub.activity.page(queryOf(x))) };
+        return { GET: (x) => replyGoJson(x, 200, this.#around.hub.activity.page(queryOf(x))) };
       case "/api/performance":
         return { GET: (x) => this.#showPerformance(x) };
       case "/logs":
@@ -151,7 +152,7 @@ export class LlamaSwap {
     const asked = queryOf(exchange).get("after");
     const after = asked === null ? Number.NEGATIVE_INFINITY : Date.parse(asked);
     if (Number.isNaN(after)) throw new SwapError(400, "invalid 'after' timestamp, use RFC3339 format");
-    replyJson(exchange, 200, this.#around.monitor.since(after));
+    replyGoJson(exchange, 200, this.#around.monitor.since(after));
   }
 
   #showLog(exchange: Exchange): void {
@@ -282,7 +283,7 @@ export class LlamaSwap {
       });
       exchange.gone.removeEventListener("abort", left);
       if (!model.process) throw new SwapError(503, `[${model.id}] process is not ready`);
-      await model.process.handle(exchange);
+      await answer(exchange, model.process);
     } catch (error) {
       if (!(error instanceof ProcessGone)) throw error;
       proxyLog.line(`[INFO] <${model.id}> recovered from upstream disconnection during streaming`);

@@ -6,6 +6,7 @@ import { Log } from "./log.ts";
 import { isMap } from "./macros.ts";
 import { renameModel } from "./request-parts.ts";
 import { Upstream } from "./upstream.ts";
+import { answer } from "./upstream-answers.ts";
 
 /** Time after which a process listens for certain. */
 const LISTENING_MS = 200;
@@ -59,8 +60,7 @@ export class Peers {
   async serve(exchange: Exchange, { id, model }: PeerModel): Promise<void> {
     const known = this.#processes.get(id) ?? this.#start(model);
     this.#processes.set(id, known);
-    const process = await known;
-    await process.handle({ ...exchange, body: renameModel(exchange.body, model) });
+    await answer({ ...exchange, body: renameModel(exchange.body, model) }, await known);
   }
 
   async #start(model: string): Promise<Upstream> {

@@ -1,9 +1,6 @@
 import { setMaxListeners } from "node:events";
-import { chat } from "./chat.ts";
-import { ServerError } from "./chat-request.ts";
 import type { Clock } from "./clock.ts";
 import type { Behaviour } from "./flags.ts";
-import { type Exchange, reply } from "./http.ts";
 import type { Log } from "./log.ts";
 
 /** Time a process needs until it listens; before that a connection is refused. */
@@ -57,6 +54,10 @@ export class Upstream {
     return this.alive && this.#loaded;
   }
 
+  get busySlots(): number {
+    return this.#busySlots;
+  }
+
   get sleeping(): boolean {
     return this.#sleeping;
   }
@@ -93,8 +94,8 @@ export class Upstream {
 
   /** One health check as llama-swap makes it. */
   healthy(): boolean {
-    if (!this.#listening()) return false;
-    this.#logRequest("GET", "/health", this.#loaded ? 200 : 503);
+    if (!this.listening) return false;
+    this.logRequest("GET", "/health", this.#loaded ? 200 : 503);
     return this.#loaded;
   }
 
@@ -118,85 +119,9 @@ export class Upstream {
     };
   }
 
-  /**
-   * Answers one request as llama-server does.
-   * @throws {ProcessGone} when the process does not listen yet or dies meanwhile
-   */
-  async handle(exchange: Exchange): Promise<void> {
-    if (!this.alive || !this.#listening()) throw new ProcessGone();
-    try {
-      if (!this.#loaded) throw new ServerError(503, "unavailable_error", "Loading model");
-      await this.#route(exchange);
-    } catch (error) {
-      if (!(error instanceof ServerError)) throw error;
-      const { status: code, message, type, extra } = error;
-      replyJson(exchange, code, { error: { code, message, type, ...extra } });
-    }
-    this.#logRequest(exchange.method, exchange.path, exchange.response.statusCode);
-  }
-
-  async #route(exchange: Exchange): Promise<void> {
-    const [path] = exchange.path.split("?");
-    const { behaviour } = this;
-    if (exchange.method === "POST" && (path === "/v1/chat/completions" || path === "/chat/completions")) {
-      return chat(exchange, this);
-    }
-    const get = exchange.method === "GET" || exchange.method === "HEAD";
-    if (get && (path === "/health" || path === "/v1/health"))
-      return replyJson(exchange, 200, { status: "ok" });
-    if (get && path === "/props") return replyJson(exchange, 200, this.#props());
-    if (get && (path === "/v1/models" || path === "/models")) return replyJson(exchange, 200, this.#models());
-    if (get && path === "/slots") {
-      const slot = (id: number) => ({ id, n_ctx: behaviour.slotContext, speculative: false });
-      const busy = (id: number) => ({ is_processing: id < this.#busySlots });
-      const slots = Array.from({ length: behaviour.slots }, (_, id) => ({ ...slot(id), ...busy(id) }));
-      return replyJson(exchange, 200, slots);
-    }
-    if (get && path === "/") {
-      return reply(exchange, 200, { "Content-Type": "text/html" }, "<html>stand-in llama ui</html>");
-    }
-    replyJson(exchange, 404, { error: { message: "File Not Found", type: "not_found_error", code: 404 } });
-  }
-
-  #props(): unknown {
-    const { slotContext, slots, alias, modelPath, vision, reasoning } = this.behaviour;
-    const template = reasoning ? "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}" : "";
-    return {
-      default_generation_settings: {
-        n_ctx: slotContext,
-        params: { n_predict: -1, reasoning_format: "auto" },
-      },
-      total_slots: slots,
-      model_alias: alias ?? modelPath,
-      model_path: modelPath,
-      modalities: { vision, video: false, audio: false },
-      chat_template: `{% for message in messages %}{{ message.content }}{% endfor %}${template}`,
-      chat_template_caps: {
-        supports_parallel_tool_calls: true,
-        supports_preserve_reasoning: true,
-        supports_reasoning_effort: false,
-        supports_system_role: true,
-        supports_tool_calls: true,
-        supports_tools: true,
-      },
-      build_info: "b11669-Debian",
-      is_sleeping: this.#sleeping,
-    };
-  }
-
-  #models(): unknown {
-    const { contextSize, trainContext, alias, modelPath, vision } = this.behaviour;
-    const id = alias ?? modelPath;
-    const architecture = {
-      input_modalities: vision ? ["text", "image"] : ["text"],
-      output_modalities: ["text"],
-    };
-    const meta = { n_ctx: contextSize, n_ctx_train: trainContext };
-    return { object: "list", data: [{ id, object: "model", architecture, owned_by: "llamacpp", meta }] };
-  }
-
-  #listening(): boolean {
-    return this.clock.now() - this.#begun >= LISTEN_MS;
+  /** Whether it accepts connections. */
+  get listening(): boolean {
+    return this.alive && this.clock.now() - this.#begun >= LISTEN_MS;
   }
 
   async #load(): Promise<void> {
@@ -236,13 +161,7 @@ export class Upstream {
     this.kill();
   }
 
-  #logRequest(method: string, path: string, status: number): void {
+  logRequest(method: string, path: string, status: number): void {
     this.#log.line(`srv  log_server_r: request: "${method} ${path} HTTP/1.1" ${status} -`);
   }
-}
-
-/** llama-server's headers on a JSON answer. */
-export function replyJson(exchange: Exchange, status: number, value: unknown): void {
-  const type = { "Content-Type": "application/json; charset=utf-8" };
-  reply(exchange, status, { Server: "llama.cpp", ...type }, JSON.stringify(value));
 }

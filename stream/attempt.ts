@@ -4,8 +4,9 @@ import type { Clock } from "../lib/clock.ts";
 import { codeOf, ServerError } from "../lib/errors.ts";
 import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
-import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
+import { parseErrorBody } from "../server/http/error-body.ts";
 import { ERROR_BYTES, type HttpResponse, readText } from "../server/http/http.ts";
+import { fittingOutput } from "../server/http/overflow.ts";
 import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -83,7 +84,7 @@ export async function attempt(
     parts.runsAs,
     { ...parts, onState: parts.onSilence, onTimeout: (error) => cut.abort(error) },
     {
-      asked: model.id,
+      requestedId: model.id,
       session: headers["x-session-id"],
       bytes: Buffer.byteLength(sent),
       isResent: parts.isResent,

@@ -20,8 +20,8 @@ export interface SilenceHooks {
 
 /** What identifies the request among others. */
 export interface WatchedRequest {
-  /** The id of the model that was asked for. */
-  asked: string;
+  /** The id that the request names. */
+  requestedId: string;
   /** Its `X-Session-ID`. */
   session: string | undefined;
   /** Of the body. */
@@ -214,11 +214,11 @@ class SilenceWatch implements Silence {
     const again = this.#misses > 0 || isQueueLook ? 0 : ASK_AGAIN_MS;
     if (now() - this.#askedAt < again) return;
     const lastByte = this.#lastByte;
-    const { asked, session, bytes, isResent } = this.#request;
+    const { requestedId, session, bytes, isResent } = this.#request;
     const elapsedMs = now() - this.#began;
     const { signal } = this.#ended;
     const holding = await this.#server.holding(
-      { runsAs: this.#id, asked, session, bytes, elapsedMs },
+      { runsAs: this.#id, requestedId, session, bytes, elapsedMs },
       signal,
     );
     if (signal.aborted || lastByte !== this.#lastByte) return;

@@ -1,13 +1,14 @@
 /** Turns statuses and error bodies of HTTP, and errors inside a stream, into sentences. */
 
 import { type FaultDetails, type Link, type Remedy, type Sentence, ServerError } from "../../lib/errors.ts";
-import { type ErrorBody, isOverflow, parseErrorBody } from "./error-body.ts";
+import { type ErrorBody, parseErrorBody } from "./error-body.ts";
+import { isOverflow } from "./overflow.ts";
 
-/** llama-server's words when a tool call of the model, not ours, could not be read. */
+/** llama-server's messages for a malformed tool call written by the model. */
 const UNREADABLE_TOOL_CALL =
   /failed to parse (?:input at pos|tool call)|invalid tool call|failed to parse.*tool.?call/i;
 
-/** The sentence for an overflow, worded so that pi compacts and asks again. */
+/** The error of an overflow, worded so that pi compacts and retries. */
 export function overflowFault(
   { figures }: ErrorBody,
   details: Pick<FaultDetails, "status" | "cause"> & { quote?: string | undefined } = {},
@@ -32,7 +33,7 @@ function saying(sentence: string, words: string | undefined, after = ""): Senten
   return words ? [`${sentence} It says: `, words, after] : sentence + after;
 }
 
-/** The words make pi ask again: a broken stream may pass. */
+/** The words in brackets make pi retry: a broken stream may pass. */
 export function brokenStream(why: string, cause?: unknown): ServerError {
   const what = `The answer broke off: ${why}`;
   return new ServerError(
@@ -41,7 +42,7 @@ export function brokenStream(why: string, cause?: unknown): ServerError {
   );
 }
 
-/** A fault of the model that may pass: the words in brackets make pi ask again. */
+/** A fault of the model that may pass: the words in brackets make pi retry. */
 function modelFault(what: string, { message }: ErrorBody, undecided?: string, after?: string): ServerError {
   const sentence = saying(`${what} (server error).`, message, after);
   return new ServerError(sentence, { link: "model", remedy: "retry", what, undecided });
@@ -62,7 +63,7 @@ function toolCallFault(body: ErrorBody): ServerError {
   return modelFault("The server could not read the tool call that the model wrote", body, undefined, hint);
 }
 
-/** A `finish_reason` that may pass, by the words that pi's own provider takes so. */
+/** Words of a `finish_reason` for which pi's own provider retries. */
 const PASSING_END =
   /network.?error|server.?error|internal.?error|time.?out|timed.?out|unavailable|overloaded|rate.?limit|terminated/i;
 
@@ -112,7 +113,7 @@ export function answerFault(status: number, text: string, path: string): ServerE
     const sentence = "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.";
     return fault("server", "none", sentence, { variable: "AI_SERVER_API_KEY" });
   }
-  if (status === 403) return fault("Caddy", "none", said("Caddy does not let this client in (HTTP 403)."));
+  if (status === 403) return fault("Caddy", "none", said("Caddy denies access to this client (HTTP 403)."));
   if (status === 400 && /HTTP request .*to .*HTTPS (server|port)/i.test(body.message))
     return fault("TLS", "none", "The server speaks TLS there: write https: in AI_SERVER_URL.", wrongUrl);
   if (status === 421) {
@@ -154,12 +155,12 @@ export function answerFault(status: number, text: string, path: string): ServerE
     return fault("server", "retry", said(sentence));
   }
   if (status === 503)
-    return fault("server", "retry", said("The server is not available just now (HTTP 503)."));
-  // Only where the server itself answered, and neither asks for patience nor for a key.
+    return fault("server", "retry", said("The server is not available at the moment (HTTP 503)."));
+  // Only where the server itself answered, and wants neither patience nor a key.
   const undecided = body.words;
   if (status >= 500 && body.type !== "server_error")
     return fault("model", "retry", said(`The server failed (server error, HTTP ${status}).`), { undecided });
-  // No status from 500 on: the number alone would make pi ask again.
+  // No status from 500 on: the number alone would make pi retry.
   const number = status < 500 ? ` (HTTP ${status})` : "";
   return fault("model", "none", said(`The server refused the request${number}.`), { undecided });
 }

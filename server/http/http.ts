@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../../config.ts";
+import { abortable } from "../../lib/clock.ts";
 import { codeOf, ServerError } from "../../lib/errors.ts";
 import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
@@ -315,22 +316,4 @@ export async function readText(body: AsyncIterable<Uint8Array>, limit: number): 
     if (size >= limit) break;
   }
   return Buffer.concat(pieces).subarray(0, limit).toString("utf8");
-}
-
-/** The same promise for one caller that may stop waiting. */
-export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  // Whoever stopped waiting does not hear how it ended.
-  promise.catch(() => undefined);
-  signal.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (onAbort) signal.removeEventListener("abort", onAbort);
-  }
 }

@@ -1,4 +1,4 @@
-/** Which kind of server stands behind the address, told from answers that load nothing, and what such a kind can do. */
+/** The kinds of server: what each can do, and how to recognise one from answers that load nothing. */
 import type { LoadState } from "../../activity/load-state.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
@@ -6,14 +6,13 @@ import { list, record } from "../../lib/json.ts";
 import { type Access, type Limits, optionalJson } from "../http/access.ts";
 import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
-import type { Slot } from "./llama-cpp/slots.ts";
 import type { EventHooks } from "./llama-swap/events.ts";
 import type { LoadWatch } from "./load-progress.ts";
 import type { ServerVersion } from "./version.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
 
-/** What a load in progress is told by, and told to. */
+/** How a load in progress is watched, reported and ended. */
 export interface LoadSteps {
   readonly watch: LoadWatch;
   report(progress: LoadState): void;
@@ -21,38 +20,49 @@ export interface LoadSteps {
   readonly clock: Clock;
 }
 
+/** A slot of llama-server: it serves one request at a time, and keeps that conversation's tokens for the next. */
+export interface Slot {
+  /** The number that `id_slot` of a request takes. */
+  id: number;
+  isBusy: boolean;
+  /** Whether it has had a request since the server started. */
+  isUsed: boolean;
+  /** Tokens that it holds; undefined where an earlier llama-server does not report it. */
+  tokens: number | undefined;
+}
+
 /**
- * One kind of server. What it cannot do it does not have: whoever offers something looks first. Nothing but `load`
- * loads a model.
+ * One kind of server. It lacks the optional methods for what it cannot do, so callers check first. Only `load` loads a
+ * model.
  */
 export interface Backend {
   readonly kind: BackendKind;
-  /** As it stands in sentences: `llama-swap`, `llama.cpp's router`, `vLLM`. */
+  /** As in sentences: `llama-swap`, `llama.cpp's router`, `vLLM`. */
   readonly name: string;
 
   /**
-   * The models, out of the answer of `/v1/models` and of what else such a server tells.
+   * The models, from the answer of `/v1/models` and the server's own routes.
    *
    * @throws {ServerError}
    */
   listed(models: unknown, limits: Limits): Promise<ListedModel[]>;
 
   /**
-   * What is loaded or on its way, asked now.
+   * The models that are loaded or loading, read now.
    *
-   * @param models the answer of `/v1/models` where it was just read: some tell it there
-   * @returns undefined where the server does not tell
+   * @param models the answer of `/v1/models` where it was just read: some servers report it there
+   * @returns undefined where the server does not report it
    * @throws {ServerError}
    */
   running(limits: Limits, models?: unknown): Promise<RunningModel[] | undefined>;
 
-  /** What a model tells of itself. Only for one that is ready. @throws {ServerError} */
+  /** The facts that a ready model reports. @throws {ServerError} */
   live(id: string, limits: Limits): Promise<LiveFacts | undefined>;
 
-  /** What a ready model tells of its file; undefined where it does not tell. @throws {ServerError} */
+  /** The facts that a ready model reports of its file; undefined where it has none. @throws {ServerError} */
   fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined>;
 
-  /** The slots of a ready model; undefined where it does not tell. @throws {ServerError} */
+  /** The slots of a ready model; undefined where it does not report them. @throws {ServerError} */
   slots(id: string, limits: Limits): Promise<Slot[] | undefined>;
 
   /** The release, as the server words it. @throws {ServerError} */
@@ -62,20 +72,20 @@ export interface Backend {
   load?(id: string, steps: LoadSteps): Promise<void>;
 
   /**
-   * Asks for a model, or for all that are loaded, to be unloaded; it may take a moment until they are gone.
+   * Requests to unload one model, or all; they may take a moment to stop.
    *
    * @throws {ServerError}; the signal's reason
    */
   unload?(id: string | undefined, signal: AbortSignal): Promise<void>;
 
-  /** Tells of changes as they happen, until the signal. Never throws. */
+  /** Reports changes as they happen, until the signal. Never throws. */
   follow?(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void>;
 
-  /** The last lines of a model's log; none when it cannot be had. Never throws. */
+  /** The last lines of a model's log; none where it cannot be read. Never throws. */
   logTail?(id: string, lines: number, signal: AbortSignal | undefined): Promise<string[]>;
 
   /**
-   * Has the configuration read again, without a restart.
+   * Makes the server read its configuration again, without a restart.
    *
    * @returns whether the server understood
    * @throws {ServerError}
@@ -89,7 +99,7 @@ export interface ServerAccess extends Access {
   backend(signal?: AbortSignal): Promise<Backend>;
 }
 
-/** What was read to tell the kind, so that it is not asked again. */
+/** The kind, and the answer that showed it, which need not be read again. */
 export interface Recognised {
   kind: BackendKind;
   /** The answer of llama-swap's `/running`; undefined for every other kind. */
@@ -97,11 +107,10 @@ export interface Recognised {
 }
 
 /**
- * Tells which kind of server this is: llama-swap has `/running`, llama.cpp's router tells a `status` with `args` of
- * each model and `role: "router"` in `/props`, one llama-server has `/props` without a role. Any other has a list of
- * models and nothing else in common.
+ * Recognises the kind of server: llama-swap has `/running`; llama.cpp's router lists a `status` with `args` for each model
+ * and has `role: "router"` in `/props`; one llama-server has `/props` without a role. Others share only a list of models.
  *
- * @param models gives the answer of `/v1/models`; asked only where `/running` has told nothing
+ * @param models reads `/v1/models`; called only where `/running` does not decide
  * @throws {ServerError} where the server cannot be reached
  */
 export async function recognise(
@@ -123,12 +132,12 @@ export async function recognise(
   return { kind: isLlamaServer ? "llama-server" : "other", running: undefined };
 }
 
-/** Whether such a server has a config file whose contexts can be changed. */
+/** Whether such a server has a config file with context windows to change. */
 export function hasConfigFile(kind: BackendKind): boolean {
   return kind === "llama-swap" || kind === "router";
 }
 
-/** Why a kind of server neither loads nor unloads. */
+/** The error of a kind of server that neither loads nor unloads. */
 export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): ServerError {
   const why =
     kind === "llama-server"

@@ -10,10 +10,10 @@ import { idOf, nameOf } from "../models/names.ts";
 import type { Backend, LoadSteps } from "./backend.ts";
 import type { ServerVersion } from "./version.ts";
 
-/** A model as either of the two versions tells it. */
+/** A model, read from either version's answer. */
 interface Told {
   listed: ListedModel;
-  /** Each time that it is loaded: what names that, and its window. */
+  /** Its loaded instances: their ids and context windows. */
   instances: readonly { id: string; context: number | undefined }[];
 }
 
@@ -21,7 +21,7 @@ interface Told {
 export async function lmStudioAt(access: Access, limits: Limits): Promise<Backend | undefined> {
   const current = record(await optionalJson(access.http, "/api/v1/models", limits));
   const models = current?.models;
-  // One that has no model yet is one too.
+  // It may have no model yet.
   if (Array.isArray(models) && (models.length === 0 || models.some((entry) => text(record(entry)?.key))))
     return new LmStudio(access);
   const earlier = record(await optionalJson(access.http, "/api/v0/models", limits));
@@ -29,7 +29,7 @@ export async function lmStudioAt(access: Access, limits: Limits): Promise<Backen
   return isEarlier ? new EarlierLmStudio(access) : undefined;
 }
 
-/** Before 0.4.0: what is loaded can be seen, and not changed. */
+/** Before 0.4.0: loaded models can be listed but not changed. */
 class EarlierLmStudio implements Backend {
   readonly kind = "other";
   readonly name = "LM Studio";
@@ -76,7 +76,7 @@ class LmStudio extends EarlierLmStudio {
     return list(record(await this.access.http.json("/api/v1/models", limits))?.models).flatMap(currentModel);
   }
 
-  /** Of a model that is loaded it would load another instance, with memory of its own. */
+  /** A second load would create another instance with its own memory. */
   async load(id: string, { signal }: LoadSteps): Promise<void> {
     if ((await this.#instances(id, signal)).length > 0) return;
     await this.#post("/api/v1/models/load", { model: id }, signal);
@@ -100,7 +100,7 @@ class LmStudio extends EarlierLmStudio {
   }
 }
 
-/** Whether a model is one to chat with, by either version's word for its type. */
+/** Whether a model can chat, by either version's name for its type. */
 function isChat({ type }: JsonRecord): boolean {
   return type !== "embedding" && type !== "embeddings";
 }
@@ -115,7 +115,7 @@ function currentModel(value: unknown): Told[] {
     isChat: isChat(entry),
     declared: {
       vision: flag(abilities?.vision),
-      // It offers tools to other models too, by a prompt of its own.
+      // LM Studio offers tools to other models too, through its own prompt.
       tools: flag(abilities?.trained_for_tool_use) || undefined,
       trainedContext: count(entry.max_context_length),
       sizeBytes: count(entry.size_bytes),

@@ -12,8 +12,8 @@ const READ_LINES = 60;
 const LOG_LINE_CHARACTERS = 300;
 
 /**
- * The error of a model whose process failed: neither llama-swap nor its answer tells why, the model's log does.
- * Secrets in both are masked: a turn's error is kept in the session.
+ * The error of a model whose process failed. The reason is only in the model's log, which is quoted. Secrets are masked: a
+ * turn's error is kept in the session.
  *
  * @param name as the user knows the model
  * @param what of it failed, as the end of a sentence
@@ -44,14 +44,14 @@ export async function processFault(
   });
 }
 
-/** llama-swap's words where a model did not get healthy in time, with Go's form of a duration: `15s`, `2m0s`. */
+/** llama-swap's message for a model that failed its health check, with a duration as Go writes it: `15s`, `2m0s`. */
 const TOO_SLOW = /health check timed out after (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?/i;
 
-/** As CUDA, Vulkan, Metal, ggml, vLLM and the kernel have it. */
+/** Messages of CUDA, Vulkan, Metal, ggml, vLLM and the kernel. */
 const OUT_OF_MEMORY =
   /out of (?:device |host )?memory|OutOf(?:Device|Host)?Memory|(?:failed|unable|cannot) to allocate|cudaMalloc failed|bad_alloc|\boom[- _]?kill|insufficient memory/i;
 
-/** What helps against the reason of a failed load, as a line of its own; empty where it is not known. */
+/** A line of advice for a known reason of a failed load; else empty. */
 function hintFor(
   id: string,
   reason: string,
@@ -67,10 +67,10 @@ function hintFor(
   return `\nhealthCheckTimeout in llama-swap's config is ${limit} s: raise it if the model needs longer to load.`;
 }
 
-/** The server has no model of this id, or none that is loaded by itself. */
+/** The server has no such model, or it is a selector. */
 export function unknownModel(id: string): ServerError {
   return new ServerError(
-    `There is no model ${id} on the server that could be loaded. /ai-server-status lists those that there are; one that stands for several (selector) is chosen by each request.`,
+    `The server has no model ${id} to load. /ai-server-status lists its models; a selector cannot be loaded, since each request chooses one of its models.`,
     { link: "model", remedy: "none", status: 404 },
   );
 }
@@ -78,12 +78,12 @@ export function unknownModel(id: string): ServerError {
 /** @param other the model that would be loaded instead */
 export function ambiguousModel(id: string, other: string): ServerError {
   return new ServerError(
-    `${id} cannot be loaded by itself: llama-swap before v228 would take it for ${other} and load that. Update llama-swap, rename one of them, or send ${id} a message.`,
+    `${id} cannot be loaded by itself: llama-swap before v228 would load ${other} instead. Update llama-swap, rename one of them, or send ${id} a message.`,
     { link: "model", remedy: "none" },
   );
 }
 
-/** @param progress what the server was doing when the limit was over */
+/** @param progress what the server was doing at the limit */
 export function loadTimedOut(id: string, limitMs: number, progress: LoadState | undefined): ServerError {
   const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
   return new ServerError(
@@ -96,12 +96,12 @@ function doing(progress: LoadState | undefined): string {
   switch (progress?.kind) {
     case "waiting":
       return progress.requests
-        ? `${progress.blockedBy} has to go first and still has ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}, which the server lets it finish.`
-        : `${progress.blockedBy} is still loaded and has to go first.`;
+        ? `${progress.blockedBy} must unload first and is still answering ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}.`
+        : `${progress.blockedBy} is still loaded and must unload first.`;
     case "stopping":
       return `the server is still stopping ${progress.model}.`;
     case "loading":
-      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server goes on with it.`;
+      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server continues to load it.`;
     default:
       return "the server does not say why.";
   }

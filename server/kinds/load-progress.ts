@@ -1,4 +1,4 @@
-/** What the server does while one model is loaded, out of what `/running` and the events tell. Does no I/O. */
+/** What the server does while it loads one model, from `/running` and the events. Does no I/O. */
 
 import { type LoadStage, type LoadState, loadStateOf, type ModelStates } from "../../activity/load-state.ts";
 import type { RunningModel } from "../models/models.ts";
@@ -8,19 +8,19 @@ import type { RequestInFlight } from "./llama-swap/event-reader.ts";
 export class LoadWatch {
   readonly #id: string;
   #running: ModelStates | undefined;
-  /** Undefined while no events come: what they told then no longer holds. */
+  /** Undefined while the events are disconnected. */
   #events: ModelStates | undefined;
   #requests: readonly RequestInFlight[] | undefined;
   #begun: number | undefined;
   #stage: LoadStage | undefined;
-  /** Whether another client had begun the load before us, so that its length is not known. */
+  /** Whether another client began the load before us, so that its duration is unknown. */
   #isOthers: boolean;
-  /** Whether it was ready from the beginning: it does not load then. */
+  /** Whether it was ready from the beginning, so that nothing loads. */
   #wasReady: boolean;
 
   /**
-   * @param running what `/running` told before the model was asked for
-   * @param now when it is asked for
+   * @param running the answer of `/running` before the load was requested
+   * @param now when the load is requested
    */
   constructor(id: string, running: readonly RunningModel[] | undefined, now: number) {
     this.#id = id;
@@ -30,7 +30,7 @@ export class LoadWatch {
     this.#note(now);
   }
 
-  /** @param running undefined where `/running` cannot be had */
+  /** @param running undefined where `/running` cannot be read */
   sawRunning(running: readonly RunningModel[] | undefined, now: number): void {
     this.#running = statesOf(running);
     this.#note(now);
@@ -55,7 +55,7 @@ export class LoadWatch {
     this.#requests = undefined;
   }
 
-  /** The load was broken off and begins again. */
+  /** The load was interrupted and begins again. */
   restarted(): void {
     this.#stage = undefined;
     this.#begun = undefined;
@@ -67,7 +67,7 @@ export class LoadWatch {
     return this.#isOthers || this.#begun === undefined ? undefined : now - this.#begun;
   }
 
-  /** @returns undefined where the server does not tell, and for a model that was ready and still is */
+  /** @returns undefined where the server does not report it, and for a model that was ready all the time */
   progress(now: number): LoadState | undefined {
     const states = this.#events ?? this.#running;
     if (states === undefined) return undefined;
@@ -85,14 +85,14 @@ export class LoadWatch {
     return this.#requests?.filter(({ model }) => model === id).length;
   }
 
-  /** Keeps the moment at which the load itself began. */
+  /** Keeps the time when the load itself began. */
   #note(now: number): void {
     const progress = this.progress(now);
     if (progress === undefined) return;
     if (this.#wasReady) this.restarted();
     this.#wasReady = false;
     if (progress.kind !== "loading") this.#begun = undefined;
-    // What is ready at the first look began some time before; events would have told when.
+    // A model that is ready at the first look began earlier; only the events would show when.
     else if (this.#events !== undefined || this.#running?.get(this.#id) !== "ready") this.#begun ??= now;
   }
 }

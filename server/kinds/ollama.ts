@@ -12,10 +12,10 @@ import type { ServerVersion } from "./version.ts";
 
 /** Each asks for one model's details on a connection of its own. */
 const QUESTIONS_AT_ONCE = 4;
-/** Of models; the details of those behind are not asked. */
+/** Models whose details are read; the rest of the list goes without. */
 const MOST_DETAILS = 100;
 
-/** What `/api/show` tells of a model. */
+/** What `/api/show` says about a model. */
 type Details = Pick<ListedModel, "isChat"> & { declared: Partial<ListedModel["declared"]> };
 
 /** @returns undefined where this is no Ollama */
@@ -124,7 +124,7 @@ function named(row: JsonRecord | undefined): [string, JsonRecord][] {
   return row === undefined || id === undefined ? [] : [[id, row]];
 }
 
-/** The trained window stands under the architecture's name; the one that is set, in the text of the parameters. */
+/** The trained window is a key with the architecture's name; a configured one is in the text of the parameters. */
 function detailsOf(answer: JsonRecord | undefined): Details {
   const info = record(answer?.model_info) ?? {};
   const trained = Object.keys(info).find((key) => key.endsWith(".context_length"));

@@ -1,4 +1,4 @@
-/** Any other chat/completions server: what its list of models tells, and nothing that only some have. */
+/** Any other chat/completions server: only its list of models, and no route that just some servers have. */
 
 import { count, type JsonRecord, list, record } from "../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson } from "../http/access.ts";
@@ -15,11 +15,11 @@ import { lmStudioAt } from "./lm-studio.ts";
 import { ollamaAt } from "./ollama.ts";
 import type { ServerVersion } from "./version.ts";
 
-/** Names under which servers tell the window of a request: vLLM's, then what else is about. */
+/** Fields in which servers report the context window, vLLM's first. */
 const WINDOWS = ["max_model_len", "context_length", "context_window", "max_context_length"] as const;
 
 /**
- * Which of the other servers this is. Ollama and LM Studio are told by routes of their own, vLLM by its list.
+ * Which of the other servers this is: Ollama and LM Studio have routes of their own, vLLM names itself in its list.
  *
  * @param models the answer of `/v1/models`
  * @throws {ServerError} where the server cannot be reached
@@ -74,6 +74,6 @@ export function parsePlainList(answer: unknown): ListedModel[] {
 
 function windowOf(entry: JsonRecord): number | undefined {
   const told = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
-  // TabbyAPI; a llama-server of which no more than `/v1` is passed on.
+  // TabbyAPI; a llama-server whose proxy forwards only `/v1`.
   return told ?? count(record(entry.parameters)?.max_seq_len) ?? count(record(entry.meta)?.n_ctx);
 }

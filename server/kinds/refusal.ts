@@ -2,7 +2,8 @@
 
 import { ServerError } from "../../lib/errors.ts";
 import { answerFault, overflowFault } from "../http/answer-faults.ts";
-import { isOverflow, parseErrorBody } from "../http/error-body.ts";
+import { parseErrorBody } from "../http/error-body.ts";
+import { isOverflow } from "../http/overflow.ts";
 import type { ModelState } from "../models/models.ts";
 
 export interface Refusal {
@@ -20,11 +21,11 @@ export interface Refusal {
 export type StateNow = ModelState | "gone" | "unreachable";
 
 export type Verdict =
-  /** The server swaps or loads, or has a queue: asking again is waiting, not retrying. */
+  /** The server swaps or loads, or has a queue: repeating the request is waiting, not retrying. */
   | { kind: "wait"; why: "loading" | "unloaded" | "busy"; delayMs: number }
   /** The model's process ended under the request. */
   | { kind: "crashed" }
-  /** The model could not be started, and will not the next time. */
+  /** The model could not be started, and the next attempt will fail too. */
   | { kind: "load failed"; reason: string }
   /** The server does not know an optional field of the body. */
   | { kind: "unknown field"; field: string }
@@ -32,24 +33,24 @@ export type Verdict =
 
 const POLL_MS = 1000;
 
-/** llama-server's words while it loads: it answers so to `/running` too. */
+/** llama-server's message while it loads, also to `/running`. */
 const LOADING = /loading model/i;
 
 /**
- * llama-swap's words to those who waited for a model that was unloaded meanwhile, or whose process was on its way out:
- * by a reload of the configuration, or when its time was over.
+ * llama-swap's messages to requests that waited for a model which was unloaded or stopping, by a reload of the
+ * configuration or its idle time.
  */
 const UNLOADED =
   /model unloaded|process (?:was )?stopp|shutting down|due to shutdown|\bstate:? (?:stopping|shutdown)|\] (?:stopped|shutdown)$|: aborted$/i;
 
-/** llama-swap's and llama.cpp's words for a start that failed; up to v217 "unable to start process: …". */
+/** llama-swap's and llama.cpp's messages for a failed start; up to v217 "unable to start process: …". */
 const LOAD_FAILED =
   /exited prematurely|failed to start command|health check timed out|unable to start process|failed to load|start\(\) failed/i;
 
-/** llama-swap's words up to v217, and those of its handler of requests. */
+/** llama-swap's messages up to v217, and those of its request handler. */
 const NO_MODEL = /could not find (?:real modelID|suitable (?:inference )?handler)/i;
 
-/** Ollama's words where its queue is full. */
+/** Ollama's messages when its queue is full. */
 const BUSY = /server busy|maximum pending requests/i;
 
 const UNKNOWN_FIELD =
@@ -61,14 +62,14 @@ export function isLoadFailure(text: string): boolean {
   return LOAD_FAILED.test(message) && !UNLOADED.test(message);
 }
 
-/** Whether a model's own process says that it is loading: that process is alive. */
+/** Whether the model's own process says that it is loading, and so is alive. */
 export function saysLoading({ status, text }: Pick<Refusal, "status" | "text">): boolean {
   return status === 503 && LOADING.test(parseErrorBody(text).message);
 }
 
 /**
- * Whether an error says that a start failed or was broken off. With a loading banner it stands in the stream, since
- * the status 200 went out before the load began.
+ * Whether an error says that a start failed or was interrupted. With a loading banner the error is in the stream, since
+ * the status 200 was sent before the load began.
  */
 export function isAboutLoading(text: string): boolean {
   return isLoadFailure(text) || UNLOADED.test(parseErrorBody(text).message);

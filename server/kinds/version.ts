@@ -1,4 +1,4 @@
-/** Of which version a server is. */
+/** The version of a server. */
 
 import { record } from "../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../http/access.ts";
@@ -12,7 +12,7 @@ export interface ServerVersion {
 }
 
 /**
- * llama-swap's version, which it tells since v173.
+ * llama-swap's version, which it reports since v173.
  *
  * @throws {ServerError} where the server cannot be reached; the signal's reason
  */
@@ -33,7 +33,7 @@ export async function llamaCppVersion(
   return nameOf(record(await optionalJson(http, "/props", limits))?.build_info);
 }
 
-/** The number of a llama-swap's version, where it is one of its releases. */
+/** The number of a llama-swap release; undefined for other builds. */
 export function releaseOf(version: string | undefined): number | undefined {
   const digits = /^v?(\d{1,6})$/.exec(version ?? "")?.[1];
   const release = Number(digits);

@@ -3,9 +3,9 @@
  * too, starts its idle time again.
  */
 
+import { abortable } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
 import type { Limits } from "../http/access.ts";
-import { abortable } from "../http/http.ts";
 import type { Backend } from "../kinds/backend.ts";
 import { commandDigest } from "./command-line.ts";
 import type { LiveFacts, RememberedFacts, RunningModel } from "./models.ts";

@@ -2,6 +2,7 @@ import type { Behaviour } from "../flags.ts";
 import type { Exchange } from "../http.ts";
 import { Log } from "../log.ts";
 import { ProcessGone, Upstream } from "../upstream.ts";
+import { answer } from "../upstream-answers.ts";
 import type { Surroundings } from "./kind.ts";
 
 /** Time that a process takes to exit after the signal. */
@@ -86,7 +87,7 @@ export class Child {
     this.busy++;
     this.lastUse = this.#around.clock.now();
     try {
-      await process.handle(exchange);
+      await answer(exchange, process);
     } finally {
       this.busy--;
       this.lastUse = this.#around.clock.now();

@@ -1,21 +1,8 @@
-import { ServerError } from "../chat-request.ts";
 import { readBehaviour } from "../flags.ts";
 import type { Exchange } from "../http.ts";
-import { replyJson } from "../upstream.ts";
+import { invalidKey, LlamaError } from "../llama-replies.ts";
 import { Child } from "./child.ts";
 import type { Handler, Kind, Surroundings } from "./kind.ts";
-
-/** llama-server's answer to a path that it does not have. */
-export function fileNotFound(exchange: Exchange): void {
-  replyJson(exchange, 404, { error: { message: "File Not Found", type: "not_found_error", code: 404 } });
-}
-
-/** llama-server's answer to a missing or wrong `--api-key`. */
-export function invalidKey(exchange: Exchange): void {
-  replyJson(exchange, 401, {
-    error: { message: "Invalid API Key", type: "authentication_error", code: 401 },
-  });
-}
 
 /** Paths for which a sleeping llama-server loads its model again. */
 const WAKING = ["/slots", "/chat/completions", "/v1/chat/completions"];
@@ -40,7 +27,7 @@ export class LlamaServer implements Kind {
     const [path = ""] = exchange.path.split("?");
     if (this.#child.process?.sleeping && WAKING.includes(path)) await this.#child.wake();
     if (this.#child.process?.loaded === false) {
-      throw new ServerError(503, "unavailable_error", "Loading model");
+      throw new LlamaError(503, "unavailable_error", "Loading model");
     }
     await this.#child.serve(exchange);
   };

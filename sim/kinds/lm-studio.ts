@@ -1,7 +1,7 @@
-import type { Exchange } from "../http.ts";
+import { type Exchange, replyJson } from "../http.ts";
 import type { Child } from "./child.ts";
 import { type Handler, type Kind, type Surroundings, textIn } from "./kind.ts";
-import { OpenAiModels, replyOpenAiError, replyPlain } from "./openai.ts";
+import { OpenAiModels, replyOpenAiError } from "./openai.ts";
 
 /**
  * LM Studio: loads a model when a chat asks for it. Shapes: lmstudio-ai/docs, 1_developer/2_rest/{list,load,unload}.md
@@ -26,7 +26,7 @@ export class LmStudio implements Kind {
     this.routes = {
       "GET /v1/models": (exchange) => this.#models.list(exchange, "organization_owner", () => ({})),
       "GET /api/v0/models": (exchange) =>
-        replyPlain(exchange, 200, { object: "list", data: this.#all().map(oldRecord) }),
+        replyJson(exchange, 200, { object: "list", data: this.#all().map(oldRecord) }),
       "POST /v1/chat/completions": (exchange) => this.#models.chat(exchange),
       ...(isEarly ? {} : this.#current()),
     };
@@ -34,7 +34,7 @@ export class LmStudio implements Kind {
 
   readonly unknown: Kind["unknown"] = (exchange) => {
     const error = `Unexpected endpoint or method. (${exchange.method} ${exchange.path})`;
-    replyPlain(exchange, 200, { error });
+    replyJson(exchange, 200, { error });
   };
 
   readonly unauthorized: Kind["unauthorized"] = (exchange) =>
@@ -46,7 +46,7 @@ export class LmStudio implements Kind {
 
   #current(): Readonly<Record<string, Handler>> {
     return {
-      "GET /api/v1/models": (exchange) => replyPlain(exchange, 200, { models: this.#all().map(newRecord) }),
+      "GET /api/v1/models": (exchange) => replyJson(exchange, 200, { models: this.#all().map(newRecord) }),
       "POST /api/v1/models/load": (exchange) => this.#load(exchange),
       "POST /api/v1/models/unload": (exchange) => this.#unload(exchange),
     };
@@ -68,7 +68,7 @@ export class LmStudio implements Kind {
       return;
     }
     const load_time_seconds = (this.#around.clock.now() - begun) / 1000;
-    replyPlain(exchange, 200, { type: "llm", instance_id: id, load_time_seconds, status: "loaded" });
+    replyJson(exchange, 200, { type: "llm", instance_id: id, load_time_seconds, status: "loaded" });
   }
 
   async #unload(exchange: Exchange): Promise<void> {
@@ -79,7 +79,7 @@ export class LmStudio implements Kind {
       return replyOpenAiError(exchange, 404, "model_not_found", message);
     }
     await child.stop();
-    replyPlain(exchange, 200, { instance_id });
+    replyJson(exchange, 200, { instance_id });
   }
 }
 

@@ -1,8 +1,7 @@
-import type { Exchange } from "../http.ts";
-import { replyText } from "../http.ts";
+import { type Exchange, replyJson, replyText } from "../http.ts";
 import type { Child } from "./child.ts";
 import { bodyOf, type Handler, type Kind, notFoundAsText, type Surroundings, textIn } from "./kind.ts";
-import { OpenAiModels, replyPlain } from "./openai.ts";
+import { OpenAiModels } from "./openai.ts";
 
 /**
  * Ollama: loads a model when a chat asks for it. Shapes: ollama/ollama, docs/api.md and api/types.go (there
@@ -26,9 +25,9 @@ export class Ollama implements Kind {
     });
     this.routes = {
       "GET /": (exchange) => replyText(exchange, 200, "Ollama is running"),
-      "GET /api/version": (exchange) => replyPlain(exchange, 200, { version: "0.12.6" }),
-      "GET /api/tags": (exchange) => replyPlain(exchange, 200, { models: this.#all().map(summaryOf) }),
-      "GET /api/ps": (exchange) => replyPlain(exchange, 200, { models: this.#running() }),
+      "GET /api/version": (exchange) => replyJson(exchange, 200, { version: "0.12.6" }),
+      "GET /api/tags": (exchange) => replyJson(exchange, 200, { models: this.#all().map(summaryOf) }),
+      "GET /api/ps": (exchange) => replyJson(exchange, 200, { models: this.#running() }),
       "POST /api/show": (exchange) => this.#show(exchange),
       "POST /api/generate": (exchange) => this.#generate(exchange),
       "GET /v1/models": (exchange) => this.#models.list(exchange, "library", () => ({})),
@@ -37,7 +36,7 @@ export class Ollama implements Kind {
   }
 
   readonly unauthorized: Kind["unauthorized"] = (exchange) =>
-    replyPlain(exchange, 401, { error: "unauthorized" });
+    replyJson(exchange, 401, { error: "unauthorized" });
 
   close(): Promise<void> {
     return this.#models.close();
@@ -60,7 +59,7 @@ export class Ollama implements Kind {
   #find(exchange: Exchange): Child | undefined {
     const name = textIn(exchange, "model");
     const child = this.#models.children.get(name);
-    if (!child) replyPlain(exchange, 404, { error: `model '${name}' not found` });
+    if (!child) replyJson(exchange, 404, { error: `model '${name}' not found` });
     return child;
   }
 
@@ -68,7 +67,7 @@ export class Ollama implements Kind {
     const child = this.#find(exchange);
     if (!child) return;
     const { vision, reasoning, trainContext, contextSize } = child.behaviour;
-    replyPlain(exchange, 200, {
+    replyJson(exchange, 200, {
       modelfile: `FROM ${child.id}\nPARAMETER num_ctx ${contextSize}\n`,
       parameters: `num_ctx                        ${contextSize}`,
       template: "{{ .Prompt }}",
@@ -96,13 +95,13 @@ export class Ollama implements Kind {
     if (unloads) await child.stop();
     else if (!(await child.load(exchange.gone))) {
       if (!exchange.gone.aborted) {
-        replyPlain(exchange, 500, { error: "llama runner process has terminated: exit status 2" });
+        replyJson(exchange, 500, { error: "llama runner process has terminated: exit status 2" });
       }
       return;
     }
     const done_reason = unloads ? "unload" : "load";
     const answer = { model: child.id, created_at: MODIFIED, response: "", done: true, done_reason };
-    replyPlain(exchange, 200, answer);
+    replyJson(exchange, 200, answer);
   }
 }
 

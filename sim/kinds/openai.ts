@@ -1,18 +1,13 @@
 import { chat } from "../chat.ts";
-import { ServerError } from "../chat-request.ts";
 import { type Behaviour, readBehaviour } from "../flags.ts";
-import { type Exchange, reply } from "../http.ts";
+import { type Exchange, replyJson } from "../http.ts";
+import { LlamaError } from "../llama-replies.ts";
 import { Child } from "./child.ts";
 import { type Surroundings, textIn } from "./kind.ts";
 
-/** Plain JSON, as servers other than llama.cpp's write it. */
-export function replyPlain(exchange: Exchange, status: number, value: unknown): void {
-  reply(exchange, status, { "Content-Type": "application/json" }, JSON.stringify(value));
-}
-
 /** OpenAI's form of an error. */
 export function replyOpenAiError(exchange: Exchange, status: number, type: string, message: string): void {
-  replyPlain(exchange, status, { error: { message, type, param: null, code: null } });
+  replyJson(exchange, status, { error: { message, type, param: null, code: null } });
 }
 
 /** A server's words for errors of a chat. */
@@ -53,14 +48,14 @@ export class OpenAiModels {
       owned_by: ownedBy,
       ...more(behaviour, id),
     }));
-    replyPlain(exchange, 200, { object: "list", data });
+    replyJson(exchange, 200, { object: "list", data });
   }
 
   /** `POST /v1/chat/completions`: loads the model if necessary, and sends no byte until then. */
   async chat(exchange: Exchange): Promise<void> {
     const id = textIn(exchange, "model");
     const child = this.children.get(id);
-    if (!child) return replyPlain(exchange, ...this.#wording.unknownModel(id));
+    if (!child) return replyJson(exchange, ...this.#wording.unknownModel(id));
     if (!(await child.load(exchange.gone)) || !child.process) {
       if (exchange.gone.aborted) return;
       return replyOpenAiError(exchange, 500, "server_error", "Failed to load model");
@@ -69,14 +64,14 @@ export class OpenAiModels {
     try {
       await chat(exchange, child.process);
     } catch (error) {
-      if (!(error instanceof ServerError)) exchange.response.destroy();
+      if (!(error instanceof LlamaError)) exchange.response.destroy();
       else this.#refuse(exchange, error);
     } finally {
       child.busy--;
     }
   }
 
-  #refuse(exchange: Exchange, error: ServerError): void {
+  #refuse(exchange: Exchange, error: LlamaError): void {
     const { n_prompt_tokens, n_ctx } = error.extra;
     const isOverflow = n_prompt_tokens !== undefined && n_ctx !== undefined;
     const message = isOverflow ? this.#wording.overflow(n_prompt_tokens, n_ctx) : error.message;

@@ -1,6 +1,6 @@
 import { quote } from "shlex";
-import { ServerError } from "../chat-request.ts";
 import { type Behaviour, readBehaviour } from "../flags.ts";
+import { LlamaError } from "../llama-replies.ts";
 
 /** One section of a router's preset file, with those of `[*]` below its own. */
 export interface Section {
@@ -19,7 +19,7 @@ const TRUE = ["true", "on", "1", "enabled"];
 
 /**
  * Reads a `--models-preset` file: keys are llama-server's long flags, or those of `sim/flags.ts`.
- * @throws {ServerError} 500 for an invalid line
+ * @throws {LlamaError} 500 for an invalid line
  */
 export function readPreset(text: string): Map<string, Section> {
   const sections = new Map<string, Map<string, string>>();
@@ -32,7 +32,7 @@ export function readPreset(text: string): Map<string, Section> {
       sections.set(header, current);
     } else if (entry) current.set(entry[1] ?? "", entry[2] ?? "");
     else if (!/^[ \t]*([;#].*)?$/.test(line)) {
-      throw new ServerError(500, "server_error", "failed to parse server config file");
+      throw new LlamaError(500, "server_error", "failed to parse server config file");
     }
   }
   const shared = sections.get("*") ?? new Map<string, string>();

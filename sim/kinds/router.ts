@@ -1,11 +1,10 @@
 import { readFileSync } from "node:fs";
-import { ServerError } from "../chat-request.ts";
 import type { Exchange } from "../http.ts";
-import { ProcessGone, replyJson } from "../upstream.ts";
+import { fileNotFound, invalidKey, LlamaError, replyLlamaJson } from "../llama-replies.ts";
+import { ProcessGone } from "../upstream.ts";
 import { Child } from "./child.ts";
 import type { Handler, Kind, Surroundings } from "./kind.ts";
 import { textIn } from "./kind.ts";
-import { fileNotFound, invalidKey } from "./llama-server.ts";
 import { readPreset, type Section } from "./preset.ts";
 import { propsOf, RouterEvents, recordOf } from "./router-answers.ts";
 
@@ -40,7 +39,7 @@ export class Router implements Kind {
     this.#around = around;
     this.#events = new RouterEvents(around.clock);
     for (const section of readPreset(readFileSync(presetPath, "utf8")).values()) this.#add(section);
-    const health: Handler = (exchange) => replyJson(exchange, 200, { status: "ok" });
+    const health: Handler = (exchange) => replyLlamaJson(exchange, 200, { status: "ok" });
     const models: Handler = (exchange, query) => this.#list(exchange, query.has("reload"));
     const byQuery: Handler = (exchange, query) =>
       this.#forward(exchange, query.get("model") ?? "", query.get("autoload") !== "false");
@@ -51,7 +50,7 @@ export class Router implements Kind {
       "GET /models": models,
       "GET /v1/models": models,
       "GET /props": (exchange, query) =>
-        query.get("model") ? byQuery(exchange, query) : replyJson(exchange, 200, propsOf(maximum)),
+        query.get("model") ? byQuery(exchange, query) : replyLlamaJson(exchange, 200, propsOf(maximum)),
       "GET /slots": byQuery,
       "GET /metrics": byQuery,
       "POST /models/load": (exchange) => this.#load(exchange),
@@ -87,7 +86,7 @@ export class Router implements Kind {
   async #list(exchange: Exchange, reload: boolean): Promise<void> {
     if (reload) await this.#reload();
     const data = [...this.#entries.values()].map(({ section, child }) => recordOf(section, child));
-    replyJson(exchange, 200, { data: data.sort((a, b) => (a.id < b.id ? -1 : 1)), object: "list" });
+    replyLlamaJson(exchange, 200, { data: data.sort((a, b) => (a.id < b.id ? -1 : 1)), object: "list" });
   }
 
   /** Reads the preset file again; only models whose section changed are unloaded. */
@@ -106,21 +105,21 @@ export class Router implements Kind {
   async #load(exchange: Exchange): Promise<void> {
     const found = this.#find(modelOf(exchange));
     if (!found) return fileNotFound(exchange);
-    if (found.child.state !== "unloaded") throw new ServerError(400, INVALID, "model is already running");
+    if (found.child.state !== "unloaded") throw new LlamaError(400, INVALID, "model is already running");
     const active = this.#active();
     if (active.length >= this.#maximum && active.every(({ child }) => child.state === "loading")) {
-      throw new ServerError(500, "server_error", "model limit reached, try again later");
+      throw new LlamaError(500, "server_error", "model limit reached, try again later");
     }
     await this.#start(found.child);
-    replyJson(exchange, 200, { success: true });
+    replyLlamaJson(exchange, 200, { success: true });
   }
 
   #unload(exchange: Exchange): void {
     const found = this.#find(modelOf(exchange));
-    if (!found) throw new ServerError(400, INVALID, "model is not found");
-    if (found.child.state === "unloaded") throw new ServerError(400, INVALID, "model is not running");
+    if (!found) throw new LlamaError(400, INVALID, "model is not found");
+    if (found.child.state === "unloaded") throw new LlamaError(400, INVALID, "model is not running");
     void found.child.stop();
-    replyJson(exchange, 200, { success: true });
+    replyLlamaJson(exchange, 200, { success: true });
   }
 
   #active(): Entry[] {
@@ -150,11 +149,11 @@ export class Router implements Kind {
   }
 
   async #forward(exchange: Exchange, name: string, autoload: boolean): Promise<void> {
-    if (name === "") throw new ServerError(400, INVALID, "model name is missing from the request");
+    if (name === "") throw new LlamaError(400, INVALID, "model name is missing from the request");
     const found = this.#find(name);
-    if (!found) throw new ServerError(400, INVALID, `model '${name}' not found`);
+    if (!found) throw new LlamaError(400, INVALID, `model '${name}' not found`);
     const { child } = found;
-    if (!autoload && child.state !== "loaded") throw new ServerError(400, INVALID, "model is not loaded");
+    if (!autoload && child.state !== "loaded") throw new LlamaError(400, INVALID, "model is not loaded");
     if (!(await this.#whenLoaded(child, exchange.gone))) return;
     const [path = ""] = exchange.path.split("?");
     if (child.process?.sleeping && path !== "/props") await child.wake();
@@ -163,20 +162,20 @@ export class Router implements Kind {
     } catch (error) {
       if (!(error instanceof ProcessGone)) throw error;
       if (!exchange.response.headersSent) {
-        throw new ServerError(500, "server_error", "proxy error: Could not establish connection");
+        throw new LlamaError(500, "server_error", "proxy error: Could not establish connection");
       }
       exchange.response.end("proxy error: Failed to read connection");
     }
   }
 
-  /** @returns false when the client has left meanwhile. @throws {ServerError} when the load fails */
+  /** @returns false when the client has left meanwhile. @throws {LlamaError} when the load fails */
   async #whenLoaded(child: Child, gone: AbortSignal): Promise<boolean> {
     const left = new Promise<void>((resolve) => gone.addEventListener("abort", () => resolve()));
     while (child.state !== "loaded" && !gone.aborted) {
       if (child.state === "unloaded") await Promise.race([this.#start(child), left]);
       while (child.state === "loading" && !gone.aborted) await Promise.race([child.changed(), left]);
       if (child.state === "unloaded" && child.failed) {
-        throw new ServerError(500, "server_error", `model name=${child.id} failed to load`);
+        throw new LlamaError(500, "server_error", `model name=${child.id} failed to load`);
       }
     }
     return !gone.aborted;
@@ -185,7 +184,7 @@ export class Router implements Kind {
 
 function modelOf(exchange: Exchange): string {
   if (exchange.body === "" || !isJson(exchange.body)) {
-    throw new ServerError(400, INVALID, "[json.exception.parse_error.101] parse error at line 1, column 1");
+    throw new LlamaError(400, INVALID, "[json.exception.parse_error.101] parse error at line 1, column 1");
   }
   return textIn(exchange, "model");
 }

@@ -1,11 +1,11 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ServerError } from "../chat-request.ts";
 import { type Clock, makeClock } from "../clock.ts";
 import { Door, type DoorOptions, type Failure } from "../door.ts";
 import type { Exchange, RequestRecord } from "../http.ts";
+import { LlamaError, replyLlamaError } from "../llama-replies.ts";
 import { inFolder, type StandInServer } from "../server.ts";
-import { ProcessGone, replyJson } from "../upstream.ts";
+import { ProcessGone } from "../upstream.ts";
 import type { Kind, Surroundings } from "./kind.ts";
 import { LlamaServer } from "./llama-server.ts";
 import { LmStudio } from "./lm-studio.ts";
@@ -174,11 +174,8 @@ class RunningKind implements KindSim {
       await handle(exchange, new URLSearchParams(query));
     } catch (error) {
       if (error instanceof ProcessGone) exchange.response.destroy();
-      else if (!(error instanceof ServerError)) throw error;
-      else {
-        const { status: code, message, type, extra } = error;
-        replyJson(exchange, code, { error: { code, message, type, ...extra } });
-      }
+      else if (error instanceof LlamaError) replyLlamaError(exchange, error);
+      else throw error;
     }
   }
 }

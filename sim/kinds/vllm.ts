@@ -1,6 +1,6 @@
-import { reply } from "../http.ts";
+import { reply, replyJson } from "../http.ts";
 import type { Handler, Kind, Surroundings } from "./kind.ts";
-import { OpenAiModels, replyPlain } from "./openai.ts";
+import { OpenAiModels } from "./openai.ts";
 
 /**
  * vLLM: its models are loaded from the start. Shapes: `ModelCard` in vllm-project/vllm,
@@ -31,7 +31,7 @@ export class Vllm implements Kind {
     this.#models.startAll();
     this.routes = {
       "GET /health": (exchange) => reply(exchange, 200, {}, undefined),
-      "GET /version": (exchange) => replyPlain(exchange, 200, { version: "0.11.0" }),
+      "GET /version": (exchange) => replyJson(exchange, 200, { version: "0.11.0" }),
       "GET /v1/models": (exchange) =>
         this.#models.list(exchange, "vllm", ({ slotContext, modelPath }) => ({
           root: modelPath,
@@ -43,9 +43,9 @@ export class Vllm implements Kind {
     };
   }
 
-  readonly unknown: Kind["unknown"] = (exchange) => replyPlain(exchange, 404, { detail: "Not Found" });
+  readonly unknown: Kind["unknown"] = (exchange) => replyJson(exchange, 404, { detail: "Not Found" });
   readonly unauthorized: Kind["unauthorized"] = (exchange) =>
-    replyPlain(exchange, 401, { error: "Unauthorized" });
+    replyJson(exchange, 401, { error: "Unauthorized" });
 
   close(): Promise<void> {
     return this.#models.close();

@@ -186,14 +186,14 @@ function chats(site: Site): void {
     const running = turn(server, site.id, endless, end.signal);
     await eventually(async () => {
       const seen = await requestsInFlight(server, NEVER);
-      expect([seen.source, seen.total]).toEqual([site.sees, site.sees === "nobody" ? undefined : 1]);
-      if (site.sees !== "nobody") expect(seen.models).toMatchObject([{ model: site.id, total: 1 }]);
+      expect([seen.source, seen.total]).toEqual([site.sees, site.sees === "unknown" ? undefined : 1]);
+      if (site.sees !== "unknown") expect(seen.models).toMatchObject([{ model: site.id, total: 1 }]);
     });
     const began = Date.now();
     end.abort();
     expect((await running).message.stopReason).toBe("aborted");
     expect(Date.now() - began).toBeLessThan(1000);
-    if (site.sees === "nobody") return;
+    if (site.sees === "unknown") return;
     await eventually(async () => expect((await requestsInFlight(server, NEVER)).total).toBe(0));
   });
 }

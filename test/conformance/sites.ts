@@ -44,7 +44,7 @@ export interface Site {
   loadsAtStart: number;
   canLoad: boolean;
   /** Whether the requests under way can be seen, and where. */
-  sees: "events" | "slots" | "nobody";
+  sees: "events" | "slots" | "unknown";
   /** Whether it asks for a key when it is given some. */
   hasKeys: boolean;
   /** What a model is asked for an answer that does not end by itself; undefined where none is. */
@@ -121,7 +121,7 @@ const PLAIN: Omit<Site, "title" | "start" | "name" | "version"> = {
   after: { state: "unknown", context: UNKNOWN },
   loadsAtStart: 2,
   canLoad: false,
-  sees: "nobody",
+  sees: "unknown",
   hasKeys: true,
   endless: ENDLESS,
   isSlowToLoad: true,
@@ -143,7 +143,7 @@ function replayed(version: SwapVersion, shown: RegExp, after: Told): Site {
     after: { state: "ready", context: after },
     loadsAtStart: 0,
     canLoad: true,
-    sees: "nobody",
+    sees: "unknown",
     hasKeys: false,
     endless: undefined,
     isSlowToLoad: false,

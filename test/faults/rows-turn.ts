@@ -20,7 +20,7 @@ export const ANSWERS: FaultRow[] = [
     "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong.",
     "none",
   ),
-  answered("403", [{ status: 403 }], "Caddy does not let this client in (HTTP 403).", "none"),
+  answered("403", [{ status: 403 }], "Caddy denies access to this client (HTTP 403).", "none"),
   answered(
     "404 of Caddy's",
     [{ status: 404, pieces: ["404 page not found\n"] }],
@@ -116,7 +116,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "503 of Caddy's",
     [{ status: 503, pieces: ["upstream timeout, billing"] }],
-    "The server is not available just now (HTTP 503). It says: upstream timeout, billing",
+    "The server is not available at the moment (HTTP 503). It says: upstream timeout, billing",
     "retry",
     { state: new Error("503") },
   ),

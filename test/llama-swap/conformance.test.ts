@@ -36,7 +36,7 @@ conforms({
   loadsAtStart: 0,
   canLoad: true,
   // Before v218 the first request after a load keeps the model from answering anything else.
-  sees: release >= 235 ? "events" : release >= 218 ? "slots" : "nobody",
+  sees: release >= 235 ? "events" : release >= 218 ? "slots" : "unknown",
   hasKeys: release >= 179,
   endless: SCRIPTS.endless.cue,
   isSlowToLoad: false,

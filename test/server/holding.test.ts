@@ -3,7 +3,7 @@ import { holdingOf, type OwnRequest } from "../../server/holding.ts";
 import { byPath, cannedServer, frame } from "../support/canned.ts";
 
 const NEVER = new AbortController().signal;
-const OURS: OwnRequest = { runsAs: "m", asked: "alias", session: "s", bytes: 100, elapsedMs: 20_000 };
+const OURS: OwnRequest = { runsAs: "m", requestedId: "alias", session: "s", bytes: 100, elapsedMs: 20_000 };
 const UNKNOWN = { isHeld: undefined, ahead: undefined };
 
 const running = (...states: [id: string, state: string, cmd?: string][]): unknown => ({

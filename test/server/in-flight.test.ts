@@ -12,7 +12,7 @@ models:
   slow: { cmd: "${CMD} --token-rate 20 --parallel 2" }
   idle: { cmd: "${CMD}" }
 `;
-const UNKNOWN = { source: "nobody", total: undefined, models: [] };
+const UNKNOWN = { source: "unknown", total: undefined, models: [] };
 const NEVER = new AbortController().signal;
 
 /** A server whose events are these frames, and stay open. */
@@ -110,7 +110,7 @@ describe("of models that a turn waits for", () => {
   ])(
     "those are not asked of a llama-swap %s: it would load them again for the question",
     async (_which, version) => {
-      expect(await ahead(version, number)).toEqual({ source: "nobody", total: undefined, isAsked: false });
+      expect(await ahead(version, number)).toEqual({ source: "unknown", total: undefined, isAsked: false });
     },
   );
 

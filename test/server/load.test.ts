@@ -211,7 +211,7 @@ describe("a load that fails", () => {
 
   test("because there is no such model", async () => {
     const run = await begin("nobody");
-    expect((await faultOf(run.loading)).message).toMatch(/^There is no model nobody on the server/);
+    expect((await faultOf(run.loading)).message).toMatch(/^The server has no model nobody to load/);
     expect(run.sim.starts).toEqual({});
   });
 });
@@ -220,7 +220,7 @@ describe("a load that takes too long", () => {
   test("ends with what it is doing", async () => {
     const fault = await faultOf((await begin("slow", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
     expect(fault.message).toMatch(
-      /^slow was not loaded within 3 s \(timed out\): it has been loading for [34] s, and the server goes on with it\./,
+      /^slow was not loaded within 3 s \(timed out\): it has been loading for [34] s, and the server continues to load it\./,
     );
     expect(fault.remedy).toBe("retry");
   });
@@ -229,7 +229,7 @@ describe("a load that takes too long", () => {
     await chat();
     const fault = await faultOf((await begin("quick", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
     expect(fault.message).toContain(
-      "quick was not loaded within 3 s (timed out): answers has to go first and still has 1 request, which",
+      "quick was not loaded within 3 s (timed out): answers must unload first and is still answering 1 request",
     );
   });
 });

@@ -21,7 +21,7 @@ function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspende
       lost.push(error instanceof RequestLost);
     },
   };
-  const request = { asked: "thinker", session: "s", bytes };
+  const request = { requestedId: "thinker", session: "s", bytes };
   const silence = watchSilence(server, id ?? undefined, hooks, request);
   return { clock, server, states, quiet, ended, lost, silence };
 }

@@ -1,6 +1,6 @@
-/** The list of models of llama.cpp's servers: one llama-server's, and the router's. Pure: takes parsed answers. */
+/** Answers of llama.cpp's servers, one llama-server or the router: models and slots. Pure: takes parsed answers. */
 import { quote } from "shlex";
-import { count, type JsonRecord, number, record, text, texts } from "../../../lib/json.ts";
+import { count, flag, type JsonRecord, number, record, text, texts } from "../../../lib/json.ts";
 import {
   declaredVision,
   entriesOf,
@@ -12,6 +12,7 @@ import {
 import { NO_DESCRIPTION } from "../../models/model-description.ts";
 import type { ModelState, RunningModel } from "../../models/models.ts";
 import { fileTypeOf, idOf, MAX_MODELS, nameOf } from "../../models/names.ts";
+import type { Slot } from "../backend.ts";
 
 const MOST_ALIASES = 50;
 
@@ -25,10 +26,10 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["downloaded", "unloaded"],
 ]);
 
-/** Flags that say which model; those that end in `-default` bring one with them. */
+/** Flags that name the model; those that end in `-default` imply one. */
 const MODEL_SOURCE = /^(-m|--model|-mu|--model-url|-hfr?|--hf-repo|-dr|--docker-repo|--.+-default)$/;
 
-/** @returns undefined for a word that is none of the router's */
+/** @returns undefined for a state that the router does not have */
 export function routerState(status: unknown): ModelState | undefined {
   return STATES.get(status);
 }
@@ -52,14 +53,14 @@ function listedOf(id: string, entry: JsonRecord): ListedModel {
   });
 }
 
-/** The list of one llama-server, which has one model. Its `meta.n_ctx` is what `/props` tells as well. */
+/** The list of one llama-server, which has one model. `/props` has its `meta.n_ctx` too. */
 export function parseOwnModel(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => listedOf(id, entry));
 }
 
 /**
- * The router's list. Its `context_length` is the window that a model was trained for; the one that is set stands in
- * the arguments. A section of the preset without a model is listed like one, and would load for ever.
+ * The router's list. Its `context_length` is the trained window; the configured one is in the arguments. A section of the
+ * preset without a model is listed like a model, and would load forever.
  */
 export function parseRouterModels(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => {
@@ -111,4 +112,24 @@ export function heldPresets(answer: unknown): Map<string, string> {
       return preset === undefined ? [] : [[id, preset] as const];
     }),
   );
+}
+
+/**
+ * Reads `/slots`.
+ *
+ * @returns undefined where the server does not report its slots (`--no-slots`, or not a llama-server)
+ */
+export function parseSlots(answer: unknown): Slot[] | undefined {
+  if (!Array.isArray(answer) || answer.length === 0) return undefined;
+  const slots = answer.flatMap((value, at): Slot[] => {
+    const entry = record(value);
+    const isBusy = flag(entry?.is_processing);
+    if (isBusy === undefined) return [];
+    // A slot has a task id once it has had a request; earlier llama-servers report -1 for the others.
+    const isUsed = (number(entry?.id_task) ?? -1) >= 0;
+    return [
+      { id: number(entry?.id) ?? at, isBusy, isUsed, tokens: isUsed ? number(entry?.n_prompt_tokens) : 0 },
+    ];
+  });
+  return slots.length === answer.length ? slots : undefined;
 }

@@ -5,10 +5,9 @@ import { flag, record } from "../../../lib/json.ts";
 import { type Access, type Limits, optionalJson } from "../../http/access.ts";
 import type { FileFacts, ListedModel } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Backend } from "../backend.ts";
+import type { Backend, Slot } from "../backend.ts";
 import { llamaCppVersion, type ServerVersion } from "../version.ts";
-import { parseOwnModel } from "./list.ts";
-import { parseSlots, type Slot } from "./slots.ts";
+import { parseOwnModel, parseSlots } from "./list.ts";
 
 export class LlamaServer implements Backend {
   readonly kind = "llama-server";
@@ -40,7 +39,7 @@ export class LlamaServer implements Backend {
         isAsleep,
       }));
     } catch (error) {
-      // While it loads it does not tell what.
+      // While it loads it does not name the model.
       if (error instanceof ServerError && error.status === 503) return [];
       throw error;
     }

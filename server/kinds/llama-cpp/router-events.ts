@@ -1,4 +1,4 @@
-/** `/models/sse` of llama.cpp's router: what becomes of its models, as it happens. */
+/** `/models/sse` of llama.cpp's router: the state of its models as it changes. */
 
 import { createParser } from "eventsource-parser";
 import type { Clock } from "../../../lib/clock.ts";
@@ -13,8 +13,8 @@ const PATH = "/models/sse";
 const MAX_FRAME_CHARACTERS = 1024 * 1024;
 
 /**
- * Follows the events until the signal is aborted, or the server turns out to have none. The stream begins without the
- * state of before, so that each connection reads the list of models as well. Never throws.
+ * Follows the events until the signal is aborted or the server turns out to have none. The stream does not begin with the
+ * current state, so each connection reads the list of models as well. Never throws.
  */
 export function followRouter(
   access: Access,

@@ -7,17 +7,16 @@ import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from 
 import { answerFault } from "../../http/answer-faults.ts";
 import type { FileFacts, ListedModel, ProcessFailure } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Backend, LoadSteps } from "../backend.ts";
+import type { Backend, LoadSteps, Slot } from "../backend.ts";
 import type { EventHooks } from "../llama-swap/events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { llamaCppVersion, type ServerVersion } from "../version.ts";
-import { parseRouterModels, parseRouterRunning } from "./list.ts";
+import { parseRouterModels, parseRouterRunning, parseSlots } from "./list.ts";
 import { followRouter } from "./router-events.ts";
-import { parseSlots, type Slot } from "./slots.ts";
 
-/** Between two looks at a load: the router keeps no log of requests that could be filled. */
+/** Between two looks at a load: the router has no log that they could fill. */
 const LOOK_MS = 1000;
-/** Looks at a model that is neither loading nor failed, before another client counts as having unloaded it. */
+/** Looks at a model that is neither loading nor failed; after these, another client has unloaded it. */
 const LOOKS_FOR_BEGIN = 3;
 
 export class Router implements Backend {
@@ -41,7 +40,7 @@ export class Router implements Backend {
     return this.#access.http.json(this.#access.config.modelsPath, limits);
   }
 
-  /** `autoload=false`, or the question would load it. */
+  /** `autoload=false`, or the request would load the model. */
   #ask(route: "props" | "slots", id: string, limits: Limits): Promise<unknown> {
     const path = `/${route}?model=${encodeURIComponent(id)}&autoload=false`;
     return this.#access.http.json(path, limits);
@@ -64,7 +63,7 @@ export class Router implements Backend {
     return { name: this.name, version: await llamaCppVersion(this.#access, signal) };
   }
 
-  /** The router answers before it has loaded: how it went stands in the list of models. */
+  /** The router answers before the load has ended; its list of models shows the result. */
   async load(id: string, steps: LoadSteps): Promise<void> {
     const limits = { signal: steps.signal, timeoutMs: ANSWER_TIMEOUT_MS };
     const listed = parseRouterModels(await this.#models(limits)).find((model) => model.id === id);
@@ -73,7 +72,7 @@ export class Router implements Backend {
     await this.#untilLoaded(id, steps);
   }
 
-  /** While it loads another model, a router without room refuses: asked again until that is loaded, and can go. */
+  /** A router without room refuses while it loads another model: repeats until that is loaded and can be replaced. */
   async #begin(id: string, steps: LoadSteps): Promise<void> {
     for (;;) {
       const { status, text } = await this.#post("/models/load", id, steps.signal);
@@ -95,7 +94,7 @@ export class Router implements Backend {
   async #untilLoaded(id: string, { watch, signal, clock }: LoadSteps): Promise<void> {
     const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
     for (let looksAway = 0; ; ) {
-      // A connection that is lost once is no end of the load.
+      // The load continues when a connection is lost.
       const models = await this.#models(limits).catch((error: unknown) => this.#passing(error, signal));
       if (models !== undefined) {
         const running = parseRouterRunning(models);
@@ -124,7 +123,7 @@ export class Router implements Backend {
       id === undefined ? await this.running({ signal, timeoutMs: ANSWER_TIMEOUT_MS }) : [{ id }];
     for (const { id: model } of running) {
       const { status, text } = await this.#post("/models/unload", model, signal);
-      // 400 also for one that is not running, which is what was asked for.
+      // 400 also for a model that is not running: it is unloaded already.
       if (status !== 200 && !/not running/i.test(text)) throw answerFault(status, text, "/models/unload");
     }
   }
@@ -137,7 +136,7 @@ export class Router implements Backend {
     return followRouter(this.#access, hooks, signal, clock);
   }
 
-  /** Reads the preset again and unloads those models whose section has changed; the others stay. */
+  /** Reads the preset again and unloads only the models whose section has changed. */
   async reloadConfig(signal: AbortSignal): Promise<boolean> {
     const { http, config } = this.#access;
     const path = `${config.modelsPath}?reload=1`;
@@ -153,10 +152,10 @@ function unusable(id: string): ServerError {
   );
 }
 
-/** @param other a section of the preset without a model, which a client has requested */
+/** @param other a section of the preset without a model that a client has requested */
 function blockedBy(id: string, other: string): ServerError {
   return new ServerError(
-    `${id} cannot be loaded: ${other} has no model path, so that it loads for ever and blocks the router. /ai-server-unload ${other} frees it.`,
+    `${id} cannot be loaded: ${other} has no model path, so it loads forever and blocks the router. /ai-server-unload ${other} frees the router.`,
     { link: "model", remedy: "none" },
   );
 }

@@ -12,7 +12,7 @@ const MAX_MODELS = 5000;
 const MAX_REQUESTS = 1000;
 const MAX_LOG_CHARACTERS = 128 * 1024;
 
-/** How every frame of a log begins: such a frame need not be parsed where the log is not read. */
+/** The start of every log frame, which is not parsed unless the log is read. */
 const LOG_FRAME = '{"type":"logData"';
 
 const STATES: ReadonlyMap<unknown, ModelState> = new Map([
@@ -23,7 +23,7 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["shutdown", "unloaded"],
 ]);
 
-/** What tells whose a request is; llama-swap tells it since v240. */
+/** The client of a request; llama-swap reports it since v240. */
 export interface Client {
   /** Its `User-Agent`. */
   agent: string | undefined;
@@ -38,7 +38,7 @@ export interface RequestInFlight {
   /** The model's own id, also where the request named an alias. */
   model: string;
   path: string;
-  /** At the moment at which the list was told. */
+  /** When the list was sent. */
   elapsedMs: number | undefined;
   client: Client;
 }
@@ -49,20 +49,20 @@ export interface LogPiece {
   text: string;
 }
 
-/** Who hears of what; without `onLog` the logs cost next to nothing. */
+/** Receivers of the events; without `onLog` the logs cost next to nothing. */
 export interface EventTargets {
   /** Every model of the config, unlisted ones too; peers are `unknown`. */
   onModels?: ((models: ReadonlyMap<string, ModelState>) => void) | undefined;
   /**
-   * What is on its way to a model, waiting for a load included. Never called before llama-swap v235.
+   * The requests in flight, including those that wait for a load. Never called before llama-swap v235.
    *
-   * @param sizes bytes of the bodies as they came, by the requests' ids; told since v240
+   * @param sizes bytes of the bodies as they came, by the requests' ids; reported since v240
    */
   onRequests?:
     | ((requests: readonly RequestInFlight[], sizes: ReadonlyMap<string, number>) => void)
     | undefined;
   onLog?: ((piece: LogPiece) => void) | undefined;
-  /** A request was answered, and `/api/metrics/activity` has it. Never called before llama-swap v236. */
+  /** A request was answered and is in `/api/metrics/activity`. Never called before llama-swap v236. */
   onActivity?: (() => void) | undefined;
 }
 
@@ -73,14 +73,14 @@ interface Tracked extends Omit<RequestInFlight, "elapsedMs"> {
   bytes: number | undefined;
 }
 
-/** Reads one connection's bytes, cut anywhere. A frame that is not as it should be is passed over. */
+/** Reads the bytes of one connection, cut anywhere. Skips malformed frames. */
 export class EventReader {
   readonly #targets: EventTargets;
   readonly #now: () => number;
   readonly #aheadMs: number;
   readonly #utf8 = new TextDecoder();
   readonly #parser: EventSourceParser;
-  /** Undefined until the server has told all of them: changes before that are part of it. */
+  /** Undefined until the server has sent the whole list, which includes earlier changes. */
   #requests: Map<string, Tracked> | undefined;
 
   /**
@@ -134,8 +134,8 @@ export class EventReader {
   }
 
   /**
-   * v235 tells the whole list, v240 a snapshot and then each change. v192 tells a number, which up to v217 is wrong:
-   * a request is counted down as soon as it has begun.
+   * v235 sends the whole list, v240 a snapshot and then each change. v192 sends a number, which is wrong up to v217: it
+   * drops as soon as a request begins.
    */
   #onInFlight(payload: JsonRecord | undefined): void {
     if (payload === undefined) return;

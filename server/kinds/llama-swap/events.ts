@@ -1,4 +1,4 @@
-/** llama-swap's `/api/events`: what it tells of its models and requests as it happens. */
+/** llama-swap's `/api/events`: the state of its models and requests as it changes. */
 
 import type { LoadStage } from "../../../activity/load-state.ts";
 import { type Clock, REAL_CLOCK } from "../../../lib/clock.ts";
@@ -10,18 +10,18 @@ import { EventReader, type EventTargets, type LogPiece } from "./event-reader.ts
 
 const EVENTS_PATH = "/api/events";
 
-/** Every connection begins with up to 200 kB of logs: one that does not last is not opened again at once. */
+/** Every connection begins with up to 200 kB of logs: after a short one, the next has to wait. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 const LASTING_MS = 10_000;
 
-/** What a follower hears, apart from the events; a hook that throws is not heard of. */
+/** What a follower receives besides the events. Errors thrown by a hook are dropped. */
 export interface EventHooks extends EventTargets {
-  /** How far the load of a model has come; only llama.cpp's router tells it. */
+  /** The progress of a model's load; only llama.cpp's router reports it. */
   onStage?: ((id: string, stage: LoadStage) => void) | undefined;
-  /** The connection ended, as with every reload, or was not made: what was told may no longer hold. */
+  /** The connection ended, as with every reload, or failed: what the events said may no longer hold. */
   onLost?: (() => void) | undefined;
-  /** There is no such route: an old llama-swap, or another server. Called once; nothing follows. */
+  /** The server has no events: an old llama-swap, or another server. Called once, as the last call. */
   onUnsupported?: (() => void) | undefined;
 }
 
@@ -49,8 +49,8 @@ function cleared(onLog: (piece: LogPiece) => void, blank: Blank): (piece: LogPie
 }
 
 /**
- * Reads one connection's events after the other until the signal is aborted or the server turns out to have none, with
- * pauses that grow. Never throws.
+ * Reads the events of one connection after another, with growing pauses, until the signal is aborted or the server turns
+ * out to have none. Never throws.
  *
  * @param read one connection, until it ends
  */
@@ -71,7 +71,7 @@ export async function keepReading(
     }
     quiet(hooks.onLost)?.();
     if (clock.now() - began >= LASTING_MS) pause = FIRST_PAUSE_MS;
-    // Ends early by the signal alone.
+    // Only the signal ends it early.
     await clock.sleep(pause, signal).catch(() => undefined);
     pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
   }
@@ -109,7 +109,7 @@ export async function readEvents(
     return "ended";
   } finally {
     clearTimeout(limit);
-    // A body that is not read would keep its connection.
+    // An unread body would keep its connection open.
     cut.abort();
   }
 }
@@ -121,7 +121,7 @@ export function quiet<A extends unknown[]>(hook: ((...args: A) => void) | undefi
       try {
         hook(...args);
       } catch {
-        // What cannot be shown must not end the following.
+        // A hook that fails must not stop the events.
       }
     })
   );

@@ -25,7 +25,7 @@ const KINDS: ReadonlyMap<unknown, ListedModel["kind"]> = new Map([
   ["profile", "selector"],
 ]);
 
-/** Reads `/running` of any version: v185 and older tell only model and state. */
+/** Reads `/running` of any version: v185 and older report only model and state. */
 export function parseRunning(answer: unknown): RunningModel[] {
   const rows = list(record(answer)?.running).slice(0, MAX_MODELS);
   return rows.flatMap((entry) => {

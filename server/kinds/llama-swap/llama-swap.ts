@@ -1,20 +1,18 @@
-/** llama-swap: what it tells of its models, and how it loads and unloads them. */
+/** llama-swap: what it reports of its models, and how it loads and unloads them. */
 
 import { routeFor } from "../../../config.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
-import { list, record } from "../../../lib/json.ts";
-import { type Access, type Limits, optionalJson, post } from "../../http/access.ts";
+import { list, record, text } from "../../../lib/json.ts";
+import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { parseErrorBody } from "../../http/error-body.ts";
-import { mistakenFor, mistakenIn } from "../../meant-model.ts";
 import type { FileFacts, ListedModel } from "../../models/listed-model.ts";
 import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Backend, LoadSteps } from "../backend.ts";
-import { parseOwnModel } from "../llama-cpp/list.ts";
-import { parseSlots, type Slot } from "../llama-cpp/slots.ts";
+import type { Backend, LoadSteps, Slot } from "../backend.ts";
+import { parseOwnModel, parseSlots } from "../llama-cpp/list.ts";
 import { ambiguousModel } from "../load-failure.ts";
-import { type ServerVersion, swapVersion } from "../version.ts";
+import { releaseOf, type ServerVersion, swapVersion } from "../version.ts";
 import { type EventHooks, followEvents } from "./events.ts";
 import { parseListed, parseRunning } from "./list.ts";
 import { LlamaSwapLoad } from "./load.ts";
@@ -57,11 +55,11 @@ export class LlamaSwap implements Backend {
     return parseSlots(await this.#upstream(id, "slots", limits));
   }
 
-  /** Only for what is ready, and where no other model may be meant: that would be loaded by it. */
+  /** Only for a ready model whose path leads to no other one: the request would load that. */
   async #upstream(id: string, route: "props" | "slots" | "v1/models", limits: Limits): Promise<unknown> {
     const other = this.#entries
-      ? mistakenIn(this.#entries, id)
-      : await mistakenFor(this.#access, id, limits.signal);
+      ? shadowingIn(this.#entries, id)
+      : await shadowingModel(this.#access, id, limits.signal);
     if (other !== undefined) return undefined;
     return this.#access.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
   }
@@ -70,12 +68,9 @@ export class LlamaSwap implements Backend {
     return { name: this.name, version: await swapVersion(this.#access, signal) };
   }
 
-  /**
-   * Loads a model by asking it for its health. What has to go for it goes: llama-swap lets those models finish what
-   * they answer.
-   */
+  /** Loads a model by asking it for its health. llama-swap unloads others to make room, after their running answers. */
   async load(id: string, steps: LoadSteps): Promise<void> {
-    const other = await mistakenFor(this.#access, id, steps.signal);
+    const other = await shadowingModel(this.#access, id, steps.signal);
     if (other !== undefined) throw ambiguousModel(id, other);
     await new LlamaSwapLoad(this.#access, this, id, steps).run();
   }
@@ -83,9 +78,11 @@ export class LlamaSwap implements Backend {
   async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
     const { http, config } = this.#access;
     const path = id === undefined ? config.unloadAllPath : routeFor(config.unloadPath, id);
-    const { status, text } = await post(http, path, undefined, signal);
-    if (status === 200) return;
-    throw status === 404 && id !== undefined ? notUnloadable(id, text) : answerFault(status, text, path);
+    const answer = await post(http, path, undefined, signal);
+    if (answer.status === 200) return;
+    throw answer.status === 404 && id !== undefined
+      ? notUnloadable(id, answer.text)
+      : answerFault(answer.status, answer.text, path);
   }
 
   follow(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void> {
@@ -97,10 +94,45 @@ export class LlamaSwap implements Backend {
   }
 }
 
-/** 404 also says that there is no such route: llama-swap has it since v161, and names the model only then. */
-function notUnloadable(id: string, text: string): ServerError {
-  const sentence = /model not found/i.test(parseErrorBody(text).message)
-    ? `The server has no model ${id} that could be unloaded: there is none of this id, or it runs on another server (peer) or stands for several (selector). /ai-server-status lists what is loaded.`
+/** From this release on `/upstream/<id>/…` goes to the model with the longest id that matches. */
+const LONGEST_MATCH = 228;
+
+/**
+ * The id of the other model that llama-swap before v228 routes `/upstream/<id>/…` to, and loads: there the shortest
+ * matching id wins, also in an encoded path.
+ *
+ * @param models entries of `/v1/models`; from v236 on each has a status
+ */
+function shadowingIn(models: readonly unknown[], id: string): string | undefined {
+  return models
+    .map(record)
+    .filter((entry) => entry?.status === undefined)
+    .map((entry) => text(entry?.id))
+    .find((other) => other !== undefined && id.startsWith(`${other}/`));
+}
+
+/**
+ * The same, read from the server and checked against its version. An id without a slash needs no request.
+ *
+ * @throws {ServerError} where the list of models cannot be read; the signal's reason
+ */
+export async function shadowingModel(
+  access: Access,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  if (!id.includes("/")) return undefined;
+  const models = await access.http.json(access.config.modelsPath, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
+  const shorter = shadowingIn(list(record(models)?.data), id);
+  if (shorter === undefined) return undefined;
+  const release = releaseOf(await swapVersion(access, signal));
+  return release !== undefined && release >= LONGEST_MATCH ? undefined : shorter;
+}
+
+/** 404 may also mean that the route is missing (before v161); only a llama-swap that has it names the model. */
+function notUnloadable(id: string, body: string): ServerError {
+  const sentence = /model not found/i.test(parseErrorBody(body).message)
+    ? `The server has no model ${id} that could be unloaded: the id is unknown, or the model is a peer's or a selector. /ai-server-status lists the loaded models.`
     : `This server cannot unload ${id} alone: llama-swap can since v161. Check AI_SERVER_UNLOAD_PATH, or unload all models.`;
   return new ServerError(sentence, { link: "model", remedy: "none", status: 404 });
 }

@@ -1,4 +1,4 @@
-/** One load by llama-swap, which loads whatever is asked for. */
+/** One load by llama-swap, which loads a model for any request to it. */
 
 import { routeFor } from "../../../config.ts";
 import { ServerError } from "../../../lib/errors.ts";
@@ -11,26 +11,26 @@ import type { Backend, LoadSteps } from "../backend.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { isLoadFailure, judgeRefusal, type Refusal, type StateNow, saysLoading } from "../refusal.ts";
 
-/** Between two questions for the same thing; more seldom where each comes with two looks at `/running`. */
+/** Between two requests for the same thing; longer where each needs two looks at `/running`. */
 const AGAIN_MS = 1000;
 const UNCHECKED_MS = 2000;
 
-/** How often a load may be broken off from outside, fail, and a connection be lost, before that is the answer. */
+/** How many interruptions from outside, failures and lost connections are tolerated. */
 const INTERRUPTIONS = 1;
 const FAILURES = 1;
 const LOSSES = 3;
 /**
- * How often a process that is shown as ready may be asked again though nothing listens, with twice the pause each time:
- * a minute in all. Where it has just died, each question starts it again.
+ * Further requests to a process that is shown as ready though nothing listens, each after twice the pause: a minute in
+ * all. If it has just died, each request starts it again.
  */
 const SILENCES = 5;
-/** Looks at `/running` until it shows a model that has answered. */
+/** Looks at `/running` for a model that has answered. */
 const LOOKS = 5;
 
 const SILENT =
   "could not be loaded: llama-swap shows it as ready, but nothing answers at its address. Check proxy and the port in its cmd; with checkEndpoint: none llama-swap does not look whether it has started";
 
-/** The request that loads, asked as often as the server wants it. Used once. */
+/** The request that loads a model, repeated as the server demands. A class for its counters; used once. */
 export class LlamaSwapLoad {
   readonly #access: Access;
   readonly #backend: Pick<Backend, "running" | "logTail">;
@@ -40,7 +40,7 @@ export class LlamaSwapLoad {
   #failures = 0;
   #losses = 0;
   #silences = 0;
-  /** Its process has answered that it is loading. */
+  /** Whether its process has answered that it is loading. */
   #isHeard = false;
 
   constructor(access: Access, backend: Pick<Backend, "running" | "logTail">, id: string, steps: LoadSteps) {
@@ -72,7 +72,7 @@ export class LlamaSwapLoad {
     return status === 200 ? "answered" : { status, text, retryAfter: headers["retry-after"] };
   }
 
-  /** A connection that was silent for long may have been cut on its way, while the server goes on with the load. */
+  /** A long silent connection may have been cut in the network while the server continues the load. */
   async #passing(error: unknown): Promise<"lost"> {
     this.#steps.signal.throwIfAborted();
     if (!(error instanceof ServerError) || error.remedy !== "retry" || this.#losses >= LOSSES) throw error;
@@ -82,10 +82,10 @@ export class LlamaSwapLoad {
   }
 
   /**
-   * Waits where asking again is what helps.
+   * Waits where repeating the request helps.
    *
    * @returns whether the refusal is the model's own, which has no such route but is ready
-   * @throws {ServerError} where asking again does not help
+   * @throws {ServerError} where repeating does not help
    */
   async #isReady(refusal: Refusal, path: string): Promise<boolean> {
     const { status, text } = refusal;
@@ -102,7 +102,7 @@ export class LlamaSwapLoad {
     if (verdict.kind === "failed") throw verdict.error;
     if (verdict.kind === "load failed") throw await this.#failed("could not be loaded", verdict.reason);
     if (verdict.kind === "crashed" || isUnloaded) await this.#interrupted(isUnloaded);
-    // Shown as ready or starting it may be loaded for another client; asked for ever it would be loaded for ever.
+    // If it is shown as ready or starting, it may be loading for another client; endless requests would load it endlessly.
     if (verdict.kind === "wait" && isLoadFailure(text) && state !== "stopping") {
       if (this.#failures >= FAILURES)
         throw await this.#failed("could not be loaded", parseErrorBody(text).message);
@@ -114,9 +114,9 @@ export class LlamaSwapLoad {
     return false;
   }
 
-  /** Asking a process that has ended would start the next one, for ever. */
+  /** Each request to a process that has ended starts the next one, without end. */
   async #waitUnchecked(isLoading: boolean): Promise<false> {
-    // It was heard before, and now nothing listens: this request has started another one.
+    // The process answered before, and now nothing listens: this request has started another one.
     if (this.#isHeard && !isLoading) await this.#interrupted(false);
     this.#isHeard = isLoading;
     if (isLoading) this.#silences = 0;
@@ -129,7 +129,7 @@ export class LlamaSwapLoad {
     return false;
   }
 
-  /** A reload of the configuration may have broken the load off: begun once more, not for ever. */
+  /** A reload of the configuration may have interrupted the load: begins it again, once. */
   async #interrupted(isUnloaded: boolean): Promise<void> {
     if (this.#interruptions >= INTERRUPTIONS) {
       if (!isUnloaded) throw await this.#failed("could not be loaded: its process ended", undefined);

@@ -11,7 +11,7 @@ import { ERROR_BYTES, readText } from "../../http/http.ts";
 
 const LINE_LENGTH = 2000;
 
-/** Before a stream that ended is opened again: llama-swap ends it on every reload. */
+/** Pause before reopening a stream that ended: llama-swap ends it at every reload. */
 const PAUSE_MS = 2000;
 
 /**
@@ -48,11 +48,14 @@ async function followOnce(
   if (status !== 200) {
     const text = await readText(body, ERROR_BYTES);
     if (status !== 400 && status !== 404) throw answerFault(status, text, path);
-    throw new ServerError("The server has no such log: llama-swap tells the log of each model since v178.", {
-      link: "server",
-      remedy: "none",
-      status,
-    });
+    throw new ServerError(
+      "The server has no such log: llama-swap provides a log for each model since v178.",
+      {
+        link: "server",
+        remedy: "none",
+        status,
+      },
+    );
   }
   const blank = blankerOf(server.config);
   const decoder = new StringDecoder("utf8");
@@ -64,6 +67,6 @@ async function followOnce(
       if (lines.length > 0) onLines(lines.map((line) => blank(cleanText(line, LINE_LENGTH))));
     }
   } catch {
-    // A server that was killed breaks the stream off: opened again, it tells whether it is back.
+    // A killed server breaks the stream off; reopening shows whether it is back.
   }
 }

@@ -11,10 +11,10 @@ const LOG_BYTES = 128 * 1024;
 const LOG_LINE_LENGTH = 400;
 
 /**
- * The last lines of a model's log, without those of health checks and other looks: where the reason of a failed start
- * is. The stream has no end, so that it is read until it pauses.
+ * The last lines of a model's log, which hold the reason of a failed start; lines of health checks and polling are left
+ * out. The stream has no end, so it is read until it pauses.
  *
- * @returns cleaned lines, none when the server has no such log; never throws
+ * @returns cleaned lines; none where the server has no such log. Never throws
  */
 export async function logTail(
   { http, config }: Access,
@@ -46,7 +46,7 @@ export async function logTail(
       idle = setTimeout(() => ended.abort(), LOG_IDLE_MS);
     }
   } catch {
-    // Ended by one of the timers, or not to be had: what was read is what there is.
+    // A timer ended it, or there is no log: what was read so far counts.
   } finally {
     clearTimeout(limit);
     clearTimeout(idle);

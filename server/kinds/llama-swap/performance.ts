@@ -5,7 +5,7 @@ import { type JsonRecord, list, number, record } from "../../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS } from "../../http/access.ts";
 import { nameOf } from "../../models/names.ts";
 
-/** Readings of one thing that are kept: ten minutes of llama-swap's usual five seconds. */
+/** Readings kept of each memory: ten minutes at llama-swap's usual five seconds. */
 export const MOST_READINGS = 120;
 const MOST_GPUS = 16;
 
@@ -20,7 +20,7 @@ interface Reading {
 
 /** The memory of the host or of one GPU, the oldest reading first; there is at least one. */
 export interface MemoryHistory {
-  /** Tells GPUs apart. */
+  /** Identifies the GPU. */
   readonly key: string;
   readonly name: string;
   readonly readings: readonly Reading[];
@@ -34,7 +34,7 @@ export interface Performance {
 const NOTHING: Performance = { host: undefined, gpus: [] };
 
 /**
- * Reads what was measured since `after`. llama-swap does not log this request.
+ * Reads the measurements since `after`. llama-swap does not log this request.
  *
  * @param after Unix milliseconds by the server's clock
  * @returns undefined where the server has no such route (before v212) or measures nothing
@@ -53,14 +53,14 @@ export async function readPerformance(
     });
     return parsePerformance(answer);
   } catch (error) {
-    // 503 says that measuring is off; a page of another server's is no JSON.
+    // 503: measuring is switched off. 200: a page of another server, not JSON.
     if (error instanceof ServerError && [200, 400, 404, 405, 501, 503].includes(error.status ?? 0))
       return undefined;
     throw error;
   }
 }
 
-/** Reads an answer. @returns undefined for what is none, or says that nothing is measured */
+/** Reads an answer. @returns undefined for anything else, and where the server measures nothing */
 export function parsePerformance(answer: unknown): Performance | undefined {
   const told = record(answer);
   if (told === undefined || told.enabled === false || !("sys_stats" in told || "gpu_stats" in told))
@@ -110,7 +110,7 @@ function readingsOf(
   return readings.sort((a, b) => a.at - b.at).slice(-MOST_READINGS);
 }
 
-/** What is known with a later answer put behind it; readings that came twice are kept once. */
+/** Appends a later answer to the known readings; a repeated reading is kept once. */
 export function joinPerformance(before: Performance | undefined, later: Performance): Performance {
   const { host, gpus } = before ?? NOTHING;
   const join = (old: MemoryHistory | undefined, added: MemoryHistory): MemoryHistory => {

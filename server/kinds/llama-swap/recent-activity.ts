@@ -7,22 +7,22 @@ import { idOf } from "../../models/names.ts";
 
 const MOST_ROWS = 50;
 
-/** One request that was answered. Undefined where the server does not tell, or measured nothing. */
+/** One answered request. Undefined: not reported, or not measured. */
 export interface AnsweredRequest {
   readonly model: string;
   /** Tokens per second. */
   readonly promptRate: number | undefined;
   readonly generationRate: number | undefined;
-  /** Tokens that were read, those of the cache left out. */
+  /** Tokens that were read, without cached ones. */
   readonly promptTokens: number | undefined;
   readonly outputTokens: number | undefined;
 }
 
-/** Below this many tokens a rate says more of the clock than of the model. */
+/** With fewer tokens, the rate says more about the clock than about the model. */
 const LEAST_TOKENS = 2;
 
 /**
- * Reads the last 50 requests. llama-swap logs this request, so that it is to be asked seldom.
+ * Reads the last 50 requests. llama-swap logs each call, so call it rarely.
  *
  * @returns the oldest first; undefined where the server has no such route (before v236)
  * @throws {ServerError}; the signal's reason
@@ -41,7 +41,7 @@ export async function readRecentActivity(
   }
 }
 
-/** Reads an answer, of whose rows the newest stands first. @returns undefined for what is none */
+/** Reads an answer, which has the newest row first. @returns undefined for anything else */
 export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
   const data = record(answer)?.data;
   if (!Array.isArray(data)) return undefined;
@@ -65,7 +65,7 @@ export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
   return rows.reverse();
 }
 
-/** 0 and -1 stand for what was not measured. */
+/** llama-swap writes 0 or -1 for a rate that it did not measure. */
 function rateOf(value: unknown, tokens: number | undefined): number | undefined {
   const rate = number(value);
   return rate === undefined || rate <= 0 || (tokens ?? 0) < LEAST_TOKENS ? undefined : rate;

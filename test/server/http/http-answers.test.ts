@@ -58,7 +58,7 @@ describe("an answer", () => {
 
   test.each([
     [401, "server", "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong."],
-    [403, "Caddy", "Caddy does not let this client in (HTTP 403)."],
+    [403, "Caddy", "Caddy denies access to this client (HTTP 403)."],
     [404, "server", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],
     [
       502,
@@ -72,7 +72,7 @@ describe("an answer", () => {
   test("is quoted without terminal control", async () => {
     const body = JSON.stringify({ error: { message: "\u001b[31mno\u001b]0;x\u0007\nlines" } });
     const { message } = await faultOf(get(await answering(403, body)));
-    expect(message).toBe("Caddy does not let this client in (HTTP 403). It says: no\nlines");
+    expect(message).toBe("Caddy denies access to this client (HTTP 403). It says: no\nlines");
   });
 
   test("without an end is read to a bound, and its connection closed", async () => {

@@ -80,15 +80,15 @@ describe("a process that failed", () => {
 test.each([
   [
     { kind: "waiting", blockedBy: "a", requests: 2 },
-    "a has to go first and still has 2 requests, which the server lets it finish.",
+    "a must unload first and is still answering 2 requests.",
   ],
-  [
-    { kind: "waiting", blockedBy: "a", requests: 1 },
-    "a has to go first and still has 1 request, which the server lets it finish.",
-  ],
-  [{ kind: "waiting", blockedBy: "a", requests: undefined }, "a is still loaded and has to go first."],
+  [{ kind: "waiting", blockedBy: "a", requests: 1 }, "a must unload first and is still answering 1 request."],
+  [{ kind: "waiting", blockedBy: "a", requests: undefined }, "a is still loaded and must unload first."],
   [{ kind: "stopping", model: "a" }, "the server is still stopping a."],
-  [{ kind: "loading", elapsedMs: 9500 }, "it has been loading for 10 s, and the server goes on with it."],
+  [
+    { kind: "loading", elapsedMs: 9500 },
+    "it has been loading for 10 s, and the server continues to load it.",
+  ],
   [undefined, "the server does not say why."],
 ] as const)("a limit that passes during %j", (progress, doing) => {
   expect(loadTimedOut("m", 60_000, progress).message).toBe(

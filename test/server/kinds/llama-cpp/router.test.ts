@@ -142,7 +142,7 @@ describe("loading by the router", () => {
     [
       "that it does not know",
       { status: 404, body: { error: { message: "File Not Found" } } },
-      /^There is no model a/,
+      /^The server has no model a to load/,
     ],
     ["with an error of its own", { status: 500, body: { error: { message: "boom" } } }, /boom/],
   ])("%s is a sentence", async (_, answer, words) => {
@@ -177,7 +177,7 @@ describe("loading by the router", () => {
     });
     place.hooks.onLoad = () => ({ status: 500, body: { error: { message: "model limit reached" } } });
     expect((await faultOf(load(place.swap, "a"))).message).toBe(
-      "a cannot be loaded: odd has no model path, so that it loads for ever and blocks the router. /ai-server-unload odd frees it.",
+      "a cannot be loaded: odd has no model path, so it loads forever and blocks the router. /ai-server-unload odd frees the router.",
     );
   });
 
