@@ -308,8 +308,10 @@ export async function turnWith(
 
 /** A fault of the way as `server/http.ts` throws it. */
 export function lostConnection(): ServerError {
-  return new ServerError(
-    "127.0.0.1:9 closed the connection before it answered (connection error). Caddy or the network ended it.",
-    { link: "Caddy", remedy: "retry" },
-  );
+  const what = "127.0.0.1:9 closed the connection before it answered";
+  return new ServerError(`${what} (connection error). Caddy or the network ended it.`, {
+    link: "Caddy",
+    remedy: "retry",
+    what,
+  });
 }
