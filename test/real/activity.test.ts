@@ -109,7 +109,7 @@ realSuite(
       const chat = place.chatByAnother("other", 250);
       await place.chatRuns();
       await terminal.submit("sim: say Done.");
-      await phase(t, terminal, "queue", /Place 1 in the queue/);
+      await phase(t, terminal, "queue", /Place 1 in the queue · \d+ s/);
       await chat;
       // Before the banner's own end.
       await terminal.waitFor(/Loading queued · \d+ s/);

@@ -189,7 +189,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(stdout).not.toMatch(/Größe|ctx-size|listening|unloaded/);
     for (const answer of [/^steady +ready/m, /^Context size: 65536/m, /^models:$/m, /^started$/m])
       expect(stderr).toMatch(answer);
-    for (const answer of [/^main: server is listening/m, /^steady is unloaded\.$/m, /^There is no backup/m])
+    for (const answer of [/^main: server is listening/m, /^steady is unloaded\.$/m, /^No backups yet/m])
       expect(stderr).toMatch(answer);
     for (const secret of SECRETS) expect(stderr).not.toContain(secret);
   });

@@ -151,7 +151,7 @@ realSuite(
       await terminal.press("Down", "Enter");
       await terminal.waitFor(/Restore [\s\S]*→ Keep as it is/);
       await choose(terminal, "Restore and restart");
-      await terminal.waitFor(/and the\s+server\s+answers\s+with\s+it\./);
+      await terminal.waitFor(/The\s+server\s+answers\s+with\s+it\./);
       expect(server.host.text).toBe(CONFIG);
 
       await enter(terminal, "/ai-server-restart");

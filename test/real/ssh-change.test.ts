@@ -124,8 +124,9 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       expect(await change(toSize(8192, " --load 60 --fail-after 1"))).toMatchObject({
         kind: "rolled back",
         failed: "load",
-        reason: expect.stringMatching(/exited prematurely/),
-        log: expect.arrayContaining([expect.stringMatching(/out of memory/)]),
+        // The reason quotes the end of the log, so the outcome does not repeat it.
+        reason: expect.stringMatching(/exited prematurely[\s\S]*out of memory/),
+        log: [],
         file: "old",
         isHealthy: true,
       });

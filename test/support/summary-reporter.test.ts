@@ -47,9 +47,20 @@ test("the last line counts tests, files that do not load, failed hooks and stray
   expect(code).toBe(1);
 });
 
+test("a test that passed on a later try is named above the last line", async () => {
+  const late = `let tries = 0; test("passes late", { retry: 1 }, () => { tries += 1; expect(tries).toBe(2); });`;
+  const { lines, code } = await printed({ "late.test.js": late });
+  expect(lines.slice(-2)).toEqual([
+    "passed on a later try: late.test.js > passes late",
+    "1 passed, 0 failed, 0 skipped",
+  ]);
+  expect(code).toBe(0);
+});
+
 test("a green run says 0 failed", async () => {
   const green = { "green.test.js": `test("passes", () => {});` };
   const { lines, code } = await printed(green);
   expect(lines.at(-1)).toBe("1 passed, 0 failed, 0 skipped");
+  expect(lines.join("\n")).not.toContain("later try");
   expect(code).toBe(0);
 });
