@@ -131,12 +131,7 @@ realSuite(
       await phase(t, terminal, "parallel", /tok\/s · \d+ tokens · and 1 more/);
       await terminal.press("Escape");
       await terminal.waitFor(/aborted/i);
-      await phase(
-        t,
-        terminal,
-        "beside",
-        /^ *(Waiting for the server|\d+ tok\/s|\d+ tokens)[\s\S]*^other ready · /m,
-      );
+      await phase(t, terminal, "beside", /^ *\d+ tok\/s[\s\S]*^other ready · /m);
     });
 
     test("compaction is told in a widget", async (t) => {
@@ -149,7 +144,7 @@ realSuite(
       await terminal.waitFor(/^slow ready · 64k/m);
       await place.unloadByAnother();
       await terminal.submit("/compact");
-      await phase(t, terminal, "compaction-loading", /^ *Loading slow again \(.+\) · \d+ s/m);
+      await phase(t, terminal, "compaction-loading", /^ *Loading slow again \(.+\) · \d+ s of about \d+ s/m);
       await terminal.waitFor(/^ *(\d+ tok\/s · )?\d+ tokens/m);
       const after = await terminal.waitFor(/Compacted/i);
       t.expect(after).not.toMatch(/tok\/s/);
