@@ -30,8 +30,9 @@ export default defineConfig({
           name: "unit",
           include: ["**/*.test.ts"],
           exclude: [...everyProject.exclude, "test/real/**", ...needsLlamaSwap],
-          testTimeout: 20_000,
-          hookTimeout: 20_000,
+          // Only ends what hangs: a busy machine may need three times as long as a quiet one.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           // These mostly wait for timers and processes: one worker would leave a machine of two cores idle.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
