@@ -39,9 +39,9 @@ interface Change {
 }
 
 /**
- * One file, which several pi may share. It is a cache: nothing here throws, what cannot be read or written is not
- * remembered, and of two processes that write in the same moment one may lose its line. Servers are told apart by their
- * URL, models by their id; an id of more than 256 characters is not remembered.
+ * One file, which several pi may share. It is a cache: nothing here throws, an unreadable or unwritable file is ignored,
+ * and when two processes write at the same moment, one may lose its line. A server is identified by its URL, a model by
+ * its id; ids of more than 256 characters are not remembered.
  */
 export class Memory {
   readonly #path: string;

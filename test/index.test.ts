@@ -342,8 +342,8 @@ describe("a command", () => {
     await pi.emit("session_start");
     await pi.commands.get("ai-server-load")?.handler("a", pi.context("rpc"));
     expect(pi.notices[0]).toMatch(/^a is loaded/);
-    await pi.commands.get("ai-server-unload")?.handler("nobody", pi.context("rpc"));
-    expect(pi.notices[1]).toContain('No model "nobody".');
+    await pi.commands.get("ai-server-unload")?.handler("absent", pi.context("rpc"));
+    expect(pi.notices[1]).toContain('No model "absent".');
     expect(server.starts).toEqual({ a: 1 });
   });
 
@@ -449,7 +449,7 @@ describe("the end of a session", () => {
       await pi.emit("agent_end", turn);
       pi.end();
       if (isTold) await pi.emit("session_shutdown", undefined);
-      // A rejection that nobody hears fails the run.
+      // An unhandled rejection fails the run.
       await unchanged(() => pi.notices, 500);
       expect(pi.notices).toEqual([]);
     },

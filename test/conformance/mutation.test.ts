@@ -164,13 +164,14 @@ async function faultOf(work: Promise<unknown>): Promise<string | undefined> {
   }
 }
 
-/** Looks at the panel for a moment. */
+/** Follows the server for the panel until the first reading has come. */
 async function watched(server: ModelServer): Promise<void> {
   const over = new AbortController();
   const parts = { server, remembered: () => new Map(), expectedLoadMs: async () => undefined };
-  const source = new PanelSource({ ...parts, onChange: () => {}, clock: fastClock(SPEED) });
+  const read = Promise.withResolvers<void>();
+  const source = new PanelSource({ ...parts, onChange: read.resolve, clock: fastClock(SPEED) });
   const following = source.follow(over.signal);
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await read.promise;
   JSON.stringify(source.state);
   over.abort();
   await following;

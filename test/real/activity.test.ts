@@ -134,7 +134,7 @@ realSuite(
       await phase(t, terminal, "beside", /^ *\d+ tok\/s[\s\S]*^other ready · /m);
     });
 
-    test("compaction is told in a widget", async (t) => {
+    test("a widget shows the compaction", async (t) => {
       const place = await opened(t);
       const terminal = await place.terminal("slow");
       await terminal.submit("sim: tokens 150");

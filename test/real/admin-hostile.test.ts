@@ -60,7 +60,7 @@ realSuite(await piProblem(NEWEST_PI), `hostile input to the administration, pi $
     }
   }
 
-  /** Puts the server into a state of which every change shows. */
+  /** Puts the server into a known state, so that any change is seen. */
   async function prepare(): Promise<() => Promise<void>> {
     writeFileSync(`${server.host.path}.bak-${BACKUP}`, CONFIG.replace("65536", "32768"));
     await server.load("steady");
@@ -93,7 +93,7 @@ realSuite(await piProblem(NEWEST_PI), `hostile input to the administration, pi $
       expectClean(notices);
     }
     expect(dialogs.asked).toEqual([]);
-    // It takes no argument, so that it asks; nobody answers.
+    // It takes no argument, so it asks, and no answer comes.
     expect(noticesIn(await pi.command(`/ai-server-restart ${words[0]}`))).toEqual(["Nothing was restarted."]);
     await expectUntouched();
   });

@@ -47,7 +47,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     expect(server.restarts).toBe(0);
   }
 
-  /** Begins a load that goes on until the stand-in is told to hurry. */
+  /** Begins a load that lasts until the stand-in is set to a higher speed. */
   async function beginSlowLoad(): Promise<{ seen: Promise<Json[]> }> {
     const seen = pi.command("/ai-server-load slow");
     await eventually("the server loads it", async () =>

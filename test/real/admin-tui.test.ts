@@ -47,8 +47,8 @@ realSuite(
       await clearEditor(terminal);
     });
 
-    test("the ids are listed right behind a command, and Tab takes the first", async () => {
-      // As fast as somebody types: pi applies a list to what stands there when it comes.
+    test("the ids are listed right after a command, and Tab takes the first", async () => {
+      // At typing speed, because pi applies a list to the text as it is when the list arrives.
       for (const key of "/ai-server-load ") {
         await terminal.type(key);
         await new Promise((resolve) => setTimeout(resolve, 60));

@@ -210,8 +210,8 @@ describe("a load that fails", () => {
   });
 
   test("because there is no such model", async () => {
-    const run = await begin("nobody");
-    expect((await faultOf(run.loading)).message).toMatch(/^The server has no model nobody to load/);
+    const run = await begin("absent");
+    expect((await faultOf(run.loading)).message).toMatch(/^The server has no model absent to load/);
     expect(run.sim.starts).toEqual({});
   });
 });
@@ -256,7 +256,7 @@ describe("a load that is given up", () => {
       await run.swap.close();
       await eventually(() => expect(run.sim.connections).toBe(0));
       expect(run.reports).toHaveLength(count);
-      // llama-swap goes on with a load that nobody waits for any more.
+      // llama-swap finishes a load whose client has gone.
       if (stage === "loading") {
         const other = await kept(new ModelServer(clientOf(run.sim.url, run.sim.certsDir)));
         await eventually(async () => expect(await states(other)).toEqual([["slow", "ready"]]));

@@ -35,7 +35,7 @@ export class FakeClock {
     return this.#sleepers.size;
   }
 
-  /** Lets `milliseconds` pass, and wakes whoever waited for a moment in between. */
+  /** Lets `milliseconds` pass, and ends each wait that falls due meanwhile. */
   async advance(milliseconds: number): Promise<void> {
     const end = this.#now + milliseconds;
     for (;;) {
