@@ -5,6 +5,7 @@ import type { ModelsStoreEntry } from "@earendil-works/pi-ai";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
 import { AiServer } from "../../provider/ai-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
+import { unchanged } from "../support/clock.ts";
 import { kept } from "../support/wire.ts";
 
 const CONFIG = (size: string, more = ""): string => `
@@ -119,8 +120,11 @@ test("facts that were just read count before they are written", async () => {
   };
   expect(await one.look()).toEqual([65_536, "live"]);
   await unload(one);
-  const looking = one.look();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  let hasLooked = false;
+  const looking = one.look().finally(() => {
+    hasLooked = true;
+  });
+  await unchanged(() => hasLooked);
   slow.resolve();
   expect(await looking).toEqual([65_536, "last seen"]);
 });
