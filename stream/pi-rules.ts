@@ -62,7 +62,8 @@ export function wordedFor(sentence: Sentence, remedy: Remedy): string {
   if (disarmed !== "" && remedyOf(disarmed) === remedy) return disarmed;
   // A host, a path or a model's name outside of the quote did it.
   const marked = (text: string): string => (remedy === "retry" ? `${text} (connection error)` : text);
-  return marked(disarm(message, remedy, marked));
+  const reworded = disarm(message, remedy, marked);
+  return remedyOf(reworded) === remedy ? reworded : marked(reworded);
 }
 
 /**

@@ -24,19 +24,19 @@ describe("a command line", () => {
       context: undefined,
       isChat: true,
     });
-    expect(spent()).toBeLessThan(200);
+    expect(spent()).toBeLessThan(2000);
   });
 
   test("with as many quotes as are taken takes a moment", () => {
     const line = `${"x".repeat(2900)}${'"'.repeat(1000)}`;
     const spent = processorTime();
     splitWords(line);
-    expect(spent()).toBeLessThan(200);
+    expect(spent()).toBeLessThan(2000);
   });
 
   test("whose model has a name that looks like quantisations for ever is read in a moment", () => {
     const spent = processorTime();
     readCommandLine(`llama-server -m ${"_Q1".repeat(10_000)}!.gguf -c 4096`);
-    expect(spent()).toBeLessThan(200);
+    expect(spent()).toBeLessThan(2000);
   });
 });

@@ -67,6 +67,8 @@ describe("several processes", () => {
     for (let seed = 1; seed <= 15; seed += 1) {
       const random = seeded(seed);
       const writer = start(`k${seed}`, 1000);
+      // Waited for from the start: once its output is closed here, the writer may end by itself.
+      const closed = once(writer, "close");
       let written = 0;
       const until = integer(random, 1, 4);
       for await (const chunk of writer.stdout) {
@@ -76,7 +78,7 @@ describe("several processes", () => {
       // A moment within the next write: the seed decides which one of its steps is hit.
       await new Promise((resolve) => setTimeout(resolve, random() * 14));
       writer.kill("SIGKILL");
-      await once(writer, "close");
+      await closed;
       await memory.remember(URL_ONE, `after-${seed}`, { context: seed, seenAt: seed });
       const names = remembered();
       expect(names, `seed ${seed}`).toContain(`after-${seed}`);
