@@ -11,7 +11,6 @@ export {
   type ContextSetting,
   contextPerSlot,
 } from "./context-setting.ts";
-export { applyEdits, invertEdits } from "./traced-text.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";
