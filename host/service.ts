@@ -1,7 +1,7 @@
 /** The service during a change: each step on it, reported and limited in time. */
 import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
-import { contextOfCommand } from "./config/command/running-command.ts";
+import { contextOfCommand } from "./config/command/server-arguments.ts";
 import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
