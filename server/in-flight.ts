@@ -7,9 +7,12 @@ import type { Client, EventTargets, RequestInFlight } from "./kinds/events.ts";
 import { readEvents } from "./kinds/llama-swap/events.ts";
 import type { RunningModel } from "./models/models.ts";
 
-/** For the whole answer, and for the events before the slots are read instead. */
-const LIMIT_MS = 2000;
-const EVENTS_MS = 1200;
+/** Milliseconds for the whole answer, and for the events before the slots are read instead. */
+export interface ReadLimits {
+  wholeMs: number;
+  eventsMs: number;
+}
+const READ_LIMITS: ReadLimits = { wholeMs: 2000, eventsMs: 1200 };
 /** Most models whose slots are read, all at once. */
 const MOST_ASKED = 50;
 /** A busy model reports its slots only between two batches of a prompt. */
@@ -47,13 +50,17 @@ const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
  *
  * @throws the signal's reason, and nothing else
  */
-export async function requestsInFlight(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsInFlight(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   signal.throwIfAborted();
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
-  const listed = await listedRequests(server, limit);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(wholeMs)]);
+  const listed = await listedRequests(server, limit, eventsMs);
   signal.throwIfAborted();
   if (listed !== undefined) return inEvents(listed.requests);
-  const slots = await busyModels(server, limit).catch(() => UNKNOWN);
+  const slots = await busyModels(server, limit, wholeMs).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
 }
@@ -64,13 +71,17 @@ export async function requestsInFlight(server: ServerAccess, signal: AbortSignal
  *
  * @throws {ServerError}; the signal's reason
  */
-export async function requestsAhead(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsAhead(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   // After the end of the session each request would open a connection.
   signal.throwIfAborted();
-  const listed = await listedRequests(server, signal);
+  const listed = await listedRequests(server, signal, eventsMs);
   signal.throwIfAborted();
   if (listed !== undefined) return inEvents(listed.requests);
-  return (await answersAtOnce(server, signal)) ? busyModels(server, signal) : UNKNOWN;
+  return (await answersAtOnce(server, signal)) ? busyModels(server, signal, wholeMs) : UNKNOWN;
 }
 
 /** Whether the server answers for a ready model at once, even while requests wait for another one: llama-swap since v218. */
@@ -94,7 +105,7 @@ export interface ListedRequests {
 export async function listedRequests(
   server: ServerAccess,
   signal: AbortSignal,
-  limitMs = EVENTS_MS,
+  limitMs: number,
 ): Promise<ListedRequests | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
@@ -132,9 +143,9 @@ function silenceOf(error: unknown): "silent" | undefined {
   return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
 }
 
-async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+async function busyModels(server: ServerAccess, signal: AbortSignal, timeoutMs: number): Promise<InFlight> {
   const backend = await server.backend(signal);
-  const limits = { signal, timeoutMs: LIMIT_MS };
+  const limits = { signal, timeoutMs };
   const running = await backend.running(limits);
   // While models load and unload, a request to one could load it again.
   if (running === undefined || running.length > MOST_ASKED) return UNKNOWN;

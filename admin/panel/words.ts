@@ -4,7 +4,7 @@ import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
-import type { Column } from "../../ui/table.ts";
+import type { Column } from "../../ui/layout.ts";
 import { whose } from "../interruption.ts";
 import {
   commandRow,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { placedConfig } from "../../admin/host-access.ts";
 import { readConfig } from "../../config.ts";
-import { placedConfig } from "../../host/config-place.ts";
 
 const LLAMA_SWAP = ["~/.config/llama-swap/config.yaml", "llama-swap.service"];
 const ROUTER = ["~/.llama-models.ini", "llama-server.service"];
