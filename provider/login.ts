@@ -67,7 +67,7 @@ export async function login(
   const all = questions(defaultConfig(aiServer));
   const answers: Record<string, string> = {};
   const ask = async ({ name, prompt }: Question, reason?: string): Promise<void> => {
-    const note = aiServer.isFromEnvironment(name) ? ` (${name} in the environment wins over the answer)` : "";
+    const note = aiServer.isFromEnvironment(name) ? ` (${name} in the environment overrides the answer)` : "";
     const message = `${reason === undefined ? "" : `${reason}\n`}${prompt.message}${note}`;
     const given = await interaction.prompt({ ...prompt, message });
     // Spaces at the ends may belong to a passphrase.

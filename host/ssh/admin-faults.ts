@@ -38,7 +38,7 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   "folder-read-only": [
     "config file",
     (at) =>
-      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
+      `The user that logs in ${at.where} may not write to the folder of ${at.file}, or may not list it; the backup and the new file must be made there. ${NOTHING}`,
   ],
   changed: [
     "config file",
@@ -78,7 +78,7 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   "other-runtime": [
     "unit",
     (at, said) =>
-      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove it there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove that line. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
   ],
   "no-systemctl": [
     "unit",
@@ -94,7 +94,8 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
   ],
   "bad-answer": [
     "ssh",
-    (at) => `What answered ${at.where} is not ai-server-admin: it names no file as a system would.`,
+    (at) =>
+      `The program that answered ${at.where} is not ai-server-admin: the file names in its answer are not valid.`,
   ],
   "bad-request": [
     "ssh",

@@ -143,7 +143,7 @@ export class Shell {
       return this.#askOnce(request, limits);
     }
     if (begun || isLocal) {
-      throw new HostError("The step on the server was ended before it had answered.", "unanswered", {
+      throw new HostError("The step on the server ended before it answered.", "unanswered", {
         link: "ssh",
         remedy: "none",
       });
@@ -256,7 +256,7 @@ function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 
 function tooMuchFault(): HostError {
   return new HostError(
-    "The server's machine sent far more text than expected; it was not read further.",
+    "The server's machine sent far more text than expected; the rest was not read.",
     "unanswered",
     { link: "ssh", remedy: "none" },
   );

@@ -115,7 +115,7 @@ describe("a login", () => {
     const { messages } = await logIn([server.url, "", "local", "", ""], {
       AI_SERVER_CERTS_DIR: server.certsDir,
     });
-    expect(messages[1]).toBe(`${TITLES[1]} (AI_SERVER_CERTS_DIR in the environment wins over the answer)`);
+    expect(messages[1]).toBe(`${TITLES[1]} (AI_SERVER_CERTS_DIR in the environment overrides the answer)`);
     expect(messages[0]).toBe(TITLES[0]);
   });
 });
@@ -125,7 +125,7 @@ describe("a wrong answer is asked again with the reason:", () => {
     const server = await sim();
     const { messages, credential } = await logIn(["nonsense", server.url, server.certsDir, "local", "", ""]);
     expect(messages[1]).toBe(
-      `AI_SERVER_URL is "nonsense": that is not a URL. Give it like https://ai.example.org\n${TITLES[0]}`,
+      `AI_SERVER_URL is "nonsense": that is not a URL. Write it like https://ai.example.org\n${TITLES[0]}`,
     );
     expect(credential).toMatchObject({ type: "api_key" });
   });
@@ -133,7 +133,7 @@ describe("a wrong answer is asked again with the reason:", () => {
   test("an address with a password, which is not repeated", async () => {
     const server = await sim();
     const { messages } = await logIn(["https://me:hunter2@x", server.url, server.certsDir, "local", "", ""]);
-    expect(messages[1]).toMatch(/^AI_SERVER_URL holds a user name or password/);
+    expect(messages[1]).toMatch(/^AI_SERVER_URL contains a user name or password/);
     expect(messages.join()).not.toContain("hunter2");
   });
 
@@ -143,7 +143,7 @@ describe("a wrong answer is asked again with the reason:", () => {
     const dead = `https://127.0.0.1:${port}`;
     const { messages, credential } = await logIn([dead, server.certsDir, "local", "", "", server.url]);
     expect(messages.at(-1)).toBe(
-      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.\n${TITLES[0]}`,
+      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.\n${TITLES[0]}`,
     );
     expect(credential).toMatchObject({ env: { AI_SERVER_URL: server.url } });
   });
@@ -152,7 +152,7 @@ describe("a wrong answer is asked again with the reason:", () => {
     const server = await sim();
     const { messages } = await logIn([server.url, agentDir, "local", "", "", server.certsDir]);
     expect(messages.at(-1)).toBe(
-      `The client certificate is missing: there is no file ${agentDir}/client.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_CERT where it is.\n${TITLES[1]}`,
+      `The client certificate is missing: there is no file ${agentDir}/client.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_CERT.\n${TITLES[1]}`,
     );
   });
 
@@ -170,7 +170,7 @@ describe("a wrong answer is asked again with the reason:", () => {
     writeFileSync(join(agentDir, "client-key.pem"), key.export(options), { mode: 0o600 });
     const { messages, credential } = await logIn([server.url, agentDir, "local", "hunter2", "", "right"]);
     expect(messages.at(-1)).toBe(
-      `The passphrase does not open the client key ${agentDir}/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.\n${TITLES[3]}`,
+      `The passphrase does not open the client key ${agentDir}/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it again in /login ai-server.\n${TITLES[3]}`,
     );
     expect(messages.join()).not.toContain("hunter2");
     expect(credential).toMatchObject({ env: { AI_SERVER_CLIENT_KEY_PASSPHRASE: "right" } });
