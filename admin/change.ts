@@ -1,10 +1,16 @@
 /** What the commands that change the server's configuration share: planned, asked about, applied, reported. */
+import type { LoadState } from "../activity/load-state.ts";
 import type { Config } from "../config.ts";
 import { type ConfigFormat, formatOf } from "../host/config/config-file.ts";
 import type { ChangeOutcome, Options, Planned, Progress } from "../host/outcome.ts";
+import type { ServerProbe } from "../host/probe.ts";
 import type { ChangeHost } from "../host/service.ts";
 import type { HostFile, UnitStatus } from "../host/ssh/machine.ts";
+import { ServerError } from "../lib/errors.ts";
 import { maskLines } from "../masking/masking.ts";
+import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
+import type { Backend } from "../server/kinds/backend.ts";
+import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
 import { show } from "../ui/output.ts";
@@ -12,12 +18,14 @@ import type { Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { type Host, pathOf } from "./host-access.ts";
-import { loadHooks } from "./load.ts";
+import { type LoadHooks, loadHooks } from "./load.ts";
 import { refreshModels } from "./models.ts";
 import { faultText, reportOf } from "./report.ts";
 
 /** A notice must fit on the screen. */
 const MOST_DIFF_LINES = 30;
+/** Of a model's log, where its load fails. */
+const PROBED_LOG_LINES = 20;
 
 /**
  * What a step of a change is called on the screen.
@@ -60,12 +68,45 @@ export async function changeHostOf(
 ): Promise<ChangeHost> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
-  const { httpProbe } = await import("./http-probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
   const probe = httpProbe(server, loadHooks(call, server), backend);
   return { machine, probe, limits: { restartTimeoutMs, loadTimeoutMs } };
+}
+
+/** The server over HTTP. @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
+export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backend): ServerProbe {
+  return {
+    running: async (signal) => (await server.runningNow(signal)) ?? [],
+    answers: async (signal) => {
+      try {
+        await server.runningNow(signal);
+        return true;
+      } catch (error) {
+        if (error instanceof ServerError) return false;
+        throw error;
+      }
+    },
+    startLine: async (id, signal) => {
+      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+      const models = await server.http.json(server.config.modelsPath, limits);
+      const listed = await backend?.listed(models, limits);
+      return listed?.find((model) => model.id === id)?.commandLine;
+    },
+    load: async (id, signal) => {
+      const report = (progress: LoadState): void => hooks.onLoading(id, progress);
+      const { loadMs } = await loadModel(server, id, { report, signal });
+      if (loadMs !== undefined) hooks.onLoaded(id, loadMs);
+    },
+    liveContext: (id, signal) => server.liveContext(id, signal),
+    log: (id, signal) => server.logTail(id ?? "proxy", PROBED_LOG_LINES, signal),
+    ...(backend?.reloadConfig === undefined
+      ? {}
+      : {
+          reload: async (signal) => ((await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood"),
+        }),
+  };
 }
 
 /** The user's own command that restarts the server in place of systemctl; a wrapper runs its own and no other. */

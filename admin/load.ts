@@ -12,7 +12,6 @@ import type { RunningModel } from "../server/models/models.ts";
 import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
-import type { ProbeHooks } from "./http-probe.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 
@@ -224,8 +223,14 @@ export function loadWords(id: string, progress: LoadState): string | undefined {
   }
 }
 
+export interface LoadHooks {
+  onLoading(id: string, progress: LoadState): void;
+  /** A model has been loaded, in this many milliseconds. */
+  onLoaded(id: string, loadMs: number): void;
+}
+
 /** Says how loads go on, and remembers how long they took. */
-export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
+export function loadHooks(call: Call, server: ModelServer): LoadHooks {
   const expected = new Map<string, number | undefined>();
   return {
     onLoading: (id, progress) => {

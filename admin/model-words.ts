@@ -6,7 +6,7 @@ import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelDescription } from "../server/models/model-description.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models/models.ts";
-import { type Column, table } from "../ui/table.ts";
+import { type Column, table } from "../ui/layout.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Model", priority: 0 },

@@ -1,6 +1,5 @@
 /** `/ai-server-preset`: shows the server's config file, or one model's part of it. */
-import { findContexts, formatOf } from "../host/config/config-file.ts";
-import { modelBlock } from "../host/config/yaml/model-block.ts";
+import { findContexts, formatOf, modelBlock } from "../host/config/config-file.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";

@@ -19,7 +19,6 @@ import {
 } from "./pi-models.ts";
 import { Remembered } from "./remembered.ts";
 
-/** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
 const START_TIMEOUT_MS = 3000;
 
 /** The part of pi's registry that refreshes catalogues. */
@@ -31,6 +30,8 @@ export interface AiServerOptions {
   env: Variables;
   agentDir: string;
   now: () => number;
+  /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
+  startTimeoutMs?: number;
   /**
    * Called after the catalogue changed in a way that a running session must know.
    *
@@ -51,6 +52,7 @@ export class AiServer {
   readonly activities = new Activities();
   readonly remembered: Remembered;
   readonly #options: AiServerOptions;
+  readonly #startTimeoutMs: number;
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
@@ -73,6 +75,7 @@ export class AiServer {
 
   constructor(options: AiServerOptions) {
     this.#options = options;
+    this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
     this.remembered = remembered;
     this.#current = new CurrentServer(options.now, (config) => remembered.kindBefore(config));
@@ -103,13 +106,13 @@ export class AiServer {
   }
 
   /**
-   * Ends with pi's first refresh that pi did not abort itself, at the latest after three seconds. A start of pi begins
+   * Ends with pi's first refresh that pi did not abort itself, at the latest at the limit of a start. A start of pi begins
    * two refreshes at once, either of which may abort the other and then goes on without its models; the last thing that
    * a start waits for is whether the provider is available.
    */
   started(): Promise<void> {
     this.#started ??= new Promise((resolve) => {
-      const limit = setTimeout(resolve, START_TIMEOUT_MS);
+      const limit = setTimeout(resolve, this.#startTimeoutMs);
       void this.#firstRefresh.promise.then(() => {
         clearTimeout(limit);
         resolve();
@@ -212,8 +215,8 @@ export class AiServer {
    * pi's refresh of the catalogue. Never throws: a server that cannot be used leaves the list as it was, and the
    * problem is reported once.
    *
-   * Offline calls restore what is stored. Without it, the several calls of one start share one discovery of at most
-   * three seconds, which no single call's signal ends, since pi aborts each call by the next.
+   * Offline calls restore what is stored. Without it, the several calls of one start share one discovery, which ends
+   * with the limit of a start and which no single call's signal ends, since pi aborts each call by the next.
    */
   async refresh(context: RefreshModelsContext): Promise<void> {
     await this.#refresh(context);
@@ -261,7 +264,7 @@ export class AiServer {
   async #start(context: RefreshModelsContext, stored: Variables, config: Config): Promise<void> {
     const key = keyOf(config);
     if (this.#discovered?.key !== key && !isOffline(this.#options.env)) {
-      const models = this.discover(stored, { timeoutMs: START_TIMEOUT_MS }).then(
+      const models = this.discover(stored, { timeoutMs: this.#startTimeoutMs }).then(
         (found) => found.models,
         (error: unknown) => {
           this.#problem = sentenceOf(error);

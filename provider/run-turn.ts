@@ -9,7 +9,7 @@ import type {
 import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
-import { REAL_CLOCK } from "../lib/clock.ts";
+import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./pi-models.ts";
@@ -54,6 +54,7 @@ export async function runTurn(
   model: Model<Api>,
   context: TranscriptContext,
   options: SimpleStreamOptions,
+  clock: Clock = REAL_CLOCK,
 ): Promise<void> {
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
@@ -61,7 +62,7 @@ export async function runTurn(
   const [blockedBy, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
   const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
-  const activity = new TurnActivity(subject, questions, Date.now);
+  const activity = new TurnActivity(subject, questions, clock.now);
   activities.begin(activity);
   const parts = {
     server: (stored: Variables | undefined) => aiServer.server(stored),
@@ -70,11 +71,11 @@ export async function runTurn(
     report: activity,
     restarting: () => restartsServer(aiServer.changing),
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
-    clock: REAL_CLOCK,
+    clock,
   };
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;
-  activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
+  activities.end(activity, figures && { ...figures, model: name, endedAt: clock.now(), loadMs });
   const ranAs = runsAs(model);
   if (loadMs === undefined || ranAs === undefined) return;
   await aiServer.remembered.rememberLoad(aiServer.config(options.env), ranAs, loadMs).catch(() => {});

@@ -6,9 +6,12 @@ import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/e
 import { readEvents } from "./kinds/llama-swap/events.ts";
 import { releaseOf, swapVersion } from "./kinds/version.ts";
 
-/** For the whole answer, and for the events before the slots are read instead. */
-const LIMIT_MS = 2000;
-const EVENTS_MS = 1200;
+/** Milliseconds for the whole answer, and for the events before the slots are read instead. */
+export interface ReadLimits {
+  wholeMs: number;
+  eventsMs: number;
+}
+const READ_LIMITS: ReadLimits = { wholeMs: 2000, eventsMs: 1200 };
 /** Most models whose slots are read, all at once. */
 const MOST_ASKED = 50;
 /** A busy model reports its slots only between two batches of a prompt. */
@@ -49,13 +52,17 @@ const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
  *
  * @throws the signal's reason, and nothing else
  */
-export async function requestsInFlight(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsInFlight(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   signal.throwIfAborted();
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
-  const told = await toldRequests(server, limit);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(wholeMs)]);
+  const told = await toldRequests(server, limit, eventsMs);
   signal.throwIfAborted();
   if (told !== undefined) return inEvents(told.requests);
-  const slots = await busyModels(server, limit).catch(() => UNKNOWN);
+  const slots = await busyModels(server, limit, wholeMs).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
 }
@@ -66,15 +73,19 @@ export async function requestsInFlight(server: ServerAccess, signal: AbortSignal
  *
  * @throws {ServerError}; the signal's reason
  */
-export async function requestsAhead(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsAhead(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   // After the end of the session each request would open a connection.
   signal.throwIfAborted();
-  const told = await toldRequests(server, signal);
+  const told = await toldRequests(server, signal, eventsMs);
   signal.throwIfAborted();
   if (told !== undefined) return inEvents(told.requests);
   const { kind } = await server.backend(signal);
   const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;
-  return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal);
+  return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal, wholeMs);
 }
 
 function inEvents(told: readonly RequestInFlight[]): InFlight {
@@ -91,7 +102,7 @@ export interface ToldRequests {
 export async function toldRequests(
   server: ServerAccess,
   signal: AbortSignal,
-  limitMs = EVENTS_MS,
+  limitMs = READ_LIMITS.eventsMs,
 ): Promise<ToldRequests | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
@@ -129,9 +140,9 @@ function silenceOf(error: unknown): "silent" | undefined {
   return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
 }
 
-async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+async function busyModels(server: ServerAccess, signal: AbortSignal, timeoutMs: number): Promise<InFlight> {
   const backend = await server.backend(signal);
-  const limits = { signal, timeoutMs: LIMIT_MS };
+  const limits = { signal, timeoutMs };
   const running = await backend.running(limits);
   // While models load and unload, a request to one could load it again.
   if (running === undefined || running.length > MOST_ASKED) return UNKNOWN;

@@ -46,6 +46,7 @@ export class ModelServer {
   readonly openDoor: OpenDoor;
   readonly #now: () => number;
   readonly #kindBefore: BackendKind | undefined;
+  readonly #recogniseMs: number;
   #backend: Backend | undefined;
   #recognising: Promise<Backend> | undefined;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
@@ -56,13 +57,22 @@ export class ModelServer {
   /** Fields of a request body that this server has refused. */
   readonly refusedFields = new Set<string>();
 
-  /** @param kindBefore the kind of server that an earlier process found at this address */
-  constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
+  /**
+   * @param kindBefore the kind of server that an earlier process found at this address
+   * @param recogniseMs for each answer by which the server is recognised
+   */
+  constructor(
+    config: Config,
+    now: () => number = Date.now,
+    kindBefore?: BackendKind,
+    recogniseMs = ANSWER_TIMEOUT_MS,
+  ) {
     this.config = config;
     this.http = new Http(config, now);
     this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
     this.#kindBefore = kindBefore;
+    this.#recogniseMs = recogniseMs;
   }
 
   /**
@@ -73,7 +83,7 @@ export class ModelServer {
   async backend(signal?: AbortSignal): Promise<Backend> {
     if (this.#backend !== undefined) return this.#backend;
     // Several turns share it: one caller's signal must not end it for the others.
-    const limits = { timeoutMs: ANSWER_TIMEOUT_MS };
+    const limits = { timeoutMs: this.#recogniseMs };
     this.#recognising ??= this.#recognise(limits, () => this.#readList(limits)).finally(() => {
       this.#recognising = undefined;
     });

@@ -190,7 +190,7 @@ export class Session {
     const { ctx, aiServer } = this.#parts;
     const [{ aiServerAutocomplete }, { completer }] = await Promise.all([
       import("../ui/autocomplete.ts"),
-      import("../admin/live-completion.ts"),
+      import("../admin/completion.ts"),
     ]);
     if (this.ended.aborted) return;
     const complete = completer(aiServer, ctx, this.ended);
