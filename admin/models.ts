@@ -7,7 +7,7 @@ import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
-import { NO_DESCRIPTION } from "../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
 import { readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";

@@ -30,7 +30,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     return models.find(({ model: name }) => name === blockedBy)?.total;
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
-    const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
+    const { readRecentActivity } = await import("../server/kinds/llama-swap/metrics.ts");
     const last = (await readRecentActivity(await aiServer.server(stored), signal))?.at(-1)?.model;
     return last === id ? undefined : last;
   };
