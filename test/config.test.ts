@@ -208,7 +208,7 @@ describe("AI_SERVER_URL", () => {
     "ftp://user:hunter2@ai.example.org/?x",
   ])("%s is refused and the password not repeated", (url) => {
     const sentence = refusal({ AI_SERVER_URL: url });
-    expect(sentence).toMatch(/^AI_SERVER_URL contains a user name or password; leave them out/);
+    expect(sentence).toMatch(/^AI_SERVER_URL contains a user name or password\. Leave it out/);
     expect(sentence).not.toContain("hunter2");
   });
 
