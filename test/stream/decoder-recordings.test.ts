@@ -4,26 +4,27 @@ import { integer, RUNS, seeded } from "../support/random.ts";
 
 const LINE_END = 10;
 const LARGE = 20_000;
+const STEP = 19;
 
 /**
- * Where a stream is cut: at its ends, around each line end, inside characters of many bytes, and at every fifth byte
- * between, not the same fifth for each file. A large file has hundreds of like lines: its ends and every 397th byte.
+ * Where a stream is cut: near its ends, around each line end, inside characters of many bytes, and at every 19th byte
+ * between, not the same one for each file. A large file has hundreds of like lines: its ends and every 1999th byte.
  * With AI_SERVER_TEST_RUNS above 1: every byte, and of a large file every 37th and all near its ends.
  */
 function cuts(name: string, bytes: Buffer): number[] {
   const all = Array.from({ length: bytes.length - 1 }, (_, at) => at + 1);
   if (bytes.length > LARGE) {
-    const [step, ends] = RUNS > 1 ? [37, 2000] : [397, 400];
+    const [step, ends] = RUNS > 1 ? [37, 2000] : [1999, 100];
     return all.filter((at) => at % step === 0 || at <= ends || at >= bytes.length - ends);
   }
   if (RUNS > 1) return all;
   const isEdge = (at: number): boolean =>
-    at <= 100 ||
-    at >= bytes.length - 100 ||
+    at <= 20 ||
+    at >= bytes.length - 40 ||
     [-1, 0, 1].some((by) => bytes[at + by] === LINE_END) ||
     ((bytes[at] ?? 0) & 0xc0) === 0x80;
-  const first = integer(seeded(name.length + bytes.length), 0, 4);
-  return all.filter((at) => at % 5 === first || isEdge(at));
+  const first = integer(seeded(name.length + bytes.length), 0, STEP - 1);
+  return all.filter((at) => at % STEP === first || isEdge(at));
 }
 
 describe("a recorded stream", () => {
