@@ -1,10 +1,10 @@
-import { spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { showLive, showText, type View } from "../../ui/view.ts";
 import { settled } from "../support/clock.ts";
+import { type Written, writtenByEach } from "../support/written.ts";
 
 type Context = Parameters<typeof showText>[0];
 
@@ -228,25 +228,30 @@ describe("at an RPC client", () => {
   });
 });
 
-/** What a process of its own writes, since a descriptor cannot be watched from inside. */
-function written(call: string): { stdout: string; stderr: string } {
-  const module = JSON.stringify(new URL("../../ui/view.ts", import.meta.url).href);
-  const script = `const { showText, showLive } = await import(${module}); const view = ${JSON.stringify(VIEW)}; ${call}`;
-  const args = ["--no-warnings", "--input-type=module", "-e", script];
-  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
-  return { stdout, stderr };
-}
-
 describe("without a screen", () => {
   const following = "() => { throw new Error('followed'); }, new AbortController().signal";
-
-  test.each([
+  const calls = [
     ["print", "showText(ctx, view)", "models:\n  a: 1\n", ""],
     ["print", `showLive(ctx, view, ${following})`, "models:\n  a: 1\n", ""],
     ["print", "showText(ctx, { ...view, lines: [] })", "config.yaml: empty\n", ""],
     ["json", "showText(ctx, view)", "", "config.yaml\n\nmodels:\n  a: 1\n"],
     ["json", `showLive(ctx, view, ${following})`, "", "config.yaml\n\nmodels:\n  a: 1\n"],
-  ])("in %s mode %s writes %j, %j", (mode, call, stdout, stderr) => {
-    expect(written(`const ctx = { mode: "${mode}", ui: {} }; await ${call};`)).toEqual({ stdout, stderr });
+  ] as const;
+  let written: Written[] = [];
+  beforeAll(() => {
+    const scripts = calls.map(
+      ([mode, call]) => `const ctx = { mode: "${mode}", ui: {} }; await module.${call};`,
+    );
+    const view = `const view = ${JSON.stringify(VIEW)};`;
+    written = writtenByEach(
+      "ui/view.ts",
+      scripts.map((script) => view + script),
+    );
   });
+
+  for (const [at, [mode, call, stdout, stderr]] of calls.entries()) {
+    test(`${call} in ${mode} mode writes ${JSON.stringify([stdout, stderr])}`, () => {
+      expect(written[at]).toEqual({ stdout, stderr });
+    });
+  }
 });
