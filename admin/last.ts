@@ -1,8 +1,8 @@
 /** `/ai-server-last`: what the last turns took. */
 import type { TurnFigures } from "../activity/turn-activity.ts";
 import { rateWords, shortTokens, spent } from "../lib/figures.ts";
+import { type Column, table } from "../ui/layout.ts";
 import { show, widthOf } from "../ui/output.ts";
-import { type Column, table } from "../ui/table.ts";
 import type { CommandUse } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [

@@ -5,8 +5,7 @@
  */
 import { findPlaces } from "./places.ts";
 import { findShapes } from "./shapes.ts";
-import { Findings } from "./spans.ts";
-import type { TextKind } from "./values.ts";
+import { Findings, type TextKind } from "./values.ts";
 
 export { isSecretName } from "./names.ts";
 export { blankerOf, type OwnSecrets } from "./own-secrets.ts";

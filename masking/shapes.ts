@@ -1,5 +1,5 @@
 import { isSecretParameter } from "./names.ts";
-import type { Findings } from "./spans.ts";
+import type { Findings } from "./values.ts";
 
 /**
  * Tokens known by their first letters. The lookbehind matches each word once, so that a long word is not tried at each

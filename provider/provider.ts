@@ -13,6 +13,7 @@ import type {
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { Activities } from "../activity/activities.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
+import type { Clock } from "../lib/clock.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
 import { emptyMessage } from "../stream/message.ts";
@@ -51,8 +52,12 @@ export function canBeNamed(agentDir: string): boolean {
   }
 }
 
-/** Opens nothing; the code of a turn comes with the first one. */
-export function createProvider(aiServer: AiServer, activities: Activities): Provider {
+/**
+ * Opens nothing; the code of a turn comes with the first one.
+ *
+ * @param clock of the turns; real time by default
+ */
+export function createProvider(aiServer: AiServer, activities: Activities, clock?: Clock): Provider {
   const streamSimple = (
     model: Model<Api>,
     context: TranscriptContext,
@@ -64,7 +69,7 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
       return stream;
     }
     import("./run-turn.ts")
-      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options))
+      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options, clock))
       .catch((error: unknown) => {
         // As after an update under a running pi.
         const remedy = "The extension could not be loaded; run /reload, or install it again.";

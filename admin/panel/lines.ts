@@ -1,9 +1,8 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
-import { fitted, flow, padded } from "../../ui/layout.ts";
+import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/output.ts";
-import type { Column } from "../../ui/table.ts";
 
 /** What a letter does with a model. */
 export type PanelLetter = "use" | "context" | "log";

@@ -9,8 +9,7 @@ import {
   type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "../../ui/layout.ts";
-import { table } from "../../ui/table.ts";
+import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, table } from "../../ui/layout.ts";
 import {
   barLines,
   filtered,

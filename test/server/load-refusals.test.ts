@@ -47,8 +47,13 @@ interface Run extends Canned {
   asked(): number;
 }
 
-async function on(answering: Answering, id = "m", env: Record<string, string> = {}): Promise<Run> {
-  const canned = await cannedServer(answering, env);
+async function on(
+  answering: Answering,
+  id = "m",
+  env: Record<string, string> = {},
+  recogniseMs?: number,
+): Promise<Run> {
+  const canned = await cannedServer(answering, env, recogniseMs);
   const reports: LoadState[] = [];
   const report = (progress: LoadState): void => {
     reports.push(progress);
@@ -304,7 +309,7 @@ describe("a server that is silent", () => {
   });
 
   test("is left at once when the load is given up", async () => {
-    const { load, requests, connections } = await on(() => {});
+    const { load, requests, connections } = await on(() => {}, "m", {}, 1000);
     const abort = new AbortController();
     const reason = new Error("enough");
     const loading = load(abort.signal);

@@ -10,8 +10,11 @@ import { type Finished, run, runOk } from "./processes.ts";
 export const PI_VERSIONS = ["1.5.2", "1.6.0"] as const;
 export type PiVersion = (typeof PI_VERSIONS)[number];
 
-/** The pi of all suites but those of what may differ between the versions: starts, turns, RPC and one screen. */
+/** The pi of all suites. */
 export const NEWEST_PI: PiVersion = "1.6.0";
+
+/** The pi of a few tests of what may differ between the versions: starts, turns, RPC, the installation, one screen. */
+export const OLDER_PI: PiVersion = "1.5.2";
 
 /** The repository's own folder. */
 export const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));

@@ -1,10 +1,31 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { beforeAll, describe, expect, test } from "vitest";
 import { show, tell, widthOf, withNotices } from "../../ui/output.ts";
-import { type Written, writtenByEach } from "../support/written.ts";
 
 type Screen = Parameters<typeof show>[0];
 type Mode = Screen["mode"];
+
+const BETWEEN = "<next call>";
+
+interface Written {
+  stdout: string;
+  stderr: string;
+}
+
+/** What a process of its own writes for each call, since a descriptor cannot be watched from inside. */
+function written(calls: readonly string[]): Written[] {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const mark = `for (const descriptor of [1, 2]) writeSync(descriptor, ${JSON.stringify(BETWEEN)});`;
+  const script = [
+    `const { writeSync } = await import("node:fs"); const { show, tell } = await import(${module});`,
+    'const ui = { notify: () => { throw new Error("no screen"); } };',
+    ...calls.map((call) => `${call} ${mark}`),
+  ].join("\n");
+  const args = ["--no-warnings", "--input-type=module", "-e", script];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  const errors = stderr.split(BETWEEN);
+  return stdout.split(BETWEEN).map((text, at) => ({ stdout: text, stderr: errors[at] ?? "" }));
+}
 
 describe("what leaves without a screen", () => {
   const calls = [
@@ -20,13 +41,12 @@ describe("what leaves without a screen", () => {
   let answers: Written[] = [];
   let unasked: Written[] = [];
   beforeAll(() => {
-    const ui = "const ui = { notify: () => { throw new Error('no screen'); } };";
-    const written = writtenByEach("ui/output.ts", [
-      ...calls.map(([mode, level]) => `${ui} module.show({ mode: "${mode}", ui }, "text", "${level}");`),
-      ...notices.map((mode) => `${ui} module.tell({ mode: "${mode}", ui }, "text", "warning");`),
+    const all = written([
+      ...calls.map(([mode, level]) => `show({ mode: "${mode}", ui }, "text", "${level}");`),
+      ...notices.map((mode) => `tell({ mode: "${mode}", ui }, "text", "warning");`),
     ]);
-    answers = written.slice(0, calls.length);
-    unasked = written.slice(calls.length);
+    answers = all.slice(0, calls.length);
+    unasked = all.slice(calls.length);
   });
 
   for (const [at, [mode, level, stdout, stderr]] of calls.entries()) {

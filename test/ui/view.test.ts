@@ -1,10 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { beforeAll, describe, expect, test } from "vitest";
 import { showLive, showText, type View } from "../../ui/view.ts";
 import { settled } from "../support/clock.ts";
-import { type Written, writtenByEach } from "../support/written.ts";
 
 type Context = Parameters<typeof showText>[0];
 
@@ -228,30 +228,43 @@ describe("at an RPC client", () => {
   });
 });
 
+const BETWEEN = "<next call>";
+
+/** What a process of its own writes for each call, since a descriptor cannot be watched from inside. */
+function written(calls: readonly string[]): { stdout: string; stderr: string }[] {
+  const module = JSON.stringify(new URL("../../ui/view.ts", import.meta.url).href);
+  const mark = `for (const descriptor of [1, 2]) writeSync(descriptor, ${JSON.stringify(BETWEEN)});`;
+  const script = [
+    `const { writeSync } = await import("node:fs"); const { showText, showLive } = await import(${module});`,
+    `const view = ${JSON.stringify(VIEW)};`,
+    ...calls.map((call) => `{ ${call} } ${mark}`),
+  ].join("\n");
+  const args = ["--no-warnings", "--input-type=module", "-e", script];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  const errors = stderr.split(BETWEEN);
+  return stdout.split(BETWEEN).map((text, at) => ({ stdout: text, stderr: errors[at] ?? "" }));
+}
+
 describe("without a screen", () => {
   const following = "() => { throw new Error('followed'); }, new AbortController().signal";
-  const calls = [
+
+  const CASES = [
     ["print", "showText(ctx, view)", "models:\n  a: 1\n", ""],
     ["print", `showLive(ctx, view, ${following})`, "models:\n  a: 1\n", ""],
     ["print", "showText(ctx, { ...view, lines: [] })", "config.yaml: empty\n", ""],
     ["json", "showText(ctx, view)", "", "config.yaml\n\nmodels:\n  a: 1\n"],
     ["json", `showLive(ctx, view, ${following})`, "", "config.yaml\n\nmodels:\n  a: 1\n"],
   ] as const;
-  let written: Written[] = [];
+  const calls = CASES.map(([mode, call]) => `const ctx = { mode: "${mode}", ui: {} }; await ${call};`);
+  let outputs: ReturnType<typeof written> = [];
   beforeAll(() => {
-    const scripts = calls.map(
-      ([mode, call]) => `const ctx = { mode: "${mode}", ui: {} }; await module.${call};`,
-    );
-    const view = `const view = ${JSON.stringify(VIEW)};`;
-    written = writtenByEach(
-      "ui/view.ts",
-      scripts.map((script) => view + script),
-    );
+    outputs = written(calls);
   });
 
-  for (const [at, [mode, call, stdout, stderr]] of calls.entries()) {
-    test(`${call} in ${mode} mode writes ${JSON.stringify([stdout, stderr])}`, () => {
-      expect(written[at]).toEqual({ stdout, stderr });
-    });
-  }
+  test.each(CASES.map((row, at) => [...row, at] as const))(
+    "in %s mode %s writes %j, %j",
+    (_mode, _call, stdout, stderr, at) => {
+      expect(outputs[at]).toEqual({ stdout, stderr });
+    },
+  );
 });

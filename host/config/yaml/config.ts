@@ -20,7 +20,6 @@ import { cleanText } from "../../../lib/text.ts";
 import { withoutComments } from "../command/words.ts";
 import { refusal, shown } from "../refusals.ts";
 import { positionAt, replaceTraced, type TracedText } from "../traced-text.ts";
-import { maskVariables } from "./masked-variables.ts";
 import { traceScalar } from "./scalar-source.ts";
 
 /** A named text that llama-swap puts in the place of `${name}`. */
@@ -163,6 +162,18 @@ function readModels(anchors: Anchors, models: YAMLMap, isOwn: boolean, into: Map
     into.set(id, { id, key: pair.key, mapping, isOwn: isOwn && mapping === pair.value });
   }
   for (const { map } of mergedMaps(anchors, models)) readModels(anchors, map, false, into);
+}
+
+/** Stands for each character of a variable's name: a private one, which no configuration has a use for. */
+export const VARIABLE = "\uE000";
+
+/**
+ * The text with every `${env.NAME}` replaced by as many characters, so that each offset stays. llama-swap puts these
+ * variables into the text before it reads the text as YAML (`substituteEnvMacros` in its `internal/config/macros.go`),
+ * so that they may stand where YAML allows no brace.
+ */
+export function maskVariables(text: string): string {
+  return text.replace(/\$\{env\.[A-Za-z_][A-Za-z0-9_]*\}/g, (name) => VARIABLE.repeat(name.length));
 }
 
 /** Parses a text, and where that fails the one in which variables of the environment are masked. */

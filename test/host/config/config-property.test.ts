@@ -1,7 +1,8 @@
+import { diffArrays } from "diff";
 import { split } from "shlex";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { applyEdits, findContext, invertEdits, planContextChange } from "../../../host/config/config-file.ts";
+import { findContext, planContextChange } from "../../../host/config/config-file.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { RUNS } from "../../support/random.ts";
 import { generatePreset, generateYaml } from "./config-generator.ts";
@@ -77,20 +78,11 @@ describe("generated configurations of llama-swap", () => {
       expect(now.rest).toEqual(old.rest);
       expect(now.size).toBe(id === target ? String(tokens) : old.size);
     }
-    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
     const isReplaced = change.edits.every((edit) => /^\d+$/.test(text.slice(edit.start, edit.end)));
     if (isReplaced) {
       expect(planContextChange(change.text, "yaml", target, Number(effect(text, target).size)).text).toBe(
         text,
       );
-    }
-    // Lines that are not named are the old ones, in their order.
-    const rest = change.text.split(/\r?\n/).filter((_, index) => !change.lines.includes(index + 1));
-    let from = 0;
-    const oldLines = text.split(/\r?\n/);
-    for (const line of rest) {
-      from = oldLines.indexOf(line, from) + 1;
-      expect(from, line).toBeGreaterThan(0);
     }
   });
 
@@ -161,11 +153,8 @@ describe("generated presets", () => {
       expect(now.slots).toEqual(was.slots);
     }
     expect(change.edits).toHaveLength(1);
-    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
-    expect(change.lines).toHaveLength(1);
-    const rest = change.text.split(/\r?\n/).filter((_, index) => !change.lines.includes(index + 1));
-    const isAdded = change.text.split("\n").length > text.split("\n").length;
-    const old = text.split(/\r?\n/).filter((_, index) => isAdded || !change.lines.includes(index + 1));
-    expect(rest).toEqual(old);
+    const parts = diffArrays(text.split(/\r?\n/), change.text.split(/\r?\n/));
+    expect(parts.filter(({ added }) => added).map(({ count }) => count)).toEqual([1]);
+    expect(parts.filter(({ removed }) => removed).every(({ count }) => count === 1)).toBe(true);
   });
 });

@@ -1,11 +1,8 @@
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
-import {
-  EventReader,
-  type EventTargets,
-  type RequestInFlight,
-} from "../../../../server/kinds/llama-swap/event-reader.ts";
+import type { EventTargets, RequestInFlight } from "../../../../server/kinds/events.ts";
+import { EventReader } from "../../../../server/kinds/llama-swap/events.ts";
 import type { ModelState } from "../../../../server/models/models.ts";
 import { frame } from "../../../support/canned.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { contextOfCommand } from "../../../../host/config/command/running-command.ts";
+import { contextOfCommand } from "../../../../host/config/command/server-arguments.ts";
 import { processorTime } from "../../../support/clock.ts";
 
 test.each<[string, number | undefined]>([
