@@ -38,6 +38,15 @@ export const DEFAULTS = {
   AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
 } as const;
 
+/** The name of every variable. */
+export const VARIABLES: readonly string[] = [
+  ...Object.keys(DEFAULTS),
+  ...SECRET_VARIABLES,
+  "AI_SERVER_CERTS_DIR",
+  "AI_SERVER_RESTART_COMMAND",
+  "AI_SERVER_QUOTES_FILE",
+];
+
 /** The defaults that differ where the server is llama.cpp's router. */
 export const ROUTER_DEFAULTS = {
   AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
@@ -73,8 +82,11 @@ export interface Config extends ServerAddress {
   timeoutMs: number;
   /** How long a turn may wait for a model that loads, or for its place in the queue. */
   loadTimeoutMs: number;
-  /** `user@host` for ssh, or `local` for this machine. */
-  sshHost: string;
+  /**
+   * `user@host` for ssh, or `local` for this machine. The default belongs to the default address alone: with another one
+   * and no `AI_SERVER_SSH_HOST` it is undefined, and no command contacts a machine.
+   */
+  sshHost: string | undefined;
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
   serviceUnit: string;
@@ -265,6 +277,8 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     parseMilliseconds(name, get(name), DEFAULTS[name]);
 
   const address = parseUrl(text("AI_SERVER_URL"));
+  const isDefaultUrl = address.origin + address.basePath === DEFAULTS.AI_SERVER_URL;
+  const sshHost = get("AI_SERVER_SSH_HOST") ?? (isDefaultUrl ? DEFAULTS.AI_SERVER_SSH_HOST : undefined);
   const certsDir = localPath(get("AI_SERVER_CERTS_DIR") ?? "certs", agentDir, home);
   const ca = text("AI_SERVER_CA");
   return {
@@ -279,7 +293,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     connectTimeoutMs: duration("AI_SERVER_CONNECT_TIMEOUT_MS"),
     unusedProxy: unusedProxy(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
-    sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
+    sshHost: sshHost && parseSshHost(sshHost),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
     isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
@@ -293,7 +307,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),
     unloadAllPath: parseRoute("AI_SERVER_UNLOAD_ALL_PATH", text("AI_SERVER_UNLOAD_ALL_PATH")),
     upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
-    isDefaultUrl: address.origin + address.basePath === DEFAULTS.AI_SERVER_URL,
+    isDefaultUrl,
   };
 }
 

@@ -16,8 +16,7 @@ import type { OwnSecrets } from "./masking/masking.ts";
 import { askedOutput, withOutput } from "./messages/output-limit.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { answerFault } from "./server/http/answer-faults.ts";
-import { parseErrorBody } from "./server/http/error-body.ts";
-import { fittingOutput } from "./server/http/overflow.ts";
+import { fittingOutput, parseErrorBody } from "./server/http/error-body.ts";
 import { processFault } from "./server/kinds/load-failure.ts";
 import {
   isAboutLoading,

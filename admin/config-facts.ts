@@ -122,7 +122,7 @@ export async function readConfigFacts(
   { aiServer, waiting }: Call,
   server: ModelServer,
 ): Promise<{ read: readonly string[]; problems: readonly string[] }> {
-  const { sshHost } = server.config;
+  const { sshHost = "local" } = server.config;
   waiting.say(`Reading the config on ${sshHost === "local" ? "this machine" : sshHost}`);
   let facts: ConfigFacts;
   try {

@@ -3,8 +3,8 @@
 import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
-import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
-import { releaseOf, swapVersion } from "../server/kinds/version.ts";
+import { releaseOf, swapVersion } from "../server/kinds/backend.ts";
+import type { Client } from "../server/kinds/events.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Call } from "./call.ts";
 

@@ -4,7 +4,7 @@ import { shortTokens, spent } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
 import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
-import type { ModelDescription } from "../server/models/model-description.ts";
+import type { ModelDescription } from "../server/models/listed-model.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models/models.ts";
 import { type Column, table } from "../ui/layout.ts";
 

@@ -7,9 +7,9 @@ import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
-import { NO_DESCRIPTION } from "../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
-import { readId, unknownId } from "./arguments.ts";
+import { readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
@@ -47,9 +47,8 @@ export function chosenModel(
   running: readonly RunningModel[],
 ): Chosen | undefined {
   const ids = [...new Set([...models, ...running].map(({ id }) => id))];
-  const read = readId(text, ids);
+  const read = readKnownId(text, ids);
   if (read === undefined) return undefined;
-  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
   return { id: facts?.runsAs ?? read.id, facts };

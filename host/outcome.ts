@@ -59,8 +59,6 @@ export interface Progress {
   state: "begun" | "done" | "failed";
   /** The model that is loaded. */
   id: string | undefined;
-  /** Milliseconds since the step began. */
-  elapsedMs: number;
   /** On the way back to the old configuration. */
   isGoingBack: boolean;
 }

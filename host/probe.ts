@@ -7,7 +7,7 @@ export interface LoadedModel {
   id: string;
   /** `ready` once it answers. */
   state: string;
-  commandLine: string | undefined;
+  commandLine?: string | undefined;
 }
 
 /** The window of a loaded model, in tokens; undefined where it does not report it. */

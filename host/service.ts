@@ -70,15 +70,8 @@ export function causeOf(error: unknown): unknown {
 
 /** Runs one step and reports it. @throws {StepFailed} around whatever it throws */
 export async function step<T>(run: Run, name: StepName, work: () => Promise<T>, id?: string): Promise<T> {
-  const began = performance.now();
   const report = (state: Progress["state"]): void =>
-    run.report?.({
-      step: name,
-      state,
-      id,
-      elapsedMs: performance.now() - began,
-      isGoingBack: run.isGoingBack,
-    });
+    run.report?.({ step: name, state, id, isGoingBack: run.isGoingBack });
   report("begun");
   try {
     const result = await work();

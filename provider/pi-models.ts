@@ -2,11 +2,10 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "../config.ts";
 import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
-import { isKeepingVariable, type Thinking } from "../lib/thinking.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "../lib/thinking.ts";
 import type { ModelTraits } from "../messages.ts";
 import type { CatalogFacts, Fact, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
 import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
-import { restoredThinking } from "../server/models/thinking.ts";
 
 /** The name of this extension's protocol in pi, known to no other code. */
 const API = "ai-server";

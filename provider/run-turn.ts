@@ -30,7 +30,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     return models.find(({ model: name }) => name === blockedBy)?.total;
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
-    const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
+    const { readRecentActivity } = await import("../server/kinds/llama-swap/metrics.ts");
     const last = (await readRecentActivity(await aiServer.server(stored), signal))?.at(-1)?.model;
     return last === id ? undefined : last;
   };
@@ -39,11 +39,6 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     expectedLoadMs: () => expectedLoadMs().catch(() => undefined),
     requestsOf: (blockedBy) => requestsOf(blockedBy, limit()).catch(() => undefined),
   };
-}
-
-/** The command, where it is one that restarts the server. */
-function restartsServer(command: string | undefined): string | undefined {
-  return /^\/ai-server-(?:restart|ctx|rollback)\b/.test(command ?? "") ? command : undefined;
 }
 
 /** Runs a turn, which reports to `stream` and `activities`. */
@@ -69,7 +64,7 @@ export async function runTurn(
     traits: traitsOf,
     runsAs,
     report: activity,
-    restarting: () => restartsServer(aiServer.changing),
+    restarting: () => aiServer.restarting,
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
     clock,
   };

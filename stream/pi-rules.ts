@@ -6,8 +6,7 @@ import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi
 import { type Remedy, type Sentence, ServerError, sentenceOf } from "../lib/errors.ts";
 import type { OwnSecrets } from "../masking/masking.ts";
 import { overflowFault } from "../server/http/answer-faults.ts";
-import { parseErrorBody } from "../server/http/error-body.ts";
-import { isShortage } from "../server/http/overflow.ts";
+import { isShortage, parseErrorBody } from "../server/http/error-body.ts";
 import { emptyMessage } from "./message.ts";
 
 /** What pi will do with an error of this text. */

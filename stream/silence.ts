@@ -3,7 +3,7 @@ import type { LoadStage } from "../activity/load-state.ts";
 import type { Clock } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { Holding } from "../server/holding.ts";
-import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
+import type { EventHooks } from "../server/kinds/events.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { type SilentState, silentStateOf, UNREACHABLE, UNREPORTED } from "./model-state.ts";

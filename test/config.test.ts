@@ -226,6 +226,14 @@ describe("AI_SERVER_URL", () => {
       expect(read({ AI_SERVER_URL: url }).isDefaultUrl).toBe(false);
     },
   );
+
+  test("another server never gets the default's ssh target", () => {
+    const AI_SERVER_URL = "https://other.example";
+    expect(read({ AI_SERVER_URL }).sshHost).toBeUndefined();
+    expect(read({}, { AI_SERVER_URL }).sshHost).toBeUndefined();
+    expect(read({ AI_SERVER_URL, AI_SERVER_SSH_HOST: "me@other" }).sshHost).toBe("me@other");
+    expect(read({ AI_SERVER_URL: "https://ai.shahondin1624.de" }).sshHost).toBe("ai-server@192.168.2.3");
+  });
 });
 
 describe.each([

@@ -311,7 +311,16 @@ models:
     writeFileSync(join(server.dir, "config.yaml"), UNDECLARED(65_536));
     await server.reload();
     server.setSpeed(1);
-    expect(await turn()).toBe("stop");
+    server.requests.length = 0;
+    const loading = turn();
+    // Only a turn that sees its load reads the window again.
+    await expect
+      .poll(() =>
+        server.requests.some(({ path, finishedAt }) => path === "/running" && finishedAt !== undefined),
+      )
+      .toBe(true);
+    server.setSpeed(20);
+    expect(await loading).toBe("stop");
     await expect.poll(() => windows(pi)).toEqual([65_536]);
     const asked = server.requests.length;
     expect(await turn()).toBe("stop");

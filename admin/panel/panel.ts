@@ -3,8 +3,8 @@
 import { PROVIDER_ID } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
+import { unloadModel } from "../../server/load.ts";
 import type { ModelServer } from "../../server/model-server.ts";
-import { unloadModel } from "../../server/unload.ts";
 import { type Level, show, withNotices } from "../../ui/output.ts";
 import { ask } from "../../ui/question.ts";
 import { WHOLE_TERMINAL } from "../../ui/view.ts";

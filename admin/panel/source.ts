@@ -3,9 +3,13 @@
 import { type Clock, REAL_CLOCK } from "../../lib/clock.ts";
 import { requestsInSlots } from "../../server/in-flight.ts";
 import type { Backend } from "../../server/kinds/backend.ts";
-import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
-import { lastReadingAt, MOST_READINGS, readPerformance } from "../../server/kinds/llama-swap/performance.ts";
-import { readRecentActivity } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { EventHooks } from "../../server/kinds/events.ts";
+import {
+  lastReadingAt,
+  MOST_READINGS,
+  readPerformance,
+  readRecentActivity,
+} from "../../server/kinds/llama-swap/metrics.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts, RememberedFacts } from "../../server/models/models.ts";
 import { type PanelState, PanelStore } from "./state.ts";

@@ -1,10 +1,10 @@
 /** The state of the server at this moment, put together from several answers and events. Does no I/O. */
 import type { LoadSince } from "../../activity/load-state.ts";
-import type { Client, RequestInFlight } from "../../server/kinds/llama-swap/event-reader.ts";
-import { joinPerformance, type Performance } from "../../server/kinds/llama-swap/performance.ts";
-import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
-import type { ServerVersion } from "../../server/kinds/version.ts";
-import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import type { ServerVersion } from "../../server/kinds/backend.ts";
+import type { Client, RequestInFlight } from "../../server/kinds/events.ts";
+import type { AnsweredRequest } from "../../server/kinds/llama-swap/metrics.ts";
+import { joinPerformance, type Performance } from "../../server/kinds/llama-swap/metrics.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/listed-model.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../../server/models/models.ts";
 
 /** `still`: the state changes only when it is read again. */

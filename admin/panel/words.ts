@@ -3,8 +3,7 @@
 import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
-import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
-import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
 import type { Column } from "../../ui/layout.ts";
 import { whose } from "../interruption.ts";
 import {

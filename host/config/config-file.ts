@@ -11,7 +11,6 @@ export {
   type ContextSetting,
   contextPerSlot,
 } from "./context-setting.ts";
-export { applyEdits, invertEdits } from "./traced-text.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";
@@ -28,6 +27,15 @@ export function formatOf(path: string): ConfigFormat {
  */
 export function findContexts(text: string, format: ConfigFormat): ContextSetting[] {
   return format === "ini" ? iniSettings(text) : yamlSettings(text);
+}
+
+/** The models of all these files, each with its file. @throws {ServerError} as {@link findContexts} */
+export function modelsIn<File extends { name: string; text: string }>(
+  files: readonly File[],
+): { model: string; file: File }[] {
+  return files.flatMap((file) =>
+    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
+  );
 }
 
 /**

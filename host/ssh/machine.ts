@@ -56,8 +56,6 @@ export interface UnitStatus {
   watchesConfig: boolean;
   /** It is meant to, but never sees one that was replaced: its container has the config as one mounted file. */
   isBlind: boolean;
-  /** Whether the user's services run without a login. */
-  lingers: boolean;
   /** AI_SERVER_RESTART_COMMAND, or the wrapper's own, takes the place of systemctl. */
   hasRestartCommand: boolean;
 }
@@ -148,7 +146,6 @@ export class RemoteMachine implements Machine {
       commandLine,
       watchesConfig: watches && !isMounted,
       isBlind: watches && isMounted,
-      lingers: valueFor(lines, "linger") === "yes",
       hasRestartCommand,
     };
   }

@@ -1,8 +1,7 @@
 /** Turns statuses and error bodies of HTTP, and errors inside a stream, into sentences. */
 
 import { type FaultDetails, type Link, type Remedy, type Sentence, ServerError } from "../../lib/errors.ts";
-import { type ErrorBody, parseErrorBody } from "./error-body.ts";
-import { isOverflow } from "./overflow.ts";
+import { type ErrorBody, isOverflow, parseErrorBody } from "./error-body.ts";
 
 /** llama-server's messages for a malformed tool call written by the model. */
 const UNREADABLE_TOOL_CALL =

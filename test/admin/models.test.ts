@@ -8,7 +8,7 @@ import {
   requireHere,
   trainedContext,
 } from "../../admin/models.ts";
-import { NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../../server/models/listed-model.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";

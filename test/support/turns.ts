@@ -19,7 +19,7 @@ import { ServerError } from "../../lib/errors.ts";
 import type { Holding } from "../../server/holding.ts";
 import type { HttpResponse } from "../../server/http/http.ts";
 import type { Backend } from "../../server/kinds/backend.ts";
-import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
+import type { EventHooks } from "../../server/kinds/events.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { streamTurn, type TurnParts } from "../../stream.ts";

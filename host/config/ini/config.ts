@@ -7,7 +7,7 @@ import {
   tokensOf,
 } from "../context-setting.ts";
 import { placeOf, refusal, refusalBecause, shown } from "../refusals.ts";
-import { applyEdits, changedLines, type Edit, positionAt, type Span } from "../traced-text.ts";
+import { applyEdits, type Edit, positionAt, type Span } from "../traced-text.ts";
 import { entryOf, GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
 
 /** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
@@ -52,7 +52,6 @@ function describe(
     tokens: entry && tokensOf(entry.value),
     setBy: !entry ? "nothing" : ownEntry ? "section" : "global section",
     name: entry?.key,
-    anchor: undefined,
     sharedWith: entry && !ownEntry ? heirs.filter((other) => other !== name) : [],
     slots: slotsOf(own, global),
     problem: undefined,
@@ -217,7 +216,7 @@ export function planIni(text: string, id: string, tokens: number, isFound = fals
     ? warningsFor(text, sections, section)
     : [`The router has found ${shown(id)} itself; it gets a section of its own for this.`];
   if (before.tokens === tokens) {
-    return { text, edits: [], lines: [], before, after: before, warnings: section ? warnings : [] };
+    return { text, edits: [], before, after: before, warnings: section ? warnings : [] };
   }
   const edits = [section ? editFor(text, section, tokens) : newSection(text, sections, id, tokens)];
   const after = applyEdits(text, edits);
@@ -231,7 +230,6 @@ export function planIni(text: string, id: string, tokens: number, isFound = fals
   return {
     text: after,
     edits,
-    lines: changedLines(text, edits),
     before,
     after: findIni(after, id),
     warnings,

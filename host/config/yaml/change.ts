@@ -7,7 +7,7 @@ import { contextArgument } from "../command/server-flags.ts";
 import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "../context-setting.ts";
 import { type Declared, declaredFigures } from "../declared-figures.ts";
 import { placeOf, shown } from "../refusals.ts";
-import { applyEdits, changedLines, type Edit, originOf, ownSpan } from "../traced-text.ts";
+import { applyEdits, type Edit, originOf, ownSpan } from "../traced-text.ts";
 import { maskVariables, readYamlConfig, VARIABLE, type YamlConfig } from "./config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./context.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
@@ -247,13 +247,12 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
   refuseOtherEnvironment(config, model);
   const before = yamlSetting(config, id);
   const warnings = [...joinedNote(located), ...ignoredBeside(config, model)];
-  if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
+  if (before.tokens === tokens) return { text, edits: [], before, after: before, warnings };
   const plan = planned(config, text, located, { before, tokens });
   if (typeof plan !== "object") return refuse(config, located, before, { fault: plan, tokens });
   return {
     text: plan.text,
     edits: plan.edits,
-    lines: changedLines(text, plan.edits),
     before,
     after: yamlSetting(readYamlConfig(plan.masked), id),
     warnings: [...plan.notes, ...warnings],

@@ -1,4 +1,4 @@
-import { isAlias, isMap, isScalar, type Node, type Scalar } from "yaml";
+import { isMap, isScalar, type Node, type Scalar } from "yaml";
 import { ServerError } from "../../../lib/errors.ts";
 import { sizeIn } from "../command/programs.ts";
 import { type ServerCommand, serverOf } from "../command/server-arguments.ts";
@@ -201,7 +201,6 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
   const macro = macroOf(config, located);
   const source = sourceOf(located);
   const shared = others.filter((other) => other.model !== model && source && sourceOf(other) === source);
-  const env = figure?.holder === "env" ? lookUp(config.anchors, model.mapping, "env") : undefined;
   const start =
     origin?.span.start ?? figure?.value.traces[0]?.origin.start ?? startOf(cmd.written ?? cmd.node);
   const setBy: SetBy = !figure
@@ -217,9 +216,6 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
     tokens: figure && sizeIn(located.server.program, figure.value.text),
     setBy,
     name: macro?.name ?? figure?.name,
-    anchor:
-      (macro && isAlias(macro.written) ? macro.written.source : undefined) ??
-      (macro ? undefined : (env ?? cmd).anchor),
     sharedWith: shared.map((other) => other.model.id),
     slots: located.slots,
     program: located.server.program.kind === "llama-server" ? undefined : located.server.name,
@@ -259,7 +255,6 @@ export function yamlSettings(text: string): ContextSetting[] {
       tokens: undefined,
       setBy: "nothing",
       name: undefined,
-      anchor: undefined,
       sharedWith: [],
       slots: { parallel: undefined, kvUnified: undefined },
       problem: result.message,

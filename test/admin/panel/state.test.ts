@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type ModelsRead, type PanelModel, PanelStore } from "../../../admin/panel/state.ts";
-import type { RequestInFlight } from "../../../server/kinds/llama-swap/event-reader.ts";
+import type { RequestInFlight } from "../../../server/kinds/events.ts";
 import type { ModelFacts, ModelState, RunningModel } from "../../../server/models/models.ts";
 import { facts as factsOf } from "../../support/model-facts.ts";
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { loadTimedOut, processFault } from "../../../server/kinds/load-failure.ts";
+import { processFault } from "../../../server/kinds/load-failure.ts";
+import { loadTimedOut } from "../../../server/load.ts";
 import { remedyOf, wordedFor } from "../../../stream/pi-rules.ts";
 
 const MODEL = { id: "m", name: "Model M" };
