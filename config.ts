@@ -38,6 +38,15 @@ export const DEFAULTS = {
   AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
 } as const;
 
+/** The name of every variable. */
+export const VARIABLES: readonly string[] = [
+  ...Object.keys(DEFAULTS),
+  ...SECRET_VARIABLES,
+  "AI_SERVER_CERTS_DIR",
+  "AI_SERVER_RESTART_COMMAND",
+  "AI_SERVER_QUOTES_FILE",
+];
+
 /** The defaults that differ where the server is llama.cpp's router. */
 export const ROUTER_DEFAULTS = {
   AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
