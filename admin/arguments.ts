@@ -44,6 +44,13 @@ export function readId(text: string, ids: readonly string[]): ReadId | undefined
   return { unknown: word, rest, nearest: nearestIds(word, ids) };
 }
 
+/** The same, where only a known id will do. @throws {ServerError} for an unknown one */
+export function readKnownId(text: string, ids: readonly string[]): { id: string; rest: string } | undefined {
+  const read = readId(text, ids);
+  if (read !== undefined && "unknown" in read) throw unknownId(read.unknown, read.nearest);
+  return read;
+}
+
 /** How an id is typed so that `readId` finds it again; undefined where no way of quoting it does. */
 export function typedId(id: string, ids: readonly string[]): string | undefined {
   return [id, `"${id}"`, `'${id}'`].find((typed) => {

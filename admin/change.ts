@@ -18,6 +18,7 @@ import type { Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { type Host, pathOf } from "./host-access.ts";
+import { interruptionOf } from "./interruption.ts";
 import { type LoadHooks, loadHooks } from "./load.ts";
 import { refreshModels } from "./models.ts";
 import { faultText, reportOf } from "./report.ts";
@@ -60,19 +61,24 @@ export function shownSteps(waiting: Waiting, config: Config, unit?: UnitStatus):
   return { report, signal: waiting.signal };
 }
 
-/** The server's machine for a change; how long its models take to load is remembered. */
-export async function changeHostOf(
+/** The server from both sides, with the configuration of its machine. */
+export interface ChangePlace extends ChangeHost {
+  readonly config: Config;
+}
+
+/** The place for a change; how long its models take to load is remembered. */
+export async function changePlaceOf(
   call: Call,
   server: ModelServer,
   { machine, config }: Host,
-): Promise<ChangeHost> {
+): Promise<ChangePlace> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
   const probe = httpProbe(server, loadHooks(call, server), backend);
-  return { machine, probe, limits: { restartTimeoutMs, loadTimeoutMs } };
+  return { machine, probe, config, limits: { restartTimeoutMs, loadTimeoutMs } };
 }
 
 /** The server over HTTP. @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
@@ -121,7 +127,7 @@ export function restartedName({ hasRestartCommand }: UnitStatus, config: Config)
 }
 
 /** Whether a change restarts the server, in place of a reload. */
-export function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
+function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
   return !unit.watchesConfig && !reloads;
 }
 
@@ -144,6 +150,25 @@ export function effectWords({ unit, reloads }: Pick<Planned, "unit" | "reloads">
 export function restartedWords(planned: Pick<Planned, "unit" | "reloads">, config: Config): string {
   if (!isRestart(planned) || !planned.unit.hasRestartCommand) return "";
   return ` The server was restarted with ${restartCommandName(config)}.`;
+}
+
+/**
+ * How a planned change takes effect, and what it interrupts: sentences for its question.
+ *
+ * @param toLoad the ids that are loaded afterwards
+ */
+export async function consequencesOf(
+  call: Call,
+  server: ModelServer,
+  config: Config,
+  planned: Planned,
+  toLoad: readonly string[],
+): Promise<string[]> {
+  const how = {
+    isUnloaded: (id: string) => planned.unloads.includes(id),
+    isRestart: isRestart(planned),
+  };
+  return [effectWords(planned, config), ...(await interruptionOf(call, server, planned.loaded, toLoad, how))];
 }
 
 /** What the choices of a question before a change are called. @param act as "Change" */
@@ -170,22 +195,26 @@ export function changeCounts(before: string, after: string): { added: number; re
 }
 
 /**
- * Reports how a change ended, after pi has read the models again.
+ * Makes a planned change and reports how it ended; of one that was cancelled after the write it offers the way back.
  *
- * @param changed what was done, as a sentence, where it was
+ * @param done what was done, as a sentence, where it was
  */
-export async function reportChange(
+export async function applyAndReport(
   call: Call,
-  config: Config,
+  place: ChangePlace,
   planned: Planned,
-  outcome: ChangeOutcome,
-  changed: string,
+  done: string,
 ): Promise<void> {
-  const { file } = planned;
-  const { level, text } = reportOf(outcome, changed + restartedWords(planned, config), pathOf(file, config));
+  const { file, unit } = planned;
+  const { config } = place;
+  const { applyChange } = await import("../host/change.ts");
+  const outcome = await applyChange(place, planned, shownSteps(call.waiting, config, unit));
+  const { level, text } = reportOf(outcome, done + restartedWords(planned, config), pathOf(file, config));
   // Before the end is reported: until then pi takes no keys.
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(call.ctx, [text, ...otherEdit(outcome, file)].join("\n"), level);
+  if (outcome.kind === "cancelled" && outcome.file === "new" && outcome.backup !== undefined)
+    await offerToRestore(call, place, planned, outcome.backup);
 }
 
 /** What another program wrote meanwhile, where that is why nothing was done. */
@@ -195,16 +224,13 @@ function otherEdit(outcome: ChangeOutcome, { name, text }: HostFile): string[] {
   return ["The other edit:", plainDiff(diff, MOST_DIFF_LINES)];
 }
 
-/** After a cancelled change that has written its file: offers to restore the previous version. */
-export async function offerToRestore(
+async function offerToRestore(
   call: Call,
-  host: ChangeHost,
-  config: Config,
+  place: ChangePlace,
   { file, unit }: Planned,
-  outcome: ChangeOutcome,
+  backup: string,
 ): Promise<void> {
   const { ctx, waiting, ended } = call;
-  if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
   if (ended.aborted) return;
   const question = {
     title: "Restore the previous config?",
@@ -214,12 +240,13 @@ export async function offerToRestore(
   };
   if (!(await isConfirmed(call, question, ["Keep the new config", "Restore the previous one"]))) return;
   try {
-    const { report } = shownSteps(waiting, config, unit);
+    // Not with the user's signal, which is aborted already.
+    const { report } = shownSteps(waiting, place.config, unit);
     const { applyChange, planRestore } = await import("../host/change.ts");
-    const planned = await planRestore(host, outcome.backup, file.name, { report });
+    const planned = await planRestore(place, backup, file.name, { report });
     if (planned === undefined) return show(ctx, ALREADY_SO);
-    const back = await applyChange(host, planned, { report });
-    const { level, text } = reportOf(back, "The previous config is restored.", pathOf(file, config));
+    const back = await applyChange(place, planned, { report });
+    const { level, text } = reportOf(back, "The previous config is restored.", pathOf(file, place.config));
     show(ctx, text, level);
   } catch (error) {
     // Nothing else reports it: a cancelled command throws in silence.

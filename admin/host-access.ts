@@ -20,7 +20,19 @@ export interface Host {
 
 type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
 
-/** Opens nothing yet: the first use of the machine does. @throws the signal's reason */
+/** What to set before a command can use ssh. */
+export function withoutSshHost(): ServerError {
+  return new ServerError(
+    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local where the server runs on this machine; /login ai-server asks for it, too.",
+    { link: "configuration", remedy: "none", variable: "AI_SERVER_SSH_HOST" },
+  );
+}
+
+/**
+ * Opens nothing yet: the first use of the machine does.
+ *
+ * @throws {ServerError} where no ssh target is set; the signal's reason
+ */
 export async function openHost(server: Server, signal: AbortSignal): Promise<Host> {
   return hostOf(server, await backendOf(server, signal));
 }
@@ -28,7 +40,7 @@ export async function openHost(server: Server, signal: AbortSignal): Promise<Hos
 /**
  * The same, for work on the config file. A server that is down must not prevent its own repair.
  *
- * @throws {ServerError} for a kind of server that has no config file; the signal's reason
+ * @throws {ServerError} for a kind of server that has no config file, or where no ssh target is set; the signal's reason
  */
 export async function openConfigHost(server: Server, signal: AbortSignal): Promise<Host> {
   const backend = await backendOf(server, signal);
@@ -57,13 +69,15 @@ async function backendOf(
 }
 
 async function hostOf(server: Server, backend: Backend | undefined): Promise<Host> {
+  const { sshHost } = server.config;
+  if (sshHost === undefined) throw withoutSshHost();
   const config = placedConfig(server.config, backend?.kind, server.lastKind);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/ssh/shell.ts"),
     import("../host/ssh/machine.ts"),
   ]);
   const shell = new Shell({
-    host: config.sshHost,
+    host: sshHost,
     mode: config.sshMode,
     connectTimeoutMs: config.sshTimeoutMs,
     keepMs: CONNECTION_KEEP_MS,
@@ -117,7 +131,7 @@ export function placedConfig(
   if (isOurPath && named !== undefined && (kind === "llama-swap" || kind === "router") && kind !== named) {
     const { server, usual } = FILES[kind];
     throw new ServerError(
-      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or leave it out for ${usual}.`,
+      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or unset it to use ${usual}.`,
       { link: "configuration", remedy: "none" },
     );
   }

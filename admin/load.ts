@@ -107,10 +107,8 @@ async function offerStop(call: Call, server: ModelServer, id: string): Promise<v
     title: `Stop loading ${id}?`,
     consequences: [state, "Stopping unloads it; models unloaded to make room for it stay unloaded."],
   };
-  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"]))) {
-    show(ctx, `The server continues loading ${id}.`);
-    return;
-  }
+  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"])))
+    return show(ctx, `The server continues loading ${id}.`);
   await unloadModel(server, id, ended);
   show(ctx, `${id} is unloaded.`);
 }
@@ -135,18 +133,13 @@ async function unloadOne(
   running: readonly RunningModel[],
 ): Promise<void> {
   const { ctx, waiting } = call;
-  if (!running.some((model) => model.id === id)) {
-    show(ctx, `${id} is not loaded.`);
-    return;
-  }
+  if (!running.some((model) => model.id === id)) return show(ctx, `${id} is not loaded.`);
   const requests = await requestsInFlight(server, waiting.signal);
   if (mayBeAnswering(id, requests)) {
     const consequences = [requestWords(requestsOn(requests, [id]), sessionOf(call))];
     const question = { title: `Unload ${id} anyway?`, consequences };
-    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
-      show(ctx, "Nothing was unloaded.");
-      return;
-    }
+    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"])))
+      return show(ctx, "Nothing was unloaded.");
   }
   await carryOutUnload(call, server, id, `${id} is unloaded.`);
 }
@@ -175,17 +168,12 @@ function mayBeAnswering(id: string, { models, silent = [] }: InFlight): boolean 
 
 async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {
   const { ctx } = call;
-  if (running.length === 0) {
-    show(ctx, "No model is loaded.");
-    return;
-  }
+  if (running.length === 0) return show(ctx, "No model is loaded.");
   const names = running.map(({ id }) => id).join(", ");
   const consequences = await interruptionOf(call, server, running, []);
   const question = { title: "Unload every model?", consequences };
-  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"]))) {
-    show(ctx, "Nothing was unloaded.");
-    return;
-  }
+  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"])))
+    return show(ctx, "Nothing was unloaded.");
   await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 

@@ -9,7 +9,7 @@ import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
-import { readId, unknownId } from "./arguments.ts";
+import { readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
@@ -47,9 +47,8 @@ export function chosenModel(
   running: readonly RunningModel[],
 ): Chosen | undefined {
   const ids = [...new Set([...models, ...running].map(({ id }) => id))];
-  const read = readId(text, ids);
+  const read = readKnownId(text, ids);
   if (read === undefined) return undefined;
-  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
   return { id: facts?.runsAs ?? read.id, facts };
@@ -87,7 +86,7 @@ export function requiredModel(
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
 }
 
 /** The facts that a model's file gives. */

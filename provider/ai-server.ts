@@ -71,7 +71,7 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** Windows that overflows revealed, in order: a discovery under way does not know them. */
   readonly #corrections: { id: string; tokens: number }[] = [];
-  #changing: string | undefined;
+  #changing: { what: string; isRestart: boolean } | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
@@ -302,15 +302,15 @@ export class AiServer {
     if (isChanged(before, models)) this.#options.onChanged(isReported ? [] : windowChanges(before, models));
   }
 
-  /** The command that changes the server at this moment, as the user typed it. */
-  get changing(): string | undefined {
-    return this.#changing;
+  /** The command that restarts the server at this moment, as the user typed it. */
+  get restarting(): string | undefined {
+    return this.#changing?.isRestart ? this.#changing.what : undefined;
   }
 
   /** @throws {ServerError} while a command changes the server: two at once would undo each other's work */
   refuseWhileChanging(): void {
     if (this.#changing === undefined) return;
-    throw new ServerError(`${this.#changing} is still running. Wait for its end; nothing was done.`, {
+    throw new ServerError(`${this.#changing.what} is still running. Wait until it ends; nothing was done.`, {
       link: "configuration",
       remedy: "none",
     });
@@ -320,11 +320,12 @@ export class AiServer {
    * Runs a command that changes the server, unless another one is running.
    *
    * @param what the command, as the user typed it
+   * @param isRestart whether it restarts the server: turns then wait for the end of it
    * @throws {ServerError} while another one is running; what the work throws
    */
-  async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async exclusively<T>(what: string, work: () => Promise<T>, isRestart = false): Promise<T> {
     this.refuseWhileChanging();
-    this.#changing = what;
+    this.#changing = { what, isRestart };
     try {
       return await work();
     } finally {

@@ -41,11 +41,6 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   };
 }
 
-/** The command, where it is one that restarts the server. */
-function restartsServer(command: string | undefined): string | undefined {
-  return /^\/ai-server-(?:restart|ctx|rollback)\b/.test(command ?? "") ? command : undefined;
-}
-
 /** Runs a turn, which reports to `stream` and `activities`. */
 export async function runTurn(
   aiServer: AiServer,
@@ -69,7 +64,7 @@ export async function runTurn(
     traits: traitsOf,
     runsAs,
     report: activity,
-    restarting: () => restartsServer(aiServer.changing),
+    restarting: () => aiServer.restarting,
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
     clock,
   };

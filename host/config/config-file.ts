@@ -29,6 +29,15 @@ export function findContexts(text: string, format: ConfigFormat): ContextSetting
   return format === "ini" ? iniSettings(text) : yamlSettings(text);
 }
 
+/** The models of all these files, each with its file. @throws {ServerError} as {@link findContexts} */
+export function modelsIn<File extends { name: string; text: string }>(
+  files: readonly File[],
+): { model: string; file: File }[] {
+  return files.flatMap((file) =>
+    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
+  );
+}
+
 /**
  * A model's context size and where it is set.
  *

@@ -46,13 +46,13 @@ const ROWS: readonly Row[] = [
     "ECONNREFUSED",
     "TCP",
     (at) => `${host(at)} refuses connections`,
-    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.",
+    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.",
   ),
   lasting(
     "Z_DATA_ERROR Z_NEED_DICT Z_BUF_ERROR Z_MEM_ERROR",
     "Caddy",
     (at) =>
-      `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
+      `An answer of ${host(at)} is marked as compressed, but cannot be unpacked. Turn the compression off (encode in the Caddyfile), or update the proxy.`,
   ),
   passing(
     "EHOSTUNREACH ENETUNREACH EADDRNOTAVAIL",
@@ -102,7 +102,7 @@ const ROWS: readonly Row[] = [
     "ALERT_HANDSHAKE_FAILURE ALERT_INSUFFICIENT_SECURITY ERR_SSL_NO_SHARED_CIPHER ERR_SSL_NO_CIPHERS_AVAILABLE",
     "TLS",
     (at) =>
-      `${name(at)} ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+      `${name(at)} ended the handshake: it shares no cipher, key or signature with this client (which accepts no cipher without encryption or a certificate), or it refuses the client certificate ${at.clientCert}. Check the server's certificate, the ciphers in the tls block of the Caddyfile, and the CA and usage of the client certificate.`,
   ),
   lasting(
     "ERR_SSL_WRONG_CIPHER_RETURNED ERR_SSL_UNKNOWN_CIPHER_RETURNED",
@@ -220,6 +220,6 @@ function isWay(link: Link, remedy: Remedy): boolean {
 
 function proxyHint({ unusedProxy }: ServerAddress): string {
   return unusedProxy !== undefined
-    ? ` ${unusedProxy} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`
+    ? ` ${unusedProxy} is set, but not used: this extension connects to the server directly, which a network with a proxy may not allow.`
     : "";
 }

@@ -435,15 +435,15 @@ describe("a command that changes the server", () => {
   test("runs alone, and the refusal of a second command names it", async () => {
     const { aiServer } = fake({});
     const end = Promise.withResolvers<string>();
-    const first = aiServer.exclusively("/ai-server-ctx a 4096", () => end.promise);
+    const first = aiServer.exclusively("/ai-server-ctx a 4096", () => end.promise, true);
     let hasRun = false;
     const second = aiServer.exclusively("/ai-server-restart", async () => {
       hasRun = true;
     });
     await expect(second).rejects.toThrow(
-      "/ai-server-ctx a 4096 is still running. Wait for its end; nothing was done.",
+      "/ai-server-ctx a 4096 is still running. Wait until it ends; nothing was done.",
     );
-    expect([hasRun, aiServer.changing]).toEqual([false, "/ai-server-ctx a 4096"]);
+    expect([hasRun, aiServer.restarting]).toEqual([false, "/ai-server-ctx a 4096"]);
     end.resolve("done");
     expect(await first).toBe("done");
     expect(await aiServer.exclusively("/ai-server-restart", async () => "next")).toBe("next");

@@ -177,7 +177,7 @@ test("a turn during a restart names the command that restarts the server, and is
   // What Caddy answers meanwhile: to looks, to the request, and to the questions whether it is back.
   for (let request = 0; request < 6; request += 1) sim.failNext({ status: 502 });
   const end = Promise.withResolvers<void>();
-  const command = aiServer.exclusively("/ai-server-restart", () => end.promise);
+  const command = aiServer.exclusively("/ai-server-restart", () => end.promise, true);
   const first = turn("b", "sim: say Back");
   expect(await seen("b", "down")).toMatchObject({ by: "/ai-server-restart" });
   expect((await first).content).toEqual([{ type: "text", text: "Back" }]);
