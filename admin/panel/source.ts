@@ -33,7 +33,6 @@ export interface PanelSourceParts {
   remembered(): ReadonlyMap<string, RememberedFacts> | Promise<ReadonlyMap<string, RememberedFacts>>;
   /** About how long a load of this model takes, in milliseconds. */
   expectedLoadMs(id: string): Promise<number | undefined>;
-  /** Called after each change of the state. */
   onChange(): void;
   readonly clock?: Clock;
 }

@@ -24,7 +24,6 @@ export interface PanelModel {
   readonly running: RunningModel | undefined;
   readonly state: ModelState;
   readonly description: ModelDescription;
-  /** While it loads. */
   readonly loading: LoadSince | undefined;
   readonly expectedLoadMs: number | undefined;
   readonly isInUse: boolean;
@@ -38,7 +37,6 @@ export interface PanelModel {
 interface PanelRequest {
   readonly id: string;
   readonly model: string;
-  /** Unix milliseconds. */
   readonly since: number | undefined;
   readonly client: Client;
 }
@@ -60,7 +58,6 @@ export interface PanelState {
   readonly answered: readonly AnsweredRequest[] | undefined;
 }
 
-/** One reading of the models. */
 export interface ModelsRead {
   readonly models: readonly ModelFacts[];
   readonly running: readonly RunningModel[] | undefined;
