@@ -102,7 +102,7 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
   const at = `${path}, line ${line}`;
   const where =
     setBy === "nothing"
-      ? `No context size is set in ${path}: ${program === undefined ? "llama-server takes the trained size, or what fits" : `${cleanText(program, 80)} takes its own`}.`
+      ? `No context size is set in ${path}: ${program === undefined ? "llama-server uses the trained size, or what fits" : `${cleanText(program, 80)} uses its own`}.`
       : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
   const shared =
     sharedWith.length === 0

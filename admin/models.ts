@@ -83,7 +83,7 @@ export function requiredModel(
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
 }
 
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {

@@ -241,8 +241,8 @@ export function noToolsNotice(model: Model<Api>): string | undefined {
   const { tools } = factsOf(model);
   if (flag(tools?.value) !== false) return undefined;
   return tools?.source === "declared"
-    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
-    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
+    ? `${model.name} has no tools, as the server's configuration declares: it can only answer, not read, write or run anything.`
+    : `${model.name} has no tools, because its chat template does not show them to the model: it can only answer, not read, write or run anything. Choose another model with /model, or another template with --chat-template-file.`;
 }
 
 /** The id under which the server lists the running model; undefined where it runs elsewhere. */

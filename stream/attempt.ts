@@ -252,7 +252,7 @@ async function wholeAnswer(pieces: AsyncIterable<Uint8Array>, given: string): Pr
     if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON cannot be read", cause);
     if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
-      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      `The server answered a chat request with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
       { link: "server", remedy: "none", cause },
     );
   }

@@ -104,7 +104,7 @@ function isAway(fault: ServerError): boolean {
 function stayedAway(limitMs: number, last: ServerError): ServerError {
   return new ServerError(
     [
-      `The server answered before, and has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). `,
+      `The server answered earlier, but has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). `,
       last.message,
     ],
     { link: last.link, remedy: "none", cause: last },
@@ -114,7 +114,7 @@ function stayedAway(limitMs: number, last: ServerError): ServerError {
 function wentAwayAgain(last: ServerError): ServerError {
   return new ServerError(
     [
-      `The server went away ${MOST_RETURNS + 1} times while it worked on this request, and may crash over it. /ai-server-logs may show why. `,
+      `The server went away ${MOST_RETURNS + 1} times while it worked on this request, which may be crashing it. /ai-server-logs may show why. `,
       last.message,
     ],
     { link: last.link, remedy: "none", cause: last },

@@ -36,7 +36,7 @@ const CLIENT_CERTIFICATE_REFUSED = lasting(
 const NOTHING_IN_COMMON = lasting(
   "TLS",
   (at) =>
-    `${name(at)} ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+    `${name(at)} ended the handshake: it shares no cipher, key or signature with this client (which accepts no cipher without encryption or a certificate), or it refuses the client certificate ${at.clientCert}. Check the server's certificate, the ciphers in the tls block of the Caddyfile, and the CA and usage of the client certificate.`,
 );
 
 const CIPHER_NOT_OFFERED = lasting(
@@ -60,7 +60,7 @@ const WEAK_SIGNATURE = lasting(
 const NOT_UNPACKED = lasting(
   "Caddy",
   (at) =>
-    `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
+    `An answer of ${host(at)} is marked as compressed, but cannot be unpacked. Turn the compression off (encode in the Caddyfile), or update the proxy.`,
 );
 
 const UNREACHABLE = passing(
@@ -83,7 +83,7 @@ const BY_CODE: Readonly<Record<string, Row>> = {
   ECONNREFUSED: passing(
     "TCP",
     (at) => `${host(at)} refuses connections`,
-    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.",
+    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.",
   ),
   Z_DATA_ERROR: NOT_UNPACKED,
   Z_NEED_DICT: NOT_UNPACKED,
@@ -241,6 +241,6 @@ function isWay(link: Link, remedy: Remedy): boolean {
 
 function proxyHint({ unusedProxy }: ServerAddress): string {
   return unusedProxy !== undefined
-    ? ` ${unusedProxy} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`
+    ? ` ${unusedProxy} is set, but not used: this extension connects to the server directly, which a network with a proxy may not allow.`
     : "";
 }

@@ -77,9 +77,7 @@ export function modelOf(config: YamlConfig, id: string): Model {
   if (key && isMap(models?.node)) {
     const value = lookUp(config.anchors, models.node, id)?.node;
     const isEmpty = !value || (isScalar(value) && value.value === null);
-    const what = isEmpty
-      ? "holds no settings"
-      : "holds no mapping, and llama-swap takes only that for a model";
+    const what = isEmpty ? "holds no settings" : "holds no mapping, which llama-swap requires for a model";
     throw refusal(positionAt(config.text, key.offset), `${shown(id)} ${what}`, "Give it a `cmd`.");
   }
   const near = [...config.models.keys()].find((other) => other.toLowerCase() === id.trim().toLowerCase());
@@ -153,7 +151,7 @@ export function locate(config: YamlConfig, model: Model): Located {
     const at = positionAt(config.text, wrong?.offset ?? startOf(cmd?.written ?? model.key));
     const what = wrong
       ? `${shown(model.id)} has ${shown(wrong.name)}, which llama-swap ignores, and no \`cmd\``
-      : `the \`cmd\` of ${shown(model.id)} is ${cmd ? "not a text" : "missing"}`;
+      : `the \`cmd\` of ${shown(model.id)} is ${cmd ? "not text" : "missing"}`;
     throw refusal(at, what, "Write a `cmd: …` for it by hand.");
   }
   const at = positionAt(config.text, startOf(cmd.written ?? scalar));
