@@ -47,14 +47,14 @@ describe("changes", () => {
   });
 });
 
-describe("a window that the running model told", () => {
+describe("a window that the running model reported", () => {
   const models = [
     served({ id: "a", runsAs: "a", context: { value: 8192, source: "declared" } }),
     served({ id: "alias", runsAs: "a", context: { value: 8192, source: "command line" } }),
     served({ id: "b", runsAs: "b" }),
   ];
 
-  test("is that of all that share its process, and refutes what was told before", () => {
+  test("is that of all that share its process, and refutes what was declared before", () => {
     const { models: after, corrected } = withWindow(models, "alias", 4096);
     expect(after.map(({ id, contextWindow, maxTokens }) => [id, contextWindow, maxTokens])).toEqual([
       ["a", 4096, 1000],
@@ -71,6 +71,14 @@ describe("a window that the running model told", () => {
     const { corrected } = withWindow(models, "a", 8192);
     expect(corrected.map(({ aiServer }) => aiServer.refuted)).toEqual([{}, {}]);
     expect(withWindow(withWindow(models, "a", 8192).models, "a", 8192).corrected).toEqual([]);
+  });
+
+  test("shortens an answer that is longer than half of it, for pi and in the facts", () => {
+    const { corrected } = withWindow(models, "a", 1001);
+    expect(corrected.map((model) => [model.maxTokens, model.aiServer.outputLimit.value])).toEqual([
+      [501, 501],
+      [501, 501],
+    ]);
   });
 
   test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", (tokens) => {
