@@ -112,7 +112,7 @@ describe("while another command changes the server", () => {
     const user = await place.type(line);
     const refusal = {
       level: "error",
-      text: "/ai-server-ctx small 16384 is still running. Wait for its end; nothing was done.",
+      text: "/ai-server-ctx small 16384 is still running. Wait until it ends; nothing was done.",
     };
     if (changes) expect(user.notices).toEqual([refusal]);
     else expect(user.notices).not.toContainEqual(refusal);

@@ -185,7 +185,7 @@ describe("a session", () => {
     const pi = load({ ...store, models });
     await pi.refresh();
     await pi.emit("session_start");
-    const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`;
+    const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.`;
     await expect.poll(() => pi.notices).toEqual([said]);
     await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
     await unchanged(() => pi.notices);
@@ -261,8 +261,8 @@ describe("a session", () => {
     for (const id of ["a", "b", "a"]) await pi.emit("model_select", pi.context(), { model: model(id) });
     await expect.poll(() => pi.notices.length).toBe(2);
     expect(pi.notices.map((notice) => notice.slice(0, 17))).toEqual([
-      "a takes no tools:",
-      "b takes no tools:",
+      "a has no tools, b",
+      "b has no tools, b",
     ]);
   });
 

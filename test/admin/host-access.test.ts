@@ -59,12 +59,12 @@ test.each([
   [
     "llama-swap",
     "/x.ini",
-    "AI_SERVER_PRESET_PATH is /x.ini, a preset of llama.cpp's router, but the server is llama-swap. Set it to the file that the server reads, or leave it out for ~/.config/llama-swap/config.yaml.",
+    "AI_SERVER_PRESET_PATH is /x.ini, a preset of llama.cpp's router, but the server is llama-swap. Set it to the file that the server reads, or unset it to use ~/.config/llama-swap/config.yaml.",
   ],
   [
     "router",
     "~/x.yml",
-    "AI_SERVER_PRESET_PATH is ~/x.yml, a config of llama-swap, but the server is llama.cpp's router. Set it to the file that the server reads, or leave it out for ~/.llama-models.ini.",
+    "AI_SERVER_PRESET_PATH is ~/x.yml, a config of llama-swap, but the server is llama.cpp's router. Set it to the file that the server reads, or unset it to use ~/.llama-models.ini.",
   ],
 ] as const)("%s with %s is a sentence, but where a wrapper's own path counts", (kind, path, sentence) => {
   const env = { AI_SERVER_PRESET_PATH: path };

@@ -42,12 +42,12 @@ describe("the model that an argument names", () => {
   test("is none without an argument, which may have to be", () => {
     expect(chosenModel("  ", MODELS, RUNNING)).toBeUndefined();
     expect(() => requiredModel("", MODELS, RUNNING)).toThrow(
-      "Say which model. The server has my model, short, far, any.",
+      "Name a model. The server has my model, short, far, any.",
     );
     expect(() => requiredModel("", [...MODELS, ...MODELS], RUNNING)).toThrow(
-      "Say which model. The server has my model, short, far, any, my model, ….",
+      "Name a model. The server has my model, short, far, any, my model, ….",
     );
-    expect(() => requiredModel("", [], [])).toThrow("Say which model. The server has none.");
+    expect(() => requiredModel("", [], [])).toThrow("Name a model. The server has none.");
     expect(requiredModel("short", MODELS, RUNNING).id).toBe("my model");
   });
 

@@ -441,7 +441,7 @@ describe("a command that changes the server", () => {
       hasRun = true;
     });
     await expect(second).rejects.toThrow(
-      "/ai-server-ctx a 4096 is still running. Wait for its end; nothing was done.",
+      "/ai-server-ctx a 4096 is still running. Wait until it ends; nothing was done.",
     );
     expect([hasRun, aiServer.restarting]).toEqual([false, "/ai-server-ctx a 4096"]);
     end.resolve("done");

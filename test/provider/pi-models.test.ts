@@ -330,9 +330,9 @@ describe("what is worth keeping for the time when nobody tells it", () => {
 
 test("a user is told of a model without tools, and of no other", () => {
   const notice = (value: boolean, source: Source) => noToolsNotice(served({ tools: { value, source } }));
-  expect(notice(false, "live")).toMatch(/^X takes no tools: its chat template/);
+  expect(notice(false, "live")).toMatch(/^X has no tools, because its chat template/);
   expect(notice(false, "last seen")).toBe(notice(false, "live"));
-  expect(notice(false, "declared")).toMatch(/^X takes no tools, as the server's configuration declares/);
+  expect(notice(false, "declared")).toMatch(/^X has no tools, as the server's configuration declares/);
   expect(notice(true, "live")).toBeUndefined();
   expect(notice(true, "default")).toBeUndefined();
   const { aiServer: _, ...foreign } = served();

@@ -83,7 +83,7 @@ describe("a failed load", () => {
     const { message } = await faultOf(load());
     expect(message).toContain(`m could not be loaded: ${reason}`);
     expect(message).toMatch(
-      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give it a smaller context/,
+      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give the model a smaller context/,
     );
     expect(asked()).toBe(1);
   });
@@ -169,7 +169,9 @@ describe("an unknown id", () => {
   test("of a plain llama-server cannot be loaded", async () => {
     const props = { default_generation_settings: {} };
     const { load } = await on(byPath({ "/running": 404, "/v1/models": { data: [] }, "/props": props }));
-    expect((await faultOf(load())).message).toMatch(/^This server is one llama-server: its model is loaded/);
+    expect((await faultOf(load())).message).toMatch(
+      /^This server is a single llama-server: its model is loaded/,
+    );
   });
 });
 

@@ -151,7 +151,7 @@ describe("discovery", () => {
     const late = new Promise((resolve) => setTimeout(resolve, 5000, "late"));
     const fault = faultOf(swap.discover(new Map(), { timeoutMs: 400 })).then(({ message }) => message);
     expect(await Promise.race([fault, late])).toBe(
-      `The server did not answer ${silent} within 1 s (timed out). It may be busy or hang.`,
+      `The server did not answer ${silent} within 1 s (timed out). It may be busy or stuck.`,
     );
   });
 

@@ -412,13 +412,16 @@ describe("hostile ids and sizes", () => {
   test.each([
     [
       "models:\n  a: &a\n    cmd: llama-server -c 1\n    x: *a\n",
-      "line 4, column 8: the alias *a stands for what holds it",
+      "line 4, column 8: the alias *a refers to a block that contains it",
     ],
     [
       "models:\n  a:\n    cmd: llama-server\n    metadata: &m [*m]\n",
-      "line 4, column 19: the alias *m stands for",
+      "line 4, column 19: the alias *m refers to",
     ],
-    ["models:\n  a:\n    <<: 5\n    cmd: llama-server\n", "a merge key (`<<`) takes over what is no mapping"],
+    [
+      "models:\n  a:\n    <<: 5\n    cmd: llama-server\n",
+      "a merge key (`<<`) refers to something that is no mapping",
+    ],
   ])("what Go refuses is a sentence: %j", (text, sentence) => {
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 512)).message).toContain(sentence);
     expect(refusalOf(() => findContexts(text, "yaml")).message).toContain(sentence);
@@ -453,7 +456,7 @@ describe("hostile ids and sizes", () => {
   ])("U+%s, which ends a line for llama-swap alone, is refused and not read over", (code, char) => {
     const text = `models:\n  a:\n    # was:${char}    name: A\n    cmd: llama-server -c 4096\n`;
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
-      `The configuration at line 3, column 11: the character U+${code} ends a line for llama-swap, but not for every reader of YAML. Replace it by a plain line end or a blank.`,
+      `The configuration at line 3, column 11: the character U+${code} ends a line for llama-swap, but not for every reader of YAML. Replace it with a plain line end or a space.`,
     );
   });
 
