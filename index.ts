@@ -73,7 +73,9 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     await aiServer.close();
   });
 
-  pi.on("input", async () => ((await session?.refusesPrompt()) ? { action: "handled" } : undefined));
+  pi.on("input", async ({ text }) =>
+    (await session?.refusesPrompt(text)) ? { action: "handled" } : undefined,
+  );
   pi.on("model_select", (event) => session?.modelSelected(event));
   pi.on("thinking_level_select", ({ level }) => session?.levelSelected(level));
 
