@@ -14,7 +14,6 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
-  /** Closes the ssh connection. */
   close(): Promise<void>;
 }
 
@@ -131,7 +130,7 @@ export function placedConfig(
   if (isOurPath && named !== undefined && (kind === "llama-swap" || kind === "router") && kind !== named) {
     const { server, usual } = FILES[kind];
     throw new ServerError(
-      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or leave it out for ${usual}.`,
+      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or unset it to use ${usual}.`,
       { link: "configuration", remedy: "none" },
     );
   }

@@ -107,7 +107,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   return [
     ...head,
     ...details,
-    ...(isCounted ? ["This asked the model itself, which restarts its idle time."] : []),
+    ...(isCounted ? ["This asked the model itself, which restarted the model's idle time."] : []),
   ];
 }
 

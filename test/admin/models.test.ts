@@ -48,12 +48,12 @@ describe("the model that an argument names", () => {
   test("is none without an argument, which may have to be", () => {
     expect(chosenModel("  ", MODELS, RUNNING, ALIASES)).toBeUndefined();
     expect(() => requiredModel("", MODELS, RUNNING, ALIASES)).toThrow(
-      "Say which model. The server has my model, short, far, any.",
+      "Name a model. The server has my model, short, far, any.",
     );
     expect(() => requiredModel("", [...MODELS, ...MODELS], RUNNING, ALIASES)).toThrow(
-      "Say which model. The server has my model, short, far, any, my model, ….",
+      "Name a model. The server has my model, short, far, any, my model, ….",
     );
-    expect(() => requiredModel("", [], [], ALIASES)).toThrow("Say which model. The server has none.");
+    expect(() => requiredModel("", [], [], ALIASES)).toThrow("Name a model. The server has none.");
     expect(requiredModel("short", MODELS, RUNNING, ALIASES).id).toBe("my model");
   });
 
@@ -102,7 +102,7 @@ describe("the trained window", () => {
   });
 });
 
-test("models that are read are those of the server at this moment, and pi gets them when it shall", async () => {
+test("reads the models of this moment, and hands them to pi only for a refresh", async () => {
   const place = await startPlace();
   const call = callOf(place, new User("rpc"));
   const models = await modelsNow(call, await serverFor(call));

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { TEST_ENVIRONMENT } from "./environment.ts";
 import { npm } from "./npm.ts";
 import { type Finished, run, runOk } from "./processes.ts";
 
@@ -100,6 +101,8 @@ export async function piCommand(
       PATH: process.env.PATH ?? "",
       LANG: "C.UTF-8",
       TMPDIR: tmpdir(),
+      // pi would keep one beside its own temporary files, of which some tests make a new folder.
+      NODE_COMPILE_CACHE: TEST_ENVIRONMENT.NODE_COMPILE_CACHE ?? "",
       HOME: join(dirname(agentDir), "home"),
       PI_CODING_AGENT_DIR: agentDir,
       ...(offline ? { PI_OFFLINE: "1" } : {}),
