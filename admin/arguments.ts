@@ -87,7 +87,6 @@ function nearestIds(unknown: string, ids: readonly string[]): string[] {
     .map(({ id }) => id);
 }
 
-/** The sentence for an id that the server does not have. */
 export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
   const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
   const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists the models.";
@@ -116,7 +115,6 @@ export function parseSize(text: string): number | undefined {
   return Number.isInteger(tokens) && tokens >= 1 && tokens <= MAX_TOKENS ? tokens : undefined;
 }
 
-/** The sentence for a size that cannot be read. */
 export function wrongSize(text: string): ServerError {
   return new ServerError(
     `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,

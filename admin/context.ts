@@ -40,7 +40,6 @@ import { modelsNow, noIdGiven, trainedContext } from "./models.ts";
 /** The model that an argument names, where the config has it. */
 interface Subject {
   readonly id: string;
-  /** The text after the id. */
   readonly rest: string;
   readonly file: HostFile;
   readonly facts: ModelFacts | undefined;
@@ -78,7 +77,6 @@ function sizeWords(tokens: number | undefined): string {
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
 }
 
-/** The size before a change, as a sentence. */
 function presentWords({ tokens, setBy }: ContextSetting): string {
   if (tokens !== undefined) return `It is ${sizeWords(tokens)} now.`;
   return setBy === "nothing"

@@ -14,7 +14,6 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
-  /** Closes the ssh connection. */
   close(): Promise<void>;
 }
 

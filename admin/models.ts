@@ -14,12 +14,10 @@ import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
-/** Reads the models again. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
 
-/** A model that an argument names. */
 export interface Chosen {
   /** The id under which the server runs it. */
   readonly id: string;
@@ -82,14 +80,12 @@ export function requiredModel(
   return chosen;
 }
 
-/** The sentence for a command that needs an id. */
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
   return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
 }
 
-/** The facts that a model's file gives. */
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {

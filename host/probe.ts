@@ -5,7 +5,6 @@ import type { Slots } from "./config/context-setting.ts";
 /** A model that is loaded or loading, as `/running` lists it. */
 export interface LoadedModel {
   id: string;
-  /** `ready` once it answers. */
   state: string;
   commandLine?: string | undefined;
 }

@@ -144,7 +144,6 @@ export class AiServer {
     return readConfig(this.#options.env, stored, this.#options.agentDir);
   }
 
-  /** The server of this moment's configuration. */
   async server(stored?: Variables): Promise<ModelServer> {
     return this.#current.get(this.config(stored));
   }

@@ -164,7 +164,6 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   };
 }
 
-/** The facts of a file, as far as this version knows them. */
 export function readRemembered(stored: JsonRecord): RememberedFacts {
   const refuted = record(stored.refuted);
   const read = {
@@ -225,7 +224,6 @@ function factsOf(model: Model<Api>): Partial<CatalogFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<CatalogFacts>) : {};
 }
 
-/** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
   const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {

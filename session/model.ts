@@ -13,7 +13,6 @@ export type Branch = ReturnType<ExtensionContext["sessionManager"]["getBranch"]>
 export interface SessionChoice {
   reason: SessionStartEvent["reason"];
   branch: Branch;
-  /** pi's settings. */
   settings: unknown;
   /** The arguments that pi was started with. */
   args: readonly string[];
@@ -120,7 +119,6 @@ export function meantModel({ reason, branch, settings, args }: SessionChoice): M
   return { id, scope: scope.map((pattern) => pattern.trim()).filter((pattern) => pattern !== "") };
 }
 
-/** The notice of it. */
 export function placedNotice({ id, state }: Placed): string {
   const name = nameOf(id);
   switch (state) {
@@ -135,7 +133,6 @@ export function placedNotice({ id, state }: Placed): string {
   }
 }
 
-/** Why a prompt is held back. */
 export function heldNotice(id: string): string {
   return `AI Server: nothing was sent. This session belongs to ${nameOf(id)}, which pi could not select, and another provider's model is selected instead. Choose a model with /model to go on.`;
 }

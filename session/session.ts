@@ -269,7 +269,6 @@ export class Session {
     for (const warning of await openDoor.warnings(this.ended)) await this.#notify(`AI Server: ${warning}`);
   }
 
-  /** Shows a notice, once a session. */
   async #notify(text: string, level: Level = "warning"): Promise<void> {
     if (this.#given.has(text)) return;
     this.#given.add(text);

@@ -10,8 +10,8 @@ import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Decoder } from "./decoder.ts";
-import type { SilentState } from "./model-state.ts";
-import { type Silence, watchSilence } from "./silence.ts";
+import { type SilenceWatch, watchSilence } from "./silence.ts";
+import type { SilentState } from "./waiting.ts";
 
 /** What one request needs. */
 export interface AttemptParts {
@@ -131,7 +131,7 @@ function fault(error: unknown, hasContent: boolean, hasBegun: boolean, server: M
 async function readAnswer(
   response: HttpResponse,
   decoder: Decoder,
-  silence: Silence,
+  silence: SilenceWatch,
   cut: AbortController,
   { clock, model, options, signal }: AttemptParts,
 ): Promise<void> {

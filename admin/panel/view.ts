@@ -26,7 +26,6 @@ import {
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
 
-/** Columns of the mark before each row. */
 const MARK = 2;
 
 export interface PanelParts {
@@ -50,7 +49,6 @@ export class PanelView implements Component, Focusable {
   readonly #parts: PanelParts;
   #input: Input | undefined;
   #drawn = "";
-  /** Rows of the list at the last rendering. */
   #page = 1;
 
   constructor(parts: PanelParts) {

@@ -37,10 +37,8 @@ export const STEP_MS = 250;
 const MOST_REQUESTS = 4;
 const MEGABYTES_OF_A_GIGABYTE = 1024;
 
-/** What the panel shows besides the server's state. */
 export interface PanelExtras {
   readonly address: string;
-  /** Of the server, if known. */
   readonly kind: BackendKind | undefined;
   /** A load that the panel itself has begun. */
   readonly ownLoad: Pick<PanelLoad, "id" | "said"> | undefined;

@@ -31,7 +31,6 @@ function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   };
 }
 
-/** The models without a size of their own. */
 function heirsOf(sections: readonly Section[]): string[] {
   return modelNames(sections).filter((name) => !entryOf(sectionOf(sections, name), CONTEXT_KEYS));
 }

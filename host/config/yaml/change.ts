@@ -21,7 +21,6 @@ import {
   sharers,
 } from "./refusals.ts";
 
-/** One way to change the size, to be proven. */
 interface Way {
   readonly edits: readonly Edit[];
   /** The macro's scalar that is changed, if one is. */

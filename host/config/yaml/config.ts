@@ -59,7 +59,6 @@ export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
 /** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
 const MAX_EXPANDED = 131_072;
 
-/** The node of each alias. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
 /** llama-swap's configuration with the places of everything in it. */
@@ -70,13 +69,11 @@ export interface YamlConfig {
   readonly anchors: Anchors;
   readonly models: ReadonlyMap<string, Model>;
   readonly macros: readonly Macro[];
-  /** The mapping at the top of the file. */
   readonly root: YAMLMap;
   /** The document as plain values, aliases and merge keys resolved; mappings are `Map`s. */
   readonly plain: unknown;
 }
 
-/** A macro's reference as llama-swap spells it. */
 export function referenceTo(name: string): string {
   return `\${${name}}`;
 }

@@ -28,7 +28,6 @@ import {
 
 /** The number that sets a model's context size. */
 interface Figure {
-  /** The flag or variable. */
   readonly name: string;
   readonly value: TracedText;
   /** The whole text in which it stands, macros expanded. */
@@ -39,7 +38,6 @@ interface Figure {
   readonly isOwn: boolean;
 }
 
-/** A model's command, understood. */
 export interface Located {
   readonly model: Model;
   readonly cmd: Found;
@@ -50,7 +48,6 @@ export interface Located {
   readonly slots: Slots;
 }
 
-/** The offset at which a node begins. */
 export function startOf(node: Node | null | undefined): number {
   return node?.range?.[0] ?? 0;
 }
