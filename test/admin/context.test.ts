@@ -86,7 +86,7 @@ describe("where a size is set", () => {
     expect(words(model)).toEqual(expected);
   });
 
-  test("with others, names them", () => {
+  test("names the models that share it", () => {
     const top = "macros: { size: '-c 8192' }\n";
     const more = `    cmd: llama-server \${size}\n  n:\n    cmd: llama-server \${size}\n`;
     expect(words(more, top)).toEqual([
@@ -95,7 +95,7 @@ describe("where a size is set", () => {
     ]);
   });
 
-  test("is not told where it is not understood", () => {
+  test("is not named where the command is not understood", () => {
     const [setting] = findContexts("models:\n  m:\n    cmd: [no, text]\n", "yaml");
     expect(setting && settingWords(setting, "/c.yaml")).toEqual([setting?.problem]);
     expect(setting?.problem).toMatch(/line 3/);

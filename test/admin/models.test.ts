@@ -94,7 +94,7 @@ describe("the trained window", () => {
   });
 });
 
-test("models that are read are those of the server at this moment, and pi gets them when it shall", async () => {
+test("reads the models of this moment, and hands them to pi only for a refresh", async () => {
   const place = await startPlace();
   const call = callOf(place, new User("rpc"));
   const models = await modelsNow(call, await serverFor(call));
