@@ -189,7 +189,6 @@ export function plannedDiff({ file, text }: Planned, config: Config): Question["
   };
 }
 
-/** How many lines differ. */
 export function changeCounts(before: string, after: string): { added: number; removed: number } {
   return countChanges(diffOf(before, after, (lines) => [...lines]));
 }

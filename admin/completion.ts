@@ -11,7 +11,6 @@ import type { Complete } from "../ui/autocomplete.ts";
 import { readId, typedId } from "./arguments.ts";
 import { serverFor } from "./call.ts";
 
-/** One model that a command may be given. */
 export interface Entry {
   id: string;
   state: ModelState;
@@ -21,7 +20,6 @@ export interface Entry {
   isFixed?: boolean;
   /** Its context as it is shown, such as `128k` or `32k declared`. */
   context?: string | undefined;
-  /** The context size that is set now, in tokens. */
   contextTokens?: number | undefined;
   /** The largest window it was trained for, in tokens. */
   trainedTokens?: number | undefined;
@@ -32,7 +30,6 @@ const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => t
 
 interface Offer {
   first: "loaded" | "unloaded" | "as listed" | "nothing";
-  /** The argument after the id. */
   second: "size" | "ssh" | "config" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;

@@ -22,7 +22,7 @@ import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
+import { type Aliases, parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
@@ -35,12 +35,11 @@ import {
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { modelsNow, noIdGiven, trainedContext } from "./models.ts";
+import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
 /** The model that an argument names, where the config has it. */
 interface Subject {
   readonly id: string;
-  /** The text after the id. */
   readonly rest: string;
   readonly file: HostFile;
   readonly facts: ModelFacts | undefined;
@@ -78,7 +77,6 @@ function sizeWords(tokens: number | undefined): string {
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
 }
 
-/** The size before a change, as a sentence. */
 function presentWords({ tokens, setBy }: ContextSetting): string {
   if (tokens !== undefined) return `It is ${sizeWords(tokens)} now.`;
   return setBy === "nothing"
@@ -104,7 +102,7 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
   const at = `${path}, line ${line}`;
   const where =
     setBy === "nothing"
-      ? `No context size is set in ${path}: ${program === undefined ? "llama-server takes the trained size, or what fits" : `${cleanText(program, 80)} takes its own`}.`
+      ? `No context size is set in ${path}: ${program === undefined ? "llama-server uses the trained size, or what fits" : `${cleanText(program, 80)} uses its own`}.`
       : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
   const shared =
     sharedWith.length === 0
@@ -126,7 +124,7 @@ export async function changeContext(call: Call): Promise<void> {
     // A server that is down must not prevent its own repair.
     const models = await modelsNow(call, server).catch(() => []);
     waiting.signal.throwIfAborted();
-    const subject = subjectOf(argument, files, models, host.config);
+    const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
     if (subject.rest === "") return show(ctx, subjectWords(subject, host.config));
     const tokens = parseSize(subject.rest);
     if (tokens === undefined) throw wrongSize(subject.rest);
@@ -166,13 +164,14 @@ function subjectOf(
   argument: string,
   files: readonly HostFile[],
   models: readonly ModelFacts[],
+  aliases: Aliases,
   config: Config,
 ): Subject {
   const written = modelsIn(files);
   // An id that would steer a terminal is none, as where the server lists it.
   const safe = written.flatMap(({ model }) => idOf(model) ?? []);
   const ids = [...new Set([...safe, ...models.map(({ id }) => id)])];
-  const read = readKnownId(argument, ids);
+  const read = readKnownId(argument, ids, aliases);
   if (read === undefined) throw noIdGiven(ids);
   const facts = models.find(({ id }) => id === read.id);
   const id = facts?.runsAs ?? read.id;

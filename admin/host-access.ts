@@ -14,7 +14,6 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
-  /** Closes the ssh connection. */
   close(): Promise<void>;
 }
 
@@ -23,7 +22,7 @@ type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
 /** What to set before a command can use ssh. */
 export function withoutSshHost(): ServerError {
   return new ServerError(
-    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local where the server runs on this machine; /login ai-server asks for it, too.",
+    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local if the server runs on this machine; /login ai-server asks for it too.",
     { link: "configuration", remedy: "none", variable: "AI_SERVER_SSH_HOST" },
   );
 }
@@ -131,7 +130,7 @@ export function placedConfig(
   if (isOurPath && named !== undefined && (kind === "llama-swap" || kind === "router") && kind !== named) {
     const { server, usual } = FILES[kind];
     throw new ServerError(
-      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or leave it out for ${usual}.`,
+      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or unset it to use ${usual}.`,
       { link: "configuration", remedy: "none" },
     );
   }

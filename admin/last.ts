@@ -40,7 +40,6 @@ export function lastTable(turns: readonly TurnFigures[], width: number): string 
   return table(COLUMNS, [...turns].reverse().map(row), width).join("\n");
 }
 
-/** Shows what the last turns took; the figures are kept in memory alone. */
 export async function last({ ctx, activities }: Pick<CommandUse, "ctx" | "activities">): Promise<void> {
   const { figures } = activities;
   show(ctx, figures.length === 0 ? "No turn has ended yet." : lastTable(figures, widthOf(ctx)));

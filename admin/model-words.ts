@@ -22,7 +22,6 @@ const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 
 const UNKNOWN = "unknown";
 
-/** Characters of a command line that are shown. */
 const COMMAND_LENGTH = 4000;
 
 /** After how long without a request a model is unloaded. */
@@ -192,7 +191,6 @@ export interface Surroundings {
   readonly address: string;
 }
 
-/** All that is known of one model as lines. */
 export function modelDetails(model: ModelFacts, around: Surroundings): string[] {
   const { running, lastLoadMs, description, address } = around;
   const rows = [

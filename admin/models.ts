@@ -9,17 +9,20 @@ import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
-import { readKnownId } from "./arguments.ts";
+import { type Aliases, readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
-/** Reads the models again. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
 
-/** A model that an argument names. */
+/** The other names under which the server takes its models, as it last listed them. */
+export function aliasesOf({ descriptions }: Pick<ModelServer, "descriptions">): Aliases {
+  return new Map([...descriptions].flatMap(([id, { aliases }]) => aliases.map((alias) => [alias, id])));
+}
+
 export interface Chosen {
   /** The id under which the server runs it. */
   readonly id: string;
@@ -45,9 +48,10 @@ export function chosenModel(
   text: string,
   models: readonly ModelFacts[],
   running: readonly RunningModel[],
+  aliases: Aliases,
 ): Chosen | undefined {
   const ids = [...new Set([...models, ...running].map(({ id }) => id))];
-  const read = readKnownId(text, ids);
+  const read = readKnownId(text, ids, aliases);
   if (read === undefined) return undefined;
   requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
@@ -76,20 +80,19 @@ export function requiredModel(
   text: string,
   models: readonly ModelFacts[],
   running: readonly RunningModel[],
+  aliases: Aliases,
 ): Chosen {
-  const chosen = chosenModel(text, models, running);
+  const chosen = chosenModel(text, models, running, aliases);
   if (chosen === undefined) throw noIdGiven(models.map(({ id }) => id));
   return chosen;
 }
 
-/** The sentence for a command that needs an id. */
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
 }
 
-/** The facts that a model's file gives. */
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {

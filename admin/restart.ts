@@ -6,7 +6,6 @@ import { openHost } from "./host-access.ts";
 import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
 
-/** Restarts the unit, waits until the server answers, and loads again what was loaded. */
 export async function restart(call: Call): Promise<void> {
   requireUser(call.ctx);
   await call.aiServer.exclusively("/ai-server-restart", () => restartNow(call), true);

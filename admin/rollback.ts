@@ -18,7 +18,6 @@ import {
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
 
-/** One backup, with how it differs from the file as it is now. */
 interface Offer {
   readonly file: HostFile;
   readonly backup: Backup;

@@ -28,12 +28,10 @@ import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
 import { sha256 } from "./ssh/protocol.ts";
 import { HostError } from "./ssh/ssh-faults.ts";
 
-/** Lines of the journal that are read, and those that are quoted. */
 const JOURNAL_LINES = 200;
 const QUOTED_LINES = 20;
 const LOG_LIMIT_MS = 5000;
 
-/** What was found out about the file after a write. */
 interface Found {
   file: FileState;
   backup: string | undefined;
@@ -217,7 +215,6 @@ function isAnswered(error: unknown): error is HostError {
   return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
 }
 
-/** Why a change is undone, with the server's own words. */
 interface Reason {
   error: StepFailed;
   log: readonly string[];

@@ -6,7 +6,6 @@ import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
 
-/** In milliseconds. */
 export interface Limits {
   /** For a restart, and again for the server to answer. */
   restartTimeoutMs: number;
@@ -54,7 +53,6 @@ function neverAborted(): AbortSignal {
   return new AbortController().signal;
 }
 
-/** Which step failed; the reason is the cause. */
 export class StepFailed extends Error {
   readonly step: StepName;
 

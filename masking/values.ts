@@ -11,7 +11,6 @@ const SCHEME = /^(?:Bearer|Basic|Token|Digest|ApiKey|Negotiate)[ \t]+/i;
 /** The part of each line that is hidden: from its first letter to its end. */
 const SHOWN = /\S(?:[^\r\n]|\r(?!\n|$))*/g;
 
-/** What was found in one text. */
 export class Findings {
   /** Macros, and anchors with their `&`, that are used in place of a secret: their own values are secrets. */
   readonly learned = new Set<string>();
@@ -64,7 +63,6 @@ export interface Place {
   /** Without the dashes before it. */
   readonly name: string;
   readonly isFlag: boolean;
-  /** With the dashes. */
   readonly start: number;
   readonly end: number;
   readonly lineStart: number;

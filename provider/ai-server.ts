@@ -144,7 +144,6 @@ export class AiServer {
     return readConfig(this.#options.env, stored, this.#options.agentDir);
   }
 
-  /** The server of this moment's configuration. */
   async server(stored?: Variables): Promise<ModelServer> {
     return this.#current.get(this.config(stored));
   }
@@ -310,7 +309,7 @@ export class AiServer {
   /** @throws {ServerError} while a command changes the server: two at once would undo each other's work */
   refuseWhileChanging(): void {
     if (this.#changing === undefined) return;
-    throw new ServerError(`${this.#changing.what} is still running. Wait for its end; nothing was done.`, {
+    throw new ServerError(`${this.#changing.what} is still running. Wait until it ends; nothing was done.`, {
       link: "configuration",
       remedy: "none",
     });

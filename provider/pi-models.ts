@@ -164,7 +164,6 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   };
 }
 
-/** The facts of a file, as far as this version knows them. */
 export function readRemembered(stored: JsonRecord): RememberedFacts {
   const refuted = record(stored.refuted);
   const read = {
@@ -225,7 +224,6 @@ function factsOf(model: Model<Api>): Partial<CatalogFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<CatalogFacts>) : {};
 }
 
-/** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
   const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {
@@ -243,8 +241,8 @@ export function noToolsNotice(model: Model<Api>): string | undefined {
   const { tools } = factsOf(model);
   if (flag(tools?.value) !== false) return undefined;
   return tools?.source === "declared"
-    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
-    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
+    ? `${model.name} has no tools, as the server's configuration declares: it can only answer, not read, write or run anything.`
+    : `${model.name} has no tools, because its chat template does not show them to the model: it can only answer, not read, write or run anything. Choose another model with /model, or another template with --chat-template-file.`;
 }
 
 /** The id under which the server lists the running model; undefined where it runs elsewhere. */

@@ -20,9 +20,8 @@ import { emptyMessage } from "../stream/message.ts";
 import type { AiServer } from "./ai-server.ts";
 
 const NOT_SET_UP =
-  "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to go on elsewhere, choose another model with /model.";
+  "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to use another provider, choose one of its models with /model.";
 
-/** Ends a turn before it began. */
 function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, sentence: string): void {
   const error = emptyMessage(model, Date.now());
   error.stopReason = "error";

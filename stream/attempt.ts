@@ -10,8 +10,8 @@ import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Decoder } from "./decoder.ts";
-import type { SilentState } from "./model-state.ts";
-import { type Silence, watchSilence } from "./silence.ts";
+import { type SilenceWatch, watchSilence } from "./silence.ts";
+import type { SilentState } from "./waiting.ts";
 
 /** What one request needs. */
 export interface AttemptParts {
@@ -131,7 +131,7 @@ function fault(error: unknown, hasContent: boolean, hasBegun: boolean, server: M
 async function readAnswer(
   response: HttpResponse,
   decoder: Decoder,
-  silence: Silence,
+  silence: SilenceWatch,
   cut: AbortController,
   { clock, model, options, signal }: AttemptParts,
 ): Promise<void> {
@@ -252,7 +252,7 @@ async function wholeAnswer(pieces: AsyncIterable<Uint8Array>, given: string): Pr
     if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON cannot be read", cause);
     if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
-      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      `The server answered a chat request with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
       { link: "server", remedy: "none", cause },
     );
   }

@@ -86,6 +86,6 @@ export async function errorText(error: unknown, secrets: OwnSecrets | undefined)
     return wordedFor(message === masked.join("") ? masked : message, error.remedy);
   } catch {
     // What cannot be masked is not shown.
-    return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";
+    return "The turn failed, and its error message could not be cleaned of secrets. Run /reload, or install the extension again.";
   }
 }

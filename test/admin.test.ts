@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { mistypedCommand } from "../admin.ts";
 import { writeCertificates } from "./support/certificates.ts";
 import { CONFIG, startPlace } from "./support/command-place.ts";
 import { User } from "./support/command-user.ts";
@@ -34,7 +35,7 @@ const LINES: [line: string, changes: boolean][] = [
 ];
 
 describe("a command", () => {
-  test.each(LINES)("%s with a wrong configuration is a sentence, and throws nothing", async (line) => {
+  test.each(LINES)("%s reports a wrong configuration in a sentence", async (line) => {
     const place = await startPlace(CONFIG, { AI_SERVER_SSH_MODE: "both" });
     const user = await place.type(line);
     const said = 'AI_SERVER_SSH_MODE is "both": it must be direct or wrapper.';
@@ -43,7 +44,7 @@ describe("a command", () => {
     expect(user.questions).toEqual([]);
   });
 
-  test.each(LINES)("%s without an answer is a sentence", async (line) => {
+  test.each(LINES)("%s reports a server that does not answer in a sentence", async (line) => {
     const place = await startPlace();
     await place.close();
     const user = new User("rpc");
@@ -63,6 +64,36 @@ describe("a command", () => {
   });
 });
 
+describe("a command that is typed wrongly", () => {
+  test.each([
+    ["/ai-server-statu", "/ai-server-status"],
+    ["/ai-serverstatus small --ssh", "/ai-server-status"],
+    ["  /AI-Server-Load x", "/ai-server-load"],
+    ["/ai-server-", "/ai-server"],
+  ])("%s is answered with %s", (text, meant) => {
+    const typed = text.trim().split(" ")[0];
+    expect(mistypedCommand(text)).toBe(
+      `${typed} is not a command, and was not sent to the model. Did you mean ${meant}?`,
+    );
+  });
+
+  test.each([
+    "Why does /ai-server-statu fail?",
+    "/ai-servers/a.ts is broken",
+    "/compact",
+    "",
+    "ai-server-statu",
+  ])("%j is a prompt", (text) => {
+    expect(mistypedCommand(text)).toBeUndefined();
+  });
+
+  test("/ai-server status is /ai-server-status, also with what follows", async () => {
+    const place = await startPlace();
+    const status = await place.type("/ai-server-status small", new User("rpc"));
+    expect((await place.type("/ai-server  status  small", new User("rpc"))).told).toEqual(status.told);
+  });
+});
+
 describe("hostile text after a command", () => {
   const HOSTILE = [
     "$(touch ran)",
@@ -78,7 +109,7 @@ describe("hostile text after a command", () => {
   ];
 
   test.each(["status", "load", "unload", "ctx", "ctx small", "preset", "rollback", "logs"])(
-    "of %s is answered with a sentence, and runs nothing",
+    "%s answers with a sentence, and runs nothing",
     async (command) => {
       const place = await startPlace();
       writeFileSync(`${place.path}.bak-20260131T235959Z`, "models: {}\n");
@@ -112,7 +143,7 @@ describe("while another command changes the server", () => {
     const user = await place.type(line);
     const refusal = {
       level: "error",
-      text: "/ai-server-ctx small 16384 is still running. Wait for its end; nothing was done.",
+      text: "/ai-server-ctx small 16384 is still running. Wait until it ends; nothing was done.",
     };
     if (changes) expect(user.notices).toEqual([refusal]);
     else expect(user.notices).not.toContainEqual(refusal);
@@ -122,7 +153,7 @@ describe("while another command changes the server", () => {
     expect(first.told).toEqual(["Nothing was changed."]);
   });
 
-  test("none is refused after it, however it ended", async () => {
+  test("the next command runs, however the first one ended", async () => {
     const place = await startPlace();
     await place.type("/ai-server-ctx small 16k", new User("rpc"));
     const { told } = await place.type("/ai-server-load small");
@@ -160,7 +191,7 @@ describe("a server that sends terminal sequences", () => {
     ["in an error", { "/v1/models": evil(`no${EVIL}`.repeat(1000)), "/running": evil(EVIL) }, 403],
     ["in an error of text", { "/v1/models": `no${EVIL}`, "/running": EVIL }, 500],
     ["in logs and answers of a model", { "/v1/models": LISTED, "/running": RUNNING, other: EVIL }, 200],
-  ])("%s reaches no terminal with them", async (_, answers, status) => {
+  ])("%s: none reaches the terminal", async (_, answers, status) => {
     const server = await kept(
       httpsServer(pair(folder), (request, response) => {
         response.writeHead(status);

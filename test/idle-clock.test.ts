@@ -103,7 +103,7 @@ test("/ai-server-status of one model asks it, and says so", async () => {
   questions(place);
   const { everything } = await place.type("/ai-server-status quick");
   expect(everything).toMatch(/Context +4096 tokens a request \(live\)/);
-  expect(everything).toContain("This asked the model itself, which restarts its idle time.");
+  expect(everything).toContain("This asked the model itself, which restarted the model's idle time.");
   expect(questions(place).sort()).toEqual(["/upstream/quick/props", "/upstream/quick/v1/models"]);
   expect((await place.type("/ai-server-status other")).everything).not.toContain("was asked");
 });

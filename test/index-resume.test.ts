@@ -253,7 +253,7 @@ async function nothingIsOpen(): Promise<void> {
 
 // pi throws at every touch of an old context, and vitest fails on every unhandled rejection.
 test.each(Object.keys(PHASES))(
-  "/resume while %s leaves nothing, and the next session works",
+  "/resume while %s leaves nothing open, and the next session works",
   async (name) => {
     const first = new Session();
     await first.start("startup");

@@ -56,7 +56,7 @@ const COMPLETED = [
 
 const states = [
   ["no model is loaded", undefined],
-  ["somebody's model is loaded", "quick"],
+  ["another client's model is loaded", "quick"],
 ] as const;
 
 test.each(states)("commands and completion that only look load nothing while %s", async (_, loaded) => {

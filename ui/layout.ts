@@ -21,7 +21,6 @@ export function flow(pieces: readonly string[], width: number): string[] {
   return lines.map((line) => fitted(line, width));
 }
 
-/** The line itself, or as much of it as fits. */
 export function fitted(line: string, width: number): string {
   return visibleWidth(line) > width ? truncateToWidth(line, width, "…") : line;
 }

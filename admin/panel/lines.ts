@@ -9,7 +9,6 @@ export type PanelLetter = "use" | "context" | "log";
 
 export interface PanelRow {
   readonly id: string;
-  /** One text for each column. */
   readonly cells: readonly string[];
   readonly tone: "ready" | "changing" | "still";
   /** What Enter does with it; undefined for nothing. */
@@ -17,7 +16,6 @@ export interface PanelRow {
   readonly offers: readonly PanelLetter[];
 }
 
-/** Work that goes on. */
 export interface PanelBar {
   readonly title: string;
   readonly words: string;
@@ -31,7 +29,6 @@ export interface PanelPlot {
   readonly name: string;
   readonly words: string;
   readonly values: readonly number[];
-  /** The value at the upper edge. */
   readonly most: number;
 }
 

@@ -271,7 +271,7 @@ class Panel {
     const ids = this.#source.state.models.map((model) => model.id);
     const typed = typedId(id, ids);
     if (typed === undefined) {
-      return show(this.#call.ctx, `No quoting makes ${id} an argument of a command.`, "warning");
+      return show(this.#call.ctx, `${id} cannot be quoted as an argument of a command.`, "warning");
     }
     await this.#wait((call) => run({ ...call, argument: typed + rest }));
     // Without events the result has to be read.

@@ -26,7 +26,6 @@ import {
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
 
-/** Columns of the mark before each row. */
 const MARK = 2;
 
 export interface PanelParts {
@@ -50,7 +49,6 @@ export class PanelView implements Component, Focusable {
   readonly #parts: PanelParts;
   #input: Input | undefined;
   #drawn = "";
-  /** Rows of the list at the last rendering. */
   #page = 1;
 
   constructor(parts: PanelParts) {
@@ -216,7 +214,10 @@ export class PanelView implements Component, Focusable {
     const { theme, place, keys } = this.#parts;
     if (this.#input !== undefined) {
       this.#input.focused = this.focused;
-      const hint = flow(["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} drops it`], width);
+      const hint = flow(
+        ["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} clears it`],
+        width,
+      );
       return [
         fitted(this.#input.render(width)[0] ?? "", width),
         ...hint.map((line) => theme.fg("dim", line)),

@@ -37,10 +37,8 @@ export const STEP_MS = 250;
 const MOST_REQUESTS = 4;
 const MEGABYTES_OF_A_GIGABYTE = 1024;
 
-/** What the panel shows besides the server's state. */
 export interface PanelExtras {
   readonly address: string;
-  /** Of the server, if known. */
   readonly kind: BackendKind | undefined;
   /** A load that the panel itself has begun. */
   readonly ownLoad: Pick<PanelLoad, "id" | "said"> | undefined;
@@ -176,7 +174,12 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
   const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
   const where = placeRow(description, runsAs, address);
   if (facts === undefined) {
-    return [...own, ["State", `${model.state}, not listed for chatting`], ...where, ...commandRow(running)];
+    return [
+      ...own,
+      ["State", `${model.state}, not listed as a chat model`],
+      ...where,
+      ...commandRow(running),
+    ];
   }
   const rows = [...detailRows(facts, expectedLoadMs), ...otherRows(facts).filter(isKnown)];
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];

@@ -10,7 +10,6 @@ export interface Slots {
   readonly perSlot?: number | undefined;
 }
 
-/** What in the file sets a context size. */
 export type SetBy =
   | "flag"
   | "model macro"

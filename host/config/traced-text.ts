@@ -16,7 +16,6 @@ export interface Trace {
   readonly scalar: Scalar;
 }
 
-/** A text whose UTF-16 units know their places in the file. */
 export interface TracedText {
   readonly text: string;
   readonly traces: readonly Trace[];
@@ -32,7 +31,6 @@ export function sliceTraced(traced: TracedText, from: number, to?: number): Trac
   return { text: traced.text.slice(from, to), traces: traced.traces.slice(from, to) };
 }
 
-/** The parts one after another. */
 export function joinTraced(parts: readonly TracedText[]): TracedText {
   return { text: parts.map((part) => part.text).join(""), traces: parts.flatMap((part) => part.traces) };
 }

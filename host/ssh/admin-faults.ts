@@ -31,7 +31,7 @@ const FAULTS: Readonly<Record<(typeof LINKS)[number], Sentences>> = {
     "read-only": (at) =>
       `${at.file} ${at.where} is read-only. Something else may write it; change it there. ${NOTHING}`,
     "folder-read-only": (at) =>
-      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
+      `The user that logs in ${at.where} may not write to the folder of ${at.file}, or may not list it; the backup and the new file must be made there. ${NOTHING}`,
     changed: (at) => `${at.file} ${at.where} was changed by another program meanwhile. ${NOTHING}`,
     "changed-after": (at) => `${at.file} ${at.where} was changed by another program right after the write.`,
     locked: (at) => `Another program is changing ${at.file} ${at.where} right now. ${NOTHING} Try again.`,
@@ -48,7 +48,7 @@ const FAULTS: Readonly<Record<(typeof LINKS)[number], Sentences>> = {
     "no-bus": (at) =>
       `systemctl --user has no session to connect to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
     "other-runtime": (at, said) =>
-      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove it there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove that line. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
     "no-systemctl": (at) =>
       `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
     "unit-unknown": (at, said) => `systemd does not report the unit ${at.where}: ${said}`,
@@ -59,7 +59,7 @@ const FAULTS: Readonly<Record<(typeof LINKS)[number], Sentences>> = {
     "not-allowed": (at) =>
       `ai-server-admin ${at.where} does not know this verb. Install the one that belongs to this version.`,
     "bad-answer": (at) =>
-      `What answered ${at.where} is not ai-server-admin: it names no file as a system would.`,
+      `The program that answered ${at.where} is not ai-server-admin: the file names in its answer are not valid.`,
     "bad-request": (at) =>
       `ai-server-admin ${at.where} did not understand the request. Install the one that belongs to this version.`,
   },

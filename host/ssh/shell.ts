@@ -130,7 +130,7 @@ export class Shell {
       return this.#askOnce(request, limits);
     }
     if (begun || isLocal) {
-      throw sshError("The step on the server was ended before it had answered.", "unanswered");
+      throw sshError("The step on the server ended before it answered.", "unanswered");
     }
     throw sshFault(settings, finished.code, finished.stderr, finished.stdout);
   }
@@ -239,7 +239,7 @@ function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 function tooMuchFault(): HostError {
-  const message = "The server's machine sent far more text than expected; it was not read further.";
+  const message = "The server's machine sent far more text than expected; the rest was not read.";
   return sshError(message, "unanswered");
 }
 

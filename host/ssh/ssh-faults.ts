@@ -81,7 +81,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /Connection refused/i,
     (at) =>
-      `${at.host} refuses ssh connections. The ssh server may be stopped, or its port another (set Port for it in ~/.ssh/config).`,
+      `${at.host} refuses ssh connections. The ssh server may be stopped, or listen on another port (set Port in ~/.ssh/config).`,
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad owner or permissions|invalid .*configuration/i,
@@ -164,7 +164,7 @@ function loginFault({ host }: SshTarget, code: number | null, stderr: string): s
   }
   const other = code === MISREAD ? "another program" : OTHERS.find(([pattern]) => pattern.test(stderr))?.[1];
   if (other === undefined) return undefined;
-  return `On ${host}, ${other} received the commands meant for sh, and nothing was run: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
+  return `On ${host}, ${other} received the commands meant for sh, and nothing was run: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so only in a terminal: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
 }
 
 /** What a server says to an account that is let in and gets no command run; nologin writes it to its output. */
@@ -203,7 +203,7 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string,
   const how = code === null ? "was ended" : `ended with ${code}`;
   const quoted = said === "" ? "" : ` It says: ${said}`;
   return sshError(
-    `ssh to ${host} ${how} without an answer from the script. If a startup file of the login shell there (${STARTUP_FILES}) reads its input, ends the shell or starts another, it must not for commands.${quoted}`,
+    `ssh to ${host} ${how} without an answer from the script. If a startup file of the login shell there (${STARTUP_FILES}) reads the input, ends the shell or starts another one, it must do so only in a terminal.${quoted}`,
     "unanswered",
   );
 }
@@ -218,7 +218,7 @@ export function lateFault({ host }: SshTarget, timeoutMs: number, begun: boolean
   const sentence =
     host === "local" || begun
       ? `${host === "local" ? "This machine" : host} did not finish the step within ${seconds} s. It may be overloaded, or a command there waits for something.`
-      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may wait for something, which it must not for commands; or the machine is overloaded.`;
+      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may be waiting for something, which it must do only in a terminal; or the machine is overloaded.`;
   return sshError(sentence, "timeout");
 }
 

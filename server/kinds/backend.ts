@@ -177,7 +177,7 @@ export function hasConfigFile(kind: BackendKind): boolean {
 export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): ServerError {
   const why =
     kind === "llama-server"
-      ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart restarts it."
+      ? "This server is a single llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart restarts it."
       : `${name} does not load or unload models when asked over HTTP; it does so by itself, or when it starts.`;
   return new ServerError(why, { link: "server", remedy: "none" });
 }

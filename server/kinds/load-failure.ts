@@ -58,7 +58,7 @@ function hintFor(
   kind: BackendKind = "llama-swap",
 ): string {
   if ([reason, ...log].some((line) => OUT_OF_MEMORY.test(line)))
-    return `\nMemory ran out: give it a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or take a smaller quantisation of it.`;
+    return `\nMemory ran out: give the model a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or use a smaller quantisation.`;
   const slow = TOO_SLOW.exec(reason);
   if (slow === null) return "";
   const [hours, minutes, rest] = slow.slice(1).map((part) => Number(part ?? 0));

@@ -56,7 +56,7 @@ describe("/ai-server-load", () => {
   test("lists the models when the id is missing, and the nearest when it is wrong", async () => {
     const place = await startPlace();
     expect((await place.type("/ai-server-load")).notices).toEqual([
-      { level: "error", text: `Say which model. The server has groesse, ${ODD}, small.` },
+      { level: "error", text: `Name a model. The server has groesse, ${ODD}, small.` },
     ]);
     expect((await place.type("/ai-server-load smoll")).told).toEqual([
       'No model "smoll". Did you mean "small"?',
@@ -288,8 +288,8 @@ describe("/ai-server-unload", () => {
   });
 
   test("names the nearest model if the id is unknown", async () => {
-    expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
-      'No model "smal". Did you mean "small"?',
+    expect((await (await startPlace()).type("/ai-server-unload smol")).told).toEqual([
+      'No model "smol". Did you mean "small"?',
     ]);
   });
 
@@ -330,7 +330,9 @@ describe("a server that loads nothing when asked", () => {
     const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
     const { told, questions } = await place.type(`/ai-server-${line}`);
     expect(questions).toEqual([]);
-    expect(told[0]).toMatch(/^This server is one llama-server: its model is loaded for as long as it runs/);
+    expect(told[0]).toMatch(
+      /^This server is a single llama-server: its model is loaded for as long as it runs/,
+    );
   });
 });
 

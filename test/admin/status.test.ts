@@ -92,7 +92,7 @@ describe("/ai-server-status", () => {
     const place = await startPlace(DECLARED(32_768, "b"), {}, { tls: "server" });
     const { told } = await place.type("/ai-server-status");
     expect(told[0]?.split("\n")[1]).toBe(
-      `${place.sim.url} asks for no client certificate: everyone who reaches it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
+      `${place.sim.url} asks for no client certificate: anyone who can reach it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
     );
     expect(place.sim.starts).toEqual({});
   });
@@ -125,9 +125,9 @@ describe("/ai-server-status", () => {
   });
 
   test("with a wrong id names the nearest, and the way to the model up to there", async () => {
-    const { notices } = await (await startPlace()).type("/ai-server-status smal");
+    const { notices } = await (await startPlace()).type("/ai-server-status smol");
     expect(notices[0]?.level).toBe("error");
-    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smal". Did you mean "small"\?$/);
+    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smol". Did you mean "small"\?$/);
   });
 
   test.each([

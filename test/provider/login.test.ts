@@ -140,7 +140,7 @@ describe("a login asks again, with the reason, for", () => {
     const server = await sim();
     const { messages, credential } = await logIn(["nonsense", server.url], env(server));
     expect(messages[1]).toBe(
-      `AI_SERVER_URL is "nonsense": that is not a URL. Give it like https://ai.example.org\n${ADDRESS}`,
+      `AI_SERVER_URL is "nonsense": that is not a URL. Write it like https://ai.example.org\n${ADDRESS}`,
     );
     expect(credential).toMatchObject({ type: "api_key" });
   });
@@ -148,7 +148,7 @@ describe("a login asks again, with the reason, for", () => {
   test("an address with a password, which it does not repeat", async () => {
     const server = await sim();
     const { messages } = await logIn(["https://me:hunter2@x", server.url], env(server));
-    expect(messages[1]).toMatch(/^AI_SERVER_URL holds a user name or password/);
+    expect(messages[1]).toMatch(/^AI_SERVER_URL contains a user name or password/);
     expect(messages.join()).not.toContain("hunter2");
   });
 
@@ -157,7 +157,7 @@ describe("a login asks again, with the reason, for", () => {
     const port = await freePort();
     const { messages, credential } = await logIn([`https://127.0.0.1:${port}`, server.url], env(server));
     expect(messages.at(-1)).toBe(
-      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.\n${ADDRESS}`,
+      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.\n${ADDRESS}`,
     );
     expect(credential).toMatchObject({ env: { AI_SERVER_URL: server.url } });
   });
@@ -166,7 +166,7 @@ describe("a login asks again, with the reason, for", () => {
     const server = await sim();
     const { messages, credential } = await logIn([server.url, agentDir, server.certsDir, ""]);
     const missing = (dir: string): string =>
-      `The client certificate is missing: there is no file ${dir}/client.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_CERT where it is.`;
+      `The client certificate is missing: there is no file ${dir}/client.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_CERT.`;
     expect(messages).toEqual([
       ADDRESS,
       `${missing(join(agentDir, "certs"))}\n${FOLDER}`,
@@ -189,7 +189,7 @@ describe("a login asks again, with the reason, for", () => {
     encryptKey(server, "right");
     const { messages, credential } = await logIn([server.url, "hunter2", "right", ""]);
     expect(messages[2]).toBe(
-      `The passphrase does not open the client key ${agentDir}/certs/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.\n${PASSPHRASE}`,
+      `The passphrase does not open the client key ${agentDir}/certs/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it again in /login ai-server.\n${PASSPHRASE}`,
     );
     expect(messages.join()).not.toContain("hunter2");
     expect(credential).toMatchObject({ env: { AI_SERVER_CLIENT_KEY_PASSPHRASE: "right" } });

@@ -113,7 +113,7 @@ models:
     const answer = await wrong.provider.streamSimple(model, context, {}).result();
     expect([answer.stopReason, answer.errorMessage]).toEqual([
       "error",
-      'AI_SERVER_RUNNING_PATH is "running": it must begin with a slash and hold plain letters, without spaces and #.',
+      'AI_SERVER_RUNNING_PATH is "running": it must begin with a slash and contain only ASCII characters, no spaces and no #.',
     ]);
   });
 

@@ -77,12 +77,7 @@ export class FakeServer extends ModelServer {
     this.looks += 1;
     if (this.state instanceof Error) throw this.state;
     if (this.state === undefined) return undefined;
-    const entry = (id: string, state: RunningModel["state"]): RunningModel => ({
-      id,
-      state,
-      commandLine: undefined,
-      ttlSeconds: undefined,
-    });
+    const entry = (id: string, state: RunningModel["state"]): RunningModel => ({ id, state });
     const others = this.others.map((id) => entry(id, "ready"));
     return this.state === "gone" ? others : [entry("thinker", this.state), ...others];
   }

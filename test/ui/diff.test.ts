@@ -71,7 +71,7 @@ describe("texts that differ too much", () => {
     expect(lines.slice(0, 4)).toEqual([
       {
         kind: "hunk",
-        text: "Too many changes to compare line by line: everything from the first to the last one.",
+        text: "Too many changes to compare line by line; this is everything from the first to the last one.",
       },
       { kind: "hunk", text: `@@ -1,${CHANGES + 2} +1,${CHANGES + 2} @@` },
       { kind: "context", text: "same" },

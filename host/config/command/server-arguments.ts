@@ -34,7 +34,6 @@ function withoutRedirections(command: readonly Word[]): Word[] {
   });
 }
 
-/** The single commands of a script. */
 function commandsOf(script: readonly Word[]): Word[][] {
   const commands: Word[][] = [[]];
   for (const word of script) {

@@ -31,7 +31,6 @@ function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   };
 }
 
-/** The models without a size of their own. */
 function heirsOf(sections: readonly Section[]): string[] {
   return modelNames(sections).filter((name) => !entryOf(sectionOf(sections, name), CONTEXT_KEYS));
 }
@@ -92,10 +91,10 @@ function requireSection(sections: readonly Section[], id: string): Section {
     throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder)}: give that id instead.`);
   }
   const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
-  const blanks = near?.trim() === id ? ", with a blank at its end" : "";
+  const blanks = near?.trim() === id ? ", with a space at its end" : "";
   const hint = near ? ` There is ${shown(near)}${blanks}; names are compared letter by letter.` : "";
   const byHand =
-    "A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.";
+    "For a model that the router finds in its folder or cache, add a section of this name with `ctx-size = …`; any other model also needs `model = …`.";
   throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);
 }
 
@@ -196,7 +195,7 @@ function warningsFor(text: string, sections: readonly Section[], section: Sectio
     warnings.push(`${shown(entry.key)} at ${at} has no effect: ${shown(counts?.key ?? "")} counts.`);
   }
   if (text.startsWith("\uFEFF"))
-    warnings.push("The file begins with a byte order mark, for which llama.cpp refuses it.");
+    warnings.push("The file begins with a byte order mark; llama.cpp refuses it for that.");
   return warnings;
 }
 

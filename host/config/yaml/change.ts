@@ -21,7 +21,6 @@ import {
   sharers,
 } from "./refusals.ts";
 
-/** One way to change the size, to be proven. */
 interface Way {
   readonly edits: readonly Edit[];
   /** The macro's scalar that is changed, if one is. */
@@ -96,7 +95,7 @@ function forThisModel(config: YamlConfig, located: Located, edits: readonly Edit
   const ways: Way[] = [{ edits, macro: undefined, notes: [] }];
   if (others.length > 0 && copies.every((copy) => copy !== undefined)) {
     const names = others.map((other) => shown(other.id)).join(", ");
-    const note = `This \`cmd\` was also that of ${names}: the old one is written there, with the size it had.`;
+    const note = `This \`cmd\` was shared with ${names}: a copy of the old one is written there, with the size it had.`;
     ways.push({ edits: [...edits, ...copies.flat()], macro: undefined, notes: [note] });
   }
   return ways;
@@ -194,7 +193,7 @@ function prove(
 function joinedNote({ figure, server }: Located): string[] {
   const isJoined = server.args.some(({ value }) => value.text.startsWith(`${figure?.name}=`));
   if (server.program.kind !== "llama-server" || figure?.holder !== "cmd" || !isJoined) return [];
-  return [`llama-server does not start with "${figure.name}=…": it takes the number after a blank.`];
+  return [`llama-server does not start with "${figure.name}=…": it takes the number after a space.`];
 }
 
 /** A note for the model's own macro that holds the size and had to stay. */

@@ -59,7 +59,6 @@ export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
 /** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
 const MAX_EXPANDED = 131_072;
 
-/** The node of each alias. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
 /** llama-swap's configuration with the places of everything in it. */
@@ -70,13 +69,11 @@ export interface YamlConfig {
   readonly anchors: Anchors;
   readonly models: ReadonlyMap<string, Model>;
   readonly macros: readonly Macro[];
-  /** The mapping at the top of the file. */
   readonly root: YAMLMap;
   /** The document as plain values, aliases and merge keys resolved; mappings are `Map`s. */
   readonly plain: unknown;
 }
 
-/** A macro's reference as llama-swap spells it. */
 export function referenceTo(name: string): string {
   return `\${${name}}`;
 }
@@ -209,7 +206,7 @@ function noModels(config: Pick<YamlConfig, "text" | "root" | "anchors">): Server
   }
   const value = lookUp(anchors, root, "models")?.node;
   if (!value || (isScalar(value) && value.value === null)) return refusal(at, "`models:` is empty", byHand);
-  const what = `\`models:\` holds ${isSeq(value) ? "a list" : "a single value"}, and llama-swap takes only a mapping there`;
+  const what = `\`models:\` holds ${isSeq(value) ? "a list" : "a single value"}, and llama-swap accepts only a mapping there`;
   return refusal(at, what, "Write each model below it as `id:` with its settings.");
 }
 
@@ -249,7 +246,8 @@ function readAnchors(document: Document, text: string): Anchors {
       const at = positionAt(text, node.range?.[0] ?? 0);
       const name = `the alias *${cleanText(node.source, 80)}`;
       if (!found) throw refusal(at, `${name} has no anchor before it`, "Repair it by hand.");
-      if (path.includes(found)) throw refusal(at, `${name} stands for what holds it`, "Repair it by hand.");
+      if (path.includes(found))
+        throw refusal(at, `${name} refers to a block that contains it`, "Repair it by hand.");
       anchors.set(node, found);
     },
   });
@@ -262,8 +260,8 @@ function plainOf(document: Document): unknown {
     return document.toJS(AS_PLAIN);
   } catch (error) {
     const what = sentenceOf(error).startsWith("Merge")
-      ? "a merge key (`<<`) takes over what is no mapping"
-      : "the aliases lead to one another without end";
+      ? "a merge key (`<<`) refers to something that is no mapping"
+      : "the aliases expand without end";
     throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
   }
 }

@@ -54,7 +54,7 @@ export function refuse(
   const { model, server } = located;
   if (server.program.kind !== "llama-server" && !located.figure) refuseOther(located, before, tokens);
   if (!model.isOwn) {
-    const what = `${shown(model.id)} takes over its whole block from elsewhere`;
+    const what = `${shown(model.id)} copies its whole block from elsewhere`;
     throw refusal(
       positionAt(config.text, rangeOf(model.key).start),
       what,
@@ -63,7 +63,7 @@ export function refuse(
   }
   const others = sharers(config, located).map((other) => shown(other.id));
   if (others.length > 0) {
-    const what = `the \`cmd\` of ${shown(model.id)} is also that of ${others.join(", ")}`;
+    const what = `the \`cmd\` of ${shown(model.id)} is shared with ${others.join(", ")}`;
     throw refusal(before, what, `Write a \`cmd\` of its own for ${shown(model.id)} by hand, then try again.`);
   }
   if (server.isInScript && !located.figure) {
@@ -87,7 +87,7 @@ export function refuseForeignLineEnds(text: string): void {
   if (!found) return;
   const code = found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
   const what = `the character U+${code} ends a line for llama-swap, but not for every reader of YAML`;
-  throw refusal(positionAt(text, found.index), what, "Replace it by a plain line end or a blank.");
+  throw refusal(positionAt(text, found.index), what, "Replace it with a plain line end or a space.");
 }
 
 /** What is not set by a flag that llama-server knows is set by none that can be changed. */
@@ -108,7 +108,7 @@ export function refuseOtherEnvironment(config: YamlConfig, model: Model): void {
   const env = lookUp(config.anchors, model.mapping, "env");
   if (!env || isSeq(env.node) || (isScalar(env.node) && env.node.value === null)) return;
   const at = positionAt(config.text, rangeOf(env.written ?? env.node).start);
-  const what = `the \`env\` of ${shown(model.id)} is no list, and llama-swap does not start with it`;
+  const what = `the \`env\` of ${shown(model.id)} is not a list, and llama-swap does not start with it`;
   throw refusal(at, what, "Write it as a list of `NAME=value` by hand, then try again.");
 }
 

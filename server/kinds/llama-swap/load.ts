@@ -28,7 +28,7 @@ const SILENCES = 5;
 const LOOKS = 5;
 
 const SILENT =
-  "could not be loaded: llama-swap shows it as ready, but nothing answers at its address. Check proxy and the port in its cmd; with checkEndpoint: none llama-swap does not look whether it has started";
+  "could not be loaded: llama-swap shows it as ready, but nothing answers at its address. Check proxy and the port in its cmd; with checkEndpoint: none llama-swap does not check whether it has started";
 
 /** The model that is loaded, and all that its load needs. */
 interface Load extends LoadSteps {

@@ -35,10 +35,11 @@ export async function logTail(
   id: string,
   lines: number,
   signal: AbortSignal | undefined,
+  limitMs = TAIL_LIMIT_MS,
 ): Promise<string[]> {
   const ended = new AbortController();
   const stop = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
-  const limit = setTimeout(() => ended.abort(), TAIL_LIMIT_MS);
+  const limit = setTimeout(() => ended.abort(), limitMs);
   let idle: NodeJS.Timeout | undefined;
   const pieces: Buffer[] = [];
   try {

@@ -1,4 +1,4 @@
-/** One configuration of `test/fixtures/configs/`, what is asked of it, and what must come of it. */
+/** One configuration of `test/fixtures/configs/`, the size asked for, and the expected result. */
 export interface ConfigCase {
   readonly file: string;
   readonly model: string;
@@ -37,13 +37,13 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     file: "flag-equals.yaml",
     model: "a",
     tokens: 8192,
-    warnings: ['llama-server does not start with "--ctx-size=…": it takes the number after a blank.'],
+    warnings: ['llama-server does not start with "--ctx-size=…": it takes the number after a space.'],
   },
   {
     file: "flag-short-equals.yaml",
     model: "a",
     tokens: 8192,
-    warnings: ['llama-server does not start with "-c=…": it takes the number after a blank.'],
+    warnings: ['llama-server does not start with "-c=…": it takes the number after a space.'],
   },
   { file: "flag-underscore.yaml", model: "a", tokens: 8192 },
   { file: "flag-quoted.yaml", model: "a", tokens: 8192 },
@@ -244,7 +244,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "m1",
     tokens: 8192,
     refusal:
-      "The configuration at line 1, column 1: `models:` holds a list, and llama-swap takes only a mapping there. Write each model below it as `id:` with its settings.",
+      "The configuration at line 1, column 1: `models:` holds a list, and llama-swap accepts only a mapping there. Write each model below it as `id:` with its settings.",
   },
   {
     file: "refused-no-models.yaml",
@@ -303,7 +303,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "a",
     tokens: 8192,
     refusal:
-      'The configuration at line 3, column 10: the `cmd` of "a" is not a text. Write a `cmd: …` for it by hand.',
+      'The configuration at line 3, column 10: the `cmd` of "a" is not text. Write a `cmd: …` for it by hand.',
   },
   {
     file: "refused-empty-model.yaml",
@@ -393,7 +393,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "b",
     tokens: 8192,
     refusal:
-      'The configuration at line 4, column 3: "b" takes over its whole block from elsewhere. Write a block with a `cmd` of its own.',
+      'The configuration at line 4, column 3: "b" copies its whole block from elsewhere. Write a block with a `cmd` of its own.',
   },
   {
     file: "refused-whole-alias-holder.yaml",
@@ -433,7 +433,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     file: "preset-bom-hostile.ini",
     model: "constructor",
     tokens: 8192,
-    warnings: ["The file begins with a byte order mark, for which llama.cpp refuses it."],
+    warnings: ["The file begins with a byte order mark; llama.cpp refuses it for that."],
   },
   { file: "preset-odd-lines.ini", model: "a", tokens: 8192 },
   {
@@ -461,7 +461,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "alpha",
     tokens: 8192,
     refusal:
-      '*The preset has no section for "alpha". There is "alpha", with a blank at its end; names are compared letter by letter.',
+      '*The preset has no section for "alpha". There is "alpha", with a space at its end; names are compared letter by letter.',
   },
   {
     file: "preset-refused-alias.ini",
@@ -474,7 +474,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     model: "tiny-7b",
     tokens: 24576,
     refusal:
-      'The preset has no section for "tiny-7b". A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.',
+      'The preset has no section for "tiny-7b". For a model that the router finds in its folder or cache, add a section of this name with `ctx-size = …`; any other model also needs `model = …`.',
   },
   {
     file: "preset-refused-star.ini",
