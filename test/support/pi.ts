@@ -75,8 +75,7 @@ export interface PiOptions {
   /** Where pi works; the agent folder's parent when not given. */
   cwd?: string;
   /**
-   * Whether PI_OFFLINE is set (default: yes). Without it pi may also look for its own updates, which the guard
-   * against other machines stops.
+   * Whether PI_OFFLINE is set (default: yes). With it the extension asks nothing at rest, and the footer stays empty.
    */
   offline?: boolean;
   input?: string;
@@ -97,6 +96,10 @@ export async function piCommand(
       PATH: process.env.PATH ?? "",
       LANG: "C.UTF-8",
       TMPDIR: tmpdir(),
+      // With a temporary folder of its own pi would compile all its code again, which takes most of a start.
+      NODE_COMPILE_CACHE: join(tmpdir(), "node-compile-cache"),
+      PI_SKIP_VERSION_CHECK: "1",
+      PI_TELEMETRY: "0",
       HOME: join(dirname(agentDir), "home"),
       PI_CODING_AGENT_DIR: agentDir,
       ...(offline ? { PI_OFFLINE: "1" } : {}),
