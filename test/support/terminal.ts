@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { eventually, run, runOk } from "./processes.ts";
 
 /** Milliseconds. Only ends what hangs: a busy machine may need many times as long as a quiet one. */
-const HANGS_MS = 60_000;
+const HANGS_MS = 30_000;
 
 export interface TerminalOptions {
   command: string;
