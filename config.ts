@@ -38,6 +38,15 @@ export const DEFAULTS = {
   AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
 } as const;
 
+/** The name of every variable. */
+export const VARIABLES: readonly string[] = [
+  ...Object.keys(DEFAULTS),
+  ...SECRET_VARIABLES,
+  "AI_SERVER_CERTS_DIR",
+  "AI_SERVER_RESTART_COMMAND",
+  "AI_SERVER_QUOTES_FILE",
+];
+
 /** The defaults that differ where the server is llama.cpp's router. */
 export const ROUTER_DEFAULTS = {
   AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
@@ -73,8 +82,11 @@ export interface Config extends ServerAddress {
   timeoutMs: number;
   /** How long a turn may wait for a model that loads, or for its place in the queue. */
   loadTimeoutMs: number;
-  /** `user@host` for ssh, or `local` for this machine. */
-  sshHost: string;
+  /**
+   * `user@host` for ssh, or `local` for this machine. The default belongs to the default address alone: with another one
+   * and no `AI_SERVER_SSH_HOST` it is undefined, and no command contacts a machine.
+   */
+  sshHost: string | undefined;
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
   serviceUnit: string;
@@ -135,17 +147,17 @@ function parseUrl(value: string): { origin: string; basePath: string } {
   if (mayHoldPassword(value)) {
     throw fault(
       name,
-      `${name} holds a user name or password; leave them out, the client certificate signs in.`,
+      `${name} contains a user name or password. Leave it out: the client certificate identifies you.`,
     );
   }
   if (!URL.canParse(value)) {
-    throw wrong(name, value, "that is not a URL. Give it like https://ai.example.org");
+    throw wrong(name, value, "that is not a URL. Write it like https://ai.example.org");
   }
   const url = new URL(value);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback(url.hostname))) {
-    throw wrong(name, value, "it must begin with https: (http: is for addresses of this machine alone).");
+    throw wrong(name, value, "it must begin with https: (http: is only for addresses of this machine).");
   }
-  if (url.search || url.hash) throw wrong(name, value, "leave out what comes after ? or #.");
+  if (url.search || url.hash) throw wrong(name, value, "leave out everything from the ? or # on.");
   return { origin: url.origin, basePath: url.pathname.replace(/\/+$/, "") };
 }
 
@@ -161,7 +173,11 @@ function parseMilliseconds(name: string, value: string | undefined, fallback: nu
 
 function parseRoute(name: string, value: string): string {
   if (!/^\/[\x21-\x7e]*$/.test(value) || value.includes("#")) {
-    throw wrong(name, value, "it must begin with a slash and hold plain letters, without spaces and #.");
+    throw wrong(
+      name,
+      value,
+      "it must begin with a slash and contain only ASCII characters, no spaces and no #.",
+    );
   }
   return value;
 }
@@ -175,11 +191,7 @@ function localPath(path: string, folder: string, home: string): string {
 
 function parseSshHost(value: string): string {
   if (value.startsWith("-") || /[\s\p{Cc}]/u.test(value)) {
-    throw wrong(
-      "AI_SERVER_SSH_HOST",
-      value,
-      "give it like user@host, as in your ssh configuration, or local.",
-    );
+    throw wrong("AI_SERVER_SSH_HOST", value, "use user@host, a name from your ssh configuration, or local.");
   }
   return value;
 }
@@ -189,7 +201,7 @@ function parsePresetPath(value: string): string {
     throw wrong(
       "AI_SERVER_PRESET_PATH",
       value,
-      "give the server's own absolute path, or one that begins with ~/.",
+      "use an absolute path on the server, or one that begins with ~/.",
     );
   }
   return value;
@@ -200,7 +212,7 @@ function parseUnit(value: string): string {
     throw wrong(
       "AI_SERVER_SERVICE_UNIT",
       value,
-      "that is not a name of a systemd unit, such as llama-swap.service.",
+      "that is not the name of a systemd unit; use one like llama-swap.service.",
     );
   }
   return value;
@@ -244,7 +256,7 @@ function unusedProxy(env: Variables, origin: string): string | undefined {
 function parseApiKey(value: string | undefined): string | undefined {
   if (value !== undefined && !/^[\x21-\x7e]+$/.test(value)) {
     const name = "AI_SERVER_API_KEY";
-    throw fault(name, `${name} holds a space or a character that cannot be sent in a header.`);
+    throw fault(name, `${name} contains a space or a character that cannot be sent in an HTTP header.`);
   }
   return value;
 }
@@ -265,6 +277,8 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     parseMilliseconds(name, get(name), DEFAULTS[name]);
 
   const address = parseUrl(text("AI_SERVER_URL"));
+  const isDefaultUrl = address.origin + address.basePath === DEFAULTS.AI_SERVER_URL;
+  const sshHost = get("AI_SERVER_SSH_HOST") ?? (isDefaultUrl ? DEFAULTS.AI_SERVER_SSH_HOST : undefined);
   const certsDir = localPath(get("AI_SERVER_CERTS_DIR") ?? "certs", agentDir, home);
   const ca = text("AI_SERVER_CA");
   return {
@@ -279,7 +293,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     connectTimeoutMs: duration("AI_SERVER_CONNECT_TIMEOUT_MS"),
     unusedProxy: unusedProxy(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
-    sshHost: parseSshHost(text("AI_SERVER_SSH_HOST")),
+    sshHost: sshHost && parseSshHost(sshHost),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
     isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
@@ -293,7 +307,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),
     unloadAllPath: parseRoute("AI_SERVER_UNLOAD_ALL_PATH", text("AI_SERVER_UNLOAD_ALL_PATH")),
     upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
-    isDefaultUrl: address.origin + address.basePath === DEFAULTS.AI_SERVER_URL,
+    isDefaultUrl,
   };
 }
 

@@ -16,7 +16,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-unload": "Unload a model, or all of them: [<id>]",
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",
   "ai-server-preset": "Show the AI server's config: [<id>]",
-  "ai-server-restart": "Restart the AI server and load again what was loaded",
+  "ai-server-restart": "Restart the AI server and load its loaded models again",
   "ai-server-rollback": "Restore a backup of the AI server's config: [<stamp>]",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
   "ai-server-last": "Show the figures of the last turns on the AI server",

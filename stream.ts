@@ -16,8 +16,7 @@ import type { OwnSecrets } from "./masking/masking.ts";
 import { askedOutput, withOutput } from "./messages/output-limit.ts";
 import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
 import { answerFault } from "./server/http/answer-faults.ts";
-import { parseErrorBody } from "./server/http/error-body.ts";
-import { fittingOutput } from "./server/http/overflow.ts";
+import { fittingOutput, parseErrorBody } from "./server/http/error-body.ts";
 import { processFault } from "./server/kinds/load-failure.ts";
 import {
   isAboutLoading,
@@ -31,12 +30,10 @@ import type { ModelServer } from "./server/model-server.ts";
 import { attempt } from "./stream/attempt.ts";
 import { Decoder, type Progress } from "./stream/decoder.ts";
 import { answerFigures, emptyMessage } from "./stream/message.ts";
-import { settledState, stateNow } from "./stream/model-state.ts";
-import { Patience, RETRY_BASE_MS, WHY_WAIT } from "./stream/patience.ts";
+import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
-import { RestartWait } from "./stream/restart-wait.ts";
 import { RequestLost } from "./stream/silence.ts";
-import { quietReason, WaitingReport } from "./stream/waiting.ts";
+import { quietReason, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension. */
 export interface TurnParts {

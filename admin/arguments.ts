@@ -44,6 +44,13 @@ export function readId(text: string, ids: readonly string[]): ReadId | undefined
   return { unknown: word, rest, nearest: nearestIds(word, ids) };
 }
 
+/** The same, where only a known id will do. @throws {ServerError} for an unknown one */
+export function readKnownId(text: string, ids: readonly string[]): { id: string; rest: string } | undefined {
+  const read = readId(text, ids);
+  if (read !== undefined && "unknown" in read) throw unknownId(read.unknown, read.nearest);
+  return read;
+}
+
 /** How an id is typed so that `readId` finds it again; undefined where no way of quoting it does. */
 export function typedId(id: string, ids: readonly string[]): string | undefined {
   return [id, `"${id}"`, `'${id}'`].find((typed) => {
@@ -80,7 +87,6 @@ function nearestIds(unknown: string, ids: readonly string[]): string[] {
     .map(({ id }) => id);
 }
 
-/** The sentence for an id that the server does not have. */
 export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
   const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
   const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists the models.";
@@ -109,7 +115,6 @@ export function parseSize(text: string): number | undefined {
   return Number.isInteger(tokens) && tokens >= 1 && tokens <= MAX_TOKENS ? tokens : undefined;
 }
 
-/** The sentence for a size that cannot be read. */
 export function wrongSize(text: string): ServerError {
   return new ServerError(
     `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,

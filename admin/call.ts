@@ -9,7 +9,6 @@ import type { ModelServer } from "../server/model-server.ts";
 import type { Choices, Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 
-/** One use of a command. */
 export interface Call {
   readonly aiServer: AiServer;
   readonly ctx: ExtensionCommandContext;

@@ -1,10 +1,16 @@
 /** What the commands that change the server's configuration share: planned, asked about, applied, reported. */
+import type { LoadState } from "../activity/load-state.ts";
 import type { Config } from "../config.ts";
 import { type ConfigFormat, formatOf } from "../host/config/config-file.ts";
 import type { ChangeOutcome, Options, Planned, Progress } from "../host/outcome.ts";
+import type { ServerProbe } from "../host/probe.ts";
 import type { ChangeHost } from "../host/service.ts";
 import type { HostFile, UnitStatus } from "../host/ssh/machine.ts";
+import { ServerError } from "../lib/errors.ts";
 import { maskLines } from "../masking/masking.ts";
+import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
+import type { Backend } from "../server/kinds/backend.ts";
+import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
 import { show } from "../ui/output.ts";
@@ -12,12 +18,15 @@ import type { Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { type Call, isConfirmed } from "./call.ts";
 import { type Host, pathOf } from "./host-access.ts";
-import { loadHooks } from "./load.ts";
+import { interruptionOf } from "./interruption.ts";
+import { type LoadHooks, loadHooks } from "./load.ts";
 import { refreshModels } from "./models.ts";
 import { faultText, reportOf } from "./report.ts";
 
 /** A notice must fit on the screen. */
 const MOST_DIFF_LINES = 30;
+/** Of a model's log, where its load fails. */
+const PROBED_LOG_LINES = 20;
 
 /**
  * What a step of a change is called on the screen.
@@ -52,20 +61,58 @@ export function shownSteps(waiting: Waiting, config: Config, unit?: UnitStatus):
   return { report, signal: waiting.signal };
 }
 
-/** The server's machine for a change; how long its models take to load is remembered. */
-export async function changeHostOf(
+/** The server from both sides, with the configuration of its machine. */
+export interface ChangePlace extends ChangeHost {
+  readonly config: Config;
+}
+
+/** The place for a change; how long its models take to load is remembered. */
+export async function changePlaceOf(
   call: Call,
   server: ModelServer,
   { machine, config }: Host,
-): Promise<ChangeHost> {
+): Promise<ChangePlace> {
   const { signal } = call.waiting;
   const { restartTimeoutMs, loadTimeoutMs } = config;
-  const { httpProbe } = await import("./http-probe.ts");
   // A server that does not answer can only be restarted.
   const backend = await server.backend(signal).catch(() => undefined);
   signal.throwIfAborted();
   const probe = httpProbe(server, loadHooks(call, server), backend);
-  return { machine, probe, limits: { restartTimeoutMs, loadTimeoutMs } };
+  return { machine, probe, config, limits: { restartTimeoutMs, loadTimeoutMs } };
+}
+
+/** The server over HTTP. @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
+export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backend): ServerProbe {
+  return {
+    running: async (signal) => (await server.runningNow(signal)) ?? [],
+    answers: async (signal) => {
+      try {
+        await server.runningNow(signal);
+        return true;
+      } catch (error) {
+        if (error instanceof ServerError) return false;
+        throw error;
+      }
+    },
+    startLine: async (id, signal) => {
+      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+      const models = await server.http.json(server.config.modelsPath, limits);
+      const listed = await backend?.listed(models, limits);
+      return listed?.find((model) => model.id === id)?.commandLine;
+    },
+    load: async (id, signal) => {
+      const report = (progress: LoadState): void => hooks.onLoading(id, progress);
+      const { loadMs } = await loadModel(server, id, { report, signal });
+      if (loadMs !== undefined) hooks.onLoaded(id, loadMs);
+    },
+    liveContext: (id, signal) => server.liveContext(id, signal),
+    log: (id, signal) => server.logTail(id ?? "proxy", PROBED_LOG_LINES, signal),
+    ...(backend?.reloadConfig === undefined
+      ? {}
+      : {
+          reload: async (signal) => ((await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood"),
+        }),
+  };
 }
 
 /** The user's own command that restarts the server in place of systemctl; a wrapper runs its own and no other. */
@@ -80,7 +127,7 @@ export function restartedName({ hasRestartCommand }: UnitStatus, config: Config)
 }
 
 /** Whether a change restarts the server, in place of a reload. */
-export function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
+function isRestart({ unit, reloads }: Pick<Planned, "unit" | "reloads">): boolean {
   return !unit.watchesConfig && !reloads;
 }
 
@@ -105,6 +152,25 @@ export function restartedWords(planned: Pick<Planned, "unit" | "reloads">, confi
   return ` The server was restarted with ${restartCommandName(config)}.`;
 }
 
+/**
+ * How a planned change takes effect, and what it interrupts: sentences for its question.
+ *
+ * @param toLoad the ids that are loaded afterwards
+ */
+export async function consequencesOf(
+  call: Call,
+  server: ModelServer,
+  config: Config,
+  planned: Planned,
+  toLoad: readonly string[],
+): Promise<string[]> {
+  const how = {
+    isUnloaded: (id: string) => planned.unloads.includes(id),
+    isRestart: isRestart(planned),
+  };
+  return [effectWords(planned, config), ...(await interruptionOf(call, server, planned.loaded, toLoad, how))];
+}
+
 /** What the choices of a question before a change are called. @param act as "Change" */
 export function actsOf(act: string, planned: Pick<Planned, "unit" | "reloads">): readonly [string, string] {
   return ["Keep as it is", `${act} and ${isRestart(planned) ? "restart" : "reload"}`];
@@ -123,28 +189,31 @@ export function plannedDiff({ file, text }: Planned, config: Config): Question["
   };
 }
 
-/** How many lines differ. */
 export function changeCounts(before: string, after: string): { added: number; removed: number } {
   return countChanges(diffOf(before, after, (lines) => [...lines]));
 }
 
 /**
- * Reports how a change ended, after pi has read the models again.
+ * Makes a planned change and reports how it ended; of one that was cancelled after the write it offers the way back.
  *
- * @param changed what was done, as a sentence, where it was
+ * @param done what was done, as a sentence, where it was
  */
-export async function reportChange(
+export async function applyAndReport(
   call: Call,
-  config: Config,
+  place: ChangePlace,
   planned: Planned,
-  outcome: ChangeOutcome,
-  changed: string,
+  done: string,
 ): Promise<void> {
-  const { file } = planned;
-  const { level, text } = reportOf(outcome, changed + restartedWords(planned, config), pathOf(file, config));
+  const { file, unit } = planned;
+  const { config } = place;
+  const { applyChange } = await import("../host/change.ts");
+  const outcome = await applyChange(place, planned, shownSteps(call.waiting, config, unit));
+  const { level, text } = reportOf(outcome, done + restartedWords(planned, config), pathOf(file, config));
   // Before the end is reported: until then pi takes no keys.
   if (outcome.kind === "changed") await refreshModels(call).catch(() => undefined);
   show(call.ctx, [text, ...otherEdit(outcome, file)].join("\n"), level);
+  if (outcome.kind === "cancelled" && outcome.file === "new" && outcome.backup !== undefined)
+    await offerToRestore(call, place, planned, outcome.backup);
 }
 
 /** What another program wrote meanwhile, where that is why nothing was done. */
@@ -154,16 +223,13 @@ function otherEdit(outcome: ChangeOutcome, { name, text }: HostFile): string[] {
   return ["The other edit:", plainDiff(diff, MOST_DIFF_LINES)];
 }
 
-/** After a cancelled change that has written its file: offers to restore the previous version. */
-export async function offerToRestore(
+async function offerToRestore(
   call: Call,
-  host: ChangeHost,
-  config: Config,
+  place: ChangePlace,
   { file, unit }: Planned,
-  outcome: ChangeOutcome,
+  backup: string,
 ): Promise<void> {
   const { ctx, waiting, ended } = call;
-  if (outcome.kind !== "cancelled" || outcome.file !== "new" || outcome.backup === undefined) return;
   if (ended.aborted) return;
   const question = {
     title: "Restore the previous config?",
@@ -173,12 +239,13 @@ export async function offerToRestore(
   };
   if (!(await isConfirmed(call, question, ["Keep the new config", "Restore the previous one"]))) return;
   try {
-    const { report } = shownSteps(waiting, config, unit);
+    // Not with the user's signal, which is aborted already.
+    const { report } = shownSteps(waiting, place.config, unit);
     const { applyChange, planRestore } = await import("../host/change.ts");
-    const planned = await planRestore(host, outcome.backup, file.name, { report });
+    const planned = await planRestore(place, backup, file.name, { report });
     if (planned === undefined) return show(ctx, ALREADY_SO);
-    const back = await applyChange(host, planned, { report });
-    const { level, text } = reportOf(back, "The previous config is restored.", pathOf(file, config));
+    const back = await applyChange(place, planned, { report });
+    const { level, text } = reportOf(back, "The previous config is restored.", pathOf(file, place.config));
     show(ctx, text, level);
   } catch (error) {
     // Nothing else reports it: a cancelled command throws in silence.

@@ -1,10 +1,16 @@
 /** What Tab offers after an `/ai-server-*` command, and the models that it chooses from. */
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteItem } from "@earendil-works/pi-tui";
-import type { Clock } from "../lib/clock.ts";
-import type { ModelState } from "../server/models/models.ts";
+import { abortable, type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
+import { shortTokens } from "../lib/figures.ts";
+import type { AiServer } from "../provider/ai-server.ts";
+import type { ServedModel } from "../provider/pi-models.ts";
+import { readCommandLine } from "../server/models/command-line.ts";
+import type { ModelFacts, ModelState } from "../server/models/models.ts";
+import type { Complete } from "../ui/autocomplete.ts";
 import { readId, typedId } from "./arguments.ts";
+import { serverFor } from "./call.ts";
 
-/** One model that a command may be given. */
 export interface Entry {
   id: string;
   state: ModelState;
@@ -14,7 +20,6 @@ export interface Entry {
   isFixed?: boolean;
   /** Its context as it is shown, such as `128k` or `32k declared`. */
   context?: string | undefined;
-  /** The context size that is set now, in tokens. */
   contextTokens?: number | undefined;
   /** The largest window it was trained for, in tokens. */
   trainedTokens?: number | undefined;
@@ -25,7 +30,6 @@ const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => t
 
 interface Offer {
   first: "loaded" | "unloaded" | "as listed" | "nothing";
-  /** The argument after the id. */
   second: "size" | "ssh" | "config" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;
@@ -227,19 +231,81 @@ export class LiveIds {
   }
 
   async #refresh(): Promise<void> {
-    const done = new AbortController();
-    const end = AbortSignal.any([this.#closed.signal, done.signal]);
-    const limit = this.#clock.sleep(READ_LIMIT_MS, end).then(
-      () => undefined,
-      () => undefined,
-    );
+    const late = (): Error => new Error("The server took too long.");
+    const read = (stop: AbortSignal): Promise<readonly Entry[]> => abortable(this.#read(stop), stop);
     try {
-      const read = await Promise.race([this.#read(end), limit]);
-      if (read !== undefined) this.#known = read;
+      this.#known = await within(READ_LIMIT_MS, this.#closed.signal, this.#clock, late, read);
     } catch {
       // The list of before is still the best there is.
-    } finally {
-      done.abort();
     }
   }
+}
+
+/** Commands on the config file, which some kinds of server do not have. */
+const OF_THE_CONFIG = new Set(["ai-server-ctx", "ai-server-preset"]);
+
+function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
+  if (source === "default") return undefined;
+  return source === "live" ? shortTokens(value) : `${shortTokens(value)} ${source}`;
+}
+
+/** A model of the catalogue; how it is at this moment, only the server knows. */
+function knownEntry({ id, aiServer: { context } }: ServedModel): Entry {
+  return { id, state: "unknown", loaded: false, context: contextWords({ context }) };
+}
+
+async function readEntries(
+  aiServer: AiServer,
+  ctx: Pick<ExtensionContext, "modelRegistry">,
+  signal: AbortSignal,
+): Promise<Entry[]> {
+  const server = await serverFor({ aiServer, ctx });
+  const models = await server.discover(await aiServer.rememberedFacts(server.config), { signal });
+  const running = new Map((await server.running(signal))?.map((model) => [model.id, model]));
+  const loads = (await server.backend(signal)).load !== undefined;
+  return models.map((model) => {
+    const { id, runsAs, state, problem } = model;
+    const command = running.get(runsAs ?? id)?.commandLine;
+    return {
+      id,
+      state,
+      loaded: state === "ready" || state === "starting" || state === "stopping",
+      isFixed: !loads || runsAs === undefined || problem !== undefined,
+      context: problem === undefined ? contextWords(model) : `[${problem}]`,
+      contextTokens: command === undefined ? undefined : readCommandLine(command).contextSize,
+      trainedTokens: model.trainedContext?.value,
+    };
+  });
+}
+
+/**
+ * What Tab offers, read from the server in the background; typing never waits for it.
+ *
+ * @param ended the session's end
+ */
+export function completer(
+  aiServer: AiServer,
+  ctx: Pick<ExtensionContext, "modelRegistry">,
+  ended: AbortSignal,
+): Complete {
+  const live = new LiveIds(
+    (signal) => readEntries(aiServer, ctx, signal),
+    REAL_CLOCK,
+    aiServer.models.map(knownEntry),
+  );
+  ended.addEventListener("abort", () => live.close(), { once: true });
+  return async (command, argument, signal) => {
+    // A command without a model is no reason to ask the server.
+    if (!takesId(command)) return complete([], command, argument);
+    const entries = await live.suggestions(signal);
+    // The first entries are those of the catalogue, which does not know the server.
+    const server = await aiServer.openServer().catch(() => undefined);
+    if (OF_THE_CONFIG.has(command) && server?.hasConfigFile === false) return [];
+    const isFixed = server?.canLoad === false;
+    return complete(
+      entries.map((entry) => (isFixed ? { ...entry, isFixed } : entry)),
+      command,
+      argument,
+    );
+  };
 }

@@ -122,7 +122,7 @@ export async function readConfigFacts(
   { aiServer, waiting }: Call,
   server: ModelServer,
 ): Promise<{ read: readonly string[]; problems: readonly string[] }> {
-  const { sshHost } = server.config;
+  const { sshHost = "local" } = server.config;
   waiting.say(`Reading the config on ${sshHost === "local" ? "this machine" : sshHost}`);
   let facts: ConfigFacts;
   try {
@@ -146,7 +146,9 @@ export async function readConfigFacts(
     problems: [
       ...facts.problems.slice(0, MAX_PROBLEMS),
       ...(more > 0 ? [`and ${more} more like these; /ai-server-status --ssh lists them.`] : []),
-      ...(isKept ? [] : ["This cannot be saved: ai-server.json in pi's agent folder is not writable."]),
+      ...(isKept
+        ? []
+        : ["These sizes cannot be saved: ai-server.json in pi's agent folder is not writable."]),
     ],
   };
 }

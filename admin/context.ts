@@ -1,12 +1,13 @@
 /** `/ai-server-ctx`: shows or changes a model's context size in the server's config. */
 
 import type { Config } from "../config.ts";
-import type { ContextChange, ContextSetting } from "../host/config/config-file.ts";
 import {
+  type ContextChange,
+  type ContextSetting,
   contextPerSlot,
   findContext,
-  findContexts,
   formatOf,
+  modelsIn,
   planContextChange,
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
@@ -21,28 +22,24 @@ import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { parseSize, readId, unknownId, wrongSize } from "./arguments.ts";
+import { parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
   actsOf,
-  changeHostOf,
-  effectWords,
-  isRestart,
+  applyAndReport,
+  changePlaceOf,
+  consequencesOf,
   NOT_CHANGED,
-  offerToRestore,
   plannedDiff,
-  reportChange,
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { interruptionOf } from "./interruption.ts";
 import { modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
 /** The model that an argument names, where the config has it. */
 interface Subject {
   readonly id: string;
-  /** The text after the id. */
   readonly rest: string;
   readonly file: HostFile;
   readonly facts: ModelFacts | undefined;
@@ -80,7 +77,6 @@ function sizeWords(tokens: number | undefined): string {
   return tokens === 0 ? "0, the trained size" : `${tokens} tokens (${shortTokens(tokens)})`;
 }
 
-/** The size before a change, as a sentence. */
 function presentWords({ tokens, setBy }: ContextSetting): string {
   if (tokens !== undefined) return `It is ${sizeWords(tokens)} now.`;
   return setBy === "nothing"
@@ -106,29 +102,13 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
   const at = `${path}, line ${line}`;
   const where =
     setBy === "nothing"
-      ? `No context size is set in ${path}: ${program === undefined ? "llama-server takes the trained size, or what fits" : `${cleanText(program, 80)} takes its own`}.`
+      ? `No context size is set in ${path}: ${program === undefined ? "llama-server uses the trained size, or what fits" : `${cleanText(program, 80)} uses its own`}.`
       : `Context size: ${sizeWords(tokens)}, set by ${setBy === "flag" ? name : `${name} (${setBy})`} in ${at}.`;
   const shared =
     sharedWith.length === 0
       ? []
       : [`${sharedWith.map((id) => cleanText(id)).join(", ")} share this setting.`];
   return [where, ...slotWords(tokens, setting), ...shared];
-}
-
-/** The file that defines a model; of a folder's files, the one that has it. */
-function fileWith(id: string, files: readonly HostFile[]): HostFile | undefined {
-  return files.find(({ name, text }) => findContexts(text, formatOf(name)).some(({ model }) => model === id));
-}
-
-/** The file to change for a model: the one that defines it, or the preset of a router that has found it itself. */
-function fileFor(
-  id: string,
-  files: readonly HostFile[],
-  facts: ModelFacts | undefined,
-): HostFile | undefined {
-  const presets = files.filter(({ name }) => formatOf(name) === "ini");
-  const preset = facts?.isFound === true && presets.length === 1 ? presets[0] : undefined;
-  return fileWith(id, files) ?? preset;
 }
 
 /** Shows a model's context size, and with a second argument changes it. */
@@ -150,7 +130,7 @@ export async function changeContext(call: Call): Promise<void> {
     if (tokens === undefined) throw wrongSize(subject.rest);
     requireUser(ctx);
     const what = `/ai-server-ctx ${subject.id} ${tokens}`;
-    await aiServer.exclusively(what, () => setContext(call, server, host, subject, tokens));
+    await aiServer.exclusively(what, () => setContext(call, server, host, subject, tokens), true);
   } finally {
     await host.close();
   }
@@ -168,20 +148,15 @@ async function setContext(
   const { id, file } = subject;
   const change = plannedText(subject, tokens);
   const model = { id, contextSize: tokens, slots: change.after.slots };
-  const { applyChange, planChange } = await import("../host/change.ts");
-  const changeHost = await changeHostOf(call, server, host);
-  const edit = { file, text: change.text, model };
-  const planned = await planChange(changeHost, edit, shownSteps(waiting, config));
+  const place = await changePlaceOf(call, server, host);
+  const { planChange } = await import("../host/change.ts");
+  const planned = await planChange(place, { file, text: change.text, model }, shownSteps(waiting, config));
   if (planned === undefined) return show(ctx, ALREADY_SO);
   refuseOverridden(planned, config);
 
   const question = await questionFor(call, server, config, planned, change);
   if (!(await isConfirmed(call, question, actsOf("Change", planned)))) return show(ctx, NOT_CHANGED);
-
-  const outcome = await applyChange(changeHost, planned, shownSteps(waiting, config, planned.unit));
-  const changed = `${id}: the context size is now ${sizeWords(tokens)}.`;
-  await reportChange(call, config, planned, outcome, changed);
-  await offerToRestore(call, changeHost, config, planned, outcome);
+  await applyAndReport(call, place, planned, `${id}: the context size is now ${sizeWords(tokens)}.`);
 }
 
 /** @throws {ServerError} where the argument names no model of the config */
@@ -191,17 +166,18 @@ function subjectOf(
   models: readonly ModelFacts[],
   config: Config,
 ): Subject {
+  const written = modelsIn(files);
   // An id that would steer a terminal is none, as where the server lists it.
-  const written = files
-    .flatMap(({ name, text }) => findContexts(text, formatOf(name)).map(({ model }) => idOf(model)))
-    .filter((id) => id !== undefined);
-  const ids = [...new Set([...written, ...models.map(({ id }) => id)])];
-  const read = readId(argument, ids);
+  const safe = written.flatMap(({ model }) => idOf(model) ?? []);
+  const ids = [...new Set([...safe, ...models.map(({ id }) => id)])];
+  const read = readKnownId(argument, ids);
   if (read === undefined) throw noIdGiven(ids);
-  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   const facts = models.find(({ id }) => id === read.id);
   const id = facts?.runsAs ?? read.id;
-  const file = fileFor(id, files, facts);
+  // A model that a router has found itself need not be in its preset yet.
+  const presets = files.filter(({ name }) => facts?.isFound === true && formatOf(name) === "ini");
+  const preset = presets.length === 1 ? presets[0] : undefined;
+  const file = written.find(({ model }) => model === id)?.file ?? preset;
   if (file !== undefined) return { id, rest: read.rest, file, facts };
   throw new ServerError(
     `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
@@ -236,11 +212,7 @@ async function questionFor(
     title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
     consequences: [
       presentWords(before),
-      effectWords(planned, config),
-      ...(await interruptionOf(call, server, planned.loaded, [after.model], {
-        isUnloaded: (id) => planned.unloads.includes(id),
-        isRestart: isRestart(planned),
-      })),
+      ...(await consequencesOf(call, server, config, planned, [after.model])),
       ...slotWords(after.tokens, after),
       ...adviceFor(after.tokens ?? 0, trained, after.program),
       ...warnings,

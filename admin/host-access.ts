@@ -1,8 +1,8 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
-import type { Config } from "../config.ts";
+import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
-import { type Backend, hasConfigFile } from "../server/kinds/backend.ts";
+import { type Backend, type BackendKind, hasConfigFile } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
 /** How long a server may take to say which kind it is; it does not answer at all where its machine is off. */
@@ -14,13 +14,24 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
-  /** Closes the ssh connection. */
   close(): Promise<void>;
 }
 
 type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
 
-/** Opens nothing yet: the first use of the machine does. @throws the signal's reason */
+/** What to set before a command can use ssh. */
+export function withoutSshHost(): ServerError {
+  return new ServerError(
+    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local where the server runs on this machine; /login ai-server asks for it, too.",
+    { link: "configuration", remedy: "none", variable: "AI_SERVER_SSH_HOST" },
+  );
+}
+
+/**
+ * Opens nothing yet: the first use of the machine does.
+ *
+ * @throws {ServerError} where no ssh target is set; the signal's reason
+ */
 export async function openHost(server: Server, signal: AbortSignal): Promise<Host> {
   return hostOf(server, await backendOf(server, signal));
 }
@@ -28,7 +39,7 @@ export async function openHost(server: Server, signal: AbortSignal): Promise<Hos
 /**
  * The same, for work on the config file. A server that is down must not prevent its own repair.
  *
- * @throws {ServerError} for a kind of server that has no config file; the signal's reason
+ * @throws {ServerError} for a kind of server that has no config file, or where no ssh target is set; the signal's reason
  */
 export async function openConfigHost(server: Server, signal: AbortSignal): Promise<Host> {
   const backend = await backendOf(server, signal);
@@ -57,14 +68,15 @@ async function backendOf(
 }
 
 async function hostOf(server: Server, backend: Backend | undefined): Promise<Host> {
-  const { placedConfig } = await import("../host/config-place.ts");
+  const { sshHost } = server.config;
+  if (sshHost === undefined) throw withoutSshHost();
   const config = placedConfig(server.config, backend?.kind, server.lastKind);
   const [{ Shell }, { RemoteMachine }] = await Promise.all([
     import("../host/ssh/shell.ts"),
     import("../host/ssh/machine.ts"),
   ]);
   const shell = new Shell({
-    host: config.sshHost,
+    host: sshHost,
     mode: config.sshMode,
     connectTimeoutMs: config.sshTimeoutMs,
     keepMs: CONNECTION_KEEP_MS,
@@ -76,6 +88,59 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
     machine: new RemoteMachine(shell, config.restartTimeoutMs),
     config,
     close: () => shell.close(),
+  };
+}
+
+/** What config file each kind of server has, in words, and where it usually is. */
+const FILES = {
+  "llama-swap": {
+    server: "llama-swap",
+    file: "a config of llama-swap",
+    usual: DEFAULTS.AI_SERVER_PRESET_PATH,
+  },
+  router: {
+    server: "llama.cpp's router",
+    file: "a preset of llama.cpp's router",
+    usual: ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
+  },
+};
+
+/** The kind of server whose config ends like this; undefined for a folder, which may hold either. */
+function kindOfPath(path: string): keyof typeof FILES | undefined {
+  if (/\.ini$/i.test(path)) return "router";
+  return /\.ya?ml$/i.test(path) ? "llama-swap" : undefined;
+}
+
+/**
+ * The configuration with path and unit of this kind of server, where the user has set none.
+ *
+ * @param kind undefined where the server does not answer: then the ending of the configured path decides
+ * @param kindBefore what it was when it last answered; counts where neither says
+ * @throws {ServerError} where the path that was set is of the other kind
+ */
+export function placedConfig(
+  config: Config,
+  kind: BackendKind | undefined,
+  kindBefore: BackendKind | undefined,
+): Config {
+  const { isPresetPathSet, isServiceUnitSet, presetPath, serviceUnit, sshHost, sshMode } = config;
+  const named = isPresetPathSet ? kindOfPath(presetPath) : undefined;
+  // With a wrapper its own path counts.
+  const isOurPath = sshMode === "direct" || sshHost === "local";
+  if (isOurPath && named !== undefined && (kind === "llama-swap" || kind === "router") && kind !== named) {
+    const { server, usual } = FILES[kind];
+    throw new ServerError(
+      `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or unset it to use ${usual}.`,
+      { link: "configuration", remedy: "none" },
+    );
+  }
+  const likely = kind ?? named ?? kindBefore;
+  const isRouter = likely === "router" || (likely !== "llama-swap" && named === "router");
+  if (!isRouter && likely !== "llama-server") return config;
+  return {
+    ...config,
+    presetPath: isPresetPathSet || !isRouter ? presetPath : ROUTER_DEFAULTS.AI_SERVER_PRESET_PATH,
+    serviceUnit: isServiceUnitSet ? serviceUnit : ROUTER_DEFAULTS.AI_SERVER_SERVICE_UNIT,
   };
 }
 

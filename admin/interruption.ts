@@ -3,8 +3,8 @@
 import type { LoadedModel } from "../host/probe.ts";
 import { duration } from "../lib/figures.ts";
 import { type InFlight, type ModelRequests, requestsInFlight } from "../server/in-flight.ts";
-import type { Client } from "../server/kinds/llama-swap/event-reader.ts";
-import { releaseOf, swapVersion } from "../server/kinds/version.ts";
+import { releaseOf, swapVersion } from "../server/kinds/backend.ts";
+import type { Client } from "../server/kinds/events.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Call } from "./call.ts";
 
@@ -50,7 +50,6 @@ function knownWords({ total, models }: InFlight, ownSession: string | undefined,
   return `In-flight requests${isCut ? " that will be cut off" : ""}: ${known.join("; ")}.`;
 }
 
-/** Those on some models alone. */
 export function requestsOn(
   { source, total, models, silent = [] }: InFlight,
   ids: readonly string[],
@@ -76,7 +75,6 @@ export function sessionOf({ ctx }: Pick<Call, "ctx">): string | undefined {
   return ctx.sessionManager.getSessionId();
 }
 
-/** How models are unloaded. */
 interface Unloading {
   /** Which of the loaded ones go; all of them by default. */
   readonly isUnloaded?: (id: string) => boolean;

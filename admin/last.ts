@@ -1,8 +1,8 @@
 /** `/ai-server-last`: what the last turns took. */
 import type { TurnFigures } from "../activity/turn-activity.ts";
 import { rateWords, shortTokens, spent } from "../lib/figures.ts";
+import { type Column, table } from "../ui/layout.ts";
 import { show, widthOf } from "../ui/output.ts";
-import { type Column, table } from "../ui/table.ts";
 import type { CommandUse } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [
@@ -40,7 +40,6 @@ export function lastTable(turns: readonly TurnFigures[], width: number): string 
   return table(COLUMNS, [...turns].reverse().map(row), width).join("\n");
 }
 
-/** Shows what the last turns took; the figures are kept in memory alone. */
 export async function last({ ctx, activities }: Pick<CommandUse, "ctx" | "activities">): Promise<void> {
   const { figures } = activities;
   show(ctx, figures.length === 0 ? "No turn has ended yet." : lastTable(figures, widthOf(ctx)));

@@ -6,13 +6,11 @@ import { ServerError } from "../lib/errors.ts";
 import { shortTokens, spent } from "../lib/figures.ts";
 import { type InFlight, requestsInFlight } from "../server/in-flight.ts";
 import { cannotLoad } from "../server/kinds/backend.ts";
-import { type Loaded, loadModel } from "../server/load.ts";
+import { type Loaded, loadModel, unloadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { RunningModel } from "../server/models/models.ts";
-import { unloadModel } from "../server/unload.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
-import type { ProbeHooks } from "./http-probe.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
 import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
 
@@ -109,10 +107,8 @@ async function offerStop(call: Call, server: ModelServer, id: string): Promise<v
     title: `Stop loading ${id}?`,
     consequences: [state, "Stopping unloads it; models unloaded to make room for it stay unloaded."],
   };
-  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"]))) {
-    show(ctx, `The server continues loading ${id}.`);
-    return;
-  }
+  if (!(await isConfirmed(call, question, ["Let it load", "Stop and unload it"])))
+    return show(ctx, `The server continues loading ${id}.`);
   await unloadModel(server, id, ended);
   show(ctx, `${id} is unloaded.`);
 }
@@ -137,18 +133,13 @@ async function unloadOne(
   running: readonly RunningModel[],
 ): Promise<void> {
   const { ctx, waiting } = call;
-  if (!running.some((model) => model.id === id)) {
-    show(ctx, `${id} is not loaded.`);
-    return;
-  }
+  if (!running.some((model) => model.id === id)) return show(ctx, `${id} is not loaded.`);
   const requests = await requestsInFlight(server, waiting.signal);
   if (mayBeAnswering(id, requests)) {
     const consequences = [requestWords(requestsOn(requests, [id]), sessionOf(call))];
     const question = { title: `Unload ${id} anyway?`, consequences };
-    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"]))) {
-      show(ctx, "Nothing was unloaded.");
-      return;
-    }
+    if (!(await isConfirmed(call, question, ["Keep it loaded", "Unload it now"])))
+      return show(ctx, "Nothing was unloaded.");
   }
   await carryOutUnload(call, server, id, `${id} is unloaded.`);
 }
@@ -177,17 +168,12 @@ function mayBeAnswering(id: string, { models, silent = [] }: InFlight): boolean 
 
 async function unloadAll(call: Call, server: ModelServer, running: readonly RunningModel[]): Promise<void> {
   const { ctx } = call;
-  if (running.length === 0) {
-    show(ctx, "No model is loaded.");
-    return;
-  }
+  if (running.length === 0) return show(ctx, "No model is loaded.");
   const names = running.map(({ id }) => id).join(", ");
   const consequences = await interruptionOf(call, server, running, []);
   const question = { title: "Unload every model?", consequences };
-  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"]))) {
-    show(ctx, "Nothing was unloaded.");
-    return;
-  }
+  if (!(await isConfirmed(call, question, ["Keep them loaded", "Unload them now"])))
+    return show(ctx, "Nothing was unloaded.");
   await carryOutUnload(call, server, undefined, `Unloaded: ${names}.`);
 }
 
@@ -224,8 +210,14 @@ export function loadWords(id: string, progress: LoadState): string | undefined {
   }
 }
 
+export interface LoadHooks {
+  onLoading(id: string, progress: LoadState): void;
+  /** A model has been loaded, in this many milliseconds. */
+  onLoaded(id: string, loadMs: number): void;
+}
+
 /** Says how loads go on, and remembers how long they took. */
-export function loadHooks(call: Call, server: ModelServer): ProbeHooks {
+export function loadHooks(call: Call, server: ModelServer): LoadHooks {
   const expected = new Map<string, number | undefined>();
   return {
     onLoading: (id, progress) => {

@@ -4,7 +4,7 @@ import type { RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { withoutPolling } from "../lib/log-noise.ts";
 import { blankerOf, maskLines } from "../masking/masking.ts";
-import { followLog } from "../server/kinds/llama-swap/log-stream.ts";
+import { followLog } from "../server/kinds/llama-swap/log.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor } from "./call.ts";

@@ -4,9 +4,9 @@ import { shortTokens, spent } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
 import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
-import type { ModelDescription } from "../server/models/model-description.ts";
+import type { ModelDescription } from "../server/models/listed-model.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models/models.ts";
-import { type Column, table } from "../ui/table.ts";
+import { type Column, table } from "../ui/layout.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Model", priority: 0 },
@@ -22,7 +22,6 @@ const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 
 const UNKNOWN = "unknown";
 
-/** Characters of a command line that are shown. */
 const COMMAND_LENGTH = 4000;
 
 /** After how long without a request a model is unloaded. */
@@ -192,7 +191,6 @@ export interface Surroundings {
   readonly address: string;
 }
 
-/** All that is known of one model as lines. */
 export function modelDetails(model: ModelFacts, around: Surroundings): string[] {
   const { running, lastLoadMs, description, address } = around;
   const rows = [

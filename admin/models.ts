@@ -7,19 +7,17 @@ import { baseUrlOf, readRemembered } from "../provider/pi-models.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
-import { NO_DESCRIPTION } from "../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
-import { readId, unknownId } from "./arguments.ts";
+import { readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
-/** Reads the models again. @throws {ServerError} */
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
 }
 
-/** A model that an argument names. */
 export interface Chosen {
   /** The id under which the server runs it. */
   readonly id: string;
@@ -47,9 +45,8 @@ export function chosenModel(
   running: readonly RunningModel[],
 ): Chosen | undefined {
   const ids = [...new Set([...models, ...running].map(({ id }) => id))];
-  const read = readId(text, ids);
+  const read = readKnownId(text, ids);
   if (read === undefined) return undefined;
-  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
   return { id: facts?.runsAs ?? read.id, facts };
@@ -83,14 +80,12 @@ export function requiredModel(
   return chosen;
 }
 
-/** The sentence for a command that needs an id. */
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Say which model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
 }
 
-/** The facts that a model's file gives. */
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
   const { trainedContext, sizeBytes, quantization } = file ?? {};
   return {

@@ -1,10 +1,9 @@
 /** `/ai-server-preset`: shows the server's config file, or one model's part of it. */
-import { findContexts, formatOf } from "../host/config/config-file.ts";
-import { modelBlock } from "../host/config/yaml/model-block.ts";
+import { formatOf, modelBlock, modelsIn } from "../host/config/config-file.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";
-import { readId, unknownId } from "./arguments.ts";
+import { readKnownId } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
 import { openConfigHost, pathOf } from "./host-access.ts";
 import { requireEnd } from "./models.ts";
@@ -18,15 +17,10 @@ interface Part {
 /** A file that is not understood is shown as a whole; only a model's part of it cannot be found. */
 function partOf(argument: string, files: readonly HostFile[]): Part | undefined {
   if (argument.trim() === "") return undefined;
-  const written = files.flatMap((file) =>
-    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
-  );
-  const read = readId(
-    argument,
-    written.map(({ model }) => model),
-  );
+  const written = modelsIn(files);
+  const ids = written.map(({ model }) => model);
+  const read = readKnownId(argument, ids);
   if (read === undefined) return undefined;
-  if ("unknown" in read) throw unknownId(read.unknown, read.nearest);
   requireEnd(read.rest);
   const file = written.find(({ model }) => model === read.id)?.file;
   return file && { file, ...modelBlock(file.text, formatOf(file.name), read.id) };
@@ -47,14 +41,8 @@ export async function preset(call: Call): Promise<void> {
     // In a pipe nothing else separates the files.
     const head = files.length > 1 && part === undefined && ctx.mode === "print" ? [`# ${path}`] : [];
     const lines = [...head, ...maskText(file.text, format).split(/\r?\n/)];
-    const view =
-      part === undefined
-        ? { title: path, lines, language: format }
-        : {
-            title: `${path}, line ${part.first}`,
-            lines: lines.slice(part.first - 1, part.last),
-            language: format,
-          };
-    await waiting.ask(() => showText(ctx, view));
+    const title = part === undefined ? path : `${path}, line ${part.first}`;
+    const shown = part === undefined ? lines : lines.slice(part.first - 1, part.last);
+    await waiting.ask(() => showText(ctx, { title, lines: shown, language: format }));
   }
 }

@@ -29,7 +29,6 @@ export function faultText(error: unknown): string {
   return maskText(sentenceOf(error), "log");
 }
 
-/** @param path of the file, as the user knows it */
 function backupWords(backup: string | undefined, path: string): string {
   return backup === undefined ? "" : `The previous version is in ${path}.bak-${backup}.`;
 }

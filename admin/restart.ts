@@ -1,15 +1,14 @@
 /** `/ai-server-restart`. */
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
-import { changeHostOf, restartCommandName, restartedName, shownSteps } from "./change.ts";
+import { changePlaceOf, restartCommandName, restartedName, shownSteps } from "./change.ts";
 import { openHost } from "./host-access.ts";
 import { interruptionOf } from "./interruption.ts";
 import { refreshModels } from "./models.ts";
 
-/** Restarts the unit, waits until the server answers, and loads again what was loaded. */
 export async function restart(call: Call): Promise<void> {
   requireUser(call.ctx);
-  await call.aiServer.exclusively("/ai-server-restart", () => restartNow(call));
+  await call.aiServer.exclusively("/ai-server-restart", () => restartNow(call), true);
 }
 
 async function restartNow(call: Call): Promise<void> {
@@ -31,10 +30,10 @@ async function restartNow(call: Call): Promise<void> {
     const keep = running === undefined ? "Leave it as it is" : "Leave it running";
     if (!(await isConfirmed(call, question, [keep, "Restart"]))) return show(ctx, "Nothing was restarted.");
 
-    const changeHost = await changeHostOf(call, server, host);
+    const place = await changePlaceOf(call, server, host);
     const { restartServer } = await import("../host/change.ts");
     const steps = shownSteps(waiting, host.config, unit);
-    const notes = await restartServer(changeHost, unit, steps).catch((error: unknown) => {
+    const notes = await restartServer(place, unit, steps).catch((error: unknown) => {
       if (!signal.aborted) throw error;
       return undefined;
     });

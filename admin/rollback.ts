@@ -8,20 +8,16 @@ import { type Call, canAsk, chosenBy, isConfirmed, requireUser, serverFor } from
 import {
   ALREADY_SO,
   actsOf,
+  applyAndReport,
   changeCounts,
-  changeHostOf,
-  effectWords,
-  isRestart,
+  changePlaceOf,
+  consequencesOf,
   NOT_CHANGED,
-  offerToRestore,
   plannedDiff,
-  reportChange,
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { interruptionOf } from "./interruption.ts";
 
-/** One backup, with how it differs from the file as it is now. */
 interface Offer {
   readonly file: HostFile;
   readonly backup: Backup;
@@ -53,7 +49,7 @@ export async function rollback(call: Call): Promise<void> {
     requireUser(ctx);
     const offer = stamp === "" ? await choose(call, offers) : named(stamp, offers);
     if (offer === undefined) return;
-    await aiServer.exclusively("/ai-server-rollback", () => restoreBackup(call, server, host, offer));
+    await aiServer.exclusively("/ai-server-rollback", () => restoreBackup(call, server, host, offer), true);
   } finally {
     await host.close();
   }
@@ -67,29 +63,22 @@ async function restoreBackup(
 ): Promise<void> {
   const { ctx, waiting } = call;
   const { config } = host;
-  const { applyChange, planRestore } = await import("../host/change.ts");
-  const changeHost = await changeHostOf(call, server, host);
-  const planned = await planRestore(changeHost, backup.stamp, file.name, shownSteps(waiting, config));
+  const place = await changePlaceOf(call, server, host);
+  const { planRestore } = await import("../host/change.ts");
+  const planned = await planRestore(place, backup.stamp, file.name, shownSteps(waiting, config));
   if (planned === undefined) return show(ctx, ALREADY_SO);
 
-  const { loaded, unloads } = planned;
-  const how = { isUnloaded: (id: string) => unloads.includes(id), isRestart: isRestart(planned) };
-  const path = pathOf(file, config);
-  const date = dateWords(backup);
+  const version = `${pathOf(file, config)} as of ${dateWords(backup)}`;
   const question = {
-    title: `Restore ${path} as of ${date}?`,
+    title: `Restore ${version}?`,
     consequences: [
-      effectWords(planned, config),
-      ...(await interruptionOf(call, server, loaded, unloads, how)),
+      ...(await consequencesOf(call, server, config, planned, planned.unloads)),
       "The current version is kept as a backup.",
     ],
     diff: plannedDiff(planned, config),
   };
   if (!(await isConfirmed(call, question, actsOf("Restore", planned)))) return show(ctx, NOT_CHANGED);
-
-  const outcome = await applyChange(changeHost, planned, shownSteps(waiting, config, planned.unit));
-  await reportChange(call, config, planned, outcome, `Restored ${path} as of ${date}.`);
-  await offerToRestore(call, changeHost, config, planned, outcome);
+  await applyAndReport(call, place, planned, `Restored ${version}.`);
 }
 
 /** The last written first; of several files, each in its own order. */

@@ -4,15 +4,14 @@ import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
-import type { BackendKind } from "../server/kinds/backend.ts";
-import type { ServerVersion } from "../server/kinds/version.ts";
+import type { BackendKind, ServerVersion } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import { NO_DESCRIPTION } from "../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import { show, widthOf } from "../ui/output.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
-import { openHost, pathOf } from "./host-access.ts";
+import { openHost, pathOf, withoutSshHost } from "./host-access.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
 import { askedFacts, chosenModel, modelsNow } from "./models.ts";
 import { faultText } from "./report.ts";
@@ -108,7 +107,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   return [
     ...head,
     ...details,
-    ...(isCounted ? ["This asked the model itself, which restarts its idle time."] : []),
+    ...(isCounted ? ["This asked the model itself, which restarted the model's idle time."] : []),
   ];
 }
 
@@ -116,6 +115,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
 async function machineLines(server: ModelServer, waiting: Waiting): Promise<string[]> {
   const { signal } = waiting;
   const { sshHost } = server.config;
+  if (sshHost === undefined) return [withoutSshHost().message];
   const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
   const { machine, config, close } = await openHost(server, signal);

@@ -28,12 +28,10 @@ import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
 import { sha256 } from "./ssh/protocol.ts";
 import { HostError } from "./ssh/ssh-faults.ts";
 
-/** Lines of the journal that are read, and those that are quoted. */
 const JOURNAL_LINES = 200;
 const QUOTED_LINES = 20;
 const LOG_LIMIT_MS = 5000;
 
-/** What was found out about the file after a write. */
 interface Found {
   file: FileState;
   backup: string | undefined;
@@ -51,8 +49,7 @@ export async function planChange(
   options: Options = {},
 ): Promise<Planned | undefined> {
   if (edit.text === edit.file.text) return undefined;
-  const run = startRun(host, options);
-  try {
+  return inSteps(host, options, async (run) => {
     const unit = await step(run, "status", () => host.machine.status(options.signal));
     const reloads = !unit.watchesConfig && host.probe.reload !== undefined;
     if (!unit.watchesConfig && !reloads) requireRestart(unit);
@@ -60,10 +57,7 @@ export async function planChange(
     const ids = loaded.map(({ id }) => id);
     const changed = reloads ? effectOf(edit).changed : undefined;
     return { ...edit, unit, reloads, loaded, unloads: ids.filter((id) => changed?.includes(id) ?? true) };
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    throw causeOf(error);
-  }
+  });
 }
 
 /**
@@ -78,20 +72,15 @@ export async function planRestore(
   options: Options = {},
 ): Promise<Planned | undefined> {
   const { signal } = options;
-  const run = startRun(host, options);
-  try {
-    const edit = await step(run, "read", async (): Promise<Edit> => {
-      const file = (await host.machine.read(signal)).find((other) => other.name === name);
-      if (file === undefined)
-        throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
-      const { text } = await host.machine.readBackup(stamp, name, signal);
-      return { file, text, backup: stamp };
-    });
-    return await planChange(host, edit, options);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw causeOf(error);
-  }
+  const read = async (): Promise<Edit> => {
+    const file = (await host.machine.read(signal)).find((other) => other.name === name);
+    if (file === undefined)
+      throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
+    const { text } = await host.machine.readBackup(stamp, name, signal);
+    return { file, text, backup: stamp };
+  };
+  const edit = await inSteps(host, options, (run) => step(run, "read", read));
+  return planChange(host, edit, options);
 }
 
 /** Makes a planned change and verifies it; rolls back where that fails. */
@@ -142,13 +131,20 @@ export async function restartServer(
   options: Options = {},
 ): Promise<string[]> {
   requireRestart(unit);
-  const run = startRun(host, options);
-  try {
+  return inSteps(host, options, async (run) => {
     const before = await runningNow(run);
     await restartUnit(run);
     await untilAnswers(run);
-    return await loadAgain(run, before);
+    return loadAgain(run, before);
+  });
+}
+
+/** Runs steps that need no way back: which of them failed does not matter. */
+async function inSteps<T>(host: ChangeHost, options: Options, work: (run: Run) => Promise<T>): Promise<T> {
+  try {
+    return await work(startRun(host, options));
   } catch (error) {
+    options.signal?.throwIfAborted();
     throw causeOf(error);
   }
 }
@@ -187,7 +183,7 @@ async function loadAndVerify(
   return verify(run, model);
 }
 
-/** What a change needs to be undone. */
+/** What is needed to undo a change. */
 interface Undo {
   edit: Edit;
   reader: ConfigReader;
@@ -219,7 +215,6 @@ function isAnswered(error: unknown): error is HostError {
   return error instanceof HostError && !["unanswered", "timeout", "ssh"].includes(error.code);
 }
 
-/** Why a change is undone, with the server's own words. */
 interface Reason {
   error: StepFailed;
   log: readonly string[];

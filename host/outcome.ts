@@ -7,7 +7,6 @@ import type { HostFile, UnitStatus } from "./ssh/machine.ts";
 export interface Edit {
   /** It is replaced only while it still has this text. */
   file: HostFile;
-  /** The whole new text. */
   text: string;
   /** The only model that the text changes; absent where a backup is restored. */
   model?: ChangedModel;
@@ -57,10 +56,7 @@ export type StepName =
 export interface Progress {
   step: StepName;
   state: "begun" | "done" | "failed";
-  /** The model that is loaded. */
   id: string | undefined;
-  /** Milliseconds since the step began. */
-  elapsedMs: number;
   /** On the way back to the old configuration. */
   isGoingBack: boolean;
 }

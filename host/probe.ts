@@ -5,9 +5,8 @@ import type { Slots } from "./config/context-setting.ts";
 /** A model that is loaded or loading, as `/running` lists it. */
 export interface LoadedModel {
   id: string;
-  /** `ready` once it answers. */
   state: string;
-  commandLine: string | undefined;
+  commandLine?: string | undefined;
 }
 
 /** The window of a loaded model, in tokens; undefined where it does not report it. */
@@ -106,7 +105,7 @@ export function judgeContext(
   }
   if (trained === undefined) return verdict("less", "the model may have been trained for no more");
   if (!/^(off|0|false|disabled)$/.test(lastValue(args, ["--fit", "-fit"]) ?? "")) {
-    return verdict("less", "llama-server fitted it to the memory that is free (--fit)");
+    return verdict("less", "llama-server fitted it to the free memory (--fit)");
   }
-  return verdict("less", "nothing explains it", true);
+  return verdict("less", "the reason is unknown", true);
 }

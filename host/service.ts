@@ -1,12 +1,11 @@
 /** The service during a change: each step on it, reported and limited in time. */
 import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
-import { contextOfCommand } from "./config/command/running-command.ts";
+import { contextOfCommand } from "./config/command/server-arguments.ts";
 import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
 
-/** In milliseconds. */
 export interface Limits {
   /** For a restart, and again for the server to answer. */
   restartTimeoutMs: number;
@@ -54,7 +53,6 @@ function neverAborted(): AbortSignal {
   return new AbortController().signal;
 }
 
-/** Which step failed; the reason is the cause. */
 export class StepFailed extends Error {
   readonly step: StepName;
 
@@ -70,15 +68,8 @@ export function causeOf(error: unknown): unknown {
 
 /** Runs one step and reports it. @throws {StepFailed} around whatever it throws */
 export async function step<T>(run: Run, name: StepName, work: () => Promise<T>, id?: string): Promise<T> {
-  const began = performance.now();
   const report = (state: Progress["state"]): void =>
-    run.report?.({
-      step: name,
-      state,
-      id,
-      elapsedMs: performance.now() - began,
-      isGoingBack: run.isGoingBack,
-    });
+    run.report?.({ step: name, state, id, isGoingBack: run.isGoingBack });
   report("begun");
   try {
     const result = await work();

@@ -36,3 +36,19 @@ export function flag(value: unknown): boolean | undefined {
 export function texts(value: unknown): string[] {
   return list(value).filter((entry): entry is string => typeof entry === "string");
 }
+
+/** The entries of a list that are records. */
+export function records(value: unknown): JsonRecord[] {
+  return list(value)
+    .map(record)
+    .filter((entry) => entry !== undefined);
+}
+
+/** What a JSON text holds; undefined where it is none. */
+export function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}

@@ -2,7 +2,7 @@
  * Blanks the user's own configured secrets in a server's words: a failing server may repeat the request, and with it
  * the key, in any encoding.
  */
-import { MASK } from "./spans.ts";
+import { MASK } from "./values.ts";
 
 /** Secrets that a server or a program may repeat. */
 export interface OwnSecrets {

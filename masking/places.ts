@@ -4,9 +4,9 @@
  * also works in comments, in invalid YAML, and in a command inside the quotes of another.
  */
 import { isModelToken, isSecretMacro, isSecretName, programFlag, SUSPICIOUS } from "./names.ts";
-import type { Findings } from "./spans.ts";
 import {
   blockEnd,
+  type Findings,
   findClose,
   hideAll,
   hideScalar,

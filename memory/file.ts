@@ -167,7 +167,7 @@ async function targetOf(path: string): Promise<string> {
   const target = await realpath(path);
   const file = await stat(target);
   if (!file.isFile() || link.uid !== (own ?? link.uid) || file.uid !== (own ?? file.uid))
-    throw new Error("The link leads to a file of another owner.");
+    throw new Error("The link points to a file of another user.");
   return target;
 }
 

@@ -19,7 +19,6 @@ import {
 } from "./pi-models.ts";
 import { Remembered } from "./remembered.ts";
 
-/** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
 const START_TIMEOUT_MS = 3000;
 
 /** The part of pi's registry that refreshes catalogues. */
@@ -31,6 +30,8 @@ export interface AiServerOptions {
   env: Variables;
   agentDir: string;
   now: () => number;
+  /** How long a start of pi waits for the server, in milliseconds, when nothing is stored yet. */
+  startTimeoutMs?: number;
   /**
    * Called after the catalogue changed in a way that a running session must know.
    *
@@ -51,6 +52,7 @@ export class AiServer {
   readonly activities = new Activities();
   readonly remembered: Remembered;
   readonly #options: AiServerOptions;
+  readonly #startTimeoutMs: number;
   #stored: Variables = {};
   readonly #current: CurrentServer;
   #models: readonly ServedModel[] = [];
@@ -69,10 +71,11 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** Windows that overflows revealed, in order: a discovery under way does not know them. */
   readonly #corrections: { id: string; tokens: number }[] = [];
-  #changing: string | undefined;
+  #changing: { what: string; isRestart: boolean } | undefined;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
+    this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
     this.remembered = remembered;
     this.#current = new CurrentServer(options.now, (config) => remembered.kindBefore(config));
@@ -103,13 +106,13 @@ export class AiServer {
   }
 
   /**
-   * Ends with pi's first refresh that pi did not abort itself, at the latest after three seconds. A start of pi begins
+   * Ends with pi's first refresh that pi did not abort itself, at the latest at the limit of a start. A start of pi begins
    * two refreshes at once, either of which may abort the other and then goes on without its models; the last thing that
    * a start waits for is whether the provider is available.
    */
   started(): Promise<void> {
     this.#started ??= new Promise((resolve) => {
-      const limit = setTimeout(resolve, START_TIMEOUT_MS);
+      const limit = setTimeout(resolve, this.#startTimeoutMs);
       void this.#firstRefresh.promise.then(() => {
         clearTimeout(limit);
         resolve();
@@ -141,7 +144,6 @@ export class AiServer {
     return readConfig(this.#options.env, stored, this.#options.agentDir);
   }
 
-  /** The server of this moment's configuration. */
   async server(stored?: Variables): Promise<ModelServer> {
     return this.#current.get(this.config(stored));
   }
@@ -212,8 +214,8 @@ export class AiServer {
    * pi's refresh of the catalogue. Never throws: a server that cannot be used leaves the list as it was, and the
    * problem is reported once.
    *
-   * Offline calls restore what is stored. Without it, the several calls of one start share one discovery of at most
-   * three seconds, which no single call's signal ends, since pi aborts each call by the next.
+   * Offline calls restore what is stored. Without it, the several calls of one start share one discovery, which ends
+   * with the limit of a start and which no single call's signal ends, since pi aborts each call by the next.
    */
   async refresh(context: RefreshModelsContext): Promise<void> {
     await this.#refresh(context);
@@ -261,7 +263,7 @@ export class AiServer {
   async #start(context: RefreshModelsContext, stored: Variables, config: Config): Promise<void> {
     const key = keyOf(config);
     if (this.#discovered?.key !== key && !isOffline(this.#options.env)) {
-      const models = this.discover(stored, { timeoutMs: START_TIMEOUT_MS }).then(
+      const models = this.discover(stored, { timeoutMs: this.#startTimeoutMs }).then(
         (found) => found.models,
         (error: unknown) => {
           this.#problem = sentenceOf(error);
@@ -299,15 +301,15 @@ export class AiServer {
     if (isChanged(before, models)) this.#options.onChanged(isReported ? [] : windowChanges(before, models));
   }
 
-  /** The command that changes the server at this moment, as the user typed it. */
-  get changing(): string | undefined {
-    return this.#changing;
+  /** The command that restarts the server at this moment, as the user typed it. */
+  get restarting(): string | undefined {
+    return this.#changing?.isRestart ? this.#changing.what : undefined;
   }
 
   /** @throws {ServerError} while a command changes the server: two at once would undo each other's work */
   refuseWhileChanging(): void {
     if (this.#changing === undefined) return;
-    throw new ServerError(`${this.#changing} is still running. Wait for its end; nothing was done.`, {
+    throw new ServerError(`${this.#changing.what} is still running. Wait until it ends; nothing was done.`, {
       link: "configuration",
       remedy: "none",
     });
@@ -317,11 +319,12 @@ export class AiServer {
    * Runs a command that changes the server, unless another one is running.
    *
    * @param what the command, as the user typed it
+   * @param isRestart whether it restarts the server: turns then wait for the end of it
    * @throws {ServerError} while another one is running; what the work throws
    */
-  async exclusively<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async exclusively<T>(what: string, work: () => Promise<T>, isRestart = false): Promise<T> {
     this.refuseWhileChanging();
-    this.#changing = what;
+    this.#changing = { what, isRestart };
     try {
       return await work();
     } finally {

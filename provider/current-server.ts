@@ -3,7 +3,6 @@ import type { Config } from "../config.ts";
 import type { BackendKind } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
-/** Equal for equal configurations. */
 export function keyOf(config: Config): string {
   return JSON.stringify(config);
 }
@@ -24,7 +23,6 @@ export class CurrentServer {
     this.#kindBefore = kindBefore;
   }
 
-  /** The server of this configuration. */
   async get(config: Config): Promise<ModelServer> {
     const key = keyOf(config);
     if (this.#made?.key !== key) {

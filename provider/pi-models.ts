@@ -2,11 +2,10 @@
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
 import { type Config, MODELS, PROVIDER_ID } from "../config.ts";
 import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
-import { isKeepingVariable, type Thinking } from "../lib/thinking.ts";
+import { isKeepingVariable, restoredThinking, type Thinking } from "../lib/thinking.ts";
 import type { ModelTraits } from "../messages.ts";
 import type { CatalogFacts, Fact, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
 import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
-import { restoredThinking } from "../server/models/thinking.ts";
 
 /** The name of this extension's protocol in pi, known to no other code. */
 const API = "ai-server";
@@ -165,7 +164,6 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
   };
 }
 
-/** The facts of a file, as far as this version knows them. */
 export function readRemembered(stored: JsonRecord): RememberedFacts {
   const refuted = record(stored.refuted);
   const read = {
@@ -226,7 +224,6 @@ function factsOf(model: Model<Api>): Partial<CatalogFacts> {
   return "aiServer" in model ? ((record(model.aiServer) ?? {}) as Partial<CatalogFacts>) : {};
 }
 
-/** The traits that a request depends on. */
 export function traitsOf(model: Model<Api>): ModelTraits {
   const { thinking, keepsThinking, keptBy, tools, needsAlternation, needsShortCallIds } = factsOf(model);
   return {
@@ -244,8 +241,8 @@ export function noToolsNotice(model: Model<Api>): string | undefined {
   const { tools } = factsOf(model);
   if (flag(tools?.value) !== false) return undefined;
   return tools?.source === "declared"
-    ? `${model.name} takes no tools, as the server's configuration declares: it answers without reading, writing or running anything.`
-    : `${model.name} takes no tools: its chat template does not show them to the model, so that it answers without reading, writing or running anything. Choose another model with /model, or another template with --chat-template-file.`;
+    ? `${model.name} has no tools, as the server's configuration declares: it can only answer, not read, write or run anything.`
+    : `${model.name} has no tools, because its chat template does not show them to the model: it can only answer, not read, write or run anything. Choose another model with /model, or another template with --chat-template-file.`;
 }
 
 /** The id under which the server lists the running model; undefined where it runs elsewhere. */

@@ -13,15 +13,15 @@ import type {
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { Activities } from "../activity/activities.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
+import type { Clock } from "../lib/clock.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { record } from "../lib/json.ts";
 import { emptyMessage } from "../stream/message.ts";
 import type { AiServer } from "./ai-server.ts";
 
 const NOT_SET_UP =
-  "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to go on elsewhere, choose another model with /model.";
+  "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to use another provider, choose one of its models with /model.";
 
-/** Ends a turn before it began. */
 function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, sentence: string): void {
   const error = emptyMessage(model, Date.now());
   error.stopReason = "error";
@@ -51,8 +51,12 @@ export function canBeNamed(agentDir: string): boolean {
   }
 }
 
-/** Opens nothing; the code of a turn comes with the first one. */
-export function createProvider(aiServer: AiServer, activities: Activities): Provider {
+/**
+ * Opens nothing; the code of a turn comes with the first one.
+ *
+ * @param clock of the turns; real time by default
+ */
+export function createProvider(aiServer: AiServer, activities: Activities, clock?: Clock): Provider {
   const streamSimple = (
     model: Model<Api>,
     context: TranscriptContext,
@@ -64,7 +68,7 @@ export function createProvider(aiServer: AiServer, activities: Activities): Prov
       return stream;
     }
     import("./run-turn.ts")
-      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options))
+      .then(({ runTurn }) => runTurn(aiServer, activities, stream, model, context, options, clock))
       .catch((error: unknown) => {
         // As after an update under a running pi.
         const remedy = "The extension could not be loaded; run /reload, or install it again.";

@@ -9,7 +9,7 @@ import type {
 import type { Activities } from "../activity/activities.ts";
 import { TurnActivity, type TurnQuestions } from "../activity/turn-activity.ts";
 import type { Variables } from "../config.ts";
-import { REAL_CLOCK } from "../lib/clock.ts";
+import { type Clock, REAL_CLOCK } from "../lib/clock.ts";
 import { streamTurn } from "../stream.ts";
 import type { AiServer } from "./ai-server.ts";
 import { runsAs, traitsOf } from "./pi-models.ts";
@@ -30,7 +30,7 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
     return models.find(({ model: name }) => name === blockedBy)?.total;
   };
   const lastUsed = async (signal: AbortSignal): Promise<string | undefined> => {
-    const { readRecentActivity } = await import("../server/kinds/llama-swap/recent-activity.ts");
+    const { readRecentActivity } = await import("../server/kinds/llama-swap/metrics.ts");
     const last = (await readRecentActivity(await aiServer.server(stored), signal))?.at(-1)?.model;
     return last === id ? undefined : last;
   };
@@ -41,11 +41,6 @@ function questionsOf(aiServer: AiServer, model: Model<Api>, stored: Variables | 
   };
 }
 
-/** The command, where it is one that restarts the server. */
-function restartsServer(command: string | undefined): string | undefined {
-  return /^\/ai-server-(?:restart|ctx|rollback)\b/.test(command ?? "") ? command : undefined;
-}
-
 /** Runs a turn, which reports to `stream` and `activities`. */
 export async function runTurn(
   aiServer: AiServer,
@@ -54,6 +49,7 @@ export async function runTurn(
   model: Model<Api>,
   context: TranscriptContext,
   options: SimpleStreamOptions,
+  clock: Clock = REAL_CLOCK,
 ): Promise<void> {
   const { id, name } = model;
   const questions = questionsOf(aiServer, model, options.env);
@@ -61,20 +57,20 @@ export async function runTurn(
   const [blockedBy, beside] = [activities.seenInsteadOf(process), activities.beside(process)];
   const hasAnswered = activities.hasAnswered(id);
   const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
-  const activity = new TurnActivity(subject, questions, Date.now);
+  const activity = new TurnActivity(subject, questions, clock.now);
   activities.begin(activity);
   const parts = {
     server: (stored: Variables | undefined) => aiServer.server(stored),
     traits: traitsOf,
     runsAs,
     report: activity,
-    restarting: () => restartsServer(aiServer.changing),
+    restarting: () => aiServer.restarting,
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
-    clock: REAL_CLOCK,
+    clock,
   };
   const figures = await streamTurn(parts, stream, model, context, options);
   const { loadMs } = activity;
-  activities.end(activity, figures && { ...figures, model: name, endedAt: Date.now(), loadMs });
+  activities.end(activity, figures && { ...figures, model: name, endedAt: clock.now(), loadMs });
   const ranAs = runsAs(model);
   if (loadMs === undefined || ranAs === undefined) return;
   await aiServer.remembered.rememberLoad(aiServer.config(options.env), ranAs, loadMs).catch(() => {});

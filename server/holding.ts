@@ -4,10 +4,9 @@
  */
 
 import type { Limits } from "./http/access.ts";
-import { ANSWERS_AT_ONCE, SLEEPS, type ToldRequests, toldRequests } from "./in-flight.ts";
+import { answersAtOnce, type ListedRequests, listedRequests, SLEEPS } from "./in-flight.ts";
 import type { Backend, ServerAccess } from "./kinds/backend.ts";
-import type { RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
-import { releaseOf, swapVersion } from "./kinds/version.ts";
+import type { RequestInFlight } from "./kinds/events.ts";
 import type { RunningModel } from "./models/models.ts";
 import { nameOf } from "./models/names.ts";
 
@@ -51,12 +50,11 @@ export async function holdingOf(
   try {
     const backend = await server.backend(signal);
     if (backend.kind === "llama-swap") {
-      const told = await toldRequests(server, signal, QUESTION_MS);
-      if (told !== undefined) return inList(told, own);
+      const listed = await listedRequests(server, signal, QUESTION_MS);
+      if (listed !== undefined) return inList(listed, own);
       signal.throwIfAborted();
-      const release = releaseOf(await swapVersion(server, signal));
       // An earlier one does not show starting models, and may load a model again for this request.
-      if ((release ?? 0) < ANSWERS_AT_ONCE) return UNKNOWN;
+      if (!(await answersAtOnce(server, signal))) return UNKNOWN;
     }
     return await bySlots(backend, own, { signal, timeoutMs: QUESTION_MS });
   } catch {
@@ -66,7 +64,7 @@ export async function holdingOf(
 }
 
 /** llama-swap lists every request from its arrival to the end of its answer. */
-function inList({ requests, sizes }: ToldRequests, own: OwnRequest): Holding {
+function inList({ requests, sizes }: ListedRequests, own: OwnRequest): Holding {
   if (requests.length >= MOST_LISTED) return UNKNOWN;
   const ours = requests.filter((request) => mayBe(request, sizes.get(request.id), own));
   const others = requests.filter((request) => isOfModel(request, own) && !ours.includes(request));

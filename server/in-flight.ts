@@ -1,14 +1,18 @@
-/** The requests that the server is answering, for commands that would cut them off. */
+/** What the server is answering, by its events or the slots of its models, and which slot a new conversation takes. */
 
 import { ServerError } from "../lib/errors.ts";
-import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
-import type { Client, EventTargets, RequestInFlight } from "./kinds/llama-swap/event-reader.ts";
+import { ANSWER_TIMEOUT_MS } from "./http/access.ts";
+import { type Backend, releaseOf, type ServerAccess, type Slot, swapVersion } from "./kinds/backend.ts";
+import type { Client, EventTargets, RequestInFlight } from "./kinds/events.ts";
 import { readEvents } from "./kinds/llama-swap/events.ts";
-import { releaseOf, swapVersion } from "./kinds/version.ts";
+import type { RunningModel } from "./models/models.ts";
 
-/** For the whole answer, and for the events before the slots are read instead. */
-const LIMIT_MS = 2000;
-const EVENTS_MS = 1200;
+/** Milliseconds for the whole answer, and for the events before the slots are read instead. */
+export interface ReadLimits {
+  wholeMs: number;
+  eventsMs: number;
+}
+const READ_LIMITS: ReadLimits = { wholeMs: 2000, eventsMs: 1200 };
 /** Most models whose slots are read, all at once. */
 const MOST_ASKED = 50;
 /** A busy model reports its slots only between two batches of a prompt. */
@@ -36,10 +40,7 @@ export interface InFlight {
   silent?: readonly string[];
 }
 
-const NOBODY: Client = { agent: undefined, session: undefined, address: undefined };
-
-/** From this release on llama-swap answers for a ready model at once, even while requests wait for another one. */
-export const ANSWERS_AT_ONCE = 218;
+const UNKNOWN_CLIENT: Client = { agent: undefined, session: undefined, address: undefined };
 
 const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
 
@@ -49,13 +50,17 @@ const UNKNOWN: InFlight = { source: "unknown", total: undefined, models: [] };
  *
  * @throws the signal's reason, and nothing else
  */
-export async function requestsInFlight(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsInFlight(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   signal.throwIfAborted();
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]);
-  const told = await toldRequests(server, limit);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(wholeMs)]);
+  const listed = await listedRequests(server, limit, eventsMs);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told.requests);
-  const slots = await busyModels(server, limit).catch(() => UNKNOWN);
+  if (listed !== undefined) return inEvents(listed.requests);
+  const slots = await busyModels(server, limit, wholeMs).catch(() => UNKNOWN);
   signal.throwIfAborted();
   return slots;
 }
@@ -66,43 +71,52 @@ export async function requestsInFlight(server: ServerAccess, signal: AbortSignal
  *
  * @throws {ServerError}; the signal's reason
  */
-export async function requestsAhead(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+export async function requestsAhead(
+  server: ServerAccess,
+  signal: AbortSignal,
+  { wholeMs, eventsMs }: ReadLimits = READ_LIMITS,
+): Promise<InFlight> {
   // After the end of the session each request would open a connection.
   signal.throwIfAborted();
-  const told = await toldRequests(server, signal);
+  const listed = await listedRequests(server, signal, eventsMs);
   signal.throwIfAborted();
-  if (told !== undefined) return inEvents(told.requests);
+  if (listed !== undefined) return inEvents(listed.requests);
+  return (await answersAtOnce(server, signal)) ? busyModels(server, signal, wholeMs) : UNKNOWN;
+}
+
+/** Whether the server answers for a ready model at once, even while requests wait for another one: llama-swap since v218. */
+export async function answersAtOnce(server: ServerAccess, signal: AbortSignal): Promise<boolean> {
   const { kind } = await server.backend(signal);
-  const release = kind === "llama-swap" ? releaseOf(await swapVersion(server, signal)) : ANSWERS_AT_ONCE;
-  return (release ?? 0) < ANSWERS_AT_ONCE ? UNKNOWN : busyModels(server, signal);
+  return kind !== "llama-swap" || (releaseOf(await swapVersion(server, signal)) ?? 0) >= 218;
 }
 
-function inEvents(told: readonly RequestInFlight[]): InFlight {
-  return { source: "events", total: told.length, models: byModel(told) };
+function inEvents(requests: readonly RequestInFlight[]): InFlight {
+  return { source: "events", total: requests.length, models: byModel(requests) };
 }
 
-export interface ToldRequests {
+/** The requests in flight as llama-swap lists them in its events. */
+export interface ListedRequests {
   requests: readonly RequestInFlight[];
   /** Bytes of their bodies, by id, where llama-swap reports it. */
   sizes: ReadonlyMap<string, number>;
 }
 
 /** The first list of requests in the events; undefined if it does not come in time. */
-export async function toldRequests(
+export async function listedRequests(
   server: ServerAccess,
   signal: AbortSignal,
-  limitMs = EVENTS_MS,
-): Promise<ToldRequests | undefined> {
+  limitMs: number,
+): Promise<ListedRequests | undefined> {
   const heard = new AbortController();
   const stop = AbortSignal.any([signal, heard.signal, AbortSignal.timeout(limitMs)]);
-  let told: ToldRequests | undefined;
+  let listed: ListedRequests | undefined;
   const onRequests: EventTargets["onRequests"] = (requests, sizes) => {
-    told ??= { requests, sizes };
+    listed ??= { requests, sizes };
     heard.abort();
   };
   const backend = await server.backend(stop).catch(() => undefined);
   if (backend?.kind === "llama-swap") await readEvents(server, { onRequests }, stop).catch(() => undefined);
-  return told;
+  return listed;
 }
 
 function byModel(listed: readonly RequestInFlight[]): ModelRequests[] {
@@ -129,9 +143,9 @@ function silenceOf(error: unknown): "silent" | undefined {
   return error instanceof ServerError && error.status !== undefined ? undefined : "silent";
 }
 
-async function busyModels(server: ServerAccess, signal: AbortSignal): Promise<InFlight> {
+async function busyModels(server: ServerAccess, signal: AbortSignal, timeoutMs: number): Promise<InFlight> {
   const backend = await server.backend(signal);
-  const limits = { signal, timeoutMs: LIMIT_MS };
+  const limits = { signal, timeoutMs };
   const running = await backend.running(limits);
   // While models load and unload, a request to one could load it again.
   if (running === undefined || running.length > MOST_ASKED) return UNKNOWN;
@@ -169,13 +183,77 @@ export async function requestsInSlots(
   const awake = running.filter(({ state, isAsleep }) => state === "ready" && !isAsleep);
   const mayAsk = awake.every(({ commandLine }) => commandLine !== undefined && !SLEEPS.test(commandLine));
   if (!mayAsk || awake.length > MOST_ASKED) return undefined;
-  const told = await Promise.all(
+  const read = await Promise.all(
     awake.map(async ({ id }) => ({ model: id, slots: await backend.slots(id, limits) })),
   );
-  if (told.some(({ slots }) => slots === undefined)) return undefined;
-  return told.flatMap(({ model, slots = [] }) =>
+  if (read.some(({ slots }) => slots === undefined)) return undefined;
+  return read.flatMap(({ model, slots = [] }) =>
     slots
       .filter(({ isBusy }) => isBusy)
-      .map(({ id }) => ({ id: `${model} ${id}`, model, path: "", elapsedMs: undefined, client: NOBODY })),
+      .map(({ id }) => ({
+        id: `${model} ${id}`,
+        model,
+        path: "",
+        elapsedMs: undefined,
+        client: UNKNOWN_CLIENT,
+      })),
   );
+}
+
+/** A busy server reports its slots only between two batches: no turn waits longer than this. */
+const SLOT_TIMEOUT_MS = 500;
+
+/** Whether a ready model is working on a request; unknown counts as no. Never throws. */
+export async function isWorking(server: ServerAccess, id: string, signal: AbortSignal): Promise<boolean> {
+  const backend = await server.backend(signal).catch(() => undefined);
+  const slots = await backend?.slots(id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }).catch(() => undefined);
+  return slots?.some(({ isBusy }) => isBusy) ?? false;
+}
+
+interface RunningServer extends ServerAccess {
+  running(signal: AbortSignal): Promise<RunningModel[] | undefined>;
+}
+
+/**
+ * The slot for a new conversation, where the server's own choice may cost another conversation its cache. Takes half
+ * a second at most, and never throws.
+ *
+ * @param id as `/running` lists it
+ * @returns undefined: the server is to choose
+ */
+export async function slotForNew(
+  server: RunningServer,
+  id: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
+    const running = await server.running(limit);
+    // The request would load a model that is not ready, and wake one that sleeps.
+    if (!running?.some((model) => model.id === id && model.state === "ready" && model.isAsleep !== true))
+      return undefined;
+    const backend = await server.backend(limit);
+    const slots = await backend.slots(id, { signal: limit, timeoutMs: SLOT_TIMEOUT_MS });
+    return slots && slotWithLeast(slots);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The slot that a new conversation should ask for: the idle one that loses least. llama-server itself chooses the slot
+ * with the most similar prompt. For a subagent that is the slot of the session that waits for it, whose whole
+ * conversation must then be read again. An ongoing conversation needs no choice: its own slot is the most similar one.
+ *
+ * @returns undefined where the server chooses as well, or where the slots' contents are not known. A server whose slots
+ *   share their memory (its default) empties the idle ones into a store of prompts, which it does not search for a
+ *   request that names a slot.
+ */
+export function slotWithLeast(slots: readonly Slot[]): number | undefined {
+  if (slots.length < 2 || slots.some(({ tokens }) => tokens === undefined)) return undefined;
+  if (slots.some(({ isUsed, isBusy, tokens }) => isUsed && !isBusy && tokens === 0)) return undefined;
+  const held = ({ tokens = 0 }: Slot): number => tokens;
+  const most = Math.max(...slots.map(held));
+  const idle = slots.filter((slot) => !slot.isBusy && held(slot) < most);
+  return idle.toSorted((a, b) => held(a) - held(b))[0]?.id;
 }

@@ -1,13 +1,12 @@
-/** Loads a model and reports what the server does meanwhile. */
+/** Loads and unloads models, and reports what the server does meanwhile. */
 
-import type { LoadState } from "../activity/load-state.ts";
+import { type LoadStage, type LoadState, loadStateOf, type ModelStates } from "../activity/load-state.ts";
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
-import type { ServerError } from "../lib/errors.ts";
-import { cannotLoad } from "./kinds/backend.ts";
-import type { EventHooks } from "./kinds/llama-swap/events.ts";
-import { loadTimedOut } from "./kinds/load-failure.ts";
-import { LoadWatch } from "./kinds/load-progress.ts";
+import { ServerError } from "../lib/errors.ts";
+import { type Backend, cannotLoad } from "./kinds/backend.ts";
+import type { EventHooks, RequestInFlight } from "./kinds/events.ts";
 import type { ModelServer } from "./model-server.ts";
+import type { RunningModel } from "./models/models.ts";
 
 /** Between two reports, and between two looks at `/running`: those are rare, since each adds to llama-swap's log. */
 const REPORT_MS = 500;
@@ -109,4 +108,182 @@ function watchers(
     if (progress !== undefined) report(progress);
   };
   return [events(), repeat(nextPause, look), repeat(() => REPORT_MS, tell)];
+}
+
+/** Follows one load. Times are Unix milliseconds. */
+export class LoadWatch {
+  readonly #id: string;
+  #running: ModelStates | undefined;
+  /** Undefined while the events are disconnected. */
+  #events: ModelStates | undefined;
+  #requests: readonly RequestInFlight[] | undefined;
+  #begun: number | undefined;
+  #stage: LoadStage | undefined;
+  /** Whether another client began the load before us, so that its duration is unknown. */
+  #isOthers: boolean;
+  /** Whether it was ready from the beginning, so that nothing loads. */
+  #wasReady: boolean;
+
+  /**
+   * @param running the answer of `/running` before the load was requested
+   * @param now when the load is requested
+   */
+  constructor(id: string, running: readonly RunningModel[] | undefined, now: number) {
+    this.#id = id;
+    this.#running = statesOf(running);
+    this.#isOthers = this.#running?.has(id) === true;
+    this.#wasReady = this.#running?.get(id) === "ready";
+    this.#note(now);
+  }
+
+  /** @param running undefined where `/running` cannot be read */
+  sawRunning(running: readonly RunningModel[] | undefined, now: number): void {
+    this.#running = statesOf(running);
+    this.#note(now);
+  }
+
+  sawEvents(states: ModelStates, now: number): void {
+    this.#events = states;
+    this.#note(now);
+  }
+
+  sawRequests(requests: readonly RequestInFlight[]): void {
+    this.#requests = requests;
+  }
+
+  sawStage(id: string, stage: LoadStage): void {
+    if (id === this.#id) this.#stage = stage;
+  }
+
+  lostEvents(): void {
+    this.#events = undefined;
+    this.#stage = undefined;
+    this.#requests = undefined;
+  }
+
+  /** The load was interrupted and begins again. */
+  restarted(): void {
+    this.#stage = undefined;
+    this.#begun = undefined;
+    this.#isOthers = false;
+  }
+
+  /** Milliseconds that the load took; undefined where it was not seen from its beginning. */
+  loadMs(now: number): number | undefined {
+    return this.#isOthers || this.#begun === undefined ? undefined : now - this.#begun;
+  }
+
+  /** @returns undefined where the server does not report it, and for a model that was ready all the time */
+  progress(now: number): LoadState | undefined {
+    const states = this.#events ?? this.#running;
+    if (states === undefined) return undefined;
+    const loading = {
+      elapsedMs: now - (this.#begun ?? now),
+      ...(this.#stage === undefined ? {} : { stage: this.#stage }),
+    };
+    const state = loadStateOf(this.#id, states, loading, (id) => this.#requestsOf(id));
+    if (state.kind !== "ready") return state;
+    // Without a health check of llama-swap's own (`checkEndpoint: none`) a model is ready before it has loaded.
+    return this.#wasReady ? undefined : { kind: "loading", ...loading };
+  }
+
+  #requestsOf(id: string): number | undefined {
+    return this.#requests?.filter(({ model }) => model === id).length;
+  }
+
+  /** Keeps the time when the load itself began. */
+  #note(now: number): void {
+    const progress = this.progress(now);
+    if (progress === undefined) return;
+    if (this.#wasReady) this.restarted();
+    this.#wasReady = false;
+    if (progress.kind !== "loading") this.#begun = undefined;
+    // A model that is ready at the first look began earlier; only the events would show when.
+    else if (this.#events !== undefined || this.#running?.get(this.#id) !== "ready") this.#begun ??= now;
+  }
+}
+
+function statesOf(running: readonly RunningModel[] | undefined): ModelStates | undefined {
+  return running && new Map(running.map(({ id, state }) => [id, state]));
+}
+
+/** @param progress what the server was doing at the limit */
+export function loadTimedOut(id: string, limitMs: number, progress: LoadState | undefined): ServerError {
+  const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
+  return new ServerError(
+    `${limit}: ${doing(progress)} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,
+    { link: "model", remedy: "retry" },
+  );
+}
+
+function doing(progress: LoadState | undefined): string {
+  switch (progress?.kind) {
+    case "waiting":
+      return progress.requests
+        ? `${progress.blockedBy} must unload first and is still answering ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}.`
+        : `${progress.blockedBy} is still loaded and must unload first.`;
+    case "stopping":
+      return `the server is still stopping ${progress.model}.`;
+    case "loading":
+      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server continues to load it.`;
+    default:
+      return "the server does not say why.";
+  }
+}
+
+function seconds(milliseconds: number): string {
+  return `${Math.ceil(milliseconds / 1000)} s`;
+}
+
+/** llama-swap waits for a process 10 s by default (`unloadTimeout`) before it kills it. */
+const UNLOAD_LIMIT_MS = 60_000;
+const UNLOAD_POLL_MS = 1000;
+
+/**
+ * Unloads one model, or all, and returns when `/running` no longer shows them. This cuts off requests that they are
+ * answering and interrupts a load (llama-swap before v204 silently continues it).
+ *
+ * @param id of a model or an alias; undefined for everything that is loaded
+ * @throws {ServerError} also when it is still there after 60 s, or llama-swap has loaded it again; the signal's reason
+ */
+export function unloadModel(
+  server: ModelServer,
+  id: string | undefined,
+  signal: AbortSignal,
+  clock: Clock = REAL_CLOCK,
+): Promise<void> {
+  const late = (): ServerError =>
+    new ServerError(
+      `${id ?? "The loaded models"} did not stop within ${UNLOAD_LIMIT_MS / 1000} s (timed out). The server may still be stopping them; see /ai-server-status, or restart the service with /ai-server-restart.`,
+      { link: "model", remedy: "retry" },
+    );
+  return within(UNLOAD_LIMIT_MS, signal, clock, late, async (stop) => {
+    const backend = await server.backend(stop);
+    if (backend.unload === undefined) throw cannotLoad(backend);
+    await backend.unload(id, stop);
+    await untilGone(server, backend, id, stop, clock);
+  });
+}
+
+async function untilGone(
+  server: ModelServer,
+  { kind }: Backend,
+  id: string | undefined,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<void> {
+  for (let looks = 1; ; looks += 1) {
+    const running = await server.runningNow(signal);
+    const left = running?.filter((model) => id === undefined || model.id === id) ?? [];
+    if (left.length === 0) return;
+    // llama-swap answers once the process has ended; others show a stopping model as before.
+    const back = left.find(({ state }) => state === "starting" || state === "ready");
+    if (kind === "llama-swap" && back !== undefined && looks > 1) {
+      throw new ServerError(
+        `${back.id} was unloaded, but is loaded again: another client has requested it, or the configuration preloads it.`,
+        { link: "model", remedy: "none" },
+      );
+    }
+    await clock.sleep(UNLOAD_POLL_MS, signal);
+  }
 }

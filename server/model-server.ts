@@ -6,17 +6,22 @@ import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
 import { Http, type HttpResponse } from "./http/http.ts";
 import { OpenDoor } from "./http/open-door.ts";
-import { type Backend, type BackendKind, hasConfigFile, recognise } from "./kinds/backend.ts";
-import { LlamaServer } from "./kinds/llama-cpp/llama-server.ts";
-import { Router } from "./kinds/llama-cpp/router.ts";
-import type { EventHooks } from "./kinds/llama-swap/events.ts";
+import { isWorking, slotForNew } from "./in-flight.ts";
+import {
+  type Backend,
+  type BackendKind,
+  hasConfigFile,
+  recognise,
+  type ServerVersion,
+} from "./kinds/backend.ts";
+import type { EventHooks } from "./kinds/events.ts";
+import { llamaServer } from "./kinds/llama-cpp/llama-server.ts";
+import { router } from "./kinds/llama-cpp/router.ts";
 import { parseRunning } from "./kinds/llama-swap/list.ts";
-import { LlamaSwap } from "./kinds/llama-swap/llama-swap.ts";
+import { llamaSwap } from "./kinds/llama-swap/llama-swap.ts";
 import { otherServer } from "./kinds/other.ts";
-import type { ServerVersion } from "./kinds/version.ts";
 import { KnownFacts } from "./models/known-facts.ts";
-import type { FileFacts, ListedModel } from "./models/listed-model.ts";
-import type { ModelDescription } from "./models/model-description.ts";
+import type { FileFacts, ListedModel, ModelDescription } from "./models/listed-model.ts";
 import {
   type ModelFacts,
   modelsOf,
@@ -24,8 +29,7 @@ import {
   type RememberedFacts,
   type RunningModel,
 } from "./models/models.ts";
-import { MAX_MODELS, tooManyModels } from "./models/names.ts";
-import { isWorking, slotForNew } from "./slots.ts";
+import { MAX_MODELS } from "./models/names.ts";
 
 /**
  * For the facts of a ready model, which earlier ones can replace. Up to v217 llama-swap answers no such request while it
@@ -39,6 +43,8 @@ const RUNNING_INTERVAL_MS = 1000;
 /** Pause before a follower looks again at a server that it could not recognise. */
 const FOLLOW_PAUSE_MS = 5000;
 
+const MAKERS = { "llama-swap": llamaSwap, router, "llama-server": llamaServer } as const;
+
 /** The server at the configured address, of whatever kind. Reading never loads a model. */
 export class ModelServer {
   readonly config: Config;
@@ -46,6 +52,7 @@ export class ModelServer {
   readonly openDoor: OpenDoor;
   readonly #now: () => number;
   readonly #kindBefore: BackendKind | undefined;
+  readonly #recogniseMs: number;
   #backend: Backend | undefined;
   #recognising: Promise<Backend> | undefined;
   #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
@@ -56,13 +63,22 @@ export class ModelServer {
   /** Fields of a request body that this server has refused. */
   readonly refusedFields = new Set<string>();
 
-  /** @param kindBefore the kind of server that an earlier process found at this address */
-  constructor(config: Config, now: () => number = Date.now, kindBefore?: BackendKind) {
+  /**
+   * @param kindBefore the kind of server that an earlier process found at this address
+   * @param recogniseMs for each answer by which the server is recognised
+   */
+  constructor(
+    config: Config,
+    now: () => number = Date.now,
+    kindBefore?: BackendKind,
+    recogniseMs = ANSWER_TIMEOUT_MS,
+  ) {
     this.config = config;
     this.http = new Http(config, now);
     this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
     this.#kindBefore = kindBefore;
+    this.#recogniseMs = recogniseMs;
   }
 
   /**
@@ -73,7 +89,7 @@ export class ModelServer {
   async backend(signal?: AbortSignal): Promise<Backend> {
     if (this.#backend !== undefined) return this.#backend;
     // Several turns share it: one caller's signal must not end it for the others.
-    const limits = { timeoutMs: ANSWER_TIMEOUT_MS };
+    const limits = { timeoutMs: this.#recogniseMs };
     this.#recognising ??= this.#recognise(limits, () => this.#readList(limits)).finally(() => {
       this.#recognising = undefined;
     });
@@ -84,8 +100,9 @@ export class ModelServer {
   async #recognise(limits: Limits, models: () => Promise<unknown>): Promise<Backend> {
     const at = this.#now();
     const { kind, running } = await recognise(this, limits, models);
-    const backend = this.#backend?.kind === kind ? this.#backend : await this.#made(kind, limits, models);
-    this.#backend = backend;
+    if (this.#backend?.kind !== kind)
+      this.#backend = kind === "other" ? await otherServer(this, await models(), limits) : MAKERS[kind](this);
+    const backend = this.#backend;
     if (running !== undefined)
       this.#running = { at, answer: Promise.resolve(this.#saw(parseRunning(running))) };
     return backend;
@@ -98,19 +115,6 @@ export class ModelServer {
 
   async #askRunning(backend: Backend, limits: Limits, models?: unknown): Promise<RunningModel[] | undefined> {
     return this.#saw(await backend.running(limits, models));
-  }
-
-  async #made(kind: BackendKind, limits: Limits, models: () => Promise<unknown>): Promise<Backend> {
-    switch (kind) {
-      case "llama-swap":
-        return new LlamaSwap(this);
-      case "router":
-        return new Router(this);
-      case "llama-server":
-        return new LlamaServer(this);
-      case "other":
-        return otherServer(this, await models(), limits);
-    }
   }
 
   /**
@@ -155,7 +159,7 @@ export class ModelServer {
    * @throws {ServerError} where a list cannot be read; a model that fails or is slow loses only its live facts
    */
   async discover(
-    learnt: ReadonlyMap<string, RememberedFacts>,
+    before: ReadonlyMap<string, RememberedFacts>,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
   ): Promise<ModelFacts[]> {
     const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = options;
@@ -180,14 +184,17 @@ export class ModelServer {
     this.#listed = listed;
     const processes = processesOf(listed, running ?? []);
     const liveMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
-    const live = await this.known.read(backend, processes, learnt, { signal, timeoutMs: liveMs });
+    const live = await this.known.read(backend, processes, before, { signal, timeoutMs: liveMs });
     signal?.throwIfAborted();
-    return modelsOf({ listed, running, live }, learnt);
+    return modelsOf({ listed, running, live }, before);
   }
 
   /** A sentence where the last list had more models than are kept; else none. */
   get tooMany(): string[] {
-    return tooManyModels(this.#leftOut);
+    if (this.#leftOut === 0) return [];
+    return [
+      `The server lists ${MAX_MODELS + this.#leftOut} models. The first ${MAX_MODELS} are kept, and ${this.#leftOut} left out: list fewer in its configuration.`,
+    ];
   }
 
   /** Descriptions, aliases and the like from the last list, by model id. */
@@ -216,13 +223,7 @@ export class ModelServer {
     await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
-  /**
-   * The slot for a new conversation, where the server's own choice may cost another conversation its cache. Takes half
-   * a second at most, and never throws.
-   *
-   * @param id as `/running` lists it
-   * @returns undefined: the server is to choose
-   */
+  /** The slot for a new conversation; undefined where the server is to choose. Never throws. */
   slotForNew(id: string, signal: AbortSignal): Promise<number | undefined> {
     return slotForNew(this, id, signal);
   }

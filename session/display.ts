@@ -30,7 +30,6 @@ export interface DisplayParts {
   activities: Activities;
   env: Variables;
   agentDir: string;
-  /** The set of ready models changed. */
   onReadyChanged(): void;
   clock: Ticker;
 }
@@ -59,7 +58,6 @@ export class Display {
     this.#indicator = new Indicator(ctx.ui, activities, settings, sessionId, clock);
   }
 
-  /** pi's model at this moment. */
   select(model: Model<Api> | undefined): void {
     const isOurs = model?.provider === PROVIDER_ID;
     if (this.#indicator) this.#indicator.isOurs = isOurs;
@@ -81,7 +79,6 @@ export class Display {
     if (this.#indicator) this.#indicator.isCompacting = isCompacting;
   }
 
-  /** The facts of the models changed. */
   modelsChanged(): void {
     this.#footer.showAgain();
   }

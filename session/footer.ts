@@ -33,7 +33,6 @@ export interface FooterParts {
   ui: Pick<ExtensionContext["ui"], "setStatus" | "theme">;
   /** The running models; undefined where the server does not report them. */
   running(): Promise<readonly RunningModel[] | undefined>;
-  /** Called after a look, with the ids of the models that are ready. */
   onLook(ready: readonly string[]): void;
   /** Called when other models are ready than at the last look, or with other command lines. */
   onReadyChanged(): void;

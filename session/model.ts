@@ -13,7 +13,6 @@ export type Branch = ReturnType<ExtensionContext["sessionManager"]["getBranch"]>
 export interface SessionChoice {
   reason: SessionStartEvent["reason"];
   branch: Branch;
-  /** pi's settings. */
   settings: unknown;
   /** The arguments that pi was started with. */
   args: readonly string[];
@@ -120,22 +119,20 @@ export function meantModel({ reason, branch, settings, args }: SessionChoice): M
   return { id, scope: scope.map((pattern) => pattern.trim()).filter((pattern) => pattern !== "") };
 }
 
-/** The notice of it. */
 export function placedNotice({ id, state }: Placed): string {
   const name = nameOf(id);
   switch (state) {
     case "listed":
       return `AI Server: this session stays on ${name}.`;
     case "absent":
-      return `AI Server: this session stays on ${name}, though the server's list of models does not have it or could not be read. Nothing is sent to another provider; to go on elsewhere, choose another model with /model.`;
+      return `AI Server: this session stays on ${name}, although the server's list of models does not contain it or could not be read. Nothing is sent to another provider; to use another provider, choose one of its models with /model.`;
     case "not set up":
-      return `AI Server: this session stays on ${name}, though the AI server is not set up here. Run /login ai-server, or choose another model with /model. Nothing is sent to another provider until then.`;
+      return `AI Server: this session stays on ${name}, although the AI server is not set up here. Run /login ai-server, or choose another model with /model. Nothing is sent to another provider until then.`;
     case "refused":
       return heldNotice(id);
   }
 }
 
-/** Why a prompt is held back. */
 export function heldNotice(id: string): string {
   return `AI Server: nothing was sent. This session belongs to ${nameOf(id)}, which pi could not select, and another provider's model is selected instead. Choose a model with /model to go on.`;
 }

@@ -1,7 +1,8 @@
 /** Notices of a session, as sentences. Pure. */
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { SessionEntry } from "@earendil-works/pi-coding-agent";
-import { PROVIDER_ID } from "../config.ts";
+import leven from "leven";
+import { PROVIDER_ID, VARIABLES, type Variables } from "../config.ts";
 import { record } from "../lib/json.ts";
 
 /** Changed windows that one notice names. */
@@ -13,6 +14,29 @@ const KEEP_RECENT_TOKENS = 20_000;
 
 /** Below this pi would compact again at once: what it keeps, its reserve, and some room to work in. */
 const LEAST_WINDOW = RESERVE_TOKENS + KEEP_RECENT_TOKENS + 4096;
+
+/** Letters in which a misspelt variable differs at most from the one that was meant. */
+const MAX_TYPOS = 3;
+
+/** Names the variables that look like this extension's and are none: a misspelt one would be ignored silently. */
+export function unknownVariablesNotice(env: Variables): string | undefined {
+  const unknown = Object.keys(env).filter(
+    (name) => name.startsWith("AI_SERVER_") && env[name] && !VARIABLES.includes(name),
+  );
+  if (unknown.length === 0) return undefined;
+  return unknown
+    .sort()
+    .map((name) => {
+      const distances = VARIABLES.map((known) => leven(name, known));
+      const least = Math.min(...distances);
+      const hint =
+        least <= MAX_TYPOS
+          ? `did you mean ${VARIABLES[distances.indexOf(least)]}?`
+          : "docs/variables.md lists all.";
+      return `${name} is set, but there is no such variable; ${hint}`;
+    })
+    .join("\n");
+}
 
 /** @param windows a line for each model whose window changed */
 export function windowsNotice(windows: readonly string[]): string {

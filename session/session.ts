@@ -14,7 +14,7 @@ import { isContextKnown, noToolsNotice } from "../provider/pi-models.ts";
 import type { Level } from "../ui/output.ts";
 import type { Display } from "./display.ts";
 import { placedNotice } from "./model.ts";
-import { lostFailure, smallWindowNotice, windowsNotice } from "./notices.ts";
+import { lostFailure, smallWindowNotice, unknownVariablesNotice, windowsNotice } from "./notices.ts";
 import { SessionPlace } from "./place.ts";
 
 export interface SessionParts {
@@ -62,6 +62,8 @@ export class Session {
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) background(this.#openDisplay());
     const placed = await this.#place.begin(reason);
     if (placed !== undefined) await this.#notify(placedNotice(placed));
+    const unknown = unknownVariablesNotice(process.env);
+    if (unknown !== undefined) background(this.#notify(`AI Server: ${unknown}`));
     if (!this.ended.aborted) background(this.#firstLook());
   }
 
@@ -190,7 +192,7 @@ export class Session {
     const { ctx, aiServer } = this.#parts;
     const [{ aiServerAutocomplete }, { completer }] = await Promise.all([
       import("../ui/autocomplete.ts"),
-      import("../admin/live-completion.ts"),
+      import("../admin/completion.ts"),
     ]);
     if (this.ended.aborted) return;
     const complete = completer(aiServer, ctx, this.ended);
@@ -267,7 +269,6 @@ export class Session {
     for (const warning of await openDoor.warnings(this.ended)) await this.#notify(`AI Server: ${warning}`);
   }
 
-  /** Shows a notice, once a session. */
   async #notify(text: string, level: Level = "warning"): Promise<void> {
     if (this.#given.has(text)) return;
     this.#given.add(text);

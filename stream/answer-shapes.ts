@@ -4,7 +4,7 @@ import * as json from "../lib/json.ts";
 import { cleanText } from "../lib/text.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
-const { record, text } = json;
+const { parsed, record, text } = json;
 
 /** Characters of an id or a name that are kept with the message. */
 const MAX_NAME_CHARACTERS = 200;
@@ -67,15 +67,7 @@ export function isNoise(lines: string): boolean {
 export function eventsIn(data: string): string[] | undefined {
   const events = data.replace(/^\s*data:/, "").split(NEXT_EVENT);
   if (events.length === 1 && events[0] === data) return undefined;
-  return events.every((event) => isLast(event) || isJsonObject(event)) ? events : undefined;
-}
-
-function isJsonObject(event: string): boolean {
-  try {
-    return record(JSON.parse(event)) !== undefined;
-  } catch {
-    return false;
-  }
+  return events.every((event) => isLast(event) || record(parsed(event)) !== undefined) ? events : undefined;
 }
 
 /** Whether a text in place of an event speaks of a failure. */

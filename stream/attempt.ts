@@ -4,15 +4,14 @@ import type { Clock } from "../lib/clock.ts";
 import { codeOf, ServerError } from "../lib/errors.ts";
 import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
-import { parseErrorBody } from "../server/http/error-body.ts";
+import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
 import { ERROR_BYTES, type HttpResponse, readText } from "../server/http/http.ts";
-import { fittingOutput } from "../server/http/overflow.ts";
 import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { Decoder } from "./decoder.ts";
-import type { SilentState } from "./model-state.ts";
-import { type Silence, watchSilence } from "./silence.ts";
+import { type SilenceWatch, watchSilence } from "./silence.ts";
+import type { SilentState } from "./waiting.ts";
 
 /** What one request needs. */
 export interface AttemptParts {
@@ -132,7 +131,7 @@ function fault(error: unknown, hasContent: boolean, hasBegun: boolean, server: M
 async function readAnswer(
   response: HttpResponse,
   decoder: Decoder,
-  silence: Silence,
+  silence: SilenceWatch,
   cut: AbortController,
   { clock, model, options, signal }: AttemptParts,
 ): Promise<void> {
@@ -253,7 +252,7 @@ async function wholeAnswer(pieces: AsyncIterable<Uint8Array>, given: string): Pr
     if (/json/i.test(type) && /^\s*(?:\{|$)/.test(text)) throw brokenStream("its JSON cannot be read", cause);
     if (/^text\/plain/i.test(type) && text.trim() !== "") throw streamFault(parseErrorBody(text));
     throw new ServerError(
-      `The server answered a chat with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
+      `The server answered a chat request with ${type} instead of a stream. Check that AI_SERVER_URL leads to the model server.`,
       { link: "server", remedy: "none", cause },
     );
   }

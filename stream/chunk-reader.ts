@@ -10,7 +10,7 @@ import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
-const { list, record } = json;
+const { list, parsed, record } = json;
 
 /** The first text that is not empty under one of the names that grow while an answer streams. */
 const GROWING = /"(?:content|reasoning_content|arguments)":\s*("(?:[^"\\]|\\.)+")/;
@@ -51,7 +51,7 @@ export class ChunkReader {
       data.slice(0, form.head.length) === form.head &&
       data.slice(-form.tail.length) === form.tail
     ) {
-      const text = parsed(data.slice(form.head.length, -form.tail.length));
+      const text = wholeValue(data.slice(form.head.length, -form.tail.length));
       if (text !== undefined) {
         if (this.#debt > 0) this.#debt -= 1;
         return form.withText(text);
@@ -80,13 +80,8 @@ export class ChunkReader {
 }
 
 /** The value of a text; undefined unless it is one whole value and nothing else. */
-function parsed(written: string): unknown {
-  if (SHORT_TEXT.test(written)) return written.slice(1, -1);
-  try {
-    return JSON.parse(written);
-  } catch {
-    return undefined;
-  }
+function wholeValue(written: string): unknown {
+  return SHORT_TEXT.test(written) ? written.slice(1, -1) : parsed(written);
 }
 
 /** Only for an event whose objects all lead to the mark: a copy would share any other. */

@@ -327,7 +327,7 @@ export class Decoder {
     const message = this.#message;
     if (this.isTooLong) {
       const limit = MAX_ANSWER_CHARACTERS.toLocaleString("en-US");
-      message.errorMessage = `The answer was cut after ${limit} characters: the model did not come to an end.`;
+      message.errorMessage = `The answer was cut after ${limit} characters: the model did not stop.`;
       return "length";
     }
     if (raw !== undefined) Object.assign(message, { rawStopReason: nameOf(raw) });

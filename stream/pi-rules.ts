@@ -6,8 +6,7 @@ import { isContextOverflow, isRetryableAssistantError } from "@earendil-works/pi
 import { type Remedy, type Sentence, ServerError, sentenceOf } from "../lib/errors.ts";
 import type { OwnSecrets } from "../masking/masking.ts";
 import { overflowFault } from "../server/http/answer-faults.ts";
-import { parseErrorBody } from "../server/http/error-body.ts";
-import { isShortage } from "../server/http/overflow.ts";
+import { isShortage, parseErrorBody } from "../server/http/error-body.ts";
 import { emptyMessage } from "./message.ts";
 
 /** What pi will do with an error of this text. */
@@ -87,6 +86,6 @@ export async function errorText(error: unknown, secrets: OwnSecrets | undefined)
     return wordedFor(message === masked.join("") ? masked : message, error.remedy);
   } catch {
     // What cannot be masked is not shown.
-    return "The turn failed, and what was said of it could not be cleaned of secrets. Run /reload, or install the extension again.";
+    return "The turn failed, and its error message could not be cleaned of secrets. Run /reload, or install the extension again.";
   }
 }

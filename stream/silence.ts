@@ -1,41 +1,27 @@
-/** Watches one request for silence, and tells a working server from one that hangs. */
+/** Watches one request for silence, and distinguishes a working server from one that hangs. */
 import type { LoadStage } from "../activity/load-state.ts";
 import type { Clock } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
-import type { Holding } from "../server/holding.ts";
-import type { EventHooks } from "../server/kinds/llama-swap/events.ts";
+import type { Holding, OwnRequest } from "../server/holding.ts";
+import type { EventHooks } from "../server/kinds/events.ts";
 import type { StateNow } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import { type SilentState, silentStateOf, UNREACHABLE, UNREPORTED } from "./model-state.ts";
+import { type SilentState, silentStateOf, UNREACHABLE, UNREPORTED } from "./waiting.ts";
 
 export interface SilenceHooks {
   clock: Clock;
   /** Called until the answer begins, at most once a second, and as a load begins. */
   onState(state: SilentState, elapsedMs: number): void;
   /** Called while an answer that has begun is silent. */
-  onQuiet?(state: SilentState, silentMs: number): void;
+  onQuiet(state: SilentState, silentMs: number): void;
   /** Called once, with the error that ends the request. */
   onTimeout(error: ServerError): void;
 }
 
 /** What identifies the request among others. */
-export interface WatchedRequest {
-  /** The id that the request names. */
-  requestedId: string;
-  /** Its `X-Session-ID`. */
-  session: string | undefined;
-  /** Of the body. */
-  bytes: number;
+interface WatchedRequest extends Pick<OwnRequest, "requestedId" | "session" | "bytes"> {
   /** It was sent again, on a new connection: it counts as lost only after it was seen on the server. */
-  isResent?: boolean;
-}
-
-export interface Silence {
-  /** Any byte, SSE comments included, resets the timer. */
-  heard(): void;
-  /** The answer has begun: from now on only a silence leads to questions. */
-  answered(): void;
-  stop(): void;
+  isResent: boolean;
 }
 
 /** Milliseconds between two looks at `/running`: seldom, since each fills llama-swap's log. */
@@ -58,30 +44,30 @@ const QUEUE_LOOK_MS = 3000;
 const SLOW_BYTES_PER_MS = 50;
 
 /**
- * Ends a request that was silent for `timeoutMs`, unless the server is at work: the model loads, another one has to
+ * Ends a request that was silent for `timeoutMs`, unless the server is at work: the model loads, another one must
  * unload first, or a slot is busy. Then the limit is `loadTimeoutMs`. A request that the server does not have ends
  * within half a minute: its connection is dead, though nothing reports it.
  *
  * @param id under which `/running` lists the model; undefined where it runs elsewhere
- * @param request undefined: whether the server has it is not asked
  */
 export function watchSilence(
   server: ModelServer,
   id: string | undefined,
   hooks: SilenceHooks,
-  request?: WatchedRequest,
-): Silence {
+  request: WatchedRequest,
+): SilenceWatch {
   const watch = new SilenceWatch(server, id, hooks, request);
   // The sleep rejects when the watch is stopped.
   watch.run().catch(() => {});
   return watch;
 }
 
-class SilenceWatch implements Silence {
+/** @see watchSilence */
+export class SilenceWatch {
   readonly #server: ModelServer;
   readonly #id: string | undefined;
   readonly #hooks: SilenceHooks;
-  readonly #request: WatchedRequest | undefined;
+  readonly #request: WatchedRequest;
   readonly #ended = new AbortController();
   readonly #began: number;
   #lastByte: number;
@@ -96,12 +82,7 @@ class SilenceWatch implements Silence {
   #wasHeld = false;
   #isRenewed = false;
 
-  constructor(
-    server: ModelServer,
-    id: string | undefined,
-    hooks: SilenceHooks,
-    request: WatchedRequest | undefined,
-  ) {
+  constructor(server: ModelServer, id: string | undefined, hooks: SilenceHooks, request: WatchedRequest) {
     this.#server = server;
     this.#id = id;
     this.#hooks = hooks;
@@ -110,6 +91,7 @@ class SilenceWatch implements Silence {
     this.#lastByte = this.#began;
   }
 
+  /** Any byte, SSE comments included, resets the timer. */
   heard(): void {
     this.#lastByte = this.#hooks.clock.now();
     this.#hasHeard = true;
@@ -117,6 +99,7 @@ class SilenceWatch implements Silence {
     this.#isRenewed = false;
   }
 
+  /** The answer has begun: from now on only a silence leads to questions. */
   answered(): void {
     this.#isAnswered = true;
   }
@@ -162,7 +145,7 @@ class SilenceWatch implements Silence {
   #show(state: SilentState): void {
     const { clock, onState, onQuiet } = this.#hooks;
     if (!this.#isAnswered) onState(state, clock.now() - this.#began);
-    else if (this.#silentMs >= QUIET_MS) onQuiet?.(state, this.#silentMs);
+    else if (this.#silentMs >= QUIET_MS) onQuiet(state, this.#silentMs);
   }
 
   async #look(): Promise<SilentState> {
@@ -200,33 +183,33 @@ class SilenceWatch implements Silence {
 
   /** Whether the silence is longer than sending the request explains. */
   get #mayBeLost(): boolean {
-    const sending = this.#hasHeard ? 0 : (this.#request?.bytes ?? 0) / SLOW_BYTES_PER_MS;
+    const sending = this.#hasHeard ? 0 : this.#request.bytes / SLOW_BYTES_PER_MS;
     return this.#silentMs >= SUSPECT_MS + sending;
   }
 
-  async #askForRequest({ own }: SilentState): Promise<void> {
+  async #askForRequest({ own: state }: SilentState): Promise<void> {
     const { now } = this.#hooks.clock;
     const isQueueLook =
-      this.#holding === NOT_ASKED && !this.#isAnswered && own === "ready" && this.#silentMs >= QUEUE_LOOK_MS;
-    if (own !== "ready") this.#holding = NOT_ASKED;
-    if (this.#request === undefined || this.#id === undefined || own === "unreachable") return;
+      this.#holding === NOT_ASKED &&
+      !this.#isAnswered &&
+      state === "ready" &&
+      this.#silentMs >= QUEUE_LOOK_MS;
+    if (state !== "ready") this.#holding = NOT_ASKED;
+    if (this.#id === undefined || state === "unreachable") return;
     if (!isQueueLook && !this.#mayBeLost) return;
     const again = this.#misses > 0 || isQueueLook ? 0 : ASK_AGAIN_MS;
     if (now() - this.#askedAt < again) return;
     const lastByte = this.#lastByte;
-    const { requestedId, session, bytes, isResent } = this.#request;
-    const elapsedMs = now() - this.#began;
+    const { isResent, ...request } = this.#request;
+    const own = { ...request, runsAs: this.#id, elapsedMs: now() - this.#began };
     const { signal } = this.#ended;
-    const holding = await this.#server.holding(
-      { runsAs: this.#id, requestedId, session, bytes, elapsedMs },
-      signal,
-    );
+    const holding = await this.#server.holding(own, signal);
     if (signal.aborted || lastByte !== this.#lastByte) return;
     this.#holding = holding;
     if (!this.#mayBeLost) return;
     this.#askedAt = now();
     if (holding.isHeld === true) this.#wasHeld = true;
-    const isMissed = holding.isHeld === false && (this.#wasHeld || isResent !== true);
+    const isMissed = holding.isHeld === false && (this.#wasHeld || !isResent);
     this.#misses = isMissed ? this.#misses + 1 : 0;
   }
 
@@ -246,7 +229,7 @@ class SilenceWatch implements Silence {
     const backend = await this.#server.backend(signal);
     if (backend.kind !== "router" && seen === "starting") return;
     let last = seen;
-    const tell = (): void => {
+    const report = (): void => {
       if (this.#isAnswered || signal.aborted) return;
       const state: SilentState = { own: "starting", blockedBy: undefined, stage: this.#stage };
       this.#hooks.onState(state, this.#hooks.clock.now() - this.#began);
@@ -255,11 +238,11 @@ class SilenceWatch implements Silence {
       onStage: (model, stage) => {
         if (model !== this.#id) return;
         this.#stage = stage;
-        tell();
+        report();
       },
       onModels: (states) => {
         const own = states.get(this.#id ?? "");
-        if (own === "starting" && last !== "starting") tell();
+        if (own === "starting" && last !== "starting") report();
         last = own ?? last;
       },
     };

@@ -3,6 +3,7 @@
  * write errors as bare lines. `eventsource-parser` drops a bare line that comes in pieces, so it is fed whole lines.
  */
 import { createParser, type EventSourceParser } from "eventsource-parser";
+import { parsed } from "../lib/json.ts";
 import { brokenStream } from "../server/http/answer-faults.ts";
 import { isError } from "../server/http/error-body.ts";
 import { isErrorEvent } from "./answer-shapes.ts";
@@ -117,10 +118,5 @@ function endless(cause?: unknown): Error {
 
 /** Whether a text is JSON that is an error. */
 export function isErrorObject(text: string): boolean {
-  if (!/^\s*[[{]/.test(text)) return false;
-  try {
-    return isError(JSON.parse(text));
-  } catch {
-    return false;
-  }
+  return /^\s*[[{]/.test(text) && isError(parsed(text));
 }

@@ -34,7 +34,7 @@ const LINES: [line: string, changes: boolean][] = [
 ];
 
 describe("a command", () => {
-  test.each(LINES)("%s with a wrong configuration is a sentence, and throws nothing", async (line) => {
+  test.each(LINES)("%s reports a wrong configuration in a sentence", async (line) => {
     const place = await startPlace(CONFIG, { AI_SERVER_SSH_MODE: "both" });
     const user = await place.type(line);
     const said = 'AI_SERVER_SSH_MODE is "both": it must be direct or wrapper.';
@@ -43,7 +43,7 @@ describe("a command", () => {
     expect(user.questions).toEqual([]);
   });
 
-  test.each(LINES)("%s without an answer is a sentence", async (line) => {
+  test.each(LINES)("%s reports a server that does not answer in a sentence", async (line) => {
     const place = await startPlace();
     await place.close();
     const user = new User("rpc");
@@ -78,7 +78,7 @@ describe("hostile text after a command", () => {
   ];
 
   test.each(["status", "load", "unload", "ctx", "ctx small", "preset", "rollback", "logs"])(
-    "of %s is answered with a sentence, and runs nothing",
+    "%s answers with a sentence, and runs nothing",
     async (command) => {
       const place = await startPlace();
       writeFileSync(`${place.path}.bak-20260131T235959Z`, "models: {}\n");
@@ -112,7 +112,7 @@ describe("while another command changes the server", () => {
     const user = await place.type(line);
     const refusal = {
       level: "error",
-      text: "/ai-server-ctx small 16384 is still running. Wait for its end; nothing was done.",
+      text: "/ai-server-ctx small 16384 is still running. Wait until it ends; nothing was done.",
     };
     if (changes) expect(user.notices).toEqual([refusal]);
     else expect(user.notices).not.toContainEqual(refusal);
@@ -122,7 +122,7 @@ describe("while another command changes the server", () => {
     expect(first.told).toEqual(["Nothing was changed."]);
   });
 
-  test("none is refused after it, however it ended", async () => {
+  test("the next command runs, however the first one ended", async () => {
     const place = await startPlace();
     await place.type("/ai-server-ctx small 16k", new User("rpc"));
     const { told } = await place.type("/ai-server-load small");
@@ -160,7 +160,7 @@ describe("a server that sends terminal sequences", () => {
     ["in an error", { "/v1/models": evil(`no${EVIL}`.repeat(1000)), "/running": evil(EVIL) }, 403],
     ["in an error of text", { "/v1/models": `no${EVIL}`, "/running": EVIL }, 500],
     ["in logs and answers of a model", { "/v1/models": LISTED, "/running": RUNNING, other: EVIL }, 200],
-  ])("%s reaches no terminal with them", async (_, answers, status) => {
+  ])("%s: none reaches the terminal", async (_, answers, status) => {
     const server = await kept(
       httpsServer(pair(folder), (request, response) => {
         response.writeHead(status);

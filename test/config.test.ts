@@ -179,7 +179,7 @@ describe("AI_SERVER_URL", () => {
     "ai.example.org:8443",
   ])("%s is refused", (url) => {
     expect(refusal({ AI_SERVER_URL: url })).toBe(
-      `AI_SERVER_URL is "${url}": it must begin with https: (http: is for addresses of this machine alone).`,
+      `AI_SERVER_URL is "${url}": it must begin with https: (http: is only for addresses of this machine).`,
     );
   });
 
@@ -187,14 +187,14 @@ describe("AI_SERVER_URL", () => {
     "%s is no URL",
     (url) => {
       expect(refusal({}, { AI_SERVER_URL: url })).toBe(
-        `AI_SERVER_URL is "${url}": that is not a URL. Give it like https://ai.example.org`,
+        `AI_SERVER_URL is "${url}": that is not a URL. Write it like https://ai.example.org`,
       );
     },
   );
 
   test.each(["https://ai.example.org/?x=1", "https://ai.example.org/#x"])("%s has too much", (url) => {
     expect(refusal({ AI_SERVER_URL: url })).toBe(
-      `AI_SERVER_URL is "${url}": leave out what comes after ? or #.`,
+      `AI_SERVER_URL is "${url}": leave out everything from the ? or # on.`,
     );
   });
 
@@ -208,7 +208,7 @@ describe("AI_SERVER_URL", () => {
     "ftp://user:hunter2@ai.example.org/?x",
   ])("%s is refused and the password not repeated", (url) => {
     const sentence = refusal({ AI_SERVER_URL: url });
-    expect(sentence).toMatch(/^AI_SERVER_URL holds a user name or password; leave them out/);
+    expect(sentence).toMatch(/^AI_SERVER_URL contains a user name or password\. Leave it out/);
     expect(sentence).not.toContain("hunter2");
   });
 
@@ -226,6 +226,14 @@ describe("AI_SERVER_URL", () => {
       expect(read({ AI_SERVER_URL: url }).isDefaultUrl).toBe(false);
     },
   );
+
+  test("another server never gets the default's ssh target", () => {
+    const AI_SERVER_URL = "https://other.example";
+    expect(read({ AI_SERVER_URL }).sshHost).toBeUndefined();
+    expect(read({}, { AI_SERVER_URL }).sshHost).toBeUndefined();
+    expect(read({ AI_SERVER_URL, AI_SERVER_SSH_HOST: "me@other" }).sshHost).toBe("me@other");
+    expect(read({ AI_SERVER_URL: "https://ai.shahondin1624.de" }).sshHost).toBe("ai-server@192.168.2.3");
+  });
 });
 
 describe.each([
@@ -255,7 +263,7 @@ describe("what goes to ssh, systemd or into a request line", () => {
     "AI_SERVER_SSH_HOST=%j is refused",
     (value) => {
       expect(refusal({ AI_SERVER_SSH_HOST: value })).toMatch(
-        /^AI_SERVER_SSH_HOST is ".*": give it like user@host, as in your ssh configuration, or local\.$/s,
+        /^AI_SERVER_SSH_HOST is ".*": use user@host, a name from your ssh configuration, or local\.$/s,
       );
     },
   );
@@ -264,7 +272,7 @@ describe("what goes to ssh, systemd or into a request line", () => {
     "AI_SERVER_PRESET_PATH=%j is refused",
     (value) => {
       expect(refusal({ AI_SERVER_PRESET_PATH: value })).toMatch(
-        /^AI_SERVER_PRESET_PATH is ".*": give the server's own absolute path, or one that begins with ~\/\.$/s,
+        /^AI_SERVER_PRESET_PATH is ".*": use an absolute path on the server, or one that begins with ~\/\.$/s,
       );
     },
   );
@@ -273,7 +281,7 @@ describe("what goes to ssh, systemd or into a request line", () => {
     "AI_SERVER_SERVICE_UNIT=%j is refused",
     (value) => {
       expect(refusal({ AI_SERVER_SERVICE_UNIT: value })).toMatch(
-        /^AI_SERVER_SERVICE_UNIT is ".*": that is not a name of a systemd unit, such as llama-swap\.service\.$/s,
+        /^AI_SERVER_SERVICE_UNIT is ".*": that is not the name of a systemd unit; use one like llama-swap\.service\.$/s,
       );
     },
   );
@@ -323,7 +331,7 @@ describe("what goes to ssh, systemd or into a request line", () => {
     "AI_SERVER_API_KEY=%j is refused and not repeated",
     (value) => {
       expect(refusal({ AI_SERVER_API_KEY: value })).toBe(
-        "AI_SERVER_API_KEY holds a space or a character that cannot be sent in a header.",
+        "AI_SERVER_API_KEY contains a space or a character that cannot be sent in an HTTP header.",
       );
     },
   );

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../activity/activities.ts";
-import { completer } from "../admin/live-completion.ts";
+import { completer } from "../admin/completion.ts";
 import extension from "../index.ts";
 import { ModelServer } from "../server/model-server.ts";
 import { openDisplay } from "../session/display.ts";
@@ -103,7 +103,7 @@ test("/ai-server-status of one model asks it, and says so", async () => {
   questions(place);
   const { everything } = await place.type("/ai-server-status quick");
   expect(everything).toMatch(/Context +4096 tokens a request \(live\)/);
-  expect(everything).toContain("This asked the model itself, which restarts its idle time.");
+  expect(everything).toContain("This asked the model itself, which restarted the model's idle time.");
   expect(questions(place).sort()).toEqual(["/upstream/quick/props", "/upstream/quick/v1/models"]);
   expect((await place.type("/ai-server-status other")).everything).not.toContain("was asked");
 });

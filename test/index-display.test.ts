@@ -42,6 +42,8 @@ interface Place {
   ctx: ExtensionContext;
   /** A turn as pi's agent asks for one. */
   turn(text: string): Promise<unknown>;
+  /** The same, until the terminal shows its tokens. */
+  countedTurn(): Promise<void>;
 }
 
 /** A session that has started on the model `a`, or on another provider's. */
@@ -77,19 +79,25 @@ async function session(
     const options = { sessionId: "session" };
     return pi.provider.streamSimple(model, context as unknown as TranscriptContext, options).result();
   };
-  return { sim, pi, terminal, ctx, turn };
+  const countedTurn = async (): Promise<void> => {
+    const whole = turn("sim: tokens 5000");
+    await expect.poll(() => terminal.messages.at(-1)).toMatch(/\d+ tokens?$/);
+    sim.setSpeed(1000);
+    await whole;
+    sim.setSpeed(1);
+  };
+  return { sim, pi, terminal, ctx, turn, countedTurn };
 }
 
 describe("in the terminal", () => {
-  test("pi's suffix is gone from the session's start, a turn says what it does, and the end gives it back", async () => {
-    const { pi, terminal, ctx, turn } = await session("tui");
+  test("the session replaces pi's line from its start, shows what a turn does, and restores the line at its end", async () => {
+    const { pi, terminal, ctx, countedTurn } = await session("tui");
     expect(terminal.messages).toEqual([""]);
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
     await pi.emit("agent_start", ctx);
     await pi.emit("turn_start", ctx);
-    await turn("sim: tokens 60");
+    await countedTurn();
     expect(terminal.messages.filter(Boolean)[0]).toBe("Waiting for the server");
-    expect(terminal.messages.filter(Boolean).at(-1)).toMatch(/^\d+ tokens?$/);
     await expect.poll(() => terminal.messages.at(-1)).toBe("");
     const asked = { messages: [{ role: "assistant", stopReason: "stop" }] };
     await pi.emit("agent_end", ctx, asked);
@@ -98,17 +106,16 @@ describe("in the terminal", () => {
     expect([terminal.messages.at(-1), terminal.statuses.at(-1)]).toEqual([undefined, undefined]);
   });
 
-  test("after a reload it is all there again, though the session starts before the models are handed over", async () => {
-    const { pi, terminal, ctx, turn } = await session("tui", "ai-server", true);
+  test("a reload shows everything again, though the session starts before pi passes the models", async () => {
+    const { pi, terminal, ctx, countedTurn } = await session("tui", "ai-server", true);
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
     expect(terminal.messages.slice(-3)).toEqual([undefined, "", ""]);
     await pi.emit("agent_start", ctx);
     await pi.emit("turn_start", ctx);
-    await turn("sim: tokens 60");
-    expect(terminal.messages.filter(Boolean).at(-1)).toMatch(/^\d+ tokens?$/);
+    await countedTurn();
   });
 
-  test("a session that begins on another provider's model shows it once one of ours is selected", async () => {
+  test("a session on another provider's model shows the footer once a model of ours is selected", async () => {
     const { pi, terminal, ctx } = await session("tui", "other", true);
     terminal.statuses.length = 0;
     terminal.model = { ...terminal.model, provider: "ai-server" };
@@ -135,7 +142,7 @@ describe("in the terminal", () => {
     expect(terminal.widgets).toEqual([]);
   });
 
-  test("another provider's model brings pi's own line back, and sends no request", async () => {
+  test("selecting another provider's model restores pi's own line, and sends no request", async () => {
     const { pi, sim, terminal, ctx } = await session("tui");
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
     terminal.model = { ...terminal.model, provider: "other" };
@@ -159,7 +166,7 @@ describe("in the terminal", () => {
     expect(terminal.statuses.filter(Boolean)).toEqual([]);
   });
 
-  test("pi's own line stays with AI_SERVER_INDICATOR=off", async () => {
+  test("AI_SERVER_INDICATOR=off leaves pi's own line", async () => {
     setEnv({ AI_SERVER_INDICATOR: "off" });
     const { pi, terminal, ctx, turn } = await session("tui");
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
@@ -176,7 +183,7 @@ describe("in the terminal", () => {
     await expect.poll(() => terminal.notices).toContain("a is not loaded: the first turn loads it.");
   });
 
-  test("a session may end amid a turn, and its context with it", async () => {
+  test("a session ends in the middle of a turn, and leaves no connection", async () => {
     const { pi, sim, terminal, ctx, turn } = await session("tui");
     await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
     await pi.emit("agent_start", ctx);

@@ -17,15 +17,15 @@ import { REPOSITORY } from "./support/pi.ts";
 import { eventually } from "./support/sim-client.ts";
 import { clientOf } from "./support/wire.ts";
 
-const CMD = `llama-server --port \${PORT} -c 65536 --no-reasoning`;
+const CMD = `llama-server --port \${PORT} -c 131072 --no-reasoning`;
 const CONFIG = `
 models:
   quick: { cmd: "${CMD} --load 0.1 --token-rate 100" }
-  loader: { cmd: "${CMD} --load 1.5 --token-rate 100" }
-  reader: { cmd: "${CMD} --load 0.1 --prompt-rate 500" }
+  loader: { cmd: "${CMD} --load 60 --token-rate 1" }
+  reader: { cmd: "${CMD} --load 0.1 --prompt-rate 2000" }
   slow: { cmd: "${CMD} --load 60" }
 `;
-const LONG = "word ".repeat(3000);
+const LONG = "word ".repeat(12_000);
 
 let sim: Sim;
 let agentDir: string;
@@ -34,7 +34,7 @@ const handles = (): string[] =>
   process.getActiveResourcesInfo().filter((kind) => /TCP|TLS|Process/.test(kind));
 let before: readonly string[];
 
-/** Timers that our code has set, by their ids; also those that keep nobody from ending. */
+/** Timers that our code has set, by their ids; also those that keep no process alive. */
 const timers = new Map<number, string>();
 const OURS = new RegExp(`${REPOSITORY}(?!node_modules|test/|sim/)[^\\s)]+`);
 const hook = createHook({
@@ -107,7 +107,7 @@ class Session {
     return this.#ask(id, text, this.#aborted.signal);
   }
 
-  /** Begins a compaction, which nobody aborts. */
+  /** Begins a compaction, which pi does not abort. */
   async compact(id: string, text: string): Promise<void> {
     await this.pi.emit("session_before_compact", this.#ctx);
     void this.#ask(id, text, undefined);
@@ -211,6 +211,7 @@ const PHASES: Record<string, (session: Session) => Promise<(() => Promise<void>)
   "generating after a load": async (session) => {
     void session.turn("loader", "sim: tokens 5000");
     await session.says(/Loading loader/);
+    sim.setSpeed(200);
     await session.says(/\d+ tok\/s · \d+ tokens/);
     return undefined;
   },
@@ -250,9 +251,9 @@ async function nothingIsOpen(): Promise<void> {
   await unchanged(() => [sim.requests.length, sim.connections]);
 }
 
-// pi throws at whoever touches a context of before, and vitest fails on every rejection that nobody handles.
+// pi throws at every touch of an old context, and vitest fails on every unhandled rejection.
 test.each(Object.keys(PHASES))(
-  "/resume while %s leaves nothing, and the next session works",
+  "/resume while %s leaves nothing open, and the next session works",
   async (name) => {
     const first = new Session();
     await first.start("startup");
@@ -263,7 +264,7 @@ test.each(Object.keys(PHASES))(
 
     const second = new Session();
     await second.start("resume");
-    sim.setSpeed(50);
+    sim.setSpeed(1000);
     expect(await second.turn("quick", "sim: say Resumed.")).toBe("Resumed.");
     await second.says(/Waiting for the server/);
     await second.end("quit");

@@ -341,3 +341,12 @@ describe("without any model, as before a login", () => {
     await expect.poll(() => pi.notices).toContain("AI Server: a is selected.");
   });
 });
+
+test("a session names a misspelt variable once, also where nothing is set up", async () => {
+  setEnv({ AI_SERVER_URL: undefined, AI_SERVER_ULR: "https://ai.example.org" });
+  const pi = await cameUpElsewhere([]);
+  await start(pi);
+  const notice =
+    "AI Server: AI_SERVER_ULR is set, but there is no such variable; did you mean AI_SERVER_URL?";
+  await expect.poll(() => pi.notices).toEqual([notice]);
+});

@@ -128,7 +128,7 @@ describe("a session", () => {
     await expect.poll(() => pi.notices).toEqual(["a: context 64k → 128k"]);
   });
 
-  test("whose models stayed the same registers nothing again", async () => {
+  test("whose models did not change registers nothing again", async () => {
     const server = await sim();
     const pi = load(await storeOf());
     await pi.refresh();
@@ -175,7 +175,7 @@ describe("a session", () => {
     expect([windows(pi), server.requests]).toEqual([[65_536], []]);
   });
 
-  test("has one notice that the server is down", async () => {
+  test("gives one notice that the server is down", async () => {
     const server = await sim();
     const store = await storeOf();
     const port = await freePort();
@@ -185,7 +185,7 @@ describe("a session", () => {
     const pi = load({ ...store, models });
     await pi.refresh();
     await pi.emit("session_start");
-    const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`;
+    const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.`;
     await expect.poll(() => pi.notices).toEqual([said]);
     await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
     await unchanged(() => pi.notices);
@@ -194,7 +194,7 @@ describe("a session", () => {
     expect(server.starts).toEqual({});
   });
 
-  test("has a notice of a first start that failed", async () => {
+  test("gives a notice of a first start that failed", async () => {
     setEnv({ AI_SERVER_URL: "https://127.0.0.1:9", AI_SERVER_CERTS_DIR: agentDir });
     const pi = load();
     await pi.refresh();
@@ -203,7 +203,7 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain("The client certificate is missing");
   });
 
-  test("is warned once of a key that others can read", async () => {
+  test("warns once of a key that others can read", async () => {
     const server = await sim();
     chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
     const pi = load();
@@ -217,7 +217,7 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain("Run: chmod 600");
   });
 
-  test("after a reload, which starts it before pi hands over the login, has the same notices", async () => {
+  test("gives the same notices after a reload, which starts it before pi passes the login", async () => {
     const server = await sim(16_384);
     const store = await storeOf();
     chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
@@ -232,7 +232,7 @@ describe("a session", () => {
     expect(server.requests.map(({ path }) => path).sort()).toEqual(["/running", "/v1/models"]);
   });
 
-  test("after a reload has no notices where nothing is set up", async () => {
+  test("gives no notices after a reload where nothing is set up", async () => {
     const pi = load();
     await pi.emit("session_start", pi.context("rpc"), { type: "session_start", reason: "reload" });
     await pi.refresh();
@@ -240,7 +240,7 @@ describe("a session", () => {
     expect([pi.notices, pi.registered.length]).toEqual([[], 1]);
   });
 
-  test("has one notice for a model whose window is too small", async () => {
+  test("gives one notice for a model whose window is too small", async () => {
     await sim(16_384);
     const pi = load();
     await pi.refresh();
@@ -252,7 +252,7 @@ describe("a session", () => {
     expect(pi.notices[0]).toContain('"ai-server/a"');
   });
 
-  test("has one notice for a model that takes no tools", async () => {
+  test("gives one notice for a model that takes no tools", async () => {
     setEnv({ PI_OFFLINE: "1" });
     const pi = load();
     const tools = { value: false, source: "live" };
@@ -261,12 +261,12 @@ describe("a session", () => {
     for (const id of ["a", "b", "a"]) await pi.emit("model_select", pi.context(), { model: model(id) });
     await expect.poll(() => pi.notices.length).toBe(2);
     expect(pi.notices.map((notice) => notice.slice(0, 17))).toEqual([
-      "a takes no tools:",
-      "b takes no tools:",
+      "a has no tools, b",
+      "b has no tools, b",
     ]);
   });
 
-  test("has no notices where nothing is set up", async () => {
+  test("gives no notices where nothing is set up", async () => {
     const pi = load();
     await pi.refresh();
     await pi.emit("session_start");
@@ -311,7 +311,16 @@ models:
     writeFileSync(join(server.dir, "config.yaml"), UNDECLARED(65_536));
     await server.reload();
     server.setSpeed(1);
-    expect(await turn()).toBe("stop");
+    server.requests.length = 0;
+    const loading = turn();
+    // Only a turn that sees its load reads the window again.
+    await expect
+      .poll(() =>
+        server.requests.some(({ path, finishedAt }) => path === "/running" && finishedAt !== undefined),
+      )
+      .toBe(true);
+    server.setSpeed(20);
+    expect(await loading).toBe("stop");
     await expect.poll(() => windows(pi)).toEqual([65_536]);
     const asked = server.requests.length;
     expect(await turn()).toBe("stop");
@@ -336,7 +345,7 @@ models:
 });
 
 describe("a command", () => {
-  test("gets its argument and its context", async () => {
+  test("receives its argument and its context", async () => {
     const server = await sim();
     const pi = load();
     await pi.emit("session_start");
@@ -435,7 +444,7 @@ describe("the end of a session", () => {
   });
 
   test.each([true, false])(
-    "makes every later touch of its context throw, without harm (shutdown event: %s)",
+    "makes every later use of its context throw, without harm (shutdown event: %s)",
     async (isTold) => {
       const server = await sim();
       const store = await storeOf();
@@ -478,7 +487,7 @@ describe("a server that asks for no client certificate", () => {
     expect(looks(server)).toBe(1);
   });
 
-  test("is not looked at for a single answer in print mode", async () => {
+  test("is not checked for a single answer in print mode", async () => {
     const server = await open();
     const printing = load();
     await printing.refresh();

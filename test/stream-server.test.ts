@@ -86,7 +86,7 @@ afterAll(async () => {
 });
 
 describe("a turn over mutual TLS", () => {
-  it("has thinking, text, a call, and the usage of the next one counts what was cached", async () => {
+  it("brings thinking, text and a call, and the next one counts the cached tokens", async () => {
     const first = await turn(
       "quick",
       'sim: think Let me see\nsim: say Look:\nsim: tool bash {"command":"ls -la"}',
@@ -110,7 +110,7 @@ describe("a turn over mutual TLS", () => {
     expect(first.message.usage.input + first.message.usage.cacheRead).toBe(usage.input + usage.cacheRead);
   });
 
-  it("takes the results of parallel calls in the next request", async () => {
+  it("sends the results of parallel calls in the next request", async () => {
     const context = transcript(
       user("Go"),
       assistant([call("a", "bash", { command: "x" }), call("b", "bash", { command: "y" })]),
@@ -163,14 +163,14 @@ describe("a turn over mutual TLS", () => {
 });
 
 describe("loading", () => {
-  it("is waited for and told", async () => {
+  it("is awaited and shown", async () => {
     const { message, activities } = await turn("loads", "sim: say Hi");
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
     expect(activities).toContainEqual({ kind: "loading", elapsedMs: expect.any(Number) });
     expect(chats()).toHaveLength(1);
   });
 
-  it("waits for a model that is busy, and says for which", async () => {
+  it("waits for a busy model, and names it", async () => {
     const busy = begin("slow", "sim: tokens 150");
     await eventually(() => expect(busy.events).toContain("text_delta"));
     const waiting = await turn("other", "sim: say Hi");
@@ -179,18 +179,18 @@ describe("loading", () => {
     expect((await busy.ended).message.stopReason).toBe("stop");
   });
 
-  it("with a banner shows none of it", async () => {
+  it("keeps llama-swap's banner out of the answer", async () => {
     const { message } = await turn("banner", "sim: say Hi");
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
   });
 
-  it("of a model that is not checked is waited for through 502 and 503", async () => {
+  it("of an unchecked model lasts through 502 and 503", async () => {
     const { message } = await turn("unchecked", "sim: say Hi");
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
     expect(chats().map(({ status }) => status)).toContain(503);
   });
 
-  it("that an unload breaks off is begun again", async () => {
+  it("begins again after an unload interrupts it", async () => {
     await server.http.request({ method: "POST", path: "/api/models/unload" }).then(({ body }) => body.dump());
     const loading = begin("loads", "sim: say Hi");
     await eventually(() =>
@@ -219,7 +219,7 @@ describe("loading", () => {
 });
 
 describe("faults on the way", () => {
-  it("a crash is asked for once more, then told with the log", async () => {
+  it("a crash is retried once, then reported with the log", async () => {
     const before = sim.starts.quick ?? 0;
     const crashed = await turn("quick", "sim: crash 0");
     expect(plainError(crashed)).toMatch(
@@ -249,14 +249,14 @@ describe("faults on the way", () => {
     expect(chats()).toHaveLength(1);
   });
 
-  it("a connection that is lost before the answer is tried again once", async () => {
+  it("a turn whose connection is lost before the answer is sent again once", async () => {
     sim.failNext({ path: "/v1/chat" });
     const { message } = await turn("quick", "sim: say Hi");
     expect(message.content).toEqual([{ type: "text", text: "Hi" }]);
     expect(chats().length).toBe(2);
   });
 
-  it("a field that the server refuses is left out and remembered", async () => {
+  it("a turn leaves out a field that the server refuses, and later turns do too", async () => {
     const own = connect();
     const body =
       '{"error":{"message":"unknown field: return_progress","type":"invalid_request_error","code":400}}';
@@ -271,7 +271,7 @@ describe("faults on the way", () => {
     ]);
   });
 
-  it("too many requests at once wait for their turn", async () => {
+  it("a turn waits while the server has too many requests", async () => {
     const first = begin("single", "sim: tokens 60");
     await eventually(() => expect(first.events).toContain("text_delta"));
     const { message, activities } = await turn("single", "sim: say Hi");
@@ -284,7 +284,7 @@ describe("faults on the way", () => {
     expect((await first.ended).message.stopReason).toBe("stop");
   });
 
-  it("a prompt beyond the window brings the real window", async () => {
+  it("a prompt beyond the window reports the real window", async () => {
     const overflow = await turn("small", `sim: say Hi\n${"word ".repeat(3000)}`);
     expect(overflow.message.errorMessage).toBe(
       "context_length_exceeded: the conversation (3,038 tokens) no longer fits into the model's context (1,024 tokens).",

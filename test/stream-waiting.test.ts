@@ -101,7 +101,7 @@ describe("waiting", () => {
 
 describe("a load that fails", () => {
   const sentence =
-    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting\nMemory ran out: give it a smaller context with /ai-server-ctx thinker <size>, or take a smaller quantisation of it.";
+    "thinker could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\ncudaMalloc failed: out of memory\nexiting\nMemory ran out: give the model a smaller context with /ai-server-ctx thinker <size>, or use a smaller quantisation.";
 
   it("ends at once, with its reason and the end of its log", async () => {
     const { message, server } = await turnWith([FAILED, OK], {

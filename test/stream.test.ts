@@ -74,7 +74,7 @@ describe("a turn", () => {
       { headers: { "content-type": "text/html" }, pieces: ["<html>Welcome</html>"] },
     ]);
     expect(message.errorMessage).toBe(
-      "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
+      "The server answered a chat request with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
     );
   });
 
@@ -90,7 +90,9 @@ describe("a turn", () => {
     const { message } = await turnWith([
       { headers: { "content-type": "text/\u009b31mhtml" }, pieces: ["<html>Welcome</html>"] },
     ]);
-    expect(message.errorMessage).toMatch(/^The server answered a chat with text\/html instead of a stream/);
+    expect(message.errorMessage).toMatch(
+      /^The server answered a chat request with text\/html instead of a stream/,
+    );
   });
 
   it("that came whole is no error because it says that there is none", async () => {

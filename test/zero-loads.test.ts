@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../activity/activities.ts";
-import { completer } from "../admin/live-completion.ts";
+import { completer } from "../admin/completion.ts";
 import extension from "../index.ts";
 import { openDisplay } from "../session/display.ts";
 import { FakeTimer } from "./support/clock.ts";
@@ -56,7 +56,7 @@ const COMPLETED = [
 
 const states = [
   ["no model is loaded", undefined],
-  ["somebody's model is loaded", "quick"],
+  ["another client's model is loaded", "quick"],
 ] as const;
 
 test.each(states)("commands and completion that only look load nothing while %s", async (_, loaded) => {

@@ -16,7 +16,6 @@ export type Complete = (
 
 /** A line with one of our commands, up to the cursor. */
 interface Typed {
-  /** Up to the end of the command's name. */
   head: string;
   command: string;
   /** Undefined while the cursor is still at the name's end. */
@@ -25,9 +24,7 @@ interface Typed {
 }
 
 interface Offered {
-  /** The whole argument. */
   value: string;
-  /** The argument that it was offered for. */
   typed: string;
 }
 

@@ -43,7 +43,8 @@ export function diffOf(
   const patch = structuredPatch("", "", before, after, undefined, undefined, options);
   const texts = { old: mask(linesOf(before)), new: mask(linesOf(after)) };
   if (patch) return patch.hunks.flatMap((hunk) => shownHunk(hunk, texts));
-  const sentence = "Too many changes to compare line by line: everything from the first to the last one.";
+  const sentence =
+    "Too many changes to compare line by line; this is everything from the first to the last one.";
   return [{ kind: "hunk", text: sentence }, ...shownHunk(blockHunk(before, after), texts)];
 }
 

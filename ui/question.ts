@@ -48,7 +48,6 @@ const MOST_UNCOUNTED = 5;
 const MOST_CHOICE_ROWS = 3;
 /** A wrapped row must not look like a line that begins with + or -. */
 const INDENT = 2;
-/** Columns of the mark before each choice. */
 const MARK = 2;
 
 export interface QuestionParts {
@@ -81,7 +80,6 @@ export class QuestionView implements Component {
   readonly #diff: ScrollText | undefined;
   /** The text between title and choices; `titled` begins with the title, for when that has to be cut. */
   readonly #all: { whole: ScrollText; titled: ScrollText };
-  /** The text that the keys scroll. */
   #scrolled: ScrollText | undefined;
   /** Whether a key has moved it; until then a diff shows its first change. */
   #isMoved = false;
@@ -185,7 +183,6 @@ export class QuestionView implements Component {
     return isTitleWhole && body - fixed >= (this.#diff ? gap + LEAST_DIFF : 0);
   }
 
-  /** The text between title and choices. */
   #body(width: number, { body, gap, isTitleWhole }: Frame): string[] {
     const all = isTitleWhole ? this.#all.whole : this.#all.titled;
     const fixed = this.#consequenceRows(width);

@@ -10,7 +10,6 @@ interface Place {
   row: number;
 }
 
-/** The visible part of a text. */
 export interface Seen {
   readonly rows: string[];
   /** The first and the last line that are visible, at least in part. */
@@ -21,7 +20,6 @@ export interface Seen {
   readonly below: number;
 }
 
-/** How many wrapped texts are kept. */
 const MOST_KEPT = 500;
 
 /** Wraps texts, and keeps the rows for the next rendering: pi's own wrapping takes a tenth of a second for a hostile line. */
@@ -74,7 +72,6 @@ export class ScrollText {
     return this.#lines;
   }
 
-  /** The line at the top. */
   get top(): number {
     return this.#top.line;
   }
@@ -101,7 +98,6 @@ export class ScrollText {
     return dropped;
   }
 
-  /** Forgets the colours. */
   invalidate(): void {
     this.#styled = undefined;
   }
@@ -130,7 +126,6 @@ export class ScrollText {
     };
   }
 
-  /** Whether all of it fits. */
   fits(width: number, height: number): boolean {
     this.#size = { width, height };
     let rows = 0;

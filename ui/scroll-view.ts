@@ -20,14 +20,12 @@ import {
 import { fitted, keyHint, keyNames, SEPARATOR } from "./layout.ts";
 import { ScrollText, type Seen } from "./scroll-text.ts";
 
-/** Rows that are not text: the title and the footer. */
 const FRAME_ROWS = 2;
 
 export interface ScrollViewParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
   theme: Pick<Theme, "fg" | "bold" | "inverse">;
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
-  /** One line. */
   title: string;
   /** Colours lines, one for each it gets; called again after a change of theme, and for appended lines alone. */
   style: (lines: readonly string[]) => string[];

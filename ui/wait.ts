@@ -10,9 +10,17 @@ import {
 import { duration } from "../lib/figures.ts";
 import { tell } from "./output.ts";
 
-/** A wait is shown only if it lasts, so that quick answers do not flicker. */
-const SHOWN_AFTER_MS = 500;
-const TICK_MS = 1000;
+/** When a wait is shown, and how its time goes on. */
+export interface Pace {
+  /** A wait is shown only if it lasts, so that quick answers do not flicker. */
+  shownAfterMs: number;
+  tickMs: number;
+  now(): number;
+}
+const PACE: Pace = { shownAfterMs: 500, tickMs: 1000, now: () => performance.now() };
+
+/** From then on the elapsed time is shown. */
+const TIMED_FROM_MS = 1000;
 /** The key under which an RPC client gets the status. */
 const STATUS_KEY = "ai-server";
 
@@ -56,20 +64,23 @@ type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 class Wait implements Waiting {
   readonly #screen: Screen;
+  readonly #pace: Pace;
   readonly #cancelled = new AbortController();
   readonly #left = Promise.withResolvers<undefined>();
   /** Removes the listeners from the session, which has many waits. */
   readonly #over = new AbortController();
   readonly signal: AbortSignal;
-  #said = saidNow(undefined, { text: "Asking the server" }, performance.now());
+  #said: Said;
   #timer: NodeJS.Timeout | undefined;
   #isShown = false;
   #isOver = false;
   #loader: CancellableLoader | undefined;
   #close: (() => void) | undefined;
 
-  constructor(screen: Screen, ended: AbortSignal) {
+  constructor(screen: Screen, ended: AbortSignal, pace: Pace) {
     this.#screen = screen;
+    this.#pace = pace;
+    this.#said = saidNow(undefined, { text: "Asking the server" }, pace.now());
     this.signal = AbortSignal.any([this.#cancelled.signal, ended]);
     const { signal } = this.#over;
     this.signal.addEventListener("abort", () => this.#refresh(), { once: true, signal });
@@ -84,7 +95,7 @@ class Wait implements Waiting {
 
   say(text: string, expectedMs?: number, elapsedMs?: number): void {
     const isNew = text !== this.#said.text;
-    this.#said = saidNow(this.#said, { text, expectedMs, elapsedMs }, performance.now());
+    this.#said = saidNow(this.#said, { text, expectedMs, elapsedMs }, this.#pace.now());
     if (this.#isShown && (isNew || this.#screen.mode === "tui")) this.#refresh();
   }
 
@@ -104,14 +115,14 @@ class Wait implements Waiting {
   }
 
   #wait(): void {
-    this.#timer = setTimeout(() => this.#show(), SHOWN_AFTER_MS);
+    this.#timer = setTimeout(() => this.#show(), this.#pace.shownAfterMs);
   }
 
   #show(): void {
     this.#isShown = true;
     if (this.#screen.mode === "tui") this.#open();
     this.#refresh();
-    if (this.#screen.mode === "tui") this.#timer = setInterval(() => this.#refresh(), TICK_MS);
+    if (this.#screen.mode === "tui") this.#timer = setInterval(() => this.#refresh(), this.#pace.tickMs);
   }
 
   #hide(): void {
@@ -180,9 +191,9 @@ class Wait implements Waiting {
 
   #message(): string {
     const { text, since, expectedMs } = this.#said;
-    const elapsed = performance.now() - since;
+    const elapsed = this.#pace.now() - since;
     const expected = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
-    const time = elapsed < TICK_MS && expected === "" ? "…" : ` · ${duration(elapsed)}${expected}`;
+    const time = elapsed < TIMED_FROM_MS && expected === "" ? "…" : ` · ${duration(elapsed)}${expected}`;
     const stopping = this.signal.aborted
       ? "\nStopping. Press Escape again to leave; a notice will say how it ended."
       : "";
@@ -219,8 +230,9 @@ export async function whileWaiting<T>(
   screen: Screen,
   ended: AbortSignal,
   work: (waiting: Waiting) => Promise<T>,
+  pace: Pace = PACE,
 ): Promise<T | undefined> {
-  const wait = new Wait(screen, ended);
+  const wait = new Wait(screen, ended, pace);
   const result = work(wait).finally(() => wait.end());
   return Promise.race([result, wait.left]);
 }

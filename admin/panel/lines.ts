@@ -1,16 +1,14 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
-import { fitted, flow, padded } from "../../ui/layout.ts";
+import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/output.ts";
-import type { Column } from "../../ui/table.ts";
 
 /** What a letter does with a model. */
 export type PanelLetter = "use" | "context" | "log";
 
 export interface PanelRow {
   readonly id: string;
-  /** One text for each column. */
   readonly cells: readonly string[];
   readonly tone: "ready" | "changing" | "still";
   /** What Enter does with it; undefined for nothing. */
@@ -18,7 +16,6 @@ export interface PanelRow {
   readonly offers: readonly PanelLetter[];
 }
 
-/** Work that goes on. */
 export interface PanelBar {
   readonly title: string;
   readonly words: string;
@@ -32,7 +29,6 @@ export interface PanelPlot {
   readonly name: string;
   readonly words: string;
   readonly values: readonly number[];
-  /** The value at the upper edge. */
   readonly most: number;
 }
 

@@ -3,8 +3,8 @@
 import { PROVIDER_ID } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
+import { unloadModel } from "../../server/load.ts";
 import type { ModelServer } from "../../server/model-server.ts";
-import { unloadModel } from "../../server/unload.ts";
 import { type Level, show, withNotices } from "../../ui/output.ts";
 import { ask } from "../../ui/question.ts";
 import { WHOLE_TERMINAL } from "../../ui/view.ts";
@@ -271,7 +271,7 @@ class Panel {
     const ids = this.#source.state.models.map((model) => model.id);
     const typed = typedId(id, ids);
     if (typed === undefined) {
-      return show(this.#call.ctx, `No quoting makes ${id} an argument of a command.`, "warning");
+      return show(this.#call.ctx, `${id} cannot be quoted as an argument of a command.`, "warning");
     }
     await this.#wait((call) => run({ ...call, argument: typed + rest }));
     // Without events the result has to be read.

@@ -3,9 +3,14 @@
 import { type Clock, REAL_CLOCK } from "../../lib/clock.ts";
 import { requestsInSlots } from "../../server/in-flight.ts";
 import type { Backend } from "../../server/kinds/backend.ts";
-import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
-import { lastReadingAt, MOST_READINGS, readPerformance } from "../../server/kinds/llama-swap/performance.ts";
-import { readRecentActivity } from "../../server/kinds/llama-swap/recent-activity.ts";
+import type { EventHooks } from "../../server/kinds/events.ts";
+import {
+  joinPerformance,
+  lastReadingAt,
+  MOST_READINGS,
+  readPerformance,
+  readRecentActivity,
+} from "../../server/kinds/llama-swap/metrics.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts, RememberedFacts } from "../../server/models/models.ts";
 import { type PanelState, PanelStore } from "./state.ts";
@@ -28,7 +33,6 @@ export interface PanelSourceParts {
   remembered(): ReadonlyMap<string, RememberedFacts> | Promise<ReadonlyMap<string, RememberedFacts>>;
   /** About how long a load of this model takes, in milliseconds. */
   expectedLoadMs(id: string): Promise<number | undefined>;
-  /** Called after each change of the state. */
   onChange(): void;
   readonly clock?: Clock;
 }
@@ -74,7 +78,7 @@ export class PanelSource {
   }
 
   get state(): PanelState {
-    return this.#store.state;
+    return this.#store;
   }
 
   /** Follows the server until the signal aborts, and leaves no request open. Never throws. */
@@ -243,11 +247,11 @@ export class PanelSource {
 
   async #readSlots(backend: Backend, signal: AbortSignal): Promise<void> {
     const store = this.#store;
-    if (store.state.requests === undefined) store.isAskingRequests = true;
+    if (store.requests === undefined) store.isAskingRequests = true;
     try {
       const requests = await requestsInSlots(backend, signal);
       store.isAskingRequests = requests !== undefined;
-      if (requests === undefined) store.lostRequests();
+      if (requests === undefined) store.requests = undefined;
       else store.sawRequests(requests, this.#clock.now());
       this.#parts.onChange();
     } catch {
@@ -269,7 +273,7 @@ export class PanelSource {
       if (read === null) continue;
       const last = lastReadingAt(read);
       if (last !== undefined) {
-        this.#store.sawPerformance(read);
+        this.#store.performance = joinPerformance(this.#store.performance, read);
         this.#parts.onChange();
       }
       const known = this.#store.performance;

@@ -1,10 +1,9 @@
 /** The state of the server at this moment, put together from several answers and events. Does no I/O. */
 import type { LoadSince } from "../../activity/load-state.ts";
-import type { Client, RequestInFlight } from "../../server/kinds/llama-swap/event-reader.ts";
-import { joinPerformance, type Performance } from "../../server/kinds/llama-swap/performance.ts";
-import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
-import type { ServerVersion } from "../../server/kinds/version.ts";
-import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import type { ServerVersion } from "../../server/kinds/backend.ts";
+import type { Client, RequestInFlight } from "../../server/kinds/events.ts";
+import type { AnsweredRequest, Performance } from "../../server/kinds/llama-swap/metrics.ts";
+import { type ModelDescription, NO_DESCRIPTION } from "../../server/models/listed-model.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../../server/models/models.ts";
 
 /** `still`: the state changes only when it is read again. */
@@ -25,7 +24,6 @@ export interface PanelModel {
   readonly running: RunningModel | undefined;
   readonly state: ModelState;
   readonly description: ModelDescription;
-  /** While it loads. */
   readonly loading: LoadSince | undefined;
   readonly expectedLoadMs: number | undefined;
   readonly isInUse: boolean;
@@ -39,7 +37,6 @@ export interface PanelModel {
 interface PanelRequest {
   readonly id: string;
   readonly model: string;
-  /** Unix milliseconds. */
   readonly since: number | undefined;
   readonly client: Client;
 }
@@ -61,7 +58,6 @@ export interface PanelState {
   readonly answered: readonly AnsweredRequest[] | undefined;
 }
 
-/** One reading of the models. */
 export interface ModelsRead {
   readonly models: readonly ModelFacts[];
   readonly running: readonly RunningModel[] | undefined;
@@ -81,8 +77,8 @@ const NOTHING_READ: ModelsRead = {
   asked: [],
 };
 
-/** Takes answers and events, and gives one state. Times are Unix milliseconds by our clock. */
-export class PanelStore {
+/** The state, which answers and events change. Times are Unix milliseconds by our clock. */
+export class PanelStore implements PanelState {
   following: Following = "reading";
   problem: unknown;
   version: ServerVersion | undefined;
@@ -91,9 +87,9 @@ export class PanelStore {
   canLoad = true;
   answered: readonly AnsweredRequest[] | undefined;
   isAskingRequests = false;
+  performance: Performance | undefined;
+  requests: PanelState["requests"];
   #read = NOTHING_READ;
-  #performance: Performance | undefined;
-  #requests: PanelState["requests"];
   /** By the id under which the server runs a model. */
   #states: ReadonlyMap<string, ModelState> = new Map();
   readonly #loading = new Map<string, LoadSince>();
@@ -107,10 +103,6 @@ export class PanelStore {
   /** To pass to `sawModels` with the answer to a question asked now. */
   get events(): number {
     return this.#events;
-  }
-
-  get performance(): Performance | undefined {
-    return this.#performance;
   }
 
   /**
@@ -172,36 +164,26 @@ export class PanelStore {
 
   /** @returns whether the list has changed: the server reports each piece of an answer */
   sawRequests(requests: readonly RequestInFlight[], now: number): boolean {
-    const before = this.#requests;
+    const before = this.requests;
     const busy = new Set(requests.map(({ model }) => model));
     for (const { model } of before ?? []) if (!busy.has(model)) this.#usedAt.set(model, now);
     const known = new Map(before?.map((request) => [request.id, request]));
-    this.#requests = requests.map(({ id, model, elapsedMs, client }) => {
+    this.requests = requests.map(({ id, model, elapsedMs, client }) => {
       const since = elapsedMs === undefined ? undefined : now - elapsedMs;
       return known.get(id) ?? { id, model, client, since };
     });
     const ids = (of: PanelState["requests"]): string => JSON.stringify(of?.map(({ id }) => id));
-    return ids(before) !== ids(this.#requests);
-  }
-
-  sawPerformance(performance: Performance): void {
-    this.#performance = joinPerformance(this.#performance, performance);
+    return ids(before) !== ids(this.requests);
   }
 
   lostEvents(): void {
     this.following = "lost";
     this.#isFollowed = false;
-    this.lostRequests();
+    this.requests = undefined;
     this.#usedAt.clear();
   }
 
-  /** The list of requests is out of date. */
-  lostRequests(): void {
-    this.#requests = undefined;
-  }
-
-  get state(): PanelState {
-    const { following, problem, version, certificateEnds, answered, isAskingRequests } = this;
+  get models(): PanelModel[] {
     const listed = this.#read.models.map((facts) => this.#model(facts.id, facts.runsAs, facts));
     const shown = new Set(listed.map(({ runsAs }) => runsAs));
     // Before the first reading it is not known what is listed.
@@ -209,24 +191,14 @@ export class PanelStore {
     const unlisted = states.filter(
       ([id, state]) => !shown.has(id) && state !== "unloaded" && state !== "unknown",
     );
-    return {
-      following,
-      problem,
-      version,
-      certificateEnds,
-      answered,
-      models: [...listed, ...unlisted.map(([id]) => this.#model(id, id, undefined))],
-      requests: this.#requests,
-      isAskingRequests,
-      performance: this.#performance,
-    };
+    return [...listed, ...unlisted.map(([id]) => this.#model(id, id, undefined))];
   }
 
   #model(id: string, runsAs: string | undefined, facts: ModelFacts | undefined): PanelModel {
     const process = runsAs ?? "";
     const state = this.#states.get(process) ?? facts?.state ?? "unknown";
     const running = this.#read.running?.find((model) => model.id === process);
-    const isInUse = this.#requests?.some(({ model }) => model === process) === true;
+    const isInUse = this.requests?.some(({ model }) => model === process) === true;
     const loading = this.#loading.get(process);
     return {
       id,
@@ -247,7 +219,7 @@ export class PanelStore {
   #unloadsAt(id: string, ttlSeconds: number | undefined): number | undefined {
     const usedAt = this.#usedAt.get(id);
     // Without the list of requests it may be in use unseen.
-    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.#requests === undefined)
+    if (usedAt === undefined || !ttlSeconds || ttlSeconds < 0 || this.requests === undefined)
       return undefined;
     return usedAt + 1000 * ttlSeconds;
   }

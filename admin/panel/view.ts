@@ -9,8 +9,7 @@ import {
   type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "../../ui/layout.ts";
-import { table } from "../../ui/table.ts";
+import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, table } from "../../ui/layout.ts";
 import {
   barLines,
   filtered,
@@ -27,7 +26,6 @@ import {
 
 const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
 
-/** Columns of the mark before each row. */
 const MARK = 2;
 
 export interface PanelParts {
@@ -51,7 +49,6 @@ export class PanelView implements Component, Focusable {
   readonly #parts: PanelParts;
   #input: Input | undefined;
   #drawn = "";
-  /** Rows of the list at the last rendering. */
   #page = 1;
 
   constructor(parts: PanelParts) {

@@ -3,9 +3,8 @@
 import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
-import type { MemoryHistory, Performance } from "../../server/kinds/llama-swap/performance.ts";
-import type { AnsweredRequest } from "../../server/kinds/llama-swap/recent-activity.ts";
-import type { Column } from "../../ui/table.ts";
+import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
+import type { Column } from "../../ui/layout.ts";
 import { whose } from "../interruption.ts";
 import {
   commandRow,
@@ -38,10 +37,8 @@ export const STEP_MS = 250;
 const MOST_REQUESTS = 4;
 const MEGABYTES_OF_A_GIGABYTE = 1024;
 
-/** What the panel shows besides the server's state. */
 export interface PanelExtras {
   readonly address: string;
-  /** Of the server, if known. */
   readonly kind: BackendKind | undefined;
   /** A load that the panel itself has begun. */
   readonly ownLoad: Pick<PanelLoad, "id" | "said"> | undefined;

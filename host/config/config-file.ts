@@ -1,15 +1,16 @@
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
-import { findIni, iniSettings, planIni } from "./ini/config.ts";
+import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
 import { refusalBecause } from "./refusals.ts";
+import { positionAt, type Span } from "./traced-text.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
-import { yamlSettings } from "./yaml/context.ts";
+import { readYamlConfig } from "./yaml/config.ts";
+import { modelOf, yamlSettings } from "./yaml/context.ts";
 
 export {
   type ContextChange,
   type ContextSetting,
   contextPerSlot,
 } from "./context-setting.ts";
-export { applyEdits, invertEdits } from "./traced-text.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";
@@ -26,6 +27,15 @@ export function formatOf(path: string): ConfigFormat {
  */
 export function findContexts(text: string, format: ConfigFormat): ContextSetting[] {
   return format === "ini" ? iniSettings(text) : yamlSettings(text);
+}
+
+/** The models of all these files, each with its file. @throws {ServerError} as {@link findContexts} */
+export function modelsIn<File extends { name: string; text: string }>(
+  files: readonly File[],
+): { model: string; file: File }[] {
+  return files.flatMap((file) =>
+    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
+  );
 }
 
 /**
@@ -64,4 +74,26 @@ export function planContextChange(
     throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
   }
   return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
+}
+
+/** From a model's key to the end of its mapping. */
+function yamlBlock(text: string, id: string): Span {
+  const { key, mapping, isOwn } = modelOf(readYamlConfig(text), id);
+  const start = key.range?.[0] ?? 0;
+  const end = isOwn ? (mapping.range?.[1] ?? start) : (key.range?.[1] ?? start);
+  return { start, end };
+}
+
+/**
+ * The lines in which a model is defined, from 1; without what it takes over from anchors and macros.
+ *
+ * @throws {ServerError} where the file is not understood, or does not have it
+ */
+export function modelBlock(text: string, format: ConfigFormat, id: string): { first: number; last: number } {
+  const { start, end } = format === "ini" ? iniBlock(text, id) : yamlBlock(text, id);
+  const written = text.slice(start, end).trimEnd().length;
+  return {
+    first: positionAt(text, start).line,
+    last: positionAt(text, start + Math.max(0, written - 1)).line,
+  };
 }

@@ -10,7 +10,6 @@ export interface Slots {
   readonly perSlot?: number | undefined;
 }
 
-/** What in the file sets a context size. */
 export type SetBy =
   | "flag"
   | "model macro"
@@ -31,8 +30,6 @@ export interface ContextSetting extends Position {
   readonly setBy: SetBy;
   /** How it is spelled: the flag, the macro's name, the variable or the key. */
   readonly name: string | undefined;
-  /** The anchor through which the model takes it over. */
-  readonly anchor: string | undefined;
   /** Other models that share this setting. */
   readonly sharedWith: readonly string[];
   readonly slots: Slots;
@@ -46,10 +43,8 @@ export interface ContextSetting extends Position {
 export interface ContextChange {
   /** The whole new text; the same as the old one when it has this size already. */
   readonly text: string;
-  /** What turns the old text into the new one; `invertEdits` gives the way back. */
+  /** What turns the old text into the new one. */
   readonly edits: readonly Edit[];
-  /** Lines of the new text that hold something new, from 1. */
-  readonly lines: readonly number[];
   readonly before: ContextSetting;
   readonly after: ContextSetting;
   /** Sentences: what is ignored beside the change, and which declared figures stayed as they were. */

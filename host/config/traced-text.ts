@@ -16,7 +16,6 @@ export interface Trace {
   readonly scalar: Scalar;
 }
 
-/** A text whose UTF-16 units know their places in the file. */
 export interface TracedText {
   readonly text: string;
   readonly traces: readonly Trace[];
@@ -32,7 +31,6 @@ export function sliceTraced(traced: TracedText, from: number, to?: number): Trac
   return { text: traced.text.slice(from, to), traces: traced.traces.slice(from, to) };
 }
 
-/** The parts one after another. */
 export function joinTraced(parts: readonly TracedText[]): TracedText {
   return { text: parts.map((part) => part.text).join(""), traces: parts.flatMap((part) => part.traces) };
 }
@@ -85,18 +83,6 @@ export function applyEdits(text: string, edits: readonly Edit[]): string {
   return result + text.slice(from);
 }
 
-/** The replacements that turn the edited text back into `text`, byte for byte. */
-export function invertEdits(text: string, edits: readonly Edit[]): Edit[] {
-  let shift = 0;
-  return [...edits]
-    .sort((a, b) => a.start - b.start)
-    .map((edit) => {
-      const start = edit.start + shift;
-      shift += edit.text.length - (edit.end - edit.start);
-      return { start, end: start + edit.text.length, text: text.slice(edit.start, edit.end) };
-    });
-}
-
 /** Line and column, both from 1, as editors show them. */
 export interface Position {
   readonly line: number;
@@ -113,26 +99,4 @@ export function positionAt(text: string, offset: number): Position {
     start = at + 1;
   }
   return { line, column: [...text.slice(start, offset)].length + 1 };
-}
-
-/** The numbers of the lines, in the edited text, that hold something new. */
-export function changedLines(text: string, edits: readonly Edit[]): number[] {
-  const after = applyEdits(text, edits);
-  const oldLines = text.split(/\r?\n/);
-  const newLines = after.split(/\r?\n/);
-  const sorted = [...edits].sort((a, b) => a.start - b.start);
-  const numbers = new Set<number>();
-  for (const [index, inverse] of invertEdits(text, edits).entries()) {
-    const edit = sorted[index] ?? inverse;
-    const first = positionAt(after, inverse.start).line;
-    const last = positionAt(after, inverse.end).line;
-    for (let line = first; line <= last; line += 1) {
-      // An inserted line brings a line end along, whose line itself stays as it was.
-      const twin = line === first ? edit.start : edit.end;
-      const isEnd = line === first || line === last;
-      const same = isEnd && newLines[line - 1] === oldLines[positionAt(text, twin).line - 1];
-      if (!same) numbers.add(line);
-    }
-  }
-  return [...numbers].sort((a, b) => a - b);
 }

@@ -14,93 +14,55 @@ export interface FaultPlace {
   commandSetting: string;
 }
 
-type FaultRow = readonly [
-  link: "ssh" | "config file" | "unit",
-  sentence: (at: FaultPlace, said: string) => string,
-];
+const LINKS = ["config file", "unit", "ssh"] as const;
+
+type Sentences = Readonly<Record<string, (at: FaultPlace, said: string) => string>>;
 
 const NOTHING = "Nothing was changed.";
 
-/** By the code of `ai-server-admin`. */
-const FAULTS: Readonly<Record<string, FaultRow>> = {
-  missing: [
-    "config file",
-    (at) => `${at.file} does not exist ${at.where}. Set ${at.fileSetting} to the server's config.`,
-  ],
-  unreadable: ["config file", (at) => `The user that logs in ${at.where} may not read ${at.file}.`],
-  "not-a-file": ["config file", (at) => `${at.file} ${at.where} is neither a file nor a folder.`],
-  "not-utf8": ["config file", (at) => `${at.file} ${at.where} is not UTF-8 text, so it is not touched.`],
-  "too-large": ["config file", (at) => `${at.file} ${at.where} is larger than 4 MiB, so it is not touched.`],
-  "read-only": [
-    "config file",
-    (at) => `${at.file} ${at.where} is read-only. Something else may write it; change it there. ${NOTHING}`,
-  ],
-  "folder-read-only": [
-    "config file",
-    (at) =>
-      `The user that logs in ${at.where} may not write in the folder of ${at.file}, or not list it: the backup and the new file are made there. ${NOTHING}`,
-  ],
-  changed: [
-    "config file",
-    (at) => `${at.file} ${at.where} was changed by another program meanwhile. ${NOTHING}`,
-  ],
-  "changed-after": [
-    "config file",
-    (at) => `${at.file} ${at.where} was changed by another program right after the write.`,
-  ],
-  locked: [
-    "config file",
-    (at) => `Another program is changing ${at.file} ${at.where} right now. ${NOTHING} Try again.`,
-  ],
-  rights: [
-    "config file",
-    (at, said) => `A new file in place of ${at.file} could not keep its mode and owner (${said}). ${NOTHING}`,
-  ],
-  incomplete: [
-    "config file",
-    (at) => `The new content did not arrive whole, or the disk ${at.where} is full. ${NOTHING}`,
-  ],
-  "write-failed": [
-    "config file",
-    (at, said) => `The new file beside ${at.file} ${at.where} could not be written (${said}). ${NOTHING}`,
-  ],
-  "no-backup": ["config file", (at) => `There is no such backup of ${at.file} ${at.where}. ${NOTHING}`],
-  "no-unit": [
-    "unit",
-    (at) =>
+/** By what fails, and the code of `ai-server-admin`. */
+const FAULTS: Readonly<Record<(typeof LINKS)[number], Sentences>> = {
+  "config file": {
+    missing: (at) => `${at.file} does not exist ${at.where}. Set ${at.fileSetting} to the server's config.`,
+    unreadable: (at) => `The user that logs in ${at.where} may not read ${at.file}.`,
+    "not-a-file": (at) => `${at.file} ${at.where} is neither a file nor a folder.`,
+    "not-utf8": (at) => `${at.file} ${at.where} is not UTF-8 text, so it is not touched.`,
+    "too-large": (at) => `${at.file} ${at.where} is larger than 4 MiB, so it is not touched.`,
+    "read-only": (at) =>
+      `${at.file} ${at.where} is read-only. Something else may write it; change it there. ${NOTHING}`,
+    "folder-read-only": (at) =>
+      `The user that logs in ${at.where} may not write to the folder of ${at.file}, or may not list it; the backup and the new file must be made there. ${NOTHING}`,
+    changed: (at) => `${at.file} ${at.where} was changed by another program meanwhile. ${NOTHING}`,
+    "changed-after": (at) => `${at.file} ${at.where} was changed by another program right after the write.`,
+    locked: (at) => `Another program is changing ${at.file} ${at.where} right now. ${NOTHING} Try again.`,
+    rights: (at, said) =>
+      `A new file in place of ${at.file} could not keep its mode and owner (${said}). ${NOTHING}`,
+    incomplete: (at) => `The new content did not arrive whole, or the disk ${at.where} is full. ${NOTHING}`,
+    "write-failed": (at, said) =>
+      `The new file beside ${at.file} ${at.where} could not be written (${said}). ${NOTHING}`,
+    "no-backup": (at) => `There is no such backup of ${at.file} ${at.where}. ${NOTHING}`,
+  },
+  unit: {
+    "no-unit": (at) =>
       `${at.unit} does not exist ${at.where}. Set ${at.unitSetting} to its name ("systemctl --user list-units" there shows it), or ${at.commandSetting} if it is not a user unit.`,
-  ],
-  "no-bus": [
-    "unit",
-    (at) =>
+    "no-bus": (at) =>
       `systemctl --user has no session to connect to ${at.where}. Run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
-  ],
-  "other-runtime": [
-    "unit",
-    (at, said) =>
-      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove it there. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
-  ],
-  "no-systemctl": [
-    "unit",
-    (at) => `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
-  ],
-  "unit-unknown": ["unit", (at, said) => `systemd does not report the unit ${at.where}: ${said}`],
-  "restart-failed": ["unit", (at, said) => `The restart ${at.where} failed: ${said || "it gave no reason."}`],
-  "no-journal": ["unit", (at, said) => `The journal cannot be read ${at.where}. ${said}`],
-  "not-allowed": [
-    "ssh",
-    (at) =>
+    "other-runtime": (at, said) =>
+      `systemctl --user finds no session ${at.where}: XDG_RUNTIME_DIR is ${said || "another session's"}. A startup file there sets it (~/.bashrc, ~/.profile, ~/.zshenv or ~/.ssh/environment): remove that line. If the right folder does not exist, run "loginctl enable-linger" there once as that user, or set ${at.commandSetting}.`,
+    "no-systemctl": (at) =>
+      `There is no systemctl ${at.where}. Set ${at.commandSetting} to what restarts the server.`,
+    "unit-unknown": (at, said) => `systemd does not report the unit ${at.where}: ${said}`,
+    "restart-failed": (at, said) => `The restart ${at.where} failed: ${said || "it gave no reason."}`,
+    "no-journal": (at, said) => `The journal cannot be read ${at.where}. ${said}`,
+  },
+  ssh: {
+    "not-allowed": (at) =>
       `ai-server-admin ${at.where} does not know this verb. Install the one that belongs to this version.`,
-  ],
-  "bad-answer": [
-    "ssh",
-    (at) => `What answered ${at.where} is not ai-server-admin: it names no file as a system would.`,
-  ],
-  "bad-request": [
-    "ssh",
-    (at) =>
+    "bad-answer": (at) =>
+      `The program that answered ${at.where} is not ai-server-admin: the file names in its answer are not valid.`,
+    "bad-request": (at) =>
       `ai-server-admin ${at.where} did not understand the request. Install the one that belongs to this version.`,
-  ],
+  },
 };
 
 /**
@@ -110,11 +72,8 @@ const FAULTS: Readonly<Record<string, FaultRow>> = {
  */
 export function hostFault(code: string, detail: string, place: FaultPlace): HostError {
   const said = cleanText(detail, 300).replaceAll("\n", " ");
-  const [link, sentence] =
-    FAULTS[code] ?? (["ssh", () => `The step ${place.where} failed (${code}).`] as const);
-  return new HostError(sentence(place, said).trim(), code, {
-    link,
-    remedy: "none",
-    ...(said === "" ? {} : { quote: said }),
-  });
+  const link = LINKS.find((one) => Object.hasOwn(FAULTS[one], code));
+  const sentence = link && FAULTS[link][code]?.(place, said).trim();
+  const details = { link: link ?? "ssh", remedy: "none" } as const;
+  return new HostError(sentence ?? `The step ${place.where} failed (${code}).`, code, details);
 }

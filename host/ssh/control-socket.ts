@@ -84,12 +84,10 @@ export class SharedConnection {
     this.#parents = parents;
   }
 
-  /** The socket's folder, while there is one. */
   get folder(): string | undefined {
     return this.#folder;
   }
 
-  /** From now on without a shared connection. */
   switchOff(): void {
     this.#isOff = true;
   }

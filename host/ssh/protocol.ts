@@ -21,11 +21,9 @@ export interface HostRequest {
   verb: readonly [verb: string, ...args: string[]];
   /** Which file of a folder; the file's own name is accepted too. */
   name?: string | undefined;
-  /** The new content of the file. */
   content?: Buffer;
 }
 
-/** One line of an answer. */
 export interface AnswerLine {
   key: string;
   /** Safe to show. */
@@ -205,7 +203,6 @@ function errorIn(lines: readonly AnswerLine[]): string | undefined {
   return code === undefined || ERROR_CODE.test(code) ? code : "unknown";
 }
 
-/** The value of the first line with this key. */
 export function valueFor(lines: readonly AnswerLine[], key: string): string | undefined {
   return lines.find((line) => line.key === key)?.value;
 }

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { SECRET_VARIABLES } from "../../config.ts";
 import { SharedConnection } from "./control-socket.ts";
@@ -18,7 +19,7 @@ import {
   sharedFunctions,
   verbLine,
 } from "./protocol.ts";
-import { HostError, lateFault, type SshTarget, spawnFault, sshFault } from "./ssh-faults.ts";
+import { type HostError, lateFault, type SshTarget, spawnFault, sshError, sshFault } from "./ssh-faults.ts";
 
 /** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
 const MAX_OUTPUT = 8 * 1024 * 1024;
@@ -29,15 +30,11 @@ const MAX_NOISE = 8 * 1024 * 1024;
 /** How long output is awaited after the program has ended: a helper of ssh may keep the pipe open. */
 const DRAIN_MS = 500;
 
-/** How long a program may take to end after a signal. */
+/** How long a program may take to end after a signal, and ssh to end the shared connection. */
 const ENDING_MS = 5000;
+const CLOSING_MS = 2000;
 
 export interface ShellSettings extends DirectSettings, SshTarget {
-  /** `[user@]host` for ssh, or `local` for this machine. */
-  host: string;
-  /** `wrapper`: the key there runs `ai-server-admin` and nothing else. Does not matter for `local`. */
-  mode: "direct" | "wrapper";
-  connectTimeoutMs: number;
   /** How long the shared connection stays after the last call if nothing closes it. */
   keepMs: number;
 }
@@ -105,18 +102,8 @@ export class Shell {
     if (options !== undefined) {
       const args = [...options, "--", this.settings.host];
       const child = this.#spawn("ssh", args, { stdio: "ignore", env: this.#env });
-      await new Promise<void>((resolve) => {
-        const limit = setTimeout(() => {
-          child.kill("SIGKILL");
-          resolve();
-        }, 2000);
-        const done = (): void => {
-          clearTimeout(limit);
-          resolve();
-        };
-        child.once("exit", done);
-        child.once("error", done);
-      });
+      const limit = AbortSignal.timeout(CLOSING_MS);
+      await once(child, "exit", { signal: limit }).catch(() => child.kill("SIGKILL"));
     }
     this.#connection.removeFolder();
     this.#opening = undefined;
@@ -143,10 +130,7 @@ export class Shell {
       return this.#askOnce(request, limits);
     }
     if (begun || isLocal) {
-      throw new HostError("The step on the server was ended before it had answered.", "unanswered", {
-        link: "ssh",
-        remedy: "none",
-      });
+      throw sshError("The step on the server ended before it answered.", "unanswered");
     }
     throw sshFault(settings, finished.code, finished.stderr, finished.stdout);
   }
@@ -255,11 +239,8 @@ function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 function tooMuchFault(): HostError {
-  return new HostError(
-    "The server's machine sent far more text than expected; it was not read further.",
-    "unanswered",
-    { link: "ssh", remedy: "none" },
-  );
+  const message = "The server's machine sent far more text than expected; the rest was not read.";
+  return sshError(message, "unanswered");
 }
 
 function signalQuietly(pid: number, signal: NodeJS.Signals): void {

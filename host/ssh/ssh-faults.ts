@@ -16,10 +16,16 @@ export class HostError extends ServerError {
   }
 }
 
+/** @param code as in {@link HostError} */
+export function sshError(message: string, code = "ssh", cause?: unknown): HostError {
+  return new HostError(message, code, { link: "ssh", remedy: "none", cause });
+}
+
 export interface SshTarget {
-  /** As given in AI_SERVER_SSH_HOST. */
+  /** As given in AI_SERVER_SSH_HOST: `[user@]host` for ssh, or `local` for this machine. */
   host: string;
   connectTimeoutMs: number;
+  /** `wrapper`: the key there runs `ai-server-admin` and nothing else. Does not matter for `local`. */
   mode: "direct" | "wrapper";
 }
 
@@ -75,7 +81,7 @@ const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /Connection refused/i,
     (at) =>
-      `${at.host} refuses ssh connections. The ssh server may be stopped, or its port another (set Port for it in ~/.ssh/config).`,
+      `${at.host} refuses ssh connections. The ssh server may be stopped, or listen on another port (set Port in ~/.ssh/config).`,
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad owner or permissions|invalid .*configuration/i,
@@ -158,7 +164,7 @@ function loginFault({ host }: SshTarget, code: number | null, stderr: string): s
   }
   const other = code === MISREAD ? "another program" : OTHERS.find(([pattern]) => pattern.test(stderr))?.[1];
   if (other === undefined) return undefined;
-  return `On ${host}, ${other} received the commands meant for sh, and nothing was run: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so in a terminal alone: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
+  return `On ${host}, ${other} received the commands meant for sh, and nothing was run: a startup file of the login shell there starts it with exec, or reads the input itself. It must do so only in a terminal: in ~/.bashrc put "case $- in *i*) ;; *) return ;; esac" before it (the files are ${STARTUP_FILES}).`;
 }
 
 /** What a server says to an account that is let in and gets no command run; nologin writes it to its output. */
@@ -171,42 +177,34 @@ const NO_COMMANDS =
  * @param stdout what came in place of the answer
  */
 export function sshFault(target: SshTarget, code: number | null, stderr: string, stdout = ""): HostError {
+  const { host, mode } = target;
   const refusal = [stderr, stdout.slice(0, 2000)].find((text) => NO_COMMANDS.test(text));
   if (refusal !== undefined) {
-    return new HostError(
-      `${target.host} runs no commands for this account. Check on the server whether it has a login shell, and whether it has expired. It says: ${lastLines(refusal)}`,
-      "ssh",
-      { link: "ssh", remedy: "none" },
+    return sshError(
+      `${host} runs no commands for this account. Check on the server whether it has a login shell, and whether it has expired. It says: ${lastLines(refusal)}`,
     );
   }
   const row = SENTENCES.find(([pattern]) => pattern.test(stderr));
-  const details = { link: "ssh", remedy: "none" } as const;
-  if (row !== undefined && (code === 255 || row === SENTENCES[0])) {
-    return new HostError(row[1](target, stderr), "ssh", details);
-  }
+  if (row !== undefined && (code === 255 || row === SENTENCES[0])) return sshError(row[1](target, stderr));
   const there = loginFault(target, code, stderr);
-  if (there !== undefined) return new HostError(there, "ssh", details);
+  if (there !== undefined) return sshError(there);
   if (code === 127) {
     const what =
-      target.mode === "wrapper"
+      mode === "wrapper"
         ? "AI_SERVER_SSH_MODE is wrapper, but the key that is used there has no forced command, or it was not found"
         : "its login shell found no sh";
-    return new HostError(`${target.host} could not run the command: ${what}.`, "ssh", details);
+    return sshError(`${host} could not run the command: ${what}.`);
   }
   const said = lastLines(stderr);
-  if (code === 255 && said !== "") {
-    return new HostError(
-      `ssh opened no session on ${target.host}. Try "${login(target)}" in a terminal. It says: ${said}`,
-      "ssh",
-      details,
+  if (code === 255 && said !== "")
+    return sshError(
+      `ssh opened no session on ${host}. Try "${login(target)}" in a terminal. It says: ${said}`,
     );
-  }
   const how = code === null ? "was ended" : `ended with ${code}`;
   const quoted = said === "" ? "" : ` It says: ${said}`;
-  return new HostError(
-    `ssh to ${target.host} ${how} without an answer from the script. If a startup file of the login shell there (${STARTUP_FILES}) reads its input, ends the shell or starts another, it must not for commands.${quoted}`,
+  return sshError(
+    `ssh to ${host} ${how} without an answer from the script. If a startup file of the login shell there (${STARTUP_FILES}) reads the input, ends the shell or starts another one, it must do so only in a terminal.${quoted}`,
     "unanswered",
-    details,
   );
 }
 
@@ -220,8 +218,8 @@ export function lateFault({ host }: SshTarget, timeoutMs: number, begun: boolean
   const sentence =
     host === "local" || begun
       ? `${host === "local" ? "This machine" : host} did not finish the step within ${seconds} s. It may be overloaded, or a command there waits for something.`
-      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may wait for something, which it must not for commands; or the machine is overloaded.`;
-  return new HostError(sentence, "timeout", { link: "ssh", remedy: "none" });
+      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may be waiting for something, which it must do only in a terminal; or the machine is overloaded.`;
+  return sshError(sentence, "timeout");
 }
 
 /** The sentence for an `ssh` or `sh` that could not be started here. */
@@ -230,9 +228,5 @@ export function spawnFault(program: string, error: unknown): HostError {
     program === "ssh"
       ? "Install OpenSSH's client (on Debian: apt-get install openssh-client)."
       : "Check PATH.";
-  return new HostError(`This machine cannot start ${program}. ${hint}`, "ssh", {
-    link: "ssh",
-    remedy: "none",
-    cause: error,
-  });
+  return sshError(`This machine cannot start ${program}. ${hint}`, "ssh", error);
 }

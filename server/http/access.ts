@@ -20,8 +20,10 @@ export interface Limits {
   readonly timeoutMs: number;
 }
 
-/** Statuses of a server that has no such route, or has something else there (200: no JSON). */
-const HAS_NO_SUCH = new Set([200, 400, 404, 405, 410, 422, 501]);
+/** Whether a server has no such route, or has something else there (200: no JSON). */
+export function isNoSuchRoute(error: unknown): boolean {
+  return error instanceof ServerError && [200, 400, 404, 405, 410, 422, 501].includes(error.status ?? 0);
+}
 
 /**
  * A JSON answer, where there is one.
@@ -32,7 +34,7 @@ export async function optionalJson(http: Http, path: string, limits: Limits): Pr
   try {
     return await http.json(path, limits);
   } catch (error) {
-    if (error instanceof ServerError && HAS_NO_SUCH.has(error.status ?? 0)) return undefined;
+    if (isNoSuchRoute(error)) return undefined;
     throw error;
   }
 }

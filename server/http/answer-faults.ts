@@ -1,8 +1,7 @@
 /** Turns statuses and error bodies of HTTP, and errors inside a stream, into sentences. */
 
 import { type FaultDetails, type Link, type Remedy, type Sentence, ServerError } from "../../lib/errors.ts";
-import { type ErrorBody, parseErrorBody } from "./error-body.ts";
-import { isOverflow } from "./overflow.ts";
+import { type ErrorBody, isOverflow, parseErrorBody } from "./error-body.ts";
 
 /** llama-server's messages for a malformed tool call written by the model. */
 const UNREADABLE_TOOL_CALL =
@@ -115,19 +114,24 @@ export function answerFault(status: number, text: string, path: string): ServerE
   }
   if (status === 403) return fault("Caddy", "none", said("Caddy denies access to this client (HTTP 403)."));
   if (status === 400 && /HTTP request .*to .*HTTPS (server|port)/i.test(body.message))
-    return fault("TLS", "none", "The server speaks TLS there: write https: in AI_SERVER_URL.", wrongUrl);
+    return fault(
+      "TLS",
+      "none",
+      "The server speaks TLS at this port: write https: in AI_SERVER_URL.",
+      wrongUrl,
+    );
   if (status === 421) {
     const sentence =
       "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.";
     return fault("Caddy", "none", sentence, wrongUrl);
   }
   if (status >= 300 && status < 400) {
-    const sentence = `The server answers ${path} with a redirect, which is not followed. Set AI_SERVER_URL to where it leads.`;
+    const sentence = `The server answers ${path} with a redirect, which this extension does not follow. Set AI_SERVER_URL to its target.`;
     return fault("Caddy", "none", sentence, wrongUrl);
   }
   if (status === 413) {
     const sentence =
-      "context_length_exceeded: the request is larger than Caddy lets in (request_body max_size).";
+      "context_length_exceeded: the request is larger than Caddy allows (request_body max_size).";
     return fault("Caddy", "compact", sentence);
   }
   if (status === 404 && body.source === null && !/model/i.test(body.message)) {
@@ -148,7 +152,7 @@ export function answerFault(status: number, text: string, path: string): ServerE
     return fault(
       "server",
       "retry",
-      said(`llama-swap does not reach the other server (peer) that runs this model (HTTP ${status}).`),
+      said(`llama-swap cannot reach the other server (peer) that runs this model (HTTP ${status}).`),
     );
   if (status === 502 || status === 504) {
     const sentence = `Caddy answers, but the model server behind it does not (HTTP ${status}). It may be stopped or restarting.`;

@@ -42,7 +42,7 @@ export function decodedBody(body: Readable, encodings: string | undefined): Read
   if (names.length > MOST_ENCODINGS || made.includes(undefined)) {
     body.destroy();
     throw new ServerError(
-      `The server's answer is compressed in a way that was not asked for and cannot be read (content-encoding: ${cleanText(encodings ?? "", 60)}). Turn the compression off, as with encode in the Caddyfile.`,
+      `The server's answer is compressed in a way that the request did not allow and cannot be read (content-encoding: ${cleanText(encodings ?? "", 60)}). Turn the compression off (encode in the Caddyfile).`,
       { link: "Caddy", remedy: "none" },
     );
   }

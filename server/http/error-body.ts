@@ -1,12 +1,15 @@
-/** What a server says when it fails: the many shapes of an error, read to one. Pure. */
+/**
+ * What a server says when it fails: the many shapes of an error read to one, and whether it says that the context window
+ * is too small. Pure.
+ */
 
-import { count, type JsonRecord, list, number, record, text } from "../../lib/json.ts";
+import { count, type JsonRecord, list, number, parsed, record, text } from "../../lib/json.ts";
 import { cleanText } from "../../lib/text.ts";
 
 /** What an error says, and who said it. */
 export interface ErrorBody {
   message: string;
-  /** All that tells the kind of the error: the whole message, its type and its code. Not for showing. */
+  /** All that shows the kind of the error: the whole message, its type and its code. Not for showing. */
   words: string;
   /** llama-swap names itself since v218; null where the server does not. */
   source: string | null;
@@ -28,7 +31,7 @@ interface TokenFigures {
   sureWindow: number | undefined;
 }
 
-/** Characters of a message that is shown, and of the words that only tell the kind. */
+/** Characters of a message that is shown, and of the words that only show the kind. */
 const SHOWN_CHARACTERS = 400;
 const WORDS_CHARACTERS = 4000;
 
@@ -37,7 +40,7 @@ const MOST_LEVELS = 8;
 /** Entries of a list of errors, as FastAPI writes it. */
 const MOST_ENTRIES = 4;
 
-/** Names under which servers put their words, the more telling first. */
+/** Names under which servers put their words, the more specific first. */
 const SAYING = [
   "message",
   "msg",
@@ -156,14 +159,6 @@ function isGiven(value: unknown): boolean {
   return Array.isArray(value) ? value.length > 0 : Boolean(value);
 }
 
-function parsed(answer: string): unknown {
-  try {
-    return JSON.parse(answer);
-  } catch {
-    return undefined;
-  }
-}
-
 /** The error that the others are wrapped around. */
 function innermost(whole: JsonRecord | undefined): JsonRecord | undefined {
   let at = whole;
@@ -251,4 +246,79 @@ function figuresOf(said: string, error: JsonRecord | undefined): TokenFigures {
     output: named(OUTPUTS),
     sureWindow,
   };
+}
+
+/** Tokens left free besides prompt and answer: servers add a few of their own, SGLang two. */
+const OUTPUT_MARGIN = 16;
+/** An answer of fewer tokens is useless: the conversation counts as too long. */
+const LEAST_OUTPUT = 64;
+
+/**
+ * The longest answer that fits, where a server refused a request whose prompt fits alone but not with the requested
+ * answer. vLLM, SGLang, text-generation-inference, llama-cpp-python and OpenRouter count both.
+ *
+ * @param asked tokens that the request allowed the answer
+ * @returns fewer tokens than `asked`; undefined where the error does not name the numbers, or nothing fits
+ */
+export function fittingOutput({ words, figures }: ErrorBody, asked: number): number | undefined {
+  const { prompt, window, output } = figures;
+  const most = count(/at most (\d+) (?:completion|output) tokens/i.exec(words)?.[1]);
+  if (most !== undefined && most < asked) return most;
+  const isAboutOutput = output !== undefined || /max_(?:completion_|new_)?tokens|output tokens/i.test(words);
+  if (!isAboutOutput || prompt === undefined || window === undefined) return undefined;
+  // vLLM stops counting at the first token too many: the prompt may be longer than it says.
+  const isCountCut = /at least/i.test(words) && prompt === window - asked + 1;
+  const room = window - prompt - OUTPUT_MARGIN;
+  const fitting = isCountCut ? Math.floor(room / 4) : room;
+  return fitting >= LEAST_OUTPUT && fitting < asked ? fitting : undefined;
+}
+
+/** The codes and types of such errors. */
+const OVERFLOW_NAME =
+  /context_(?:length|window|size)_exceeded|exceeds?_context_(?:size|length|window)|context_?window_?exceeded|prompt_too_long|request_too_large/i;
+
+/** Messages of llama.cpp and similar servers for a prompt that does not fit. */
+const OVERFLOW = new RegExp(
+  [
+    "exceed(?:s|ed|ing)?\\b.{0,60}\\bcontext[ _-](?:size|length|window)",
+    "context[ _-](?:size|length|window)\\b.{0,40}\\bexceed",
+    "(?:greater|larger|longer|bigger) than (?:the )?(?:model'?s? |loaded |max(?:imum)? )*context",
+    "prompt[ _](?:\\([^)]{0,40}\\) )?(?:is )?too[ _]long",
+    "\\binput (?:is )?too long",
+    "longer than the maximum (?:model )?length",
+    "context overflow",
+    "exceeds? n_ctx\\b",
+    "exceeds (?:the )?maximum length of \\d+ tokens",
+    // vLLM, when it computes the answer's length itself and nothing is left for it.
+    "max_tokens must be at least 1, got -",
+    "too big compared to KV size",
+    "maximum context length",
+    "context length is only",
+    "input is too large",
+    "context shift is disabled",
+    "trying to keep the first \\d+ tokens",
+    "reached context length",
+    "n_keep.{0,20}>=? ?n_ctx",
+    "greater than max_seq_len",
+    "`inputs` (?:tokens|must have less)",
+    "exceeds the maximum allowed (?:input )?length",
+    OVERFLOW_NAME.source,
+  ].join("|"),
+  "i",
+);
+
+/** Errors that look like an overflow, but pass, or are about money. */
+const NO_OVERFLOW =
+  /rate.?limit|too many requests|throttl|quota|billing|overloaded|server (?:is )?busy|try again later/i;
+
+/** Whether these words are about a quota, a rate or a busy server, though they may speak of tokens. */
+export function isShortage(words: string): boolean {
+  return NO_OVERFLOW.test(words);
+}
+
+/** Whether an error says that the prompt, or prompt and answer together, did not fit. */
+export function isOverflow({ words, type, code, figures }: ErrorBody): boolean {
+  if (OVERFLOW_NAME.test(type) || OVERFLOW_NAME.test(code)) return true;
+  const { prompt = 0, window = Number.POSITIVE_INFINITY } = figures;
+  return (OVERFLOW.test(words) || prompt > window) && !NO_OVERFLOW.test(words);
 }

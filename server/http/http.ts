@@ -251,7 +251,7 @@ export class Http {
       if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
         if (this.#sockets.connecting > 0) throw notConnected(this.#address, timeoutMs, error);
         throw new ServerError(
-          `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or hang.`,
+          `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or stuck.`,
           { link: "server", remedy: "retry", cause: error },
         );
       }

@@ -61,14 +61,14 @@ async function readPem(path: string, what: string, variable: string): Promise<st
     const code = codeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") {
       throw fault(
-        `The ${what} is missing: there is no file ${path}. Put it there, or say with /login ai-server or ${variable} where it is.`,
+        `The ${what} is missing: there is no file ${path}. Put it there, or point to it with /login ai-server or ${variable}.`,
         error,
       );
     }
     if (code === "EISDIR")
       throw fault(`The ${what} cannot be read: ${path} is a folder. Name the file in ${variable}.`, error);
     throw fault(
-      `The ${what} cannot be read: ${path} (${code || "unknown reason"}). Check who owns the file and its rights.`,
+      `The ${what} cannot be read: ${path} (${code || "unknown reason"}). Check the file's owner and mode.`,
       error,
     );
   }
@@ -78,7 +78,7 @@ function certificatesIn(pem: string, path: string, what: string): X509Certificat
   const blocks = pem.match(CERTIFICATE) ?? [];
   if (blocks.length === 0) {
     const hint = pem.includes("PRIVATE KEY")
-      ? "it holds a private key; the two files may be swapped."
+      ? "it contains a private key; the two files may be swapped."
       : "convert it, for example with: openssl pkcs12 -in FILE.p12 -nodes, or openssl x509 -inform DER -in FILE.der.";
     throw fault(`The ${what} ${path} is not a PEM certificate: ${hint}`);
   }
@@ -95,7 +95,7 @@ function certificatesIn(pem: string, path: string, what: string): X509Certificat
 function privateKeyIn(pem: string, path: string, passphrase: string | undefined): KeyObject {
   if (!pem.includes("PRIVATE KEY-----")) {
     throw fault(
-      `The client key ${path} is not a PEM private key. It begins with -----BEGIN PRIVATE KEY----- or the like.`,
+      `The client key ${path} is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.`,
     );
   }
   const encrypted = pem.includes("ENCRYPTED");
@@ -104,14 +104,14 @@ function privateKeyIn(pem: string, path: string, passphrase: string | undefined)
   } catch (error) {
     if (encrypted && passphrase === undefined) {
       throw fault(
-        `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or give it in /login ai-server.`,
+        `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or enter it in /login ai-server.`,
         error,
         PASSPHRASE,
       );
     }
     if (encrypted) {
       throw fault(
-        `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or give it again in /login ai-server.`,
+        `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or enter it again in /login ai-server.`,
         error,
         PASSPHRASE,
       );

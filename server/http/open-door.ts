@@ -59,7 +59,7 @@ async function look(address: ServerAddress, identity: Identity, signal: AbortSig
     body.on("error", () => {});
     if (!LET_IN.has(statusCode)) return [];
     const hasKey = statusCode === 401 || apiKey !== undefined;
-    const open = hasKey ? "only its API key keeps others out" : "everyone who reaches it can use it";
+    const open = hasKey ? "only its API key keeps others out" : "anyone who can reach it can use it";
     return [
       `${origin} asks for no client certificate: ${open}. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
     ];

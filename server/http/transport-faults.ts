@@ -6,6 +6,8 @@ import { certificateFault } from "./certificate-faults.ts";
 type Words = (address: ServerAddress) => string;
 
 interface Row {
+  /** Of the errors that mean it, with blanks between. */
+  codes: string;
   link: Link;
   remedy: Remedy;
   /** What failed: the whole sentence, or with `rest` its beginning. */
@@ -15,170 +17,147 @@ interface Row {
 }
 
 /** A fault that stays. @param variable the setting that may be wrong */
-function lasting(link: Link, what: Words, variable?: string): Row {
-  return { link, remedy: "none", what, rest: "", variable };
+function lasting(codes: string, link: Link, what: Words, variable?: string): Row {
+  return { codes, link, remedy: "none", what, rest: "", variable };
 }
 
 /** A fault that may pass. @param rest of the sentence, beginning with the words that make pi ask again */
-function passing(link: Link, what: Words, rest: string): Row {
-  return { link, remedy: "retry", what, rest };
+function passing(codes: string, link: Link, what: Words, rest: string): Row {
+  return { codes, link, remedy: "retry", what, rest };
 }
 
 const host = (address: ServerAddress): string => new URL(address.origin).host;
 const name = (address: ServerAddress): string => new URL(address.origin).hostname;
 
-const CLIENT_CERTIFICATE_REFUSED = lasting(
-  "TLS",
-  (at) =>
-    `The server refused the client certificate ${at.clientCert}. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
-);
-
-const NOTHING_IN_COMMON = lasting(
-  "TLS",
-  (at) =>
-    `${name(at)} ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${at.clientCert}. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
-);
-
-const CIPHER_NOT_OFFERED = lasting(
-  "TLS",
-  (at) =>
-    `${name(at)} chose a cipher that this client did not offer, such as one without encryption or a certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
-);
-
-const WEAK_KEY_EXCHANGE = lasting(
-  "TLS",
-  (at) =>
-    `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not accept. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
-);
-
-const WEAK_SIGNATURE = lasting(
-  "TLS",
-  (at) =>
-    `${name(at)} signs the handshake with an algorithm that this client does not accept, such as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
-);
-
-const NOT_UNPACKED = lasting(
-  "Caddy",
-  (at) =>
-    `An answer of ${host(at)} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
-);
-
-const UNREACHABLE = passing(
-  "TCP",
-  (at) => `${host(at)} is unreachable`,
-  " (network error). Check this machine's network or VPN.",
-);
-
-/** By the code of the error. Sources: Node's `errors` and `tls` manuals, OpenSSL's alert names, undici's errors. */
-const BY_CODE: Readonly<Record<string, Row>> = {
-  ENOTFOUND: lasting(
+/** The faults by their codes. Sources: Node's `errors` and `tls` manuals, OpenSSL's alert names, undici's errors. */
+const ROWS: readonly Row[] = [
+  lasting(
+    "ENOTFOUND",
     "DNS",
     (at) => `The name ${name(at)} does not exist in DNS. Check AI_SERVER_URL, and this machine's network.`,
   ),
-  EAI_AGAIN: passing(
+  passing(
+    "EAI_AGAIN",
     "DNS",
     (at) => `The name ${name(at)} could not be looked up`,
     " (network error: DNS does not answer). Check this machine's network.",
   ),
-  ECONNREFUSED: passing(
+  passing(
+    "ECONNREFUSED",
     "TCP",
     (at) => `${host(at)} refuses connections`,
-    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.",
+    " (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.",
   ),
-  Z_DATA_ERROR: NOT_UNPACKED,
-  Z_NEED_DICT: NOT_UNPACKED,
-  Z_BUF_ERROR: NOT_UNPACKED,
-  Z_MEM_ERROR: NOT_UNPACKED,
-  EHOSTUNREACH: UNREACHABLE,
-  ENETUNREACH: UNREACHABLE,
-  EADDRNOTAVAIL: UNREACHABLE,
-  ETIMEDOUT: passing(
+  lasting(
+    "Z_DATA_ERROR Z_NEED_DICT Z_BUF_ERROR Z_MEM_ERROR",
+    "Caddy",
+    (at) =>
+      `An answer of ${host(at)} is marked as compressed, but cannot be unpacked. Turn the compression off (encode in the Caddyfile), or update the proxy.`,
+  ),
+  passing(
+    "EHOSTUNREACH ENETUNREACH EADDRNOTAVAIL",
+    "TCP",
+    (at) => `${host(at)} is unreachable`,
+    " (network error). Check this machine's network or VPN.",
+  ),
+  passing(
+    "ETIMEDOUT",
     "TCP",
     (at) => `${host(at)} does not answer`,
     " (connection timed out). The machine may be off, or a firewall drops the packets.",
   ),
-  UND_ERR_CONNECT_TIMEOUT: passing(
+  passing(
+    "UND_ERR_CONNECT_TIMEOUT",
     "TCP",
     (at) => `${host(at)} did not answer within ${at.connectTimeoutMs / 1000} s`,
     " (connection timed out). The machine may be off, or a firewall drops the packets.",
   ),
-  ECONNRESET: passing(
+  // The last one: it ended without TLS's own goodbye, which is the network's doing and no fault of the certificates.
+  passing(
+    "ECONNRESET EPIPE UND_ERR_SOCKET ERR_SSL_UNEXPECTED_EOF_WHILE_READING",
     "Caddy",
     (at) => `${host(at)} closed the connection before it answered`,
     " (connection error). Caddy or the network ended it.",
   ),
-  ALERT_CERTIFICATE_REQUIRED: lasting(
+  lasting(
+    "ALERT_CERTIFICATE_REQUIRED",
     "TLS",
     (at) =>
       `The server demands a client certificate and did not get one. Check that ${at.clientCert} is the client's and not the server's.`,
   ),
-  ALERT_CERTIFICATE_EXPIRED: lasting(
+  lasting(
+    "ALERT_CERTIFICATE_EXPIRED",
     "TLS",
     (at) =>
       `The server says that the client certificate ${at.clientCert} has expired. Compare the clocks, or issue a new one.`,
   ),
-  ALERT_UNKNOWN_CA: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_BAD_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_UNSUPPORTED_CERTIFICATE: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_CERTIFICATE_REVOKED: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_CERTIFICATE_UNKNOWN: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_DECRYPT_ERROR: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_ACCESS_DENIED: CLIENT_CERTIFICATE_REFUSED,
-  ALERT_HANDSHAKE_FAILURE: NOTHING_IN_COMMON,
-  ALERT_INSUFFICIENT_SECURITY: NOTHING_IN_COMMON,
-  ERR_SSL_NO_SHARED_CIPHER: NOTHING_IN_COMMON,
-  ERR_SSL_NO_CIPHERS_AVAILABLE: NOTHING_IN_COMMON,
-  ERR_SSL_WRONG_CIPHER_RETURNED: CIPHER_NOT_OFFERED,
-  ERR_SSL_UNKNOWN_CIPHER_RETURNED: CIPHER_NOT_OFFERED,
-  ERR_SSL_DH_KEY_TOO_SMALL: WEAK_KEY_EXCHANGE,
-  ERR_SSL_BAD_DH_VALUE: WEAK_KEY_EXCHANGE,
-  ERR_SSL_WRONG_CURVE: WEAK_KEY_EXCHANGE,
-  ERR_SSL_BAD_ECPOINT: WEAK_KEY_EXCHANGE,
-  ERR_SSL_NO_SUITABLE_KEY_SHARE: WEAK_KEY_EXCHANGE,
-  ERR_SSL_WRONG_SIGNATURE_TYPE: WEAK_SIGNATURE,
-  ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM: WEAK_SIGNATURE,
-  ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS: WEAK_SIGNATURE,
-  ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED: lasting(
+  lasting(
+    "ALERT_UNKNOWN_CA ALERT_BAD_CERTIFICATE ALERT_UNSUPPORTED_CERTIFICATE ALERT_CERTIFICATE_REVOKED " +
+      "ALERT_CERTIFICATE_UNKNOWN ALERT_DECRYPT_ERROR ALERT_ACCESS_DENIED",
+    "TLS",
+    (at) =>
+      `The server refused the client certificate ${at.clientCert}. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+  ),
+  lasting(
+    "ALERT_HANDSHAKE_FAILURE ALERT_INSUFFICIENT_SECURITY ERR_SSL_NO_SHARED_CIPHER ERR_SSL_NO_CIPHERS_AVAILABLE",
+    "TLS",
+    (at) =>
+      `${name(at)} ended the handshake: it shares no cipher, key or signature with this client (which accepts no cipher without encryption or a certificate), or it refuses the client certificate ${at.clientCert}. Check the server's certificate, the ciphers in the tls block of the Caddyfile, and the CA and usage of the client certificate.`,
+  ),
+  lasting(
+    "ERR_SSL_WRONG_CIPHER_RETURNED ERR_SSL_UNKNOWN_CIPHER_RETURNED",
+    "TLS",
+    (at) =>
+      `${name(at)} chose a cipher that this client did not offer, such as one without encryption or a certificate. Check what answers at ${host(at)}: Caddy does not do that.`,
+  ),
+  lasting(
+    "ERR_SSL_DH_KEY_TOO_SMALL ERR_SSL_BAD_DH_VALUE ERR_SSL_WRONG_CURVE " +
+      "ERR_SSL_BAD_ECPOINT ERR_SSL_NO_SUITABLE_KEY_SHARE",
+    "TLS",
+    (at) =>
+      `${name(at)} exchanges keys in a way that is too weak to be safe, or that this client does not accept. Leave out ciphers and curves in the tls block of the Caddyfile, or update the server.`,
+  ),
+  lasting(
+    "ERR_SSL_WRONG_SIGNATURE_TYPE ERR_SSL_NO_SUITABLE_SIGNATURE_ALGORITHM ERR_SSL_NO_SHARED_SIGNATURE_ALGORITHMS",
+    "TLS",
+    (at) =>
+      `${name(at)} signs the handshake with an algorithm that this client does not accept, such as SHA-1. Give it a key of EC P-256 or RSA with 2048 bits or more, or update the server.`,
+  ),
+  lasting(
+    "ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
     "TLS",
     (at) =>
       `${name(at)} can only renegotiate TLS in the old, unsafe way, which this client does not accept. Update the server, or what stands in front of it.`,
   ),
-  ALERT_INTERNAL_ERROR: lasting(
+  lasting(
+    "ALERT_INTERNAL_ERROR",
     "Caddy",
     (at) =>
       `Caddy has no certificate for ${name(at)}. Check the site's name in the Caddyfile and AI_SERVER_URL.`,
   ),
-  ERR_SSL_TLSV1_UNRECOGNIZED_NAME: lasting(
+  lasting(
+    "ERR_SSL_TLSV1_UNRECOGNIZED_NAME ALERT_UNRECOGNIZED_NAME",
     "Caddy",
     (at) =>
       `The server does not know the name ${name(at)}. Check the site's name in the Caddyfile and AI_SERVER_URL.`,
   ),
-  ALERT_PROTOCOL_VERSION: lasting(
+  lasting(
+    "ALERT_PROTOCOL_VERSION ERR_SSL_UNSUPPORTED_PROTOCOL ERR_SSL_WRONG_SSL_VERSION ERR_SSL_VERSION_TOO_LOW",
     "TLS",
     (at) => `${name(at)} speaks only versions of TLS before 1.2, which are not safe. Update the server.`,
   ),
-  ERR_SSL_WRONG_VERSION_NUMBER: lasting(
+  lasting(
+    "ERR_SSL_WRONG_VERSION_NUMBER ERR_SSL_PACKET_LENGTH_TOO_LONG ERR_SSL_HTTP_REQUEST",
     "TLS",
     (at) =>
       `${host(at)} does not speak TLS. The port in AI_SERVER_URL may be the model server's own instead of Caddy's.`,
     "AI_SERVER_URL",
   ),
-};
+];
 
-const BY_CODE_SAME_AS: Readonly<Record<string, string>> = {
-  EPIPE: "ECONNRESET",
-  UND_ERR_SOCKET: "ECONNRESET",
-  // The connection ended without TLS's own goodbye: the network's doing, and no fault of the certificates.
-  ERR_SSL_UNEXPECTED_EOF_WHILE_READING: "ECONNRESET",
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: "ERR_SSL_WRONG_VERSION_NUMBER",
-  ERR_SSL_HTTP_REQUEST: "ERR_SSL_WRONG_VERSION_NUMBER",
-  ERR_SSL_UNSUPPORTED_PROTOCOL: "ALERT_PROTOCOL_VERSION",
-  ERR_SSL_WRONG_SSL_VERSION: "ALERT_PROTOCOL_VERSION",
-  ERR_SSL_VERSION_TOO_LOW: "ALERT_PROTOCOL_VERSION",
-  ALERT_UNRECOGNIZED_NAME: "ERR_SSL_TLSV1_UNRECOGNIZED_NAME",
-  ERR_TLS_CERT_ALTNAME_INVALID: "HOSTNAME_MISMATCH",
-  ERR_TLS_CERT_ALTNAME_FORMAT: "HOSTNAME_MISMATCH",
-};
+const BY_CODE: ReadonlyMap<string, Row> = new Map(
+  ROWS.flatMap((row) => row.codes.split(" ").map((code) => [code, row] as const)),
+);
 
 /** Node's own codes and those of OpenSSL's libraries: whatever has one did not fail for the network's sake. */
 function isTls(code: string): boolean {
@@ -188,11 +167,13 @@ function isTls(code: string): boolean {
 function otherFault(code: string): Row {
   return isTls(code)
     ? lasting(
+        code,
         "TLS",
         (at) =>
           `The connection to ${host(at)} could not be secured (${code}). Check the certificates on both sides, the tls block of the Caddyfile and what answers at this port.`,
       )
     : passing(
+        code,
         "TCP",
         (at) => `The connection to ${host(at)} failed`,
         ` (connection error, ${code || "unknown reason"}).`,
@@ -217,18 +198,16 @@ function codeAndReason(error: unknown): { code: string; reason: string } {
 /** The sentence for an error of the socket, of TLS or of the HTTP client. */
 export function transportFault(error: unknown, address: ServerAddress): ServerError {
   if (error instanceof ServerError) return error;
-  const { code: told, reason } = codeAndReason(error);
-  // OpenSSL renames the family of an alert from version to version: SSLV3, TLSV1, TLSV13, SSL/TLS.
-  const alert = told.replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_");
-  const code = /^(ERR__|ZSTD_error)/.test(alert)
-    ? "Z_DATA_ERROR"
-    : Object.hasOwn(BY_CODE_SAME_AS, alert)
-      ? (BY_CODE_SAME_AS[alert] ?? alert)
-      : alert;
-  const certificate = certificateFault(code, reason, address, name(address), error);
+  const { code: given, reason } = codeAndReason(error);
+  const code = given
+    // OpenSSL renames the family of an alert from version to version: SSLV3, TLSV1, TLSV13, SSL/TLS.
+    .replace(/^ERR_SSL_[A-Z0-9/]+_ALERT_/, "ALERT_")
+    // Brotli's and zstd's many names for data that cannot be unpacked.
+    .replace(/^(?:ERR__|ZSTD_error).*/, "Z_DATA_ERROR");
+  const row = BY_CODE.get(code);
+  const certificate = row ? undefined : certificateFault(code, reason, address, name(address), error);
   if (certificate !== undefined) return certificate;
-  const { link, remedy, what, rest, variable } =
-    (Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined) ?? otherFault(code);
+  const { link, remedy, what, rest, variable } = row ?? otherFault(code);
   const failed = what(address);
   const hint = isWay(link, remedy) ? proxyHint(address) : "";
   return new ServerError(failed + rest + hint, { link, remedy, what: failed, variable, cause: error });
@@ -241,6 +220,6 @@ function isWay(link: Link, remedy: Remedy): boolean {
 
 function proxyHint({ unusedProxy }: ServerAddress): string {
   return unusedProxy !== undefined
-    ? ` ${unusedProxy} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`
+    ? ` ${unusedProxy} is set, but not used: this extension connects to the server directly, which a network with a proxy may not allow.`
     : "";
 }

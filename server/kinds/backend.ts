@@ -2,19 +2,23 @@
 import type { LoadState } from "../../activity/load-state.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
-import { list, record } from "../../lib/json.ts";
-import { type Access, type Limits, optionalJson } from "../http/access.ts";
+import { record, records } from "../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson } from "../http/access.ts";
 import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
-import type { EventHooks } from "./llama-swap/events.ts";
-import type { LoadWatch } from "./load-progress.ts";
-import type { ServerVersion } from "./version.ts";
+import { nameOf } from "../models/names.ts";
+import type { EventHooks } from "./events.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
 
 /** How a load in progress is watched, reported and ended. */
 export interface LoadSteps {
-  readonly watch: LoadWatch;
+  readonly watch: {
+    /** @param running undefined where `/running` cannot be read */
+    sawRunning(running: readonly RunningModel[] | undefined, now: number): void;
+    /** The load was interrupted and begins again. */
+    restarted(): void;
+  };
   report(progress: LoadState): void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
@@ -29,6 +33,13 @@ export interface Slot {
   isUsed: boolean;
   /** Tokens that it holds; undefined where an earlier llama-server does not report it. */
   tokens: number | undefined;
+}
+
+export interface ServerVersion {
+  /** The program: `llama-swap`, `llama-server`. */
+  name: string;
+  /** As the server words it (`v250`, `217`, `local_0bdb3720`, `b6123-abcdef`), on one line of at most 100 characters. */
+  version: string | undefined;
 }
 
 /**
@@ -120,16 +131,41 @@ export async function recognise(
 ): Promise<Recognised> {
   const running = await optionalJson(http, config.runningPath, limits);
   if (Array.isArray(record(running)?.running)) return { kind: "llama-swap", running };
-  const entries = list(record(await models())?.data).map(record);
+  const entries = records(record(await models())?.data);
+  const is = (kind: BackendKind): Recognised => ({ kind, running: undefined });
   // With another AI_SERVER_RUNNING_PATH than the server has.
-  if (entries.some((entry) => entry?.owned_by === "llama-swap"))
-    return { kind: "llama-swap", running: undefined };
-  if (entries.some((entry) => Array.isArray(record(entry?.status)?.args)))
-    return { kind: "router", running: undefined };
+  if (entries.some((entry) => entry.owned_by === "llama-swap")) return is("llama-swap");
+  if (entries.some((entry) => Array.isArray(record(entry.status)?.args))) return is("router");
   const props = record(await optionalJson(http, "/props", limits));
-  if (props?.role === "router") return { kind: "router", running: undefined };
-  const isLlamaServer = record(props?.default_generation_settings) !== undefined;
-  return { kind: isLlamaServer ? "llama-server" : "other", running: undefined };
+  if (props?.role === "router") return is("router");
+  return is(record(props?.default_generation_settings) === undefined ? "other" : "llama-server");
+}
+
+/**
+ * The version that a route reports under a name.
+ *
+ * @throws {ServerError} where the server cannot be reached; the signal's reason
+ */
+export async function versionAt(
+  { http }: Access,
+  path: string,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
+  return nameOf(record(await optionalJson(http, path, limits))?.[name]);
+}
+
+/** llama-swap's version, which it reports since v173. @throws {ServerError}; the signal's reason */
+export function swapVersion(access: Access, signal: AbortSignal | undefined): Promise<string | undefined> {
+  return versionAt(access, "/api/version", "version", signal);
+}
+
+/** The number of a llama-swap release; undefined for other builds. */
+export function releaseOf(version: string | undefined): number | undefined {
+  const digits = /^v?(\d{1,6})$/.exec(version ?? "")?.[1];
+  // A build without a version calls itself 0.
+  return Number(digits) || undefined;
 }
 
 /** Whether such a server has a config file with context windows to change. */
@@ -141,7 +177,7 @@ export function hasConfigFile(kind: BackendKind): boolean {
 export function cannotLoad({ kind, name }: Pick<Backend, "kind" | "name">): ServerError {
   const why =
     kind === "llama-server"
-      ? "This server is one llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart restarts it."
+      ? "This server is a single llama-server: its model is loaded for as long as it runs, so there is nothing to load or unload. /ai-server-restart restarts it."
       : `${name} does not load or unload models when asked over HTTP; it does so by itself, or when it starts.`;
   return new ServerError(why, { link: "server", remedy: "none" });
 }

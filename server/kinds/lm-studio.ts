@@ -1,17 +1,14 @@
 /** LM Studio's own REST routes (`/api/v1` since 0.4.0, `/api/v0` before), beside its chat/completions. */
 
-import { count, flag, type JsonRecord, list, record, text, texts } from "../../lib/json.ts";
+import { count, flag, type JsonRecord, record, records, text, texts } from "../../lib/json.ts";
 import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../http/access.ts";
 import { answerFault } from "../http/answer-faults.ts";
-import { NO_TEMPLATE } from "../models/chat-template.ts";
-import { type FileFacts, type ListedModel, listedModel } from "../models/listed-model.ts";
-import type { LiveFacts, RunningModel } from "../models/models.ts";
+import { type ListedModel, listedModel } from "../models/listed-model.ts";
 import { idOf, nameOf } from "../models/names.ts";
-import type { Backend, LoadSteps } from "./backend.ts";
-import type { ServerVersion } from "./version.ts";
+import type { Backend } from "./backend.ts";
 
 /** A model, read from either version's answer. */
-interface Told {
+interface StudioModel {
   listed: ListedModel;
   /** Its loaded instances: their ids and context windows. */
   instances: readonly { id: string; context: number | undefined }[];
@@ -19,85 +16,84 @@ interface Told {
 
 /** @returns undefined where this is no LM Studio */
 export async function lmStudioAt(access: Access, limits: Limits): Promise<Backend | undefined> {
-  const current = record(await optionalJson(access.http, "/api/v1/models", limits));
-  const models = current?.models;
+  const current = record(await optionalJson(access.http, "/api/v1/models", limits))?.models;
   // It may have no model yet.
-  if (Array.isArray(models) && (models.length === 0 || models.some((entry) => text(record(entry)?.key))))
-    return new LmStudio(access);
-  const earlier = record(await optionalJson(access.http, "/api/v0/models", limits));
-  const isEarlier = list(earlier?.data).some((entry) => text(record(entry)?.state) !== undefined);
-  return isEarlier ? new EarlierLmStudio(access) : undefined;
+  if (Array.isArray(current) && (current.length === 0 || records(current).some(({ key }) => text(key))))
+    return currentStudio(access);
+  const earlier = record(await optionalJson(access.http, "/api/v0/models", limits))?.data;
+  return records(earlier).some(({ state }) => text(state)) ? earlierStudio(access) : undefined;
 }
 
 /** Before 0.4.0: loaded models can be listed but not changed. */
-class EarlierLmStudio implements Backend {
-  readonly kind = "other";
-  readonly name = "LM Studio";
-  protected readonly access: Access;
-
-  constructor(access: Access) {
-    this.access = access;
-  }
-
-  protected async told(limits: Limits): Promise<Told[]> {
-    return list(record(await this.access.http.json("/api/v0/models", limits))?.data).flatMap(earlierModel);
-  }
-
-  async listed(_models: unknown, limits: Limits): Promise<ListedModel[]> {
-    return (await this.told(limits)).map(({ listed }) => listed);
-  }
-
-  async running(limits: Limits): Promise<RunningModel[]> {
-    return (await this.told(limits)).flatMap(({ listed: { id }, instances }) =>
-      instances.length === 0 ? [] : [{ id, state: "ready", commandLine: undefined, ttlSeconds: undefined }],
-    );
-  }
-
-  async live(id: string, limits: Limits): Promise<LiveFacts | undefined> {
-    const told = (await this.told(limits)).find(({ listed }) => listed.id === id);
-    const context = told?.instances[0]?.context;
-    if (context === undefined) return undefined;
-    return { context, vision: undefined, ...NO_TEMPLATE };
-  }
-
-  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
-    return (await this.told(limits)).find(({ listed }) => listed.id === id)?.listed.declared;
-  }
-
-  async slots(): Promise<undefined> {}
-
-  async version(): Promise<ServerVersion> {
-    return { name: this.name, version: undefined };
-  }
+function earlierStudio({ http }: Access): Backend {
+  return reading(async (limits) => {
+    const answer = record(await http.json("/api/v0/models", limits));
+    return records(answer?.data).flatMap(earlierModel);
+  });
 }
 
-class LmStudio extends EarlierLmStudio {
-  protected override async told(limits: Limits): Promise<Told[]> {
-    return list(record(await this.access.http.json("/api/v1/models", limits))?.models).flatMap(currentModel);
-  }
-
-  /** A second load would create another instance with its own memory. */
-  async load(id: string, { signal }: LoadSteps): Promise<void> {
-    if ((await this.#instances(id, signal)).length > 0) return;
-    await this.#post("/api/v1/models/load", { model: id }, signal);
-  }
-
-  async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
-    for (const instance of await this.#instances(id, signal))
-      await this.#post("/api/v1/models/unload", { instance_id: instance }, signal);
-  }
+function currentStudio({ http }: Access): Backend {
+  const models = async (limits: Limits): Promise<StudioModel[]> =>
+    records(record(await http.json("/api/v1/models", limits))?.models).flatMap(currentModel);
 
   /** @param id undefined for those of all models */
-  async #instances(id: string | undefined, signal: AbortSignal): Promise<string[]> {
-    const told = await this.told({ signal, timeoutMs: ANSWER_TIMEOUT_MS });
-    const wanted = told.filter(({ listed }) => id === undefined || listed.id === id);
+  const instancesOf = async (id: string | undefined, signal: AbortSignal): Promise<string[]> => {
+    const all = await models({ signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    const wanted = all.filter(({ listed }) => id === undefined || listed.id === id);
     return wanted.flatMap(({ instances }) => instances.map((instance) => instance.id));
-  }
+  };
 
-  async #post(path: string, request: object, signal: AbortSignal): Promise<void> {
-    const { status, text } = await post(this.access.http, path, request, signal);
+  const change = async (action: "load" | "unload", request: object, signal: AbortSignal): Promise<void> => {
+    const path = `/api/v1/models/${action}`;
+    const { status, text } = await post(http, path, request, signal);
     if (status !== 200) throw answerFault(status, text, path);
-  }
+  };
+
+  return {
+    ...reading(models),
+
+    /** A second load would create another instance with its own memory. */
+    async load(id, { signal }) {
+      if ((await instancesOf(id, signal)).length === 0) await change("load", { model: id }, signal);
+    },
+
+    async unload(id, signal) {
+      for (const instance of await instancesOf(id, signal))
+        await change("unload", { instance_id: instance }, signal);
+    },
+  };
+}
+
+/** What both versions show of their models. */
+function reading(models: (limits: Limits) => Promise<StudioModel[]>): Backend {
+  const name = "LM Studio";
+  const one = async (id: string, limits: Limits): Promise<StudioModel | undefined> =>
+    (await models(limits)).find(({ listed }) => listed.id === id);
+  return {
+    kind: "other",
+    name,
+
+    async listed(_, limits) {
+      return (await models(limits)).map(({ listed }) => listed);
+    },
+
+    async running(limits) {
+      const loaded = (await models(limits)).filter(({ instances }) => instances.length > 0);
+      return loaded.map(({ listed: { id } }) => ({ id, state: "ready" }));
+    },
+
+    async live(id, limits) {
+      const context = (await one(id, limits))?.instances[0]?.context;
+      return context === undefined ? undefined : { context };
+    },
+
+    async fileFacts(id, limits) {
+      return (await one(id, limits))?.listed.declared;
+    },
+
+    slots: async () => undefined,
+    version: async () => ({ name, version: undefined }),
+  };
 }
 
 /** Whether a model can chat, by either version's name for its type. */
@@ -105,10 +101,9 @@ function isChat({ type }: JsonRecord): boolean {
   return type !== "embedding" && type !== "embeddings";
 }
 
-function currentModel(value: unknown): Told[] {
-  const entry = record(value);
-  const id = idOf(entry?.key);
-  if (entry === undefined || id === undefined) return [];
+function currentModel(entry: JsonRecord): StudioModel[] {
+  const id = idOf(entry.key);
+  if (id === undefined) return [];
   const abilities = record(entry.capabilities);
   const listed = listedModel(id, {
     name: nameOf(entry.display_name) ?? id,
@@ -122,20 +117,17 @@ function currentModel(value: unknown): Told[] {
       quantization: nameOf(record(entry.quantization)?.name),
     },
   });
-  const instances = list(entry.loaded_instances).flatMap((value) => {
-    const loaded = record(value);
-    const instance = text(loaded?.id);
-    return instance === undefined
-      ? []
-      : [{ id: instance, context: count(record(loaded?.config)?.context_length) }];
+  const instances = records(entry.loaded_instances).flatMap((loaded) => {
+    const instance = text(loaded.id);
+    const context = count(record(loaded.config)?.context_length);
+    return instance === undefined ? [] : [{ id: instance, context }];
   });
   return [{ listed, instances }];
 }
 
-function earlierModel(value: unknown): Told[] {
-  const entry = record(value);
-  const id = idOf(entry?.id);
-  if (entry === undefined || id === undefined) return [];
+function earlierModel(entry: JsonRecord): StudioModel[] {
+  const id = idOf(entry.id);
+  if (id === undefined) return [];
   const listed = listedModel(id, {
     isChat: isChat(entry),
     declared: {

@@ -1,6 +1,5 @@
 /** The sentences for a model that could not be loaded, or whose process failed. */
 
-import type { LoadState } from "../../activity/load-state.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { withoutPolling } from "../../lib/log-noise.ts";
 import { cleanText } from "../../lib/text.ts";
@@ -59,7 +58,7 @@ function hintFor(
   kind: BackendKind = "llama-swap",
 ): string {
   if ([reason, ...log].some((line) => OUT_OF_MEMORY.test(line)))
-    return `\nMemory ran out: give it a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or take a smaller quantisation of it.`;
+    return `\nMemory ran out: give the model a smaller context ${hasConfigFile(kind) ? `with /ai-server-ctx ${id} <size>` : "on the server"}, or use a smaller quantisation.`;
   const slow = TOO_SLOW.exec(reason);
   if (slow === null) return "";
   const [hours, minutes, rest] = slow.slice(1).map((part) => Number(part ?? 0));
@@ -73,40 +72,4 @@ export function unknownModel(id: string): ServerError {
     `The server has no model ${id} to load. /ai-server-status lists its models; a selector cannot be loaded, since each request chooses one of its models.`,
     { link: "model", remedy: "none", status: 404 },
   );
-}
-
-/** @param other the model that would be loaded instead */
-export function ambiguousModel(id: string, other: string): ServerError {
-  return new ServerError(
-    `${id} cannot be loaded by itself: llama-swap before v228 would load ${other} instead. Update llama-swap, rename one of them, or send ${id} a message.`,
-    { link: "model", remedy: "none" },
-  );
-}
-
-/** @param progress what the server was doing at the limit */
-export function loadTimedOut(id: string, limitMs: number, progress: LoadState | undefined): ServerError {
-  const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
-  return new ServerError(
-    `${limit}: ${doing(progress)} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,
-    { link: "model", remedy: "retry" },
-  );
-}
-
-function doing(progress: LoadState | undefined): string {
-  switch (progress?.kind) {
-    case "waiting":
-      return progress.requests
-        ? `${progress.blockedBy} must unload first and is still answering ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}.`
-        : `${progress.blockedBy} is still loaded and must unload first.`;
-    case "stopping":
-      return `the server is still stopping ${progress.model}.`;
-    case "loading":
-      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server continues to load it.`;
-    default:
-      return "the server does not say why.";
-  }
-}
-
-function seconds(milliseconds: number): string {
-  return `${Math.ceil(milliseconds / 1000)} s`;
 }

@@ -1,14 +1,11 @@
 /** Ollama's own routes (its docs/api.md), beside its chat/completions. */
 
-import { count, type JsonRecord, list, record, text, texts } from "../../lib/json.ts";
+import { count, type JsonRecord, record, records, text, texts } from "../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson, post } from "../http/access.ts";
 import { answerFault } from "../http/answer-faults.ts";
-import { NO_TEMPLATE } from "../models/chat-template.ts";
-import { type FileFacts, type ListedModel, listedModel } from "../models/listed-model.ts";
-import type { LiveFacts, RunningModel } from "../models/models.ts";
+import { type ListedModel, listedModel } from "../models/listed-model.ts";
 import { idOf, nameOf } from "../models/names.ts";
-import type { Backend, LoadSteps } from "./backend.ts";
-import type { ServerVersion } from "./version.ts";
+import { type Backend, versionAt } from "./backend.ts";
 
 /** Each asks for one model's details on a connection of its own. */
 const QUESTIONS_AT_ONCE = 4;
@@ -16,112 +13,102 @@ const QUESTIONS_AT_ONCE = 4;
 const MOST_DETAILS = 100;
 
 /** What `/api/show` says about a model. */
-type Details = Pick<ListedModel, "isChat"> & { declared: Partial<ListedModel["declared"]> };
+type Details = Pick<ListedModel, "isChat" | "declared">;
 
 /** @returns undefined where this is no Ollama */
 export async function ollamaAt(access: Access, limits: Limits): Promise<Backend | undefined> {
   const tags = record(await optionalJson(access.http, "/api/tags", limits));
-  return Array.isArray(tags?.models) ? new Ollama(access) : undefined;
+  return Array.isArray(tags?.models) ? ollama(access) : undefined;
 }
 
-class Ollama implements Backend {
-  readonly kind = "other";
-  readonly name = "Ollama";
-  readonly #access: Access;
+function ollama(access: Access): Backend {
+  const { http } = access;
+  const name = "Ollama";
   /** By id; the digest changes with the model. */
-  readonly #details = new Map<string, { digest: unknown; details: Details }>();
+  const known = new Map<string, { digest: unknown; details: Details }>();
 
-  constructor(access: Access) {
-    this.#access = access;
-  }
-
-  async listed(_models: unknown, limits: Limits): Promise<ListedModel[]> {
-    const tags = list(record(await this.#access.http.json("/api/tags", limits))?.models).map(record);
-    const models = new Map(tags.flatMap((tag) => named(tag)));
-    await this.#readDetails([...models].slice(0, MOST_DETAILS), limits);
-    return [...models].map(([id, tag]) => {
-      const details = this.#details.get(id)?.details;
-      return listedModel(id, {
-        isChat: details?.isChat ?? true,
-        declared: {
-          sizeBytes: count(tag.size),
-          quantization: nameOf(record(tag.details)?.quantization_level),
-          ...details?.declared,
-        },
-      });
-    });
-  }
-
-  async #readDetails(models: readonly [string, JsonRecord][], limits: Limits): Promise<void> {
+  const readDetails = async (models: readonly [string, JsonRecord][], limits: Limits): Promise<void> => {
     const unread = models.filter(([id, { digest }]) => {
-      const known = this.#details.get(id);
-      return known === undefined || known.digest !== digest;
+      const before = known.get(id);
+      return before === undefined || before.digest !== digest;
     });
     const read = async (): Promise<void> => {
       for (let next = unread.shift(); next !== undefined; next = unread.shift()) {
         const [id, { digest }] = next;
-        this.#details.delete(id);
+        known.delete(id);
         const body = JSON.stringify({ model: id });
         // A model whose details cannot be read has none.
-        const answer = await this.#access.http.json("/api/show", { ...limits, body }).catch(() => undefined);
-        if (answer !== undefined) this.#details.set(id, { digest, details: detailsOf(record(answer)) });
+        const answer = await http.json("/api/show", { ...limits, body }).catch(() => undefined);
+        if (answer !== undefined) known.set(id, { digest, details: detailsOf(record(answer)) });
       }
     };
     await Promise.all(Array.from({ length: QUESTIONS_AT_ONCE }, read));
-  }
+  };
 
-  async running(limits: Limits): Promise<RunningModel[] | undefined> {
-    const rows = await this.#processes(limits);
-    return rows?.map(([id]) => ({ id, state: "ready", commandLine: undefined, ttlSeconds: undefined }));
-  }
+  const processes = async (limits: Limits): Promise<[string, JsonRecord][] | undefined> => {
+    const answer = record(await optionalJson(http, "/api/ps", limits));
+    return Array.isArray(answer?.models) ? named(answer.models) : undefined;
+  };
 
-  async #processes(limits: Limits): Promise<[string, JsonRecord][] | undefined> {
-    const answer = record(await optionalJson(this.#access.http, "/api/ps", limits));
-    return Array.isArray(answer?.models) ? answer.models.map(record).flatMap((row) => named(row)) : undefined;
-  }
-
-  async live(id: string, limits: Limits): Promise<LiveFacts | undefined> {
-    const row = (await this.#processes(limits))?.find(([running]) => running === id)?.[1];
-    const context = count(row?.context_length);
-    return context === undefined ? undefined : { context, vision: undefined, ...NO_TEMPLATE };
-  }
-
-  async fileFacts(id: string): Promise<FileFacts | undefined> {
-    const trainedContext = this.#details.get(id)?.details.declared.trainedContext;
-    return { trainedContext, sizeBytes: undefined, quantization: undefined };
-  }
-
-  async slots(): Promise<undefined> {}
-
-  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
-    const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
-    const answer = record(await optionalJson(this.#access.http, "/api/version", limits));
-    return { name: this.name, version: nameOf(answer?.version) };
-  }
-
-  /** A request without a prompt only loads. */
-  load(id: string, { signal }: LoadSteps): Promise<void> {
-    return this.#generate({ model: id, stream: false }, signal);
-  }
-
-  async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
-    const running =
-      id === undefined ? await this.running({ signal, timeoutMs: DETAIL_TIMEOUT_MS }) : [{ id }];
-    for (const { id: model } of running ?? []) {
-      await this.#generate({ model, stream: false, keep_alive: 0 }, signal);
-    }
-  }
-
-  async #generate(request: object, signal: AbortSignal): Promise<void> {
+  const generate = async (request: object, signal: AbortSignal): Promise<void> => {
     const path = "/api/generate";
-    const { status, text } = await post(this.#access.http, path, request, signal);
+    const { status, text } = await post(http, path, request, signal);
     if (status !== 200) throw answerFault(status, text, path);
-  }
+  };
+
+  return {
+    kind: "other",
+    name,
+
+    async listed(_, limits) {
+      const models = new Map(named(record(await http.json("/api/tags", limits))?.models));
+      await readDetails([...models].slice(0, MOST_DETAILS), limits);
+      return [...models].map(([id, tag]) => {
+        const { isChat = true, declared } = known.get(id)?.details ?? {};
+        const quantization = nameOf(record(tag.details)?.quantization_level);
+        return listedModel(id, {
+          isChat,
+          declared: { sizeBytes: count(tag.size), quantization, ...declared },
+        });
+      });
+    },
+
+    async running(limits) {
+      return (await processes(limits))?.map(([id]) => ({ id, state: "ready" }));
+    },
+
+    async live(id, limits) {
+      const row = (await processes(limits))?.find(([running]) => running === id)?.[1];
+      const context = count(row?.context_length);
+      return context === undefined ? undefined : { context };
+    },
+
+    async fileFacts(id) {
+      return { trainedContext: known.get(id)?.details.declared.trainedContext };
+    },
+
+    slots: async () => undefined,
+
+    async version(signal) {
+      return { name, version: await versionAt(access, "/api/version", "version", signal) };
+    },
+
+    /** A request without a prompt only loads. */
+    load: (id, { signal }) => generate({ model: id, stream: false }, signal),
+
+    async unload(id, signal) {
+      const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
+      const ids = id === undefined ? (await processes(limits))?.map(([running]) => running) : [id];
+      for (const model of ids ?? []) await generate({ model, stream: false, keep_alive: 0 }, signal);
+    },
+  };
 }
 
-function named(row: JsonRecord | undefined): [string, JsonRecord][] {
-  const id = idOf(row?.name) ?? idOf(row?.model);
-  return row === undefined || id === undefined ? [] : [[id, row]];
+function named(rows: unknown): [string, JsonRecord][] {
+  return records(rows).flatMap((row): [string, JsonRecord][] => {
+    const id = idOf(row.name) ?? idOf(row.model);
+    return id === undefined ? [] : [[id, row]];
+  });
 }
 
 /** The trained window is a key with the architecture's name; a configured one is in the text of the parameters. */
@@ -137,12 +124,13 @@ function detailsOf(answer: JsonRecord | undefined): Details {
   return {
     isChat: !knows || abilities.includes("completion"),
     declared: {
-      ...(set === undefined ? {} : { context: count(Number(set)) }),
+      ...(set === undefined ? {} : { context: count(set) }),
       trainedContext: trained === undefined ? undefined : count(info[trained]),
-      ...(knows ? { vision: abilities.includes("vision"), tools: abilities.includes("tools") } : {}),
-      ...(knows
-        ? { metadata: abilities.includes("thinking") ? { thinking_levels: levels } : { thinking: false } }
-        : {}),
+      ...(knows && {
+        vision: abilities.includes("vision"),
+        tools: abilities.includes("tools"),
+        metadata: abilities.includes("thinking") ? { thinking_levels: levels } : { thinking: false },
+      }),
     },
   };
 }

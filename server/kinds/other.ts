@@ -1,7 +1,7 @@
 /** Any other chat/completions server: only its list of models, and no route that just some servers have. */
 
-import { count, type JsonRecord, list, record } from "../../lib/json.ts";
-import { type Access, DETAIL_TIMEOUT_MS, type Limits, optionalJson } from "../http/access.ts";
+import { count, type JsonRecord, record, records } from "../../lib/json.ts";
+import type { Access, Limits } from "../http/access.ts";
 import {
   declaredVision,
   entriesOf,
@@ -10,10 +10,9 @@ import {
   listedModel,
 } from "../models/listed-model.ts";
 import { nameOf } from "../models/names.ts";
-import type { Backend } from "./backend.ts";
+import { type Backend, versionAt } from "./backend.ts";
 import { lmStudioAt } from "./lm-studio.ts";
 import { ollamaAt } from "./ollama.ts";
-import type { ServerVersion } from "./version.ts";
 
 /** Fields in which servers report the context window, vLLM's first. */
 const WINDOWS = ["max_model_len", "context_length", "context_window", "max_context_length"] as const;
@@ -25,40 +24,25 @@ const WINDOWS = ["max_model_len", "context_length", "context_window", "max_conte
  * @throws {ServerError} where the server cannot be reached
  */
 export async function otherServer(access: Access, models: unknown, limits: Limits): Promise<Backend> {
-  const owners = new Set(list(record(models)?.data).map((entry) => record(entry)?.owned_by));
-  if (owners.has("vllm")) return new OtherServer(access, "vLLM");
+  if (records(record(models)?.data).some((entry) => entry.owned_by === "vllm")) return plain(access, "vLLM");
   const [ollama, lmStudio] = await Promise.all([ollamaAt(access, limits), lmStudioAt(access, limits)]);
-  return ollama ?? lmStudio ?? new OtherServer(access, "The server");
+  return ollama ?? lmStudio ?? plain(access, "The server");
 }
 
-class OtherServer implements Backend {
-  readonly kind = "other";
-  readonly name: string;
-  readonly #access: Access;
-
-  constructor(access: Access, name: string) {
-    this.#access = access;
-    this.name = name;
-  }
-
-  async listed(models: unknown): Promise<ListedModel[]> {
-    return parsePlainList(models);
-  }
-
-  async running(): Promise<undefined> {}
-
-  async live(): Promise<undefined> {}
-
-  async fileFacts(): Promise<undefined> {}
-
-  async slots(): Promise<undefined> {}
-
-  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
-    if (this.name !== "vLLM") return { name: "a chat/completions server", version: undefined };
-    const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
-    const answer = record(await optionalJson(this.#access.http, "/version", limits));
-    return { name: this.name, version: nameOf(answer?.version) };
-  }
+function plain(access: Access, name: "vLLM" | "The server"): Backend {
+  return {
+    kind: "other",
+    name,
+    listed: async (models) => parsePlainList(models),
+    running: async () => undefined,
+    live: async () => undefined,
+    fileFacts: async () => undefined,
+    slots: async () => undefined,
+    version: async (signal) =>
+      name === "vLLM"
+        ? { name, version: await versionAt(access, "/version", "version", signal) }
+        : { name: "a chat/completions server", version: undefined },
+  };
 }
 
 /** Reads the list of models that every such server has. */
@@ -73,7 +57,7 @@ export function parsePlainList(answer: unknown): ListedModel[] {
 }
 
 function windowOf(entry: JsonRecord): number | undefined {
-  const told = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
+  const named = WINDOWS.map((name) => count(entry[name])).find((tokens) => tokens !== undefined);
   // TabbyAPI; a llama-server whose proxy forwards only `/v1`.
-  return told ?? count(record(entry.parameters)?.max_seq_len) ?? count(record(entry.meta)?.n_ctx);
+  return named ?? count(record(entry.parameters)?.max_seq_len) ?? count(record(entry.meta)?.n_ctx);
 }

@@ -2,8 +2,7 @@
 
 import { ServerError } from "../../lib/errors.ts";
 import { answerFault, overflowFault } from "../http/answer-faults.ts";
-import { parseErrorBody } from "../http/error-body.ts";
-import { isOverflow } from "../http/overflow.ts";
+import { isOverflow, parseErrorBody } from "../http/error-body.ts";
 import type { ModelState } from "../models/models.ts";
 
 export interface Refusal {

@@ -1,6 +1,6 @@
-/** What a loaded model's chat template tells: how it thinks, and what it takes. Pure; rules for public templates. */
+/** What a loaded model's chat template shows: how it thinks, and what it takes. Pure; rules for public templates. */
 
-import { flag, type JsonRecord, list, record, text } from "../../lib/json.ts";
+import { flag, type JsonRecord, record, records, text } from "../../lib/json.ts";
 import {
   EFFORTS,
   isKeepingVariable,
@@ -18,29 +18,20 @@ import {
   textsIn,
 } from "./jinja.ts";
 
-/** What a chat template tells of its model; undefined where there is no template. */
+/** What a chat template shows of its model; undefined where there is no template. */
 export interface TemplateFacts {
-  thinking: Thinking | undefined;
+  thinking?: Thinking | undefined;
   /** Whether it reads the thinking of earlier answers, if only of those since the user last spoke. */
-  keepsThinking: boolean | undefined;
+  keepsThinking?: boolean | undefined;
   /** The variable by which it keeps that of earlier turns too; undefined where it has none. */
-  keptBy: KeepingVariable | undefined;
-  /** Whether it shows the model its tools; told by llama-server alone. */
-  tools: boolean | undefined;
+  keptBy?: KeepingVariable | undefined;
+  /** Whether it shows the model its tools; only llama-server reports it. */
+  tools?: boolean | undefined;
   /** Whether it refuses two messages of the user with no answer between them. */
-  needsAlternation: boolean | undefined;
+  needsAlternation?: boolean | undefined;
   /** Whether it refuses ids of tool calls that are not nine letters and digits. */
-  needsShortCallIds: boolean | undefined;
+  needsShortCallIds?: boolean | undefined;
 }
-
-export const NO_TEMPLATE: TemplateFacts = {
-  thinking: undefined,
-  keepsThinking: undefined,
-  keptBy: undefined,
-  tools: undefined,
-  needsAlternation: undefined,
-  needsShortCallIds: undefined,
-};
 
 /** The boolean variables that public templates switch thinking by: Qwen and most others, DeepSeek and Granite, Cohere. */
 const SWITCHES = ["enable_thinking", "thinking", "reasoning"] as const;
@@ -64,7 +55,7 @@ export function templateFacts(props: JsonRecord | undefined): TemplateFacts {
   const source = withTools ?? text(props?.chat_template) ?? named(props?.chat_template, "default");
   const caps = record(props?.chat_template_caps);
   const tools = withTools === undefined ? flag(caps?.supports_tools) : true;
-  if (source === undefined) return { ...NO_TEMPLATE, tools };
+  if (source === undefined) return { tools };
   const template = readJinja(source);
   const keeping = Object.keys(KEEPING).filter(isKeepingVariable);
   return {
@@ -79,8 +70,7 @@ export function templateFacts(props: JsonRecord | undefined): TemplateFacts {
 
 /** One of several templates, in the form that they have in a tokenizer's configuration. */
 function named(templates: unknown, name: string): string | undefined {
-  const entry = list(templates).find((value) => record(value)?.name === name);
-  return text(record(entry)?.template);
+  return text(records(templates).find((entry) => entry.name === name)?.template);
 }
 
 function thinkingOf(template: JinjaTemplate, caps: JsonRecord | undefined): Thinking {
@@ -95,7 +85,7 @@ function thinkingOf(template: JinjaTemplate, caps: JsonRecord | undefined): Thin
   // The server may know a name for it that stands in no list here, and then gives it what it is asked for.
   if (caps?.supports_reasoning_effort === true) return { kind: "effort", levels: EFFORTS };
   if (!isThinker(template)) return { kind: "none" };
-  // A llama-server that tells of efforts has its own budget too, which cuts thinking short at its end mark.
+  // A llama-server that reports efforts has its own budget too, which cuts thinking short at its end mark.
   return { kind: caps?.supports_reasoning_effort === undefined ? "always" : "budget" };
 }
 

@@ -4,17 +4,13 @@
  */
 
 import { abortable } from "../../lib/clock.ts";
-import { ServerError } from "../../lib/errors.ts";
-import type { Limits } from "../http/access.ts";
+import { isNoSuchRoute, type Limits } from "../http/access.ts";
 import type { Backend } from "../kinds/backend.ts";
 import { commandDigest } from "./command-line.ts";
 import type { LiveFacts, RememberedFacts, RunningModel } from "./models.ts";
 
 /** Of models that are to be asked, all at once: nothing but the server says how many there are. */
 const MOST_ASKED = 50;
-
-/** Statuses that say that there are no such facts; 200: no JSON. */
-const HAS_NONE = new Set([200, 400, 404, 405, 410, 422, 501]);
 
 interface Answer {
   /** Of the command line that it ran with; undefined where the server shows none. */
@@ -56,10 +52,10 @@ export class KnownFacts {
   async read(
     backend: Pick<Backend, "kind" | "live">,
     ids: readonly string[],
-    learnt: ReadonlyMap<string, RememberedFacts>,
+    before: ReadonlyMap<string, RememberedFacts>,
     limits: Limits,
   ): Promise<ReadonlyMap<string, LiveFacts>> {
-    const unknown = ids.filter((id) => this.#isUnknown(backend, id, learnt.get(id))).slice(0, MOST_ASKED);
+    const unknown = ids.filter((id) => this.#isUnknown(backend, id, before.get(id))).slice(0, MOST_ASKED);
     const { signal, timeoutMs } = limits;
     await Promise.all(unknown.map((id) => abortable(this.#ask(backend, id, { timeoutMs }), signal)));
     return new Map(
@@ -70,11 +66,11 @@ export class KnownFacts {
     );
   }
 
-  #isUnknown({ kind }: Pick<Backend, "kind">, id: string, learnt: RememberedFacts | undefined): boolean {
+  #isUnknown({ kind }: Pick<Backend, "kind">, id: string, before: RememberedFacts | undefined): boolean {
     const command = this.#ready.get(id);
     // Without a command line it may have been started again unseen; only llama-swap counts the question as a use.
     if (this.#outdated.has(id) || (command === undefined && kind !== "llama-swap")) return true;
-    return !this.#answers.has(id) && !isRemembered(learnt, command);
+    return !this.#answers.has(id) && !isRemembered(before, command);
   }
 
   /** Shared by all who want to know: one caller's signal must not end it for the others. */
@@ -89,7 +85,7 @@ export class KnownFacts {
     try {
       this.keep(id, await backend.live(id, limits));
     } catch (error) {
-      if (error instanceof ServerError && HAS_NONE.has(error.status ?? 0)) this.keep(id, undefined);
+      if (isNoSuchRoute(error)) this.keep(id, undefined);
     }
   }
 
@@ -113,9 +109,9 @@ export class KnownFacts {
 }
 
 /** Whether a model itself has said all that is asked of it, when it ran with this command line. */
-function isRemembered(learnt: RememberedFacts | undefined, command: string | undefined): boolean {
-  if (command === undefined || learnt?.command !== command) return false;
-  return [learnt.context, learnt.thinking].every(
+function isRemembered(before: RememberedFacts | undefined, command: string | undefined): boolean {
+  if (command === undefined || before?.command !== command) return false;
+  return [before.context, before.thinking].every(
     (fact) => fact?.source === "live" || fact?.source === "last seen",
   );
 }

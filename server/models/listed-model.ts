@@ -1,27 +1,26 @@
 /** One entry of a server's list of models, in the same words whatever kind of server it is. */
-import { flag, type JsonRecord, list, record, texts } from "../../lib/json.ts";
-import { type ModelDescription, NO_DESCRIPTION } from "./model-description.ts";
+import { flag, type JsonRecord, record, records, texts } from "../../lib/json.ts";
 import { idOf } from "./names.ts";
 
 /** What the list says of a model's figures; undefined where it says nothing. */
-export interface Declared {
+interface Declared {
   /** Tokens that one request may use. */
-  context: number | undefined;
+  context?: number | undefined;
   /** Tokens that one answer may have. */
-  outputLimit: number | undefined;
-  vision: boolean | undefined;
+  outputLimit?: number | undefined;
+  vision?: boolean | undefined;
   /** Whether it takes tools. */
-  tools: boolean | undefined;
+  tools?: boolean | undefined;
   /** Tokens that it was trained for: never the window itself. */
-  trainedContext: number | undefined;
-  sizeBytes: number | undefined;
+  trainedContext?: number | undefined;
+  sizeBytes?: number | undefined;
   /** As the server words it: `Q8_0`, `all F32`. */
-  quantization: string | undefined;
+  quantization?: string | undefined;
   /** Free metadata of the server's owner, which may say more: `thinking`, `keeps_thinking`. */
-  metadata: JsonRecord | undefined;
+  metadata?: JsonRecord | undefined;
 }
 
-/** What the file of a model tells, however it is started. */
+/** What a model's file says, however it is started. */
 export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
 
 /** How a process has ended, where that was with an error. */
@@ -29,31 +28,49 @@ export interface ProcessFailure {
   exitCode: number | undefined;
 }
 
+export interface ModelDescription {
+  /** In the words of the server's owner; may have several lines. */
+  readonly text: string | undefined;
+  /** Other ids of the same model. */
+  readonly aliases: readonly string[];
+  /** The other server that it runs on, by the name that llama-swap has for it. */
+  readonly peer: string | undefined;
+  /** The models among which it chooses for each request. */
+  readonly targets: readonly string[];
+}
+
+export const NO_DESCRIPTION: ModelDescription = {
+  text: undefined,
+  aliases: [],
+  peer: undefined,
+  targets: [],
+};
+
 export interface ListedModel {
   /** As the server spells it. */
   id: string;
   name: string;
   /** A peer runs on another server, a selector chooses among models for each request. */
   kind: "model" | "alias" | "peer" | "selector";
-  /** The id under which it runs; undefined for peers and selectors, which never run here. */
+  /** The id under which `/running` lists it; undefined for peers and selectors, which never run here. */
   runsAs: string | undefined;
   isChat: boolean;
   declared: Declared;
-  /** How it would be started, where the list tells it. */
-  commandLine: string | undefined;
+  /** How it would be started, where the list has it. */
+  commandLine?: string | undefined;
   description: ModelDescription;
   /** Why it cannot be used, in a few words; undefined where it can. */
-  problem: string | undefined;
+  problem?: string | undefined;
   /** Whether llama.cpp's router has found it itself, in its folder or cache: its preset need not name it. */
   isFound?: boolean;
-  /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router tells it. */
-  failure: ProcessFailure | undefined;
+  /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router reports it. */
+  failure?: ProcessFailure | undefined;
 }
 
-/** A model that runs under its own id, with what more is told of it. */
+/** A model that runs under its own id, with what more is known of it. */
 export function listedModel(
   id: string,
-  told: Partial<Omit<ListedModel, "id" | "declared">> & { declared: Partial<Declared> },
+  more: Partial<ListedModel> & Pick<ListedModel, "declared">,
 ): ListedModel {
   return {
     id,
@@ -61,33 +78,17 @@ export function listedModel(
     kind: "model",
     runsAs: id,
     isChat: true,
-    commandLine: undefined,
     description: NO_DESCRIPTION,
-    problem: undefined,
-    failure: undefined,
-    ...told,
-    declared: { ...NOTHING_DECLARED, ...told.declared },
+    ...more,
   };
 }
-
-const NOTHING_DECLARED: Declared = {
-  context: undefined,
-  outputLimit: undefined,
-  vision: undefined,
-  tools: undefined,
-  trainedContext: undefined,
-  sizeBytes: undefined,
-  quantization: undefined,
-  metadata: undefined,
-};
 
 /** The entries of a `/v1/models`, each under its id. One without an id, or with an id seen before, is left out. */
 export function entriesOf(answer: unknown): Map<string, JsonRecord> {
   const found = new Map<string, JsonRecord>();
-  for (const value of list(record(answer)?.data)) {
-    const entry = record(value);
-    const id = idOf(entry?.id);
-    if (entry !== undefined && id !== undefined && !found.has(id)) found.set(id, entry);
+  for (const entry of records(record(answer)?.data)) {
+    const id = idOf(entry.id);
+    if (id !== undefined && !found.has(id)) found.set(id, entry);
   }
   return found;
 }
@@ -102,7 +103,7 @@ export function declaredVision(entry: JsonRecord, metadata: JsonRecord | undefin
   return flag(record(entry.capabilities)?.vision) ?? flag(metadata?.vision);
 }
 
-/** Whether a model answers in text to text, as far as its entry tells. */
+/** Whether a model answers in text to text, as far as its entry shows. */
 export function isChatModel(id: string, entry: JsonRecord, metadata: JsonRecord | undefined): boolean {
   const declared = flag(metadata?.chat);
   if (declared !== undefined) return declared;

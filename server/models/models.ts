@@ -2,12 +2,11 @@
 
 import type { ModelState } from "../../activity/load-state.ts";
 import { count, flag, record } from "../../lib/json.ts";
-import type { KeepingVariable, Thinking } from "../../lib/thinking.ts";
+import { declaredThinking, type KeepingVariable, type Thinking } from "../../lib/thinking.ts";
 import { type TemplateFacts, templateFacts } from "./chat-template.ts";
 import { commandDigest, readCommandLine } from "./command-line.ts";
-import type { ListedModel, ProcessFailure } from "./listed-model.ts";
+import type { ListedModel } from "./listed-model.ts";
 import { fileTypeOf } from "./names.ts";
-import { declaredThinking } from "./thinking.ts";
 
 /** Where a fact was read, the most trusted first. */
 export type Source = "live" | "declared" | "command line" | "config file" | "last seen" | "default";
@@ -23,38 +22,26 @@ export type { ModelState };
 export interface RunningModel {
   id: string;
   state: ModelState;
-  commandLine: string | undefined;
+  commandLine?: string | undefined;
   /** Idle seconds after which it is unloaded; 0 never. */
-  ttlSeconds: number | undefined;
+  ttlSeconds?: number | undefined;
   /** Loaded, but its weights are not in memory: the next request brings them back. */
   isAsleep?: boolean;
 }
 
 /** What a loaded model says of itself in `/props`. */
 export interface LiveFacts extends TemplateFacts {
-  context: number | undefined;
-  vision: boolean | undefined;
+  context?: number | undefined;
+  vision?: boolean | undefined;
   /** In the server's words: `Q8_0`, `all F32`. */
   quantization?: string | undefined;
 }
 
 /** One model that can be chatted with. */
-export interface ModelFacts {
-  /** As the server spells it. */
-  id: string;
-  name: string;
+export interface ModelFacts
+  extends Pick<ListedModel, "id" | "name" | "kind" | "runsAs" | "problem" | "isFound" | "failure"> {
   state: ModelState;
-  ttlSeconds: number | undefined;
-  /** A peer runs on another server, a selector chooses among models for each request. */
-  kind: "model" | "alias" | "peer" | "selector";
-  /** The id under which `/running` lists it; undefined for peers and selectors, which are never there. */
-  runsAs: string | undefined;
-  /** Why it cannot be used, in a few words; undefined where it can. */
-  problem: string | undefined;
-  /** Whether llama.cpp's router has found it itself: its preset need not name it. */
-  isFound?: boolean;
-  /** How its last process has ended, where that was with an error and the server tells it. */
-  failure: ProcessFailure | undefined;
+  ttlSeconds?: number | undefined;
   /** Tokens of prompt and answer together that one request may use. */
   context: Fact<number>;
   /** Tokens that one answer may have. */
@@ -75,14 +62,14 @@ export interface ModelFacts {
   trainedContext: Fact<number> | undefined;
   sizeBytes: Fact<number> | undefined;
   quantization: Fact<string> | undefined;
-  /** SHA-256 of the command line that it has, or had when these facts were learnt; undefined where none was seen. */
+  /** SHA-256 of the command line that it has, or had when these facts were read; undefined where none was seen. */
   command: string | undefined;
   /** Windows that the running model itself has shown to be wrong. */
   refuted: RefutedWindows;
 }
 
 /**
- * What other sources said of a window when the running model told another one: as long as they say the same, they
+ * What other sources said of a window when the running model reported another one: as long as they say the same, they
  * are wrong. A declared window is often that of all slots together, and `--ctx-size` more than the model or the
  * memory gives.
  */
@@ -107,7 +94,7 @@ export type CatalogFacts = Pick<
 > &
   Partial<Pick<ModelFacts, "command" | "refuted">>;
 
-/** What earlier discoveries learnt of a model; what was learnt under another command line does not count. */
+/** What earlier discoveries found of a model; what it showed under another command line does not count. */
 export type RememberedFacts = Partial<
   CatalogFacts & Pick<ModelFacts, "trainedContext" | "sizeBytes" | "quantization">
 >;
@@ -148,35 +135,23 @@ function saidItself<T>(fact: Fact<T> | undefined): Fact<T> | undefined {
   return fact?.source === "live" || fact?.source === "last seen" ? fact : undefined;
 }
 
-/** What was learnt, as far as it holds for the command line that the model has now. */
+/** What was remembered, as far as it holds for the command line that the model has now. */
 function stillValid(
-  learnt: RememberedFacts | undefined,
+  before: RememberedFacts | undefined,
   command: string | undefined,
 ): RememberedFacts | undefined {
-  const isOther = command !== undefined && learnt?.command !== undefined && learnt.command !== command;
-  return isOther ? undefined : learnt;
+  const isOther = command !== undefined && before?.command !== undefined && before.command !== command;
+  return isOther ? undefined : before;
 }
 
-/** The windows that the running model contradicts. */
-function refutedBy(
-  live: number,
-  declared: number | undefined,
-  commandLine: number | undefined,
-): RefutedWindows {
-  return {
-    ...(declared === undefined || declared === live ? {} : { declared }),
-    ...(commandLine === undefined || commandLine === live ? {} : { commandLine }),
-  };
-}
-
-function unless(refuted: number | undefined, told: number | undefined): number | undefined {
-  return told === refuted ? undefined : told;
+function unless(refuted: number | undefined, claimed: number | undefined): number | undefined {
+  return claimed === refuted ? undefined : claimed;
 }
 
 /** Everything that discovery read, not yet put together. */
 export interface Discovery {
   listed: readonly ListedModel[];
-  /** Undefined where the server does not tell. */
+  /** Undefined where the server does not report it. */
   running: readonly RunningModel[] | undefined;
   /** By id, only of models that were ready. */
   live: ReadonlyMap<string, LiveFacts>;
@@ -185,14 +160,11 @@ export interface Discovery {
 /**
  * Puts the answers together into one entry for each chat model, in the server's order.
  *
- * @param learnt facts of earlier discoveries by the id under which a model runs, for what is not told now
+ * @param before facts of earlier discoveries by the id under which a model runs, for what is not reported now
  */
-export function modelsOf(discovery: Discovery, learnt: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
+export function modelsOf(discovery: Discovery, before: ReadonlyMap<string, RememberedFacts>): ModelFacts[] {
   const running = new Map(discovery.running?.map((model) => [model.id, model]));
-  return discovery.listed.flatMap((listed) => {
-    const facts = factsOf(listed, running, discovery, learnt);
-    return facts === undefined ? [] : [facts];
-  });
+  return discovery.listed.flatMap((listed) => factsOf(listed, running, discovery, before) ?? []);
 }
 
 /** The ids of the processes that are ready and answer for a chat model: no other is asked for its facts. */
@@ -210,10 +182,10 @@ function factsOf(
   listed: ListedModel,
   running: ReadonlyMap<string, RunningModel>,
   discovery: Discovery,
-  learnt: ReadonlyMap<string, RememberedFacts>,
+  before: ReadonlyMap<string, RememberedFacts>,
 ): ModelFacts | undefined {
   if (!listed.isChat) return undefined;
-  const { id, name, kind, runsAs, declared, problem, failure } = listed;
+  const { id, name, kind, runsAs, declared, problem, isFound, failure } = listed;
   const runs = runsAs === undefined ? undefined : running.get(runsAs);
   const commandLine = runs?.commandLine ?? listed.commandLine;
   const command = commandLine === undefined ? undefined : readCommandLine(commandLine);
@@ -221,11 +193,15 @@ function factsOf(
   const live = runsAs === undefined ? undefined : discovery.live.get(runsAs);
 
   const digest = commandLine === undefined ? undefined : commandDigest(commandLine);
-  const last = stillValid(learnt.get(runsAs ?? id), digest);
+  const last = stillValid(before.get(runsAs ?? id), digest);
+  // The windows that the running model contradicts.
   const refuted =
     live?.context === undefined
       ? (last?.refuted ?? {})
-      : refutedBy(live.context, declared.context, command?.context);
+      : {
+          declared: unless(live.context, declared.context),
+          commandLine: unless(live.context, command?.context),
+        };
   const isSame = runs?.state === "ready" && digest !== undefined && last?.command === digest;
   const context = best<number>(
     UNKNOWN_CONTEXT,
@@ -244,7 +220,7 @@ function factsOf(
     kind,
     runsAs,
     problem,
-    ...(listed.isFound === true ? { isFound: true } : {}),
+    ...(isFound === undefined ? {} : { isFound }),
     failure,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),

@@ -1,4 +1,4 @@
-/** Ids and names of models, as the server tells them and as they may be shown. */
+/** Ids and names of models, as the server spells them and as they may be shown. */
 
 import { text } from "../../lib/json.ts";
 import { cleanText } from "../../lib/text.ts";
@@ -31,15 +31,7 @@ export function nameOf(value: unknown): string | undefined {
   return text(cleanText(text(value) ?? "", MAX_NAME_LENGTH).replace(/\s+/g, " "));
 }
 
-/** A quantisation in llama-server's words, without its mark for one that only the tensors tell. */
+/** A quantisation in llama-server's words, without its mark for one that only the tensors show. */
 export function fileTypeOf(value: unknown): string | undefined {
   return nameOf(value)?.replace(/^\(guessed\) /, "");
-}
-
-/** What the user is to know where a list had more models than are kept, as a sentence. */
-export function tooManyModels(leftOut: number): string[] {
-  if (leftOut === 0) return [];
-  return [
-    `The server lists ${MAX_MODELS + leftOut} models. The first ${MAX_MODELS} are kept, and ${leftOut} left out: list fewer in its configuration.`,
-  ];
 }

@@ -8,7 +8,6 @@ const progress = (step: StepName, more: Partial<Progress> = {}): Progress => ({
   step,
   state: "begun",
   id: undefined,
-  elapsedMs: 0,
   isGoingBack: false,
   ...more,
 });

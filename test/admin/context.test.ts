@@ -69,14 +69,14 @@ describe("where a size is set", () => {
       "    cmd: vllm serve x --max-model-len 32k -np 2\n",
       ["Context size: 32000 tokens (32k), set by --max-model-len in /c.yaml, line 3."],
     ],
-    ["    cmd: sd-server -m x.gguf\n", ["No context size is set in /c.yaml: sd-server takes its own."]],
+    ["    cmd: sd-server -m x.gguf\n", ["No context size is set in /c.yaml: sd-server uses its own."]],
     [
       "    cmd: llama-server -c 0 -np 4\n",
       ["Context size: 0, the trained size, set by -c in /c.yaml, line 3."],
     ],
     [
       "    cmd: llama-server -m x\n",
-      ["No context size is set in /c.yaml: llama-server takes the trained size, or what fits."],
+      ["No context size is set in /c.yaml: llama-server uses the trained size, or what fits."],
     ],
     [
       "    cmd: llama-server\n    env: [LLAMA_ARG_CTX_SIZE=4096]\n",
@@ -86,7 +86,7 @@ describe("where a size is set", () => {
     expect(words(model)).toEqual(expected);
   });
 
-  test("with others, names them", () => {
+  test("names the models that share it", () => {
     const top = "macros: { size: '-c 8192' }\n";
     const more = `    cmd: llama-server \${size}\n  n:\n    cmd: llama-server \${size}\n`;
     expect(words(more, top)).toEqual([
@@ -95,7 +95,7 @@ describe("where a size is set", () => {
     ]);
   });
 
-  test("is not told where it is not understood", () => {
+  test("is not named where the command is not understood", () => {
     const [setting] = findContexts("models:\n  m:\n    cmd: [no, text]\n", "yaml");
     expect(setting && settingWords(setting, "/c.yaml")).toEqual([setting?.problem]);
     expect(setting?.problem).toMatch(/line 3/);
@@ -127,7 +127,7 @@ describe("/ai-server-ctx", () => {
   });
 
   test.each([
-    ["", "Say which model. The server has small, org/Größe:Q4 x, groesse."],
+    ["", "Name a model. The server has small, org/Größe:Q4 x, groesse."],
     ["smal 4096", 'No model "smal". Did you mean "small"?'],
     ["small lots", '"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small 4096 now", '"4096 now" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { LoadState } from "../../activity/load-state.ts";
-import { httpProbe } from "../../admin/http-probe.ts";
+import { httpProbe } from "../../admin/change.ts";
 import type { ServerProbe } from "../../host/probe.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";

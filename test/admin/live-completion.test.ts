@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { completer } from "../../admin/live-completion.ts";
+import { completer } from "../../admin/completion.ts";
 import { ODD, type Place, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 

@@ -33,7 +33,7 @@ describe("/ai-server-load", () => {
     expect(served?.aiServer.context).toEqual({ value: 8192, source: "live" });
   });
 
-  test("of what is loaded says so, and starts nothing", async () => {
+  test("says that a model is loaded already, and starts nothing", async () => {
     const place = await startPlace();
     await place.load("small");
     expect((await place.type("/ai-server-load small")).told[0]).toMatch(/^small is already loaded\.\n/);
@@ -41,7 +41,7 @@ describe("/ai-server-load", () => {
   });
 
   test.each([ODD, `"${ODD}"`, `'${ODD}'`, "groesse"])(
-    "takes the id %s, and says what had to go",
+    "takes the id %s, and says which model was unloaded for it",
     async (typed) => {
       const place = await startPlace();
       await place.load("small");
@@ -53,10 +53,10 @@ describe("/ai-server-load", () => {
     },
   );
 
-  test("without an id, or with a wrong one, says which there are", async () => {
+  test("lists the models when the id is missing, and the nearest when it is wrong", async () => {
     const place = await startPlace();
     expect((await place.type("/ai-server-load")).notices).toEqual([
-      { level: "error", text: `Say which model. The server has groesse, ${ODD}, small.` },
+      { level: "error", text: `Name a model. The server has groesse, ${ODD}, small.` },
     ]);
     expect((await place.type("/ai-server-load smoll")).told).toEqual([
       'No model "smoll". Did you mean "small"?',
@@ -72,9 +72,10 @@ describe("/ai-server-load", () => {
       .toMatch(/Loading {4}takes about \d\.\d s/);
   });
 
-  test("says meanwhile what may have to go, whom it waits for, and that it loads", async () => {
+  test("says meanwhile which model may be unloaded, which it waits for, and that it loads", async () => {
     const place = await startPlace(SLOW);
-    place.sim.setSpeed(20);
+    await place.load("talker");
+    place.sim.setSpeed(1);
     await place.chat("talker", { "user-agent": "curl/8" });
     const user = new User("rpc");
     const loading = place.type("/ai-server-load slow", user);
@@ -86,22 +87,25 @@ describe("/ai-server-load", () => {
     );
     await (await place.client()).http.request({ method: "POST", path: "/api/models/unload/talker" });
     await eventually(() => expect(user.statuses.at(-1)).toBe("Loading slow…"));
+    place.sim.setSpeed(1000);
     await loading;
     expect(user.told[0]).toMatch(/^slow is loaded; .*\nA request.*\nUnloaded to make room: talker\.$/);
     expect(user.statuses.at(-1)).toBeUndefined();
   });
 
-  test("says that another one is being stopped", async () => {
+  test("says that another model is being stopped", async () => {
     const place = await startPlace(SLOW);
     await place.load("sturdy");
-    place.sim.setSpeed(20);
+    place.sim.setSpeed(1);
     const user = new User("rpc");
-    await place.type("/ai-server-load slow", user);
-    expect(user.statuses).toContain("Stopping sturdy…");
+    const loading = place.type("/ai-server-load slow", user);
+    await eventually(() => expect(user.statuses).toContain("Stopping sturdy…"));
+    place.sim.setSpeed(1000);
+    await loading;
     expect(user.told[0]).toContain("Unloaded to make room: sturdy.");
   });
 
-  test("that fails shows the end of the model's log", async () => {
+  test("shows the end of the model's log when the load fails", async () => {
     const place = await startPlace(`models:\n  bad: { cmd: "${CMD} --load 60 --fail-after 1" }\n`);
     const { notices } = await place.type("/ai-server-load bad");
     expect(notices).toHaveLength(1);
@@ -111,7 +115,7 @@ describe("/ai-server-load", () => {
     );
   });
 
-  test("that fails shows no secret of the log or the command line", async () => {
+  test("shows no secret of the log or the command line when the load fails", async () => {
     const flags = "--load 60 --fail-after 1 -m https://u:hunter2@hub/x.gguf?token=hunter3";
     const place = await startPlace(`
 models:
@@ -136,17 +140,21 @@ models:
     ]);
   });
 
-  test("says over RPC what is being waited for", async () => {
+  test("says over RPC what it waits for", async () => {
     const place = await startPlace(SLOW);
-    place.sim.setSpeed(20);
-    const { statuses } = await place.type("/ai-server-load slow");
-    expect(statuses).toEqual(["Loading slow…", undefined]);
+    place.sim.setSpeed(1);
+    const user = new User("rpc");
+    const loading = place.type("/ai-server-load slow", user);
+    await eventually(() => expect(user.statuses).toEqual(["Loading slow…"]));
+    place.sim.setSpeed(1000);
+    await loading;
+    expect(user.statuses).toEqual(["Loading slow…", undefined]);
   });
 
   test.each([
     [true, "endless is unloaded.", []],
     [false, "The server continues loading endless.", ["endless starting"]],
-  ])("left by Escape offers to stop the load (%s)", async (answer, told, loaded) => {
+  ])("offers to stop the load after Escape (%s)", async (answer, told, loaded) => {
     const place = await startPlace(SLOW);
     place.sim.setSpeed(1);
     const user = saying(answer, "tui");
@@ -180,14 +188,14 @@ test("a load that cannot be stopped after Escape says why", async () => {
 });
 
 describe("/ai-server-unload", () => {
-  test("of an idle model does not ask", async () => {
+  test("unloads an idle model without a question", async () => {
     const place = await startPlace();
     await place.load(ODD);
     const { told, questions } = await place.type("/ai-server-unload groesse");
     expect([told, questions, await place.loaded()]).toEqual([[`${ODD} is unloaded.`], [], []]);
   });
 
-  test("of a model that is not loaded does nothing", async () => {
+  test("does nothing if the model is not loaded", async () => {
     const place = await startPlace();
     await place.load("small");
     expect((await place.type(`/ai-server-unload ${ODD}`)).told).toEqual([`${ODD} is not loaded.`]);
@@ -197,7 +205,7 @@ describe("/ai-server-unload", () => {
   test.each([
     [false, "Nothing was unloaded.", ["talker"]],
     [true, "talker is unloaded.", []],
-  ])("of one that answers somebody asks first (%s)", async (answer, told, loaded) => {
+  ])("asks first if the model answers another client (%s)", async (answer, told, loaded) => {
     const place = await startPlace(SLOW);
     await place.load("talker");
     place.sim.setSpeed(1);
@@ -213,7 +221,7 @@ describe("/ai-server-unload", () => {
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
   });
 
-  test("of one asks about its own requests, and not about another's", async () => {
+  test("asks about the requests of that model alone", async () => {
     const request = (model: string): object => ({ id: model, model, timestamp: new Date().toISOString() });
     const snapshot = { operation: "snapshot", requests: [request("a"), request("b")] };
     const event = { type: "inflight", data: JSON.stringify(snapshot) };
@@ -237,7 +245,7 @@ describe("/ai-server-unload", () => {
     );
   });
 
-  test("of a model that does not report its requests in time asks first", async () => {
+  test("asks first if the model does not report its requests in time", async () => {
     const { swap, requests } = await cannedServer((request, response) => {
       const running = { running: [{ model: "m", state: "ready" }] };
       if (request.url === "/upstream/m/slots") return;
@@ -258,7 +266,7 @@ describe("/ai-server-unload", () => {
   test.each([
     [false, "Nothing was unloaded.", ["small"]],
     [true, "Unloaded: small.", []],
-  ])("of all models asks always (%s)", async (answer, told, loaded) => {
+  ])("of all models always asks (%s)", async (answer, told, loaded) => {
     const place = await startPlace();
     await place.load("small");
     const user = await place.type("/ai-server-unload", saying(answer));
@@ -272,20 +280,20 @@ describe("/ai-server-unload", () => {
     expect([user.told, await place.loaded()]).toEqual([[told], loaded]);
   });
 
-  test("of all models where none is loaded asks nothing", async () => {
+  test("of all models asks nothing if none is loaded", async () => {
     expect(await (await startPlace()).type("/ai-server-unload")).toMatchObject({
       told: ["No model is loaded."],
       questions: [],
     });
   });
 
-  test("of an unknown model names the nearest", async () => {
+  test("names the nearest model if the id is unknown", async () => {
     expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
       'No model "smal". Did you mean "small"?',
     ]);
   });
 
-  test.each(["print", "json"] as const)("in %s mode refuses what would ask", async (mode) => {
+  test.each(["print", "json"] as const)("is refused in %s mode if it would ask", async (mode) => {
     const place = await startPlace(SLOW);
     await place.load("talker");
     place.sim.setSpeed(1);
@@ -322,11 +330,13 @@ describe("a server that loads nothing when asked", () => {
     const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
     const { told, questions } = await place.type(`/ai-server-${line}`);
     expect(questions).toEqual([]);
-    expect(told[0]).toMatch(/^This server is one llama-server: its model is loaded for as long as it runs/);
+    expect(told[0]).toMatch(
+      /^This server is a single llama-server: its model is loaded for as long as it runs/,
+    );
   });
 });
 
-describe("what runs elsewhere", () => {
+describe("a model that runs elsewhere", () => {
   const listed = (id: string, type: string): unknown => ({ id, meta: { llamaswap: { type } } });
 
   test.each([

@@ -43,7 +43,7 @@ describe("/ai-server-logs of a model", () => {
     expect(place.sim.starts).toEqual({ [ODD]: 1 });
   });
 
-  test("that has logged nothing says so", async () => {
+  test("says that the model has logged nothing", async () => {
     const place = await startPlace();
     expect((await place.type("/ai-server-logs small")).told[0]).toContain(
       "small has logged nothing, or this llama-swap is older than v178 and keeps no log per model.",
@@ -51,21 +51,21 @@ describe("/ai-server-logs of a model", () => {
     expect(place.sim.starts).toEqual({});
   });
 
-  test("that is not known names the nearest", async () => {
+  test("names the nearest model if the id is unknown", async () => {
     expect((await (await startPlace()).type("/ai-server-logs smal")).notices).toEqual([
       { level: "error", text: 'No model "smal". Did you mean "small"?' },
     ]);
   });
 
-  test.each(["print", "json"] as const)("in %s mode ends after the last lines", async (mode) => {
+  test.each(["print", "json"] as const)("ends after the last lines in %s mode", async (mode) => {
     const place = await startPlace();
     await place.load("small");
-    const { stdout, stderr } = await place.type("/ai-server-logs small", new User(mode).readsOutput());
-    const [used, unused] = mode === "print" ? [stdout, stderr] : [stderr, stdout];
+    const { stdout, errors } = await place.type("/ai-server-logs small", new User(mode).readsOutput());
+    const [used, unused] = mode === "print" ? [stdout, errors] : [errors, stdout];
     expect([used, unused]).toEqual([expect.stringContaining("main: server is listening"), ""]);
   });
 
-  test("shows in the terminal what is written meanwhile, without secrets, until Escape", async () => {
+  test("follows the log in the terminal until Escape, without secrets", async () => {
     const place = await startPlace(`models:
   m: { cmd: "llama-server --port \${PORT} -m https://u:hunter2@hub/x.gguf?token=hunter3" }
 `);
@@ -112,7 +112,7 @@ describe("/ai-server-logs of the unit", () => {
     expect(user.everything).not.toContain("hunter");
   });
 
-  test("is what a router's model has, which writes where the router does", async () => {
+  test("shows it for a router's model, which writes where the router does", async () => {
     const { swap } = await cannedServer(
       byPath({ "/running": 404, "/v1/models": llamaServerBody("r01-models") }),
     );
@@ -139,7 +139,7 @@ describe("/ai-server-logs of the unit", () => {
     await over;
   });
 
-  test("says in the view why it can be followed no more", async () => {
+  test("says in the view why it no longer follows the journal", async () => {
     const place = await startPlace();
     place.journal = "one\n";
     const user = new User("tui");
@@ -151,7 +151,7 @@ describe("/ai-server-logs of the unit", () => {
     await over;
   });
 
-  test("that cannot be read is reported as a sentence", async () => {
+  test("reports a journal that cannot be read in a sentence", async () => {
     const place = await startPlace();
     place.tool("journalctl", "echo 'No journal files were found.' >&2; exit 1");
     const { notices } = await place.type("/ai-server-logs");

@@ -2,7 +2,7 @@ import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
 import { modelDetails, type Surroundings, statusTable } from "../../admin/model-words.ts";
 import type { Thinking } from "../../lib/thinking.ts";
-import { NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../../server/models/listed-model.ts";
 import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
 import { facts } from "../support/model-facts.ts";
 

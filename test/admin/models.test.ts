@@ -8,7 +8,7 @@ import {
   requireHere,
   trainedContext,
 } from "../../admin/models.ts";
-import { NO_DESCRIPTION } from "../../server/models/model-description.ts";
+import { NO_DESCRIPTION } from "../../server/models/listed-model.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { callOf } from "../support/calls.ts";
 import { startPlace } from "../support/command-place.ts";
@@ -42,12 +42,12 @@ describe("the model that an argument names", () => {
   test("is none without an argument, which may have to be", () => {
     expect(chosenModel("  ", MODELS, RUNNING)).toBeUndefined();
     expect(() => requiredModel("", MODELS, RUNNING)).toThrow(
-      "Say which model. The server has my model, short, far, any.",
+      "Name a model. The server has my model, short, far, any.",
     );
     expect(() => requiredModel("", [...MODELS, ...MODELS], RUNNING)).toThrow(
-      "Say which model. The server has my model, short, far, any, my model, ….",
+      "Name a model. The server has my model, short, far, any, my model, ….",
     );
-    expect(() => requiredModel("", [], [])).toThrow("Say which model. The server has none.");
+    expect(() => requiredModel("", [], [])).toThrow("Name a model. The server has none.");
     expect(requiredModel("short", MODELS, RUNNING).id).toBe("my model");
   });
 
@@ -94,7 +94,7 @@ describe("the trained window", () => {
   });
 });
 
-test("models that are read are those of the server at this moment, and pi gets them when it shall", async () => {
+test("reads the models of this moment, and hands them to pi only for a refresh", async () => {
   const place = await startPlace();
   const call = callOf(place, new User("rpc"));
   const models = await modelsNow(call, await serverFor(call));

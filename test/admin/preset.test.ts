@@ -28,7 +28,7 @@ describe("/ai-server-preset", () => {
     expect((await place.type("/ai-server-preset")).notices).toEqual([
       { level: "info", text: `${place.path}\n\n${CONFIG}` },
     ]);
-    // Its kind tells where its config is.
+    // The kind of server decides where its config is.
     expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
   });
 

@@ -27,7 +27,7 @@ describe("/ai-server-restart", () => {
     expect(place.aiServer.models.map(({ id }) => id)).toContain("small");
   });
 
-  test("reports what it brought, and what does it, and the next refresh has nothing more", async () => {
+  test("names the command that restarts, reports the changed models, and leaves nothing for the next refresh", async () => {
     const place = await startPlace();
     await place.type("/ai-server-refresh");
     place.set({ AI_SERVER_RESTART_COMMAND: "systemctl --user restart x" });
@@ -40,24 +40,21 @@ describe("/ai-server-restart", () => {
     expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 4 models."]);
   });
 
-  test("does nothing without a yes", async () => {
+  test("does nothing unless confirmed", async () => {
     const place = await startPlace();
     await place.load("small");
     expect((await place.type("/ai-server-restart", saying(false))).told).toEqual(["Nothing was restarted."]);
     expect([place.restarts, await place.loaded()]).toEqual([0, ["small"]]);
   });
 
-  test.each(["print", "json"] as const)(
-    "is refused in %s mode, and nobody is asked for anything",
-    async (mode) => {
-      const place = await startPlace();
-      const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
-      expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
-      expect(stderr).toContain("mode cannot ask. Nothing was changed");
-    },
-  );
+  test.each(["print", "json"] as const)("is refused in %s mode without a question", async (mode) => {
+    const place = await startPlace();
+    const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
+    expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
+    expect(stderr).toContain("mode cannot ask. Nothing was changed");
+  });
 
-  test("that fails reports systemd's reason", async () => {
+  test("reports systemd's reason when it fails", async () => {
     const place = await startPlace();
     const failing = "case $2 in restart) echo 'Job for llama-swap.service failed.' >&2; exit 1 ;;";
     place.tool("systemctl", `${failing} *) echo LoadState=loaded ;; esac`);
@@ -69,7 +66,7 @@ describe("/ai-server-restart", () => {
     ]);
   });
 
-  test("of a unit that is missing says so, and that nothing was changed", async () => {
+  test("says that the unit is missing, and that nothing was changed", async () => {
     const place = await startPlace();
     place.tool("systemctl", "echo LoadState=not-found");
     const { notices } = await place.type("/ai-server-restart", saying(true));
@@ -83,14 +80,14 @@ describe("/ai-server-restart", () => {
     ]);
   });
 
-  test("after which nothing answers says so", async () => {
+  test("says that the server did not answer again", async () => {
     const place = await startPlace(CONFIG, { AI_SERVER_RESTART_TIMEOUT_MS: "1000" });
     place.spoils = () => "models: [}";
     const { notices } = await place.type("/ai-server-restart", saying(true));
     expect(notices).toEqual([{ level: "error", text: "The server did not answer again within 1 s." }]);
   });
 
-  test("of a server that is down still asks, and starts it", async () => {
+  test("asks also when the server is down, and starts it", async () => {
     const place = await startPlace();
     await place.close();
     const user = await place.type("/ai-server-restart", saying(true));
@@ -99,7 +96,7 @@ describe("/ai-server-restart", () => {
     expect(user.told).toEqual(["The server was restarted and answers."]);
   });
 
-  test("reports what could not be loaded again, without secrets", async () => {
+  test("reports the model that could not be loaded again, without secrets", async () => {
     const place = await startPlace();
     await place.load("small");
     place.spoils = (text) =>
@@ -114,7 +111,7 @@ describe("/ai-server-restart", () => {
     expect(user.everything).not.toContain("hunter");
   });
 
-  test("by a command of the user's names it", async () => {
+  test("names the user's own command", async () => {
     const place = await startPlace(CONFIG, { AI_SERVER_RESTART_COMMAND: "true" });
     const user = await place.type("/ai-server-restart", saying(false));
     expect(user.questions[0]?.title).toBe("Restart the server with AI_SERVER_RESTART_COMMAND?");
@@ -123,7 +120,7 @@ describe("/ai-server-restart", () => {
   test.each([
     ["true", "Restart the server with the wrapper's restart_command?"],
     ["", "Restart llama-swap.service?"],
-  ])("with a wrapper names what that runs, whatever is set here: %j", async (command, title) => {
+  ])("names the command that the wrapper runs, not the one set here: %j", async (command, title) => {
     const place = await startPlace(CONFIG, {
       AI_SERVER_SSH_HOST: "ops@127.0.0.1",
       AI_SERVER_SSH_MODE: "wrapper",
@@ -134,7 +131,7 @@ describe("/ai-server-restart", () => {
     expect(user.questions[0]?.title).toBe(title);
   });
 
-  test("left by Escape says what may still happen", async () => {
+  test("says after Escape what may still happen", async () => {
     const place = await startPlace();
     await place.load("small");
     place.spoils = (text) => text.replace("--load 0.2", "--load 600");

@@ -92,7 +92,7 @@ describe("/ai-server-status", () => {
     const place = await startPlace(DECLARED(32_768, "b"), {}, { tls: "server" });
     const { told } = await place.type("/ai-server-status");
     expect(told[0]?.split("\n")[1]).toBe(
-      `${place.sim.url} asks for no client certificate: everyone who reaches it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
+      `${place.sim.url} asks for no client certificate: anyone who can reach it can use it. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
     );
     expect(place.sim.starts).toEqual({});
   });

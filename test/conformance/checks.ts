@@ -1,16 +1,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { PanelSource } from "../../admin/panel/source.ts";
 import type { CommandName } from "../../admin.ts";
 import { readConfig } from "../../config.ts";
 import extension from "../../index.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { requestsInFlight } from "../../server/in-flight.ts";
-import { loadModel } from "../../server/load.ts";
+import { loadModel, unloadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { unloadModel } from "../../server/unload.ts";
 import { fastClock } from "../support/clock.ts";
 import { FakePi } from "../support/fake-pi.ts";
 import { model, transcript, user } from "../support/samples.ts";
@@ -34,6 +33,21 @@ async function open(site: Site, options: Parameters<typeof stand>[1] = {}): Prom
   const server = clientOf(standing, options.apiKeys === undefined ? {} : { AI_SERVER_API_KEY: "right" });
   await eventually(() => server.discover(new Map()));
   return [standing, server];
+}
+
+type Opener = () => Promise<[Standing, ModelServer]>;
+
+/** One server for all tests of a suite: they load nothing and change nothing, and assert that. */
+function untouched(site: Site): Opener {
+  let standing: Promise<Standing> | undefined;
+  afterAll(async () => (await standing)?.close());
+  return async () => {
+    standing ??= site.start({ speed: 10 });
+    const there = await standing;
+    const server = clientOf(there);
+    await eventually(() => server.discover(new Map()));
+    return [there, server];
+  };
 }
 
 function turn(server: ModelServer, id: string, text = "Hello", signal?: AbortSignal): Promise<TurnResult> {
@@ -66,17 +80,20 @@ async function factsOf(server: ModelServer, id: string) {
 /** Everything that has to be true of this extension before this kind of server. */
 export function conforms(site: Site): void {
   describe(site.title, () => {
-    tellsWhatItIs(site);
-    loadsNothingUnasked(site);
+    describe("while nothing is loaded by request", () => {
+      const openUntouched = untouched(site);
+      tellsWhatItIs(site, openUntouched);
+      loadsNothingUnasked(site, openUntouched);
+    });
     chats(site);
     loadsAndUnloads(site);
     failsInWords(site);
   });
 }
 
-function tellsWhatItIs(site: Site): void {
-  test("is told for what it is, with its models", async () => {
-    const [, server] = await open(site);
+function tellsWhatItIs(site: Site, openUntouched: Opener): void {
+  test("the client recognises it, and lists its models", async () => {
+    const [, server] = await openUntouched();
     const backend = await server.backend();
     expect([backend.kind, backend.name]).toEqual([site.kind, site.name]);
     expect([backend.load !== undefined, backend.unload !== undefined]).toEqual([site.canLoad, site.canLoad]);
@@ -86,9 +103,9 @@ function tellsWhatItIs(site: Site): void {
   });
 }
 
-function loadsNothingUnasked(site: Site): void {
-  test("is read, shown, completed and watched without a load", async () => {
-    const [standing, server] = await open(site);
+function loadsNothingUnasked(site: Site, openUntouched: Opener): void {
+  test("the client reads, shows, completes and watches it without a load", async () => {
+    const [standing, server] = await openUntouched();
     const desk = new Desk(standing.env);
     await desk.refresh();
     expect(desk.aiServer.models.map(({ id }) => id)).toContain(site.id);
@@ -108,11 +125,11 @@ function loadsNothingUnasked(site: Site): void {
     if (site.first.state === "unloaded") expect((await server.runningNow()) ?? []).toEqual([]);
   });
 
-  test.each(["before anything was read", "of the catalogue"])(
-    "what it cannot do is not offered, %s",
+  test.each(["before the first reading", "with the catalogue read"])(
+    "completion leaves out what it cannot do, %s",
     async (when) => {
-      const desk = new Desk((await open(site))[0].env);
-      if (when === "of the catalogue") await desk.refresh();
+      const desk = new Desk((await openUntouched())[0].env);
+      if (when === "with the catalogue read") await desk.refresh();
       const offers = async (name: CommandName) =>
         (await desk.offers(name, site.id)).map((item) => item.trim());
       expect((await offers("ai-server-load")).includes(site.id)).toBe(site.canLoad);
@@ -123,14 +140,35 @@ function loadsNothingUnasked(site: Site): void {
     },
   );
 
-  test("a whole idle session loads nothing", async () => {
-    const [standing] = await open(site);
+  test("an idle session loads nothing", async () => {
+    const [standing] = await openUntouched();
     await idleSession(standing.env);
     expect(await standing.loads()).toBe(site.loadsAtStart);
   });
+
+  test("the signal ends a reading", async () => {
+    const [, server] = await openUntouched();
+    const end = new AbortController();
+    end.abort(new Error("enough"));
+    await expect(server.discover(new Map(), { signal: end.signal })).rejects.toThrow("enough");
+  });
+
+  if (site.canLoad) return;
+  test("a request to load or unload is refused with a sentence", async () => {
+    const [standing, server] = await openUntouched();
+    const before = await standing.loads();
+    expect(await sentenceOf(load(server, site.id))).toMatch(/load/);
+    expect(await sentenceOf(unloadModel(server, site.id, NEVER))).toMatch(/unload/);
+    const desk = new Desk(standing.env);
+    for (const command of ["load", "unload"]) {
+      const told = await desk.type(`/ai-server-${command} ${site.id}`);
+      expect(told).toMatch(/nothing to load or unload|does not load or unload|is not loaded/);
+    }
+    expect(await standing.loads()).toBe(before);
+  });
 }
 
-/** A session of the whole extension in which nobody asks anything. */
+/** A session of the whole extension in which the user asks nothing. */
 async function idleSession(env: Record<string, string>): Promise<void> {
   const agentDir = mkdtempSync(join(tmpdir(), "conformance-agent-"));
   const variables = { ...env, PI_CODING_AGENT_DIR: agentDir };
@@ -167,7 +205,7 @@ async function watch(server: ModelServer, id: string): Promise<void> {
 }
 
 function chats(site: Site): void {
-  test("answers a cold chat with its usage, and tells the window afterwards", async () => {
+  test("a first chat is answered with its usage, and the client reads the window afterwards", async () => {
     const [standing, server] = await open(site);
     const before = await standing.loads();
     const { message } = await turn(server, site.id);
@@ -180,7 +218,7 @@ function chats(site: Site): void {
 
   const { endless } = site;
   if (endless === undefined) return;
-  test("a request under way is seen where the server tells, and ends with its signal", async () => {
+  test("the client sees a request under way where the server reports it, and the signal ends the request", async () => {
     const [, server] = await open(site, { speed: 5 });
     const end = new AbortController();
     const running = turn(server, site.id, endless, end.signal);
@@ -199,22 +237,8 @@ function chats(site: Site): void {
 }
 
 function loadsAndUnloads(site: Site): void {
-  if (!site.canLoad) {
-    test("says that it neither loads nor unloads", async () => {
-      const [standing, server] = await open(site);
-      const before = await standing.loads();
-      expect(await sentenceOf(load(server, site.id))).toMatch(/load/);
-      expect(await sentenceOf(unloadModel(server, site.id, NEVER))).toMatch(/unload/);
-      const desk = new Desk(standing.env);
-      for (const command of ["load", "unload"]) {
-        const told = await desk.type(`/ai-server-${command} ${site.id}`);
-        expect(told).toMatch(/nothing to load or unload|does not load or unload|is not loaded/);
-      }
-      expect(await standing.loads()).toBe(before);
-    });
-    return;
-  }
-  test("loads, tells the window, and unloads", async () => {
+  if (!site.canLoad) return;
+  test("the user loads a model, sees its window, and unloads it", async () => {
     const [standing, server] = await open(site);
     const desk = new Desk(standing.env);
     await desk.refresh();
@@ -234,7 +258,7 @@ function loadsAndUnloads(site: Site): void {
     expect((await factsOf(server, site.id)).state).toBe(site.first.state);
   });
 
-  test("there is nothing to load under an unknown id, and waiting for a load ends with its signal", async () => {
+  test("a load of an unknown id is refused, and the signal ends the wait for a load", async () => {
     const [standing, server] = await open(site, { speed: 1 });
     expect(await sentenceOf(load(server, "no-such-model"))).toContain("no-such-model");
     expect(await standing.loads()).toBe(0);
@@ -248,7 +272,7 @@ function loadsAndUnloads(site: Site): void {
 }
 
 function failsInWords(site: Site): void {
-  test("when it is down, everything says so", async () => {
+  test("every reading says so when the server is down", async () => {
     const [standing, server] = await open(site);
     const fresh = clientOf(standing);
     await standing.stop();
@@ -262,15 +286,8 @@ function failsInWords(site: Site): void {
     expect(await desk.offers("ai-server-load", "")).toEqual([]);
   });
 
-  test("an aborted reading ends with its signal", async () => {
-    const [, server] = await open(site);
-    const end = new AbortController();
-    end.abort(new Error("enough"));
-    await expect(server.discover(new Map(), { signal: end.signal })).rejects.toThrow("enough");
-  });
-
   if (!site.hasKeys) return;
-  test("a wrong key is said to be one, and the right one is let in", async () => {
+  test("the server takes the right key, and the client names a wrong one", async () => {
     const [standing] = await open(site, { apiKeys: ["right"] });
     const wrong = clientOf(standing, { AI_SERVER_API_KEY: "wrong" });
     const asked = [() => wrong.discover(new Map()), () => wrong.backend(), () => load(wrong, site.id)];

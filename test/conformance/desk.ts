@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { onTestFinished } from "vitest";
 import { Activities } from "../../activity/activities.ts";
-import { completer } from "../../admin/live-completion.ts";
+import { completer } from "../../admin/completion.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { saying, type User } from "../support/command-user.ts";

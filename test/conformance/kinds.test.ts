@@ -4,10 +4,9 @@ import type { LoadState } from "../../activity/load-state.ts";
 import { readConfig } from "../../config.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { requestsInFlight } from "../../server/in-flight.ts";
-import { loadModel } from "../../server/load.ts";
+import { loadModel, unloadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { UNKNOWN_CONTEXT } from "../../server/models/models.ts";
-import { unloadModel } from "../../server/unload.ts";
 import { fastClock } from "../support/clock.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
 import { eventually } from "../support/sim-client.ts";
@@ -50,7 +49,7 @@ const load = (server: ModelServer, id: string, report: (progress: LoadState) => 
 describe("llama.cpp's router", () => {
   const startRouter = (more: object = {}): Promise<Started> => start("router", { preset: PRESET, ...more });
 
-  test("the window that a model was trained for is never taken for the one it has", async () => {
+  test("the client never takes the window that a model was trained for as the one it has", async () => {
     const [, server] = await startRouter();
     const windows = (await server.discover(new Map())).map(({ id, context }) => [id, context.value]);
     expect(windows).toEqual([
@@ -61,7 +60,7 @@ describe("llama.cpp's router", () => {
     ]);
   });
 
-  test("a model that is gone when it is asked about is not brought back", async () => {
+  test("a question about an unloaded model does not load it", async () => {
     const [sim, server] = await startRouter();
     const backend = await server.backend();
     const limits = { timeoutMs: 5000 };
@@ -70,7 +69,7 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({});
   });
 
-  test("a section without a model is shown as such, not offered, and not loaded, whoever asks", async () => {
+  test("a section without a model is shown as such, not offered, and never loaded", async () => {
     const [sim, server] = await startRouter();
     const desk = new Desk(sim.env);
     await desk.refresh();
@@ -82,7 +81,7 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({});
   });
 
-  test("one that loads for ever all the same is unloaded, and the others can be loaded again", async () => {
+  test("the user unloads such a section that loads for ever, and can load the others again", async () => {
     const [sim, server] = await startRouter();
     const { body } = await server.http.request({
       method: "POST",
@@ -97,7 +96,7 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({ empty: 1, small: 1 });
   });
 
-  test("a load that fails ends with a sentence, is shown, and can be tried again", async () => {
+  test("a load that fails ends with a sentence, shows in the status, and can be tried again", async () => {
     const [sim, server] = await startRouter();
     const desk = new Desk(sim.env);
     for (const starts of [1, 2]) {
@@ -108,18 +107,19 @@ describe("llama.cpp's router", () => {
     }
   });
 
-  test("a load tells of its progress and swaps the other model out", async () => {
-    const [sim, server] = await startRouter({ speed: 2, preset: PRESET.replace("load = 0.3", "load = 3") });
+  test("a load reports its progress, and unloads the other model", async () => {
+    const [sim, server] = await startRouter({ speed: 1, preset: PRESET.replace("load = 0.3", "load = 60") });
     const told: LoadState[] = [];
-    await load(server, "small", (progress) => told.push(progress));
-    expect(new Set(told.map(({ kind }) => kind))).toContain("loading");
+    const loading = load(server, "small", (progress) => told.push(progress));
+    await eventually(() => expect(told.map(({ kind }) => kind)).toContain("loading"));
+    sim.setSpeed(1000);
+    await loading;
     expect(told.at(-1)).toEqual({ kind: "ready" });
-    sim.setSpeed(100);
     await load(server, "large");
     expect((await server.runningNow())?.map(({ id }) => id)).toEqual(["large"]);
   });
 
-  test("reads its preset again and unloads the changed model alone", async () => {
+  test("the router reads its preset again, and unloads only the changed model", async () => {
     const [sim, server] = await startRouter({ maximum: 2 });
     await load(server, "small");
     await load(server, "large");
@@ -133,7 +133,7 @@ describe("llama.cpp's router", () => {
 });
 
 describe.each(["router", "llama-server"] as const)("a %s whose model sleeps", (kind) => {
-  test("is read without waking it", async () => {
+  test("the client reads it and the model sleeps on", async () => {
     const [sim, server] = await start(kind, kind === "router" ? { preset: PRESET } : {});
     if (kind === "router") await load(server, "small");
     else await eventually(() => server.discover(new Map()));
@@ -152,11 +152,12 @@ describe.each(["router", "llama-server"] as const)("a %s whose model sleeps", (k
   });
 });
 
-test("one llama-server that still loads says so, and is told for what it is when it has", async () => {
-  const [, server] = await start("llama-server", { models: { slow: "--load 20" } });
+test("a llama-server that still loads says so, and the client recognises it afterwards", async () => {
+  const [sim, server] = await start("llama-server", { speed: 1, models: { slow: "--load 600" } });
   const early: unknown = await server.discover(new Map()).catch((error: unknown) => error);
   expect(early).toBeInstanceOf(ServerError);
   expect((early as ServerError).message).toMatch(/load/i);
+  sim.setSpeed(10_000);
   await eventually(async () => expect((await server.backend()).kind).toBe("llama-server"));
 });
 
@@ -164,7 +165,7 @@ describe("llama-swap's peers and selectors", () => {
   const site = SITES[0];
   if (site === undefined) throw new Error("there is no site");
 
-  test("are told apart, and neither loaded nor unloaded", async () => {
+  test("the status names each kind, and no command loads or unloads them", async () => {
     const standing = await stand(site);
     const desk = new Desk(standing.env);
     await desk.refresh();

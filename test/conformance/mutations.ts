@@ -4,6 +4,8 @@ import { integer, type Random } from "../support/random.ts";
 /** An answer in the place of the right one. */
 export interface Mutation {
   what: string;
+  /** The kinds of damage in it, by their names in `DAMAGES`; without, `what` is one. */
+  damages?: readonly string[];
   status: number;
   type: string;
   body: string;
@@ -47,8 +49,9 @@ export const STATUSES: readonly Mutation[] = [
   { what: "503 hostile", status: 503, type: "text/plain", body: HOSTILE.repeat(1000) },
 ];
 
-/** What stands in the place of one value. */
-const VALUES: readonly [string, string][] = [
+/** What stands in the place of one value, as JSON; undefined removes it, which servers do most. */
+const VALUES: readonly [string, string | undefined][] = [
+  ["missing", undefined],
   ["null", "null"],
   ["true", "true"],
   ["-1", "-1"],
@@ -57,12 +60,22 @@ const VALUES: readonly [string, string][] = [
   ["a text", '"text"'],
   ["an empty text", '""'],
   ["a hostile text", JSON.stringify(HOSTILE)],
+  ["missing", undefined],
   ["a long text", JSON.stringify("x".repeat(100_000))],
   ["__proto__", '"__proto__"'],
   ["an empty array", "[]"],
   ["an array", '[1,"two",null,{}]'],
   ["an object", '{"a":{"b":[]}}'],
   ["nested lists", DEEP_LIST],
+];
+
+/** Every kind of damage, by its name. */
+export const DAMAGES: readonly string[] = [
+  ...new Set([
+    ...WHOLE.map(({ what }) => what),
+    ...STATUSES.map(({ what }) => what),
+    ...VALUES.map(([what]) => what),
+  ]),
 ];
 
 type Path = (string | number)[];
@@ -100,45 +113,49 @@ function replaced(value: unknown, path: Path, by: unknown): unknown {
 }
 
 /**
- * Some values of a right answer are missing, or others.
+ * Some values of a right answer are missing, or others. Where is random; what comes in turn, so that none is left out.
  *
+ * @param turn counts the mutations
  * @param body of the right answer; not JSON gives an answer as a whole
  */
-export function mutated(random: Random, body: string): Mutation {
+export function mutated(random: Random, turn: number, body: string): Mutation {
   const right = parsed(body);
   const paths = pathsOf(right);
   if (right === undefined || paths.length === 0) return WHOLE[integer(random, 0, WHOLE.length - 1)] ?? EMPTY;
   const said: string[] = [];
+  const damages: string[] = [];
   const texts: string[] = [];
   let changed: unknown = right;
   for (let at = 0; at < AT_ONCE; at += 1) {
     const path = pickPath(random, paths);
-    const isMissing = random() < 0.2;
-    const [what, text] = VALUES[integer(random, 0, VALUES.length - 1)] ?? ["null", "null"];
-    said.push(`${path.join(".")}: ${isMissing ? "missing" : what}`);
-    texts.push(text);
-    changed = replaced(changed, path, isMissing ? undefined : `<mark ${at}>`);
+    const [what, text] = VALUES[(turn * AT_ONCE + at) % VALUES.length] ?? ["null", "null"];
+    said.push(`${path.join(".")}: ${what}`);
+    damages.push(what);
+    texts.push(text ?? "");
+    changed = replaced(changed, path, text === undefined ? undefined : `<mark ${at}>`);
   }
   // Put in as text: what is nested this deep cannot be written by JSON.stringify.
   const marked = JSON.stringify(changed).replace(/"<mark (\d)>"/g, (_, at) => texts[Number(at)] ?? "null");
-  return { what: said.join("; "), status: 200, type: JSON_TYPE, body: marked };
+  return { what: said.join("; "), damages, status: 200, type: JSON_TYPE, body: marked };
 }
 
 /**
  * One frame of a stream of events is not what it should be: its JSON, or where that holds JSON in a text, the inner.
  *
- * @param body of the stream, its frames one behind another
+ * @param turn counts the mutations
+ * @param body of the stream, its frames one after another
  */
-export function mutatedEvents(random: Random, body: string): Mutation {
+export function mutatedEvents(random: Random, turn: number, body: string): Mutation {
   const frames = [...body.matchAll(/^data: ?(\{.*)$/gm)];
   const frame = frames[integer(random, 0, frames.length - 1)];
   if (frame?.[1] === undefined) throw new Error("there is no frame");
   const inner = Object(parsed(frame[1])).data;
   const isInner = typeof inner === "string" && random() < 0.7;
-  const { what, body: text } = mutated(random, isInner ? inner : frame[1]);
+  const { body: text, ...mutation } = mutated(random, turn, isInner ? inner : frame[1]);
   const json = isInner ? JSON.stringify({ ...parsed(frame[1]), data: text }) : text.replaceAll("\n", "");
   const changed = `${body.slice(0, frame.index)}data: ${json}${body.slice(frame.index + frame[0].length)}`;
-  return { what: `frame ${frame.index}: ${what}`, status: 200, type: "text/event-stream", body: changed };
+  const what = `frame ${frame.index}: ${mutation.what}`;
+  return { ...mutation, what, type: "text/event-stream", body: changed };
 }
 
 /**

@@ -6,6 +6,7 @@ import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { ModelState, Source } from "../../server/models/models.ts";
 import type { KindName, KindOptions } from "../../sim/kinds/server.ts";
 import { startSim } from "../../sim/server.ts";
+import { writeCertificates } from "../support/certificates.ts";
 import { startKind } from "../support/kinds.ts";
 import { REPLAYED_MODEL, type SwapVersion, startReplay } from "../support/replay.ts";
 
@@ -86,6 +87,7 @@ ctx-size = 4096
 
 async function startSwap(options: { apiKeys?: string[]; speed: number }): Promise<Standing> {
   const dir = await mkdtemp(join(tmpdir(), "conformance-test-"));
+  await writeCertificates(join(dir, "certs"));
   const sim = await startSim({ dir, config: SWAP, ...options });
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => {

@@ -36,19 +36,19 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a redirect",
     [{ status: 301, headers: { location: "https://x.example" } }],
-    "The server answers /v1/chat/completions with a redirect, which is not followed. Set AI_SERVER_URL to where it leads.",
+    "The server answers /v1/chat/completions with a redirect, which this extension does not follow. Set AI_SERVER_URL to its target.",
     "none",
   ),
   answered(
     "413",
     [{ status: 413 }],
-    "context_length_exceeded: the request is larger than Caddy lets in (request_body max_size).",
+    "context_length_exceeded: the request is larger than Caddy allows (request_body max_size).",
     "compact",
   ),
   answered(
     "http: to a port that speaks TLS",
     [{ status: 400, pieces: ["Client sent an HTTP request to an HTTPS server.\n"] }],
-    "The server speaks TLS there: write https: in AI_SERVER_URL.",
+    "The server speaks TLS at this port: write https: in AI_SERVER_URL.",
     "none",
   ),
   answered(
@@ -109,7 +109,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "502 of a peer of llama-swap's",
     [{ status: 502, pieces: ["peer proxy error: dial tcp 10.0.0.2:8080: connect: connection refused\n"] }],
-    "llama-swap does not reach the other server (peer) that runs this model (HTTP 502). It says: peer proxy error: dial tcp 10.0.0.2:8080: connect: connection refused",
+    "llama-swap cannot reach the other server (peer) that runs this model (HTTP 502). It says: peer proxy error: dial tcp 10.0.0.2:8080: connect: connection refused",
     "retry",
     { state: undefined },
   ),
@@ -130,7 +130,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a page instead of a stream",
     [{ headers: { "content-type": "text/html" }, pieces: ["<html>"] }],
-    "The server answered a chat with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
+    "The server answered a chat request with text/html instead of a stream. Check that AI_SERVER_URL leads to the model server.",
     "none",
   ),
   answered(

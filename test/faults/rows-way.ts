@@ -8,25 +8,25 @@ export const WAY: FaultRow[] = [
   {
     fault: "no client certificate",
     provoke: (place) => place.certificates({ "client.pem": undefined }),
-    says: "The client certificate is missing: there is no file DIR/client.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_CERT where it is.",
+    says: "The client certificate is missing: there is no file DIR/client.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_CERT.",
     pi: "none",
   },
   {
     fault: "no client key",
     provoke: (place) => place.certificates({ "client-key.pem": undefined }),
-    says: "The client key is missing: there is no file DIR/client-key.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_KEY where it is.",
+    says: "The client key is missing: there is no file DIR/client-key.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_KEY.",
     pi: "none",
   },
   {
     fault: "no CA",
     provoke: (place) => place.certificates({ "root-ca.pem": undefined }),
-    says: "The CA is missing: there is no file DIR/root-ca.pem. Put it there, or say with /login ai-server or AI_SERVER_CA where it is.",
+    says: "The CA is missing: there is no file DIR/root-ca.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CA.",
     pi: "none",
   },
   {
     fault: "a file in a folder that says timeout 500",
     provoke: (place) => place.certificates({}, { AI_SERVER_CLIENT_CERT: "timeout-500/client.pem" }),
-    says: "The client certificate is missing: there is no file DIR/timeout-500/client.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_CERT where it is.",
+    says: "The client certificate is missing: there is no file DIR/timeout-500/client.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_CERT.",
     pi: "none",
   },
   {
@@ -38,7 +38,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a file that cannot be read",
     provoke: (place) => place.certificates({}, { AI_SERVER_CLIENT_CERT: "loop.pem" }),
-    says: "The client certificate cannot be read: DIR/loop.pem (ELOOP). Check who owns the file and its rights.",
+    says: "The client certificate cannot be read: DIR/loop.pem (ELOOP). Check the file's owner and mode.",
     pi: "none",
   },
   {
@@ -50,7 +50,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "key and certificate swapped",
     provoke: (place) => place.certificates({ "client.pem": place.read("client-key.pem") }),
-    says: "The client certificate DIR/client.pem is not a PEM certificate: it holds a private key; the two files may be swapped.",
+    says: "The client certificate DIR/client.pem is not a PEM certificate: it contains a private key; the two files may be swapped.",
     pi: "none",
   },
   {
@@ -63,7 +63,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a key that is not PEM",
     provoke: (place) => place.certificates({ "client-key.pem": "DER" }),
-    says: "The client key DIR/client-key.pem is not a PEM private key. It begins with -----BEGIN PRIVATE KEY----- or the like.",
+    says: "The client key DIR/client-key.pem is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.",
     pi: "none",
   },
   {
@@ -75,7 +75,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "an encrypted key without passphrase",
     provoke: (place) => place.certificates({ "client-key.pem": place.encryptedKey }),
-    says: "The client key DIR/client-key.pem is encrypted and no passphrase is set. Set AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it in /login ai-server.",
+    says: "The client key DIR/client-key.pem is encrypted and no passphrase is set. Set AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it in /login ai-server.",
     pi: "none",
   },
   {
@@ -85,7 +85,7 @@ export const WAY: FaultRow[] = [
         { "client-key.pem": place.encryptedKey },
         { AI_SERVER_CLIENT_KEY_PASSPHRASE: "wrong" },
       ),
-    says: "The passphrase does not open the client key DIR/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.",
+    says: "The passphrase does not open the client key DIR/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it again in /login ai-server.",
     pi: "none",
   },
   {
@@ -146,7 +146,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a port where nothing listens",
     provoke: async (place) => place.certificates({}, { AI_SERVER_URL: await place.deadUrl() }),
-    says: "127.0.0.1:PORT refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.",
+    says: "127.0.0.1:PORT refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.",
     pi: "retry",
   },
   {
@@ -159,7 +159,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a wrong URL",
     provoke: (place) => place.certificates({}, { AI_SERVER_URL: "http://timeout.example" }),
-    says: 'AI_SERVER_URL is "http://timeout.example": it must begin with https: (http: is for addresses of this machine alone).',
+    says: 'AI_SERVER_URL is "http://timeout.example": it must begin with https: (http: is only for addresses of this machine).',
     pi: "none",
   },
   coded(

@@ -52,29 +52,32 @@ async function logIn(answers: Answer[], env: Variables = {}) {
   return { credential, messages: prompts.map(({ message }) => message), prompts, events, left: rest.length };
 }
 
-const TITLES = [
-  "Address of the server",
-  "Folder with client.pem, client-key.pem and root-ca.pem",
-  "ssh target for administration (user@host, or local)",
-  "Passphrase of the client key (empty for none)",
-  "API key of the server (empty for none)",
-];
+const ADDRESS = "Address of the server (for the default, type https://ai.shahondin1624.de)";
+const FOLDER = "Folder with client.pem, client-key.pem and root-ca.pem";
+const SSH = "ssh target for the commands that administer the server (empty to leave them out)";
+const PASSPHRASE = "Passphrase of the client key";
+const API_KEY = "API key of the server";
+
+/** Encrypts the key in a copy of the server's certificates, in the folder where the extension looks first. */
+function encryptKey(server: Sim, passphrase: string): void {
+  const dir = join(agentDir, "certs");
+  cpSync(server.certsDir, dir, { recursive: true });
+  const path = join(dir, "client-key.pem");
+  const key = createPrivateKey(readFileSync(path));
+  const options = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase } as const;
+  writeFileSync(path, key.export(options), { mode: 0o600 });
+}
 
 describe("a login", () => {
-  test("asks five things, tries them, and keeps them", async () => {
+  test("asks for the address and an ssh target where the certificates are in place", async () => {
     const server = await sim();
-    const { credential, messages, prompts, events } = await logIn([
-      server.url,
-      server.certsDir,
-      "local",
-      "",
-      "",
-    ]);
-    expect(messages).toEqual(TITLES);
-    expect(prompts.map(({ type }) => type)).toEqual(["text", "text", "text", "secret", "secret"]);
+    cpSync(server.certsDir, join(agentDir, "certs"), { recursive: true });
+    const { credential, messages, prompts, events } = await logIn([server.url, "local"]);
+    expect(messages).toEqual([ADDRESS, SSH]);
+    expect(prompts.map(({ type }) => type)).toEqual(["text", "text"]);
     expect(credential).toEqual({
       type: "api_key",
-      env: { AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir, AI_SERVER_SSH_HOST: "local" },
+      env: { AI_SERVER_URL: server.url, AI_SERVER_SSH_HOST: "local" },
     });
     expect(events).toEqual([
       { type: "progress", message: "Asking the server…" },
@@ -83,109 +86,118 @@ describe("a login", () => {
     expect(server.starts).toEqual({});
   });
 
-  test("of empty answers keeps the default address spelled out", async () => {
+  test("stores no ssh target where the answer is empty", async () => {
     const server = await sim();
-    const env = { AI_SERVER_CERTS_DIR: server.certsDir, AI_SERVER_URL: server.url };
-    const { credential } = await logIn(["", "", "", "", ""], env);
-    expect(credential).toMatchObject({
-      env: { AI_SERVER_URL: server.url, AI_SERVER_SSH_HOST: "ai-server@192.168.2.3" },
-    });
+    const env = { AI_SERVER_CERTS_DIR: server.certsDir };
+    const { credential, messages } = await logIn([server.url, ""], env);
+    expect(messages).toEqual([ADDRESS, SSH]);
+    expect(credential).toEqual({ type: "api_key", env: { AI_SERVER_URL: server.url } });
   });
 
-  test("keeps passphrase and API key, and shows neither", async () => {
+  test("asks nothing that the environment sets", async () => {
+    const server = await sim();
+    const { credential, messages } = await logIn([], {
+      AI_SERVER_CERTS_DIR: server.certsDir,
+      AI_SERVER_URL: server.url,
+      AI_SERVER_SSH_HOST: "local",
+    });
+    expect(messages).toEqual([]);
+    expect(credential).toEqual({ type: "api_key", env: { AI_SERVER_URL: server.url } });
+  });
+
+  test("takes no default for an empty address", async () => {
+    const server = await sim();
+    const env = { AI_SERVER_CERTS_DIR: server.certsDir, AI_SERVER_SSH_HOST: "local" };
+    const { credential, messages, prompts, events } = await logIn(["", " ", server.url], env);
+    expect(messages).toEqual([ADDRESS, `Type the address.\n${ADDRESS}`, `Type the address.\n${ADDRESS}`]);
+    expect(prompts[0]).toMatchObject({ placeholder: "https://ai.example.org" });
+    expect(events[0]).toMatchObject({ message: "Asking the server…" });
+    expect(credential).toEqual({ type: "api_key", env: { AI_SERVER_URL: server.url } });
+  });
+
+  test("asks for passphrase and API key where they are needed, keeps them, and shows neither", async () => {
     const server = await sim({ apiKeys: ["sk-right"] });
-    cpSync(server.certsDir, agentDir, { recursive: true });
-    const key = createPrivateKey(readFileSync(join(agentDir, "client-key.pem")));
-    const options = {
-      type: "pkcs8",
-      format: "pem",
-      cipher: "aes-256-cbc",
-      passphrase: " two words ",
-    } as const;
-    writeFileSync(join(agentDir, "client-key.pem"), key.export(options), { mode: 0o600 });
-    const result = await logIn([server.url, agentDir, "local", " two words ", "sk-right"]);
+    encryptKey(server, " two words ");
+    const result = await logIn([server.url, " two words ", "sk-right", "local"]);
+    expect(result.messages.map((message) => message.split("\n").at(-1))).toEqual([
+      ADDRESS,
+      PASSPHRASE,
+      API_KEY,
+      SSH,
+    ]);
+    expect(result.prompts.map(({ type }) => type)).toEqual(["text", "secret", "secret", "text"]);
     expect(result.credential).toMatchObject({
       env: { AI_SERVER_CLIENT_KEY_PASSPHRASE: " two words ", AI_SERVER_API_KEY: "sk-right" },
     });
     expect(JSON.stringify([result.prompts, result.events])).not.toMatch(/two words|sk-right/);
   });
-
-  test("says which answers the environment overrules", async () => {
-    const server = await sim();
-    const { messages } = await logIn([server.url, "", "local", "", ""], {
-      AI_SERVER_CERTS_DIR: server.certsDir,
-    });
-    expect(messages[1]).toBe(`${TITLES[1]} (AI_SERVER_CERTS_DIR in the environment wins over the answer)`);
-    expect(messages[0]).toBe(TITLES[0]);
-  });
 });
 
-describe("a wrong answer is asked again with the reason:", () => {
-  test("an address that is none", async () => {
+describe("a login asks again, with the reason, for", () => {
+  const env = (server: Sim) => ({ AI_SERVER_CERTS_DIR: server.certsDir, AI_SERVER_SSH_HOST: "local" });
+
+  test("an address that is no URL", async () => {
     const server = await sim();
-    const { messages, credential } = await logIn(["nonsense", server.url, server.certsDir, "local", "", ""]);
+    const { messages, credential } = await logIn(["nonsense", server.url], env(server));
     expect(messages[1]).toBe(
-      `AI_SERVER_URL is "nonsense": that is not a URL. Give it like https://ai.example.org\n${TITLES[0]}`,
+      `AI_SERVER_URL is "nonsense": that is not a URL. Write it like https://ai.example.org\n${ADDRESS}`,
     );
     expect(credential).toMatchObject({ type: "api_key" });
   });
 
-  test("an address with a password, which is not repeated", async () => {
+  test("an address with a password, which it does not repeat", async () => {
     const server = await sim();
-    const { messages } = await logIn(["https://me:hunter2@x", server.url, server.certsDir, "local", "", ""]);
-    expect(messages[1]).toMatch(/^AI_SERVER_URL holds a user name or password/);
+    const { messages } = await logIn(["https://me:hunter2@x", server.url], env(server));
+    expect(messages[1]).toMatch(/^AI_SERVER_URL contains a user name or password/);
     expect(messages.join()).not.toContain("hunter2");
   });
 
   test("an address where nothing listens", async () => {
     const server = await sim();
     const port = await freePort();
-    const dead = `https://127.0.0.1:${port}`;
-    const { messages, credential } = await logIn([dead, server.certsDir, "local", "", "", server.url]);
+    const { messages, credential } = await logIn([`https://127.0.0.1:${port}`, server.url], env(server));
     expect(messages.at(-1)).toBe(
-      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.\n${TITLES[0]}`,
+      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.\n${ADDRESS}`,
     );
     expect(credential).toMatchObject({ env: { AI_SERVER_URL: server.url } });
   });
 
   test("a folder without certificates", async () => {
     const server = await sim();
-    const { messages } = await logIn([server.url, agentDir, "local", "", "", server.certsDir]);
-    expect(messages.at(-1)).toBe(
-      `The client certificate is missing: there is no file ${agentDir}/client.pem. Put it there, or say with /login ai-server or AI_SERVER_CLIENT_CERT where it is.\n${TITLES[1]}`,
-    );
+    const { messages, credential } = await logIn([server.url, agentDir, server.certsDir, ""]);
+    const missing = (dir: string): string =>
+      `The client certificate is missing: there is no file ${dir}/client.pem. Put it there, or point to it with /login ai-server or AI_SERVER_CLIENT_CERT.`;
+    expect(messages).toEqual([
+      ADDRESS,
+      `${missing(join(agentDir, "certs"))}\n${FOLDER}`,
+      `${missing(agentDir)}\n${FOLDER}`,
+      SSH,
+    ]);
+    expect(credential).toMatchObject({ env: { AI_SERVER_CERTS_DIR: server.certsDir } });
   });
 
-  test("an ssh target that is an option", async () => {
+  test("an ssh target that ssh would read as an option", async () => {
     const server = await sim();
-    const { messages } = await logIn([server.url, server.certsDir, "-oProxyCommand=id", "local", "", ""]);
-    expect(messages[3]).toContain("AI_SERVER_SSH_HOST");
+    const { messages } = await logIn([server.url, "-oProxyCommand=id", "local"], {
+      AI_SERVER_CERTS_DIR: server.certsDir,
+    });
+    expect(messages[2]).toContain("AI_SERVER_SSH_HOST");
   });
 
-  test("a passphrase, which is not repeated", async () => {
+  test("a passphrase, which it does not repeat", async () => {
     const server = await sim();
-    cpSync(server.certsDir, agentDir, { recursive: true });
-    const key = createPrivateKey(readFileSync(join(agentDir, "client-key.pem")));
-    const options = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "right" } as const;
-    writeFileSync(join(agentDir, "client-key.pem"), key.export(options), { mode: 0o600 });
-    const { messages, credential } = await logIn([server.url, agentDir, "local", "hunter2", "", "right"]);
-    expect(messages.at(-1)).toBe(
-      `The passphrase does not open the client key ${agentDir}/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.\n${TITLES[3]}`,
+    encryptKey(server, "right");
+    const { messages, credential } = await logIn([server.url, "hunter2", "right", ""]);
+    expect(messages[2]).toBe(
+      `The passphrase does not open the client key ${agentDir}/certs/client-key.pem. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it again in /login ai-server.\n${PASSPHRASE}`,
     );
     expect(messages.join()).not.toContain("hunter2");
     expect(credential).toMatchObject({ env: { AI_SERVER_CLIENT_KEY_PASSPHRASE: "right" } });
   });
 
-  test.each(["", "sk-wrong", "sk\u0007"])("an API key (%#), which is not repeated", async (wrong) => {
+  test.each(["", "sk-wrong", "sk\u0007"])("an API key (%#), which it does not repeat", async (wrong) => {
     const server = await sim({ apiKeys: ["sk-right"] });
-    const { messages, credential } = await logIn([
-      server.url,
-      server.certsDir,
-      "local",
-      "",
-      wrong,
-      "sk-right",
-    ]);
+    const { messages, credential } = await logIn([server.url, wrong, "sk-right"], env(server));
     expect(messages.at(-1)).toMatch(/^.*AI_SERVER_API_KEY.*\nAPI key of the server/);
     expect(messages.join()).not.toContain("sk-wrong");
     expect(credential).toMatchObject({ env: { AI_SERVER_API_KEY: "sk-right" } });
@@ -194,9 +206,10 @@ describe("a wrong answer is asked again with the reason:", () => {
 
 describe("a login ends", () => {
   test("when the user cancels, at any question", async () => {
-    const server = await sim();
+    const server = await sim({ apiKeys: ["sk-right"] });
+    encryptKey(server, "right");
     const cancelled = new Error("Login cancelled");
-    const answers = [server.url, server.certsDir, "local", "", ""];
+    const answers = [server.url, "right", "sk-right", ""];
     for (let at = 0; at < answers.length; at++) {
       const cancel = (): string => {
         throw cancelled;
@@ -205,15 +218,14 @@ describe("a login ends", () => {
     }
   });
 
-  test("when no answer can mend what is wrong in the environment", async () => {
+  test("when no answer can correct what is wrong in the environment", async () => {
     const server = await sim();
-    const wrong = await logIn([server.url, server.certsDir, "local", "", ""], {
-      AI_SERVER_TIMEOUT_MS: "soon",
-    });
+    const wrong = await logIn([server.url], { AI_SERVER_TIMEOUT_MS: "soon" });
     expect(String(wrong.credential)).toMatch(/^ServerError: AI_SERVER_TIMEOUT_MS is "soon"/);
-    const url = await logIn(["https://x", "", "", "", ""], { AI_SERVER_URL: "nonsense" });
+    const url = await logIn([], { AI_SERVER_URL: "nonsense" });
     expect(String(url.credential)).toMatch(/^ServerError: AI_SERVER_URL is "nonsense"/);
-    const dead = await logIn([server.url, server.certsDir, "local", "", ""], {
+    const dead = await logIn([], {
+      AI_SERVER_CERTS_DIR: server.certsDir,
       AI_SERVER_URL: `https://127.0.0.1:${await freePort()}`,
     });
     expect(String(dead.credential)).toMatch(/^ServerError: .* refuses connections/);

@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 
 function provider(env: Variables): { provider: Provider; aiServer: AiServer } {
-  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
+  const aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {}, startTimeoutMs: 50 });
   onTestFinished(() => aiServer.close());
   return { aiServer, provider: createProvider(aiServer, new Activities()) };
 }
@@ -34,7 +34,7 @@ const ask = async (env: Variables, credential?: ApiKeyCredential) => {
   return { check: await apiKey?.check?.(input), resolved: await apiKey?.resolve(input) };
 };
 
-test("is a whole provider under its names", () => {
+test("the provider has its names and everything that pi calls", () => {
   const made = provider({}).provider;
   expect([made.id, made.name]).toEqual(["ai-server", "AI Server"]);
   expect(made.getModels()).toEqual([]);
@@ -42,8 +42,8 @@ test("is a whole provider under its names", () => {
     expect(made[part]).toBeTypeOf("function");
 });
 
-describe("whether it is offered", () => {
-  test("not where nothing is set up", async () => {
+describe("the provider's check", () => {
+  test("fails where nothing is set up", async () => {
     expect(await ask({})).toEqual({ check: undefined, resolved: undefined });
   });
 
@@ -51,14 +51,14 @@ describe("whether it is offered", () => {
     { AI_SERVER_URL: "https://x" },
     { AI_SERVER_CA: "system" },
     { AI_SERVER_CERTS_DIR: "wrong\u0000" },
-  ])("with %j, right or wrong", async (env) => {
+  ])("succeeds with %j, right or wrong", async (env) => {
     expect(await ask(env)).toEqual({
       check: { type: "api_key", source: "AI_SERVER_* or certificate files" },
       resolved: { auth: { apiKey: PLACEHOLDER_API_KEY }, source: "AI_SERVER_* or certificate files" },
     });
   });
 
-  test("with a login, whose variables are handed on", async () => {
+  test("succeeds with a login, and passes on its variables", async () => {
     const env = { AI_SERVER_URL: "https://y" };
     expect(await ask({}, { type: "api_key", env })).toEqual({
       check: { type: "api_key", source: "/login" },
@@ -113,7 +113,7 @@ models:
     const answer = await wrong.provider.streamSimple(model, context, {}).result();
     expect([answer.stopReason, answer.errorMessage]).toEqual([
       "error",
-      'AI_SERVER_RUNNING_PATH is "running": it must begin with a slash and hold plain letters, without spaces and #.',
+      'AI_SERVER_RUNNING_PATH is "running": it must begin with a slash and contain only ASCII characters, no spaces and no #.',
     ]);
   });
 

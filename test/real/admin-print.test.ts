@@ -166,7 +166,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(finished.stdout).toBe("No backups yet: each change of the config makes one.\n");
     expect(errors(finished)).toEqual([
       'No model "stedy". Did you mean "steady"?',
-      expect.stringMatching(/^Say which model\. The server has .*steady/),
+      expect.stringMatching(/^Name a model\. The server has .*steady/),
       '"much" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
       expect.stringMatching(/^No model "nothing"\./),
       expect.stringMatching(/^No model "slow and steady"\./),

@@ -183,7 +183,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     const first = await beginSlowLoad();
     for (const second of ["/ai-server-unload steady", "/ai-server-load steady", "/ai-server-restart"]) {
       const seen = noticesIn(await pi.command(second, 5_000));
-      expect(seen).toEqual(["/ai-server-load slow is still running. Wait for its end; nothing was done."]);
+      expect(seen).toEqual(["/ai-server-load slow is still running. Wait until it ends; nothing was done."]);
     }
     // What only reads is not held up.
     expect(noticesIn(await pi.command("/ai-server-status")).join()).toMatch(/^slow +starting/m);
@@ -201,7 +201,7 @@ realSuite(await piProblem(NEWEST_PI), `administration over RPC, pi ${NEWEST_PI}`
     for (const second of ["/ai-server-ctx steady 32k", "/ai-server-rollback", "/ai-server-unload slow"]) {
       dialogs.expect((request) => ({ value: at(request.options, 0) }));
       expect(noticesIn(await pi.command(second, 5_000))).toEqual([
-        "/ai-server-ctx slow 8192 is still running. Wait for its end; nothing was done.",
+        "/ai-server-ctx slow 8192 is still running. Wait until it ends; nothing was done.",
       ]);
     }
     server.sim.setSpeed(200);

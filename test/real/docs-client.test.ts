@@ -1,26 +1,14 @@
 import { cp, readFile, symlink } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { DocsPlace } from "../support/docs-place.ts";
-import { npm } from "../support/npm.ts";
 import { NEWEST_PI, piCommand, piProblem, REPOSITORY } from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
 const block = (name: string): string => docsBlock("client.md", name);
-const NOT_COPIED = new Set(["node_modules", ".git", "coverage"]);
-
-const shared = new DocsPlace();
-const clone = join(shared.home, "pi-ai-server");
-
-beforeAll(async () => {
-  await cp(REPOSITORY, clone, { recursive: true, filter: (path) => !NOT_COPIED.has(basename(path)) });
-  await npm(["install", "--omit=dev"], clone);
-});
-afterAll(() => shared.remove());
-
 realSuite(await piProblem(NEWEST_PI), `the documented installation, with pi ${NEWEST_PI}`, () => {
   let place: DocsPlace;
   let standIn: StandIn;
@@ -40,8 +28,8 @@ realSuite(await piProblem(NEWEST_PI), `the documented installation, with pi ${NE
     const quoted = [command, ...args].map((word) => `'${word}'`).join(" ");
     place.tool("pi", `exec ${quoted} "$@"`);
     Object.assign(place.env, { ...env, PATH: `${place.tools}:${env.PATH}`, HOME: place.home });
-    await symlink(clone, join(place.home, "pi-ai-server"));
-    // npm has run there, with the user's own settings for it.
+    // Its dependencies are there; install.test.ts has npm bring them.
+    await symlink(REPOSITORY, join(place.home, "pi-ai-server"));
     await place.runOk(withOwn(block("install"), { "npm install --omit=dev": ":" }));
   });
   afterAll(async () => {

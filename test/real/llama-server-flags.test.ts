@@ -50,7 +50,7 @@ realSuite(llamaServerProblem(), "the flags of a real llama-server", () => {
       " --ctx-size 8192",
     );
     expect(planContextChange(config("--ctx-size=4096"), "yaml", "a", 8192).warnings).toEqual([
-      'llama-server does not start with "--ctx-size=…": it takes the number after a blank.',
+      'llama-server does not start with "--ctx-size=…": it takes the number after a space.',
     ]);
   });
 });

@@ -13,8 +13,6 @@ const QUESTIONS = {
   url: /Address of the server/g,
   folder: /Folder with client\.pem/g,
   ssh: /ssh target/g,
-  passphrase: /Passphrase of the client key/g,
-  apiKey: /API key of the server/g,
 };
 
 const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
@@ -63,20 +61,18 @@ realSuite(problem, `/login on pi ${NEWEST_PI}`, () => {
 
   test("asks again after a wrong answer, with the reason, and stores answers that need no variable afterwards", async () => {
     await terminal.submit("/login ai-server");
-    await answer("url", "http://192.0.2.1");
+    await answer("url", "");
+    await answer("url", "http://192.0.2.1", 2);
     await terminal.waitFor(/must begin with https:/);
-    await answer("url", `https://127.0.0.1:${await freePort()}`, 2);
+    await answer("url", `https://127.0.0.1:${await freePort()}`, 3);
+    await terminal.waitFor(/The client certificate is missing/);
     await answer("folder", join(place.folder, "nowhere"));
+    await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "", 2);
+    await terminal.waitFor(/refuses connections/);
+    await answer("url", standIn.url, 4);
     await answer("ssh", "-oProxyCommand=evil");
     await terminal.waitFor(/give it like user@host/);
     await answer("ssh", "local", 2);
-    await answer("passphrase", "");
-    await answer("apiKey", "");
-    // Now the files are read and the server is asked.
-    await terminal.waitFor(/The client certificate is missing/);
-    await answer("folder", standIn.env.AI_SERVER_CERTS_DIR ?? "", 2);
-    await terminal.waitFor(/refuses connections/);
-    await answer("url", standIn.url, 3);
     await terminal.waitFor(/Saved|Logged in/);
     // pi itself has no default for this provider, and says so; a model is selected all the same.
     await terminal.waitFor(/AI Server: org\/Größe:Q4 is selected\./);

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { httpProbe } from "../../admin/http-probe.ts";
+import { httpProbe } from "../../admin/change.ts";
 import { readConfig } from "../../config.ts";
 import type { ChangeOutcome, Edit, StepName } from "../../host/outcome.ts";
 import type { ServerProbe } from "../../host/probe.ts";

@@ -4,13 +4,21 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi, type Workplace } from "../support/pi.ts";
+import {
+  EXTENSION,
+  makeWorkplace,
+  NEWEST_PI,
+  OLDER_PI,
+  piProblem,
+  runPi,
+  type Workplace,
+} from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 import { at, RpcPi } from "../support/rpc.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
-/** Of each kind; which of pi's overlapping refreshes ends last differs from start to start. */
-const STARTS = 6;
+/** How many of each kind; which of pi's overlapping refreshes ends last differs from start to start. */
+const STARTS = 3;
 const PROMPT = "sim: say Here.";
 
 let standIn: StandIn;
@@ -31,7 +39,7 @@ afterAll(async () => {
   await standIn.stop();
 });
 
-for (const version of PI_VERSIONS) {
+for (const version of [NEWEST_PI, OLDER_PI]) {
   realSuite(await piProblem(version), `starts of pi ${version} beside another provider`, () => {
     let place: Workplace;
     /** A session of ours, and how many agent folders like the one that held it were made. */
@@ -88,7 +96,7 @@ for (const version of PI_VERSIONS) {
     const settings = (folder: string, values: object): Promise<void> =>
       writeFile(join(folder, "settings.json"), JSON.stringify(values));
 
-    test("a continued session is answered by its own model each time", async () => {
+    test("the model of a continued session answers it at each start", async () => {
       for (let start = 0; start < STARTS; start += 1) {
         const { stdout, stderr } = await print(await copied(), ["--continue"]);
         expect([stdout, standIn.lastChat().model, elsewhere]).toEqual(["Here.\n", "seer", []]);
@@ -96,7 +104,10 @@ for (const version of PI_VERSIONS) {
       }
     });
 
-    test("so is a session that begins with a default in the settings", async () => {
+    // The older version answers for its own starts; the rest is the extension's part.
+    if (version === OLDER_PI) return;
+
+    test("the default model of the settings answers a new session at each start", async () => {
       for (let start = 0; start < STARTS; start += 1) {
         const agentDir = await copied("sessions");
         await settings(agentDir, { defaultProvider: "ai-server", defaultModel: "seer" });
@@ -106,7 +117,7 @@ for (const version of PI_VERSIONS) {
       }
     });
 
-    test("so is a session that is resumed in a running pi", async () => {
+    test("the model of a session answers it each time that a running pi resumes it", async () => {
       for (let start = 0; start < STARTS; start += 1) {
         const agentDir = await copied();
         const pi = await RpcPi.start({ ...options(agentDir), args: ["-e", EXTENSION] });
@@ -130,13 +141,13 @@ for (const version of PI_VERSIONS) {
       });
     });
 
-    test("a pi where nothing is set up fails it too, and says what to do", async () => {
+    test("a pi without a set-up fails the turn too, and says what to do", async () => {
       const { code, stdout, stderr } = await print(await copied(), ["--continue"], {});
       expect([code, stdout, elsewhere]).toEqual([1, "", []]);
       expect(stderr).toContain("The AI server of this session is not set up here. Run /login ai-server");
     });
 
-    test("a model that the server offers no longer is asked of the server alone", async () => {
+    test("pi asks no other provider for a model that the server no longer offers", async () => {
       // One that pi prefers to all that it does not know itself.
       await providers({ openai: {} });
       const agentDir = await copied("models-store.json");

@@ -9,11 +9,13 @@ import { clientOf, kept } from "../support/wire.ts";
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
 models:
-  slow: { cmd: "${CMD} --token-rate 20 --parallel 2" }
+  slow: { cmd: "${CMD} --token-rate 0.01 --parallel 2" }
   idle: { cmd: "${CMD}" }
 `;
 const UNKNOWN = { source: "unknown", total: undefined, models: [] };
 const NEVER = new AbortController().signal;
+/** A wait for events that bring nothing ends soon; the rest has time on a busy machine. */
+const SOON = { wholeMs: 20_000, eventsMs: 200 };
 
 /** A server whose events are these frames, and stay open. */
 const eventServer = (frames: string[], answers: Record<string, unknown> = {}) =>
@@ -25,8 +27,8 @@ const eventServer = (frames: string[], answers: Record<string, unknown> = {}) =>
 
 const working = (...states: boolean[]): unknown => states.map((is_processing) => ({ is_processing }));
 
-describe("told by the events", () => {
-  test("are whose, of which model and since when, and nothing is loaded", async () => {
+describe("requests in flight, read from the events", () => {
+  test("carry their model, age and client, and the reading loads nothing", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
     const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
@@ -34,8 +36,7 @@ describe("told by the events", () => {
     const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });
     const headers = { "user-agent": "pi/1", "x-session-id": "s-7" };
     await Promise.all([swap.chat(body, headers, hangUp.signal), swap.chat(body, headers, hangUp.signal)]);
-    const told = await requestsInFlight(swap, NEVER);
-    expect(told).toEqual({
+    expect(await requestsInFlight(swap, NEVER)).toEqual({
       source: "events",
       total: 2,
       models: [
@@ -53,75 +54,75 @@ describe("told by the events", () => {
     expect(sim.requests.map(({ path }) => path)).not.toContain("/upstream/slow/slots");
   });
 
-  test("are had at once, and keep no connection open", async () => {
-    const began = performance.now();
+  test("come at once, and keep no connection open", async () => {
     const { swap, connections } = await eventServer([frame("inflight", { operation: "snapshot" })]);
-    expect((await requestsInFlight(swap, NEVER)).total).toBe(0);
-    expect(performance.now() - began).toBeLessThan(1000);
-    // The one that is left has told which kind of server it is.
+    const endless = { wholeMs: 1e9, eventsMs: 1e9 };
+    expect((await requestsInFlight(swap, NEVER, endless)).total).toBe(0);
+    // The remaining one served to recognise the server.
     await eventually(() => expect(connections()).toBe(1));
   });
 
-  test("as a number alone, which was wrong up to v217, give way to the slots", async () => {
+  test("without a list, whose number was wrong up to v217, are read from the slots", async () => {
     const { swap } = await eventServer([frame("inflight", { total: 0 })], {
       "/running": { running: [{ model: "m", state: "ready" }] },
       "/upstream/m/slots": working(true, false, true),
     });
-    expect(await requestsInFlight(swap, NEVER)).toEqual({
+    await swap.backend();
+    expect(await requestsInFlight(swap, NEVER, SOON)).toEqual({
       source: "slots",
       total: 2,
       models: [{ model: "m", total: 2, longestMs: undefined, clients: [] }],
     });
   });
 
-  test("as none need no more questions", async () => {
+  test("that are none need no further request", async () => {
     const { swap, requests } = await eventServer([frame("inflight", { operation: "snapshot" })]);
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
     expect(requests).toEqual(["GET /running", "GET /api/events"]);
   });
 
-  test("too late, or never, give way to the slots within two seconds", async () => {
+  test("that do not come in time are read from the slots", async () => {
     const { swap } = await eventServer([frame("modelStatus", [])], {
       "/running": { running: [{ model: "m", state: "ready" }] },
       "/upstream/m/slots": working(false),
     });
-    const began = performance.now();
-    expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "slots", total: 0, models: [] });
-    expect(performance.now() - began).toBeLessThan(2200);
+    await swap.backend();
+    expect(await requestsInFlight(swap, NEVER, SOON)).toEqual({ source: "slots", total: 0, models: [] });
   });
 });
 
-describe("of models that a turn waits for", () => {
+describe("requests of a model that a turn waits for", () => {
   const ahead = async (version: unknown, frames: string[]) => {
     const { swap, requests } = await eventServer(frames, {
       "/api/version": version,
       "/running": { running: [{ model: "m", state: "ready" }] },
       "/upstream/m/slots": working(true),
     });
-    const { source, total } = await requestsAhead(swap, NEVER);
+    await swap.backend();
+    const { source, total } = await requestsAhead(swap, NEVER, SOON);
     return { source, total, isAsked: requests.includes("GET /upstream/m/slots") };
   };
   const number = [frame("inflight", { total: 1 })];
 
   test.each<[string, unknown]>([
     ["v217", { version: "v217" }],
-    ["of before v173", 404],
-    ["of one's own making", { version: "local_0bdb3720" }],
+    ["before v173", 404],
+    ["built locally", { version: "local_0bdb3720" }],
   ])(
-    "those are not asked of a llama-swap %s: it would load them again for the question",
+    "are not read from the slots of a llama-swap %s, which would load the model again for that",
     async (_which, version) => {
       expect(await ahead(version, number)).toEqual({ source: "unknown", total: undefined, isAsked: false });
     },
   );
 
-  test("those are asked from v218 on, where the events do not tell", async () => {
+  test("are read from the slots from v218 on, where the events do not list them", async () => {
     expect(await ahead({ version: "v218" }, number)).toEqual({ source: "slots", total: 1, isAsked: true });
     const told = [frame("inflight", { operation: "snapshot" })];
     expect(await ahead({ version: "v250" }, told)).toEqual({ source: "events", total: 0, isAsked: false });
   });
 });
 
-describe("told by the slots", () => {
+describe("requests in flight, read from the slots", () => {
   const told = async (running: unknown, more: Record<string, unknown> = {}) => {
     const { swap, requests } = await cannedServer(byPath({ "/running": running, ...more }));
     return { answer: await requestsInFlight(swap, NEVER), requests };
@@ -150,11 +151,13 @@ describe("told by the slots", () => {
     expect((await told(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
   });
 
-  test("are unknown, but named, of a model that does not tell in time", async () => {
+  test("are unknown, and the model is named, if it does not answer in time", async () => {
     const { swap } = await cannedServer((request, response) => {
       if (request.url !== "/upstream/m/slots") byPath({ "/running": ready("m", "n") })(request, response);
     });
-    expect(await requestsInFlight(swap, NEVER)).toEqual({ ...UNKNOWN, silent: ["m"] });
+    await swap.backend();
+    const limits = { wholeMs: 1000, eventsMs: 1000 };
+    expect(await requestsInFlight(swap, NEVER, limits)).toEqual({ ...UNKNOWN, silent: ["m"] });
   });
 
   test("are none where nothing is loaded", async () => {
@@ -162,7 +165,7 @@ describe("told by the slots", () => {
   });
 
   test.each(["starting", "stopping", "sleepy"])(
-    "are not asked while a model is %s: that could load another again",
+    "are not read while a model is %s, which could load another again",
     async (state) => {
       const models = [
         { model: "m", state: "ready" },
@@ -174,7 +177,7 @@ describe("told by the slots", () => {
     },
   );
 
-  test("are not asked of an id that an old llama-swap takes for another", async () => {
+  test("are not read for an id that an old llama-swap takes for another", async () => {
     const { answer, requests } = await told(ready("org/m"), {
       "/v1/models": { data: [{ id: "org" }, { id: "org/m" }] },
     });
@@ -182,7 +185,7 @@ describe("told by the slots", () => {
     expect(requests.join()).not.toContain("/upstream");
   });
 
-  test("of a plain llama-server are its own", async () => {
+  test("of a plain llama-server come from its own slots", async () => {
     const { answer } = await told(404, {
       "/v1/models": { data: [{ id: "m" }] },
       "/props": { default_generation_settings: {} },
@@ -194,16 +197,17 @@ describe("told by the slots", () => {
 });
 
 describe("a server that does not answer", () => {
-  test("is unknown after two seconds", async () => {
-    const { swap, connections } = await cannedServer(() => {});
-    const began = performance.now();
-    expect(await requestsInFlight(swap, NEVER)).toEqual(UNKNOWN);
-    expect(performance.now() - began).toBeLessThan(2500);
+  test("leaves the requests unknown at the limit", async () => {
+    const { swap, connections } = await cannedServer(() => {}, {}, 1000);
+    // Others may share it, so it goes on to a limit of its own.
+    const recognition = swap.backend().catch(() => "not recognised");
+    const reading = requestsInFlight(swap, NEVER, { wholeMs: 200, eventsMs: 100 });
+    expect(await Promise.race([reading, recognition])).toEqual(UNKNOWN);
     await eventually(() => expect(connections()).toBe(0));
   });
 
   test("is left at once when the signal is aborted", async () => {
-    const { swap, requests, connections } = await cannedServer(() => {});
+    const { swap, requests, connections } = await cannedServer(() => {}, {}, 1000);
     const abort = new AbortController();
     const reason = new Error("enough");
     const asking = requestsInFlight(swap, abort.signal);

@@ -47,8 +47,13 @@ interface Run extends Canned {
   asked(): number;
 }
 
-async function on(answering: Answering, id = "m", env: Record<string, string> = {}): Promise<Run> {
-  const canned = await cannedServer(answering, env);
+async function on(
+  answering: Answering,
+  id = "m",
+  env: Record<string, string> = {},
+  recogniseMs?: number,
+): Promise<Run> {
+  const canned = await cannedServer(answering, env, recogniseMs);
   const reports: LoadState[] = [];
   const report = (progress: LoadState): void => {
     reports.push(progress);
@@ -78,7 +83,7 @@ describe("a failed load", () => {
     const { message } = await faultOf(load());
     expect(message).toContain(`m could not be loaded: ${reason}`);
     expect(message).toMatch(
-      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give it a smaller context/,
+      /\nIts log ends with:\nfirst\nsecond\nout of memory\nMemory ran out: give the model a smaller context/,
     );
     expect(asked()).toBe(1);
   });
@@ -91,14 +96,14 @@ describe("a failed load", () => {
     );
   });
 
-  test("again is the end of it, though /running says that the model is ready", async () => {
+  test("a second time is final, though /running shows the model as ready", async () => {
     const failed = recordedAnswer("head", "111-fail-exit-upstream");
     const { load, asked } = await on(scriptedLoad("m", [[failed, "ready"]]));
     expect((await faultOf(load())).message).toContain("m could not be loaded: ");
     expect(asked()).toBe(2);
   });
 
-  test("is no failure while somebody else's is under way", async () => {
+  test("does not count while another client's load goes on", async () => {
     const failed = recordedAnswer("head", "111-fail-exit-upstream");
     const { load, asked } = await on(
       scriptedLoad("m", [
@@ -114,20 +119,20 @@ describe("a failed load", () => {
 describe("a load that fails while the model is shown as", () => {
   const failed = recordedAnswer("head", "111-fail-exit-upstream");
 
-  test.each(["ready", "starting"] as const)("%s is tried once more, and then told", async (state) => {
+  test.each(["ready", "starting"] as const)("%s is repeated once, and then reported", async (state) => {
     const { load, asked } = await on(scriptedLoad("m", [[failed, state]]));
     expect((await faultOf(load())).message).toMatch(/^m could not be loaded: .*exited prematurely\n/);
     expect(asked()).toBe(2);
   });
 
-  test("ready without a word is asked a few times more, ever more seldom", async () => {
+  test("ready without a reason is repeated a few times at growing intervals", async () => {
     const { load, asked } = await on(scriptedLoad("m", [[EMPTY_502, "ready"]]));
     const { message } = await faultOf(load());
     expect(message).toMatch(/^m could not be loaded: llama-swap shows it as ready, but nothing answers/);
     expect(asked()).toBe(6);
   });
 
-  test("ready, and whose process ends again after it has said that it is loading, is begun once more", async () => {
+  test("ready, whose process ends again during the load, is repeated once", async () => {
     const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
     const { load, asked } = await on(
       scriptedLoad("m", [
@@ -141,7 +146,7 @@ describe("a load that fails while the model is shown as", () => {
     expect(asked()).toBe(4);
   });
 
-  test("ready, and says for long that it is loading, is waited for", async () => {
+  test("ready, and reports for long that it loads, goes on", async () => {
     const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
     const long: [Answer, State][] = Array.from({ length: 40 }, () => [loading, "ready"]);
     const { load, asked } = await on(scriptedLoad("m", [...long, [OK, "ready"]]));
@@ -151,7 +156,7 @@ describe("a load that fails while the model is shown as", () => {
 });
 
 describe("an unknown id", () => {
-  test.each(["v170", "v217", "head"] as const)("of llama-swap %s is told", async (version) => {
+  test.each(["v170", "v217", "head"] as const)("of llama-swap %s is reported", async (version) => {
     const answer =
       version === "head"
         ? recordedAnswer("head", "055-upstream-unknown")
@@ -161,10 +166,12 @@ describe("an unknown id", () => {
     expect(asked()).toBe(1);
   });
 
-  test("of a plain llama-server is nothing to load", async () => {
+  test("of a plain llama-server cannot be loaded", async () => {
     const props = { default_generation_settings: {} };
     const { load } = await on(byPath({ "/running": 404, "/v1/models": { data: [] }, "/props": props }));
-    expect((await faultOf(load())).message).toMatch(/^This server is one llama-server: its model is loaded/);
+    expect((await faultOf(load())).message).toMatch(
+      /^This server is a single llama-server: its model is loaded/,
+    );
   });
 });
 
@@ -191,7 +198,7 @@ describe("an id that begins with another's", () => {
     ["v228", models],
     ["local_abc", { data: models.data.map((entry) => ({ ...entry, status: { value: "unloaded" } })) }],
     ["v170", { data: [{ id: "or" }, { id: "org/m" }] }],
-  ])("is loaded where none is meant but it (%s)", async (version, list) => {
+  ])("is loaded where no other can be meant (%s)", async (version, list) => {
     const load200 = scriptedLoad("org/m", [[OK, "ready"]]);
     const table = byPath({ ...at(version), "/v1/models": list });
     const { load, asked } = await on((request, response) => {
@@ -258,14 +265,14 @@ describe("asking again", () => {
     expect(asked()).toBeGreaterThanOrEqual(3);
   });
 
-  test("not for ever: a connection that is always lost is a fault", async () => {
+  test("ends: a connection that is always lost is a fault", async () => {
     const { load } = await on(scriptedLoad("m", [["lost", "starting"]]));
     const fault = await faultOf(load());
     expect(fault.message).not.toContain("was not loaded within");
     expect(fault.remedy).toBe("retry");
   });
 
-  test("not where the answer is another's: 401 is a sentence at once", async () => {
+  test("does not follow a 401, which is reported at once", async () => {
     const { load, asked } = await on(scriptedLoad("m", [[{ status: 401, headers: {}, body: "" }, "gone"]]));
     expect((await faultOf(load())).message).toContain("AI_SERVER_API_KEY");
     expect(asked()).toBe(1);
@@ -279,13 +286,13 @@ describe("a model that has answered", () => {
     expect((await load()).wasLoaded).toBe(false);
   });
 
-  test("but is never shown as ready is said to be gone", async () => {
+  test("but is never shown as ready is reported as missing", async () => {
     const { load, asked } = await on(scriptedLoad("m", [[OK, "gone"]]));
     expect((await faultOf(load())).message).toMatch(/^m answered, but the server does not show it as loaded/);
     expect(asked()).toBe(1);
   });
 
-  test("is believed where nothing tells what runs", async () => {
+  test("counts as loaded where the server lists no loaded models", async () => {
     const models = { data: [{ id: "m", owned_by: "llama-swap" }] };
     const { load } = await on(byPath({ "/running": 404, "/v1/models": models, "/upstream/m/health": OK }));
     expect(await load()).toEqual({ wasLoaded: false, loadMs: undefined });
@@ -304,7 +311,7 @@ describe("a server that is silent", () => {
   });
 
   test("is left at once when the load is given up", async () => {
-    const { load, requests, connections } = await on(() => {});
+    const { load, requests, connections } = await on(() => {}, "m", {}, 1000);
     const abort = new AbortController();
     const reason = new Error("enough");
     const loading = load(abort.signal);

@@ -16,13 +16,13 @@ healthCheckTimeout: 15
 models:
   quick: { cmd: "${CMD}" }
   slow: { cmd: "${CMD} --load 8" }
-  answers: { cmd: "${CMD} --token-rate 2 --stop-delay 4 --parallel 2" }
+  answers: { cmd: "${CMD} --token-rate 0.02 --stop-delay 4 --parallel 2" }
   fails: { cmd: "${CMD} --load 9 --fail-after 1" }
   missing: { cmd: "/nonexistent/llama-server --port \${PORT}" }
   hangs: { cmd: "${CMD} --never-healthy" }
   unchecked: { cmd: "${CMD} --load 4", checkEndpoint: none }
   dies: { cmd: "${CMD} --load 4 --fail-after 1", checkEndpoint: none }
-  single: { cmd: "${CMD} --token-rate 2", concurrencyLimit: 1 }
+  single: { cmd: "${CMD} --token-rate 0.02", concurrencyLimit: 1 }
   "org/sp ace:Q4": { cmd: "${CMD} --load 2" }
 `;
 
@@ -76,7 +76,7 @@ const states = async (swap: ModelServer): Promise<unknown> =>
   (await swap.runningNow(AbortSignal.timeout(5000)))?.map(({ id, state }) => [id, state]);
 
 describe("a model is loaded", () => {
-  test("with its progress, and is ready when it is said to be", async () => {
+  test("with progress, and the server shows it as ready at the end", async () => {
     const run = await begin("slow");
     const { wasLoaded, loadMs } = await run.loading;
     expect(wasLoaded).toBe(false);
@@ -100,19 +100,19 @@ describe("a model is loaded", () => {
     expect(run.sim.starts).toEqual({ quick: 1 });
   });
 
-  test("whatever characters its id has", async () => {
+  test("with any characters in its id", async () => {
     const run = await begin("org/sp ace:Q4");
     expect((await run.loading).wasLoaded).toBe(false);
     expect(run.sim.requests.map(({ path }) => path)).toContain("/upstream/org%2Fsp%20ace%3AQ4/health");
   });
 
-  test("by the path that is configured", async () => {
+  test("by the configured path", async () => {
     const run = await begin("quick", { AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/v1/models" });
     await run.loading;
     expect(run.sim.requests.map(({ path }) => path)).toContain("/upstream/quick/v1/models");
   });
 
-  test("after another that answers somebody, which is let finish", async () => {
+  test("after another model has finished its answer", async () => {
     const finish = await chat();
     const run = await begin("quick");
     await eventually(() =>
@@ -128,7 +128,7 @@ describe("a model is loaded", () => {
     expect(run.sim.starts).toEqual({ answers: 1, quick: 1 });
   });
 
-  test("though llama-swap says ready before it is (checkEndpoint none)", async () => {
+  test("though llama-swap shows it as ready too early (checkEndpoint none)", async () => {
     const run = await begin("unchecked");
     const { loadMs } = await run.loading;
     expect(loadMs).toBeGreaterThan(3500);
@@ -140,7 +140,7 @@ describe("a model is loaded", () => {
     expect(run.sim.starts).toEqual({ unchecked: 1 });
   });
 
-  test("when it has fewer requests than it may have", async () => {
+  test("once its number of requests is below its limit", async () => {
     const finish = await chat("single");
     const run = await begin("single");
     await eventually(() => expect(run.kinds()).toEqual(["busy"]));
@@ -151,7 +151,7 @@ describe("a model is loaded", () => {
     expect(asked.at(-1)?.status).toBe(200);
   });
 
-  test("anew when a reload of the configuration breaks the load off", async () => {
+  test("again after a reload of the configuration interrupts the load", async () => {
     const run = await begin("slow");
     await eventually(() => expect(run.sim.starts).toEqual({ slow: 1 }));
     await eventually(() => expect(elapsed(run.reports).at(-1)).toBeGreaterThan(2000));
@@ -197,7 +197,7 @@ describe("a load that fails", () => {
     expect(run.sim.starts).toEqual({ dies: 2 });
   });
 
-  test("because somebody unloads it, twice", async () => {
+  test("because another client unloads it, twice", async () => {
     const run = await begin("slow");
     for (const starts of [1, 2]) {
       await eventually(() => expect(run.sim.starts).toEqual({ slow: starts }));
@@ -217,19 +217,19 @@ describe("a load that fails", () => {
 });
 
 describe("a load that takes too long", () => {
-  test("ends with what it is doing", async () => {
+  test("ends with its state", async () => {
     const fault = await faultOf((await begin("slow", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
     expect(fault.message).toMatch(
-      /^slow was not loaded within 3 s \(timed out\): it has been loading for [34] s, and the server continues to load it\./,
+      /^slow was not loaded within 3 s \(timed out\): it has been loading for \d+ s, and the server continues to load it\./,
     );
     expect(fault.remedy).toBe("retry");
   });
 
-  test("ends with whom it waits for", async () => {
+  test("ends with the model that it waits for", async () => {
     await chat();
-    const fault = await faultOf((await begin("quick", { AI_SERVER_LOAD_TIMEOUT_MS: "3000" })).loading);
+    const fault = await faultOf((await begin("quick", { AI_SERVER_LOAD_TIMEOUT_MS: "12000" })).loading);
     expect(fault.message).toContain(
-      "quick was not loaded within 3 s (timed out): answers must unload first and is still answering 1 request",
+      "quick was not loaded within 12 s (timed out): answers must unload first and is still answering 1 request",
     );
   });
 });
@@ -238,7 +238,7 @@ describe("a load that is given up", () => {
   const REASON = new Error("enough");
 
   test.each(["loading", "waiting", "stopping"] as const)(
-    "while it is %s ends at once, and leaves no connection",
+    "while it is %s ends at once, and keeps no connection",
     async (stage) => {
       const finish = stage === "loading" ? () => {} : await chat();
       const run = await begin("slow");
@@ -264,7 +264,7 @@ describe("a load that is given up", () => {
     },
   );
 
-  test("before it began asks nothing", async () => {
+  test("before it began sends no request", async () => {
     const { swap, sim } = await begin("quick");
     sim.requests.length = 0;
     const options = { report: () => {}, signal: AbortSignal.abort(REASON) };

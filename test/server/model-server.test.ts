@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { logTail } from "../../server/kinds/llama-swap/log.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts } from "../../server/models/models.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
@@ -74,7 +75,7 @@ const contexts = (models: readonly ModelFacts[]): unknown[] =>
   models.map(({ id, state, context }) => [id, state, context.value, context.source]);
 
 describe("discovery", () => {
-  test("asks twice and loads nothing", async () => {
+  test("sends two requests and loads nothing", async () => {
     const sim = await startedSim();
     const models = await (await swapFor(sim)).discover(new Map());
     expect(contexts(models)).toEqual([
@@ -87,7 +88,7 @@ describe("discovery", () => {
     expect(sim.starts).toEqual({});
   });
 
-  test("asks ready models for what they are, and no others", async () => {
+  test("reads the facts of ready models, and of no others", async () => {
     const sim = await startedSim();
     await load(sim, "sp ace/ünï:Q4");
     sim.requests.length = 0;
@@ -111,7 +112,7 @@ describe("discovery", () => {
   });
 
   test.each(["starting", "stopping", "stopped", "sleepy", undefined])(
-    "asks nothing of one that is %s",
+    "sends no request to a model that is %s",
     async (state) => {
       const { swap, paths } = await scripted({
         "/v1/models": { data: [{ id: "m" }] },
@@ -122,7 +123,7 @@ describe("discovery", () => {
     },
   );
 
-  test("a model that cannot tell loses its live facts only", async () => {
+  test("lists a model that refuses its facts without live ones", async () => {
     const { swap } = await scripted({
       "/v1/models": { data: [{ id: "m" }] },
       "/running": { running: [{ model: "m", state: "ready", cmd: "x -c 5000" }] },
@@ -131,7 +132,7 @@ describe("discovery", () => {
     expect(contexts(await swap.discover(new Map()))).toEqual([["m", "ready", 5000, "command line"]]);
   });
 
-  test("a model that does not answer takes no longer than the limit, and the list is had", async () => {
+  test("lists a silent model without live facts, within the limit", async () => {
     const { swap, paths } = await scripted({
       "/v1/models": { data: [{ id: "m" }] },
       "/running": { running: [{ model: "m", state: "ready", cmd: "x -c 5000" }] },
@@ -143,20 +144,20 @@ describe("discovery", () => {
     expect(contexts(await Promise.race([swap.discover(new Map()), late]))).toEqual(contexts(models));
   });
 
-  test.each([["/running"], ["/v1/models"]])("%s that does not answer ends with the limit", async (silent) => {
+  test.each([["/running"], ["/v1/models"]])("ends at the limit when %s does not answer", async (silent) => {
     const answers: Record<string, unknown> = { "/v1/models": { data: [] }, "/running": { running: [] } };
     delete answers[silent];
     const { swap } = await scripted(answers);
     const late = new Promise((resolve) => setTimeout(resolve, 5000, "late"));
     const fault = faultOf(swap.discover(new Map(), { timeoutMs: 400 })).then(({ message }) => message);
     expect(await Promise.race([fault, late])).toBe(
-      `The server did not answer ${silent} within 1 s (timed out). It may be busy or hang.`,
+      `The server did not answer ${silent} within 1 s (timed out). It may be busy or stuck.`,
     );
   });
 
   /** Up to v227 the shortest id that begins the path won: asking org/slash-model loaded org. */
   test.each(["v170", "v217"] as const)(
-    "of llama-swap %s asks nothing where that would load another",
+    "sends no request to llama-swap %s that would load another model",
     async (version) => {
       const { swap, paths } = await scripted({
         "/v1/models": recordedBody(version, "045-v1-models-slash-loaded"),
@@ -168,7 +169,7 @@ describe("discovery", () => {
     },
   );
 
-  test("of newer versions asks every ready model", async () => {
+  test("reads every ready model of newer versions", async () => {
     const { swap, paths } = await scripted({
       "/v1/models": recordedBody("head", "045-v1-models-slash-loaded"),
       "/running": recordedBody("head", "044-running-slash"),
@@ -182,7 +183,7 @@ describe("discovery", () => {
     expect(paths).toHaveLength(3);
   });
 
-  test("of a plain llama-server, which has no /running, takes its list", async () => {
+  test("takes the list of a plain llama-server, which has no /running", async () => {
     const { swap, paths } = await scripted({
       "/v1/models": { data: [{ id: "/models/x.gguf", meta: { n_ctx: 4096 } }] },
       "/running": 404,
@@ -194,7 +195,7 @@ describe("discovery", () => {
   });
 
   test.each([{}, [], null, { data: {} }, "text", { error: "no" }])(
-    "an answer %j is no list of models",
+    "rejects %j as a list of models",
     async (answer) => {
       const { swap } = await scripted({ "/v1/models": answer, "/running": { running: [] } });
       const { message, link } = await faultOf(swap.discover(new Map()));
@@ -205,7 +206,7 @@ describe("discovery", () => {
     },
   );
 
-  test("has one limit for all of its questions together", async () => {
+  test("has one limit for all of its requests together", async () => {
     let now = Date.now();
     const server = await kept(
       httpsServer(pair(folder), ({ url }, response) => {
@@ -219,7 +220,7 @@ describe("discovery", () => {
     expect(message).toContain("did not answer /props within 1 s");
   });
 
-  test("keeps the paths that were configured", async () => {
+  test("uses the configured paths", async () => {
     const sim = await startedSim();
     const more = { AI_SERVER_MODELS_PATH: "/models", AI_SERVER_RUNNING_PATH: "/running?x=1" };
     const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir, more)));
@@ -229,7 +230,7 @@ describe("discovery", () => {
 });
 
 describe("/running", () => {
-  test("is asked once for all who ask within a second", async () => {
+  test("is read once for all callers within a second", async () => {
     const sim = await startedSim();
     const clock = { now: Date.now() };
     const swap = await swapFor(sim, clock);
@@ -242,7 +243,7 @@ describe("/running", () => {
     expect(sim.requests).toHaveLength(2);
   });
 
-  test("one who stops waiting does not end it for the others", async () => {
+  test("goes on for the others when one caller stops waiting", async () => {
     const sim = await startedSim();
     const swap = await swapFor(sim);
     const abort = new AbortController();
@@ -254,7 +255,7 @@ describe("/running", () => {
     expect(sim.requests).toHaveLength(1);
   });
 
-  test("that fails is asked again a second later", async () => {
+  test("is read again a second after it failed", async () => {
     const sim = await startedSim();
     const clock = { now: Date.now() };
     const swap = await swapFor(sim, clock);
@@ -266,7 +267,7 @@ describe("/running", () => {
 });
 
 describe("the end of a log", () => {
-  test("is the last lines of the model's own but for health checks, without waiting for more", async () => {
+  test("has the model's last lines without health checks, and does not wait for more", async () => {
     const sim = await startedSim();
     await load(sim, "sp ace/ünï:Q4");
     const lines = await (await swapFor(sim)).logTail("sp ace/ünï:Q4", 2);
@@ -282,7 +283,7 @@ describe("the end of a log", () => {
 
   test("of a model that never logged is empty, though not even headers come", async () => {
     const sim = await startedSim();
-    expect(await (await swapFor(sim)).logTail("a", 5)).toEqual([]);
+    expect(await logTail(await swapFor(sim), "a", 5, undefined, 500)).toEqual([]);
   });
 
   test("of a server that is gone is empty", async () => {
@@ -292,7 +293,7 @@ describe("the end of a log", () => {
     expect(await swap.logTail("a", 5)).toEqual([]);
   });
 
-  test("that never ends is cut in time and size, and the last lines are what is kept", async () => {
+  test("of an endless log is cut in time and size, and keeps the last lines", async () => {
     let count = 0;
     let isOpen = true;
     const { swap } = await scripted({ "/running": { running: [] } }, (_, response) => {
@@ -308,7 +309,7 @@ describe("the end of a log", () => {
       };
       write();
     });
-    const lines = await swap.logTail("m", 3);
+    const lines = await logTail(swap, "m", 3, undefined, 800);
     expect(lines).toHaveLength(3);
     for (const line of lines) expect(line).toMatch(/^line \d+$/);
     expect(Number(lines.at(-1)?.slice(5))).toBeGreaterThan(count / 2);
@@ -336,7 +337,7 @@ describe("the end of a log", () => {
   });
 });
 
-describe("whether a model works", () => {
+describe("a model at work, by its slots", () => {
   test.each([
     [[{ is_processing: false }, { is_processing: true }], true],
     [[{ is_processing: false }], false],
@@ -365,7 +366,7 @@ describe("the slot for a conversation that begins", () => {
     return swap.slotForNew("m", AbortSignal.timeout(5000));
   }
 
-  test("is the one that loses least by it", async () => {
+  test("is the one that loses least", async () => {
     const running = [{ model: "m", state: "ready" }];
     expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": SLOTS })).toBe(1);
   });
@@ -377,7 +378,7 @@ describe("the slot for a conversation that begins", () => {
     expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": SLOTS })).toBeUndefined();
   });
 
-  test("is the server's choice where its slots or what runs cannot be had", async () => {
+  test("is the server's choice where the slots or the loaded models are unknown", async () => {
     const running = [{ model: "m", state: "ready" }];
     expect(await slotWhere({ "/running": { running }, "/upstream/m/slots": 501 })).toBeUndefined();
     expect(await slotWhere({ "/running": 500 })).toBeUndefined();

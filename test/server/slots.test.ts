@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { slotWithLeast } from "../../server/in-flight.ts";
 import { parseSlots } from "../../server/kinds/llama-cpp/list.ts";
-import { slotWithLeast } from "../../server/slots.ts";
 
 const fresh = (id: number) => ({ id, is_processing: false });
 const used = (id: number, tokens: number, isBusy = false) => ({

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { loadModel } from "../../server/load.ts";
+import { loadModel, unloadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { unloadModel } from "../../server/unload.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { type Answering, byPath, cannedServer, give, recordedAnswer } from "../support/canned.ts";
 import { FakeClock, fastClock } from "../support/clock.ts";

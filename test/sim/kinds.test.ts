@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { KindName } from "../../sim/kinds/server.ts";
+import { unchanged } from "../support/clock.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
 import { Client, chunksOf, eventually, type Reply } from "../support/sim-client.ts";
 import { parseEvents } from "./sse.ts";
@@ -50,7 +51,7 @@ describe("llama.cpp's router", () => {
   const isLoaded = (client: Client, id: string): Promise<void> =>
     eventually(async () => expect(await statusOf(client, id)).toMatchObject({ value: "loaded" }));
 
-  test("answers what the recorded one answered, and loads nothing by that", async () => {
+  test("answers as the recorded one did, and loads nothing", async () => {
     const { sim, client } = await start("router", { preset });
     const gets: [string, string, number][] = [
       ["/health", "r01-health", 200],
@@ -111,8 +112,8 @@ describe("llama.cpp's router", () => {
     }
   });
 
-  test("load answers before the model is loaded; then it tells its window, and its events are the recorded ones", async () => {
-    const { sim, client } = await start("router", { preset });
+  test("answers a load before the model is loaded, then reports its window and the recorded events", async () => {
+    const { sim, client } = await start("router", { preset, speed: 1 });
     const events = client.send("/models/sse", { until: (text) => text.includes('"exit_code"') });
     await eventually(() => expect(sim.asked()).toEqual(["GET /models/sse"]));
     const first = await post(client, "/models/load", { model: "slow" });
@@ -120,6 +121,7 @@ describe("llama.cpp's router", () => {
     expect(await statusOf(client, "slow")).toMatchObject({ value: "loading" });
     const again = await post(client, "/models/load", { model: "slow" });
     expect([again.status, again.body]).toEqual([400, recorded("r02-load-slow-again.json")]);
+    sim.setSpeed(100);
     await isLoaded(client, "slow");
     const models = (await json(client.send("/models"))).data as { id: string; meta: unknown }[];
     const theirs = JSON.parse(recorded("r02-models-loaded.json")).data as { id: string; meta: unknown }[];
@@ -143,7 +145,7 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({ slow: 1 });
   });
 
-  test("one model at a time: another waits until the running stream ends", async () => {
+  test("loads one model at a time: another one waits for the end of the running stream", async () => {
     const { client } = await start("router", { preset, speed: 5 });
     await post(client, "/models/load", { model: "alpha" });
     await isLoaded(client, "alpha");
@@ -163,7 +165,7 @@ describe("llama.cpp's router", () => {
     expect(await statusOf(client, "script-text")).toMatchObject({ value: "loaded" });
   });
 
-  test("a failed load says so in the chat and in the list", async () => {
+  test("reports a failed load in the chat and in the list", async () => {
     const { sim, client } = await start("router", { preset });
     const chat = await client.chat({ ...STREAM, model: "garbage" });
     expect([chat.status, chat.body]).toEqual([500, recorded("r03-chat-garbage.json")]);
@@ -177,17 +179,15 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({ garbage: 2 });
   });
 
-  test("a section without a model loads for ever and blocks the others until it is unloaded", async () => {
-    const { client } = await start("router", { preset });
+  test("a section without a model never finishes loading and blocks the others until it is unloaded", async () => {
+    const { client } = await start("router", { preset, speed: 100 });
     await post(client, "/models/load", { model: "placeholder" });
     expect(await statusOf(client, "placeholder")).toMatchObject({ value: "loading" });
-    let isAnswered = false;
-    const blocked = client.chat({ ...STREAM, model: "alpha" }).finally(() => {
-      isAnswered = true;
-    });
+    const answered: unknown[] = [];
+    const blocked = client.chat({ ...STREAM, model: "alpha" });
+    void blocked.then((reply) => answered.push(reply.status));
     // Ten simulated seconds: fifty times what the load would need.
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(isAnswered).toBe(false);
+    await unchanged(() => answered, 100);
     const other = await post(client, "/models/load", { model: "slow" });
     expect([other.status, JSON.parse(other.body).error.message]).toEqual([
       500,
@@ -222,7 +222,7 @@ describe("llama.cpp's router", () => {
     expect(chat.body.endsWith("proxy error: Failed to read connection")).toBe(true);
   });
 
-  test("a model that sleeps is listed as such and woken by a chat alone", async () => {
+  test("lists a sleeping model as such, and only a chat wakes it", async () => {
     const { sim, client } = await start("router", { preset });
     await client.chat({ ...STREAM, model: "alpha" });
     const events = client.send("/models/sse", { until: (text) => text.includes('"status":"loaded"') });
@@ -233,7 +233,7 @@ describe("llama.cpp's router", () => {
     expect(sim.loads()).toBe(1);
     expect((await client.chat({ ...STREAM, model: "alpha" })).status).toBe(200);
     expect(sim.loads()).toBe(2);
-    // As a real router tells it: no model_status, and nothing of the model behind "loaded".
+    // As a real router reports it: no model_status, and no facts of the model after "loaded".
     const told = parseEvents((await events).body);
     expect(told.map(({ event, data }) => [event, Object(data).status])).toEqual([
       ["status_change", "sleeping"],
@@ -246,13 +246,15 @@ describe("llama.cpp's router", () => {
 });
 
 describe("one llama-server", () => {
-  test("says that it loads, then answers with the recorded keys, and knows nothing of loading", async () => {
-    const { sim, client } = await start("llama-server", { models: { tiny: "--ctx-size 4096 --load 3" } });
+  test("answers 503 during its load, then with the recorded keys, and has no routes for loading", async () => {
+    const models = { tiny: "--ctx-size 4096 --load 300" };
+    const { sim, client } = await start("llama-server", { models, speed: 1 });
     await eventually(async () => expect((await client.send("/health")).status).toBe(503));
     const loading = { error: { code: 503, message: "Loading model", type: "unavailable_error" } };
     for (const path of ["/v1/models", "/props", "/slots"]) {
       expect(await json(client.send(path))).toEqual(loading);
     }
+    sim.setSpeed(1000);
     await eventually(async () => expect((await client.send("/health")).status).toBe(200));
     const { data } = await json(client.send("/v1/models"));
     const { data: theirs } = JSON.parse(recorded("s01-get-v1_models.json"));
@@ -269,7 +271,7 @@ describe("one llama-server", () => {
     expect(sim.starts).toEqual({ tiny: 1 });
   });
 
-  test("asleep it answers what needs no model, and /slots wakes it", async () => {
+  test("answers what needs no model while it sleeps, and /slots wakes it", async () => {
     const { sim, client } = await start("llama-server");
     await eventually(async () => expect((await client.send("/health")).status).toBe(200));
     sim.sleep("small");
@@ -282,7 +284,7 @@ describe("one llama-server", () => {
   });
 });
 
-test("vLLM tells its window in the list", async () => {
+test("vLLM reports its window in the list", async () => {
   const { sim, client } = await start("vllm");
   expect(await json(client.send("/v1/models"))).toMatchObject({
     data: [
@@ -297,7 +299,7 @@ test("vLLM tells its window in the list", async () => {
   expect(sim.starts).toEqual({ small: 1, thinker: 1 });
 });
 
-test("Ollama loads, shows what runs with its window, and unloads", async () => {
+test("Ollama loads, lists the loaded model with its window, and unloads", async () => {
   const { sim, client } = await start("ollama");
   expect(await json(client.send("/v1/models"))).toMatchObject({ data: [{ owned_by: "library" }, {}] });
   expect(await json(client.send("/api/ps"))).toEqual({ models: [] });
@@ -319,7 +321,7 @@ test("Ollama loads, shows what runs with its window, and unloads", async () => {
   expect((await client.send("/running")).status).toBe(404);
 });
 
-test("LM Studio tells state and windows, loads and unloads, and answers the unknown with 200", async () => {
+test("LM Studio lists states and windows, loads and unloads, and answers unknown paths with 200", async () => {
   const { sim, client } = await start("lm-studio");
   const states = async () =>
     ((await json(client.send("/api/v0/models"))).data as Record<string, unknown>[]).map((model) => [
@@ -356,7 +358,7 @@ test("LM Studio tells state and windows, loads and unloads, and answers the unkn
 test.each([
   ["plain", 404, /^\{"error":/],
   ["html", 200, /^<!doctype html>/],
-] as const)("%s answers what it does not know with %d", async (kind, status, body) => {
+] as const)("%s answers unknown paths with %d", async (kind, status, body) => {
   const { client } = await start(kind);
   for (const path of ["/props", "/running", "/api/version", "/slots"]) {
     const reply = await client.send(path);
@@ -366,7 +368,7 @@ test.each([
 });
 
 test.each(["vllm", "ollama", "lm-studio", "plain", "html"] as const)(
-  "%s streams a chat with usage and nothing of llama.cpp's own",
+  "%s streams a chat with usage and without llama.cpp's additions",
   async (kind) => {
     const { client } = await start(kind);
     const chat = await client.chat({

@@ -27,7 +27,7 @@ describe("an answer without an end", () => {
     decoder.end();
     expect(message).toMatchObject({
       stopReason: "length",
-      errorMessage: "The answer was cut after 8,388,608 characters: the model did not come to an end.",
+      errorMessage: "The answer was cut after 8,388,608 characters: the model did not stop.",
     });
     expect(message.usage.output).toBeGreaterThan(2_000_000);
   });

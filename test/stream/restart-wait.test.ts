@@ -71,7 +71,7 @@ describe("a server that answered a moment ago", () => {
     const env = { AI_SERVER_LOAD_TIMEOUT_MS: "60000" };
     const { message } = await turnWith([{ fault: REFUSED }], { clock, env, prepare: away(1000) });
     expect(message.errorMessage?.replaceAll("\u2060", "")).toBe(
-      "The server answered before, and has not come back within 60 s (AI_SERVER_LOAD_TIMEOUT_MS). 127.0.0.1:9 refuses connections (connection refused).",
+      "The server answered earlier, but has not come back within 60 s (AI_SERVER_LOAD_TIMEOUT_MS). 127.0.0.1:9 refuses connections (connection refused).",
     );
     expect(remedyOf(message.errorMessage ?? "")).toBe("none");
     expect(clock.now() - begun).toBeLessThanOrEqual(60_000);
@@ -84,7 +84,7 @@ describe("a server that answered a moment ago", () => {
     const answers = Array.from({ length: 1000 }, () => ({ fault: REFUSED }));
     const parts = { restarting: () => "/ai-server-restart" };
     const { message } = await turnWith(answers, { clock, parts });
-    expect(message.errorMessage).toMatch(/^The server answered before, and has not come back within 600 s/);
+    expect(message.errorMessage).toMatch(/^The server answered earlier, but has not come back within 600 s/);
     expect(clock.now() - begun).toBeLessThanOrEqual(600_000);
   });
 
@@ -108,7 +108,7 @@ describe("a server that answered a moment ago", () => {
       { prepare },
     );
     expect(message.errorMessage?.replaceAll("\u2060", "")).toMatch(
-      /^The server went away 4 times while it worked on this request, and may crash over it\. /,
+      /^The server went away 4 times while it worked on this request, which may be crashing it\. /,
     );
     expect(remedyOf(message.errorMessage ?? "")).toBe("none");
     expect(server.chats).toHaveLength(4);

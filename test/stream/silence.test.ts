@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ServerError } from "../../lib/errors.ts";
-import type { SilentState } from "../../stream/model-state.ts";
 import { RequestLost, type SilenceHooks, watchSilence } from "../../stream/silence.ts";
+import type { SilentState } from "../../stream/waiting.ts";
 import { FakeClock } from "../support/clock.ts";
 import { FakeServer } from "../support/turns.ts";
 
@@ -21,7 +21,7 @@ function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspende
       lost.push(error instanceof RequestLost);
     },
   };
-  const request = { requestedId: "thinker", session: "s", bytes };
+  const request = { requestedId: "thinker", session: "s", bytes, isResent: false };
   const silence = watchSilence(server, id ?? undefined, hooks, request);
   return { clock, server, states, quiet, ended, lost, silence };
 }
@@ -43,7 +43,7 @@ describe("the watch over silence", () => {
   it("names the model that is being stopped before one that stays", async () => {
     const { clock, server, states, silence } = watched();
     const entry = (id: string, state: "ready" | "stopping") => {
-      return { id, state, commandLine: undefined, ttlSeconds: undefined };
+      return { id, state };
     };
     server.running = async () => [entry("embedding", "ready"), entry("other", "stopping")];
     await clock.advance(1000);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TurnReport, Waiting } from "../../activity/turn-activity.ts";
-import type { SilentState } from "../../stream/model-state.ts";
+import type { SilentState } from "../../stream/waiting.ts";
 import { quietReason, WaitingReport } from "../../stream/waiting.ts";
 
 /** What is told, each as one text. */

@@ -21,8 +21,16 @@ export interface Canned {
 
 export type Answering = (request: IncomingMessage, response: ServerResponse) => void;
 
-/** A server of plain HTTP; both ends are closed with the test. */
-export async function cannedServer(answer: Answering, env: Variables = {}): Promise<Canned> {
+/**
+ * A server of plain HTTP; both ends are closed with the test.
+ *
+ * @param recogniseMs the client's limit for the answers by which it recognises the server
+ */
+export async function cannedServer(
+  answer: Answering,
+  env: Variables = {},
+  recogniseMs?: number,
+): Promise<Canned> {
   const requests: string[] = [];
   const sockets = new Set<Socket>();
   let underWay = 0;
@@ -45,7 +53,8 @@ export async function cannedServer(answer: Answering, env: Variables = {}): Prom
       for (const socket of sockets) socket.destroy();
     });
   await kept({ close });
-  const swap = await kept(new ModelServer(clientOf(`http://127.0.0.1:${port}`, "/nowhere", env)));
+  const config = clientOf(`http://127.0.0.1:${port}`, "/nowhere", env);
+  const swap = await kept(new ModelServer(config, Date.now, undefined, recogniseMs));
   return { swap, requests, connections: () => sockets.size, underWay: () => underWay };
 }
 

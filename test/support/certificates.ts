@@ -9,8 +9,17 @@ const HOUR_MS = 3_600_000;
 /**
  * Writes a root CA, a server pair for this machine and a client pair, named as a user has them, and beside them
  * what must not work: `expired` is of the same CA and ended an hour ago, `stranger` and `other-ca` of another.
+ *
+ * A process makes them once: hundreds of tests want a set, and none of them needs keys of its own.
  */
 export async function writeCertificates(folder: string): Promise<void> {
+  made ??= makeCertificates();
+  writePemFiles(folder, await made);
+}
+
+let made: ReturnType<typeof makeCertificates> | undefined;
+
+async function makeCertificates(): Promise<Record<string, string>> {
   const [ours, theirs] = await Promise.all([makeAuthority("Test CA"), makeAuthority("Another CA")]);
   const [server, client, expired, stranger] = await Promise.all([
     issue(ours, { commonName: "localhost", names: ["localhost", "127.0.0.1", "::1"], usage: "server" }),
@@ -24,12 +33,12 @@ export async function writeCertificates(folder: string): Promise<void> {
     issue(theirs, { commonName: "stranger", usage: "client" }),
   ]);
   const pairs = Object.entries({ server, client, expired, stranger });
-  writePemFiles(folder, {
+  return {
     "root-ca.pem": ours.cert,
     "other-ca.pem": theirs.cert,
     ...Object.fromEntries(pairs.map(([name, { cert }]) => [`${name}.pem`, cert])),
     ...Object.fromEntries(pairs.map(([name, { key }]) => [`${name}-key.pem`, key])),
-  });
+  };
 }
 
 /** A key pair, and how certificates are signed with it. */

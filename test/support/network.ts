@@ -24,6 +24,8 @@ export interface TcpServer {
   port: number;
   /** How many connections have been taken so far; over TLS each is one handshake. */
   connections(): number;
+  /** How many of them neither end has closed. */
+  open(): number;
   stop(): Promise<void>;
 }
 
@@ -43,7 +45,7 @@ async function serve(onConnection: (socket: Socket) => void, port?: number): Pro
       server.close(() => resolve());
       for (const socket of sockets) socket.destroy();
     });
-  return { port: listening, connections: () => count, stop };
+  return { port: listening, connections: () => count, open: () => sockets.size, stop };
 }
 
 /** Passes every connection on to another port of this machine, byte for byte, and counts them. */

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { TEST_ENVIRONMENT } from "./environment.ts";
 import { npm } from "./npm.ts";
 import { type Finished, run, runOk } from "./processes.ts";
 
@@ -10,8 +11,11 @@ import { type Finished, run, runOk } from "./processes.ts";
 export const PI_VERSIONS = ["1.5.2", "1.6.0"] as const;
 export type PiVersion = (typeof PI_VERSIONS)[number];
 
-/** The pi of all suites but those of what may differ between the versions: starts, turns, RPC and one screen. */
+/** The pi of all suites. */
 export const NEWEST_PI: PiVersion = "1.6.0";
+
+/** The pi of a few tests of what may differ between the versions: starts, turns, RPC, the installation, one screen. */
+export const OLDER_PI: PiVersion = "1.5.2";
 
 /** The repository's own folder. */
 export const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
@@ -96,8 +100,8 @@ export async function piCommand(
       PATH: process.env.PATH ?? "",
       LANG: "C.UTF-8",
       TMPDIR: tmpdir(),
-      // With a temporary folder of its own pi would compile all its code again, which takes most of a start.
-      NODE_COMPILE_CACHE: join(tmpdir(), "node-compile-cache"),
+      // pi would keep one beside its own temporary files, of which some tests make a new folder.
+      NODE_COMPILE_CACHE: TEST_ENVIRONMENT.NODE_COMPILE_CACHE ?? "",
       PI_SKIP_VERSION_CHECK: "1",
       PI_TELEMETRY: "0",
       HOME: join(dirname(agentDir), "home"),

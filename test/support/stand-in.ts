@@ -7,7 +7,7 @@ import { readChatRequest, renderPrompt } from "../../sim/chat-request.ts";
 import { readBehaviour } from "../../sim/flags.ts";
 import { type RequestRecord, type Sim, startSim } from "../../sim/server.ts";
 import { writeCertificates } from "./certificates.ts";
-import { silentServer } from "./network.ts";
+import { silentServer, type TcpServer } from "./network.ts";
 import { at } from "./rpc.ts";
 
 const COMMAND = `llama-server --port \${PORT} --load 0.2`;
@@ -110,11 +110,11 @@ export class StandIn {
   }
 
   /** Runs `body` while connections are taken and never answered. */
-  async whileSilent(body: () => Promise<void>): Promise<void> {
+  async whileSilent(body: (silent: TcpServer) => Promise<void>): Promise<void> {
     await this.sim.close();
     const silent = await silentServer(Number(new URL(this.url).port));
     try {
-      await body();
+      await body(silent);
     } finally {
       await silent.stop();
       await this.restart();

@@ -19,7 +19,7 @@ import { ServerError } from "../../lib/errors.ts";
 import type { Holding } from "../../server/holding.ts";
 import type { HttpResponse } from "../../server/http/http.ts";
 import type { Backend } from "../../server/kinds/backend.ts";
-import type { EventHooks } from "../../server/kinds/llama-swap/events.ts";
+import type { EventHooks } from "../../server/kinds/events.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import type { RunningModel } from "../../server/models/models.ts";
 import { streamTurn, type TurnParts } from "../../stream.ts";
@@ -77,12 +77,7 @@ export class FakeServer extends ModelServer {
     this.looks += 1;
     if (this.state instanceof Error) throw this.state;
     if (this.state === undefined) return undefined;
-    const entry = (id: string, state: RunningModel["state"]): RunningModel => ({
-      id,
-      state,
-      commandLine: undefined,
-      ttlSeconds: undefined,
-    });
+    const entry = (id: string, state: RunningModel["state"]): RunningModel => ({ id, state });
     const others = this.others.map((id) => entry(id, "ready"));
     return this.state === "gone" ? others : [entry("thinker", this.state), ...others];
   }

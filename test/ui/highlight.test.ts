@@ -2,7 +2,7 @@ import { createRequire } from "node:module";
 import { stripVTControlCharacters } from "node:util";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { highlighted } from "../../ui/highlight.ts";
+import { highlighted } from "../../ui/view.ts";
 import { processorTime } from "../support/clock.ts";
 
 const theme = { fg: (colour: string, text: string) => `<${colour}>${text}</>` };

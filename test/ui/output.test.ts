@@ -1,26 +1,34 @@
 import { spawn, spawnSync } from "node:child_process";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { show, tell, widthOf, withNotices } from "../../ui/output.ts";
 
 type Screen = Parameters<typeof show>[0];
 type Mode = Screen["mode"];
 
-/** What a process of its own writes, since a descriptor cannot be watched from inside. */
-function written(call: string): { stdout: string; stderr: string } {
-  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
-  const script = `const { show, tell } = await import(${module}); const ui = { notify: () => { throw new Error("no screen"); } }; ${call}`;
-  const { stdout, stderr } = spawnSync(
-    process.execPath,
-    ["--no-warnings", "--input-type=module", "-e", script],
-    {
-      encoding: "utf8",
-    },
-  );
-  return { stdout, stderr };
+const BETWEEN = "<next call>";
+
+interface Written {
+  stdout: string;
+  stderr: string;
 }
 
-describe("the answer of a command", () => {
-  test.each([
+/** What a process of its own writes for each call, since a descriptor cannot be watched from inside. */
+function written(calls: readonly string[]): Written[] {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const mark = `for (const descriptor of [1, 2]) writeSync(descriptor, ${JSON.stringify(BETWEEN)});`;
+  const script = [
+    `const { writeSync } = await import("node:fs"); const { show, tell } = await import(${module});`,
+    'const ui = { notify: () => { throw new Error("no screen"); } };',
+    ...calls.map((call) => `${call} ${mark}`),
+  ].join("\n");
+  const args = ["--no-warnings", "--input-type=module", "-e", script];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  const errors = stderr.split(BETWEEN);
+  return stdout.split(BETWEEN).map((text, at) => ({ stdout: text, stderr: errors[at] ?? "" }));
+}
+
+describe("output without a screen", () => {
+  const calls = [
     ["print", "info", "text\n", ""],
     ["print", "warning", "text\n", ""],
     ["print", "error", "", "text\n"],
@@ -28,10 +36,33 @@ describe("the answer of a command", () => {
     ["json", "error", "", "text\n"],
     ["tui", "info", "", ""],
     ["rpc", "info", "", ""],
-  ])("in %s mode (%s) goes to %j, %j", (mode, level, stdout, stderr) => {
-    expect(written(`show({ mode: "${mode}", ui }, "text", "${level}");`)).toEqual({ stdout, stderr });
+  ] as const;
+  const notices = ["print", "json"] as const;
+  let answers: Written[] = [];
+  let unasked: Written[] = [];
+  beforeAll(() => {
+    const all = written([
+      ...calls.map(([mode, level]) => `show({ mode: "${mode}", ui }, "text", "${level}");`),
+      ...notices.map((mode) => `tell({ mode: "${mode}", ui }, "text", "warning");`),
+    ]);
+    answers = all.slice(0, calls.length);
+    unasked = all.slice(calls.length);
   });
 
+  for (const [at, [mode, level, stdout, stderr]] of calls.entries()) {
+    test(`an answer (${level}) in ${mode} mode goes to ${JSON.stringify([stdout, stderr])}`, () => {
+      expect(answers[at]).toEqual({ stdout, stderr });
+    });
+  }
+
+  for (const [at, mode] of notices.entries()) {
+    test(`a notice without a command never goes to standard output in ${mode} mode`, () => {
+      expect(unasked[at]).toEqual({ stdout: "", stderr: "text\n" });
+    });
+  }
+});
+
+describe("the answer of a command", () => {
   test.each<Mode>(["tui", "rpc"])("in %s mode is a notice", (mode) => {
     const notices: unknown[] = [];
     const screen = {
@@ -60,16 +91,6 @@ test("a long text arrives whole at a reader that is slow, though the pipe does n
   }
   expect(size).toBe(500_001);
 });
-
-test.each(["print", "json"])(
-  "a notice without a command never goes to standard output in %s mode",
-  (mode) => {
-    expect(written(`tell({ mode: "${mode}", ui }, "text", "warning");`)).toEqual({
-      stdout: "",
-      stderr: "text\n",
-    });
-  },
-);
 
 test("a session that has ended takes no notice, and nothing is thrown", () => {
   const stale = new Proxy({} as Screen, {

@@ -1,6 +1,6 @@
 import { visibleWidth } from "@earendil-works/pi-tui";
 import { expect, test } from "vitest";
-import { type Column, table } from "../../ui/table.ts";
+import { type Column, table } from "../../ui/layout.ts";
 
 const COLUMNS: Column[] = [
   { title: "Model", priority: 0 },

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { showLive, showText, type View } from "../../ui/view.ts";
 import { settled } from "../support/clock.ts";
 
@@ -228,25 +228,43 @@ describe("at an RPC client", () => {
   });
 });
 
-/** What a process of its own writes, since a descriptor cannot be watched from inside. */
-function written(call: string): { stdout: string; stderr: string } {
+const BETWEEN = "<next call>";
+
+/** What a process of its own writes for each call, since a descriptor cannot be watched from inside. */
+function written(calls: readonly string[]): { stdout: string; stderr: string }[] {
   const module = JSON.stringify(new URL("../../ui/view.ts", import.meta.url).href);
-  const script = `const { showText, showLive } = await import(${module}); const view = ${JSON.stringify(VIEW)}; ${call}`;
+  const mark = `for (const descriptor of [1, 2]) writeSync(descriptor, ${JSON.stringify(BETWEEN)});`;
+  const script = [
+    `const { writeSync } = await import("node:fs"); const { showText, showLive } = await import(${module});`,
+    `const view = ${JSON.stringify(VIEW)};`,
+    ...calls.map((call) => `{ ${call} } ${mark}`),
+  ].join("\n");
   const args = ["--no-warnings", "--input-type=module", "-e", script];
   const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
-  return { stdout, stderr };
+  const errors = stderr.split(BETWEEN);
+  return stdout.split(BETWEEN).map((text, at) => ({ stdout: text, stderr: errors[at] ?? "" }));
 }
 
 describe("without a screen", () => {
   const following = "() => { throw new Error('followed'); }, new AbortController().signal";
 
-  test.each([
+  const CASES = [
     ["print", "showText(ctx, view)", "models:\n  a: 1\n", ""],
     ["print", `showLive(ctx, view, ${following})`, "models:\n  a: 1\n", ""],
     ["print", "showText(ctx, { ...view, lines: [] })", "config.yaml: empty\n", ""],
     ["json", "showText(ctx, view)", "", "config.yaml\n\nmodels:\n  a: 1\n"],
     ["json", `showLive(ctx, view, ${following})`, "", "config.yaml\n\nmodels:\n  a: 1\n"],
-  ])("in %s mode %s writes %j, %j", (mode, call, stdout, stderr) => {
-    expect(written(`const ctx = { mode: "${mode}", ui: {} }; await ${call};`)).toEqual({ stdout, stderr });
+  ] as const;
+  const calls = CASES.map(([mode, call]) => `const ctx = { mode: "${mode}", ui: {} }; await ${call};`);
+  let outputs: ReturnType<typeof written> = [];
+  beforeAll(() => {
+    outputs = written(calls);
   });
+
+  test.each(CASES.map((row, at) => [...row, at] as const))(
+    "in %s mode %s writes %j, %j",
+    (_mode, _call, stdout, stderr, at) => {
+      expect(outputs[at]).toEqual({ stdout, stderr });
+    },
+  );
 });

@@ -1,7 +1,8 @@
 import { getEventListeners } from "node:events";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type Waiting, whileWaiting } from "../../ui/wait.ts";
+import { type Pace, type Waiting, whileWaiting } from "../../ui/wait.ts";
+import { unchanged } from "../support/clock.ts";
 import { type Mode, User } from "../support/command-user.ts";
 
 beforeAll(() => initTheme());
@@ -14,27 +15,37 @@ const contextOf = (user: User): Context => ({ mode: user.mode, ui: user.ui }) as
 const later = <T>(milliseconds: number, value: T): Promise<T> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds, value));
 
-/** Work that ends when it is told to, or by the signal where it listens. */
-function held(user: User, ended: AbortSignal = NEVER) {
+/** A wait is shown soon, and its time stands still. */
+const PACE: Pace = { shownAfterMs: 40, tickMs: 20, now: () => 0 };
+
+/** No screen opens, though a wait would have been shown by now. */
+const noScreen = (user: User): Promise<void> => unchanged(() => user.screen, 120);
+
+/** Work that lasts until the test ends it. */
+function held(user: User, ended: AbortSignal = NEVER, pace = PACE) {
   const end = Promise.withResolvers<string>();
   const begun = Promise.withResolvers<Waiting>();
-  const over = whileWaiting(contextOf(user), ended, (waiting) => {
+  const work = (waiting: Waiting): Promise<string> => {
     begun.resolve(waiting);
     return end.promise;
-  });
+  };
+  const over = whileWaiting(contextOf(user), ended, work, pace);
   return { begun: begun.promise, end, over };
 }
 
 describe("a wait", () => {
-  test.each<Mode>(["tui", "rpc", "print", "json"])("that is short shows nothing in %s mode", async (mode) => {
-    const user = new User(mode).readsOutput();
-    let screens = 0;
-    user.sees = () => screens++;
-    expect(await whileWaiting(contextOf(user), NEVER, async () => 5)).toBe(5);
-    expect([screens, user.statuses, user.stdout, user.stderr, user.notices]).toEqual([0, [], "", "", []]);
-  });
+  test.each<Mode>(["tui", "rpc", "print", "json"])(
+    "shows nothing in %s mode if it is short",
+    async (mode) => {
+      const user = new User(mode).readsOutput();
+      let screens = 0;
+      user.sees = () => screens++;
+      expect(await whileWaiting(contextOf(user), NEVER, async () => 5)).toBe(5);
+      expect([screens, user.statuses, user.stdout, user.stderr, user.notices]).toEqual([0, [], "", "", []]);
+    },
+  );
 
-  test("that is long shows a screen in the terminal until it is over", async () => {
+  test("that lasts shows a screen in the terminal until it is over", async () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     (await begun).say("Doing it");
@@ -47,10 +58,12 @@ describe("a wait", () => {
 
   test("shows each new text with its elapsed and expected time", async () => {
     const user = new User("tui");
-    const { begun, end, over } = held(user);
+    let now = 0;
+    const { begun, end, over } = held(user, NEVER, { ...PACE, now: () => now });
     const waiting = await begun;
     waiting.say("Loading m", 83_000, 12_000);
     await user.shows("Loading m · 12 s of about 1 min 23 s");
+    now += 1000;
     await user.shows("Loading m · 13 s of about");
     waiting.say("Loading m", 83_000, 2000);
     expect(user.screen).toContain("Loading m · 2 s of about");
@@ -90,13 +103,16 @@ describe("a wait", () => {
     },
   );
 
-  test.each<Mode>(["tui", "print"])("that fails, fails in %s mode, at once and late", async (mode) => {
-    const ctx = contextOf(new User(mode).readsOutput());
-    const failure = new Error("no");
-    await expect(whileWaiting(ctx, NEVER, () => Promise.reject(failure))).rejects.toBe(failure);
-    const late = (): Promise<never> => later(600, 0).then(() => Promise.reject(failure));
-    await expect(whileWaiting(ctx, NEVER, late)).rejects.toBe(failure);
-  });
+  test.each<Mode>(["tui", "print"])(
+    "passes on the error of its work in %s mode, early and late",
+    async (mode) => {
+      const ctx = contextOf(new User(mode).readsOutput());
+      const failure = new Error("no");
+      await expect(whileWaiting(ctx, NEVER, () => Promise.reject(failure))).rejects.toBe(failure);
+      const late = (): Promise<never> => later(100, 0).then(() => Promise.reject(failure));
+      await expect(whileWaiting(ctx, NEVER, late, PACE)).rejects.toBe(failure);
+    },
+  );
 });
 
 describe("Escape", () => {
@@ -120,7 +136,7 @@ describe("Escape", () => {
     user.escape();
     expect(await over).toBeUndefined();
     expect(user.screen).toBe("");
-    // A rejection that nobody hears fails the run.
+    // An unhandled rejection fails the run.
     end.reject(new Error("late"));
     await later(0, undefined);
   });
@@ -135,8 +151,7 @@ describe("a dialog", () => {
     const answer = Promise.withResolvers<boolean>();
     const asked = waiting.ask(() => answer.promise);
     expect(user.screen).toBe("");
-    await later(700, undefined);
-    expect(user.screen).toBe("");
+    await noScreen(user);
     answer.resolve(true);
     expect(await asked).toBe(true);
     await expect.poll(() => user.screen).not.toBe("");
@@ -145,7 +160,7 @@ describe("a dialog", () => {
     expect(user.screen).toBe("");
   });
 
-  test("that fails brings the screen back too", async () => {
+  test("brings the screen back when it fails", async () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     await expect((await begun).ask(() => Promise.reject(new Error("closed")))).rejects.toThrow("closed");
@@ -166,7 +181,7 @@ describe("a dialog", () => {
     expect(user.statuses.at(-1)).toBeUndefined();
   });
 
-  test("after the second Escape is the last screen", async () => {
+  test("after the second Escape is not followed by the screen", async () => {
     const user = new User("tui");
     const { begun, end, over } = held(user);
     const waiting = await begun;
@@ -176,7 +191,7 @@ describe("a dialog", () => {
     await over;
     expect(await waiting.ask(async () => "yes")).toBe("yes");
     waiting.say("Still at it");
-    await later(600, undefined);
+    await noScreen(user);
     expect(user.screen).toBe("");
     end.resolve("");
   });
@@ -197,7 +212,7 @@ describe("the session's end", () => {
     await later(0, undefined);
   });
 
-  test("keeps no listener of a wait that is over", async () => {
+  test("finds no listener of a wait that is over", async () => {
     const ended = new AbortController();
     await whileWaiting(contextOf(new User("tui")), ended.signal, async () => "done");
     expect(getEventListeners(ended.signal, "abort")).toEqual([]);
@@ -208,12 +223,13 @@ describe("the session's end", () => {
     ended.abort();
     const user = new User("tui");
     const signals: boolean[] = [];
-    await whileWaiting(contextOf(user), ended.signal, async ({ signal }) => signals.push(signal.aborted));
-    await later(600, undefined);
+    const work = async ({ signal }: Waiting): Promise<unknown> => signals.push(signal.aborted);
+    await whileWaiting(contextOf(user), ended.signal, work, PACE);
+    await noScreen(user);
     expect([signals, user.screen]).toEqual([[true], ""]);
   });
 
-  test("makes its context throw, which does no harm", async () => {
+  test("survives a context that throws", async () => {
     const stale = new Proxy({} as Context, {
       get(_, name) {
         if (name === "mode") return "rpc";
@@ -221,12 +237,12 @@ describe("the session's end", () => {
       },
     });
     const work = async ({ say }: Waiting): Promise<string> => {
-      await later(600, undefined);
+      await later(100, undefined);
       say.call(undefined, "x");
       return "done";
     };
     await expect(
-      whileWaiting(stale, NEVER, (waiting) => work({ ...waiting, say: waiting.say.bind(waiting) })),
+      whileWaiting(stale, NEVER, (waiting) => work({ ...waiting, say: waiting.say.bind(waiting) }), PACE),
     ).resolves.toBe("done");
   });
 });

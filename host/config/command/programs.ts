@@ -45,7 +45,6 @@ const OTHERS: readonly (readonly [RegExp, Omit<Program, "kind">])[] = [
   [/^ollama([-_.].*)?$/, { sizeFlags: [], sizeVariable: "OLLAMA_CONTEXT_LENGTH" }],
 ];
 
-/** The last part of a path of either kind. */
 export function baseName(path: string): string {
   return path.replace(/^.*[/\\]/, "");
 }

@@ -1,8 +1,10 @@
+import { Scalar } from "yaml";
+import { CONTEXT_VARIABLE } from "../context-setting.ts";
 import type { TracedText } from "../traced-text.ts";
-import type { Program } from "./programs.ts";
-import type { Arguments } from "./server-flags.ts";
+import { type Program, sizeIn } from "./programs.ts";
+import { type Arguments, contextFlags } from "./server-flags.ts";
 import { type Prefix, type Script, type Start, startOf } from "./started-program.ts";
-import { splitShell, type Word } from "./words.ts";
+import { splitCommand, splitShell, type Word } from "./words.ts";
 
 /** The program that a command line starts, and what is said to it. */
 export interface ServerCommand extends Arguments {
@@ -32,7 +34,6 @@ function withoutRedirections(command: readonly Word[]): Word[] {
   });
 }
 
-/** The single commands of a script. */
 function commandsOf(script: readonly Word[]): Word[][] {
   const commands: Word[][] = [[]];
   for (const word of script) {
@@ -84,7 +85,7 @@ function scriptServer(
   if (!server || found.length > 1 || isCut) {
     return "the string that it gives to a shell does not start exactly one llama-server in plain words";
   }
-  const settings = inner.filter((word) => word.value.text.includes("LLAMA_ARG_CTX_SIZE"));
+  const settings = inner.filter((word) => word.value.text.includes(CONTEXT_VARIABLE));
   if (settings.length > server.assignments.length) {
     return "the string that it gives to a shell sets LLAMA_ARG_CTX_SIZE in a way of its own";
   }
@@ -108,7 +109,7 @@ function scriptServer(
 }
 
 function inherits({ passed }: Prefix): boolean {
-  return passed === undefined || passed.has("LLAMA_ARG_CTX_SIZE");
+  return passed === undefined || passed.has(CONTEXT_VARIABLE);
 }
 
 function describe(words: readonly Word[], start: Start, prefix: Prefix): ServerCommand {
@@ -138,4 +139,28 @@ export function serverOf(words: readonly Word[]): ServerCommand | string {
   const start = startOf(words, prefix);
   if (typeof start === "string") return start;
   return "script" in start ? scriptServer(words, start, prefix) : describe(words, start, prefix);
+}
+
+/** A text that stands in no file: every character is its own place. */
+function untraced(text: string): TracedText {
+  const scalar = new Scalar(text);
+  const traces = Array.from({ length: text.length }, (_, start) => {
+    const span = { start, end: start + 1 };
+    return { own: span, origin: span, scalar };
+  });
+  return { text, traces };
+}
+
+/**
+ * The context size that a command line, as `/running` shows it, gives its server: for all slots together.
+ *
+ * @returns undefined where it gives none, or what it starts cannot be told
+ */
+export function contextOfCommand(commandLine: string): number | undefined {
+  const words = splitCommand(untraced(commandLine));
+  const server = words && serverOf(words);
+  if (server === undefined || typeof server === "string") return undefined;
+  const flag = contextFlags(server).at(-1)?.value.text;
+  const assigned = server.assignments.findLast(({ text }) => text.startsWith(`${CONTEXT_VARIABLE}=`))?.text;
+  return sizeIn(server.program, flag ?? assigned?.slice(CONTEXT_VARIABLE.length + 1) ?? "");
 }

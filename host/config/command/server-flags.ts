@@ -2,7 +2,6 @@ import { sliceTraced, type TracedText } from "../traced-text.ts";
 import type { Program } from "./programs.ts";
 import type { Word } from "./words.ts";
 
-/** What is said to a program, and which one that is. */
 export interface Arguments {
   readonly args: readonly Word[];
   readonly program: Program;

@@ -4,7 +4,6 @@ import { sliceTraced, type TracedText } from "../traced-text.ts";
 import { baseName, type Program, programCalled, programOfImage } from "./programs.ts";
 import type { Word } from "./words.ts";
 
-/** What is started. */
 export interface Start {
   /** The program, or the image that starts one by itself; then what is said to it. */
   readonly command: readonly Word[];

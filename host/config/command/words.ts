@@ -4,7 +4,6 @@
  */
 import { joinTraced, pickTraced, sliceTraced, type TracedText } from "../traced-text.ts";
 
-/** One word of a command line. */
 export interface Word {
   /** Without quotes and escapes. */
   readonly value: TracedText;

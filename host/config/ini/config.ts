@@ -7,7 +7,7 @@ import {
   tokensOf,
 } from "../context-setting.ts";
 import { placeOf, refusal, refusalBecause, shown } from "../refusals.ts";
-import { applyEdits, changedLines, type Edit, positionAt, type Span } from "../traced-text.ts";
+import { applyEdits, type Edit, positionAt, type Span } from "../traced-text.ts";
 import { entryOf, GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
 
 /** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
@@ -31,7 +31,6 @@ function slotsOf(own: Section | undefined, global: Section | undefined): Slots {
   };
 }
 
-/** The models without a size of their own. */
 function heirsOf(sections: readonly Section[]): string[] {
   return modelNames(sections).filter((name) => !entryOf(sectionOf(sections, name), CONTEXT_KEYS));
 }
@@ -52,7 +51,6 @@ function describe(
     tokens: entry && tokensOf(entry.value),
     setBy: !entry ? "nothing" : ownEntry ? "section" : "global section",
     name: entry?.key,
-    anchor: undefined,
     sharedWith: entry && !ownEntry ? heirs.filter((other) => other !== name) : [],
     slots: slotsOf(own, global),
     problem: undefined,
@@ -93,10 +91,10 @@ function requireSection(sections: readonly Section[], id: string): Section {
     throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder)}: give that id instead.`);
   }
   const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
-  const blanks = near?.trim() === id ? ", with a blank at its end" : "";
+  const blanks = near?.trim() === id ? ", with a space at its end" : "";
   const hint = near ? ` There is ${shown(near)}${blanks}; names are compared letter by letter.` : "";
   const byHand =
-    "A model that the router finds in its folder or cache needs no more than a section of this name with `ctx-size = …`, any other its `model = …` too.";
+    "For a model that the router finds in its folder or cache, add a section of this name with `ctx-size = …`; any other model also needs `model = …`.";
   throw refusalBecause(`The preset has no section for ${shown(id)}.${hint} ${byHand}`);
 }
 
@@ -197,7 +195,7 @@ function warningsFor(text: string, sections: readonly Section[], section: Sectio
     warnings.push(`${shown(entry.key)} at ${at} has no effect: ${shown(counts?.key ?? "")} counts.`);
   }
   if (text.startsWith("\uFEFF"))
-    warnings.push("The file begins with a byte order mark, for which llama.cpp refuses it.");
+    warnings.push("The file begins with a byte order mark; llama.cpp refuses it for that.");
   return warnings;
 }
 
@@ -217,7 +215,7 @@ export function planIni(text: string, id: string, tokens: number, isFound = fals
     ? warningsFor(text, sections, section)
     : [`The router has found ${shown(id)} itself; it gets a section of its own for this.`];
   if (before.tokens === tokens) {
-    return { text, edits: [], lines: [], before, after: before, warnings: section ? warnings : [] };
+    return { text, edits: [], before, after: before, warnings: section ? warnings : [] };
   }
   const edits = [section ? editFor(text, section, tokens) : newSection(text, sections, id, tokens)];
   const after = applyEdits(text, edits);
@@ -231,7 +229,6 @@ export function planIni(text: string, id: string, tokens: number, isFound = fals
   return {
     text: after,
     edits,
-    lines: changedLines(text, edits),
     before,
     after: findIni(after, id),
     warnings,

@@ -14,7 +14,6 @@ export interface Entry {
   readonly valueSpan: Span;
   /** The blanks and the sign between key and value. */
   readonly sign: string;
-  /** The offset of the line's end, before its line break. */
   readonly lineEnd: number;
 }
 

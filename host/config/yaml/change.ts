@@ -6,15 +6,14 @@ import { isAlias, isScalar, type Scalar } from "yaml";
 import { contextArgument } from "../command/server-flags.ts";
 import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "../context-setting.ts";
 import { type Declared, declaredFigures } from "../declared-figures.ts";
-import { ignoredBeside } from "../known-keys.ts";
 import { placeOf, shown } from "../refusals.ts";
-import { applyEdits, changedLines, type Edit, originOf, ownSpan } from "../traced-text.ts";
-import { readYamlConfig, type YamlConfig } from "./config.ts";
+import { applyEdits, type Edit, originOf, ownSpan } from "../traced-text.ts";
+import { maskVariables, readYamlConfig, VARIABLE, type YamlConfig } from "./config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./context.ts";
-import { maskVariables, VARIABLE } from "./masked-variables.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
 import { faultOf } from "./proof.ts";
 import {
+  ignoredBeside,
   refuse,
   refuseForeignLineEnds,
   refuseOtherEnvironment,
@@ -22,7 +21,6 @@ import {
   sharers,
 } from "./refusals.ts";
 
-/** One way to change the size, to be proven. */
 interface Way {
   readonly edits: readonly Edit[];
   /** The macro's scalar that is changed, if one is. */
@@ -97,7 +95,7 @@ function forThisModel(config: YamlConfig, located: Located, edits: readonly Edit
   const ways: Way[] = [{ edits, macro: undefined, notes: [] }];
   if (others.length > 0 && copies.every((copy) => copy !== undefined)) {
     const names = others.map((other) => shown(other.id)).join(", ");
-    const note = `This \`cmd\` was also that of ${names}: the old one is written there, with the size it had.`;
+    const note = `This \`cmd\` was shared with ${names}: a copy of the old one is written there, with the size it had.`;
     ways.push({ edits: [...edits, ...copies.flat()], macro: undefined, notes: [note] });
   }
   return ways;
@@ -195,7 +193,7 @@ function prove(
 function joinedNote({ figure, server }: Located): string[] {
   const isJoined = server.args.some(({ value }) => value.text.startsWith(`${figure?.name}=`));
   if (server.program.kind !== "llama-server" || figure?.holder !== "cmd" || !isJoined) return [];
-  return [`llama-server does not start with "${figure.name}=…": it takes the number after a blank.`];
+  return [`llama-server does not start with "${figure.name}=…": it takes the number after a space.`];
 }
 
 /** A note for the model's own macro that holds the size and had to stay. */
@@ -248,13 +246,12 @@ export function planYaml(text: string, id: string, tokens: number): ContextChang
   refuseOtherEnvironment(config, model);
   const before = yamlSetting(config, id);
   const warnings = [...joinedNote(located), ...ignoredBeside(config, model)];
-  if (before.tokens === tokens) return { text, edits: [], lines: [], before, after: before, warnings };
+  if (before.tokens === tokens) return { text, edits: [], before, after: before, warnings };
   const plan = planned(config, text, located, { before, tokens });
   if (typeof plan !== "object") return refuse(config, located, before, { fault: plan, tokens });
   return {
     text: plan.text,
     edits: plan.edits,
-    lines: changedLines(text, plan.edits),
     before,
     after: yamlSetting(readYamlConfig(plan.masked), id),
     warnings: [...plan.notes, ...warnings],

@@ -20,7 +20,6 @@ import { cleanText } from "../../../lib/text.ts";
 import { withoutComments } from "../command/words.ts";
 import { refusal, shown } from "../refusals.ts";
 import { positionAt, replaceTraced, type TracedText } from "../traced-text.ts";
-import { maskVariables } from "./masked-variables.ts";
 import { traceScalar } from "./scalar-source.ts";
 
 /** A named text that llama-swap puts in the place of `${name}`. */
@@ -60,7 +59,6 @@ export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
 /** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
 const MAX_EXPANDED = 131_072;
 
-/** The node of each alias. */
 export type Anchors = ReadonlyMap<Alias, Node>;
 
 /** llama-swap's configuration with the places of everything in it. */
@@ -71,13 +69,11 @@ export interface YamlConfig {
   readonly anchors: Anchors;
   readonly models: ReadonlyMap<string, Model>;
   readonly macros: readonly Macro[];
-  /** The mapping at the top of the file. */
   readonly root: YAMLMap;
   /** The document as plain values, aliases and merge keys resolved; mappings are `Map`s. */
   readonly plain: unknown;
 }
 
-/** A macro's reference as llama-swap spells it. */
 export function referenceTo(name: string): string {
   return `\${${name}}`;
 }
@@ -165,6 +161,18 @@ function readModels(anchors: Anchors, models: YAMLMap, isOwn: boolean, into: Map
   for (const { map } of mergedMaps(anchors, models)) readModels(anchors, map, false, into);
 }
 
+/** Stands for each character of a variable's name: a private one, which no configuration has a use for. */
+export const VARIABLE = "\uE000";
+
+/**
+ * The text with every `${env.NAME}` replaced by as many characters, so that each offset stays. llama-swap puts these
+ * variables into the text before it reads the text as YAML (`substituteEnvMacros` in its `internal/config/macros.go`),
+ * so that they may stand where YAML allows no brace.
+ */
+export function maskVariables(text: string): string {
+  return text.replace(/\$\{env\.[A-Za-z_][A-Za-z0-9_]*\}/g, (name) => VARIABLE.repeat(name.length));
+}
+
 /** Parses a text, and where that fails the one in which variables of the environment are masked. */
 function parseText(text: string): { document: Document; text: string } {
   const options = { merge: true, keepSourceTokens: true, prettyErrors: false } as const;
@@ -198,7 +206,7 @@ function noModels(config: Pick<YamlConfig, "text" | "root" | "anchors">): Server
   }
   const value = lookUp(anchors, root, "models")?.node;
   if (!value || (isScalar(value) && value.value === null)) return refusal(at, "`models:` is empty", byHand);
-  const what = `\`models:\` holds ${isSeq(value) ? "a list" : "a single value"}, and llama-swap takes only a mapping there`;
+  const what = `\`models:\` holds ${isSeq(value) ? "a list" : "a single value"}, and llama-swap accepts only a mapping there`;
   return refusal(at, what, "Write each model below it as `id:` with its settings.");
 }
 
@@ -238,7 +246,8 @@ function readAnchors(document: Document, text: string): Anchors {
       const at = positionAt(text, node.range?.[0] ?? 0);
       const name = `the alias *${cleanText(node.source, 80)}`;
       if (!found) throw refusal(at, `${name} has no anchor before it`, "Repair it by hand.");
-      if (path.includes(found)) throw refusal(at, `${name} stands for what holds it`, "Repair it by hand.");
+      if (path.includes(found))
+        throw refusal(at, `${name} refers to a block that contains it`, "Repair it by hand.");
       anchors.set(node, found);
     },
   });
@@ -251,8 +260,8 @@ function plainOf(document: Document): unknown {
     return document.toJS(AS_PLAIN);
   } catch (error) {
     const what = sentenceOf(error).startsWith("Merge")
-      ? "a merge key (`<<`) takes over what is no mapping"
-      : "the aliases lead to one another without end";
+      ? "a merge key (`<<`) refers to something that is no mapping"
+      : "the aliases expand without end";
     throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
   }
 }

@@ -1,4 +1,4 @@
-import { isAlias, isMap, isScalar, type Node, type Scalar } from "yaml";
+import { isMap, isScalar, type Node, type Scalar } from "yaml";
 import { ServerError } from "../../../lib/errors.ts";
 import { sizeIn } from "../command/programs.ts";
 import { type ServerCommand, serverOf } from "../command/server-arguments.ts";
@@ -28,7 +28,6 @@ import {
 
 /** The number that sets a model's context size. */
 interface Figure {
-  /** The flag or variable. */
   readonly name: string;
   readonly value: TracedText;
   /** The whole text in which it stands, macros expanded. */
@@ -39,7 +38,6 @@ interface Figure {
   readonly isOwn: boolean;
 }
 
-/** A model's command, understood. */
 export interface Located {
   readonly model: Model;
   readonly cmd: Found;
@@ -50,7 +48,6 @@ export interface Located {
   readonly slots: Slots;
 }
 
-/** The offset at which a node begins. */
 export function startOf(node: Node | null | undefined): number {
   return node?.range?.[0] ?? 0;
 }
@@ -80,9 +77,7 @@ export function modelOf(config: YamlConfig, id: string): Model {
   if (key && isMap(models?.node)) {
     const value = lookUp(config.anchors, models.node, id)?.node;
     const isEmpty = !value || (isScalar(value) && value.value === null);
-    const what = isEmpty
-      ? "holds no settings"
-      : "holds no mapping, and llama-swap takes only that for a model";
+    const what = isEmpty ? "holds no settings" : "holds no mapping, which llama-swap requires for a model";
     throw refusal(positionAt(config.text, key.offset), `${shown(id)} ${what}`, "Give it a `cmd`.");
   }
   const near = [...config.models.keys()].find((other) => other.toLowerCase() === id.trim().toLowerCase());
@@ -156,7 +151,7 @@ export function locate(config: YamlConfig, model: Model): Located {
     const at = positionAt(config.text, wrong?.offset ?? startOf(cmd?.written ?? model.key));
     const what = wrong
       ? `${shown(model.id)} has ${shown(wrong.name)}, which llama-swap ignores, and no \`cmd\``
-      : `the \`cmd\` of ${shown(model.id)} is ${cmd ? "not a text" : "missing"}`;
+      : `the \`cmd\` of ${shown(model.id)} is ${cmd ? "not text" : "missing"}`;
     throw refusal(at, what, "Write a `cmd: …` for it by hand.");
   }
   const at = positionAt(config.text, startOf(cmd.written ?? scalar));
@@ -201,7 +196,6 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
   const macro = macroOf(config, located);
   const source = sourceOf(located);
   const shared = others.filter((other) => other.model !== model && source && sourceOf(other) === source);
-  const env = figure?.holder === "env" ? lookUp(config.anchors, model.mapping, "env") : undefined;
   const start =
     origin?.span.start ?? figure?.value.traces[0]?.origin.start ?? startOf(cmd.written ?? cmd.node);
   const setBy: SetBy = !figure
@@ -217,9 +211,6 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
     tokens: figure && sizeIn(located.server.program, figure.value.text),
     setBy,
     name: macro?.name ?? figure?.name,
-    anchor:
-      (macro && isAlias(macro.written) ? macro.written.source : undefined) ??
-      (macro ? undefined : (env ?? cmd).anchor),
     sharedWith: shared.map((other) => other.model.id),
     slots: located.slots,
     program: located.server.program.kind === "llama-server" ? undefined : located.server.name,
@@ -259,7 +250,6 @@ export function yamlSettings(text: string): ContextSetting[] {
       tokens: undefined,
       setBy: "nothing",
       name: undefined,
-      anchor: undefined,
       sharedWith: [],
       slots: { parallel: undefined, kvUnified: undefined },
       problem: result.message,

@@ -1,10 +1,12 @@
-/** Why a size in llama-swap's YAML is not changed, in sentences that name the place. */
-import { isScalar, isSeq } from "yaml";
+/** Why a size in llama-swap's YAML is not changed, and what beside it has no effect, in sentences that name the place. */
+import leven from "leven";
+import { isMap, isScalar, isSeq } from "yaml";
+import { flagWords } from "../command/server-flags.ts";
+import type { Word } from "../command/words.ts";
 import type { ContextSetting } from "../context-setting.ts";
-import { unknownFlag } from "../known-keys.ts";
-import { refusal, shown } from "../refusals.ts";
+import { placeOf, refusal, shown } from "../refusals.ts";
 import { positionAt } from "../traced-text.ts";
-import { lookUp, type Model, type YamlConfig } from "./config.ts";
+import { lookUp, type Model, ownKeys, type YamlConfig } from "./config.ts";
 import type { Located } from "./context.ts";
 import { rangeOf } from "./own-command.ts";
 
@@ -52,7 +54,7 @@ export function refuse(
   const { model, server } = located;
   if (server.program.kind !== "llama-server" && !located.figure) refuseOther(located, before, tokens);
   if (!model.isOwn) {
-    const what = `${shown(model.id)} takes over its whole block from elsewhere`;
+    const what = `${shown(model.id)} copies its whole block from elsewhere`;
     throw refusal(
       positionAt(config.text, rangeOf(model.key).start),
       what,
@@ -61,7 +63,7 @@ export function refuse(
   }
   const others = sharers(config, located).map((other) => shown(other.id));
   if (others.length > 0) {
-    const what = `the \`cmd\` of ${shown(model.id)} is also that of ${others.join(", ")}`;
+    const what = `the \`cmd\` of ${shown(model.id)} is shared with ${others.join(", ")}`;
     throw refusal(before, what, `Write a \`cmd\` of its own for ${shown(model.id)} by hand, then try again.`);
   }
   if (server.isInScript && !located.figure) {
@@ -85,7 +87,7 @@ export function refuseForeignLineEnds(text: string): void {
   if (!found) return;
   const code = found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
   const what = `the character U+${code} ends a line for llama-swap, but not for every reader of YAML`;
-  throw refusal(positionAt(text, found.index), what, "Replace it by a plain line end or a blank.");
+  throw refusal(positionAt(text, found.index), what, "Replace it with a plain line end or a space.");
 }
 
 /** What is not set by a flag that llama-server knows is set by none that can be changed. */
@@ -108,4 +110,65 @@ export function refuseOtherEnvironment(config: YamlConfig, model: Model): void {
   const at = positionAt(config.text, rangeOf(env.written ?? env.node).start);
   const what = `the \`env\` of ${shown(model.id)} is no list, and llama-swap does not start with it`;
   throw refusal(at, what, "Write it as a list of `NAME=value` by hand, then try again.");
+}
+
+// The keys of llama-swap's `internal/config` at v250; it ignores all others.
+const TOP =
+  "healthCheckTimeout logRequests logLevel logTimeFormat logToStdout metricsMaxInMemory captureBuffer store ui performance globalTTL unloadTimeout models profiles selectors routing groups matrix macros startPort hooks sendLoadingState includeAliasesInList apiKeys peers upstream".split(
+    " ",
+  );
+const MODEL =
+  "cmd cmdStop proxy aliases env checkEndpoint ttl unloadTimeout unlisted useModelName name description concurrencyLimit filters macros metadata sendLoadingState timeouts compat capabilities healthCheckTimeout".split(
+    " ",
+  );
+const CAPABILITIES = "in out tools reranker context".split(" ");
+
+/** Flags that people write for `--ctx-size`; llama-server ends with an error on them. */
+const WRONG_FLAG =
+  /^([-\u2013\u2014]{1,2}(ctx|n-?ctx|num-?ctx|ctx-?(len|length|window)|ctxsize|context-?(size|len|length|window)?|max-model-len|max-seq-len)|--c|-c\d+k?|-ctx-size|[\u2013\u2014]-?ctx-size)(=|$)/;
+
+/** The known key that was probably meant. */
+function nearest(key: string, known: readonly string[]): string | undefined {
+  const plain = (name: string): string => name.toLowerCase().replace(/[-_ ]/g, "");
+  const same = known.find((name) => plain(name) === plain(key));
+  return (
+    same ??
+    (key.length > 3
+      ? known.find((name) => leven(plain(name), plain(key), { maxDistance: 3 }) <= 2)
+      : undefined)
+  );
+}
+
+function sentence(
+  config: YamlConfig,
+  key: { name: string; offset: number },
+  known: readonly string[],
+): string {
+  const near = nearest(key.name, known);
+  const hint = near ? `: ${shown(near)} is probably meant` : "";
+  return `llama-swap ignores the key ${shown(key.name)} at ${placeOf(positionAt(config.text, key.offset))}${hint}.`;
+}
+
+/**
+ * Sentences about what stands beside a model's context size and has no effect: unknown keys of the model and of its
+ * capabilities, misspelled ones at the top of the file. Other unknown keys up there hold anchors.
+ */
+export function ignoredBeside(config: YamlConfig, model: Model): string[] {
+  const capabilities = lookUp(config.anchors, model.mapping, "capabilities")?.node;
+  const top = ownKeys(config.root).filter((key) => !TOP.includes(key.name) && nearest(key.name, TOP));
+  const own = ownKeys(model.mapping).filter((key) => !MODEL.includes(key.name));
+  const inner = isMap(capabilities)
+    ? ownKeys(capabilities).filter((key) => !CAPABILITIES.includes(key.name))
+    : [];
+  return [
+    ...top.map((key) => sentence(config, key, TOP)),
+    ...own.map((key) => sentence(config, key, MODEL)),
+    ...inner.map((key) => sentence(config, key, CAPABILITIES)),
+  ];
+}
+
+/** A flag that is meant to set the context size, and for which llama-server does not start. */
+function unknownFlag({ server }: Located): Word | undefined {
+  if (server.program.kind !== "llama-server") return undefined;
+  return flagWords(server).find((word) => WRONG_FLAG.test(word.value.text.replaceAll("_", "-")));
 }

@@ -7,9 +7,9 @@ import {
   isChatModel,
   type ListedModel,
   listedModel,
+  NO_DESCRIPTION,
   type ProcessFailure,
 } from "../../models/listed-model.ts";
-import { NO_DESCRIPTION } from "../../models/model-description.ts";
 import type { ModelState, RunningModel } from "../../models/models.ts";
 import { fileTypeOf, idOf, MAX_MODELS, nameOf } from "../../models/names.ts";
 import type { Slot } from "../backend.ts";

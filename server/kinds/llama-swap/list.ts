@@ -1,5 +1,6 @@
 /** llama-swap's `/v1/models` and `/running`. Pure: takes parsed answers. */
-import { count, flag, list, number, record, text } from "../../../lib/json.ts";
+import { count, flag, type JsonRecord, number, record, records, text, texts } from "../../../lib/json.ts";
+import { cleanText } from "../../../lib/text.ts";
 import { isTrainedLength } from "../../../lib/trained-length.ts";
 import {
   declaredVision,
@@ -7,8 +8,9 @@ import {
   isChatModel,
   type ListedModel,
   listedModel,
+  type ModelDescription,
+  NO_DESCRIPTION,
 } from "../../models/listed-model.ts";
-import { descriptionsOf, NO_DESCRIPTION } from "../../models/model-description.ts";
 import type { ModelState, RunningModel } from "../../models/models.ts";
 import { idOf, MAX_MODELS, nameOf } from "../../models/names.ts";
 
@@ -27,19 +29,12 @@ const KINDS: ReadonlyMap<unknown, ListedModel["kind"]> = new Map([
 
 /** Reads `/running` of any version: v185 and older report only model and state. */
 export function parseRunning(answer: unknown): RunningModel[] {
-  const rows = list(record(answer)?.running).slice(0, MAX_MODELS);
-  return rows.flatMap((entry) => {
-    const row = record(entry);
-    const id = idOf(row?.model);
-    if (row === undefined || id === undefined) return [];
-    return [
-      {
-        id,
-        state: STATES.get(row.state) ?? "unknown",
-        commandLine: text(row.cmd),
-        ttlSeconds: number(row.ttl),
-      },
-    ];
+  const rows = records(record(answer)?.running).slice(0, MAX_MODELS);
+  return rows.flatMap((row) => {
+    const id = idOf(row.model);
+    if (id === undefined) return [];
+    const state = STATES.get(row.state) ?? "unknown";
+    return [{ id, state, commandLine: text(row.cmd), ttlSeconds: number(row.ttl) }];
   });
 }
 
@@ -73,4 +68,44 @@ export function parseListed(answer: unknown): ListedModel[] {
       description: descriptions.get(id) ?? NO_DESCRIPTION,
     });
   });
+}
+
+const MAX_LENGTH = 1000;
+const MAX_ALIASES = 50;
+const MAX_TARGETS = 20;
+
+/**
+ * The descriptions of the models, by their ids.
+ *
+ * @param listed entries of `/v1/models` by their ids; llama-swap lists aliases and peers since v241, a description earlier
+ */
+export function descriptionsOf(listed: ReadonlyMap<string, JsonRecord>): Map<string, ModelDescription> {
+  const metadataOf = (entry: JsonRecord): JsonRecord => record(record(entry.meta)?.llamaswap) ?? {};
+  const aliases = new Map(
+    [...listed].map(([id, entry]) => {
+      const metadata = metadataOf(entry);
+      // A model of the user's own metadata may have anything under these names before v241.
+      return [id, new Set(metadata.type === "model" ? idsIn(metadata.aliases) : [])];
+    }),
+  );
+  for (const [id, entry] of listed) {
+    const { type, modelID } = metadataOf(entry);
+    if (type === "alias") aliases.get(text(modelID) ?? "")?.add(id);
+  }
+  return new Map(
+    [...listed].map(([id, entry]) => {
+      const { type, peerID, targets } = metadataOf(entry);
+      const description: ModelDescription = {
+        text: text(cleanText(text(entry.description) ?? "", MAX_LENGTH)),
+        aliases: [...(aliases.get(id) ?? [])].slice(0, MAX_ALIASES),
+        peer: type === "peer" ? nameOf(peerID) : undefined,
+        targets: type === "selector" ? idsIn(targets).slice(0, MAX_TARGETS) : [],
+      };
+      return [id, description];
+    }),
+  );
+}
+
+function idsIn(value: unknown): string[] {
+  return texts(value).flatMap((id) => idOf(id) ?? []);
 }

@@ -1,97 +1,82 @@
 /** llama-swap: what it reports of its models, and how it loads and unloads them. */
 
 import { routeFor } from "../../../config.ts";
-import type { Clock } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
-import { list, record, text } from "../../../lib/json.ts";
+import { list, record, records, text } from "../../../lib/json.ts";
 import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../../http/access.ts";
 import { answerFault } from "../../http/answer-faults.ts";
 import { parseErrorBody } from "../../http/error-body.ts";
-import type { FileFacts, ListedModel } from "../../models/listed-model.ts";
-import { type LiveFacts, parseProps, type RunningModel } from "../../models/models.ts";
-import type { Backend, LoadSteps, Slot } from "../backend.ts";
+import { parseProps } from "../../models/models.ts";
+import { type Backend, releaseOf, swapVersion } from "../backend.ts";
 import { parseOwnModel, parseSlots } from "../llama-cpp/list.ts";
-import { ambiguousModel } from "../load-failure.ts";
-import { releaseOf, type ServerVersion, swapVersion } from "../version.ts";
-import { type EventHooks, followEvents } from "./events.ts";
+import { followEvents } from "./events.ts";
 import { parseListed, parseRunning } from "./list.ts";
-import { LlamaSwapLoad } from "./load.ts";
-import { logTail } from "./log-tail.ts";
+import { loadInSwap } from "./load.ts";
+import { logTail } from "./log.ts";
 
-export class LlamaSwap implements Backend {
-  readonly kind = "llama-swap";
-  readonly name = "llama-swap";
-  readonly #access: Access;
+export function llamaSwap(access: Access): Backend {
+  const { http, config } = access;
+  const name = "llama-swap";
   /** Entries of the list as last read. */
-  #entries: readonly unknown[] | undefined;
-
-  constructor(access: Access) {
-    this.#access = access;
-  }
-
-  async listed(models: unknown): Promise<ListedModel[]> {
-    this.#entries = list(record(models)?.data);
-    return parseListed(models);
-  }
-
-  /** Each question adds a line to llama-swap's log of 100 KiB. */
-  async running(limits: Limits): Promise<RunningModel[] | undefined> {
-    const { http, config } = this.#access;
-    const answer = await optionalJson(http, config.runningPath, limits);
-    return answer === undefined ? undefined : parseRunning(answer);
-  }
-
-  async live(id: string, limits: Limits): Promise<LiveFacts | undefined> {
-    const props = await this.#upstream(id, "props", limits);
-    return props === undefined ? undefined : parseProps(props);
-  }
-
-  async fileFacts(id: string, limits: Limits): Promise<FileFacts | undefined> {
-    const models = await this.#upstream(id, "v1/models", limits);
-    return parseOwnModel(models)[0]?.declared;
-  }
-
-  async slots(id: string, limits: Limits): Promise<Slot[] | undefined> {
-    return parseSlots(await this.#upstream(id, "slots", limits));
-  }
+  let entries: unknown;
 
   /** Only for a ready model whose path leads to no other one: the request would load that. */
-  async #upstream(id: string, route: "props" | "slots" | "v1/models", limits: Limits): Promise<unknown> {
-    const other = this.#entries
-      ? shadowingIn(this.#entries, id)
-      : await shadowingModel(this.#access, id, limits.signal);
+  const upstream = async (id: string, route: "props" | "slots" | "v1/models", limits: Limits) => {
+    const other =
+      entries === undefined ? await shadowingModel(access, id, limits.signal) : shadowingIn(entries, id);
     if (other !== undefined) return undefined;
-    return this.#access.http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
-  }
+    return http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
+  };
 
-  async version(signal: AbortSignal | undefined): Promise<ServerVersion> {
-    return { name: this.name, version: await swapVersion(this.#access, signal) };
-  }
+  return {
+    kind: "llama-swap",
+    name,
 
-  /** Loads a model by asking it for its health. llama-swap unloads others to make room, after their running answers. */
-  async load(id: string, steps: LoadSteps): Promise<void> {
-    const other = await shadowingModel(this.#access, id, steps.signal);
-    if (other !== undefined) throw ambiguousModel(id, other);
-    await new LlamaSwapLoad(this.#access, this, id, steps).run();
-  }
+    async listed(models) {
+      entries = list(record(models)?.data);
+      return parseListed(models);
+    },
 
-  async unload(id: string | undefined, signal: AbortSignal): Promise<void> {
-    const { http, config } = this.#access;
-    const path = id === undefined ? config.unloadAllPath : routeFor(config.unloadPath, id);
-    const answer = await post(http, path, undefined, signal);
-    if (answer.status === 200) return;
-    throw answer.status === 404 && id !== undefined
-      ? notUnloadable(id, answer.text)
-      : answerFault(answer.status, answer.text, path);
-  }
+    /** Each question adds a line to llama-swap's log of 100 KiB. */
+    async running(limits) {
+      const answer = await optionalJson(http, config.runningPath, limits);
+      return answer === undefined ? undefined : parseRunning(answer);
+    },
 
-  follow(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void> {
-    return followEvents(this.#access, hooks, signal, clock);
-  }
+    async live(id, limits) {
+      const props = await upstream(id, "props", limits);
+      return props === undefined ? undefined : parseProps(props);
+    },
 
-  logTail(id: string, lines: number, signal: AbortSignal | undefined): Promise<string[]> {
-    return logTail(this.#access, id, lines, signal);
-  }
+    async fileFacts(id, limits) {
+      return parseOwnModel(await upstream(id, "v1/models", limits))[0]?.declared;
+    },
+
+    async slots(id, limits) {
+      return parseSlots(await upstream(id, "slots", limits));
+    },
+
+    async version(signal) {
+      return { name, version: await swapVersion(access, signal) };
+    },
+
+    /** llama-swap unloads others to make room, after their running answers. */
+    async load(id, steps) {
+      const other = await shadowingModel(access, id, steps.signal);
+      if (other !== undefined) throw ambiguousModel(id, other);
+      await loadInSwap(access, this, id, steps);
+    },
+
+    async unload(id, signal) {
+      const path = id === undefined ? config.unloadAllPath : routeFor(config.unloadPath, id);
+      const { status, text } = await post(http, path, undefined, signal);
+      if (status === 200) return;
+      throw status === 404 && id !== undefined ? notUnloadable(id, text) : answerFault(status, text, path);
+    },
+
+    follow: (hooks, signal, clock) => followEvents(access, hooks, signal, clock),
+    logTail: (id, lines, signal) => logTail(access, id, lines, signal),
+  };
 }
 
 /** From this release on `/upstream/<id>/…` goes to the model with the longest id that matches. */
@@ -103,11 +88,10 @@ const LONGEST_MATCH = 228;
  *
  * @param models entries of `/v1/models`; from v236 on each has a status
  */
-function shadowingIn(models: readonly unknown[], id: string): string | undefined {
-  return models
-    .map(record)
-    .filter((entry) => entry?.status === undefined)
-    .map((entry) => text(entry?.id))
+function shadowingIn(models: unknown, id: string): string | undefined {
+  return records(models)
+    .filter(({ status }) => status === undefined)
+    .map((entry) => text(entry.id))
     .find((other) => other !== undefined && id.startsWith(`${other}/`));
 }
 
@@ -123,10 +107,18 @@ export async function shadowingModel(
 ): Promise<string | undefined> {
   if (!id.includes("/")) return undefined;
   const models = await access.http.json(access.config.modelsPath, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
-  const shorter = shadowingIn(list(record(models)?.data), id);
+  const shorter = shadowingIn(record(models)?.data, id);
   if (shorter === undefined) return undefined;
   const release = releaseOf(await swapVersion(access, signal));
   return release !== undefined && release >= LONGEST_MATCH ? undefined : shorter;
+}
+
+/** @param other the model that would be loaded instead */
+function ambiguousModel(id: string, other: string): ServerError {
+  return new ServerError(
+    `${id} cannot be loaded by itself: llama-swap before v228 would load ${other} instead. Update llama-swap, rename one of them, or send ${id} a message.`,
+    { link: "model", remedy: "none" },
+  );
 }
 
 /** 404 may also mean that the route is missing (before v161); only a llama-swap that has it names the model. */

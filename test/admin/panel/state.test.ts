@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type ModelsRead, type PanelModel, PanelStore } from "../../../admin/panel/state.ts";
-import type { RequestInFlight } from "../../../server/kinds/llama-swap/event-reader.ts";
+import type { RequestInFlight } from "../../../server/kinds/events.ts";
 import type { ModelFacts, ModelState, RunningModel } from "../../../server/models/models.ts";
 import { facts as factsOf } from "../../support/model-facts.ts";
 
@@ -46,12 +46,12 @@ const request = (id: string, model: string, elapsedMs = 0): RequestInFlight => (
 });
 
 function shown(store: PanelStore, id: string): PanelModel {
-  const model = store.state.models.find((found) => found.id === id);
+  const model = store.models.find((found) => found.id === id);
   if (model === undefined) throw new Error(`${id} is not shown`);
   return model;
 }
 
-/** With `a` ready since before, and nobody asking it. */
+/** With `a` ready since before, and no requests for it. */
 function looked(): PanelStore {
   const store = new PanelStore();
   store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.events, NOW);
@@ -64,9 +64,9 @@ describe("states", () => {
   test("are as read until an event changes them", () => {
     const store = new PanelStore();
     store.sawStates(states({ a: "ready" }), NOW);
-    expect(store.state).toMatchObject({ following: "reading", models: [], requests: undefined });
+    expect(store).toMatchObject({ following: "reading", models: [], requests: undefined });
     store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.events, NOW);
-    expect(store.state.models.map(({ id, state }) => [id, state])).toEqual([
+    expect(store.models.map(({ id, state }) => [id, state])).toEqual([
       ["a", "ready"],
       ["b", "unloaded"],
     ]);
@@ -129,7 +129,7 @@ describe("states", () => {
   test("show a model that runs without being listed", () => {
     const store = looked();
     store.sawStates(states({ a: "ready", b: "unloaded", hidden: "ready", other: "unloaded" }), NOW);
-    expect(store.state.models.map(({ id }) => id)).toEqual(["a", "b", "hidden"]);
+    expect(store.models.map(({ id }) => id)).toEqual(["a", "b", "hidden"]);
     expect(shown(store, "hidden")).toMatchObject({ facts: undefined, runsAs: "hidden", state: "ready" });
   });
 
@@ -225,7 +225,7 @@ describe("the time to unload", () => {
     const lost = looked();
     lost.lostEvents();
     expect(shown(lost, "a").unloadsAt).toBeUndefined();
-    expect(lost.state).toMatchObject({ following: "lost", requests: undefined });
+    expect(lost).toMatchObject({ following: "lost", requests: undefined });
   });
 
   test("is none for an unloaded model", () => {
@@ -240,7 +240,7 @@ describe("requests in flight", () => {
     const store = looked();
     expect(store.sawRequests([request("1", "a", 3000)], NOW)).toBe(true);
     expect(store.sawRequests([request("1", "a", 4100)], NOW + 1000)).toBe(false);
-    expect(store.state.requests).toEqual([{ id: "1", model: "a", since: NOW - 3000, client: NOBODY }]);
+    expect(store.requests).toEqual([{ id: "1", model: "a", since: NOW - 3000, client: NOBODY }]);
     expect(store.sawRequests([request("2", "a")], NOW + 2000)).toBe(true);
     expect(store.sawRequests([], NOW + 3000)).toBe(true);
   });

@@ -1,11 +1,14 @@
+import { diffArrays } from "diff";
 import { split } from "shlex";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { applyEdits, findContext, invertEdits, planContextChange } from "../../../host/config/config-file.ts";
+import { findContext, planContextChange } from "../../../host/config/config-file.ts";
 import { ServerError } from "../../../lib/errors.ts";
+import { RUNS } from "../../support/random.ts";
 import { generatePreset, generateYaml } from "./config-generator.ts";
 
-const SEEDS = Array.from({ length: 300 }, (_, seed) => seed + 1);
+/** With AI_SERVER_TEST_RUNS that many times as many; which ways the first ones reach is asserted below. */
+const SEEDS = Array.from({ length: 100 * RUNS }, (_, seed) => seed + 1);
 
 type Plain = Record<string, unknown>;
 
@@ -75,20 +78,11 @@ describe("generated configurations of llama-swap", () => {
       expect(now.rest).toEqual(old.rest);
       expect(now.size).toBe(id === target ? String(tokens) : old.size);
     }
-    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
     const isReplaced = change.edits.every((edit) => /^\d+$/.test(text.slice(edit.start, edit.end)));
     if (isReplaced) {
       expect(planContextChange(change.text, "yaml", target, Number(effect(text, target).size)).text).toBe(
         text,
       );
-    }
-    // Lines that are not named are the old ones, in their order.
-    const rest = change.text.split(/\r?\n/).filter((_, index) => !change.lines.includes(index + 1));
-    let from = 0;
-    const oldLines = text.split(/\r?\n/);
-    for (const line of rest) {
-      from = oldLines.indexOf(line, from) + 1;
-      expect(from, line).toBeGreaterThan(0);
     }
   });
 
@@ -125,10 +119,10 @@ describe("the same for a program that is not known to be llama-server", () => {
     }
   };
 
-  test.each(SEEDS.slice(0, 100))("seed %d: no word is added, and no other is changed", (seed) => {
+  test.each(SEEDS.slice(0, 40 * RUNS))("seed %d: no word is added, and no other is changed", (seed) => {
     const { text, target, after } = end(seed, "my-server");
     if (after instanceof Error)
-      return expect(after.message).toMatch(/"my-server"|cannot be changed alone|is also that of/);
+      return expect(after.message).toMatch(/"my-server"|cannot be changed alone|is shared with/);
     const [old = [], now = []] = [text, after].map((whole) => started(whole, target).words);
     expect(now.length).toBe(old.length);
     const changed = now.filter((word, at) => word !== old[at]);
@@ -137,20 +131,20 @@ describe("the same for a program that is not known to be llama-server", () => {
   });
 
   test("the seeds reach both a change and a refusal that names it", () => {
-    const ends = SEEDS.slice(0, 60).map((seed) => end(seed, "my-server").after);
+    const ends = SEEDS.slice(0, 40).map((seed) => end(seed, "my-server").after);
     expect(ends.some((after) => typeof after === "string")).toBe(true);
     expect(ends.some((after) => String(after).includes('starts "my-server", which is not known'))).toBe(true);
   });
 
   test("what is known to be another is never changed", () => {
-    for (const seed of SEEDS.slice(0, 60)) {
+    for (const seed of SEEDS.slice(0, 20)) {
       expect(String(end(seed, "sd-server").after)).toContain('"sd-server", which is not llama-server');
     }
   });
 });
 
 describe("generated presets", () => {
-  test.each(SEEDS.slice(0, 200))("seed %d", (seed) => {
+  test.each(SEEDS.slice(0, 60 * RUNS))("seed %d", (seed) => {
     const { text, ids, target, tokens } = generatePreset(seed);
     const change = planContextChange(text, "ini", target, tokens);
     for (const id of ids) {
@@ -159,11 +153,8 @@ describe("generated presets", () => {
       expect(now.slots).toEqual(was.slots);
     }
     expect(change.edits).toHaveLength(1);
-    expect(applyEdits(change.text, invertEdits(text, change.edits))).toBe(text);
-    expect(change.lines).toHaveLength(1);
-    const rest = change.text.split(/\r?\n/).filter((_, index) => !change.lines.includes(index + 1));
-    const isAdded = change.text.split("\n").length > text.split("\n").length;
-    const old = text.split(/\r?\n/).filter((_, index) => isAdded || !change.lines.includes(index + 1));
-    expect(rest).toEqual(old);
+    const parts = diffArrays(text.split(/\r?\n/), change.text.split(/\r?\n/));
+    expect(parts.filter(({ added }) => added).map(({ count }) => count)).toEqual([1]);
+    expect(parts.filter(({ removed }) => removed).every(({ count }) => count === 1)).toBe(true);
   });
 });

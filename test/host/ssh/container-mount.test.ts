@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isMountedAlone } from "../../../host/ssh/container-mount.ts";
+import { isMountedAlone } from "../../../host/ssh/machine.ts";
 
 const IMAGE = "ghcr.io/mostlygeek/llama-swap:vulkan";
 const FLAGS = "-config /app/config.yaml -watch-config";

@@ -141,7 +141,7 @@ describe("an alert", () => {
       expect(await faultAt(url)).toEqual([
         "TLS",
         "none",
-        `127.0.0.1 ended the handshake: it shares no cipher, key or signature with this client, which accepts none without encryption or a certificate, or it refuses the client certificate ${folder}/client.pem. Check the server's certificate and the ciphers in the tls block of the Caddyfile, and what the client certificate was issued for.`,
+        `127.0.0.1 ended the handshake: it shares no cipher, key or signature with this client (which accepts no cipher without encryption or a certificate), or it refuses the client certificate ${folder}/client.pem. Check the server's certificate, the ciphers in the tls block of the Caddyfile, and the CA and usage of the client certificate.`,
       ]);
     },
   );
@@ -160,7 +160,7 @@ describe("a port", () => {
     expect(await faultAt(`https://127.0.0.1:${port}`)).toEqual([
       "TCP",
       "retry",
-      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is another.`,
+      `127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.`,
     ]);
   });
 
@@ -313,7 +313,7 @@ describe("an error of the system", () => {
 
 describe("a proxy that is set and not used", () => {
   const HINT = (name: string): string =>
-    ` ${name} is set, and is not used: this extension goes to the server directly, which a network with a proxy may not allow.`;
+    ` ${name} is set, but not used: this extension connects to the server directly, which a network with a proxy may not allow.`;
   const said = (code: string, env: Variables): string => {
     const address = readConfig({ AI_SERVER_URL: "https://ai.example:8443", ...env }, {}, "/nowhere");
     const plain = readConfig({ AI_SERVER_URL: "https://ai.example:8443" }, {}, "/nowhere");
@@ -361,6 +361,6 @@ describe("a proxy that is set and not used", () => {
   test("is named in what a request really ends with", async () => {
     const port = await freePort();
     const [, , sentence] = await faultAt(`https://127.0.0.1:${port}`, { HTTPS_PROXY: "http://127.0.0.1:1" });
-    expect(sentence).toMatch(/HTTPS_PROXY is set, and is not used/);
+    expect(sentence).toMatch(/HTTPS_PROXY is set, but not used/);
   });
 });

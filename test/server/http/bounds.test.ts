@@ -98,7 +98,7 @@ describe("an answer that is compressed though none was asked for", () => {
     const { message, remedy } = await faultOf(get(http));
     const host = new URL(config.origin).host;
     expect([message, remedy]).toEqual([
-      `An answer of ${host} says that it is compressed, and cannot be unpacked. Turn the compression off, as with encode in the Caddyfile, or update the proxy.`,
+      `An answer of ${host} is marked as compressed, but cannot be unpacked. Turn the compression off (encode in the Caddyfile), or update the proxy.`,
       "none",
     ]);
   });
@@ -109,7 +109,7 @@ describe("an answer that is compressed though none was asked for", () => {
       response.end("x");
     });
     expect((await faultOf(get(http))).message).toBe(
-      "The server's answer is compressed in a way that was not asked for and cannot be read (content-encoding: compress). Turn the compression off, as with encode in the Caddyfile.",
+      "The server's answer is compressed in a way that the request did not allow and cannot be read (content-encoding: compress). Turn the compression off (encode in the Caddyfile).",
     );
   });
 

@@ -32,15 +32,78 @@ const VERIFY_CODES: VerifyCode[] = JSON.parse(
   readFileSync(new URL("../../fixtures/openssl-verify-codes.json", import.meta.url), "utf8"),
 );
 
+/** What the sentence of each code says. */
+const SAYING: readonly (readonly [words: string, codes: string])[] = [
+  ["not accepted: unspecified", "UNSPECIFIED"],
+  [
+    "is not signed by the CA in",
+    "UNABLE_TO_GET_ISSUER_CERT DEPTH_ZERO_SELF_SIGNED_CERT SELF_SIGNED_CERT_IN_CHAIN " +
+      "UNABLE_TO_GET_ISSUER_CERT_LOCALLY UNABLE_TO_VERIFY_LEAF_SIGNATURE CERT_UNTRUSTED " +
+      "SUBJECT_ISSUER_MISMATCH AKID_SKID_MISMATCH AKID_ISSUER_SERIAL_MISMATCH RPK_UNTRUSTED",
+  ],
+  [
+    "has been revoked could not be checked",
+    "UNABLE_TO_GET_CRL UNABLE_TO_DECRYPT_CRL_SIGNATURE CRL_SIGNATURE_FAILURE CRL_NOT_YET_VALID " +
+      "CRL_HAS_EXPIRED ERROR_IN_CRL_LAST_UPDATE_FIELD ERROR_IN_CRL_NEXT_UPDATE_FIELD " +
+      "UNABLE_TO_GET_CRL_ISSUER KEYUSAGE_NO_CRL_SIGN UNHANDLED_CRITICAL_CRL_EXTENSION " +
+      "DIFFERENT_CRL_SCOPE CRL_PATH_VALIDATION_ERROR OCSP_VERIFY_NEEDED OCSP_VERIFY_FAILED " +
+      "OCSP_CERT_UNKNOWN",
+  ],
+  ["The signature of the certificate", "UNABLE_TO_DECRYPT_CERT_SIGNATURE CERT_SIGNATURE_FAILURE"],
+  [
+    "a kind that this machine cannot check",
+    "UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY NO_ISSUER_PUBLIC_KEY UNSUPPORTED_SIGNATURE_ALGORITHM " +
+      "SIGNATURE_ALGORITHM_MISMATCH SIGNATURE_ALGORITHM_INCONSISTENCY EC_KEY_EXPLICIT_PARAMS",
+  ],
+  ["is not valid yet", "CERT_NOT_YET_VALID"],
+  ["has expired", "CERT_HAS_EXPIRED"],
+  [
+    "is malformed",
+    "ERROR_IN_CERT_NOT_BEFORE_FIELD ERROR_IN_CERT_NOT_AFTER_FIELD UNHANDLED_CRITICAL_EXTENSION " +
+      "INVALID_EXTENSION UNSUPPORTED_EXTENSION_FEATURE PATHLEN_INVALID_FOR_NON_CA " +
+      "PATHLEN_WITHOUT_KU_KEY_CERT_SIGN KU_KEY_CERT_SIGN_INVALID_FOR_NON_CA ISSUER_NAME_EMPTY " +
+      "SUBJECT_NAME_EMPTY MISSING_AUTHORITY_KEY_IDENTIFIER MISSING_SUBJECT_KEY_IDENTIFIER " +
+      "EMPTY_SUBJECT_ALT_NAME EMPTY_SUBJECT_SAN_NOT_CRITICAL CA_BCONS_NOT_CRITICAL " +
+      "AUTHORITY_KEY_IDENTIFIER_CRITICAL SUBJECT_KEY_IDENTIFIER_CRITICAL EXTENSIONS_REQUIRE_VERSION_3",
+  ],
+  ["could not be checked on this machine", "OUT_OF_MEM APPLICATION_VERIFICATION INVALID_CALL STORE_LOOKUP"],
+  [
+    "There are more certificates",
+    "CERT_CHAIN_TOO_LONG PATH_LENGTH_EXCEEDED PROXY_PATH_LENGTH_EXCEEDED " +
+      "PROXY_CERTIFICATES_NOT_ALLOWED PATH_LOOP PROXY_SUBJECT_NAME_VIOLATION",
+  ],
+  ["has been revoked or rejected", "CERT_REVOKED CERT_REJECTED"],
+  ["may not be used for a server", "INVALID_PURPOSE INVALID_NON_CA KEYUSAGE_NO_DIGITAL_SIGNATURE"],
+  ["may not sign certificates", "KEYUSAGE_NO_CERTSIGN INVALID_CA CA_CERT_MISSING_KEY_USAGE"],
+  [
+    "does not meet a certificate policy",
+    "INVALID_POLICY_EXTENSION NO_EXPLICIT_POLICY SUITE_B_INVALID_VERSION SUITE_B_INVALID_ALGORITHM " +
+      "SUITE_B_INVALID_CURVE SUITE_B_INVALID_SIGNATURE_ALGORITHM SUITE_B_LOS_NOT_ALLOWED " +
+      "SUITE_B_CANNOT_SIGN_P_384_WITH_P_256",
+  ],
+  [
+    "may not sign for this name",
+    "UNNESTED_RESOURCE PERMITTED_VIOLATION EXCLUDED_VIOLATION SUBTREE_MINMAX " +
+      "UNSUPPORTED_CONSTRAINT_TYPE UNSUPPORTED_CONSTRAINT_SYNTAX UNSUPPORTED_NAME_SYNTAX",
+  ],
+  ["is not for ai.example", "HOSTNAME_MISMATCH EMAIL_MISMATCH IP_ADDRESS_MISMATCH"],
+  ["lacks a proof", "DANE_NO_MATCH NO_VALID_SCTS"],
+  ["The key in the server certificate", "EE_KEY_TOO_SMALL"],
+  ["The key of the CA", "CA_KEY_TOO_SMALL"],
+  ["a digest that is too weak", "CA_MD_TOO_WEAK"],
+];
+const SAYS = new Map(SAYING.flatMap(([words, codes]) => codes.split(" ").map((code) => [code, words])));
+
 const AT = clientOf("https://ai.example:8443", "/certs");
 const coded = (code: string, message: string): Error => Object.assign(new Error(message), { code });
 
 describe("a verify code of OpenSSL", () => {
   test.each(VERIFY_CODES)(
     "$name is a fault of TLS with its sentence, and is not tried again",
-    ({ code, reason }) => {
+    ({ name, code, reason }) => {
       const fault = transportFault(new TypeError("fetch failed", { cause: coded(code, reason) }), AT);
       expect(fault).toMatchObject({ link: "TLS", remedy: "none" });
+      expect(fault.message).toContain(SAYS.get(name));
       expect(fault.message).toMatch(/ai\.example/);
       expect(fault.message).not.toMatch(/connection error|UNSPECIFIED|8443/);
       // What is wrong, and what to do.

@@ -33,7 +33,7 @@ describe("an answer", () => {
     );
     const { message, link } = await faultOf(get(await client(server)));
     expect(message).toBe(
-      "The server answers /running with a redirect, which is not followed. Set AI_SERVER_URL to where it leads.",
+      "The server answers /running with a redirect, which this extension does not follow. Set AI_SERVER_URL to its target.",
     );
     expect([link, paths]).toEqual(["Caddy", ["/running"]]);
   });
@@ -105,7 +105,7 @@ describe("an answer", () => {
     const http = await client(server);
     const { message, link, remedy } = await faultOf(http.json("/running", { timeoutMs: 300 }));
     expect(message).toBe(
-      "The server did not answer /running within 1 s (timed out). It may be busy or hang.",
+      "The server did not answer /running within 1 s (timed out). It may be busy or stuck.",
     );
     expect([link, remedy]).toEqual(["server", "retry"]);
   });

@@ -91,7 +91,7 @@ describe("a file that is missing", () => {
   ])("%s", async (name, what, variable) => {
     rmSync(file(name));
     expect(await refusal()).toBe(
-      `The ${what} is missing: there is no file ${file(name)}. Put it there, or say with /login ai-server or ${variable} where it is.`,
+      `The ${what} is missing: there is no file ${file(name)}. Put it there, or point to it with /login ai-server or ${variable}.`,
     );
   });
 
@@ -122,7 +122,7 @@ describe("a file that cannot be read", () => {
     chmodSync(file("client-key.pem"), 0o000);
     await withoutRootsRights(async () => {
       expect(await refusal()).toBe(
-        `The client key cannot be read: ${file("client-key.pem")} (EACCES). Check who owns the file and its rights.`,
+        `The client key cannot be read: ${file("client-key.pem")} (EACCES). Check the file's owner and mode.`,
       );
     });
     chmodSync(file("client-key.pem"), 0o644);
@@ -167,7 +167,7 @@ describe("a certificate that is not PEM", () => {
     write("client.pem", good.key);
     write("client-key.pem", good.cert);
     expect(await refusal()).toBe(
-      `The client certificate ${file("client.pem")} is not a PEM certificate: it holds a private key; the two files may be swapped.`,
+      `The client certificate ${file("client.pem")} is not a PEM certificate: it contains a private key; the two files may be swapped.`,
     );
   });
 
@@ -187,7 +187,7 @@ describe("a key", () => {
   ])("that is %s is no key", async (_, content) => {
     write("client-key.pem", content());
     expect(await refusal()).toBe(
-      `The client key ${file("client-key.pem")} is not a PEM private key. It begins with -----BEGIN PRIVATE KEY----- or the like.`,
+      `The client key ${file("client-key.pem")} is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.`,
     );
   });
 
@@ -214,13 +214,13 @@ describe("a key", () => {
 
     test("is not opened by another, which is not repeated", async () => {
       expect(await refusal("hunter2")).toBe(
-        `The passphrase does not open the client key ${file("client-key.pem")}. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it again in /login ai-server.`,
+        `The passphrase does not open the client key ${file("client-key.pem")}. Correct AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it again in /login ai-server.`,
       );
     });
 
     test("needs one", async () => {
       expect(await refusal()).toBe(
-        `The client key ${file("client-key.pem")} is encrypted and no passphrase is set. Set AI_SERVER_CLIENT_KEY_PASSPHRASE, or give it in /login ai-server.`,
+        `The client key ${file("client-key.pem")} is encrypted and no passphrase is set. Set AI_SERVER_CLIENT_KEY_PASSPHRASE, or enter it in /login ai-server.`,
       );
     });
   });

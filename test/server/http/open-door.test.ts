@@ -32,7 +32,7 @@ const status =
     response.end();
   };
 
-const open = ({ server }: Seen, who = "everyone who reaches it can use it"): string[] => [
+const open = ({ server }: Seen, who = "anyone who can reach it can use it"): string[] => [
   `${server.config.origin} asks for no client certificate: ${who}. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
 ];
 

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { loadModel } from "../../../server/load.ts";
-import { unloadModel } from "../../../server/unload.ts";
+import { loadModel, unloadModel } from "../../../server/load.ts";
 import { byPath, cannedServer } from "../../support/canned.ts";
 import { fastClock } from "../../support/clock.ts";
 import { faultOf } from "../../support/wire.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { loadTimedOut, processFault } from "../../../server/kinds/load-failure.ts";
+import { processFault } from "../../../server/kinds/load-failure.ts";
+import { loadTimedOut } from "../../../server/load.ts";
 import { remedyOf, wordedFor } from "../../../stream/pi-rules.ts";
 
 const MODEL = { id: "m", name: "Model M" };
@@ -55,7 +56,7 @@ describe("a process that failed", () => {
     const server = logging([line, ...Array.from({ length: 9 }, (_, at) => `after ${at}`)]);
     const fault = await processFault(server, MODEL, "could not be loaded", undefined, NEVER);
     expect(fault.message).toMatch(
-      /\nafter 8\nMemory ran out: give it a smaller context with \/ai-server-ctx m <size>, or take a smaller quantisation of it\.$/,
+      /\nafter 8\nMemory ran out: give the model a smaller context with \/ai-server-ctx m <size>, or use a smaller quantisation\.$/,
     );
     expect(remedyOf(wordedFor(fault.sentence, fault.remedy))).toBe("none");
   });
@@ -63,7 +64,7 @@ describe("a process that failed", () => {
   test("for want of memory on a server without a config file names no command that refuses it", async () => {
     const reason = "llama runner process has terminated: cudaMalloc failed: out of memory";
     const fault = await processFault({ kind: "other" }, MODEL, "could not be loaded", reason, NEVER);
-    expect(fault.message).toMatch(/\nMemory ran out: give it a smaller context on the server, or take/);
+    expect(fault.message).toMatch(/\nMemory ran out: give the model a smaller context on the server, or use/);
   });
 
   test("without reason and log is only told", async () => {

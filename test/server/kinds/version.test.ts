@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { releaseOf } from "../../../server/kinds/version.ts";
+import { releaseOf } from "../../../server/kinds/backend.ts";
 import { byPath, cannedServer, recordedAnswer } from "../../support/canned.ts";
 import { faultOf } from "../../support/wire.ts";
 

@@ -5,7 +5,7 @@ import {
   MOST_READINGS,
   parsePerformance,
   readPerformance,
-} from "../../../../server/kinds/llama-swap/performance.ts";
+} from "../../../../server/kinds/llama-swap/metrics.ts";
 import { ModelServer } from "../../../../server/model-server.ts";
 import { startSim } from "../../../../sim/server.ts";
 import { byPath, cannedServer, recordedAnswer } from "../../../support/canned.ts";

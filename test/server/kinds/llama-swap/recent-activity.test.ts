@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseActivity, readRecentActivity } from "../../../../server/kinds/llama-swap/recent-activity.ts";
+import { parseActivity, readRecentActivity } from "../../../../server/kinds/llama-swap/metrics.ts";
 import { ModelServer } from "../../../../server/model-server.ts";
 import { startSim } from "../../../../sim/server.ts";
 import { byPath, cannedServer, recordedAnswer } from "../../../support/canned.ts";

@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
-import { followLog } from "../../../../server/kinds/llama-swap/log-stream.ts";
+import { followLog } from "../../../../server/kinds/llama-swap/log.ts";
 import { type Canned, cannedServer } from "../../../support/canned.ts";
 import { FakeClock, settled } from "../../../support/clock.ts";
 import { faultOf } from "../../../support/wire.ts";

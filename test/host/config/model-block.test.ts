@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { findContexts } from "../../../../host/config/config-file.ts";
-import { modelBlock } from "../../../../host/config/yaml/model-block.ts";
+import { findContexts, modelBlock } from "../../../host/config/config-file.ts";
 
 const YAML = `# top
 models:
@@ -43,7 +42,7 @@ describe("the lines of a model in YAML", () => {
     expect(block(`\uFEFF${YAML.replaceAll("\n", "\r\n")}`, "yaml", id)).toEqual(lines);
   });
 
-  test("that is the last thing in the file", () => {
+  test("includes the last line of the file", () => {
     expect(block("models:\n  a:\n    cmd: x", "yaml", "a")).toEqual(["  a:", "    cmd: x"]);
     expect(block("models: { a: { cmd: x } }\n", "yaml", "a")).toEqual(["models: { a: { cmd: x } }"]);
   });
@@ -53,7 +52,7 @@ describe("the lines of a model in YAML", () => {
     expect(() => modelBlock("models: [}", "yaml", "a")).toThrow(/line 1/);
   });
 
-  const folder = new URL("../../../fixtures/configs/", import.meta.url);
+  const folder = new URL("../../fixtures/configs/", import.meta.url);
   const texts = readdirSync(folder)
     .filter((name) => name.endsWith(".yaml"))
     .map((name): [string, string] => [name, readFileSync(new URL(name, folder), "utf8")]);

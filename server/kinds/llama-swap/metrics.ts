@@ -1,9 +1,12 @@
-/** llama-swap's `/api/performance`: memory and load of its machine over the last minutes. */
+/**
+ * llama-swap's measurements: in `/api/performance` memory and load of its machine over the last minutes, in
+ * `/api/metrics/activity` how fast the last requests were answered.
+ */
 
 import { ServerError } from "../../../lib/errors.ts";
-import { type JsonRecord, list, number, record } from "../../../lib/json.ts";
-import { type Access, DETAIL_TIMEOUT_MS } from "../../http/access.ts";
-import { nameOf } from "../../models/names.ts";
+import { count, type JsonRecord, list, number, record, records } from "../../../lib/json.ts";
+import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../../http/access.ts";
+import { idOf, nameOf } from "../../models/names.ts";
 
 /** Readings kept of each memory: ten minutes at llama-swap's usual five seconds. */
 export const MOST_READINGS = 120;
@@ -47,31 +50,22 @@ export async function readPerformance(
 ): Promise<Performance | undefined> {
   const query = after === undefined ? "" : `?after=${encodeURIComponent(new Date(after).toISOString())}`;
   try {
-    const answer = await server.http.json(`/api/performance${query}`, {
-      signal,
-      timeoutMs: DETAIL_TIMEOUT_MS,
-    });
-    return parsePerformance(answer);
+    const limits = { signal, timeoutMs: DETAIL_TIMEOUT_MS };
+    return parsePerformance(await optionalJson(server.http, `/api/performance${query}`, limits));
   } catch (error) {
-    // 503: measuring is switched off. 200: a page of another server, not JSON.
-    if (error instanceof ServerError && [200, 400, 404, 405, 501, 503].includes(error.status ?? 0))
-      return undefined;
+    // Measuring is switched off.
+    if (error instanceof ServerError && error.status === 503) return undefined;
     throw error;
   }
 }
 
 /** Reads an answer. @returns undefined for anything else, and where the server measures nothing */
 export function parsePerformance(answer: unknown): Performance | undefined {
-  const told = record(answer);
-  if (told === undefined || told.enabled === false || !("sys_stats" in told || "gpu_stats" in told))
+  const stats = record(answer);
+  if (stats === undefined || stats.enabled === false || !("sys_stats" in stats || "gpu_stats" in stats))
     return undefined;
-  const host = readingsOf(list(told.sys_stats).map(record), cores);
-  const gpus = Map.groupBy(
-    list(told.gpu_stats)
-      .map(record)
-      .filter((entry) => entry !== undefined),
-    keyOf,
-  );
+  const host = readingsOf(records(stats.sys_stats), cores);
+  const gpus = Map.groupBy(records(stats.gpu_stats), keyOf);
   return {
     host: host.length === 0 ? undefined : { key: "host", name: "Host", readings: host },
     gpus: [...gpus].slice(0, MOST_GPUS).flatMap(([key, entries]) => {
@@ -87,17 +81,15 @@ function keyOf({ id, uuid, name }: JsonRecord): string {
 }
 
 function cores(entry: JsonRecord): number | undefined {
-  const told = list(entry.cpu_util_per_core).map(number);
-  const known = told.filter((percent) => percent !== undefined);
+  const known = list(entry.cpu_util_per_core).flatMap((percent) => number(percent) ?? []);
   return known.length === 0 ? undefined : known.reduce((sum, percent) => sum + percent, 0) / known.length;
 }
 
 function readingsOf(
-  entries: readonly (JsonRecord | undefined)[],
+  entries: readonly JsonRecord[],
   busy: (entry: JsonRecord) => number | undefined,
 ): Reading[] {
   const readings = entries.slice(-10 * MOST_READINGS).flatMap((entry) => {
-    if (entry === undefined) return [];
     const at = Date.parse(String(entry.timestamp));
     const usedMb = number(entry.mem_used_mb);
     const totalMb = number(entry.mem_total_mb);
@@ -134,4 +126,57 @@ export function joinPerformance(before: Performance | undefined, later: Performa
 export function lastReadingAt({ host, gpus }: Performance): number | undefined {
   const times = [host, ...gpus].flatMap((history) => history?.readings.at(-1)?.at ?? []);
   return times.length === 0 ? undefined : Math.max(...times);
+}
+
+const MOST_ROWS = 50;
+
+/** One answered request. Undefined: not reported, or not measured. */
+export interface AnsweredRequest {
+  readonly model: string;
+  /** Tokens per second. */
+  readonly promptRate: number | undefined;
+  readonly generationRate: number | undefined;
+  /** Tokens that were read, without cached ones. */
+  readonly promptTokens: number | undefined;
+  readonly outputTokens: number | undefined;
+}
+
+/** With fewer tokens, the rate says more about the clock than about the model. */
+const LEAST_TOKENS = 2;
+
+/**
+ * Reads the last 50 requests. llama-swap logs each call, so call it rarely.
+ *
+ * @returns the oldest first; undefined where the server has no such route (before v236)
+ * @throws {ServerError}; the signal's reason
+ */
+export async function readRecentActivity(
+  server: Access,
+  signal: AbortSignal,
+): Promise<AnsweredRequest[] | undefined> {
+  const path = `/api/metrics/activity?limit=${MOST_ROWS}`;
+  return parseActivity(await optionalJson(server.http, path, { signal, timeoutMs: DETAIL_TIMEOUT_MS }));
+}
+
+/** Reads an answer, which has the newest row first. @returns undefined for anything else */
+export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
+  const data = record(answer)?.data;
+  if (!Array.isArray(data)) return undefined;
+  const rows = records(data.slice(0, MOST_ROWS)).flatMap((row) => {
+    const model = idOf(row.model);
+    const tokens = record(row.tokens);
+    if (model === undefined || tokens === undefined) return [];
+    const promptTokens = count(tokens.input_tokens);
+    const outputTokens = count(tokens.output_tokens);
+    const promptRate = rateOf(tokens.prompt_per_second, promptTokens);
+    const generationRate = rateOf(tokens.tokens_per_second, outputTokens);
+    return [{ model, promptTokens, outputTokens, promptRate, generationRate }];
+  });
+  return rows.reverse();
+}
+
+/** llama-swap writes 0 or -1 for a rate that it did not measure. */
+function rateOf(value: unknown, tokens: number | undefined): number | undefined {
+  const rate = number(value);
+  return rate === undefined || rate <= 0 || (tokens ?? 0) < LEAST_TOKENS ? undefined : rate;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from "vitest";
-import type { Thinking } from "../../../lib/thinking.ts";
-import { declaredThinking, restoredThinking } from "../../../server/models/thinking.ts";
+import type { Thinking } from "../../lib/thinking.ts";
+import { declaredThinking, restoredThinking } from "../../lib/thinking.ts";
 
 describe("what is declared", () => {
   it.each<[object, Thinking | undefined]>([

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { ModelServer } from "../../../server/model-server.ts";
-import { entriesOf } from "../../../server/models/listed-model.ts";
-import { descriptionsOf } from "../../../server/models/model-description.ts";
-import { startSim } from "../../../sim/server.ts";
-import { clientOf, kept } from "../../support/wire.ts";
+import { descriptionsOf } from "../../../../server/kinds/llama-swap/list.ts";
+import { ModelServer } from "../../../../server/model-server.ts";
+import { entriesOf } from "../../../../server/models/listed-model.ts";
+import { startSim } from "../../../../sim/server.ts";
+import { clientOf, kept } from "../../../support/wire.ts";
 
 const described = (data: readonly unknown[]) => descriptionsOf(entriesOf({ data }));
 const told = (type: string, more: object = {}): object => ({ llamaswap: { type, ...more } });

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { RequestInFlight } from "../../../server/kinds/llama-swap/event-reader.ts";
-import { LoadWatch } from "../../../server/kinds/load-progress.ts";
-import type { ModelState, RunningModel } from "../../../server/models/models.ts";
+import type { RequestInFlight } from "../../server/kinds/events.ts";
+import { LoadWatch } from "../../server/load.ts";
+import type { ModelState, RunningModel } from "../../server/models/models.ts";
 
 const running = (states: Record<string, ModelState>): RunningModel[] =>
-  Object.entries(states).map(([id, state]) => ({ id, state, commandLine: undefined, ttlSeconds: undefined }));
+  Object.entries(states).map(([id, state]) => ({ id, state }));
 const events = (states: Record<string, ModelState>) => new Map(Object.entries(states));
 const requests = (...models: string[]): RequestInFlight[] =>
   models.map((model) => {
