@@ -71,7 +71,7 @@ realSuite(problem, `/login on pi ${NEWEST_PI}`, () => {
     await terminal.waitFor(/refuses connections/);
     await answer("url", standIn.url, 4);
     await answer("ssh", "-oProxyCommand=evil");
-    await terminal.waitFor(/give it like user@host/);
+    await terminal.waitFor(/use user@host, a name from/);
     await answer("ssh", "local", 2);
     await terminal.waitFor(/Saved|Logged in/);
     // pi itself has no default for this provider, and says so; a model is selected all the same.
