@@ -219,10 +219,10 @@ export interface AdminPlace extends Workplace {
 async function emptyPlace(version: PiVersion, server: AdminServer): Promise<AdminPlace> {
   const place = await makeWorkplace();
   const tmp = join(place.folder, "tmp");
-  await mkdir(tmp);
-  // Where pi keeps what it compiled of the extension, which takes a second of processor time.
+  // The extension as pi has compiled it before.
   const compiled = join(tmpdir(), "jiti");
   await mkdir(compiled, { recursive: true });
+  await mkdir(tmp);
   await symlink(compiled, join(tmp, "jiti"));
   return {
     ...place,
