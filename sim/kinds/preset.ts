@@ -10,7 +10,7 @@ export interface Section {
   args: string[];
   /** The section as the router writes it back into `/models`. */
   text: string;
-  /** Whether it names a model: a section that does not is still listed, and loads for ever. */
+  /** Whether it names a model: a section that does not is still listed, and never finishes loading. */
   hasModel: boolean;
   behaviour: Behaviour;
 }

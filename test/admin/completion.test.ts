@@ -50,7 +50,7 @@ describe("what is offered", () => {
     ]);
   });
 
-  test("has none for loading that the server neither loads nor unloads", () => {
+  test("leaves out models that the server neither loads nor unloads", () => {
     const entries: Entry[] = [
       { id: "peer/x", state: "unknown", loaded: false, isFixed: true },
       { id: "own", state: "ready", loaded: true },
@@ -79,7 +79,7 @@ describe("what is offered", () => {
     expect(values("ai-server-load", "x", entries)).toEqual([]);
   });
 
-  test("goes by the fit before it goes by the state", () => {
+  test("ranks the match before the state", () => {
     const entries: Entry[] = [
       { id: "big-qwen", state: "unloaded", loaded: false },
       { id: "qwen", state: "ready", loaded: true },
@@ -87,7 +87,7 @@ describe("what is offered", () => {
     expect(values("ai-server-load", "qwen", entries)).toEqual(["qwen", "big-qwen"]);
   });
 
-  test("is both of two ids of which one begins the other", () => {
+  test("includes both ids where one is the beginning of the other", () => {
     expect(values("ai-server-load", "my model")).toEqual(["my model", "my model large"]);
     expect(values("ai-server-load", "my model ")).toEqual(["my model large"]);
   });
@@ -187,7 +187,7 @@ describe("the size", () => {
 });
 
 describe("--config", () => {
-  test("is all that a refresh takes", () => {
+  test("is the only argument of a refresh", () => {
     for (const typed of ["", "--", "--config"])
       expect(values("ai-server-refresh", typed)).toEqual(["--config"]);
     for (const typed of ["q", "--ssh", "--config x"]) expect(values("ai-server-refresh", typed)).toEqual([]);

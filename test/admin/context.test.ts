@@ -86,7 +86,7 @@ describe("where a size is set", () => {
     expect(words(model)).toEqual(expected);
   });
 
-  test("with others, names them", () => {
+  test("names the models that share it", () => {
     const top = "macros: { size: '-c 8192' }\n";
     const more = `    cmd: llama-server \${size}\n  n:\n    cmd: llama-server \${size}\n`;
     expect(words(more, top)).toEqual([
@@ -95,7 +95,7 @@ describe("where a size is set", () => {
     ]);
   });
 
-  test("is not told where it is not understood", () => {
+  test("is not named where the command is not understood", () => {
     const [setting] = findContexts("models:\n  m:\n    cmd: [no, text]\n", "yaml");
     expect(setting && settingWords(setting, "/c.yaml")).toEqual([setting?.problem]);
     expect(setting?.problem).toMatch(/line 3/);
@@ -128,7 +128,7 @@ describe("/ai-server-ctx", () => {
 
   test.each([
     ["", "Name a model. The server has small, org/Größe:Q4 x, groesse."],
-    ["smal 4096", 'No model "smal". Did you mean "small"?'],
+    ["smol 4096", 'No model "smol". Did you mean "small"?'],
     ["small lots", '"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small 4096 now", '"4096 now" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small -1", '"-1" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],

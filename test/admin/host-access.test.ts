@@ -27,23 +27,23 @@ test("one llama-server has a unit that is called after it, and no config", () =>
   expect(placed("llama-server", { AI_SERVER_SERVICE_UNIT: "mine.service" })[1]).toBe("mine.service");
 });
 
-test("a router has its own, each only where none is set", () => {
+test("a router has its own path and unit, each only where the user has set none", () => {
   expect(placed("router")).toEqual(ROUTER);
   expect(placed("router", { AI_SERVER_PRESET_PATH: "/etc/models.ini" })).toEqual([
     "/etc/models.ini",
     ROUTER[1],
   ]);
   expect(placed("router", { AI_SERVER_SERVICE_UNIT: "mine.service" })).toEqual([ROUTER[0], "mine.service"]);
-  // A folder tells nothing.
+  // A folder may hold either.
   expect(placed("router", { AI_SERVER_PRESET_PATH: "/etc/models" })[0]).toBe("/etc/models");
 });
 
-test("where the server does not answer, a path that ends in .ini tells", () => {
+test("where the server does not answer, a path that ends in .ini means a router", () => {
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.INI" })).toEqual(["/x.INI", ROUTER[1]]);
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.yaml" })).toEqual(["/x.yaml", LLAMA_SWAP[1]]);
 });
 
-test("where neither tells, it is what it was before", () => {
+test("where neither shows the kind, the last known kind counts", () => {
   expect(placed(undefined, {}, "router")).toEqual(ROUTER);
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/etc/models" }, "router")[1]).toBe(ROUTER[1]);
   expect(placed(undefined, { AI_SERVER_PRESET_PATH: "/x.yaml" }, "router")).toEqual([

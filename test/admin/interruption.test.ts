@@ -83,13 +83,13 @@ describe("the requests that will be cut", () => {
     expect(requestWords(given, "mine", false)).toBe(words);
   });
 
-  test("are nobody's own where the session has no name", () => {
+  test("are not called this session's where the session has no name", () => {
     const client = { agent: "pi/1", session: undefined, address: undefined };
     expect(requestWords(flight(1, [requests({ clients: [client] })]), undefined)).toContain("(pi/1)");
   });
 });
 
-describe("what a change costs", () => {
+describe("what a change interrupts", () => {
   async function stakes(place: Place, toLoad: string[], isRestart = false): Promise<string[]> {
     const call = callOf(place, new User("rpc"));
     const server = await serverFor(call);
@@ -139,7 +139,7 @@ describe("what a change costs", () => {
     ]);
   });
 
-  test("of models that are left alone is nothing, nor of their requests", async () => {
+  test("does not name models that stay loaded, nor their requests", async () => {
     const place = await startPlace(`models:
   talker: { cmd: "llama-server --port \${PORT} --no-reasoning --token-rate 2" }
   other: { cmd: "llama-server --port \${PORT}" }

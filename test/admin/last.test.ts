@@ -45,7 +45,7 @@ test.each([40, 60, 80])("it fits %i columns", (width) => {
   expect(table).toContain("09:05:07");
 });
 
-test("rates stay where there is no room for all", () => {
+test("keeps the rates where not every column fits", () => {
   const [title] = rowsOf(lastTable([figures()], 38));
   expect(title).toEqual(["Ended", "Prompt", "Read", "Written"]);
 });

@@ -59,7 +59,7 @@ describe("the hooks of a load", () => {
     const server = await serverFor(call);
     await place.close();
     loadHooks(call, server).onLoaded("small", 12_000);
-    // A rejection that nobody hears fails the run.
+    // An unhandled rejection fails the run.
     await expect.poll(() => call.aiServer.remembered.expectedLoadMs(server.config, "small")).toBeUndefined();
   });
 });

@@ -28,7 +28,7 @@ describe("/ai-server-preset", () => {
     expect((await place.type("/ai-server-preset")).notices).toEqual([
       { level: "info", text: `${place.path}\n\n${CONFIG}` },
     ]);
-    // Its kind tells where its config is.
+    // The kind of server decides where its config is.
     expect(place.sim.requests.map(({ path }) => path)).toEqual(["/running"]);
   });
 
@@ -48,8 +48,8 @@ describe("/ai-server-preset", () => {
   });
 
   test("with an unknown id names the nearest", async () => {
-    expect((await (await startPlace()).type("/ai-server-preset smal")).notices).toEqual([
-      { level: "error", text: 'No model "smal". Did you mean "small"?' },
+    expect((await (await startPlace()).type("/ai-server-preset smol")).notices).toEqual([
+      { level: "error", text: 'No model "smol". Did you mean "small"?' },
     ]);
   });
 

@@ -142,7 +142,7 @@ describe("a router's preset", () => {
       { busyWith: "/ai-server-ctx a 4k" },
       /^The router did not reread.*\/ai-server-ctx a 4k is still running/,
     ],
-  ])("of a router that %s is told as it is", async (_what, given, sentence) => {
+  ])("of a router that %s is not read, and the notice says why", async (_what, given, sentence) => {
     expect((await refreshed({ models: NONE_LOADED, ...given })).told).toMatch(sentence);
   });
 });

@@ -104,7 +104,7 @@ test.each<[ChangeOutcome, string, string]>([
     "error",
     `The model could not be loaded with the new config. The reason.\nAnother edit changed the config meanwhile; it was kept.\n${BACKUP}\nSee /ai-server-logs for the unit's journal.`,
   ],
-])("%j is told", (outcome, level, text) => {
+])("reports %j", (outcome, level, text) => {
   expect(report(outcome)).toEqual({ level, text });
 });
 

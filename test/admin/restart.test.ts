@@ -40,7 +40,7 @@ describe("/ai-server-restart", () => {
     expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 4 models."]);
   });
 
-  test("does nothing without a yes", async () => {
+  test("does nothing unless confirmed", async () => {
     const place = await startPlace();
     await place.load("small");
     expect((await place.type("/ai-server-restart", saying(false))).told).toEqual(["Nothing was restarted."]);

@@ -8,7 +8,7 @@ const OLD = "20260131T235959Z";
 const NEWER = "20260201T080000Z";
 const before = CONFIG.replace("--ctx-size 8192", "--ctx-size 4096");
 
-/** A place with two backups, of which the newer is as the file is now. */
+/** A place with two backups; the newer one equals the file. */
 async function withBackups(env: Record<string, string> = {}): Promise<Place> {
   const place = await startPlace(CONFIG, env);
   writeFileSync(`${place.path}.bak-${OLD}`, before);
@@ -94,7 +94,7 @@ describe("/ai-server-rollback", () => {
     expect(place.aiServer.models.find(({ id }) => id === "small")?.contextWindow).toBe(4096);
   });
 
-  test("does nothing without a yes, or where it is the same", async () => {
+  test("does nothing unless confirmed, or where the backup equals the file", async () => {
     const place = await withBackups();
     expect((await place.type(`/ai-server-rollback ${OLD}`, saying(false))).told).toEqual([
       "Nothing was changed.",
@@ -126,7 +126,7 @@ describe("/ai-server-rollback", () => {
     expect([place.text, place.restarts]).toEqual([CONFIG, 0]);
   });
 
-  test("to a config that the server refuses goes back to that of now", async () => {
+  test("to a config that the server refuses restores the present one", async () => {
     const place = await startPlace(CONFIG, { AI_SERVER_RESTART_TIMEOUT_MS: "1000" });
     writeFileSync(`${place.path}.bak-${OLD}`, "models: [}\n");
     const { notices } = await place.type(`/ai-server-rollback ${OLD}`, saying(true));

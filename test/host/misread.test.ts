@@ -78,7 +78,7 @@ test.each(["dash", "bash", "busybox", "zsh", "yash", "mksh"].filter((name) => is
   },
 );
 
-test("carries nothing out when a startup file has read its beginning, and all of it after a single line", () => {
+test("runs nothing when a startup file has read its beginning, and everything when it has read a single line", () => {
   const text = restart();
   const starts = [...text.matchAll(/\n/g)].map(({ index }) => index + 1);
   const some = starts.filter((start, at) => at > 0 && start < text.length && at % 40 === 1);

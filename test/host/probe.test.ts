@@ -31,7 +31,7 @@ test.each([
   });
 });
 
-test("slots that only the config tells, as through the environment or in a script, explain it too", () => {
+test("slots that only the config shows, as in the environment or in a script, explain it too", () => {
   const judged = (command: string, parallel: number, kvUnified?: boolean) =>
     judgeContext(65536, command, { tokens: 16384, trained: 131_072 }, { parallel, kvUnified });
   const asAsked = { kind: "as asked", expected: 16384, isFault: false };
@@ -44,7 +44,7 @@ test("slots that only the config tells, as through the environment or in a scrip
   });
 });
 
-test("a program that rounds nothing has what was asked for", () => {
+test("accepts the exact size from a program that does not round", () => {
   const live = { tokens: 5000, trained: undefined };
   expect(judgeContext(5000, "koboldcpp --contextsize 5000", live)).toMatchObject({
     kind: "as asked",
@@ -60,6 +60,6 @@ test("reports a smaller window that has a reason, which is no fault", () => {
   expect(judge(65536, "-c 65536", undefined)).toMatchObject({ kind: "unknown", isFault: false });
 });
 
-test("less for no reason is a fault", () => {
+test("reports a smaller window without a reason as a fault", () => {
   expect(judge(65536, "-c 65536 --fit off", 30_000, 131_072)).toMatchObject({ kind: "less", isFault: true });
 });

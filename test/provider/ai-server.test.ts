@@ -34,9 +34,9 @@ const envOf = (server: Sim): Variables => ({
 
 interface Fake {
   aiServer: AiServer;
-  /** How often the session was told of a change. */
+  /** How many changes the session was notified of. */
   changes: () => number;
-  /** What it was told of windows, each time. */
+  /** The windows in each of these notifications. */
   windows: () => readonly (readonly string[])[];
   /** What pi's store holds. */
   stored: () => ModelsStoreEntry | undefined;
@@ -396,7 +396,7 @@ describe("the connection", () => {
     expect(await aiServer.server()).toBe(first);
     const second = await aiServer.server({ AI_SERVER_TIMEOUT_MS: "5" });
     expect(second).not.toBe(first);
-    // Without its own, a caller gets what pi handed over last, not what somebody else tried.
+    // Without its own, a caller gets what pi handed over last, not what another caller tried.
     expect((await aiServer.server()).config.timeoutMs).toBe(first.config.timeoutMs);
   });
 

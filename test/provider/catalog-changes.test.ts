@@ -18,7 +18,7 @@ describe("changes", () => {
   const sized = (id: string, value: number): ServedModel =>
     served({ id, context: { value, source: "live" } });
 
-  test("are said a line each", () => {
+  test("are listed one per line", () => {
     const before = [sized("a", 32_768), sized("b", 4096), sized("gone", 1)];
     const after = [sized("new", 1), sized("b", 4096), sized("a", 131_072)];
     expect(changesBetween(before, after)).toEqual(["new: added", "a: context 32k → 128k", "gone: gone"]);
@@ -35,12 +35,12 @@ describe("changes", () => {
     expect(changesBetween([unknown], [unknown])).toEqual([]);
   });
 
-  test("are also those that something else has read since they were last reported", () => {
+  test("include those read in the background since the last report", () => {
     const [a, b, gone] = [sized("a", 8192), sized("b", 8192), sized("gone", 1)];
     expect(changesBetween([a, b], [a, b], [a, gone])).toEqual(["b: added", "gone: gone"]);
   });
 
-  test("that pi must hear of are any", () => {
+  test("of any kind are reported to pi", () => {
     expect(isChanged([sized("a", 1)], [sized("a", 1)])).toBe(false);
     expect(isChanged([sized("a", 1)], [sized("a", 2)])).toBe(true);
     expect(isChanged([], [sized("a", 2)])).toBe(true);
@@ -54,7 +54,7 @@ describe("a window that the running model reported", () => {
     served({ id: "b", runsAs: "b" }),
   ];
 
-  test("is that of all that share its process, and refutes what was declared before", () => {
+  test("applies to all models of its process, and refutes the earlier figure", () => {
     const { models: after, corrected } = withWindow(models, "alias", 4096);
     expect(after.map(({ id, contextWindow, maxTokens }) => [id, contextWindow, maxTokens])).toEqual([
       ["a", 4096, 1000],
@@ -67,7 +67,7 @@ describe("a window that the running model reported", () => {
     ]);
   });
 
-  test("that is the registered one is known from now on, and refutes nothing", () => {
+  test("equal to the registered one is known from then on, and refutes nothing", () => {
     const { corrected } = withWindow(models, "a", 8192);
     expect(corrected.map(({ aiServer }) => aiServer.refuted)).toEqual([{}, {}]);
     expect(withWindow(withWindow(models, "a", 8192).models, "a", 8192).corrected).toEqual([]);

@@ -10,7 +10,7 @@ function current(): CurrentServer {
   return made;
 }
 
-test("the server of a configuration is one, and another one of another", async () => {
+test("equal configurations share a server, and different ones do not", async () => {
   const servers = current();
   const [first, same] = await Promise.all([servers.get(at(1)), servers.get(at(1))]);
   expect(same).toBe(first);
@@ -19,7 +19,7 @@ test("the server of a configuration is one, and another one of another", async (
   expect(other.config.origin).toBe("http://127.0.0.1:2");
 });
 
-test("what is open is had without opening anything", async () => {
+test("returns an open server without opening one", async () => {
   const servers = current();
   expect(await servers.open(at(1))).toBeUndefined();
   const made = await servers.get(at(1));
@@ -27,7 +27,7 @@ test("what is open is had without opening anything", async () => {
   expect(await servers.open(at(2))).toBeUndefined();
 });
 
-test("closing tells those who use it, and a later use makes a new one", async () => {
+test("closing aborts what uses it, and a later use makes a new one", async () => {
   const servers = current();
   const [first, { closing }] = [await servers.get(at(1)), servers];
   await servers.close();

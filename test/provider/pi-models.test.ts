@@ -23,7 +23,7 @@ import { PLAIN } from "../support/samples.ts";
 const AT = { origin: "https://ai.example", basePath: "/llm" };
 const ADDRESS = baseUrlOf(AT);
 
-/** One of which every part is another than what stands for nothing known. */
+/** No field has the value that stands for nothing known. */
 const facts = (more: Partial<ModelFacts> = {}): ModelFacts =>
   factsOf({
     id: "org/x:Q4 ü",
@@ -40,7 +40,7 @@ const facts = (more: Partial<ModelFacts> = {}): ModelFacts =>
 
 const served = (more: Partial<ModelFacts> = {}): ServedModel => toServedModel(facts(more), ADDRESS);
 
-test("a model of pi's has the server's spelling, its address, no cost, and what is known", () => {
+test("a model for pi has the server's spelling, its address, no cost, and the known facts", () => {
   expect(served()).toEqual({
     id: "org/x:Q4 ü",
     name: "X",
@@ -119,7 +119,7 @@ describe("a stored catalogue", () => {
     expect(restored(stored(() => {}))).toEqual([served()]);
   });
 
-  test("of another server, another protocol or nobody does not", () => {
+  test("of another server, another protocol or none does not", () => {
     expect(restored(stored((model) => Object.assign(model, { baseUrl: "https://other.example" })))).toEqual(
       [],
     );
@@ -239,7 +239,7 @@ describe("what a request depends on", () => {
     expect(runsAs(served({ runsAs: undefined }))).toBeUndefined();
   });
 
-  test("a model that somebody else configured thinks nothing and runs under its own id", () => {
+  test("a model from the user's models.json does not think and runs under its own id", () => {
     const { aiServer: _, ...foreign } = served();
     expect(traitsOf(foreign)).toEqual(PLAIN);
     expect(runsAs(foreign)).toBe("org/x:Q4 ü");
@@ -280,8 +280,8 @@ test("a model that cannot be used is not offered", () => {
   expect(toServedModels(found, AT).map(({ id }) => id)).toEqual(["org/x:Q4 ü"]);
 });
 
-describe("what is worth keeping for the time when nobody tells it", () => {
-  test("is what the model itself or its command line told", () => {
+describe("the facts worth remembering", () => {
+  test("are those of the model itself and of its command line", () => {
     const { vision: _, ...live } = toRemember(served({ command: "d", refuted: { declared: 5 } }).aiServer);
     expect(live).toEqual({
       context: { value: 65_536, source: "live" },
@@ -311,7 +311,7 @@ describe("what is worth keeping for the time when nobody tells it", () => {
     },
   );
 
-  test("comes back out of a file as far as it is understood", () => {
+  test("come back from a file as far as they are understood", () => {
     const known = toRemember(served({ command: "d", refuted: { commandLine: 7 } }).aiServer);
     const trainedContext = { value: 9, source: "live" };
     expect(readRemembered({ ...known, trainedContext, seenAt: 1 })).toEqual({ ...known, trainedContext });
@@ -328,7 +328,7 @@ describe("what is worth keeping for the time when nobody tells it", () => {
   });
 });
 
-test("a user is told of a model without tools, and of no other", () => {
+test("a notice names a model without tools, and no other", () => {
   const notice = (value: boolean, source: Source) => noToolsNotice(served({ tools: { value, source } }));
   expect(notice(false, "live")).toMatch(/^X has no tools, because its chat template/);
   expect(notice(false, "last seen")).toBe(notice(false, "live"));

@@ -104,7 +104,7 @@ describe("the footer", () => {
   test.each([
     ["PI_OFFLINE is set", { PI_OFFLINE: "1" }, "ai-server"],
     ["pi's model is another provider's", {}, "other"],
-  ])("asks nobody where %s", async (_what, env, provider) => {
+  ])("sends no request where %s", async (_what, env, provider) => {
     const { display, terminal, clock, modelOf, sim } = await open(env);
     display.select({ ...modelOf("a"), provider });
     display.agentRuns(true);
@@ -172,7 +172,7 @@ describe("the working line", () => {
 });
 
 describe("what the first turn with a model costs", () => {
-  test("is its load, and what goes for it", async () => {
+  test("is the load, and the models unloaded for it", async () => {
     const { display, modelOf, load, aiServer, server } = await open();
     expect(await display.loadNotice(modelOf("a"))).toBe("a is not loaded: the first turn loads it.");
     await load("b");

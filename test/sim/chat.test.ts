@@ -120,7 +120,7 @@ describe("a stream", () => {
     );
   });
 
-  test("tells of the prompt's progress in batches of 2048 tokens", async () => {
+  test("reports the prompt's progress in batches of 2048 tokens", async () => {
     const body = { model: "reader", return_progress: true, messages: [user(tokens(3000))], ...USAGE };
     const progress = (reply: { body: string }) =>
       chunksOf(reply.body).flatMap((chunk) => Object(chunk.prompt_progress ?? []));
@@ -190,7 +190,7 @@ describe("what the model says", () => {
     expect((await say("How are you?")).text).toBe(plain.text);
   });
 
-  test("lists files with the tool at hand, and tells the result's first line", async () => {
+  test("lists files with the tool, and quotes the first line of the result", async () => {
     const asked = user("What files are in this folder?");
     const { deltas, finish } = await say("", { messages: [asked], tools: TOOLS });
     expect(deltas.flatMap((delta) => delta.tool_calls ?? [])[0].function.name).toBe("bash");
@@ -319,7 +319,7 @@ describe("a request that llama-server refuses", () => {
     );
   });
 
-  test("is told how long its prompt is and how large the window", async () => {
+  test("gets the length of its prompt and of the window in the refusal", async () => {
     const reply = await client.chat({ model: "a", messages: [user(tokens(9000))] });
     const { error } = JSON.parse(reply.body);
     const n_prompt_tokens = error.n_prompt_tokens;
@@ -412,7 +412,7 @@ describe("models under way", () => {
     expect(sim.starts.paced).toBe(1);
   });
 
-  test("unload ends a stream and fails who waits for a load", async () => {
+  test("unload ends a stream and fails a request that waits for a load", async () => {
     const stream = client.chat({ model: "paced", messages: [user("sim: tokens 4000")], ...USAGE });
     await eventually(() => expect(sim.requests[0]?.tokens).toBeGreaterThan(0));
     const queued = client.chat({ model: "slow", messages: [user("x")] });

@@ -179,7 +179,7 @@ describe("llama.cpp's router", () => {
     expect(sim.starts).toEqual({ garbage: 2 });
   });
 
-  test("a section without a model loads for ever and blocks the others until it is unloaded", async () => {
+  test("a section without a model never finishes loading and blocks the others until it is unloaded", async () => {
     const { client } = await start("router", { preset, speed: 100 });
     await post(client, "/models/load", { model: "placeholder" });
     expect(await statusOf(client, "placeholder")).toMatchObject({ value: "loading" });
@@ -233,7 +233,7 @@ describe("llama.cpp's router", () => {
     expect(sim.loads()).toBe(1);
     expect((await client.chat({ ...STREAM, model: "alpha" })).status).toBe(200);
     expect(sim.loads()).toBe(2);
-    // As a real router tells it: no model_status, and nothing of the model behind "loaded".
+    // As a real router reports it: no model_status, and no facts of the model after "loaded".
     const told = parseEvents((await events).body);
     expect(told.map(({ event, data }) => [event, Object(data).status])).toEqual([
       ["status_change", "sleeping"],

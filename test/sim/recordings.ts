@@ -9,7 +9,7 @@ export interface Recording {
   path: string;
   headers: Record<string, string>;
   body: string | undefined;
-  /** Whether curl was told to hang up after a while. */
+  /** Whether curl hung up after a while. */
   cut: boolean;
   /** Absent where only the request was kept: another endpoint's, or one that nothing answered. */
   answer: Answer | undefined;

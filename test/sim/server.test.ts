@@ -78,7 +78,7 @@ describe("the stand-in in-process", () => {
     expect((await client.send("/running")).status).toBe(200);
   });
 
-  test("tells of its keep-alive time only when asked to, and keeps to it", async () => {
+  test("announces its keep-alive time only if configured to, and keeps to it", async () => {
     const silent = await start();
     expect((await silent.client.send("/health")).headers).not.toHaveProperty("keep-alive");
     await silent.sim.close();

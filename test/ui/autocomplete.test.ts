@@ -120,7 +120,7 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     };
   }
 
-  test("Tab behind the name and a space lists the models", async () => {
+  test("Tab after the name and a space lists the models", async () => {
     const { keys, list, text } = editor();
     await keys("/ai-server-load ", ESCAPE);
     expect(list()).toEqual([]);
@@ -141,7 +141,7 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     expect(list().join()).not.toContain("my-file");
   });
 
-  test("behind the bare name the models stand below the command itself", async () => {
+  test("after the bare name the models stand below the command itself", async () => {
     const { keys, list, text, sent } = editor();
     await keys("/ai-server-unload");
     expect(list()[0]).toMatch(/^→ ai-server-unload +about/);
@@ -157,13 +157,13 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     expect(sent).toEqual([]);
   });
 
-  test("Enter behind the bare name sends the command as before", async () => {
+  test("Enter after the bare name sends the command as before", async () => {
     const { keys, sent } = editor();
     await keys("/ai-server-status", ENTER);
     expect(sent).toEqual(["/ai-server-status"]);
   });
 
-  test("a bare name that stands in front of more text is pi's own matter", async () => {
+  test("leaves a bare name before more text to pi", async () => {
     const { keys, list } = editor();
     await keys("/ai-server-load x", ESCAPE, LEFT, LEFT, TAB);
     expect(list().join()).not.toContain("…");
@@ -229,14 +229,14 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     expect(text()).toBe("/ai-server-ctx my model ");
   });
 
-  test("in the middle of an id the rest of it goes", async () => {
+  test("in the middle of an id replaces the rest of it", async () => {
     const { keys, text, column } = editor();
     await keys("/ai-server-load my molde", ESCAPE, LEFT, LEFT, LEFT, TAB);
     expect(text()).toBe("/ai-server-load my model");
     expect(column()).toBe(text().length);
   });
 
-  test("before other words they stay", async () => {
+  test("before other words keeps them", async () => {
     const { keys, text, column } = editor();
     await keys("/ai-server-status qw --ssh", ESCAPE, ...Array(6).fill(LEFT), TAB);
     expect(text()).toBe("/ai-server-status Qwen3.6-35B-A3B-Q8_0 --ssh");

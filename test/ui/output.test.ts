@@ -27,7 +27,7 @@ function written(calls: readonly string[]): Written[] {
   return stdout.split(BETWEEN).map((text, at) => ({ stdout: text, stderr: errors[at] ?? "" }));
 }
 
-describe("what leaves without a screen", () => {
+describe("output without a screen", () => {
   const calls = [
     ["print", "info", "text\n", ""],
     ["print", "warning", "text\n", ""],

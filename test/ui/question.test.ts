@@ -215,12 +215,12 @@ describe("the keys", () => {
     expect(new Shown().press(...keys).answers).toEqual([answer]);
   });
 
-  test("are no letters, and no space", () => {
+  test("do not include letters or space", () => {
     const shown = new Shown().press("y", "Y", "n", " ", "q", "\t", "1", "2");
     expect([shown.answers, shown.screen]).toEqual([[], new Shown().screen]);
   });
 
-  test("mark what Enter takes, and have it drawn", () => {
+  test("mark the choice that Enter takes, and draw it", () => {
     const shown = new Shown().press(DOWN);
     expect(shown.screen.split("\n").slice(-4, -2)).toEqual(["  Keep as it is", "→ Change and restart"]);
     expect(shown.renders).toBe(1);
@@ -249,7 +249,7 @@ describe("where little fits", () => {
     consequences: Array.from({ length: 30 }, (_, at) => `Consequence ${at + 1} of this.`),
   };
 
-  test("consequences scroll with the diff, and that they do is said", () => {
+  test("consequences scroll with the diff, and the last row says so", () => {
     const shown = new Shown({ consequences: LONG.consequences }).at(60, 20);
     expect(shown.lines.slice(2)).toEqual([
       ...LONG.consequences.slice(0, 14),
@@ -331,7 +331,7 @@ describe("where little fits", () => {
     expect(new Shown(LONG).at(40, rows).lines).toEqual(lines);
   });
 
-  test("the chosen one of many choices is seen, and which it is", () => {
+  test("shows the selected one of many choices, and its position", () => {
     const backups = Array.from({ length: 40 }, (_, at) => `backup ${at + 1}`);
     const shown = new Shown({ title: "Which?", consequences: [], diff: undefined }, ["Keep", ...backups]);
     shown.at(40, 15);
@@ -437,7 +437,7 @@ describe("asked", () => {
     expect(await asked).toBe(answer);
   });
 
-  test("the session's end leaves everything, before and during the question", async () => {
+  test("the session's end takes the first choice, before and during the question", async () => {
     const { seen, ctx } = terminal();
     const ended = new AbortController();
     const asked = ask(ctx, CHANGE, CHOICES, ended.signal);
@@ -449,7 +449,7 @@ describe("asked", () => {
     expect(late.seen.view).toBeUndefined();
   });
 
-  test("a screen that pi closes with the session leaves everything, and another fault is one", async () => {
+  test("a screen that pi closes with the session takes the first choice; any other failure is thrown", async () => {
     const ended = new AbortController();
     const custom = async (): Promise<never> => {
       ended.abort();

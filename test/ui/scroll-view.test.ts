@@ -229,7 +229,7 @@ describe("a terminal that changes its size", () => {
 });
 
 describe("a text that grows", () => {
-  test("is followed by whoever is at its end", () => {
+  test("scrolls with its end while the end is visible", () => {
     const shown = new Shown(numbered(20));
     shown.view.follow();
     expect(shown.text).toEqual(numbered(8, 13));
@@ -240,7 +240,7 @@ describe("a text that grows", () => {
     expect(shown.text).toEqual(numbered(8, 15));
   });
 
-  test("leaves whoever reads above where he is, and says what is new", () => {
+  test("keeps the place of a reader further up, and counts the new lines", () => {
     const shown = new Shown(numbered(20));
     shown.view.follow();
     shown.press(UP, UP);
@@ -264,7 +264,7 @@ describe("a text that grows", () => {
     expect(shown.footer).toContain("1–1 of 1 · 100 % · ended");
   });
 
-  test("keeps its last 20,000 lines, and the place of whoever reads", () => {
+  test("keeps its last 20,000 lines, and the reader's place", () => {
     const shown = new Shown(numbered(25_000));
     shown.view.follow();
     expect(shown.footer).toContain("19993–20000 of 20000");
@@ -287,7 +287,7 @@ describe("a text that grows", () => {
 });
 
 describe("colours", () => {
-  test("are asked for once, for what is appended alone, and anew after a change of theme", () => {
+  test("are made once, for appended lines alone, and again after a change of theme", () => {
     const shown = new Shown(["a", "b"]);
     expect(shown.raw()[1]).toBe("\u001b[32ma\u001b[39m");
     shown.press(DOWN, UP);

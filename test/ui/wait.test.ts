@@ -229,7 +229,7 @@ describe("the session's end", () => {
     expect([signals, user.screen]).toEqual([[true], ""]);
   });
 
-  test("leaves a context that throws, which does no harm", async () => {
+  test("survives a context that throws", async () => {
     const stale = new Proxy({} as Context, {
       get(_, name) {
         if (name === "mode") return "rpc";

@@ -161,7 +161,7 @@ describe("following a llama-swap", () => {
     await eventually(() => expect(source.state.requests).toHaveLength(1));
     const before = changes();
     const told = sim.requests.at(-1);
-    // The stand-in tells four times a second how much was written.
+    // The stand-in reports four times a second how much was written.
     await eventually(() => expect(told?.tokens).toBeGreaterThan(300));
     expect(changes()).toBe(before);
     hangUp.abort();
@@ -248,7 +248,7 @@ describe("a server without events", () => {
 });
 
 describe("following llama.cpp's router", () => {
-  /** With one model that is loaded; what it tells of its slots changes with `slots`. */
+  /** With one loaded model, whose slots are as `slots` says. */
   async function router(flags: readonly string[], status = "loaded") {
     const now = { slots: [false, false] as readonly boolean[] | "busy" };
     const args = ["llama-server", "--model", "/m.gguf", ...flags];

@@ -51,7 +51,7 @@ function shown(store: PanelStore, id: string): PanelModel {
   return model;
 }
 
-/** With `a` ready since before, and nobody asking it. */
+/** With `a` ready since before, and no requests for it. */
 function looked(): PanelStore {
   const store = new PanelStore();
   store.sawModels(read([facts("a", "ready"), facts("b")], [runs("a")]), store.events, NOW);

@@ -1,4 +1,4 @@
-/** One configuration of `test/fixtures/configs/`, what is asked of it, and what must come of it. */
+/** One configuration of `test/fixtures/configs/`, the size asked for, and the expected result. */
 export interface ConfigCase {
   readonly file: string;
   readonly model: string;

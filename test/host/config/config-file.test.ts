@@ -281,7 +281,7 @@ test.each(["{LLAMA_ARG_CTX_SIZE: 4096}", "LLAMA_ARG_CTX_SIZE=4096"])(
   (env) => {
     const text = `models:\n  a:\n    cmd: llama-server\n    env: ${env}\n`;
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
-      'The configuration at line 4, column 10: the `env` of "a" is no list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
+      'The configuration at line 4, column 10: the `env` of "a" is not a list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
     );
   },
 );
@@ -302,7 +302,7 @@ describe("what is no model", () => {
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toContain(what);
   });
 
-  test("the signs around a single document are none of that", () => {
+  test("the markers around a single document are no second document", () => {
     const text = "---\nmodels:\n  a: {cmd: llama-server -c 1}\n...\n";
     expect(planContextChange(text, "yaml", "a", 8192).text).toBe(text.replace("-c 1", "-c 8192"));
   });
@@ -396,13 +396,13 @@ describe("hostile ids and sizes", () => {
     },
   );
 
-  test("aliases that grow without end are refused, not followed", () => {
+  test("refuses aliases that grow without end", () => {
     const rows = Array.from({ length: 30 }, (_, at) => `x${at + 1}: &x${at + 1} [*x${at}, *x${at}, *x${at}]`);
     const text = ["x0: &x0 [a]", ...rows, "models: {a: {cmd: llama-server -c 1}}"].join("\n");
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 512)).message).toContain("without end");
   });
 
-  test("a mapping that merges itself is refused, not followed", () => {
+  test("refuses a mapping that merges itself", () => {
     const text = "a: &a\n  <<: [*a, *a]\nmodels:\n  m:\n    <<: *a\n    name: M\n";
     expect(refusalOf(() => planContextChange(text, "yaml", "m", 512)).message).toMatch(
       /line \d+, column \d+/,
@@ -427,7 +427,7 @@ describe("hostile ids and sizes", () => {
     expect(refusalOf(() => findContexts(text, "yaml")).message).toContain(sentence);
   });
 
-  test("macros that double one another are refused, not expanded", () => {
+  test("refuses macros that double one another", () => {
     const rows = Array.from({ length: 40 }, (_, at) => `  m${at + 1}: "\${m${at}}\${m${at}}"`);
     const head = ["macros:", "  m0: x", ...rows, "models:", "  a:"];
     const inCommand = [...head, "    cmd: llama-server ${m40} -c 4096"].join("\n");

@@ -42,7 +42,7 @@ describe("the lines of a model in YAML", () => {
     expect(block(`\uFEFF${YAML.replaceAll("\n", "\r\n")}`, "yaml", id)).toEqual(lines);
   });
 
-  test("that is the last thing in the file", () => {
+  test("includes the last line of the file", () => {
     expect(block("models:\n  a:\n    cmd: x", "yaml", "a")).toEqual(["  a:", "    cmd: x"]);
     expect(block("models: { a: { cmd: x } }\n", "yaml", "a")).toEqual(["models: { a: { cmd: x } }"]);
   });

@@ -113,7 +113,7 @@ describe("what is not known to be llama-server is left alone, and named", () => 
       "ghcr.io/huggingface/text-embeddings-inference:1.8",
     ],
     ["sd-server --ctx-size 4096 --jinja -c 4096", "sd-server"],
-  ])("nor what is known to be another: %s", (cmd, name) => {
+  ])("leaves alone what is known to be another program: %s", (cmd, name) => {
     expect(planned(cmd)).toBe(
       `"a" starts "${name}", which is not llama-server and knows no --ctx-size. There is no context size to set.`,
     );
@@ -128,7 +128,7 @@ describe("what is not known to be llama-server is left alone, and named", () => 
     },
   );
 
-  test("a --ctx-size that stands there is its own, and is changed", () => {
+  test("changes a --ctx-size that its command already has", () => {
     expect(planned("lemonade-server serve --ctx-size 4096")).toBe("lemonade-server serve --ctx-size 24576");
   });
 });
@@ -200,7 +200,7 @@ test.each([
   "--max-model-len 4096",
   "--context-length=4096",
   "\u2013ctx-size 4096",
-])("a flag that llama-server has not is named, not joined by another: %s", (flag) => {
+])("names a flag that llama-server does not have, and adds no other: %s", (flag) => {
   expect(planned(`llama-server -m a.gguf ${flag}`)).toBe(
     `llama-server has no flag "${flag.split(" ")[0]}", and does not start with it. Write \`--ctx-size\` in its place by hand, then try again.`,
   );
