@@ -1,4 +1,5 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `admin/`. */
+import leven from "leven";
 import type { CommandUse } from "./admin/call.ts";
 import { show } from "./ui/output.ts";
 import { whileWaiting } from "./ui/wait.ts";
@@ -22,13 +23,39 @@ const COMMANDS = {
 
 export type CommandName = keyof typeof COMMANDS;
 
+/** `/ai-server status` is meant for `/ai-server-status`, unless a model is called so. */
+function meantCommand(name: CommandName, { argument, aiServer }: Omit<CommandUse, "waiting">) {
+  const [, word = "", rest = ""] = /^\s*(\S+)\s*(.*)$/s.exec(argument) ?? [];
+  const meant = `ai-server-${word}`;
+  const isMeant = name === "ai-server" && isCommand(meant) && !aiServer.models.some(({ id }) => id === word);
+  return isMeant ? { name: meant, argument: rest } : { name, argument };
+}
+
+function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(COMMANDS, name);
+}
+
+/**
+ * What to say of a prompt that is a mistyped command: it must not go to the model.
+ *
+ * @returns undefined for any other text
+ */
+export function mistypedCommand(text: string): string | undefined {
+  const [, typed] = /^\s*\/(ai-server[\w-]*)(?:\s|$)/i.exec(text) ?? [];
+  if (typed === undefined || isCommand(typed)) return undefined;
+  const distances = Object.keys(COMMANDS).map((name) => ({ name, away: leven(typed.toLowerCase(), name) }));
+  const nearest = distances.reduce((a, b) => (b.away < a.away ? b : a));
+  return `/${typed} is not a command, and was not sent to the model. Did you mean /${nearest.name}?`;
+}
+
 /** Runs a command. Its faults are shown as sentences and never thrown. */
 export async function runCommand(name: CommandName, use: Omit<CommandUse, "waiting">): Promise<void> {
   const { ctx, ended, aiServer } = use;
+  const meant = meantCommand(name, use);
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
-      const run = await COMMANDS[name]();
-      await run({ ...use, waiting });
+      const run = await COMMANDS[meant.name]();
+      await run({ ...use, argument: meant.argument, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.
       if (!waiting.signal.aborted) await showFault(ctx, error);

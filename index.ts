@@ -16,7 +16,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-unload": "Unload a model, or all of them: [<id>]",
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>]",
   "ai-server-preset": "Show the AI server's config: [<id>]",
-  "ai-server-restart": "Restart the AI server and load its loaded models again",
+  "ai-server-restart": "Restart the AI server and load its models again",
   "ai-server-rollback": "Restore a backup of the AI server's config: [<stamp>]",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
   "ai-server-last": "Show the figures of the last turns on the AI server",
@@ -73,7 +73,9 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     await aiServer.close();
   });
 
-  pi.on("input", async () => ((await session?.refusesPrompt()) ? { action: "handled" } : undefined));
+  pi.on("input", async ({ text }) =>
+    (await session?.refusesPrompt(text)) ? { action: "handled" } : undefined,
+  );
   pi.on("model_select", (event) => session?.modelSelected(event));
   pi.on("thinking_level_select", ({ level }) => session?.levelSelected(level));
 

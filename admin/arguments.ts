@@ -44,11 +44,29 @@ export function readId(text: string, ids: readonly string[]): ReadId | undefined
   return { unknown: word, rest, nearest: nearestIds(word, ids) };
 }
 
-/** The same, where only a known id will do. @throws {ServerError} for an unknown one */
-export function readKnownId(text: string, ids: readonly string[]): { id: string; rest: string } | undefined {
-  const read = readId(text, ids);
-  if (read !== undefined && "unknown" in read) throw unknownId(read.unknown, read.nearest);
-  return read;
+/** The ids of models by their other names. */
+export type Aliases = ReadonlyMap<string, string>;
+
+/**
+ * The same, where only a known model will do: by its id, by an alias, or by the beginning of the only id that begins so,
+ * in upper or lower case.
+ *
+ * @throws {ServerError} for an unknown one
+ */
+export function readKnownId(
+  text: string,
+  ids: readonly string[],
+  aliases: Aliases = new Map(),
+): { id: string; rest: string } | undefined {
+  const read = readId(text, [...ids, ...aliases.keys()]);
+  if (read === undefined) return undefined;
+  if ("id" in read)
+    return { ...read, id: ids.includes(read.id) ? read.id : (aliases.get(read.id) ?? read.id) };
+  const beginning = read.unknown.toLowerCase();
+  const meant = new Set(ids.filter((id) => id.toLowerCase().startsWith(beginning)));
+  const [only] = meant;
+  if (beginning !== "" && meant.size === 1 && only !== undefined) return { id: only, rest: read.rest };
+  throw unknownId(read.unknown, read.nearest);
 }
 
 /** How an id is typed so that `readId` finds it again; undefined where no way of quoting it does. */
@@ -99,16 +117,21 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ["m", 1024 * 1024],
 ]);
 
+/** A comma must separate thousands: `1,5` is no number of tokens. An underscore may stand between any two digits. */
+const THOUSANDS = /^(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)+)(?![0-9,_])/;
+
 /** llama.cpp keeps the size in a signed 32-bit number. */
 const MAX_TOKENS = 2 ** 31 - 1;
 
 /**
- * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`).
+ * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`) or with thousands
+ * apart (`65,536`, `65_536`).
  *
  * @returns undefined for anything else than a whole number of tokens from 1 to 2³¹ − 1
  */
 export function parseSize(text: string): number | undefined {
-  const parts = /^([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)$/i.exec(text.trim());
+  const plain = text.trim().replace(THOUSANDS, (number) => number.replaceAll(/[,_]/g, ""));
+  const parts = /^([0-9]{1,12}(?:\.[0-9]{1,6})?)([km]?)$/i.exec(plain);
   const unit = UNITS.get(parts?.[2]?.toLowerCase() ?? "");
   if (parts?.[1] === undefined || unit === undefined) return undefined;
   const tokens = Number(parts[1]) * unit;

@@ -22,7 +22,7 @@ import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
+import { type Aliases, parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
@@ -35,7 +35,7 @@ import {
   shownSteps,
 } from "./change.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { modelsNow, noIdGiven, trainedContext } from "./models.ts";
+import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
 /** The model that an argument names, where the config has it. */
 interface Subject {
@@ -124,7 +124,7 @@ export async function changeContext(call: Call): Promise<void> {
     // A server that is down must not prevent its own repair.
     const models = await modelsNow(call, server).catch(() => []);
     waiting.signal.throwIfAborted();
-    const subject = subjectOf(argument, files, models, host.config);
+    const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
     if (subject.rest === "") return show(ctx, subjectWords(subject, host.config));
     const tokens = parseSize(subject.rest);
     if (tokens === undefined) throw wrongSize(subject.rest);
@@ -164,13 +164,14 @@ function subjectOf(
   argument: string,
   files: readonly HostFile[],
   models: readonly ModelFacts[],
+  aliases: Aliases,
   config: Config,
 ): Subject {
   const written = modelsIn(files);
   // An id that would steer a terminal is none, as where the server lists it.
   const safe = written.flatMap(({ model }) => idOf(model) ?? []);
   const ids = [...new Set([...safe, ...models.map(({ id }) => id)])];
-  const read = readKnownId(argument, ids);
+  const read = readKnownId(argument, ids, aliases);
   if (read === undefined) throw noIdGiven(ids);
   const facts = models.find(({ id }) => id === read.id);
   const id = facts?.runsAs ?? read.id;

@@ -22,7 +22,7 @@ type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
 /** What to set before a command can use ssh. */
 export function withoutSshHost(): ServerError {
   return new ServerError(
-    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local where the server runs on this machine; /login ai-server asks for it, too.",
+    "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local if the server runs on this machine; /login ai-server asks for it too.",
     { link: "configuration", variable: "AI_SERVER_SSH_HOST" },
   );
 }

@@ -12,14 +12,22 @@ import type { RunningModel } from "../server/models/models.ts";
 import { show } from "../ui/output.ts";
 import { type Call, isConfirmed, serverFor } from "./call.ts";
 import { interruptionOf, requestsOn, requestWords, sessionOf } from "./interruption.ts";
-import { chosenModel, liveContext, modelsNow, refreshModels, requiredModel, requireHere } from "./models.ts";
+import {
+  aliasesOf,
+  chosenModel,
+  liveContext,
+  modelsNow,
+  refreshModels,
+  requiredModel,
+  requireHere,
+} from "./models.ts";
 
 /** Loads a model, and says until it is ready what the server does. */
 export async function load(call: Call): Promise<void> {
   const { aiServer, waiting, argument } = call;
   const server = await serverFor(call);
   const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
-  const chosen = requiredModel(argument, models, running);
+  const chosen = requiredModel(argument, models, running, aliasesOf(server));
   requireHere(chosen, server);
   const { id } = chosen;
   await aiServer.exclusively(`/ai-server-load ${id}`, () => carryOutLoad(call, server, id, running));
@@ -118,7 +126,7 @@ export async function unload(call: Call): Promise<void> {
   const { aiServer, waiting, argument } = call;
   const server = await serverFor(call);
   const [models, running] = await Promise.all([modelsNow(call, server), runningOf(server, waiting.signal)]);
-  const chosen = chosenModel(argument, models, running);
+  const chosen = chosenModel(argument, models, running, aliasesOf(server));
   if (chosen !== undefined) requireHere(chosen, server);
   const what = chosen === undefined ? "/ai-server-unload" : `/ai-server-unload ${chosen.id}`;
   await aiServer.exclusively(what, () =>

@@ -9,7 +9,7 @@ import type { ModelServer } from "../server/model-server.ts";
 import { showLive } from "../ui/view.ts";
 import { type Call, serverFor } from "./call.ts";
 import { openHost } from "./host-access.ts";
-import { chosenModel, modelsNow, requireHere } from "./models.ts";
+import { aliasesOf, chosenModel, modelsNow, requireHere } from "./models.ts";
 
 const FIRST_LINES = 500;
 /** The journal has no way to be followed through a forced command: it is asked again. */
@@ -25,7 +25,7 @@ export async function logs(call: Call): Promise<void> {
 async function showModelLog(call: Call, server: ModelServer): Promise<void> {
   const { ctx, waiting, ended, argument } = call;
   const [models, running] = await Promise.all([modelsNow(call, server), server.runningNow(waiting.signal)]);
-  const chosen = chosenModel(argument, models, running ?? []);
+  const chosen = chosenModel(argument, models, running ?? [], aliasesOf(server));
   if (chosen === undefined) return;
   requireHere(chosen, server);
   const { id } = chosen;

@@ -9,13 +9,18 @@ import { commandDigest } from "../server/models/command-line.ts";
 import type { FileFacts } from "../server/models/listed-model.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models/models.ts";
-import { readKnownId } from "./arguments.ts";
+import { type Aliases, readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
 const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
 
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
+}
+
+/** The other names under which the server takes its models, as it last listed them. */
+export function aliasesOf({ descriptions }: Pick<ModelServer, "descriptions">): Aliases {
+  return new Map([...descriptions].flatMap(([id, { aliases }]) => aliases.map((alias) => [alias, id])));
 }
 
 export interface Chosen {
@@ -42,9 +47,10 @@ export function chosenModel(
   text: string,
   models: readonly ModelFacts[],
   running: readonly RunningModel[],
+  aliases: Aliases,
 ): Chosen | undefined {
   const ids = [...new Set([...models, ...running].map(({ id }) => id))];
-  const read = readKnownId(text, ids);
+  const read = readKnownId(text, ids, aliases);
   if (read === undefined) return undefined;
   requireEnd(read.rest);
   const facts = models.find(({ id }) => id === read.id);
@@ -72,8 +78,9 @@ export function requiredModel(
   text: string,
   models: readonly ModelFacts[],
   running: readonly RunningModel[],
+  aliases: Aliases,
 ): Chosen {
-  const chosen = chosenModel(text, models, running);
+  const chosen = chosenModel(text, models, running, aliases);
   if (chosen === undefined) throw noIdGiven(models.map(({ id }) => id));
   return chosen;
 }

@@ -3,10 +3,10 @@ import { formatOf, modelBlock, modelsIn } from "../host/config/config-file.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { maskText } from "../masking/masking.ts";
 import { showText } from "../ui/view.ts";
-import { readKnownId } from "./arguments.ts";
+import { type Aliases, readKnownId } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
 import { openConfigHost, pathOf } from "./host-access.ts";
-import { requireEnd } from "./models.ts";
+import { aliasesOf, requireEnd } from "./models.ts";
 
 interface Part {
   readonly file: HostFile;
@@ -15,11 +15,11 @@ interface Part {
 }
 
 /** A file that is not understood is shown as a whole; only a model's part of it cannot be found. */
-function partOf(argument: string, files: readonly HostFile[]): Part | undefined {
+function partOf(argument: string, files: readonly HostFile[], aliases: Aliases): Part | undefined {
   if (argument.trim() === "") return undefined;
   const written = modelsIn(files);
   const ids = written.map(({ model }) => model);
-  const read = readKnownId(argument, ids);
+  const read = readKnownId(argument, ids, aliases);
   if (read === undefined) return undefined;
   requireEnd(read.rest);
   const file = written.find(({ model }) => model === read.id)?.file;
@@ -34,7 +34,7 @@ export async function preset(call: Call): Promise<void> {
   const host = await openConfigHost(server, waiting.signal);
   const { config } = host;
   const files = await host.machine.read(waiting.signal).finally(() => host.close());
-  const part = partOf(argument, files);
+  const part = partOf(argument, files, aliasesOf(server));
   for (const file of part === undefined ? files : [part.file]) {
     const format = formatOf(file.name);
     const path = pathOf(file, config);

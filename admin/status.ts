@@ -13,7 +13,7 @@ import { readFlags } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
 import { openHost, pathOf, withoutSshHost } from "./host-access.ts";
 import { modelDetails, statusTable } from "./model-words.ts";
-import { askedFacts, chosenModel, modelsNow } from "./models.ts";
+import { aliasesOf, askedFacts, chosenModel, modelsNow } from "./models.ts";
 import { faultText } from "./report.ts";
 
 const WAY: readonly Link[] = [
@@ -89,7 +89,7 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
   ]);
   const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
   const head = [`${address} · ${versionWords(version)}${abilities}`, ...door, ...server.tooMany];
-  const chosen = chosenModel(text, models, running ?? []);
+  const chosen = chosenModel(text, models, running ?? [], aliasesOf(server));
   if (chosen === undefined) return [...head, statusTable(models, widthOf(ctx), running)];
   const found = running?.find(({ id }) => id === chosen.id);
   if (chosen.facts === undefined)

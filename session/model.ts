@@ -125,7 +125,7 @@ export function placedNotice({ id, state }: Placed): string {
     case "listed":
       return `AI Server: this session stays on ${name}.`;
     case "absent":
-      return `AI Server: this session stays on ${name}, although the server's list of models does not contain it or could not be read. Nothing is sent to another provider; to use another provider, choose one of its models with /model.`;
+      return `AI Server: this session stays on ${name}, although the server's list of models does not contain it or could not be read. Nothing is sent to another provider until you choose one of its models with /model.`;
     case "not set up":
       return `AI Server: this session stays on ${name}, although the AI server is not set up here. Run /login ai-server, or choose another model with /model. Nothing is sent to another provider until then.`;
     case "refused":

@@ -98,9 +98,12 @@ export class Session {
     this.#place.levelChanged(level);
   }
 
-  /** Whether a prompt must not be sent, because it would go to a provider that the session does not belong to. */
-  async refusesPrompt(): Promise<boolean> {
-    const isRefused = await this.#refuses();
+  /**
+   * Whether a prompt must not be sent: it is a mistyped command, or it would go to a provider that the session does not
+   * belong to.
+   */
+  async refusesPrompt(text: string): Promise<boolean> {
+    const isRefused = (await this.#isMistyped(text)) || (await this.#refuses());
     const { mode } = this.#parts.ctx;
     if (isRefused && (mode === "print" || mode === "json")) process.exitCode = 1;
     return isRefused;
@@ -172,6 +175,17 @@ export class Session {
     if (model.provider !== PROVIDER_ID) return;
     const notice = await this.#display?.loadNotice(model);
     if (notice !== undefined) await this.#show(notice, "info");
+  }
+
+  async #isMistyped(text: string): Promise<boolean> {
+    if (!text.trimStart().startsWith("/")) return false;
+    const { mistypedCommand } = await import("../admin.ts");
+    const notice = mistypedCommand(text);
+    if (notice === undefined) return false;
+    await this.#show(notice, "error");
+    const { ctx } = this.#parts;
+    if (ctx.mode === "tui" && !this.ended.aborted) ctx.ui.setEditorText(text);
+    return true;
   }
 
   async #refuses(): Promise<boolean> {

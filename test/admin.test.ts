@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { mistypedCommand } from "../admin.ts";
 import { writeCertificates } from "./support/certificates.ts";
 import { CONFIG, startPlace } from "./support/command-place.ts";
 import { User } from "./support/command-user.ts";
@@ -60,6 +61,36 @@ describe("a command", () => {
     const user = await place.type(line);
     expect([user.notices, user.questions]).toEqual([[], []]);
     expect([place.text, place.restarts, await place.loaded()]).toEqual([CONFIG, 0, ["small"]]);
+  });
+});
+
+describe("a command that is typed wrongly", () => {
+  test.each([
+    ["/ai-server-statu", "/ai-server-status"],
+    ["/ai-serverstatus small --ssh", "/ai-server-status"],
+    ["  /AI-Server-Load x", "/ai-server-load"],
+    ["/ai-server-", "/ai-server"],
+  ])("%s is answered with %s", (text, meant) => {
+    const typed = text.trim().split(" ")[0];
+    expect(mistypedCommand(text)).toBe(
+      `${typed} is not a command, and was not sent to the model. Did you mean ${meant}?`,
+    );
+  });
+
+  test.each([
+    "Why does /ai-server-statu fail?",
+    "/ai-servers/a.ts is broken",
+    "/compact",
+    "",
+    "ai-server-statu",
+  ])("%j is a prompt", (text) => {
+    expect(mistypedCommand(text)).toBeUndefined();
+  });
+
+  test("/ai-server status is /ai-server-status, also with what follows", async () => {
+    const place = await startPlace();
+    const status = await place.type("/ai-server-status small", new User("rpc"));
+    expect((await place.type("/ai-server  status  small", new User("rpc"))).told).toEqual(status.told);
   });
 });
 

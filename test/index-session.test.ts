@@ -350,3 +350,14 @@ test("a session names a misspelt variable once, also where nothing is set up", a
     "AI Server: AI_SERVER_ULR is set, but there is no such variable; did you mean AI_SERVER_URL?";
   await expect.poll(() => pi.notices).toEqual([notice]);
 });
+
+test("a mistyped command goes to no model, and stands in the editor again", async () => {
+  const pi = await cameUpElsewhere([]);
+  const ctx = pi.context("tui");
+  await pi.emit("session_start", ctx, { type: "session_start", reason: "startup" });
+  const typed = { type: "input", text: "/ai-server-statu", source: "interactive" };
+  expect(await pi.answerTo("input", ctx, typed)).toEqual({ action: "handled" });
+  expect(pi.notices.at(-1)).toContain("Did you mean /ai-server-status?");
+  expect(pi.editor).toBe("/ai-server-statu");
+  expect(await input(pi)).toBeUndefined();
+});

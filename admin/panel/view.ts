@@ -217,7 +217,10 @@ export class PanelView implements Component, Focusable {
     const { theme, place, keys } = this.#parts;
     if (this.#input !== undefined) {
       this.#input.focused = this.focused;
-      const hint = flow(["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} drops it`], width);
+      const hint = flow(
+        ["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} clears it`],
+        width,
+      );
       return [
         fitted(this.#input.render(width)[0] ?? "", width),
         ...hint.map((line) => theme.fg("dim", line)),

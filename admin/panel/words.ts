@@ -174,7 +174,12 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
   const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
   const where = placeRow(description, runsAs, address);
   if (facts === undefined) {
-    return [...own, ["State", `${model.state}, not listed for chatting`], ...where, ...commandRow(running)];
+    return [
+      ...own,
+      ["State", `${model.state}, not listed as a chat model`],
+      ...where,
+      ...commandRow(running),
+    ];
   }
   const rows = [...detailRows(facts, expectedLoadMs), ...otherRows(facts).filter(isKnown)];
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];

@@ -77,12 +77,12 @@ export interface Machine {
 
 /** The machine at the other end of a `Shell`. Every method rejects with a `HostError`, or the signal's reason. */
 export class RemoteMachine implements Machine {
-  readonly #shell: Shell;
+  readonly #shell: Pick<Shell, "ask" | "settings">;
   readonly #restartTimeoutMs: number;
   /** The names of files as the machine spells them, by those that are shown. */
   readonly #names = new Map<string, string>();
 
-  constructor(shell: Shell, restartTimeoutMs: number) {
+  constructor(shell: Pick<Shell, "ask" | "settings">, restartTimeoutMs: number) {
     this.#shell = shell;
     this.#restartTimeoutMs = restartTimeoutMs;
   }

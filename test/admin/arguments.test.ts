@@ -1,5 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { parseSize, readFlags, readId, typedId, unknownId, wrongSize } from "../../admin/arguments.ts";
+import {
+  parseSize,
+  readFlags,
+  readId,
+  readKnownId,
+  typedId,
+  unknownId,
+  wrongSize,
+} from "../../admin/arguments.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { processorTime } from "../support/clock.ts";
 
@@ -88,6 +96,35 @@ describe("the id", () => {
   });
 });
 
+describe("the id of a known model", () => {
+  const aliases = new Map([
+    ["groß", "org/Größe:Q4"],
+    ["gone", "not listed"],
+  ]);
+  const known = (text: string) => readKnownId(text, IDS, aliases);
+
+  test("is given by an alias", () => {
+    expect(known("groß 64k")).toEqual({ id: "org/Größe:Q4", rest: "64k" });
+  });
+
+  test.each([
+    ["qwen3.6 64k", { id: "Qwen3.6-35B-A3B-Q8_0", rest: "64k" }],
+    ["Q", { id: "Qwen3.6-35B-A3B-Q8_0", rest: "" }],
+    ["llama-", { id: "llama-3", rest: "" }],
+    ["ORG/", { id: "org/Größe:Q4", rest: "" }],
+  ])("is the only one that begins with %s", (text, read) => {
+    expect(known(text)).toEqual(read);
+  });
+
+  test.each(["lla", "my", "35B", '""', "zzz"])("is not guessed from %s", (text) => {
+    expect(() => known(text)).toThrow(/^No model /);
+  });
+
+  test("is none without an argument", () => {
+    expect(known(" ")).toBeUndefined();
+  });
+});
+
 describe("the sentence for an unknown id", () => {
   test("asks whether a near one was meant", () => {
     const error = unknownId("qwn", ["qwen", "my model", "q"]);
@@ -141,6 +178,9 @@ describe("a size", () => {
     ["1", 1],
     ["65536", 65_536],
     [" 8192 ", 8192],
+    ["65,536", 65_536],
+    ["65_536", 65_536],
+    ["1,048,576", 1_048_576],
     ["64k", 65_536],
     ["128K", 131_072],
     ["100k", 102_400],
@@ -166,8 +206,11 @@ describe("a size", () => {
     [".5m", "no whole part"],
     ["1.m", "no fraction"],
     ["1,5k", "a comma"],
-    ["65_536", "an underscore"],
-    ["65,536", "a comma"],
+    ["65__536", "two underscores"],
+    ["_65536", "an underscore before it"],
+    ["65,53", "a comma that separates no thousands"],
+    ["1,5", "a comma that separates no thousands"],
+    ["6,5536", "a comma that separates no thousands"],
     ["65 536", "a space"],
     ["64 k", "a space"],
     ["1e5", "an exponent"],

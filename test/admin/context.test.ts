@@ -128,7 +128,7 @@ describe("/ai-server-ctx", () => {
 
   test.each([
     ["", "Name a model. The server has small, org/Größe:Q4 x, groesse."],
-    ["smal 4096", 'No model "smal". Did you mean "small"?'],
+    ["smol 4096", 'No model "smol". Did you mean "small"?'],
     ["small lots", '"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small 4096 now", '"4096 now" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],
     ["small -1", '"-1" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.'],

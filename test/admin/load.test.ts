@@ -288,8 +288,8 @@ describe("/ai-server-unload", () => {
   });
 
   test("names the nearest model if the id is unknown", async () => {
-    expect((await (await startPlace()).type("/ai-server-unload smal")).told).toEqual([
-      'No model "smal". Did you mean "small"?',
+    expect((await (await startPlace()).type("/ai-server-unload smol")).told).toEqual([
+      'No model "smol". Did you mean "small"?',
     ]);
   });
 

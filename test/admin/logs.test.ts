@@ -52,8 +52,8 @@ describe("/ai-server-logs of a model", () => {
   });
 
   test("names the nearest model if the id is unknown", async () => {
-    expect((await (await startPlace()).type("/ai-server-logs smal")).notices).toEqual([
-      { level: "error", text: 'No model "smal". Did you mean "small"?' },
+    expect((await (await startPlace()).type("/ai-server-logs smol")).notices).toEqual([
+      { level: "error", text: 'No model "smol". Did you mean "small"?' },
     ]);
   });
 

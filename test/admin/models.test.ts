@@ -25,35 +25,43 @@ const RUNNING: RunningModel[] = [
   { id: "unlisted", state: "ready", commandLine: undefined, ttlSeconds: undefined },
 ];
 
+const ALIASES = new Map([["mine", "my model"]]);
+
 describe("the model that an argument names", () => {
   test.each([
     ["my model", "my model"],
     ["'my model'", "my model"],
     ["short ", "my model"],
     ["unlisted", "unlisted"],
+    ["mine", "my model"],
+    ["unl", "unlisted"],
   ])("%s runs as %s", (text, id) => {
-    expect(chosenModel(text, MODELS, RUNNING)?.id).toBe(id);
+    expect(chosenModel(text, MODELS, RUNNING, ALIASES)?.id).toBe(id);
   });
 
   test.each(["short 64k", "'my model' short", "my model my model"])("%s is one too many", (text) => {
-    expect(() => chosenModel(text, MODELS, RUNNING)).toThrow(/^This command takes one model; ".*" after it/);
+    expect(() => chosenModel(text, MODELS, RUNNING, ALIASES)).toThrow(
+      /^This command takes one model; ".*" after it/,
+    );
   });
 
   test("is none without an argument, which may have to be", () => {
-    expect(chosenModel("  ", MODELS, RUNNING)).toBeUndefined();
-    expect(() => requiredModel("", MODELS, RUNNING)).toThrow(
+    expect(chosenModel("  ", MODELS, RUNNING, ALIASES)).toBeUndefined();
+    expect(() => requiredModel("", MODELS, RUNNING, ALIASES)).toThrow(
       "Name a model. The server has my model, short, far, any.",
     );
-    expect(() => requiredModel("", [...MODELS, ...MODELS], RUNNING)).toThrow(
+    expect(() => requiredModel("", [...MODELS, ...MODELS], RUNNING, ALIASES)).toThrow(
       "Name a model. The server has my model, short, far, any, my model, ….",
     );
-    expect(() => requiredModel("", [], [])).toThrow("Name a model. The server has none.");
-    expect(requiredModel("short", MODELS, RUNNING).id).toBe("my model");
+    expect(() => requiredModel("", [], [], ALIASES)).toThrow("Name a model. The server has none.");
+    expect(requiredModel("short", MODELS, RUNNING, ALIASES).id).toBe("my model");
   });
 
   test("that is unknown is answered with the nearest", () => {
-    expect(() => chosenModel("my modle", MODELS, RUNNING)).toThrow(/No model "my"/);
-    expect(() => chosenModel("shrt", MODELS, RUNNING)).toThrow('No model "shrt". Did you mean "short"?');
+    expect(() => chosenModel("mi modle", MODELS, RUNNING, ALIASES)).toThrow(/No model "mi"/);
+    expect(() => chosenModel("shrt", MODELS, RUNNING, ALIASES)).toThrow(
+      'No model "shrt". Did you mean "short"?',
+    );
   });
 
   const LISTED = {
@@ -70,12 +78,12 @@ describe("the model that an argument names", () => {
     ],
     ["any", "any chooses among a, b for each request: it cannot be loaded, unloaded or logged here."],
   ])("may not run here: %s", (id, sentence) => {
-    const chosen = requiredModel(id, MODELS, RUNNING);
+    const chosen = requiredModel(id, MODELS, RUNNING, ALIASES);
     expect(() => requireHere(chosen, LISTED)).toThrow(sentence);
   });
 
   test.each(["my model", "short", "unlisted"])("may run here: %s", (id) => {
-    expect(() => requireHere(requiredModel(id, MODELS, RUNNING), LISTED)).not.toThrow();
+    expect(() => requireHere(requiredModel(id, MODELS, RUNNING, ALIASES), LISTED)).not.toThrow();
   });
 });
 

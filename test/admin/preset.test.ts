@@ -48,8 +48,8 @@ describe("/ai-server-preset", () => {
   });
 
   test("with an unknown id names the nearest", async () => {
-    expect((await (await startPlace()).type("/ai-server-preset smal")).notices).toEqual([
-      { level: "error", text: 'No model "smal". Did you mean "small"?' },
+    expect((await (await startPlace()).type("/ai-server-preset smol")).notices).toEqual([
+      { level: "error", text: 'No model "smol". Did you mean "small"?' },
     ]);
   });
 

@@ -125,9 +125,9 @@ describe("/ai-server-status", () => {
   });
 
   test("with a wrong id names the nearest, and the way to the model up to there", async () => {
-    const { notices } = await (await startPlace()).type("/ai-server-status smal");
+    const { notices } = await (await startPlace()).type("/ai-server-status smol");
     expect(notices[0]?.level).toBe("error");
-    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smal". Did you mean "small"\?$/);
+    expect(notices[0]?.text).toMatch(/model FAILS\nNo model "smol". Did you mean "small"\?$/);
   });
 
   test.each([

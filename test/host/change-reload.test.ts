@@ -1,35 +1,35 @@
-import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { restartServer } from "../../host/change.ts";
 import type { ChangeOutcome, Progress } from "../../host/outcome.ts";
 import type { ChangeHost } from "../../host/service.ts";
 import { ServerError } from "../../lib/errors.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { InProcessShell } from "../support/in-process-shell.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
 import { UNIT } from "../support/machine-suite.ts";
 import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
-const LIMITS = { restartTimeoutMs: 600, loadTimeoutMs: 400, pollMs: 20, reloadTimeoutMs: 150, retryMs: 10 };
+const LIMITS = { restartTimeoutMs: 100, loadTimeoutMs: 100, pollMs: 5, reloadTimeoutMs: 50, retryMs: 5 };
 
 let host: LocalHost;
+let shell: InProcessShell;
 let server: FakeServer;
 let steps: Progress[];
 
 beforeEach(() => {
   host = new LocalHost(OLD);
   steps = [];
-  const restart = `printf r >>'${host.tools}/restarts'`;
-  const show = `cat <<'END'\n${UNIT("llama-server --models-preset config.yaml")}\nEND\n`;
-  host.tool("systemctl", `case $2 in show) ${show};; restart) ${restart} ;; esac`);
-  host.tool("journalctl", "echo 'llama-server: cannot load'");
-  server = new FakeServer(host.path, join(host.tools, "restarts"), ["m", "other"]);
+  shell = new InProcessShell(host);
+  shell.unit = UNIT("llama-server --models-preset config.yaml");
+  shell.journal = "llama-server: cannot load";
+  server = new FakeServer(host.path, shell.restarts, ["m", "other"]);
   server.canReload("reloaded");
 });
 afterEach(() => host.remove());
 
 function ends(): ChangeHost {
-  return { machine: host.machine(), probe: server, limits: LIMITS };
+  return { machine: shell.machine(), probe: server, limits: LIMITS };
 }
 
 const restart = async () => restartServer(ends(), await ends().machine.status());
@@ -54,12 +54,12 @@ test("a router reloads instead of restarting, and loads again only what it unloa
 });
 
 test("a reload needs no unit", async () => {
-  host.tool("systemctl", "echo LoadState=not-found");
+  shell.unit = "LoadState=not-found";
   expect(await change(2048)).toMatchObject({ kind: "changed" });
   await expect(restart()).rejects.toThrow(/does not exist/);
 });
 
-test("loads a model again that had to make room", async () => {
+test("loads a model again that the changed one displaced", async () => {
   server.load = async (id) => {
     server.loads.push(id);
     server.loaded = [id];
@@ -70,7 +70,7 @@ test("loads a model again that had to make room", async () => {
 });
 
 test.each(["unloadable", "half --fit off"])(
-  "rolls back by a reload, with nothing restarted: %s",
+  "rolls back a change to %s by a reload, and restarts nothing",
   async (more) => {
     expect(await change(2048, more)).toMatchObject({
       kind: "rolled back",
@@ -119,7 +119,7 @@ test("quotes the unit's journal where the server's own log is empty", async () =
   });
 });
 
-test("a log that the reason quotes already is not repeated", async () => {
+test("does not repeat a log that the reason quotes already", async () => {
   const details = { link: "model", remedy: "none", quotesLog: true } as const;
   const load = server.load.bind(server);
   server.load = (id, signal) =>
@@ -143,8 +143,8 @@ test.each(["not understood", "ignored"] as const)(
 );
 
 test.each([
-  ["that is gone is restarted on the way back", "broken", 1, ""],
-  ["that refuses the old text too is never restarted: it would not start with it", "", 0, "It refuses."],
+  ["that does not answer is restarted on the way back", "broken", 1, ""],
+  ["that refuses the old text too is never restarted, as it would not start with it", "", 0, "It refuses."],
 ])("a server %s", async (_what, isGone, restarts, trouble) => {
   const { reload = untilAborted, answers } = server;
   server.reload = async (signal) => {
@@ -157,19 +157,22 @@ test.each([
   expect(server.restarts).toBe(restarts);
 });
 
-test.each(["reload", "load"] as const)("cancelled during %s leaves the new file", async (during) => {
-  const cancel = new AbortController();
-  if (during === "reload") server.reload = untilAborted;
-  const outcome = await change(2048, during === "load" ? "slow" : "", {
-    signal: cancel.signal,
-    report: ({ step, state }) => {
-      if (step === during && state === "begun") setImmediate(() => cancel.abort());
-    },
-  });
-  expect(outcome).toMatchObject({ kind: "cancelled", file: "new" });
-  expect(host.text).toBe(fakeConfig(2048, during === "load" ? "slow" : ""));
-  expect(host.backups).toHaveLength(1);
-});
+test.each(["reload", "load"] as const)(
+  "a change that is cancelled during %s leaves the new file",
+  async (during) => {
+    const cancel = new AbortController();
+    if (during === "reload") server.reload = untilAborted;
+    const outcome = await change(2048, during === "load" ? "slow" : "", {
+      signal: cancel.signal,
+      report: ({ step, state }) => {
+        if (step === during && state === "begun") setImmediate(() => cancel.abort());
+      },
+    });
+    expect(outcome).toMatchObject({ kind: "cancelled", file: "new" });
+    expect(host.text).toBe(fakeConfig(2048, during === "load" ? "slow" : ""));
+    expect(host.backups).toHaveLength(1);
+  },
+);
 
 test("restarts where the user asks for a restart", async () => {
   expect(await restart()).toEqual([]);

@@ -1,6 +1,7 @@
 // One change as a process of its own, for tests that kill it: node change-client.ts JOB
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { delimiter } from "node:path";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
@@ -20,6 +21,8 @@ export interface ClientJob {
   sshConfig?: string;
 }
 
+// A process that is killed writes no cache at its end.
+flushCompileCache();
 const job = JSON.parse(process.argv[2] ?? "") as ClientJob;
 if (job.tools !== undefined) process.env.PATH = `${job.tools}${delimiter}${process.env.PATH}`;
 const options = job.sshConfig === undefined ? [] : ["-F", job.sshConfig];

@@ -16,6 +16,8 @@ export class FakePi {
   readonly registered: Provider[] = [];
   readonly commands = new Map<string, { handler: (args: string, ctx: unknown) => Promise<void> }>();
   readonly notices: string[] = [];
+  /** What the extension has put into the editor. */
+  editor = "";
   /** Providers that were registered by name with a key, which pi takes for configured at once. */
   readonly marked: string[] = [];
   /** The catalogue as pi keeps it on disk. */
@@ -104,6 +106,10 @@ export class FakePi {
       ui: {
         notify: (text: string) => this.notices.push(text),
         setWorkingMessage: () => {},
+        setEditorText: (text: string) => {
+          this.editor = text;
+        },
+        addAutocompleteProvider: () => {},
       },
       modelRegistry: {
         getAvailable: () => this.available,

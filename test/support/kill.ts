@@ -43,6 +43,7 @@ export const PROGRAMS = [
 
 /** Who is killed: the shell alone (its children go on), or all of it; before or after the program has run. */
 export interface Kill {
+  /** At which call of the programs that are counted, from 1. */
   at: number;
   who: "shell" | "all";
   when: "before" | "after";
@@ -52,13 +53,13 @@ export interface Kill {
  * Puts a program before each of the real ones that counts, and kills when its turn has come. The leader of the
  * process group is the script's own shell, whatever subshell has started the program.
  */
-export function prepareKill(host: Target, kill: Kill): void {
+export function prepareKill(host: Target, kill: Kill, programs: readonly string[] = PROGRAMS): void {
   const counter = join(host.tools, "count");
   writeFileSync(counter, "");
   host.own(counter);
   const hit = `echo hit >'${counter}.hit'; kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
-  for (const name of PROGRAMS) {
-    const real = ["/usr/bin", "/bin"].map((folder) => join(folder, name)).find(existsSync);
+  for (const name of programs) {
+    const real = realProgram(name);
     if (real === undefined) continue;
     host.tool(
       name,
@@ -76,9 +77,20 @@ export function prepareKill(host: Target, kill: Kill): void {
   }
 }
 
-/** How many programs the scripts have started. */
-export function callsSoFar(host: Target): number {
-  return readFileSync(join(host.tools, "count"), "utf8").length;
+function realProgram(name: string): string | undefined {
+  return ["/usr/bin", "/bin"].map((folder) => join(folder, name)).find(existsSync);
+}
+
+/** Writes down the name of every program that the scripts start; gives a function that returns the names so far. */
+export function recordSteps(host: Target): () => string[] {
+  const record = join(host.tools, "steps");
+  writeFileSync(record, "");
+  host.own(record);
+  for (const name of PROGRAMS) {
+    const real = realProgram(name);
+    if (real !== undefined) host.tool(name, `echo ${name} >>'${record}'\nexec ${real} "$@"`);
+  }
+  return () => readFileSync(record, "utf8").trimEnd().split("\n");
 }
 
 /** Whether the kill's turn has come. */
@@ -119,12 +131,17 @@ export function checkFile(
   }
 }
 
-/** A process that makes the change and is killed a moment after it has begun a step. */
-export function killedClient(job: ClientJob, step: string, delayMs: number): Promise<void> {
+/**
+ * A process that makes the change and is killed a moment after it has begun a step.
+ *
+ * @param cache a folder for Node's compile cache, which makes the next start quicker
+ */
+export function killedClient(job: ClientJob, step: string, delayMs: number, cache?: string): Promise<void> {
   const program = fileURLToPath(new URL("./change-client.ts", import.meta.url));
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [program, JSON.stringify(job)], {
       stdio: ["ignore", "pipe", "inherit"],
+      ...(cache === undefined ? {} : { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
     });
     let said = "";
     child.stdout.on("data", (piece: Buffer) => {

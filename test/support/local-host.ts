@@ -71,6 +71,15 @@ export class LocalHost {
     writeFileSync(join(this.extra, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
 
+  /** A clock that shows a later second at each look: no backup waits until the second of the last one is over. */
+  hurryClock(): void {
+    const looks = join(this.extra, "looks");
+    writeFileSync(looks, "0\n");
+    this.own(looks);
+    const minute = new Date().toISOString().slice(0, 16).replace(/[-:]/g, "");
+    this.tool("date", `read -r n <'${looks}'; echo $((n + 1)) >'${looks}'; printf '${minute}%02dZ\\n' "$n"`);
+  }
+
   settings(change: Partial<ShellSettings> = {}): ShellSettings {
     return {
       host: "local",

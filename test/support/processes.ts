@@ -83,12 +83,13 @@ export async function eventually<T>(
   what: string,
   probe: () => T | undefined | Promise<T | undefined>,
   ms = 15_000,
+  everyMs = 25,
 ): Promise<T> {
   const end = Date.now() + ms;
   for (;;) {
     const found = await probe();
     if (found !== undefined) return found;
     if (Date.now() > end) throw new Error(`Waited ${ms} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

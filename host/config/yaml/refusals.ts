@@ -108,7 +108,7 @@ export function refuseOtherEnvironment(config: YamlConfig, model: Model): void {
   const env = lookUp(config.anchors, model.mapping, "env");
   if (!env || isSeq(env.node) || (isScalar(env.node) && env.node.value === null)) return;
   const at = positionAt(config.text, rangeOf(env.written ?? env.node).start);
-  const what = `the \`env\` of ${shown(model.id)} is no list, and llama-swap does not start with it`;
+  const what = `the \`env\` of ${shown(model.id)} is not a list, and llama-swap does not start with it`;
   throw refusal(at, what, "Write it as a list of `NAME=value` by hand, then try again.");
 }
 

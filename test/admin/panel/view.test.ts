@@ -359,7 +359,7 @@ describe("the filter", () => {
   test("is typed after a slash, and its letters are no commands", () => {
     const shown = new Shown().press("/", "m", "m");
     expect(shown.actions).toEqual([]);
-    expect(shown.screen).toMatch(/^\/mm\nenter keeps the filter · escape drops it$/m);
+    expect(shown.screen).toMatch(/^\/mm\nenter keeps the filter · escape clears it$/m);
     expect(shown.lines().filter((line) => /unloaded {2}64k/.test(line))).toEqual([
       expect.stringContaining("→ gamma"),
     ]);

@@ -199,7 +199,7 @@ describe("the details", () => {
     expect(new Map(content({ models: [peer] }, {}, "p").details).get("Runs on")).toBe("other");
     const hidden = model("h", { facts: undefined, state: "ready" });
     expect(new Map(content({ models: [hidden] }, {}, "h").details).get("State")).toBe(
-      "ready, not listed for chatting",
+      "ready, not listed as a chat model",
     );
   });
 

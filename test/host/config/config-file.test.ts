@@ -281,7 +281,7 @@ test.each(["{LLAMA_ARG_CTX_SIZE: 4096}", "LLAMA_ARG_CTX_SIZE=4096"])(
   (env) => {
     const text = `models:\n  a:\n    cmd: llama-server\n    env: ${env}\n`;
     expect(refusalOf(() => planContextChange(text, "yaml", "a", 8192)).message).toBe(
-      'The configuration at line 4, column 10: the `env` of "a" is no list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
+      'The configuration at line 4, column 10: the `env` of "a" is not a list, and llama-swap does not start with it. Write it as a list of `NAME=value` by hand, then try again.',
     );
   },
 );

@@ -7,12 +7,13 @@ import { machineSuite } from "../../support/machine-suite.ts";
 describe.each(["direct", "wrapper"] as const)("%s", (mode) => {
   machineSuite((text) => {
     const host = new LocalHost(text);
+    host.hurryClock();
     const machine = host.machine.bind(host);
     return Object.assign(host, { machine: (change?: Partial<ShellSettings>) => machine(mode, change) });
   });
 });
 
-test("neither a stamp nor a mode is taken over that is none", async () => {
+test("ignores a stamp and a mode that are none", async () => {
   const host = new LocalHost("models: {}\n");
   const nonce = "n=$(sed -n 's/^ai-server-1 //p')";
   const answer = "file YQ== -rw\\033[2J\\ncontent\\n.\\nstamp \\033[2J\\nhash x";
@@ -25,7 +26,7 @@ test("neither a stamp nor a mode is taken over that is none", async () => {
   }
 });
 
-test("backups that a clock which was ahead has dated are the older ones, and the first to go", async () => {
+test("treats backups from a clock that was ahead as the older ones, and removes them first", async () => {
   const host = new LocalHost("0");
   const time = Date.UTC(2099, 0, 1);
   const stampOf = (ms: number): string => new Date(ms).toISOString().replace(/[-:]|\.\d+/g, "");
