@@ -51,7 +51,7 @@ export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
   return config.origin + config.basePath;
 }
 
-type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
+export type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
 
 /** The models of a discovery that pi is offered: all that can be used. */
 export function toServedModels(

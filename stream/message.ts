@@ -1,5 +1,6 @@
 /** The message of an answer: empty at first, its usage, its figures. */
 import type { Api, AssistantMessage, Model, Usage } from "@earendil-works/pi-ai";
+import type { PromptProgress } from "../activity/rates.ts";
 import type { AnswerFigures } from "../activity/turn-activity.ts";
 import { count, type JsonRecord, number, record } from "../lib/json.ts";
 
@@ -89,9 +90,7 @@ export class UsageSoFar {
   }
 
   /** @returns the progress, where it is readable */
-  notePrompt(
-    progress: JsonRecord | undefined,
-  ): { total: number; cached: number; processed: number; timeMs: number | undefined } | undefined {
+  notePrompt(progress: JsonRecord | undefined): PromptProgress | undefined {
     const total = count(progress?.total);
     const cached = count(progress?.cache) ?? 0;
     const processed = number(progress?.processed);
@@ -108,7 +107,7 @@ export class UsageSoFar {
 
 function rate(value: unknown): number | undefined {
   const perSecond = number(value);
-  return perSecond !== undefined && perSecond >= 0 && Number.isFinite(perSecond) ? perSecond : undefined;
+  return perSecond !== undefined && perSecond >= 0 ? perSecond : undefined;
 }
 
 /**

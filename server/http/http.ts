@@ -192,7 +192,7 @@ export class Http {
         body: request.body ?? null,
         signal: request.signal ?? null,
       }),
-      // undici hears an abort only after the connection is made, which may take its whole limit.
+      // undici takes an abort only after the connection is made, which may take its whole limit.
       request.signal,
     );
     // A body that is dropped without being read reports its own end; nothing listens any more.
@@ -293,7 +293,7 @@ export class Http {
 /** The fault of a connection that was not made within a limit shorter than the one for connecting. */
 function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
   const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
-  // What is left of a limit is told as the limit.
+  // The sentence names what is left of a limit as the limit.
   return transportFault(timeout, { ...address, connectTimeoutMs: Math.ceil(timeoutMs / 100) * 100 });
 }
 

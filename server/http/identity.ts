@@ -13,7 +13,7 @@ export interface Identity {
   passphrase: string | undefined;
   /** Last day of the client certificate. */
   validTo: Date;
-  /** Sentences to tell the user once a session. */
+  /** Sentences to show the user once a session. */
   warnings: string[];
 }
 
@@ -182,14 +182,14 @@ async function keyWarning(path: string): Promise<string[]> {
 }
 
 /**
- * Reads certificate, key and CA and checks all that can be told before connecting: present, readable, PEM, the
+ * Reads certificate, key and CA and checks all that can be checked before connecting: present, readable, PEM, the
  * key belongs to the certificate, the passphrase opens it, valid today.
  *
  * @param now Unix time in milliseconds
  * @throws {ServerError} of link `certificates`, one sentence each with the fix
  */
 export async function loadIdentity(files: Files, now: number): Promise<Identity> {
-  // One after the other, so that of several missing files always the same one is told first.
+  // One after the other, so that of several missing files always the same one is named first.
   const texts: string[] = [];
   for (const { path, what, variable } of roles(files)) texts.push(await readPem(path, what, variable));
   const [cert = "", key = "", ca] = texts;

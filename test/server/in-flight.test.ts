@@ -117,20 +117,20 @@ describe("requests of a model that a turn waits for", () => {
 
   test("are read from the slots from v218 on, where the events do not list them", async () => {
     expect(await ahead({ version: "v218" }, number)).toEqual({ source: "slots", total: 1, isAsked: true });
-    const told = [frame("inflight", { operation: "snapshot" })];
-    expect(await ahead({ version: "v250" }, told)).toEqual({ source: "events", total: 0, isAsked: false });
+    const events = [frame("inflight", { operation: "snapshot" })];
+    expect(await ahead({ version: "v250" }, events)).toEqual({ source: "events", total: 0, isAsked: false });
   });
 });
 
 describe("requests in flight, read from the slots", () => {
-  const told = async (running: unknown, more: Record<string, unknown> = {}) => {
+  const inSlots = async (running: unknown, more: Record<string, unknown> = {}) => {
     const { swap, requests } = await cannedServer(byPath({ "/running": running, ...more }));
     return { answer: await requestsInFlight(swap, NEVER), requests };
   };
   const ready = (...ids: string[]) => ({ running: ids.map((model) => ({ model, state: "ready" })) });
 
   test("are counted for each ready model", async () => {
-    const { answer } = await told(ready("a", "b", "c"), {
+    const { answer } = await inSlots(ready("a", "b", "c"), {
       "/upstream/a/slots": working(true, true),
       "/upstream/b/slots": working(false),
       "/upstream/c/slots": 501,
@@ -148,7 +148,7 @@ describe("requests in flight, read from the slots", () => {
     ["slots of another form", [{ id: 0, state: 1 }]],
     ["no list", { is_processing: true }],
   ])("are unknown, not none, with %s", async (_, slots) => {
-    expect((await told(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
+    expect((await inSlots(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
   });
 
   test("are unknown, and the model is named, if it does not answer in time", async () => {
@@ -161,7 +161,7 @@ describe("requests in flight, read from the slots", () => {
   });
 
   test("are none where nothing is loaded", async () => {
-    expect((await told(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
+    expect((await inSlots(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
   });
 
   test.each(["starting", "stopping", "sleepy"])(
@@ -171,14 +171,14 @@ describe("requests in flight, read from the slots", () => {
         { model: "m", state: "ready" },
         { model: "other", state },
       ];
-      const { answer, requests } = await told({ running: models });
+      const { answer, requests } = await inSlots({ running: models });
       expect(answer).toEqual(UNKNOWN);
       expect(requests).toEqual(["GET /running", "GET /api/events", "GET /running"]);
     },
   );
 
   test("are not read for an id that an old llama-swap takes for another", async () => {
-    const { answer, requests } = await told(ready("org/m"), {
+    const { answer, requests } = await inSlots(ready("org/m"), {
       "/v1/models": { data: [{ id: "org" }, { id: "org/m" }] },
     });
     expect(answer).toEqual(UNKNOWN);
@@ -186,7 +186,7 @@ describe("requests in flight, read from the slots", () => {
   });
 
   test("of a plain llama-server come from its own slots", async () => {
-    const { answer } = await told(404, {
+    const { answer } = await inSlots(404, {
       "/v1/models": { data: [{ id: "m" }] },
       "/props": { default_generation_settings: {} },
       "/slots": working(true, false),

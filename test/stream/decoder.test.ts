@@ -241,7 +241,7 @@ describe("errors inside a stream", () => {
     ["bare text", "MESSAGE"],
     ["bare text with a line break", "MESSAGE\n"],
     ["bare text in CRLF", "\r\nMESSAGE\r\n"],
-  ])("as %s are told in the server's words, wherever they are cut", (_form, said) => {
+  ])("as %s are quoted in the server's words, wherever they are cut", (_form, said) => {
     const bytes = Buffer.from(half + said.replace("MESSAGE", "it is broken: somewhere"));
     for (let at = half.length; at <= bytes.length; at += 1) {
       const decoded = decode([bytes.subarray(0, at), bytes.subarray(at)]);
@@ -289,7 +289,7 @@ describe("llama-swap's loading banner", () => {
       .slice(1)
       .join("\n\n");
 
-  it("is kept out of the message and told as progress", () => {
+  it("is kept out of the message and reported as progress", () => {
     const { message, progress, error } = decode([body("100-stream-loading-state.http")]);
     expect(error).toBeUndefined();
     expect(message.content).toEqual([{ type: "text", text: "hi" }]);

@@ -7,7 +7,7 @@ import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { writeCertificates } from "./certificates.ts";
 import { LocalHost } from "./local-host.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 import { EXTENSION, makeWorkplace, type PiOptions, type PiVersion, runPi, type Workplace } from "./pi.ts";
 import type { SshHost } from "./sshd.ts";
 

@@ -49,7 +49,7 @@ describe("a list of models", () => {
     expect(restoredModels(stored, "https://h")).toHaveLength(1000);
   });
 
-  test("with half a letter in an id goes without that model", async () => {
+  test("with half a letter in an id leaves that model out", async () => {
     const server = await serving(({ url }, response) =>
       response.end(
         url === "/running" ? '{"running":[]}' : '{"data":[{"id":"a\\ud83d"},{"id":"b\\ud83d\\ude00"}]}',

@@ -100,7 +100,7 @@ describe("an answer", () => {
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });
 
-  test("that never comes ends the wait, and says so of llama-swap", async () => {
+  test("that never comes ends the wait with a sentence about llama-swap", async () => {
     const server = await kept(httpsServer(pair(folder), () => {}));
     const http = await client(server);
     const { message, link, remedy } = await faultOf(http.json("/running", { timeoutMs: 300 }));

@@ -55,7 +55,7 @@ describe("LM Studio", () => {
     ]);
   });
 
-  test("tells its models without those that embed, and takes no trained window for the one that is set", async () => {
+  test("lists its models without those that embed, and takes no trained window for the configured one", async () => {
     const { swap } = await studio();
     expect(await swap.discover(new Map())).toMatchObject([
       {
@@ -68,7 +68,7 @@ describe("LM Studio", () => {
     ]);
   });
 
-  test("loads by the model, unloads by the instance, and tells the window between", async () => {
+  test("loads by the model, unloads by the instance, and shows the window between", async () => {
     const { swap, posted } = await studio();
     const clock = fastClock(50);
     await loadModel(swap, "qwen/qwen3-8b", { report: () => {}, signal: NEVER, clock });
@@ -109,7 +109,7 @@ describe("LM Studio", () => {
     expect((await faultOf(loading)).message).toMatch(/^LM Studio does not load or unload models when asked/);
   });
 
-  test("that has no model yet is told for what it is", async () => {
+  test("that has no model yet is recognised", async () => {
     const answers = { ...OTHERS, "/v1/models": { data: [] }, "/api/v1/models": { models: [] } };
     const { swap } = await cannedServer(byPath(answers));
     const { name, load } = await swap.backend();

@@ -67,7 +67,7 @@ describe("a process that failed", () => {
     expect(fault.message).toMatch(/\nMemory ran out: give the model a smaller context on the server, or use/);
   });
 
-  test("without reason and log is only told", async () => {
+  test("without reason and log is a sentence alone", async () => {
     const fault = await processFault(logging([]), MODEL, "crashed", undefined, NEVER);
     expect([fault.message, fault.quote, fault.link, fault.remedy]).toEqual([
       "Model M crashed",

@@ -121,7 +121,7 @@ describe("a start that failed", () => {
     expect(isLoadFailure(body)).toBe(true);
   });
 
-  it.each(forms)("(%s) is asked again where somebody else has begun another", (_name, status, body) => {
+  it.each(forms)("(%s) is asked again where another client has begun a load", (_name, status, body) => {
     for (const state of ["starting", "stopping", "ready"] as const)
       expect(judge(status, body, state)).toEqual(LOADING);
   });

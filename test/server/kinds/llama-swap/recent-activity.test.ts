@@ -60,7 +60,7 @@ test("rows that are none are passed over, and no more than 50 are read", () => {
   expect(parseActivity({ data: Array(500).fill(row("a", {})) })).toHaveLength(50);
 });
 
-test("the stand-in tells what its models have measured", async () => {
+test("the stand-in reports what its models have measured", async () => {
   const config = `models:\n  a: { cmd: "llama-server --port \${PORT} --no-reasoning --token-rate 1000" }\n`;
   const sim = await kept(startSim({ config, speed: 50 }));
   const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
