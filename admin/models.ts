@@ -34,7 +34,6 @@ export function requireEnd(rest: string): void {
   if (rest === "") return;
   throw new ServerError(`This command takes one model; ${shown(rest)} after it is not understood.`, {
     link: "model",
-    remedy: "none",
   });
 }
 
@@ -71,7 +70,6 @@ export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServe
       : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
   throw new ServerError(`${facts.id} ${what}: it cannot be loaded, unloaded or logged here.`, {
     link: "model",
-    remedy: "none",
   });
 }
 
@@ -90,7 +88,7 @@ export function requiredModel(
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model" });
 }
 
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {

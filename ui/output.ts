@@ -5,7 +5,7 @@ import { codeOf } from "../lib/errors.ts";
 export type Level = "info" | "warning" | "error";
 
 /** A context of pi; after the end of its session it throws on every access. */
-type Screen = Pick<ExtensionContext, "mode" | "ui">;
+export type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 const STDOUT = 1;
 const STDERR = 2;

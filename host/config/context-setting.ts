@@ -1,3 +1,4 @@
+import { wordSet } from "../../lib/text.ts";
 import type { Edit, Position } from "./traced-text.ts";
 
 /** What decides how a model's context is divided among requests. */
@@ -83,10 +84,8 @@ export function tokensOf(text: string): number | undefined {
   return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
 }
 
-const DECLARED = new Set(
-  "context ctx nctx numctx maxctx ctxsize ctxlen ctxlength contextsize contextlen contextlength contextwindow contexttokens maxcontext maxcontextsize maxcontextlength maxcontextwindow maxcontexttokens maxmodellen".split(
-    " ",
-  ),
+const DECLARED = wordSet(
+  "context ctx nctx numctx maxctx ctxsize ctxlen ctxlength contextsize contextlen contextlength contextwindow contexttokens maxcontext maxcontextsize maxcontextlength maxcontextwindow maxcontexttokens maxmodellen",
 );
 
 /** Whether a key of a model's metadata names its context size, in any of the usual spellings. */

@@ -24,5 +24,5 @@ export function refusal(position: Position, what: string, byHand: string): Serve
 
 /** The error for what has no place in the file. */
 export function refusalBecause(sentence: string): ServerError {
-  return new ServerError(sentence, { link: "config file", remedy: "none" });
+  return new ServerError(sentence, { link: "config file" });
 }

@@ -18,7 +18,7 @@ export class HostError extends ServerError {
 
 /** @param code as in {@link HostError} */
 export function sshError(message: string, code = "ssh", cause?: unknown): HostError {
-  return new HostError(message, code, { link: "ssh", remedy: "none", cause });
+  return new HostError(message, code, { link: "ssh", cause });
 }
 
 export interface SshTarget {

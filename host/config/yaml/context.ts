@@ -179,23 +179,31 @@ export function locate(config: YamlConfig, model: Model): Located {
   return { model, cmd, scalar, expanded, server, figure, slots };
 }
 
+function originOfSize({ figure }: Located): ReturnType<typeof originOf> {
+  return figure && originOf(figure.value);
+}
+
 /** The macro in which a figure is spelled, when it is spelled in one. */
 export function macroOf(config: YamlConfig, located: Located): Macro | undefined {
-  const origin = located.figure && originOf(located.figure.value);
+  const origin = originOfSize(located);
   return origin && macrosFor(config, located.model).find((macro) => macro.scalar === origin.scalar);
 }
 
-/** The scalar that a model's size comes from: the same one for models that share it. */
-function sourceOf(located: Located): Scalar | undefined {
-  return located.figure ? originOf(located.figure.value)?.scalar : undefined;
-}
+/** A result of {@link locateAll}. */
+type Understood = { readonly model: Model; readonly result: Located | ServerError };
 
-function describe(config: YamlConfig, located: Located, others: readonly Located[]): ContextSetting {
+function describe(config: YamlConfig, located: Located, all: readonly Understood[]): ContextSetting {
   const { figure, model, cmd } = located;
-  const origin = figure && originOf(figure.value);
+  const origin = originOfSize(located);
   const macro = macroOf(config, located);
-  const source = sourceOf(located);
-  const shared = others.filter((other) => other.model !== model && source && sourceOf(other) === source);
+  // Models share a size that comes from one scalar.
+  const shared = all.filter(
+    ({ model: other, result }) =>
+      other !== model &&
+      origin !== undefined &&
+      !(result instanceof ServerError) &&
+      originOfSize(result)?.scalar === origin.scalar,
+  );
   const start =
     origin?.span.start ?? figure?.value.traces[0]?.origin.start ?? startOf(cmd.written ?? cmd.node);
   const setBy: SetBy = !figure
@@ -219,7 +227,7 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
 }
 
 /** Understands every model; those that cannot be understood with the error that says why. */
-function locateAll(config: YamlConfig): { model: Model; result: Located | ServerError }[] {
+function locateAll(config: YamlConfig): Understood[] {
   return [...config.models.values()].map((model) => {
     try {
       return { model, result: locate(config, model) };
@@ -233,17 +241,15 @@ function locateAll(config: YamlConfig): { model: Model; result: Located | Server
 /** One model's setting. @throws {ServerError} where it cannot be understood */
 export function yamlSetting(config: YamlConfig, id: string): ContextSetting {
   const located = locate(config, modelOf(config, id));
-  const others = locateAll(config).flatMap(({ result }) => (result instanceof ServerError ? [] : [result]));
-  return describe(config, located, others);
+  return describe(config, located, locateAll(config));
 }
 
 /** The settings of all models, in the file's order. */
 export function yamlSettings(text: string): ContextSetting[] {
   const config = readYamlConfig(text);
   const all = locateAll(config);
-  const others = all.flatMap(({ result }) => (result instanceof ServerError ? [] : [result]));
   return all.map(({ model, result }) => {
-    if (!(result instanceof ServerError)) return describe(config, result, others);
+    if (!(result instanceof ServerError)) return describe(config, result, all);
     return {
       model: model.id,
       ...positionAt(text, startOf(model.key)),
