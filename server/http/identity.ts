@@ -102,19 +102,12 @@ function privateKeyIn(pem: string, path: string, passphrase: string | undefined)
   try {
     return createPrivateKey({ key: pem, format: "pem", ...(passphrase === undefined ? {} : { passphrase }) });
   } catch (error) {
-    if (encrypted && passphrase === undefined) {
-      throw fault(
-        `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or enter it in /login ai-server.`,
-        error,
-        PASSPHRASE,
-      );
-    }
     if (encrypted) {
-      throw fault(
-        `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or enter it again in /login ai-server.`,
-        error,
-        PASSPHRASE,
-      );
+      const sentence =
+        passphrase === undefined
+          ? `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or enter it in /login ai-server.`
+          : `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or enter it again in /login ai-server.`;
+      throw fault(sentence, error, PASSPHRASE);
     }
     throw fault(
       `The client key ${path} is damaged: its PEM text cannot be decoded. Copy the file again.`,
