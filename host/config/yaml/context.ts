@@ -11,7 +11,7 @@ import {
   type Slots,
   tokensOf,
 } from "../context-setting.ts";
-import { refusal, refusalBecause, shown } from "../refusals.ts";
+import { refusal, refusalBecause, refusalOfAlias, shown } from "../refusals.ts";
 import { originOf, positionAt, sliceTraced, type TracedText } from "../traced-text.ts";
 import {
   expand,
@@ -69,9 +69,7 @@ export function modelOf(config: YamlConfig, id: string): Model {
   const model = config.models.get(id);
   if (model) return model;
   const holder = [...config.models.values()].find((other) => isAliasOf(config, other, id));
-  if (holder) {
-    throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder.id)}: give that id instead.`);
-  }
+  if (holder) throw refusalOfAlias(id, holder.id);
   const models = lookUp(config.anchors, config.root, "models");
   const key = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
   if (key && isMap(models?.node)) {
