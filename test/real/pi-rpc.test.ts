@@ -115,6 +115,26 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
       expect(textOf(lastAnswer(await pi.turn("sim: say Still here.")))).toBe("Still here.");
     });
 
+    test("a model that repeats itself ends the turn, which is neither repeated nor compacted", async () => {
+      const compaction = { enabled: true, reserveTokens: 2000, keepRecentTokens: 1000 };
+      const pi = await session("thinker", { compaction });
+      for (const prompt of ["sim: tokens 1500", "sim: tokens 1500"]) await pi.turn(prompt);
+      const chats = standIn.chats().length;
+      const events = await pi.turn(`sim: say ${"I look at it once more. ".repeat(1500)}`);
+      const last = lastAnswer(events);
+      expect(at(last, "stopReason")).toBe("error");
+      expect(at(last, "errorMessage")).toMatch(
+        /^The model repeats itself: it wrote "I look at it once more\." at least /,
+      );
+      expect(textOf(last)).toMatch(/^(I look at it once more\. )+/);
+      expect(events.filter(({ type }) => /compact|retry/.test(String(type)))).toEqual([]);
+      expect(standIn.chats().length).toBe(chats + 1);
+      await eventually("the server stops", () => standIn.chats().at(-1)?.disconnectedAt);
+      // The loop is not sent back, where the model would take it up again.
+      expect(textOf(lastAnswer(await pi.turn("sim: say Still here.")))).toBe("Still here.");
+      expect(standIn.lastChat().messages.filter(({ role }) => role === "assistant")).toHaveLength(2);
+    });
+
     test("/ai-server-status notifies with a row for every model, and the model never sees it", async () => {
       const pi = await session("thinker");
       await pi.turn("sim: say Loaded.");

@@ -153,7 +153,7 @@ export function screenText(screen: string): string {
   const lines = screen
     .replace(/\/tmp\/pi-ai-server-test-\w+/g, "/tmp/place")
     .replace(/[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/g, "⠋")
-    .replace(/\bok(?: +ok)*\b/g, "ok ok ok")
+    .replace(/\bok(?: +(?:ok|\d+00))*\b/g, "ok ok ok")
     .replace(/\d+(?:\.\d+)?/g, "N")
     // Where a turn was ended decides how much was written, and what was cached.
     .replace(/↓Nk?(?: RNk?)?(?: CHN%)?/g, "↓N")
