@@ -138,26 +138,21 @@ export class Http {
    * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
    */
   async request(request: HttpRequest): Promise<HttpResponse> {
-    const { agent, identity } = await this.#connect();
     const { open, failed } = this.#sockets;
-    // An answer is whole before the next request goes out: what is read from now on answers this one.
-    const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
-    try {
-      return await this.#send(agent, request);
-    } catch (error) {
-      const socket = error instanceof Error ? failed.get(error) : undefined;
-      const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
-      const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
-      if (request.signal?.aborted || !wasIdle || !isLost) {
-        throw await this.#fault(error, request, identity);
+    for (let isAgain = false; ; isAgain = true) {
+      // Read each time: connections may have been renewed, and the agent of the first request would take no more.
+      const { agent, identity } = await this.#connect();
+      // An answer is whole before the next request goes out: what is read from now on answers this one.
+      const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
+      try {
+        return await this.#send(agent, request);
+      } catch (error) {
+        const socket = error instanceof Error ? failed.get(error) : undefined;
+        const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
+        const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
+        if (isAgain || request.signal?.aborted || !wasIdle || !isLost)
+          throw await this.#fault(error, request, identity);
       }
-    }
-    // Connections may have been renewed since: the agent of the first request would take no more.
-    const current = await this.#connect();
-    try {
-      return await this.#send(current.agent, request);
-    } catch (error) {
-      throw await this.#fault(error, request, current.identity);
     }
   }
 
