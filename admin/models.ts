@@ -12,7 +12,7 @@ import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models
 import { type Aliases, readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
-const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
+const NOTHING_REPORTED = { tokens: undefined, trained: undefined, file: undefined };
 
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
@@ -122,7 +122,7 @@ export async function liveContext(
   server: ModelServer,
   id: string,
 ): Promise<LiveContext & { file: FileFacts | undefined }> {
-  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
+  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_REPORTED);
   const memory = await aiServer.remembered.memory();
   // Only a convenience: nothing waits for it.
   void memory.remember(baseUrlOf(server.config), id, {
@@ -152,11 +152,11 @@ export async function trainedContext(
 /**
  * Reads the models again and hands them to pi, whose session follows.
  *
- * @param isTold whether the caller reports the changes; otherwise the session reports changed windows
+ * @param isReported whether the caller reports the changes; otherwise the session reports changed windows
  * @returns what changed, a line each
  */
-export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {
+export async function refreshModels({ aiServer, ctx, waiting }: Call, isReported = false): Promise<string[]> {
   const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
-  await aiServer.publish(models, ctx.modelRegistry, isTold);
+  await aiServer.publish(models, ctx.modelRegistry, isReported);
   return changes;
 }

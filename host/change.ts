@@ -226,8 +226,8 @@ function rolledBack(
 ): ChangeOutcome {
   const { cause, step } = error;
   const isQuoted = cause instanceof ServerError && cause.quotesLog;
-  const told = { reason: sentenceOf(cause), log: isQuoted ? [] : log };
-  return { kind: "rolled back", failed: step, ...told, ...found, notes: [], ...end };
+  const why = { reason: sentenceOf(cause), log: isQuoted ? [] : log };
+  return { kind: "rolled back", failed: step, ...why, ...found, notes: [], ...end };
 }
 
 /**

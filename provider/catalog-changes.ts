@@ -7,22 +7,22 @@ import { isContextKnown, processOf, type ServedFacts, type ServedModel, toServed
 /**
  * What a refresh changed, one line each: a model added or gone, a changed context window.
  *
- * @param told the models of the last report, where something else has read the list since
+ * @param reported the models of the last report, where something else has read the list since
  */
 export function changesBetween(
   before: readonly ServedModel[],
   after: readonly ServedModel[],
-  told: readonly ServedModel[] = before,
+  reported: readonly ServedModel[] = before,
 ): string[] {
   const old = new Map(before.map((model) => [model.id, model]));
-  const known = new Set(told.map(({ id }) => id));
+  const known = new Set(reported.map(({ id }) => id));
   const lines = after.flatMap((model) => {
     if (!known.has(model.id)) return [`${model.id}: added`];
     const was = old.get(model.id);
     return was === undefined ? [] : windowChange(was, model);
   });
   const ids = new Set(after.map((model) => model.id));
-  for (const { id } of told) if (!ids.has(id)) lines.push(`${id}: gone`);
+  for (const { id } of reported) if (!ids.has(id)) lines.push(`${id}: gone`);
   return lines;
 }
 

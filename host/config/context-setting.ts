@@ -25,7 +25,7 @@ export interface ContextSetting extends Position {
   readonly model: string;
   /**
    * The size written there, in tokens, for all slots together; 0 is llama-server's word for the trained size.
-   * Undefined where none is set or the file alone does not tell it.
+   * Undefined where none is set or the file alone does not show it.
    */
   readonly tokens: number | undefined;
   readonly setBy: SetBy;

@@ -89,7 +89,7 @@ describe("a prompt that is read", () => {
     expect(reading.look(4100)).toMatchObject({ perSecond: 600 });
   });
 
-  test("does not count what was cached as read", () => {
+  test("does not count cached tokens as read", () => {
     const cached = { cached: 6000 };
     const reading = new PromptReading(progress(6000, 0, cached), 0);
     reading.add(progress(8000, 2000, cached), 2000);

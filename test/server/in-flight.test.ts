@@ -76,7 +76,7 @@ describe("requests in flight, read from the events", () => {
     });
   });
 
-  test("that are none need no further request", async () => {
+  test("need no further request where llama-swap lists none", async () => {
     const { swap, requests } = await eventServer([frame("inflight", { operation: "snapshot" })]);
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
     expect(requests).toEqual(["GET /running", "GET /api/events"]);
@@ -161,7 +161,7 @@ describe("requests in flight, read from the slots", () => {
     expect(await requestsInFlight(swap, NEVER, limits)).toEqual({ ...UNKNOWN, silent: ["m"] });
   });
 
-  test("are none where nothing is loaded", async () => {
+  test("are empty where nothing is loaded", async () => {
     expect((await inSlots(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
   });
 
@@ -200,7 +200,7 @@ describe("requests in flight, read from the slots", () => {
 describe("a server that does not answer", () => {
   test("leaves the requests unknown at the limit", async () => {
     const { swap, connections } = await cannedServer(() => {}, {}, 1000);
-    // Others may share it, so it goes on to a limit of its own.
+    // Others may share it, so it continues up to its own limit.
     const recognition = swap.backend().catch(() => "not recognised");
     const reading = requestsInFlight(swap, NEVER, { wholeMs: 200, eventsMs: 100 });
     expect(await Promise.race([reading, recognition])).toEqual(UNKNOWN);

@@ -88,7 +88,7 @@ describe("a failed load", () => {
     expect(asked()).toBe(1);
   });
 
-  test("of v218 to v250 says why", async () => {
+  test("of v218 to v250 names the reason", async () => {
     const body = '{"error":"health check timed out after 15s","src":"llama-swap"}';
     const { load } = await on(scriptedLoad("m", [[{ status: 500, headers: {}, body }, "gone"]], ""));
     expect((await faultOf(load())).message).toBe(

@@ -97,7 +97,7 @@ describe("an unloading that fails", () => {
     },
   );
 
-  test("for all says what the server says", async () => {
+  test("for all names the reason in the server's words", async () => {
     const { swap } = await cannedServer(byPath({ "/api/models/unload": 502 }));
     expect((await faultOf(unloadModel(swap, undefined, NEVER))).message).toContain("HTTP 502");
   });

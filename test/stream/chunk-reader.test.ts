@@ -143,7 +143,7 @@ describe("a reader of events", () => {
     expectExact([...timed, ...alike]);
   });
 
-  it("does not take for the text what stands elsewhere under its name", () => {
+  it("does not take another field of the same name for the text", () => {
     const at = (text: string): string[] => [
       `{"content":"${text}","choices":[{"delta":{"content":"x"}}]}`,
       `{"choices":[{"delta":{"content":"${text}","content":"x"}}]}`,

@@ -80,7 +80,7 @@ describe("usage", () => {
     expect(usageOf(events(content, content), DONE)).toMatchObject({ input: 0, output: 2, totalTokens: 2 });
   });
 
-  it("of a cut stream comes from the progress of the prompt and what came", () => {
+  it("of a cut stream comes from the progress of the prompt and the pieces that came", () => {
     const progress = chunk({ role: "assistant", content: null }, null, {
       prompt_progress: { total: 100, cache: 60, processed: 100, time_ms: 5 },
     });

@@ -63,7 +63,7 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
-  it("looks no more once the answer has begun, until nothing comes of it for five seconds", async () => {
+  it("stops looking once the answer has begun, until it is silent for five seconds", async () => {
     const { clock, server, states, quiet, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "60000" });
     await clock.advance(1500);
     silence.answered();

@@ -31,7 +31,7 @@ test("a banner without a place is a load", () => {
   ]);
 });
 
-test("a place holds until /running shows the load, whatever the banner still says", () => {
+test("a place in the queue holds until /running shows the load, whatever the banner still says", () => {
   const { reports, waiting, state } = held();
   const queued = `${BANNER}\nQueue position: #2 .`;
   waiting.sawBanner(queued, 100);

@@ -153,7 +153,7 @@ function untraced(text: string): TracedText {
 /**
  * The context size that a command line, as `/running` shows it, gives its server: for all slots together.
  *
- * @returns undefined where it gives none, or what it starts cannot be told
+ * @returns undefined where it gives none, or does not show what it starts
  */
 export function contextOfCommand(commandLine: string): number | undefined {
   const words = splitCommand(untraced(commandLine));

@@ -116,7 +116,7 @@ describe("LM Studio", () => {
     expect([name, load !== undefined]).toEqual(["LM Studio", true]);
   });
 
-  test("that says error with 200 to every path is none", async () => {
+  test("is not recognised in a server that answers every path with an error and 200", async () => {
     const odd = { error: "Unexpected endpoint or method." };
     const { swap } = await cannedServer(byPath({ ...OTHERS, "/api/v1/models": odd, "/api/v0/models": odd }));
     expect((await swap.backend()).name).toBe("The server");

@@ -135,7 +135,7 @@ describe("Ollama", () => {
     expect(await swap.runningNow()).toEqual([]);
   });
 
-  test("that refuses says what it says", async () => {
+  test("that refuses is quoted", async () => {
     const { swap } = await cannedServer((request, response) => {
       const answers = {
         "/running": 404,

@@ -70,7 +70,7 @@ describe("what the file of a model shows", () => {
     quantization: { value: "Q6_K", source: "live" },
   } as const;
 
-  test("is what the list says, else what it said last; the running model itself reports its quantisation", () => {
+  test("comes from the list, else from the last list; the running model itself reports its quantisation", () => {
     const last = { m: learnt };
     expect(one({}, { last })).toMatchObject({
       trainedContext: { value: 9, source: "last seen" },
@@ -216,7 +216,7 @@ describe("the output limit", () => {
     expect(limit({ context_length })).toEqual({ value, source: "default" });
   });
 
-  test("is what is declared, if that is a number", () => {
+  test("is the declared one, if that is a number", () => {
     const declared = (llamaswap: object): unknown => limit({ context_length: 8192, meta: { llamaswap } });
     expect(declared({ max_output_tokens: 1000 })).toEqual({ value: 1000, source: "declared" });
     expect(declared({ max_tokens: "2000" })).toEqual({ value: 2000, source: "declared" });

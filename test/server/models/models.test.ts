@@ -120,7 +120,7 @@ describe("shapes of other versions", () => {
     expect(model.vision).toEqual({ value: true, source: "declared" });
   });
 
-  test("a length among other facts of the model's file is what it was trained for, and no window", () => {
+  test("a length among other facts of the model's file is the trained window, not the configured one", () => {
     const cmd = "llama-server --port 1 -m g.gguf --ctx-size 24576";
     const llamaswap = { architecture: "gemma4", parameters: 4_650_000_000, context_length: 131_072 };
     const model = one(

@@ -49,7 +49,7 @@ describe("the router's list", () => {
     ]);
   });
 
-  test("a section without a model is one that cannot be used", () => {
+  test("a section without a model is marked as unusable", () => {
     expect(
       models.filter(({ problem }) => problem !== undefined).map(({ id, problem }) => [id, problem]),
     ).toEqual([["placeholder", "no model path"]]);
@@ -97,13 +97,13 @@ describe("the router's list", () => {
 });
 
 describe("what the router runs", () => {
-  test("is what it has loaded", () => {
+  test("lists the loaded models", () => {
     expect(parseRouterRunning(llamaServerBody("r02-models-loaded"))).toMatchObject([
       { id: "slow", state: "ready", isAsleep: false, commandLine: expect.stringContaining("--alias slow") },
     ]);
   });
 
-  test("is what it is loading too", () => {
+  test("lists a model that is loading too", () => {
     expect(parseRouterRunning(llamaServerBody("r03-models-after-placeholder"))).toMatchObject([
       { id: "placeholder", state: "starting" },
     ]);

@@ -122,7 +122,7 @@ describe("loading by the router", () => {
     expect(await load(place.swap, "a")).toMatchObject({ wasLoaded: false, loadMs: undefined });
   });
 
-  test("that fails says with which code, and where to look", async () => {
+  test("that fails names its exit code, and where to look", async () => {
     const place = await router({ a: { value: "unloaded" } });
     place.hooks.onLoad = () => {
       place.states.a = { value: "unloaded", failed: true, exit_code: 1 };
@@ -173,7 +173,7 @@ describe("loading by the router", () => {
     expect(place.posted.length).toBeGreaterThan(1);
   });
 
-  test("behind a section without a model, which loads for ever, names that", async () => {
+  test("that waits for a section without a model, which loads for ever, names that section", async () => {
     const place = await router({
       a: { value: "unloaded" },
       odd: { value: "loading", args: ["s", "-c", "1"] },
@@ -278,7 +278,7 @@ describe("reading a router", () => {
     await following;
   });
 
-  test("passes over frames that are none", async () => {
+  test("skips malformed frames", async () => {
     const place = await router({ a: { value: "unloaded" } });
     const end = new AbortController();
     const seen: ReadonlyMap<string, ModelState>[] = [];

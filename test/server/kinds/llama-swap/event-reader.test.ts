@@ -149,7 +149,7 @@ describe("requests in flight", () => {
     expect(listed?.[0]?.client).toEqual({ agent: "pi/1 x", session: "s-1", address: "192.0.2.7" });
   });
 
-  test("are bounded, and those without id or model are none", () => {
+  test("are bounded, and those without id or model are skipped", () => {
     const many = Array.from({ length: 5000 }, (_, at) => request(String(at)));
     const broken = [null, 5, {}, { id: "a" }, { id: 3, model: "m" }, { id: "a\u0007", model: "m" }];
     const [listed] = hear([
@@ -220,7 +220,7 @@ describe("logs", () => {
     expect(reads).toBe(0);
   });
 
-  test("of no known source, or empty, are none", () => {
+  test("of no known source, or empty, are dropped", () => {
     const of = (payload: unknown): string => frame("logData", payload);
     expect(hear([of({ source: "x", data: "a" }), of({ source: "proxy", data: "" }), of(null)]).log).toEqual(
       [],

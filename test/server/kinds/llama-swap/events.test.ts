@@ -204,7 +204,7 @@ describe("one connection", () => {
     expect(Math.abs(elapsed - 20_000)).toBeLessThan(1500);
   });
 
-  test("that is refused says why", async () => {
+  test("that is refused names the reason", async () => {
     const { swap } = await cannedServer((_, response) => response.writeHead(401).end());
     const fault = await faultOf(readEvents(swap, {}, AbortSignal.timeout(5000)));
     expect(fault.message).toContain("AI_SERVER_API_KEY");

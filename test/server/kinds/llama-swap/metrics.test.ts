@@ -81,7 +81,7 @@ describe("an answer", () => {
   });
 });
 
-test("a later answer is put behind, each reading once, and no more are kept than are shown", () => {
+test("a later answer is appended, each reading once, and no more are kept than are shown", () => {
   const first = parsePerformance({ sys_stats: [sys(0), sys(5)], gpu_stats: [gpu(0, 1)] });
   const second = parsePerformance({ sys_stats: [sys(5), sys(10)], gpu_stats: [gpu(5, 2), gpu(5, 3, 1)] });
   if (first === undefined || second === undefined) throw new Error("not read");
@@ -161,7 +161,7 @@ describe("the last requests", () => {
     expect(await readRecentActivity(swap, never)).toEqual(read);
   });
 
-  test("a fault of the server is one", async () => {
+  test("a fault of the server is thrown", async () => {
     const { swap } = await cannedServer(byPath({ [ACTIVITY]: 500 }));
     expect((await faultOf(readRecentActivity(swap, never))).status).toBe(500);
   });
@@ -170,7 +170,7 @@ describe("the last requests", () => {
     expect(parseActivity(answer)).toBeUndefined();
   });
 
-  test("rows that are none are passed over, and no more than 50 are read", () => {
+  test("malformed rows are skipped, and no more than 50 are read", () => {
     const rows = [
       null,
       7,
