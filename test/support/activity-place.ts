@@ -164,7 +164,7 @@ export function screenText(screen: string): string {
     // A narrow answer takes one line or two.
     .filter((line, index, all) => line !== "" && line !== all[index - 1]);
   // What pi says at its start names the folder of this extension.
-  const start = lines.findIndex((line) => line.endsWith(", side.ts"));
+  const start = lines.findIndex((line) => /^ *(?:.*, )?side\.ts(?:, |$)/.test(line));
   const body = lines.slice(start + 1);
   return `${body.slice(-SHOWN_LINES).join("\n")}\n`;
 }
