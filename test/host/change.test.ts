@@ -204,7 +204,7 @@ test("waits for an old process that holds the model's port after a reload", asyn
 test("does not retry a load that fails later than a port can be held", async () => {
   shell.unit = UNIT("llama-swap -watch-config");
   server.watches = true;
-  const limits = { ...LIMITS, portHeldMs: 100 };
+  const limits = { ...LIMITS, portHeldMs: 20 };
   const outcome = await changeAt(ends(limits), fakePlan(2048, "slow"));
   expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
   expect(server.tries).toBe(1);
