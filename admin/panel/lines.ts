@@ -179,7 +179,7 @@ export function scrolled(
       : below === 0
         ? `${count(first)} above${by(up)}`
         : `${first} above, ${below} below${by(`${up}/${down}`)}`;
-  const seen = [...lines.slice(first, first + room), theme.fg("warning", `… ${mark}`)];
+  const seen = [...lines.slice(first, first + room), theme.fg("muted", `… ${mark}`)];
   return { first, seen: seen.slice(0, Math.max(0, height)) };
 }
 
