@@ -78,7 +78,7 @@ describe("/ai-server-status", () => {
       {
         level: "info",
         text: [
-          `${place.sim.url} · llama-swap local_0bdb3720`,
+          `${place.sim.url} · llama-swap 250`,
           "Model  State     Context  From      Unloads  Vision   Thinking",
           "a      unloaded  32k      declared           unknown  unknown",
           "b      unloaded  unknown                     unknown  unknown",
