@@ -286,6 +286,19 @@ realSuite(await piProblem(NEWEST_PI), `a session in RPC mode of pi ${NEWEST_PI}`
     });
   });
 
+  test("a tool call that comes as text runs nothing, and is reported once a session", async () => {
+    const pi = await session("thinker");
+    const mark = pi.mark();
+    for (let turn = 0; turn < 2; turn += 1) {
+      const events = await pi.turn('sim: say {"name": "bash", "arguments": {"command": "ls"}}');
+      expect(events.filter(({ type }) => type === "tool_execution_start")).toEqual([]);
+    }
+    await pi.waitFor(({ type }) => type === "extension_ui_request", 10_000, mark);
+    expect(notices(pi.since(mark)).filter((notice) => notice.includes("as text"))).toEqual([
+      expect.stringMatching(/^The model wrote a tool call as text, so nothing was run: /),
+    ]);
+  });
+
   test("/ai-server-refresh says what changed, and the current session has the new window", async () => {
     const pi = await session("thinker");
     await standIn.withConfig(
