@@ -77,7 +77,7 @@ function obey(plan: Plan, name: string, rest: string, request: ChatRequest): voi
       plan.pieces.push({ kind: "content", text: rest });
       break;
     case "tokens":
-      plan.pieces.push({ kind: "content", text: `ok${" ok".repeat(Math.max(0, Number(first) - 1))}` });
+      plan.pieces.push({ kind: "content", text: shortTokens(Math.max(1, Number(first))) });
       break;
     case "tool":
       plan.pieces.push(call(request, first, others.join(" ")));
@@ -136,6 +136,11 @@ function answer(request: ChatRequest, asked: ChatMessage | undefined, behaviour:
     "but every token of this came through the same road as a real model's: mutual TLS, llama-swap, a stream.";
   pieces.push({ kind: "content", text });
   return pieces;
+}
+
+/** Each hundredth is its number, so that a long answer does not look like a loop. */
+function shortTokens(count: number): string {
+  return Array.from({ length: count }, (_, at) => ((at + 1) % 100 === 0 ? String(at + 1) : "ok")).join(" ");
 }
 
 function toolNames(request: ChatRequest): Set<string> {
