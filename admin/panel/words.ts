@@ -131,7 +131,7 @@ export function isLoaded({ state }: PanelModel): boolean {
 }
 
 /** The letters shown for a model; the others answer why they cannot be used. */
-export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
+function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
   const isHere = runsAs !== undefined;
   return [
     ...(facts === undefined ? [] : (["use"] as const)),

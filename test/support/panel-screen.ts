@@ -20,7 +20,7 @@ const COLUMNS = ["Model", "State", "Context", "From", "tok/s", "Unloads"].map((t
   isFigure: title === "Context" || title === "tok/s",
 }));
 
-export const CONTENT: PanelContent = {
+const CONTENT: PanelContent = {
   heading: ["AI server", "live", "llama-swap v250", "https://ai.example", "certificate until 2027-01-02"],
   columns: COLUMNS,
   rows: [row("alpha"), row("beta", { toggles: "unload", tone: "ready" }), row("gamma")],
