@@ -155,10 +155,13 @@ export async function trainedContext(
  * Reads the models again and hands them to pi, whose session follows.
  *
  * @param isTold whether the caller reports the changes; otherwise the session reports changed windows
- * @returns what changed, a line each
+ * @returns what was found, and a line for each change
  */
-export async function refreshModels({ aiServer, ctx, waiting }: Call, isTold = false): Promise<string[]> {
-  const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
+export async function refreshModels(
+  { aiServer, ctx, waiting }: Call,
+  isTold = false,
+): Promise<{ found: readonly ModelFacts[]; changes: readonly string[] }> {
+  const { models, found, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
   await aiServer.publish(models, ctx.modelRegistry, isTold);
-  return changes;
+  return { found, changes };
 }

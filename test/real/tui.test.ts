@@ -62,6 +62,18 @@ for (const version of PI_VERSIONS) {
       }
     });
 
+    test("the results of two commands stay on the screen, and are laid out again for a narrower one", async () => {
+      await terminal.submit("/ai-server-status");
+      await terminal.waitFor(/Model +State +Context +From/);
+      await terminal.submit("/ai-server-load nothing-like-that");
+      const both = await terminal.waitFor(/^ No model "nothing-like-that"/m);
+      expect(both).toMatch(/^ https:.*\n\n Model +State +Context +From/m);
+      await terminal.resize(40, 50);
+      const narrow = await terminal.waitFor(/^ Model +State +Context$/m);
+      expect(narrow).toMatch(/^ No model "nothing-like-that"/m);
+      expect(narrow).not.toMatch(/renderer failed/);
+    });
+
     test("Escape ends a running turn at the server, and the next one works", async () => {
       await terminal.submit("sim: tokens 5000");
       await terminal.waitUntil("the answer begins", (screen) => spoken(screen) > 5);
