@@ -115,7 +115,7 @@ class Turn {
   readonly #message: AssistantMessage;
   readonly #stream: AssistantMessageEventStream;
   readonly #signal: AbortSignal;
-  readonly #waiting = new WaitingReport((say) => this.#tell(say));
+  readonly #waiting = new WaitingReport((say) => this.#report(say));
   /** Of the last request. */
   #decoder: Decoder | undefined;
   #isStarted = false;
@@ -157,11 +157,11 @@ class Turn {
   /** Asks until the answer is whole, the waiting has lasted too long, or a fault will not pass. */
   async run(context: TranscriptContext): Promise<void> {
     this.#signal.throwIfAborted();
-    this.#tell((report) => report.connecting());
+    this.#report((report) => report.connecting());
     const server = await this.#parts.server(this.#options.env);
     this.secrets = server.config;
     const slot = await this.#slot(context, server);
-    const onDown = (by: string | undefined): void => this.#tell((report) => report.down(by));
+    const onDown = (by: string | undefined): void => this.#report((report) => report.down(by));
     const waits: Waits = {
       server,
       restart: new RestartWait(server, this.#parts, this.#signal, onDown),
@@ -201,7 +201,7 @@ class Turn {
     const decoder = new Decoder({
       message: this.#message,
       emit: (event) => this.#stream.push(event),
-      onProgress: (progress) => this.#tellProgress(progress, clock.now() - askedAt),
+      onProgress: (progress) => this.#reportProgress(progress, clock.now() - askedAt),
     });
     this.#decoder = decoder;
     const parts = {
@@ -215,7 +215,7 @@ class Turn {
       onBegin: () => this.#begin(),
       onSilence: this.#waiting.sawState.bind(this.#waiting),
       onQuiet: (state: Parameters<typeof quietReason>[0], silentMs: number) =>
-        this.#tell((report) => report.quiet(quietReason(state), silentMs)),
+        this.#report((report) => report.quiet(quietReason(state), silentMs)),
     };
     return attempt(parts, body, decoder);
   }
@@ -253,7 +253,7 @@ class Turn {
   async #isBack(fault: ServerError, restart: RestartWait, patience: Patience): Promise<boolean> {
     if (!(await restart.isBackAfter(fault))) return false;
     patience.renew();
-    this.#tell((report) => report.connecting());
+    this.#report((report) => report.connecting());
     return true;
   }
 
@@ -268,7 +268,7 @@ class Turn {
     if (this.#takesLessOutput(refusal, body)) return true;
     const verdict = await this.#judge(refusal, body, waits);
     if (verdict.kind === "crashed" || isAboutLoading(refusal.text))
-      this.#tell((report) => report.restarted());
+      this.#report((report) => report.restarted());
     if (verdict.kind === "unknown field") {
       // A hook that puts the field back must not make this go on for ever.
       if (this.#refused.has(verdict.field)) throw answerFault(refusal.status, refusal.text, CHAT_PATH);
@@ -309,7 +309,7 @@ class Turn {
   }
 
   #pause(delayMs: number, why: string): Promise<void> {
-    this.#tell((report) => report.retrying(why, delayMs));
+    this.#report((report) => report.retrying(why, delayMs));
     return this.#parts.clock.sleep(delayMs, this.#signal);
   }
 
@@ -324,7 +324,7 @@ class Turn {
     return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 
-  #tell(say: (report: TurnReport) => void): void {
+  #report(say: (report: TurnReport) => void): void {
     try {
       if (this.#parts.report) say(this.#parts.report);
     } catch {
@@ -332,10 +332,10 @@ class Turn {
     }
   }
 
-  #tellProgress(progress: Progress, elapsedMs: number): void {
-    if (progress.kind === "prompt") this.#tell((report) => report.prompt(progress));
+  #reportProgress(progress: Progress, elapsedMs: number): void {
+    if (progress.kind === "prompt") this.#report((report) => report.prompt(progress));
     else if (progress.kind === "generating")
-      this.#tell((report) => report.generating(() => this.#decoder?.deltas ?? 0));
+      this.#report((report) => report.generating(() => this.#decoder?.deltas ?? 0));
     else if (progress.kind === "answering") this.#waiting.answers();
     else this.#waiting.sawBanner(progress.text, elapsedMs);
   }

@@ -22,7 +22,7 @@ export class Activities {
 
   begin(turn: TurnActivity): void {
     this.#running.add(turn);
-    this.#tell();
+    this.#notify();
   }
 
   /** @param figures undefined for a turn that failed */
@@ -35,7 +35,7 @@ export class Activities {
       this.#ready = [];
     }
     if (this.#ended.length > KEPT_FIGURES) this.#ended.shift();
-    this.#tell();
+    this.#notify();
   }
 
   /** The turn to show: the session's own, else the oldest; and how many others there are. */
@@ -80,7 +80,7 @@ export class Activities {
     return this.#ended;
   }
 
-  #tell(): void {
+  #notify(): void {
     for (const listener of [...this.#listeners]) {
       try {
         listener();

@@ -16,7 +16,7 @@ export interface LoadStage {
 
 export type LoadState =
   /**
-   * Another model has to unload first, and llama-swap lets it finish its requests.
+   * Another model must unload first, and llama-swap lets it finish its requests.
    * `requests`: how many it has; undefined where the server does not report them.
    */
   | { kind: "waiting"; blockedBy: string; requests: number | undefined }
@@ -58,7 +58,7 @@ export function loadStateOf(
   return { kind: "waiting", blockedBy: other, requests: requestsOf(other) };
 }
 
-/** The other model that has to unload first: one that is stopping already, else the busiest. */
+/** The other model that must unload first: one that is stopping already, else the busiest. */
 export function blockerOf(
   id: string,
   states: ModelStates,

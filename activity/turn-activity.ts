@@ -8,18 +8,12 @@ export type Activity =
   /** The request is sent, and nothing is known of the answer. */
   | { kind: "connecting"; elapsedMs: number }
   /** The request waits in a queue, or for another model to unload. */
-  | {
+  | (Waiting & {
       kind: "waiting";
-      /** The model that has to unload first. */
-      blockedBy: string | undefined;
-      /** How many requests that model still has, where the server reports them. */
+      /** How many requests the blocking model still has, where the server reports them. */
       requests: number | undefined;
-      /** Place in llama-swap's queue, from 1. */
-      position: number | undefined;
-      /** Requests of others that the model itself answers, while it has no slot for this one. */
-      ahead?: number | undefined;
       elapsedMs: number;
-    }
+    })
   /** The server answered before and does not now. `by`: the command of this pi that restarts it. */
   | { kind: "down"; by: string | undefined; elapsedMs: number }
   | {
@@ -51,8 +45,11 @@ const ASK_AGAIN_MS = 5000;
 
 /** Why a turn waits, where the server shows it. */
 export interface Waiting {
+  /** The model that must unload first. */
   blockedBy: string | undefined;
+  /** Place in llama-swap's queue, from 1. */
   position: number | undefined;
+  /** Requests of others that the model itself answers, while it has no slot for this one. */
   ahead?: number | undefined;
 }
 
@@ -140,7 +137,7 @@ export class TurnActivity implements TurnReport {
   #quiet: { why: QuietReason | undefined; since: number } | undefined;
   /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
   #loadingSince: number | undefined;
-  /** When it was last seen that another model had to go first. */
+  /** When it was last seen that another model had to unload first. */
   #waitedUntil = Number.NEGATIVE_INFINITY;
   #loadMs: number | undefined;
   #hasLoaded = false;

@@ -108,7 +108,7 @@ function nearestIds(unknown: string, ids: readonly string[]): string[] {
 export function unknownId(unknown: string, nearest: readonly string[]): ServerError {
   const choice = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(nearest.map(shown));
   const next = nearest.length > 0 ? `Did you mean ${choice}?` : "/ai-server-status lists the models.";
-  return new ServerError(`No model ${shown(unknown)}. ${next}`, { link: "model", remedy: "none" });
+  return new ServerError(`No model ${shown(unknown)}. ${next}`, { link: "model" });
 }
 
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -141,7 +141,7 @@ export function parseSize(text: string): number | undefined {
 export function wrongSize(text: string): ServerError {
   return new ServerError(
     `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
-    { link: "configuration", remedy: "none" },
+    { link: "configuration" },
   );
 }
 

@@ -85,6 +85,6 @@ export function requireUser(ctx: Pick<ExtensionCommandContext, "mode">): void {
   if (canAsk(ctx)) return;
   throw new ServerError(
     `This command asks before it changes anything, and ${ctx.mode} mode cannot ask. Nothing was changed; run it in pi's terminal or over RPC.`,
-    { link: "stream", remedy: "none" },
+    { link: "stream" },
   );
 }

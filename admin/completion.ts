@@ -184,7 +184,7 @@ export class LiveIds {
   #reading: Promise<void> | undefined;
 
   /**
-   * @param read asks the server; given up after 5 s, and the list of before stays when it fails
+   * @param read asks the server; given up after 5 s, and the earlier list stays when it fails
    * @param known the models known without asking; may be empty
    */
   constructor(
@@ -236,7 +236,7 @@ export class LiveIds {
     try {
       this.#known = await within(READ_LIMIT_MS, this.#closed.signal, this.#clock, late, read);
     } catch {
-      // The list of before is still the best there is.
+      // The earlier list is still the best there is.
     }
   }
 }

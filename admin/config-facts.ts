@@ -79,8 +79,8 @@ function newsOf(id: string, facts: ConfigFacts, learnt: RememberedFacts): Fact<n
     const isGone = context?.source === "config file" && facts.isWhole;
     return isGone ? FORGOTTEN : undefined;
   }
-  const isTold = context !== undefined && context.source !== "default";
-  if (isTold && (context.value === window || refuted?.commandLine === window)) return undefined;
+  const isKnown = context !== undefined && context.source !== "default";
+  if (isKnown && (context.value === window || refuted?.commandLine === window)) return undefined;
   return { value: window, source: "config file" };
 }
 

@@ -182,7 +182,7 @@ function subjectOf(
   if (file !== undefined) return { id, rest: read.rest, file, facts };
   throw new ServerError(
     `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
-    { link: "config file", remedy: "none" },
+    { link: "config file" },
   );
 }
 
@@ -229,7 +229,7 @@ function requireModel(id: string, { name, text }: HostFile, facts: ModelFacts | 
   if (formatOf(name) !== "ini" || isFound || !lacksModel(text, id)) return;
   throw new ServerError(
     `The section ${shown(id)} (line ${findContext(text, "ini", id).line}) names no model, and loading it would block the router for all clients. Add "model = <file>" to it first. Nothing was changed.`,
-    { link: "config file", remedy: "none" },
+    { link: "config file" },
   );
 }
 
@@ -240,6 +240,6 @@ function refuseOverridden({ file, unit }: Planned, { serviceUnit }: Config): voi
   if (flag === undefined) return;
   throw new ServerError(
     `${serviceUnit} starts the router with ${shown(flag)}, which overrides the ctx-size of every preset. Remove it from the unit's command line first. Nothing was changed.`,
-    { link: "unit", remedy: "none" },
+    { link: "unit" },
   );
 }

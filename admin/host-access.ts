@@ -23,7 +23,7 @@ type Server = Pick<ModelServer, "config" | "backend" | "lastKind">;
 export function withoutSshHost(): ServerError {
   return new ServerError(
     "AI_SERVER_SSH_HOST is not set, so this command knows no machine to connect to. Set it to the server's ssh target, such as user@host, or to local if the server runs on this machine; /login ai-server asks for it too.",
-    { link: "configuration", remedy: "none", variable: "AI_SERVER_SSH_HOST" },
+    { link: "configuration", variable: "AI_SERVER_SSH_HOST" },
   );
 }
 
@@ -52,7 +52,7 @@ function withoutConfigFile({ kind, name }: Backend): ServerError {
     kind === "llama-server"
       ? "This server is a single llama-server without a config file: its service unit sets the context with --ctx-size. Edit the unit on the server, then run /ai-server-restart."
       : `${name} has no config file that this extension can edit; set its contexts in ${name} itself.`,
-    { link: "config file", remedy: "none" },
+    { link: "config file" },
   );
 }
 
@@ -131,7 +131,7 @@ export function placedConfig(
     const { server, usual } = FILES[kind];
     throw new ServerError(
       `AI_SERVER_PRESET_PATH is ${presetPath}, ${FILES[named].file}, but the server is ${server}. Set it to the file that the server reads, or unset it to use ${usual}.`,
-      { link: "configuration", remedy: "none" },
+      { link: "configuration" },
     );
   }
   const likely = kind ?? named ?? kindBefore;

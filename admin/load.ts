@@ -194,7 +194,7 @@ export async function runningOf(server: ModelServer, signal: AbortSignal): Promi
   if (backend.kind !== "llama-swap") throw cannotLoad(backend);
   throw new ServerError(
     `The server has no ${server.config.runningPath}: AI_SERVER_RUNNING_PATH is wrong, and without it the loaded models are unknown.`,
-    { link: "server", remedy: "none" },
+    { link: "server" },
   );
 }
 

@@ -180,7 +180,7 @@ export function otherRows(model: ModelFacts): [string, string][] {
     ["Trained", from(trainedContext, (value) => `for ${value} tokens`)],
     ["Size", from(sizeBytes, bytesWords)],
     ["Quantised", from(quantization, (value) => value)],
-    // Told by the server of what runs, and by nothing else.
+    // Only the server reports it, and only of what runs.
     ["Unloads", ttlSeconds === undefined ? UNKNOWN : `${idleTime(ttlSeconds)} (live)`],
   ];
 }

@@ -12,7 +12,7 @@ import type { ModelFacts, RememberedFacts, RunningModel } from "../server/models
 import { type Aliases, readKnownId } from "./arguments.ts";
 import type { Call } from "./call.ts";
 
-const NOTHING_TOLD = { tokens: undefined, trained: undefined, file: undefined };
+const NOTHING_REPORTED = { tokens: undefined, trained: undefined, file: undefined };
 
 export async function modelsNow({ aiServer, waiting }: Call, server: ModelServer): Promise<ModelFacts[]> {
   return server.discover(await aiServer.rememberedFacts(server.config), { signal: waiting.signal });
@@ -34,7 +34,6 @@ export function requireEnd(rest: string): void {
   if (rest === "") return;
   throw new ServerError(`This command takes one model; ${shown(rest)} after it is not understood.`, {
     link: "model",
-    remedy: "none",
   });
 }
 
@@ -71,7 +70,6 @@ export function requireHere({ facts }: Chosen, { descriptions }: Pick<ModelServe
       : `chooses among ${targets.length === 0 ? "other models" : targets.join(", ")} for each request`;
   throw new ServerError(`${facts.id} ${what}: it cannot be loaded, unloaded or logged here.`, {
     link: "model",
-    remedy: "none",
   });
 }
 
@@ -90,7 +88,7 @@ export function requiredModel(
 export function noIdGiven(ids: readonly string[]): ServerError {
   const some = `${ids.slice(0, 5).join(", ")}${ids.length > 5 ? ", …" : ""}`;
   const hint = ids.length === 0 ? "The server has none." : `The server has ${some}.`;
-  return new ServerError(`Name a model. ${hint}`, { link: "model", remedy: "none" });
+  return new ServerError(`Name a model. ${hint}`, { link: "model" });
 }
 
 function factsOfFile(file: FileFacts | undefined): Partial<Pick<RememberedFacts, keyof FileFacts>> {
@@ -124,7 +122,7 @@ export async function liveContext(
   server: ModelServer,
   id: string,
 ): Promise<LiveContext & { file: FileFacts | undefined }> {
-  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_TOLD);
+  const live = await server.liveContext(id, waiting.signal).catch(() => NOTHING_REPORTED);
   const memory = await aiServer.remembered.memory();
   // Only a convenience: nothing waits for it.
   void memory.remember(baseUrlOf(server.config), id, {
@@ -154,14 +152,14 @@ export async function trainedContext(
 /**
  * Reads the models again and hands them to pi, whose session follows.
  *
- * @param isTold whether the caller reports the changes; otherwise the session reports changed windows
+ * @param isReported whether the caller reports the changes; otherwise the session reports changed windows
  * @returns what was found, and a line for each change
  */
 export async function refreshModels(
   { aiServer, ctx, waiting }: Call,
-  isTold = false,
+  isReported = false,
 ): Promise<{ found: readonly ModelFacts[]; changes: readonly string[] }> {
   const { models, found, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
-  await aiServer.publish(models, ctx.modelRegistry, isTold);
+  await aiServer.publish(models, ctx.modelRegistry, isReported);
   return { found, changes };
 }

@@ -27,7 +27,6 @@ export async function refresh(call: Call): Promise<void> {
   if (text !== "")
     throw new ServerError(`/ai-server-refresh takes only --config, not ${shown(text)}.`, {
       link: "configuration",
-      remedy: "none",
     });
   waiting.say("Asking the server for its models");
   const server = await serverFor(call);

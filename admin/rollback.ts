@@ -142,8 +142,5 @@ function named(stamp: string, offers: readonly Offer[]): Offer {
   const offer = offers.find(({ backup }) => backup.stamp === stamp);
   if (offer !== undefined) return offer;
   const stamps = offers.map(({ backup }) => backup.stamp).join(", ");
-  throw new ServerError(`No such backup. Available: ${stamps}.`, {
-    link: "config file",
-    remedy: "none",
-  });
+  throw new ServerError(`No such backup. Available: ${stamps}.`, { link: "config file" });
 }

@@ -74,8 +74,7 @@ export async function planRestore(
   const { signal } = options;
   const read = async (): Promise<Edit> => {
     const file = (await host.machine.read(signal)).find((other) => other.name === name);
-    if (file === undefined)
-      throw new ServerError(`${name} no longer exists.`, { link: "config file", remedy: "none" });
+    if (file === undefined) throw new ServerError(`${name} no longer exists.`, { link: "config file" });
     const { text } = await host.machine.readBackup(stamp, name, signal);
     return { file, text, backup: stamp };
   };
@@ -152,7 +151,7 @@ async function inSteps<T>(host: ChangeHost, options: Options, work: (run: Run) =
 /** Said before anything is written: a change that cannot take effect would only have to be undone. */
 function requireRestart({ problem }: UnitStatus): void {
   if (problem === undefined) return;
-  throw new ServerError(`${problem} Nothing was changed.`, { link: "unit", remedy: "none" });
+  throw new ServerError(`${problem} Nothing was changed.`, { link: "unit" });
 }
 
 /** What a reload of the new text does to the server's models. */
@@ -227,8 +226,8 @@ function rolledBack(
 ): ChangeOutcome {
   const { cause, step } = error;
   const isQuoted = cause instanceof ServerError && cause.quotesLog;
-  const told = { reason: sentenceOf(cause), log: isQuoted ? [] : log };
-  return { kind: "rolled back", failed: step, ...told, ...found, notes: [], ...end };
+  const why = { reason: sentenceOf(cause), log: isQuoted ? [] : log };
+  return { kind: "rolled back", failed: step, ...why, ...found, notes: [], ...end };
 }
 
 /**

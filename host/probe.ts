@@ -36,7 +36,7 @@ export interface ServerProbe {
   load(id: string, signal: AbortSignal): Promise<void>;
   /** Only called for a model that is ready. */
   liveContext(id: string, signal: AbortSignal): Promise<LiveContext>;
-  /** The last lines of a model's log, or of the server's own (id undefined), where they can be had. */
+  /** The last lines of a model's log, or of the server's own (id undefined), where they are available. */
   log(id: string | undefined, signal: AbortSignal): Promise<readonly string[]>;
 }
 
@@ -46,7 +46,7 @@ export interface ContextVerdict {
   tokens: number | undefined;
   /** Tokens that the flag should give one request. */
   expected: number;
-  /** Why it is less, as far as that can be told; empty where it is not. */
+  /** Why it is less, as far as it is known; empty where it is not. */
   why: string;
   /** Less, and nothing on the command line or in the model explains it. */
   isFault: boolean;

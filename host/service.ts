@@ -93,7 +93,6 @@ export function isTimeout(error: unknown): boolean {
 export function serverFault(message: string, cause?: unknown): ServerError {
   return new ServerError(message, {
     link: "server",
-    remedy: "none",
     ...(cause === undefined ? {} : { cause }),
   });
 }
@@ -167,7 +166,7 @@ async function loadOnce(run: Run, id: string): Promise<void> {
     run.signal.throwIfAborted();
     if (!isTimeout(error)) throw error;
     const message = `${id} was not loaded within ${seconds(loadTimeoutMs)}.`;
-    throw new ServerError(message, { link: "model", remedy: "none", cause: error });
+    throw new ServerError(message, { link: "model", cause: error });
   }
 }
 

@@ -27,7 +27,8 @@ export type Sentence = string | readonly [before: string, quote: string, after?:
 
 export interface FaultDetails {
   link: Link;
-  remedy: Remedy;
+  /** Default: `none`. */
+  remedy?: Remedy;
   /** What failed, without cause and next step, for a line that has no room for more. Default: the whole sentence. */
   what?: string | undefined;
   /** The variable to correct, also where `/login` has stored it. */
@@ -64,7 +65,7 @@ export class ServerError extends Error {
     this.name = "ServerError";
     this.sentence = sentence;
     this.link = details.link;
-    this.remedy = details.remedy;
+    this.remedy = details.remedy ?? "none";
     this.what = details.what ?? this.message;
     this.variable = details.variable;
     this.undecided = details.undecided;

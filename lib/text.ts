@@ -20,6 +20,11 @@ export function cleanText(text: string, limit = 2000): string {
   return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
 }
 
+/** The words of a list written as one text. */
+export function wordSet(words: string): ReadonlySet<string> {
+  return new Set(words.split(" "));
+}
+
 /** Characters of one line that are shown; the rest is cut and marked with an ellipsis. */
 const LONGEST_LINE = 20_000;
 

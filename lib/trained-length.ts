@@ -1,10 +1,10 @@
 /** What of a model's free metadata its file says, rather than the user. */
 
+import { wordSet } from "./text.ts";
+
 /** Keys that only the header of a model's file has; spelled without their signs. */
-const OF_FILE = new Set(
-  "embeddinglength blockcount feedforwardlength headcount headcountkv attentionheadcount attentionheadcountkv vocabsize filetype quantizationversion parametercount nparams nembd nlayer nvocab expertcount ropefreqbase tokenizermodel".split(
-    " ",
-  ),
+const OF_FILE = wordSet(
+  "embeddinglength blockcount feedforwardlength headcount headcountkv attentionheadcount attentionheadcountkv vocabsize filetype quantizationversion parametercount nparams nembd nlayer nvocab expertcount ropefreqbase tokenizermodel",
 );
 
 function plainKey(key: string): string {

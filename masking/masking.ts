@@ -1,5 +1,5 @@
 /**
- * Hides secrets in what is shown: configs, command lines and logs. Names tell where one stands (`apiKeys`,
+ * Hides secrets in what is shown: configs, command lines and logs. Names show where one stands (`apiKeys`,
  * `--api-key`, `HF_TOKEN`), and some are known by their shape (`sk-…`, `hf_…`, `Bearer …`). Too much may be hidden;
  * where a name is known, too little never.
  */

@@ -311,7 +311,6 @@ export class AiServer {
     if (this.#changing === undefined) return;
     throw new ServerError(`${this.#changing.what} is still running. Wait until it ends; nothing was done.`, {
       link: "configuration",
-      remedy: "none",
     });
   }
 

@@ -2,27 +2,27 @@
 
 import { shortTokens } from "../lib/figures.ts";
 import { count } from "../lib/json.ts";
-import { isContextKnown, processOf, type ServedModel } from "./pi-models.ts";
+import { isContextKnown, processOf, type ServedFacts, type ServedModel, toServedModel } from "./pi-models.ts";
 
 /**
  * What a refresh changed, one line each: a model added or gone, a changed context window.
  *
- * @param told the models of the last report, where something else has read the list since
+ * @param reported the models of the last report, where something else has read the list since
  */
 export function changesBetween(
   before: readonly ServedModel[],
   after: readonly ServedModel[],
-  told: readonly ServedModel[] = before,
+  reported: readonly ServedModel[] = before,
 ): string[] {
   const old = new Map(before.map((model) => [model.id, model]));
-  const known = new Set(told.map(({ id }) => id));
+  const known = new Set(reported.map(({ id }) => id));
   const lines = after.flatMap((model) => {
     if (!known.has(model.id)) return [`${model.id}: added`];
     const was = old.get(model.id);
     return was === undefined ? [] : windowChange(was, model);
   });
   const ids = new Set(after.map((model) => model.id));
-  for (const { id } of told) if (!ids.has(id)) lines.push(`${id}: gone`);
+  for (const { id } of reported) if (!ids.has(id)) lines.push(`${id}: gone`);
   return lines;
 }
 
@@ -61,7 +61,7 @@ export function withWindow(
   const corrected = new Map<string, ServedModel>();
   if (asked === undefined || count(tokens) === undefined) return { models, corrected: [] };
   for (const model of models) {
-    const { context, refuted } = model.aiServer;
+    const { context, outputLimit, refuted } = model.aiServer;
     const isKnown = context.source === "live" && context.value === tokens;
     if (processOf(model) !== processOf(asked) || isKnown) continue;
     const wrong =
@@ -70,16 +70,15 @@ export function withWindow(
         : context.source === "command line"
           ? { commandLine: context.value }
           : {};
-    corrected.set(model.id, {
-      ...model,
-      contextWindow: tokens,
-      maxTokens: Math.min(model.maxTokens, Math.ceil(tokens / 2)),
-      aiServer: {
-        ...model.aiServer,
-        context: { value: tokens, source: "live" },
-        refuted: context.value === tokens ? (refuted ?? {}) : { ...refuted, ...wrong },
-      },
-    });
+    const facts: ServedFacts = {
+      ...model.aiServer,
+      id: model.id,
+      name: model.name,
+      context: { value: tokens, source: "live" },
+      outputLimit: { ...outputLimit, value: Math.min(outputLimit.value, Math.ceil(tokens / 2)) },
+      refuted: context.value === tokens ? (refuted ?? {}) : { ...refuted, ...wrong },
+    };
+    corrected.set(model.id, toServedModel(facts, model.baseUrl));
   }
   return {
     models: models.map((model) => corrected.get(model.id) ?? model),

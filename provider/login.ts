@@ -107,7 +107,7 @@ export async function login(
 /** An empty answer must not contact the default server, which is the author's. */
 function withoutAddress(): ServerError {
   const { name: variable } = ADDRESS;
-  return new ServerError("Type the address.", { link: "configuration", remedy: "none", variable });
+  return new ServerError("Type the address.", { link: "configuration", variable });
 }
 
 /** Whether another answer helps: not where the environment wins over it, or where another variable is wrong. */

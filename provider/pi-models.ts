@@ -51,7 +51,7 @@ export function baseUrlOf(config: Pick<Config, "origin" | "basePath">): string {
   return config.origin + config.basePath;
 }
 
-type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
+export type ServedFacts = CatalogFacts & Pick<ModelFacts, "id" | "name">;
 
 /** The models of a discovery that pi is offered: all that can be used. */
 export function toServedModels(
@@ -102,6 +102,15 @@ export function fallbackModels(config: Config): ServedModel[] {
   return MODELS.map(({ id, contextWindow }) => unreadModel(id, contextWindow, baseUrlOf(config)));
 }
 
+/** What a request takes for granted where nothing was read. */
+const UNREAD = {
+  keepsThinking: false,
+  keptBy: undefined,
+  tools: { value: true, source: "default" },
+  needsAlternation: false,
+  needsShortCallIds: false,
+} as const;
+
 /** A model known by its id alone: its server was never reached, or no longer lists it. */
 export function unreadModel(id: string, contextWindow: number, baseUrl: string): ServedModel {
   const unread = { source: "default" } as const;
@@ -114,11 +123,7 @@ export function unreadModel(id: string, contextWindow: number, baseUrl: string):
       outputLimit: { value: Math.min(65_536, contextWindow / 2), ...unread },
       vision: { value: false, ...unread },
       thinking: { value: { kind: "none" }, ...unread },
-      keepsThinking: false,
-      keptBy: undefined,
-      tools: { value: true, ...unread },
-      needsAlternation: false,
-      needsShortCallIds: false,
+      ...UNREAD,
     },
     baseUrl,
   );
@@ -155,11 +160,7 @@ function restoredFacts(model: JsonRecord): ServedFacts | undefined {
     outputLimit,
     vision,
     thinking,
-    keepsThinking: false,
-    keptBy: undefined,
-    tools: { value: true, source: "default" },
-    needsAlternation: false,
-    needsShortCallIds: false,
+    ...UNREAD,
     ...rest,
   };
 }

@@ -103,11 +103,11 @@ function watchers(
     const running = await server.runningNow(signal).catch(() => undefined);
     if (!signal.aborted) watch.sawRunning(running, clock.now());
   };
-  const tell = (): void => {
+  const show = (): void => {
     const progress = watch.progress(clock.now());
     if (progress !== undefined) report(progress);
   };
-  return [events(), repeat(nextPause, look), repeat(() => REPORT_MS, tell)];
+  return [events(), repeat(nextPause, look), repeat(() => REPORT_MS, show)];
 }
 
 /** Follows one load. Times are Unix milliseconds. */

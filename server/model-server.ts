@@ -17,7 +17,6 @@ import {
 import type { EventHooks } from "./kinds/events.ts";
 import { llamaServer } from "./kinds/llama-cpp/llama-server.ts";
 import { router } from "./kinds/llama-cpp/router.ts";
-import { parseRunning } from "./kinds/llama-swap/list.ts";
 import { llamaSwap } from "./kinds/llama-swap/llama-swap.ts";
 import { otherServer } from "./kinds/other.ts";
 import { KnownFacts } from "./models/known-facts.ts";
@@ -103,8 +102,7 @@ export class ModelServer {
     if (this.#backend?.kind !== kind)
       this.#backend = kind === "other" ? await otherServer(this, await models(), limits) : MAKERS[kind](this);
     const backend = this.#backend;
-    if (running !== undefined)
-      this.#running = { at, answer: Promise.resolve(this.#saw(parseRunning(running))) };
+    if (running !== undefined) this.#running = { at, answer: Promise.resolve(this.#saw(running)) };
     return backend;
   }
 

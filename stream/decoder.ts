@@ -1,5 +1,6 @@
 /** The SSE bytes of one answer as pi's events. Does no I/O: pieces go in, events come out. */
 import type { AssistantMessage, AssistantMessageEvent, StopReason } from "@earendil-works/pi-ai";
+import type { PromptProgress } from "../activity/rates.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
@@ -36,8 +37,7 @@ const MAX_BANNER_CHARACTERS = 64 * 1024;
 
 /** What a stream reports besides content. */
 export type Progress =
-  /** `timeMs`: how long the server has worked on the prompt. */
-  | { kind: "prompt"; total: number; cached: number; processed: number; timeMs: number | undefined }
+  | ({ kind: "prompt" } & PromptProgress)
   | { kind: "banner"; text: string }
   /** The model's own first event, before its content. */
   | { kind: "answering" }

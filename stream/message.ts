@@ -1,5 +1,6 @@
 /** The message of an answer: empty at first, its usage, its figures. */
 import type { Api, AssistantMessage, Model, Usage } from "@earendil-works/pi-ai";
+import type { PromptProgress } from "../activity/rates.ts";
 import type { AnswerFigures } from "../activity/turn-activity.ts";
 import { count, type JsonRecord, number, record } from "../lib/json.ts";
 
@@ -27,37 +28,6 @@ export function emptyMessage(
   };
 }
 
-/**
- * pi adds input, output and cached tokens, while llama.cpp counts the cached ones within the prompt: they are
- * subtracted, so that nothing counts twice.
- *
- * @param usage the `usage` object of chat/completions
- * @param timings llama-server's timings, for streams without usage: `prompt_n` excludes the cached tokens
- * @param prompt from the prompt's progress, for a stream that was cut
- * @param deltas content events that came: about one token each
- */
-export function usageOf(
-  usage: JsonRecord | undefined,
-  timings: JsonRecord | undefined,
-  prompt: { total: number; cached: number } | undefined,
-  deltas: number,
-): Pick<Usage, "input" | "output" | "cacheRead" | "totalTokens"> & { reasoning?: number } {
-  const cached = cachedIn(usage) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
-  const fromTimings =
-    timings === undefined ? undefined : (count(timings.prompt_n) ?? 0) + (count(timings.cache_n) ?? 0);
-  const total = Math.max(count(usage?.prompt_tokens) ?? fromTimings ?? prompt?.total ?? 0, cached);
-  const output = count(usage?.completion_tokens) ?? count(timings?.predicted_n) ?? deltas;
-  const reasoning =
-    count(record(usage?.completion_tokens_details)?.reasoning_tokens) ?? count(usage?.reasoning_tokens);
-  return {
-    input: total - cached,
-    output,
-    cacheRead: cached,
-    totalTokens: total + output,
-    ...(reasoning === undefined ? {} : { reasoning }),
-  };
-}
-
 /** Cached tokens by the fields of OpenAI, DeepSeek, Moonshot, and Anthropic through a proxy. */
 function cachedIn(usage: JsonRecord | undefined): number | undefined {
   const details = record(usage?.prompt_tokens_details);
@@ -72,7 +42,9 @@ function cachedIn(usage: JsonRecord | undefined): number | undefined {
 /** The usage in the events of one stream; the last one counts. */
 export class UsageSoFar {
   #usage: JsonRecord | undefined;
+  /** llama-server's, in which `prompt_n` excludes the cached tokens. */
   #timings: JsonRecord | undefined;
+  /** From the prompt's progress, for a stream that was cut. */
   #prompt: { total: number; cached: number } | undefined;
 
   /** llama-server's own measurements, once they came. */
@@ -89,9 +61,7 @@ export class UsageSoFar {
   }
 
   /** @returns the progress, where it is readable */
-  notePrompt(
-    progress: JsonRecord | undefined,
-  ): { total: number; cached: number; processed: number; timeMs: number | undefined } | undefined {
+  notePrompt(progress: JsonRecord | undefined): PromptProgress | undefined {
     const total = count(progress?.total);
     const cached = count(progress?.cache) ?? 0;
     const processed = number(progress?.processed);
@@ -100,15 +70,36 @@ export class UsageSoFar {
     return { total, cached, processed, timeMs: number(progress?.time_ms) };
   }
 
-  /** @param deltas content events that came */
-  with(deltas: number): ReturnType<typeof usageOf> {
-    return usageOf(this.#usage, this.#timings, this.#prompt, deltas);
+  /**
+   * The usage for pi, which adds input, output and cached tokens, while llama.cpp counts the cached ones within the
+   * prompt: they are subtracted, so that nothing counts twice.
+   *
+   * @param deltas content events that came, about one token each: the output of a stream without usage
+   */
+  with(
+    deltas: number,
+  ): Pick<Usage, "input" | "output" | "cacheRead" | "totalTokens"> & { reasoning?: number } {
+    const [usage, timings, prompt] = [this.#usage, this.#timings, this.#prompt];
+    const cached = cachedIn(usage) ?? count(timings?.cache_n) ?? prompt?.cached ?? 0;
+    const fromTimings =
+      timings === undefined ? undefined : (count(timings.prompt_n) ?? 0) + (count(timings.cache_n) ?? 0);
+    const total = Math.max(count(usage?.prompt_tokens) ?? fromTimings ?? prompt?.total ?? 0, cached);
+    const output = count(usage?.completion_tokens) ?? count(timings?.predicted_n) ?? deltas;
+    const reasoning =
+      count(record(usage?.completion_tokens_details)?.reasoning_tokens) ?? count(usage?.reasoning_tokens);
+    return {
+      input: total - cached,
+      output,
+      cacheRead: cached,
+      totalTokens: total + output,
+      ...(reasoning === undefined ? {} : { reasoning }),
+    };
   }
 }
 
 function rate(value: unknown): number | undefined {
   const perSecond = number(value);
-  return perSecond !== undefined && perSecond >= 0 && Number.isFinite(perSecond) ? perSecond : undefined;
+  return perSecond !== undefined && perSecond >= 0 ? perSecond : undefined;
 }
 
 /**

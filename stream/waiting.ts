@@ -15,7 +15,7 @@ export interface SilentState {
   own: StateNow;
   /** Where the server reports it. */
   stage?: LoadStage | undefined;
-  /** The model that has to unload first, or is being stopped. */
+  /** The model that must unload first, or is being stopped. */
   blockedBy: string | undefined;
   /** Requests of others that the model answers, where it is ready and the server lists them. */
   ahead?: number | undefined;

@@ -204,7 +204,7 @@ describe("a session of ours that comes up on another provider's model", () => {
     const pi = await cameUpElsewhere([USER, ANSWER], catalogue(["b"]));
     await start(pi);
     expect(current(pi)).toBe("ai-server/a");
-    expect(pi.notices[0]).toContain("stays on ai-server/a, though the server's list of models");
+    expect(pi.notices[0]).toContain("stays on ai-server/a, although the server's list of models");
     expect(await turn(pi)).toContain("The client certificate is missing");
   });
 

@@ -19,7 +19,8 @@ models:
 test.each(["plain", "banner"])(
   "a turn whose model (%s) has no slot for it names what it waits for, once the model is loaded",
   async (id) => {
-    const sim = await kept(startSim({ config: CONFIG, speed: SPEED }));
+    // The load goes on only once the turn has seen it.
+    const sim = await kept(startSim({ config: CONFIG, speed: 0.001 }));
     const clock = fastClock(SPEED);
     const connect = () => kept(new ModelServer(clientOf(sim.url, sim.certsDir), clock.now));
     const [ours, theirs] = [await connect(), await connect()];
@@ -31,11 +32,12 @@ test.each(["plain", "banner"])(
     await eventually(() => expect(sim.starts[id]).toBe(1));
     const context = transcript(user("sim: say Mine"));
     const turn: RunningTurn = beginTurn(ours, { clock, on: model({ id, name: id }), context });
+    await eventually(() => expect(turn.activities.map(({ kind }) => kind)).toContain("loading"));
+    sim.setSpeed(SPEED);
     const waits = { kind: "waiting", blockedBy: undefined, position: undefined, ahead: 1 };
     await eventually(() => expect(turn.activities).toContainEqual(waits));
     // Before that it was loaded, and nothing else is said from then on.
     expect(turn.activities.at(0)).toEqual({ kind: "connecting" });
-    expect(turn.activities.map(({ kind }) => kind)).toContain("loading");
     hangUp.abort();
     const { message } = await turn.ended;
     expect(message.content).toEqual([{ type: "text", text: "Mine" }]);

@@ -1,11 +1,20 @@
 /** Lines that fit: pieces flow, tables drop columns, what is too wide is cut with an ellipsis. Pure. */
 import { stripVTControlCharacters } from "node:util";
+import type { Theme } from "@earendil-works/pi-coding-agent";
 import {
   type Keybinding,
   type KeybindingsManager,
+  type TUI,
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
+
+/** What pi gives a component that fills the terminal. */
+export interface ViewParts {
+  tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
+  theme: Pick<Theme, "fg" | "bold">;
+  keys: Pick<KeybindingsManager, "matches" | "getKeys">;
+}
 
 export const SEPARATOR = " · ";
 

@@ -4,7 +4,7 @@ import { codeOf } from "../lib/errors.ts";
 import { type Level, plainLines, type Result } from "./result.ts";
 
 /** A context of pi; after the end of its session it throws on every access. */
-type Screen = Pick<ExtensionContext, "mode" | "ui">;
+export type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 /** A context whose results go elsewhere. */
 interface AnsweringScreen extends Screen {

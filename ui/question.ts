@@ -1,10 +1,7 @@
-import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import {
   type Component,
   type Keybinding,
-  type KeybindingsManager,
   matchesKey,
-  type TUI,
   type TuiMouseEvent,
   type TuiMouseEventResult,
   visibleWidth,
@@ -12,7 +9,8 @@ import {
 } from "@earendil-works/pi-tui";
 import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
-import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR } from "./layout.ts";
+import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, type ViewParts } from "./layout.ts";
+import type { Screen } from "./output.ts";
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
 import { WHOLE_TERMINAL } from "./view.ts";
 
@@ -50,10 +48,7 @@ const MOST_CHOICE_ROWS = 3;
 const INDENT = 2;
 const MARK = 2;
 
-export interface QuestionParts {
-  tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
-  theme: Pick<Theme, "fg" | "bold">;
-  keys: Pick<KeybindingsManager, "matches" | "getKeys">;
+export interface QuestionParts extends ViewParts {
   question: Question;
   choices: readonly string[];
   /** Called with the index of the choice. */
@@ -270,8 +265,6 @@ function withoutMiddle(rows: readonly string[], text: string, most: number, widt
   while (end.length > 0 && visibleWidth(end.join("")) > width - 1) end.shift();
   return [...rows.slice(0, most - 1), `…${end.join("")}`];
 }
-
-type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 /**
  * Asks a question: in the terminal on a screen of its own, an RPC client by a `select` whose title holds all of it.

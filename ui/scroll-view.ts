@@ -8,24 +8,20 @@ import {
   type Focusable,
   Input,
   type Keybinding,
-  type KeybindingsManager,
   type KeyId,
   matchesKey,
-  type TUI,
   type TuiMouseEvent,
   type TuiMouseEventResult,
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
-import { fitted, keyHint, keyNames, SEPARATOR } from "./layout.ts";
+import { fitted, keyHint, keyNames, SEPARATOR, type ViewParts } from "./layout.ts";
 import { ScrollText, type Seen } from "./scroll-text.ts";
 
 const FRAME_ROWS = 2;
 
-export interface ScrollViewParts {
-  tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
+export interface ScrollViewParts extends ViewParts {
   theme: Pick<Theme, "fg" | "bold" | "inverse">;
-  keys: Pick<KeybindingsManager, "matches" | "getKeys">;
   title: string;
   /** Colours lines, one for each it gets; called again after a change of theme, and for appended lines alone. */
   style: (lines: readonly string[]) => string[];

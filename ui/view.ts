@@ -1,8 +1,8 @@
-import { type ExtensionContext, highlightCode, type Theme } from "@earendil-works/pi-coding-agent";
+import { highlightCode, type Theme } from "@earendil-works/pi-coding-agent";
 import { sentenceOf } from "../lib/errors.ts";
 import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
-import { show } from "./output.ts";
+import { type Screen, show } from "./output.ts";
 import { ScrollView, type ScrollViewParts } from "./scroll-view.ts";
 
 export interface View {
@@ -11,8 +11,6 @@ export interface View {
   lines: readonly string[];
   language: "yaml" | "ini" | "log" | "diff" | "plain";
 }
-
-type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 /** The most bytes of a notice for an RPC client. */
 const MOST_NOTICE_BYTES = 200_000;

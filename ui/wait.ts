@@ -1,4 +1,4 @@
-import { DynamicBorder, type ExtensionContext, keyHint, type Theme } from "@earendil-works/pi-coding-agent";
+import { DynamicBorder, keyHint, type Theme } from "@earendil-works/pi-coding-agent";
 import {
   CancellableLoader,
   Container,
@@ -8,7 +8,7 @@ import {
   type TUI,
 } from "@earendil-works/pi-tui";
 import { duration } from "../lib/figures.ts";
-import { tell } from "./output.ts";
+import { type Screen, tell } from "./output.ts";
 
 /** When a wait is shown, and how its time goes on. */
 export interface Pace {
@@ -59,8 +59,6 @@ export function saidNow(
   const goesOn = text === before?.text && elapsedMs === undefined;
   return { text, expectedMs, since: goesOn ? before.since : now - (elapsedMs ?? 0) };
 }
-
-type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
 class Wait implements Waiting {
   readonly #screen: Screen;

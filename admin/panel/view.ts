@@ -1,15 +1,21 @@
-import type { Theme } from "@earendil-works/pi-coding-agent";
 import {
   type Component,
   type Focusable,
   Input,
   type Keybinding,
-  type KeybindingsManager,
   matchesKey,
-  type TUI,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
-import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, table } from "../../ui/layout.ts";
+import {
+  firstSeen,
+  fitted,
+  flow,
+  keyHint,
+  keyNames,
+  SEPARATOR,
+  table,
+  type ViewParts,
+} from "../../ui/layout.ts";
 import {
   barLines,
   filtered,
@@ -28,10 +34,7 @@ const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as co
 
 const MARK = 2;
 
-export interface PanelParts {
-  tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
-  theme: Pick<Theme, "fg" | "bold">;
-  keys: Pick<KeybindingsManager, "matches" | "getKeys">;
+export interface PanelParts extends ViewParts {
   /** What to show now, with the details of the selected model. */
   content(selected: string | undefined): PanelContent;
   place: PanelPlace;

@@ -1,3 +1,4 @@
+import { wordSet } from "../../lib/text.ts";
 import type { Edit, Position } from "./traced-text.ts";
 
 /** What decides how a model's context is divided among requests. */
@@ -24,7 +25,7 @@ export interface ContextSetting extends Position {
   readonly model: string;
   /**
    * The size written there, in tokens, for all slots together; 0 is llama-server's word for the trained size.
-   * Undefined where none is set or the file alone does not tell it.
+   * Undefined where none is set or the file alone does not show it.
    */
   readonly tokens: number | undefined;
   readonly setBy: SetBy;
@@ -83,10 +84,8 @@ export function tokensOf(text: string): number | undefined {
   return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
 }
 
-const DECLARED = new Set(
-  "context ctx nctx numctx maxctx ctxsize ctxlen ctxlength contextsize contextlen contextlength contextwindow contexttokens maxcontext maxcontextsize maxcontextlength maxcontextwindow maxcontexttokens maxmodellen".split(
-    " ",
-  ),
+const DECLARED = wordSet(
+  "context ctx nctx numctx maxctx ctxsize ctxlen ctxlength contextsize contextlen contextlength contextwindow contexttokens maxcontext maxcontextsize maxcontextlength maxcontextwindow maxcontexttokens maxmodellen",
 );
 
 /** Whether a key of a model's metadata names its context size, in any of the usual spellings. */

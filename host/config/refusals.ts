@@ -24,5 +24,10 @@ export function refusal(position: Position, what: string, byHand: string): Serve
 
 /** The error for what has no place in the file. */
 export function refusalBecause(sentence: string): ServerError {
-  return new ServerError(sentence, { link: "config file", remedy: "none" });
+  return new ServerError(sentence, { link: "config file" });
+}
+
+/** The error for an alias, under which no model stands in the file. */
+export function refusalOfAlias(alias: string, id: string): ServerError {
+  return refusalBecause(`${shown(alias)} is an alias of the model ${shown(id)}: give that id instead.`);
 }

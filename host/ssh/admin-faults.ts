@@ -74,6 +74,6 @@ export function hostFault(code: string, detail: string, place: FaultPlace): Host
   const said = cleanText(detail, 300).replaceAll("\n", " ");
   const link = LINKS.find((one) => Object.hasOwn(FAULTS[one], code));
   const sentence = link && FAULTS[link][code]?.(place, said).trim();
-  const details = { link: link ?? "ssh", remedy: "none" } as const;
+  const details = { link: link ?? "ssh" } as const;
   return new HostError(sentence ?? `The step ${place.where} failed (${code}).`, code, details);
 }

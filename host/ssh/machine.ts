@@ -223,7 +223,6 @@ function stampWord(stamp: string): string {
   if (dateOf(stamp) === undefined) {
     throw new HostError("A backup is named by its date and time, as 20260131T235959Z.", "no-backup", {
       link: "config file",
-      remedy: "none",
     });
   }
   return stamp;

@@ -18,7 +18,7 @@ export class HostError extends ServerError {
 
 /** @param code as in {@link HostError} */
 export function sshError(message: string, code = "ssh", cause?: unknown): HostError {
-  return new HostError(message, code, { link: "ssh", remedy: "none", cause });
+  return new HostError(message, code, { link: "ssh", cause });
 }
 
 export interface SshTarget {
@@ -35,10 +35,10 @@ const login = (at: SshTarget): string => `ssh ${quote(at.host)}`;
 
 /** The name or address without user and scheme, in the form in which known_hosts has it. */
 function known(at: SshTarget, stderr: string): string {
-  const told = /host key (?:is known )?for (\S+)(?: has changed|\s+and you have)|-R "?([^"\s]+)"?/i.exec(
+  const named = /host key (?:is known )?for (\S+)(?: has changed|\s+and you have)|-R "?([^"\s]+)"?/i.exec(
     stderr,
   );
-  return (told?.[1] ?? told?.[2])?.slice(0, 255) ?? at.host.slice(at.host.lastIndexOf("@") + 1);
+  return (named?.[1] ?? named?.[2])?.slice(0, 255) ?? at.host.slice(at.host.lastIndexOf("@") + 1);
 }
 
 /** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */

@@ -104,7 +104,9 @@ export function answerFault(status: number, text: string, path: string): ServerE
   const fault = (link: Link, remedy: Remedy, sentence: Sentence, more?: Partial<FaultDetails>): ServerError =>
     new ServerError(sentence, { link, remedy, status, ...more });
   const said = (sentence: string): Sentence => saying(sentence, body.message);
-  const wrongUrl = { variable: "AI_SERVER_URL" };
+  const wrongUrl = (link: Link, sentence: string): ServerError =>
+    fault(link, "none", sentence, { variable: "AI_SERVER_URL" });
+  const passing = (sentence: string): ServerError => fault("server", "retry", said(sentence));
 
   if (isOverflow(body)) return overflowFault(body, { status });
   if (UNREADABLE_TOOL_CALL.test(body.message) && !/as JSON/.test(body.message)) return toolCallFault(body);
@@ -114,21 +116,17 @@ export function answerFault(status: number, text: string, path: string): ServerE
   }
   if (status === 403) return fault("Caddy", "none", said("Caddy denies access to this client (HTTP 403)."));
   if (status === 400 && /HTTP request .*to .*HTTPS (server|port)/i.test(body.message))
-    return fault(
-      "TLS",
-      "none",
-      "The server speaks TLS at this port: write https: in AI_SERVER_URL.",
-      wrongUrl,
+    return wrongUrl("TLS", "The server speaks TLS at this port: write https: in AI_SERVER_URL.");
+  if (status === 421)
+    return wrongUrl(
+      "Caddy",
+      "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.",
     );
-  if (status === 421) {
-    const sentence =
-      "Caddy does not serve this name (HTTP 421). Set AI_SERVER_URL to the site's name as in the Caddyfile, not to an address.";
-    return fault("Caddy", "none", sentence, wrongUrl);
-  }
-  if (status >= 300 && status < 400) {
-    const sentence = `The server answers ${path} with a redirect, which this extension does not follow. Set AI_SERVER_URL to its target.`;
-    return fault("Caddy", "none", sentence, wrongUrl);
-  }
+  if (status >= 300 && status < 400)
+    return wrongUrl(
+      "Caddy",
+      `The server answers ${path} with a redirect, which this extension does not follow. Set AI_SERVER_URL to its target.`,
+    );
   if (status === 413) {
     const sentence =
       "context_length_exceeded: the request is larger than Caddy allows (request_body max_size).";
@@ -138,28 +136,18 @@ export function answerFault(status: number, text: string, path: string): ServerE
     const hint = /\/v1\/v1\//.test(path)
       ? "Leave out /v1 at the end of AI_SERVER_URL."
       : "Check AI_SERVER_URL and its path.";
-    return fault("server", "none", `The server does not know ${path} (HTTP 404). ${hint}`, wrongUrl);
+    return wrongUrl("server", `The server does not know ${path} (HTTP 404). ${hint}`);
   }
   if (status === 408 || status === 425)
-    return fault(
-      "server",
-      "retry",
-      said(`The server did not get the request in time (server error, HTTP ${status}).`),
-    );
-  if (status === 429)
-    return fault("server", "retry", said("The server has too many requests at once (HTTP 429)."));
+    return passing(`The server did not get the request in time (server error, HTTP ${status}).`);
+  if (status === 429) return passing("The server has too many requests at once (HTTP 429).");
   if (/^peer proxy error/i.test(body.message))
-    return fault(
-      "server",
-      "retry",
-      said(`llama-swap cannot reach the other server (peer) that runs this model (HTTP ${status}).`),
+    return passing(`llama-swap cannot reach the other server (peer) that runs this model (HTTP ${status}).`);
+  if (status === 502 || status === 504)
+    return passing(
+      `Caddy answers, but the model server behind it does not (HTTP ${status}). It may be stopped or restarting.`,
     );
-  if (status === 502 || status === 504) {
-    const sentence = `Caddy answers, but the model server behind it does not (HTTP ${status}). It may be stopped or restarting.`;
-    return fault("server", "retry", said(sentence));
-  }
-  if (status === 503)
-    return fault("server", "retry", said("The server is not available at the moment (HTTP 503)."));
+  if (status === 503) return passing("The server is not available at the moment (HTTP 503).");
   // Only where the server itself answered, and wants neither patience nor a key.
   const undecided = body.words;
   if (status >= 500 && body.type !== "server_error")

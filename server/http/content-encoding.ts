@@ -50,7 +50,7 @@ export function decodedBody(body: Readable, encodings: string | undefined): Read
   for (const make of made.reverse()) {
     if (make === undefined) continue;
     const next = make();
-    // The reader of the last one hears what fails.
+    // The reader of the last one gets the error.
     pipeline(plain, next, () => {});
     plain = next;
   }

@@ -138,26 +138,21 @@ export class Http {
    * @throws {ServerError} of link `configuration` to `TLS`; the signal's reason when it was aborted
    */
   async request(request: HttpRequest): Promise<HttpResponse> {
-    const { agent, identity } = await this.#connect();
     const { open, failed } = this.#sockets;
-    // An answer is whole before the next request goes out: what is read from now on answers this one.
-    const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
-    try {
-      return await this.#send(agent, request);
-    } catch (error) {
-      const socket = error instanceof Error ? failed.get(error) : undefined;
-      const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
-      const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
-      if (request.signal?.aborted || !wasIdle || !isLost) {
-        throw await this.#fault(error, request, identity);
+    for (let isAgain = false; ; isAgain = true) {
+      // Read each time: connections may have been renewed, and the agent of the first request would take no more.
+      const { agent, identity } = await this.#connect();
+      // An answer is whole before the next request goes out: what is read from now on answers this one.
+      const read = new Map([...open].map((socket) => [socket, socket.bytesRead]));
+      try {
+        return await this.#send(agent, request);
+      } catch (error) {
+        const socket = error instanceof Error ? failed.get(error) : undefined;
+        const wasIdle = socket !== undefined && read.get(socket) === socket.bytesRead;
+        const isLost = LOST_CONNECTION.has(codeOf(error)) || codeOf(error) === NO_REPLY;
+        if (isAgain || request.signal?.aborted || !wasIdle || !isLost)
+          throw await this.#fault(error, request, identity);
       }
-    }
-    // Connections may have been renewed since: the agent of the first request would take no more.
-    const current = await this.#connect();
-    try {
-      return await this.#send(current.agent, request);
-    } catch (error) {
-      throw await this.#fault(error, request, current.identity);
     }
   }
 
@@ -192,7 +187,7 @@ export class Http {
         body: request.body ?? null,
         signal: request.signal ?? null,
       }),
-      // undici hears an abort only after the connection is made, which may take its whole limit.
+      // undici takes an abort only after the connection is made, which may take its whole limit.
       request.signal,
     );
     // A body that is dropped without being read reports its own end; nothing listens any more.
@@ -293,7 +288,7 @@ export class Http {
 /** The fault of a connection that was not made within a limit shorter than the one for connecting. */
 function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
   const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
-  // What is left of a limit is told as the limit.
+  // The sentence names what is left of a limit as the limit.
   return transportFault(timeout, { ...address, connectTimeoutMs: Math.ceil(timeoutMs / 100) * 100 });
 }
 

@@ -13,7 +13,7 @@ export interface Identity {
   passphrase: string | undefined;
   /** Last day of the client certificate. */
   validTo: Date;
-  /** Sentences to tell the user once a session. */
+  /** Sentences to show the user once a session. */
   warnings: string[];
 }
 
@@ -102,19 +102,12 @@ function privateKeyIn(pem: string, path: string, passphrase: string | undefined)
   try {
     return createPrivateKey({ key: pem, format: "pem", ...(passphrase === undefined ? {} : { passphrase }) });
   } catch (error) {
-    if (encrypted && passphrase === undefined) {
-      throw fault(
-        `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or enter it in /login ai-server.`,
-        error,
-        PASSPHRASE,
-      );
-    }
     if (encrypted) {
-      throw fault(
-        `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or enter it again in /login ai-server.`,
-        error,
-        PASSPHRASE,
-      );
+      const sentence =
+        passphrase === undefined
+          ? `The client key ${path} is encrypted and no passphrase is set. Set ${PASSPHRASE}, or enter it in /login ai-server.`
+          : `The passphrase does not open the client key ${path}. Correct ${PASSPHRASE}, or enter it again in /login ai-server.`;
+      throw fault(sentence, error, PASSPHRASE);
     }
     throw fault(
       `The client key ${path} is damaged: its PEM text cannot be decoded. Copy the file again.`,
@@ -182,14 +175,14 @@ async function keyWarning(path: string): Promise<string[]> {
 }
 
 /**
- * Reads certificate, key and CA and checks all that can be told before connecting: present, readable, PEM, the
+ * Reads certificate, key and CA and checks all that can be checked before connecting: present, readable, PEM, the
  * key belongs to the certificate, the passphrase opens it, valid today.
  *
  * @param now Unix time in milliseconds
  * @throws {ServerError} of link `certificates`, one sentence each with the fix
  */
 export async function loadIdentity(files: Files, now: number): Promise<Identity> {
-  // One after the other, so that of several missing files always the same one is told first.
+  // One after the other, so that of several missing files always the same one is named first.
   const texts: string[] = [];
   for (const { path, what, variable } of roles(files)) texts.push(await readPem(path, what, variable));
   const [cert = "", key = "", ca] = texts;

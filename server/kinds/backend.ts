@@ -8,6 +8,7 @@ import type { FileFacts, ListedModel } from "../models/listed-model.ts";
 import type { LiveFacts, RunningModel } from "../models/models.ts";
 import { nameOf } from "../models/names.ts";
 import type { EventHooks } from "./events.ts";
+import { parseRunning } from "./llama-swap/list.ts";
 
 export type BackendKind = "llama-swap" | "router" | "llama-server" | "other";
 
@@ -113,8 +114,8 @@ export interface ServerAccess extends Access {
 /** The kind, and the answer that showed it, which need not be read again. */
 export interface Recognised {
   kind: BackendKind;
-  /** The answer of llama-swap's `/running`; undefined for every other kind. */
-  running: unknown;
+  /** From llama-swap's `/running`; undefined for every other kind. */
+  running: RunningModel[] | undefined;
 }
 
 /**
@@ -130,7 +131,7 @@ export async function recognise(
   models: () => Promise<unknown>,
 ): Promise<Recognised> {
   const running = await optionalJson(http, config.runningPath, limits);
-  if (Array.isArray(record(running)?.running)) return { kind: "llama-swap", running };
+  if (Array.isArray(record(running)?.running)) return { kind: "llama-swap", running: parseRunning(running) };
   const entries = records(record(await models())?.data);
   const is = (kind: BackendKind): Recognised => ({ kind, running: undefined });
   // With another AI_SERVER_RUNNING_PATH than the server has.

@@ -126,11 +126,13 @@ function detailsOf(answer: JsonRecord | undefined): Details {
     declared: {
       ...(set === undefined ? {} : { context: count(set) }),
       trainedContext: trained === undefined ? undefined : count(info[trained]),
-      ...(knows && {
-        vision: abilities.includes("vision"),
-        tools: abilities.includes("tools"),
-        metadata: abilities.includes("thinking") ? { thinking_levels: levels } : { thinking: false },
-      }),
+      ...(knows
+        ? {
+            vision: abilities.includes("vision"),
+            tools: abilities.includes("tools"),
+            metadata: abilities.includes("thinking") ? { thinking_levels: levels } : { thinking: false },
+          }
+        : {}),
     },
   };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { lastValue, OTHER_SIZE_FLAGS, splitWords } from "../../lib/split-words.ts";
 
-/** What the flags of a llama-server's command line tell. */
+/** What the flags of a llama-server's command line set. */
 export interface CommandLine {
   /** `--ctx-size`: tokens for all slots together. */
   contextSize: number | undefined;

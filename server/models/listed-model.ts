@@ -23,11 +23,6 @@ interface Declared {
 /** What a model's file says, however it is started. */
 export type FileFacts = Pick<Declared, "trainedContext" | "sizeBytes" | "quantization">;
 
-/** How a process has ended, where that was with an error. */
-export interface ProcessFailure {
-  exitCode: number | undefined;
-}
-
 export interface ModelDescription {
   /** In the words of the server's owner; may have several lines. */
   readonly text: string | undefined;
@@ -64,7 +59,7 @@ export interface ListedModel {
   /** Whether llama.cpp's router has found it itself, in its folder or cache: its preset need not name it. */
   isFound?: boolean;
   /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router reports it. */
-  failure?: ProcessFailure | undefined;
+  failure?: { exitCode: number | undefined } | undefined;
 }
 
 /** A model that runs under its own id, with what more is known of it. */

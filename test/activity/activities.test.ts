@@ -4,7 +4,7 @@ import type { TurnFigures } from "../../activity/turn-activity.ts";
 import { begun } from "../support/begun-turn.ts";
 
 describe("a load that turns have seen", () => {
-  test("is told once, while the turn runs or after its end, and of its model alone", () => {
+  test("is reported once, while the turn runs or after its end, and of its model alone", () => {
     const activities = new Activities();
     const [first, second] = [begun().turn, begun().turn];
     activities.begin(first);
@@ -104,7 +104,7 @@ describe("the turns under way", () => {
     expect(await lookAfter(0)).toMatchObject({ again: { blockedBy: "other" } });
   });
 
-  test("are told of until the listener is taken away, and one that throws harms nobody", () => {
+  test("reach a listener until it is removed, and one that throws harms no other", () => {
     const activities = new Activities();
     const heard: string[] = [];
     activities.onChange(() => {

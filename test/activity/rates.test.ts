@@ -11,7 +11,7 @@ function fed(counts: readonly number[]): RateMeter {
 const steady = (seconds: number, perSecond: number): number[] =>
   Array.from({ length: seconds * 4 + 1 }, (_, index) => (index * perSecond) / 4);
 
-test("says nothing before there is something to tell a rate from", () => {
+test("says nothing before there are samples enough for a rate", () => {
   expect(fed([]).perSecond()).toBeUndefined();
   expect(fed([0]).perSecond()).toBeUndefined();
   expect(fed([0, 10, 20, 30]).perSecond()).toBeUndefined();
@@ -82,14 +82,14 @@ describe("a prompt that is read", () => {
     expect(reading.look(6500)).toMatchObject({ perSecond: 500, leftMs: 14_500 });
   });
 
-  test("is measured by our own clock where the server tells no time", () => {
+  test("is measured by our own clock where the server reports no time", () => {
     const reading = new PromptReading(progress(0), 100);
     reading.add(progress(1000), 2100);
     reading.add(progress(2400, 1), 4100);
     expect(reading.look(4100)).toMatchObject({ perSecond: 600 });
   });
 
-  test("does not count what was cached as read", () => {
+  test("does not count cached tokens as read", () => {
     const cached = { cached: 6000 };
     const reading = new PromptReading(progress(6000, 0, cached), 0);
     reading.add(progress(8000, 2000, cached), 2000);
@@ -119,7 +119,7 @@ describe("a prompt that is read", () => {
     ]);
   });
 
-  test("never goes backwards, and never beyond its end", () => {
+  test("never falls back, and never passes its end", () => {
     const reading = new PromptReading(progress(4000, 1000), 0);
     reading.add(progress(3000, 2000), 1000);
     expect(reading.look(1000).processed).toBe(4000);

@@ -44,7 +44,7 @@ describe("a turn", () => {
     expect(turn.loadMs).toBe(7000);
   });
 
-  test("begins the load anew that was broken off", async () => {
+  test("begins an interrupted load again", async () => {
     const { turn, lookAfter, clock } = begun();
     turn.loading(1000, undefined);
     expect(await lookAfter(4000)).toMatchObject({ elapsedMs: 5000 });
@@ -70,7 +70,7 @@ describe("a turn", () => {
     expect(turn.loadMs).toBe(3000);
   });
 
-  test("that waits asks for whom, every five seconds, and only while somebody looks", async () => {
+  test("that waits asks for whom, every five seconds, and only while it is shown", async () => {
     const { turn, lookAfter, asked, clock } = begun();
     turn.waiting({ blockedBy: "other", position: undefined });
     clock.at += 60_000;
@@ -97,7 +97,7 @@ describe("a turn", () => {
     expect(asked).toEqual(["load"]);
   });
 
-  test("asks once what took the model's place, where nobody saw it", async () => {
+  test("asks once what took the model's place, where no look has shown it", async () => {
     const { turn, lookAfter, asked } = begun({ hasAnswered: true });
     turn.loading(1000, undefined);
     expect(turn.look()).toMatchObject({ again: { blockedBy: undefined } });
@@ -106,7 +106,7 @@ describe("a turn", () => {
     expect(asked).toEqual(["load", "last used"]);
   });
 
-  test("in a queue asks nobody, and counts what it waited there to no load", async () => {
+  test("in a queue asks no question, and counts its wait there to no load", async () => {
     const { turn, lookAfter, asked } = begun();
     turn.loading(0, undefined);
     turn.waiting({ blockedBy: "other", position: 1 });
@@ -118,7 +118,7 @@ describe("a turn", () => {
     expect(turn.loadMs).toBe(3000);
   });
 
-  test("counts a load from the request on where only the banner told a place", async () => {
+  test("counts a load from the request on where only the banner named a place", async () => {
     const { turn, lookAfter, clock } = begun();
     clock.at += 300;
     turn.waiting({ blockedBy: undefined, position: 1 });
@@ -179,7 +179,7 @@ describe("a turn", () => {
     expect(await lookAfter(2500)).toEqual({ kind: "connecting", elapsedMs: 500 });
   });
 
-  test("reads a prompt anew after a retry, and where the server begins another", async () => {
+  test("reads a prompt again after a retry, and where the server begins another", async () => {
     const { turn, lookAfter } = begun();
     turn.prompt(prompt(800, 1000));
     turn.prompt(prompt(100, 2000));
@@ -243,7 +243,7 @@ describe("an answer that is silent", () => {
   });
 });
 
-/** What a server might tell at any moment, and what is looked at in between. */
+/** What a server might report at any moment, and what is looked at in between. */
 function randomReport(random: Random, turn: TurnActivity, tokens: { count: number }): void {
   const wild = [0, -1, 0.5, 1e9, Number.MAX_VALUE, Number.POSITIVE_INFINITY] as const;
   const figure = (): number => (random() < 0.1 ? pick(random, wild) : integer(random, 0, 5000));

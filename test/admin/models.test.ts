@@ -21,9 +21,7 @@ const MODELS = [
   facts({ id: "far", kind: "peer", runsAs: undefined }),
   facts({ id: "any", kind: "selector", runsAs: undefined }),
 ];
-const RUNNING: RunningModel[] = [
-  { id: "unlisted", state: "ready", commandLine: undefined, ttlSeconds: undefined },
-];
+const RUNNING: RunningModel[] = [{ id: "unlisted", state: "ready" }];
 
 const ALIASES = new Map([["mine", "my model"]]);
 

@@ -6,7 +6,7 @@ import { ServerError } from "../../lib/errors.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { InProcessShell } from "../support/in-process-shell.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
-import { UNIT } from "../support/machine-suite.ts";
+import { UNIT } from "../support/machine-row.ts";
 import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);

@@ -5,7 +5,7 @@ import type { ChangeOutcome, Progress } from "../../host/outcome.ts";
 import type { ChangeHost } from "../../host/service.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
-import { UNIT } from "../support/machine-suite.ts";
+import { UNIT } from "../support/machine-row.ts";
 import { eventually } from "../support/processes.ts";
 import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 

@@ -7,7 +7,7 @@ import type { ChangeHost, Limits } from "../../host/service.ts";
 import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
 import { InProcessShell } from "../support/in-process-shell.ts";
 import { FILE, LocalHost } from "../support/local-host.ts";
-import { UNIT } from "../support/machine-suite.ts";
+import { UNIT } from "../support/machine-row.ts";
 import { changeAt, type Hooks, restoreAt } from "../support/whole-change.ts";
 
 const OLD = fakeConfig(1024);
@@ -204,7 +204,7 @@ test("waits for an old process that holds the model's port after a reload", asyn
 test("does not retry a load that fails later than a port can be held", async () => {
   shell.unit = UNIT("llama-swap -watch-config");
   server.watches = true;
-  const limits = { ...LIMITS, portHeldMs: 100 };
+  const limits = { ...LIMITS, portHeldMs: 20 };
   const outcome = await changeAt(ends(limits), fakePlan(2048, "slow"));
   expect(outcome).toMatchObject({ kind: "rolled back", failed: "load" });
   expect(server.tries).toBe(1);

@@ -15,7 +15,7 @@ const usage = (totalTokens: number) => ({
 const large = model({ contextWindow: 131_072, maxTokens: 65_536 });
 
 describe("the longest answer", () => {
-  it("is what the model may say, while there is room", () => {
+  it("is the model's own limit, while there is room", () => {
     expect(outputLimit(transcript(user("Hi")), large, 65_536)).toBe(65_536);
   });
 

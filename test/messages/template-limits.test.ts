@@ -52,7 +52,7 @@ describe("for a model without tools", () => {
     ]);
   });
 
-  it("a call without words is one all the same", () => {
+  it("a call without any text counts as a call", () => {
     expect(withoutTools([{ ...called, content: "" }])).toEqual([answer('Called bash with {"command":"ls"}')]);
   });
 });

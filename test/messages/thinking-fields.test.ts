@@ -77,7 +77,7 @@ test.each([
 describe("a variable that keeps earlier thinking", () => {
   const keeps = { ...PLAIN, keepsThinking: true };
 
-  it("is set beside the level, to what keeps it", () => {
+  it("is set beside the level, to the value that keeps the thinking", () => {
     const thinking: Thinking = { kind: "switch" };
     expect(thinkingFields({ ...keeps, thinking, keptBy: "preserve_thinking" }, {})).toEqual(
       kwargs({ enable_thinking: false, preserve_thinking: true }),

@@ -73,6 +73,14 @@ describe("a window that the running model reported", () => {
     expect(withWindow(withWindow(models, "a", 8192).models, "a", 8192).corrected).toEqual([]);
   });
 
+  test("shortens an answer that is longer than half of it, for pi and in the facts", () => {
+    const { corrected } = withWindow(models, "a", 1001);
+    expect(corrected.map((model) => [model.maxTokens, model.aiServer.outputLimit.value])).toEqual([
+      [501, 501],
+      [501, 501],
+    ]);
+  });
+
   test.each([0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])("of %d is none", (tokens) => {
     expect(withWindow(models, "a", tokens)).toEqual({ models, corrected: [] });
   });

@@ -147,9 +147,9 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
         const finished = await print(...lines);
         expect([errors(finished), finished.stdout]).toEqual([lines.map(() => refusal), ""]);
       } else {
-        const { code, stdout, stderr } = await runPi(place.options(["--mode", "json", ...lines]));
-        expect([code, stderr]).toEqual([1, ""]);
-        expect(answersIn(stdout)).toEqual(
+        const finished = await runPi(place.options(["--mode", "json", ...lines]));
+        expect([finished.code, errors(finished)]).toEqual([1, []]);
+        expect(answersIn(finished.stdout)).toEqual(
           ["ctx", "restart", "rollback", "unload"].map((name) => ({
             type: "ai_server_result",
             command: `ai-server-${name}`,

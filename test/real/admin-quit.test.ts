@@ -2,10 +2,11 @@ import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type AdminPlace, AdminServer, CONFIG, makeAdminPlace } from "../support/admin-server.ts";
 import { EMPTY_EDITOR, enter, piProcess } from "../support/admin-terminal.ts";
-import { NEWEST_PI, piCommand, piProblem } from "../support/pi.ts";
+import { NEWEST_PI, piProblem } from "../support/pi.ts";
+import { openPi } from "../support/pi-terminal.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { processesWith, Terminal } from "../support/terminal.ts";
+import { processesWith, type Terminal } from "../support/terminal.ts";
 
 /** What pi is in the middle of, and what its screen then shows. */
 const MIDDLES = {
@@ -15,7 +16,7 @@ const MIDDLES = {
 } as const;
 
 /** Milliseconds; a wait of any of the commands is longer. */
-const PROMPTLY = 5_000;
+const PROMPTLY = 10_000;
 
 let server: AdminServer;
 beforeAll(async () => {
@@ -31,22 +32,21 @@ realSuite(problem, `quitting in the middle of administration, pi ${NEWEST_PI}`, 
   });
   afterAll(() => first.remove());
 
+  async function begin(terminal: Terminal, what: keyof typeof MIDDLES): Promise<void> {
+    const [line, shown] = MIDDLES[what];
+    await enter(terminal, line);
+    await terminal.waitFor(shown);
+  }
+
   /** Runs `end` on a pi in the middle of something, and expects that nothing of it is left. */
   async function inTheMiddle(
     what: keyof typeof MIDDLES,
     end: (terminal: Terminal, place: AdminPlace) => Promise<void>,
   ): Promise<void> {
     const place = await first.copy();
-    const terminal = await Terminal.start({
-      ...(await piCommand(place.options([]))),
-      columns: 100,
-      rows: 40,
-    });
+    const terminal = await openPi(place.options([]));
     try {
-      await terminal.waitFor(/ steady\b/);
-      const [line, shown] = MIDDLES[what];
-      await enter(terminal, line);
-      await terminal.waitFor(shown);
+      await begin(terminal, what);
       await end(terminal, place);
       const left = (): true | undefined => (processesWith(place.agentDir).length === 0 ? true : undefined);
       await eventually("every process of pi has ended", left, PROMPTLY);
@@ -60,9 +60,9 @@ realSuite(problem, `quitting in the middle of administration, pi ${NEWEST_PI}`, 
     }
   }
 
-  // Each is mostly a pi that starts, and none changes anything that another one sees.
+  // None changes anything that another one sees.
   test.concurrent.each(Object.keys(MIDDLES) as (keyof typeof MIDDLES)[])(
-    "SIGTERM in the middle of %s",
+    "SIGTERM ends pi in the middle of %s",
     (what) =>
       inTheMiddle(what, async (terminal, { agentDir }) => {
         process.kill(piProcess(agentDir), "SIGTERM");
@@ -71,21 +71,20 @@ realSuite(problem, `quitting in the middle of administration, pi ${NEWEST_PI}`, 
       }),
   );
 
-  test.concurrent.each(["a wait", "a view"] as const)("the terminal closed in the middle of %s", (what) =>
-    inTheMiddle(what, (terminal) => terminal.close()),
+  test.concurrent.each(["a wait", "a view"] as const)(
+    "pi ends when its terminal is closed in the middle of %s",
+    (what) => inTheMiddle(what, (terminal) => terminal.close()),
   );
 
-  test.concurrent.each(["a wait", "a question"] as const)("Ctrl+C and Ctrl+D in the middle of %s", (what) =>
-    inTheMiddle(what, async (terminal) => {
-      // The first key leaves what is shown; in an empty editor the second one quits.
+  test.concurrent("Ctrl+C leaves a wait and a question, and Ctrl+D in the empty editor quits", () =>
+    inTheMiddle("a wait", async (terminal) => {
       await terminal.press("C-c");
-      if (what === "a wait") {
-        await terminal.waitFor(/Stop loading slow\?/);
-        await terminal.press("C-c");
-      }
+      await terminal.waitFor(/Stop loading slow\?/);
+      await terminal.press("C-c");
+      await begin(terminal, "a question");
+      await terminal.press("C-c");
       await terminal.waitFor(EMPTY_EDITOR);
       await terminal.press("C-d");
       expect(await terminal.exitCode(PROMPTLY)).toBe(0);
-    }),
-  );
+    }));
 });

@@ -1,5 +1,3 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import {
   type AdminPlace,
@@ -10,12 +8,37 @@ import {
   SECRETS,
 } from "../support/admin-server.ts";
 import { choose, clearEditor, enter, expectTurn, wordsOf } from "../support/admin-terminal.ts";
-import { NEWEST_PI, piCommand, piProblem } from "../support/pi.ts";
+import { NEWEST_PI, piProblem } from "../support/pi.ts";
+import { openPi } from "../support/pi-terminal.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { Terminal } from "../support/terminal.ts";
+import type { Terminal } from "../support/terminal.ts";
 
-const [COLUMNS, ROWS] = [60, 40];
+const [COLUMNS, ROWS] = [80, 24];
 const FILLER = Array.from({ length: 120 }, (_, index) => `# filler ${index + 1}.\n`).join("");
+
+const UNLOADED = "Will be unloaded: steady. No requests in flight.";
+
+/** A line, the choice that keeps, the one that changes, and what is read before. */
+const QUESTIONS = [
+  [
+    "/ai-server-ctx org/Größe:Q4 48k",
+    "Keep as it is",
+    "Change and restart",
+    "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
+    "It is 32768 tokens (32k) now.",
+    "This restarts stand-in.service, which unloads every model.",
+    UNLOADED,
+  ],
+  ["/ai-server-restart", "Leave it running", "Restart", "Restart stand-in.service?", UNLOADED],
+  ["/ai-server-unload", "Keep them loaded", "Unload them now", "Unload every model?", UNLOADED],
+] as const;
+
+/** Of the terminal. */
+const SIZES = [
+  [COLUMNS, ROWS],
+  [60, 20],
+  [40, 15],
+] as const;
 
 const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
 realSuite(
@@ -29,13 +52,8 @@ realSuite(
     beforeAll(async () => {
       server = await AdminServer.start();
       place = await makeAdminPlace(NEWEST_PI, server);
-      terminal = await Terminal.start({
-        ...(await piCommand(place.options([]))),
-        columns: COLUMNS,
-        rows: ROWS,
-      });
-      // The footer names the model once the session has started.
-      await terminal.waitFor(/ steady\b/);
+      // The panel's test on a light theme looks at the colours.
+      terminal = await openPi(place.options([], { NO_COLOR: "1" }));
     });
     afterAll(async () => {
       await terminal?.close();
@@ -48,12 +66,11 @@ realSuite(
     });
 
     test("the ids are listed right after a command, and Tab takes the first", async () => {
-      // At typing speed, because pi applies a list to the text as it is when the list arrives.
-      for (const key of "/ai-server-load ") {
-        await terminal.type(key);
-        await new Promise((resolve) => setTimeout(resolve, 60));
-      }
-      const listed = await terminal.waitFor(/^[→ ] a model with spaces( |$)/m, 5_000);
+      // pi applies a list to the text as it is when the list arrives.
+      await terminal.type("/ai-server-load");
+      await terminal.waitFor(/^→ ai-server-load\b/m);
+      await terminal.type(" ");
+      const listed = await terminal.waitFor(/^[→ ] a model with spaces( |$)/m);
       for (const id of MODEL_IDS) expect(listed).toMatch(new RegExp(`^[→ ] ${id}( |$)`, "m"));
       const first = MODEL_IDS.find((id) => new RegExp(`^→ ${id}( |$)`, "m").test(listed));
       await terminal.press("Tab");
@@ -113,7 +130,9 @@ realSuite(
     test("a context size: the question has every word of the difference, and the change goes through", async () => {
       await server.load("steady");
       await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-      const asked = wordsOf(await terminal.waitFor(/→ Keep as it is/));
+      const top = await terminal.waitFor(/→ Keep as it is/);
+      await terminal.press("End");
+      const asked = wordsOf(top) + wordsOf(await terminal.waitFor(/^ {3}slow:$/m));
       for (const words of [
         "Change the context size of org/Größe:Q4 to 49152 tokens (48k)? It is 32768 tokens (32k) now.",
         `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,
@@ -203,77 +222,11 @@ realSuite(
       await expectTurn(terminal, "Logged");
     });
 
-    test("quitting afterwards ends at once", async () => {
-      await terminal.press("C-d");
-      expect(await terminal.exitCode(5_000)).toBe(0);
-    });
-  },
-  "beside",
-);
-
-/** Types into an empty editor; once more where what may follow was still being read from the server. */
-async function typeUntilOffered(terminal: Terminal, typed: string): Promise<string> {
-  const offered = new RegExp(`^${typed.trimEnd()}\\n─{20,}\\n→ `, "m");
-  await terminal.type(typed);
-  return terminal.waitFor(offered, 3_000).catch(async () => {
-    await clearEditor(terminal);
-    await terminal.type(typed);
-    return terminal.waitFor(offered);
-  });
-}
-
-/** How many answered requests a log shows. */
-function served(screen: string): number {
-  return screen.match(/HTTP\/1\.1"\s+200/g)?.length ?? 0;
-}
-
-const UNLOADED = "Will be unloaded: steady. No requests in flight.";
-
-/** A line, the choice that keeps, the one that changes, and what is read before. */
-const QUESTIONS = [
-  [
-    "/ai-server-ctx org/Größe:Q4 48k",
-    "Keep as it is",
-    "Change and restart",
-    "Change the context size of org/Größe:Q4 to 49152 tokens (48k)?",
-    "It is 32768 tokens (32k) now.",
-    "This restarts stand-in.service, which unloads every model.",
-    UNLOADED,
-  ],
-  ["/ai-server-restart", "Leave it running", "Restart", "Restart stand-in.service?", UNLOADED],
-  ["/ai-server-unload", "Keep them loaded", "Unload them now", "Unload every model?", UNLOADED],
-] as const;
-
-const SIZES = [
-  { columns: 80, rows: 24, look: "the dark theme", settings: {}, env: {} },
-  { columns: 60, rows: 20, look: "the light theme", settings: { theme: "light" }, env: {} },
-  { columns: 40, rows: 15, look: "no colours", settings: {}, env: { NO_COLOR: "1" } },
-] as const;
-
-realSuite(problem, `questions on a small screen, pi ${NEWEST_PI}`, () => {
-  let server: AdminServer;
-  let place: AdminPlace;
-  beforeAll(async () => {
-    server = await AdminServer.start();
-    place = await makeAdminPlace(NEWEST_PI, server);
-  });
-  afterAll(async () => {
-    await place?.remove();
-    await server?.stop();
-  });
-
-  test.each(SIZES)(
-    "at $columns×$rows, with $look, all that counts is seen, and Enter right away changes nothing",
-    async ({ columns, rows, settings, env }) => {
-      await server.reset();
-      await server.load("steady");
-      const path = join(place.agentDir, "settings.json");
-      const { theme: _, ...own } = JSON.parse(readFileSync(path, "utf8")) as { theme?: string };
-      writeFileSync(path, JSON.stringify({ ...own, ...settings }));
-      const command = await piCommand(place.options([], env));
-      const terminal = await Terminal.start({ ...command, columns, rows });
-      try {
-        await terminal.waitFor(/ steady\b/);
+    test.each(SIZES)(
+      "a question at %d×%d shows all that counts, and Enter right away changes nothing",
+      async (columns, rows) => {
+        await server.load("steady");
+        await terminal.resize(columns, rows);
         for (const [line, keep, change, ...said] of QUESTIONS) {
           await enter(terminal, line);
           const asked = wordsOf(await terminal.waitFor(new RegExp(`^→ ${keep}$[\\s\\S]*escape no$`, "m")));
@@ -298,9 +251,29 @@ realSuite(problem, `questions on a small screen, pi ${NEWEST_PI}`, () => {
         await terminal.waitFor(/^ *Nothing was changed\./m);
         expect([server.host.text, server.host.backups, server.restarts]).toEqual([CONFIG, [], 0]);
         expect([...(await server.running())]).toEqual([["steady", "ready"]]);
-      } finally {
-        await terminal.close();
-      }
-    },
-  );
-});
+      },
+    );
+
+    test("quitting afterwards ends at once", async () => {
+      await terminal.press("C-d");
+      expect(await terminal.exitCode(5_000)).toBe(0);
+    });
+  },
+  "beside",
+);
+
+/** Types into an empty editor; once more where what may follow was still being read from the server. */
+async function typeUntilOffered(terminal: Terminal, typed: string): Promise<string> {
+  const offered = new RegExp(`^${typed.trimEnd()}\\n─{20,}\\n→ `, "m");
+  await terminal.type(typed);
+  return terminal.waitFor(offered, 3_000).catch(async () => {
+    await clearEditor(terminal);
+    await terminal.type(typed);
+    return terminal.waitFor(offered);
+  });
+}
+
+/** How many answered requests a log shows. */
+function served(screen: string): number {
+  return screen.match(/HTTP\/1\.1"\s+200/g)?.length ?? 0;
+}

@@ -16,7 +16,7 @@ import { Shell } from "../../host/ssh/shell.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { DocsPlace } from "../support/docs-place.ts";
 import { LocalHost, WRAPPER } from "../support/local-host.ts";
-import { UNIT } from "../support/machine-suite.ts";
+import { UNIT } from "../support/machine-row.ts";
 import { REPOSITORY } from "../support/pi.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { Sshd } from "../support/sshd.ts";

@@ -1,26 +1,18 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
+import { enter } from "../support/admin-terminal.ts";
 import { EventRelay } from "../support/event-relay.ts";
-import {
-  EXTENSION,
-  makeWorkplace,
-  piCli,
-  piCommand,
-  piProblem,
-  runPi,
-  type Workplace,
-} from "../support/pi.ts";
+import { EXTENSION, makeWorkplace, NEWEST_PI, piCli, piProblem, type Workplace } from "../support/pi.ts";
+import { openPi, storeModels } from "../support/pi-terminal.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { Terminal } from "../support/terminal.ts";
+import type { Terminal } from "../support/terminal.ts";
 
-// Its theme is written in plain hexadecimal figures; what is shown comes from the same code on both.
-const VERSION = "1.6.0";
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
 models:
@@ -35,8 +27,8 @@ const LONG = 8000;
 /** Contrast below this cannot be read well (WCAG 2.1 asks for 3 at least); pi 1.6 gives its own dim text 3.25. */
 const LEAST_CONTRAST = 3;
 
-const problem = (await piProblem(VERSION)) ?? missingProgram("tmux");
-realSuite(problem, `the panel on a light theme, behind a way that breaks the events, pi ${VERSION}`, () => {
+const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
+realSuite(problem, `the panel on a light theme, behind a way that breaks the events, pi ${NEWEST_PI}`, () => {
   let sim: Sim;
   let relay: EventRelay;
   let place: Workplace;
@@ -47,16 +39,11 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     relay = await EventRelay.to(sim.port);
     place = await makeWorkplace();
     await writeFile(join(place.agentDir, "settings.json"), JSON.stringify({ theme: "light" }));
-    const bin = join(place.folder, "bin");
-    await mkdir(bin);
-    // pi would fetch these two from the internet.
-    for (const name of ["fd", "rg"]) await writeFile(join(bin, name), "#!/bin/sh\n", { mode: 0o755 });
-    const env = { AI_SERVER_URL: relay.url, PATH: `${bin}:${process.env.PATH}` };
     // Offline nothing would be asked at rest, and the footer would stay empty.
-    const options = { version: VERSION, agentDir: place.agentDir, env, offline: false } as const;
-    await runPi({ ...options, args: ["-e", EXTENSION, "--list-models"] });
-    const args = ["-e", EXTENSION, "--model", "ai-server/slow"];
-    terminal = await Terminal.start({ ...(await piCommand({ ...options, args })), columns: 110, rows: 40 });
+    const env = { AI_SERVER_URL: relay.url };
+    const options = { version: NEWEST_PI, agentDir: place.agentDir, env, offline: false };
+    await storeModels(options);
+    terminal = await openPi({ ...options, args: ["-e", EXTENSION, "--model", "ai-server/slow"] });
     await terminal.waitFor(/no model loaded/);
   });
   afterAll(async () => {
@@ -78,7 +65,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
 
   /** The colours of pi's own light theme, as pi itself resolves them. */
   async function lightTheme(): Promise<(name: string) => string> {
-    const file = join(dirname(dirname(await piCli(VERSION))), "modes/interactive/theme/theme.js");
+    const file = join(dirname(dirname(await piCli(NEWEST_PI))), "modes/interactive/theme/theme.js");
     const theme = (await import(/* @vite-ignore */ pathToFileURL(file).href)) as {
       getResolvedThemeColors(name: string): Record<string, string>;
     };
@@ -86,7 +73,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     return (name) => colours[name] ?? "";
   }
 
-  test("working line, footer and panel have the light theme's colours and no others, and can be read", async () => {
+  test("working line, footer, panel and question have the light theme's colours and no others, and can be read", async () => {
     const light = await lightTheme();
     const coloursOf = async (wanted: RegExp): Promise<Set<string> | undefined> => {
       await terminal.waitFor(wanted);
@@ -98,7 +85,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     expect(await coloursOf(/Loading slow · \d s/)).toEqual(new Set([light("thinkingOff"), light("muted")]));
     await terminal.waitFor(/^ *Hello\./m);
     expect(await coloursOf(/^slow ready · 64k/m)).toEqual(new Set([light("dim")]));
-    await terminal.submit("/ai-server quick");
+    await enter(terminal, "/ai-server quick");
     await terminal.waitFor(/→ quick +unloaded[\s\S]*slow \(in pi\) +ready/);
     await terminal.press("Enter");
     await terminal.waitFor(/Loading quick[\s\S]*Host memory|quick is loaded[\s\S]*Host memory/);
@@ -110,13 +97,20 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
       expect(contrastOnWhite(colour), colour).toBeGreaterThan(LEAST_CONTRAST);
     await terminal.press("Escape");
     await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+    await enter(terminal, "/ai-server-unload");
+    await terminal.waitFor(/^Unload every model\?[\s\S]*escape no$/m);
+    const asked = new Set(coloursByLine(await terminal.colors()).flatMap((line) => [...line]));
+    expect(asked.size).toBeGreaterThan(1);
+    expect(wanted).toEqual(expect.arrayContaining([...asked]));
+    await terminal.press("Enter");
+    await terminal.waitFor(/Nothing was unloaded\./);
   });
 
   test("200 kB of history and events that break off in a frame: the panel is right, and pi goes on", async () => {
     for (let bytes = 0; bytes <= HISTORY_BYTES; bytes += LONG)
       await get(`/upstream/quick/${"x".repeat(LONG)}`);
     const [bytes, asked] = [relay.bytes, relay.asked];
-    await terminal.submit("/ai-server");
+    await enter(terminal, "/ai-server");
     await terminal.waitFor(/^AI server · live[\s\S]*quick +ready/);
     await eventually("the history has come", () => relay.bytes - bytes > 2 * HISTORY_BYTES || undefined);
     relay.cutNext();
@@ -127,7 +121,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     expect(relay.asked).toBeGreaterThanOrEqual(asked + 2);
     await terminal.press("Escape");
     await terminal.waitUntil("the panel has gone", (now) => !now.includes("In flight"));
-    await terminal.submit("sim: say Still here.");
+    await enter(terminal, "sim: say Still here.");
     await terminal.waitFor(/^ *Still here\./m);
     await terminal.press("C-d");
     expect(await terminal.exitCode()).toBe(0);

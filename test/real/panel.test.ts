@@ -2,18 +2,19 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { visibleWidth } from "@earendil-works/pi-tui";
-import { expect, type TestContext, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { Http } from "../../server/http/http.ts";
-import { startSim } from "../../sim/server.ts";
-import { choose } from "../support/admin-terminal.ts";
+import { type Sim, startSim } from "../../sim/server.ts";
+import { choose, enter, piProcess } from "../support/admin-terminal.ts";
 import { writeCertificates } from "../support/certificates.ts";
-import { EXTENSION, makeWorkplace, NEWEST_PI, piCommand, piProblem, runPi } from "../support/pi.ts";
+import { EXTENSION, makeWorkplace, NEWEST_PI, piProblem, type Workplace } from "../support/pi.ts";
+import { openPi, storeModels } from "../support/pi-terminal.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
-import { processesWith, Terminal } from "../support/terminal.ts";
+import { processesWith, type Terminal } from "../support/terminal.ts";
 
-const COLUMNS = 60;
+const [COLUMNS, ROWS] = [80, 24];
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
 models:
@@ -22,180 +23,180 @@ models:
   "模型/Größe:Q4": { cmd: "${CMD} --load 0.2 -c 32768", metadata: { context_length: 32768 } }
 `;
 
-/** Another extension, by which the session is loaded anew while the panel has the keys. */
+/** Another extension, by which the test reloads the session while the panel has the keys. */
 const RELOADER = `export default (pi) => {
-  pi.registerCommand("reload-soon", {
-    description: "Reload in three seconds",
-    handler: async (_, ctx) => void setTimeout(() => ctx.reload().catch(() => {}), 3000),
+  pi.registerCommand("reload-on-signal", {
+    description: "Reload on SIGUSR2",
+    handler: async (_, ctx) => void process.once("SIGUSR2", () => ctx.reload().catch(() => {})),
   });
 };
 `;
 
 const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("tmux");
-realSuite(
-  problem,
-  `the panel of pi ${NEWEST_PI}`,
-  () => {
-    /** pi before a server of the test's own. */
-    const start = async ({ onTestFinished, expect }: TestContext) => {
-      const folder = await mkdtemp(join(tmpdir(), "panel-test-"));
-      onTestFinished(() => rm(folder, { recursive: true, force: true }));
-      await writeCertificates(join(folder, "certs"));
-      const sim = await startSim({ dir: folder, config: CONFIG });
-      onTestFinished(() => sim.close());
-      const env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
-      const place = await makeWorkplace();
-      onTestFinished(() => place.remove());
-      const reloader = join(place.folder, "reloader.js");
-      await writeFile(reloader, RELOADER);
-      const options = { version: NEWEST_PI, agentDir: place.agentDir, env };
-      const listed = await runPi({
-        ...options,
-        args: ["-e", EXTENSION, "--list-models"],
-        offline: false,
-      });
-      expect(listed.stdout).toContain("quick");
-      const args = ["-e", EXTENSION, "-e", reloader, "--model", "ai-server/quick"];
-      const terminal = await Terminal.start({ ...(await piCommand({ ...options, args })), columns: COLUMNS });
-      onTestFinished(() => terminal.close());
-      await terminal.waitFor(/ quick\b/);
+realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
+  let folder: string;
+  let sim: Sim;
+  let env: Record<string, string>;
+  let place: Workplace;
+  let terminal: Terminal;
 
-      /** As another client of the same server. */
-      async function load(id: string): Promise<void> {
-        const http = new Http(readConfig(env, {}, folder));
-        try {
-          const path = `/upstream/${encodeURIComponent(id)}/health`;
-          const { body } = await http.request({ method: "GET", path });
-          await body.dump();
-        } finally {
-          await http.close();
-        }
-      }
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "panel-test-"));
+    await writeCertificates(join(folder, "certs"));
+    sim = await startSim({ dir: folder, config: CONFIG });
+    env = { AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir };
+    place = await makeWorkplace();
+    const reloader = join(place.folder, "reloader.js");
+    await writeFile(reloader, RELOADER);
+    const options = { version: NEWEST_PI, agentDir: place.agentDir, env };
+    await storeModels(options);
+    const args = ["-e", EXTENSION, "-e", reloader, "--model", "ai-server/quick"];
+    terminal = await openPi({ ...options, args });
+  });
+  afterAll(async () => {
+    await terminal?.close();
+    await sim?.close();
+    await place?.remove();
+    await rm(folder, { recursive: true, force: true });
+  });
 
-      const underWay = (): string[] =>
-        sim.requests
-          .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
-          .map(({ path }) => path);
-
-      async function open(): Promise<void> {
-        await terminal.submit("/ai-server");
-        await terminal.waitFor(/→ big +unloaded/);
-        await terminal.waitFor(/In flight: nothing/);
-        await terminal.waitFor(/Host memory/);
-      }
-
-      async function leave(): Promise<void> {
-        await terminal.press("Escape");
-        await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
-        await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
-      }
-
-      return { sim, place, terminal, load, underWay, open, leave };
-    };
-
-    /** No line of the panel was wrapped: it has its heading on top and its keys at the bottom. */
-    function expectWhole(screen: string): void {
-      const lines = screen.split("\n");
-      expect(lines[0]).toMatch(/^AI server/);
-      expect(lines.at(-1)).toMatch(/refresh$/);
-      expect(lines).toHaveLength(50);
-      expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(COLUMNS);
+  /** As another client of the same server. */
+  async function load(id: string): Promise<void> {
+    const http = new Http(readConfig(env, {}, folder));
+    try {
+      const path = `/upstream/${encodeURIComponent(id)}/health`;
+      const { body } = await http.request({ method: "GET", path });
+      await body.dump();
+    } finally {
+      await http.close();
     }
+  }
 
-    test("follows another client, filters, is resized, and gives the input back", async (t) => {
-      const { sim, terminal, load, open, leave } = await start(t);
-      await open();
-      const screen = await terminal.screen();
-      expectWhole(screen);
-      expect(screen).toMatch(/模型\/Größe:Q4 +unloaded/);
-      expect(sim.starts).toEqual({});
-      const loading = load("big");
-      await terminal.waitFor(/big +starting/);
-      await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
-      sim.setSpeed(50);
-      await loading;
-      expectWhole(await terminal.waitFor(/big +ready +64k/));
-      await load("模型/Größe:Q4");
-      await terminal.waitFor(/模型\/Größe:Q4 +ready/);
-      await terminal.type("/größe");
-      await terminal.waitUntil("one model is left", (now) => /→ 模型/.test(now) && !/big +/.test(now));
-      await terminal.press("Enter");
-      await terminal.waitFor(/filter: größe/);
-      await terminal.press("Escape");
-      await terminal.waitFor(/big +unloaded/);
-      await terminal.resize(40, 24);
-      const isWhole = (rows: number) => (now: string) =>
-        now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
-      await terminal.waitUntil("it fits", isWhole(24));
-      await terminal.resize(COLUMNS, 50);
-      await terminal.waitUntil("it fits again", isWhole(50));
-      expectWhole(await terminal.screen());
-      await leave();
-      await terminal.submit("sim: say Still here.");
-      await terminal.waitFor(/^ *Still here\./m);
-    });
+  const underWay = (): string[] =>
+    sim.requests
+      .filter(({ finishedAt, disconnectedAt }) => (finishedAt ?? disconnectedAt) === undefined)
+      .map(({ path }) => path);
 
-    test("loads with a bar; Escape stops it and offers what had to go", async (t) => {
-      const { sim, terminal, load, leave } = await start(t);
-      await load("quick");
-      await terminal.submit("/ai-server");
-      await terminal.waitFor(/quick.* ready/);
-      await terminal.press("Home", "Enter");
-      await terminal.waitFor(/big +starting/);
-      await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
-      await terminal.press("Escape");
-      await choose(terminal, "Stop and unload it");
-      await terminal.waitFor(/Load quick again\?/);
-      await choose(terminal, "Load it again");
-      await terminal.waitFor(/quick is loaded; it took/);
-      await terminal.waitFor(/big +unloaded/);
-      sim.setSpeed(20);
-      await terminal.press("Enter");
-      const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded to make room: quick/);
-      expectWhole(screen);
-      expect(screen).toMatch(/big +ready +64k/);
-      expect(screen).not.toContain("hunter2");
-      await leave();
-    });
+  /** Opens the panel on a server that has loaded nothing, or only `loaded`. */
+  async function open(loaded?: string): Promise<void> {
+    await sim.reload();
+    sim.setSpeed(1);
+    if (loaded !== undefined) await load(loaded);
+    await enter(terminal, "/ai-server");
+    await terminal.waitFor(/In flight: nothing/);
+    await terminal.waitFor(/Host memory/);
+    await terminal.waitFor(new RegExp(loaded === undefined ? "big +unloaded" : `${loaded}.* ready`));
+    await terminal.press("Home");
+    await terminal.waitFor(/→ big +unloaded/);
+  }
 
-    test("opens the log, makes a model pi's, and quits without a trace", async (t) => {
-      const { sim, place, terminal, load, leave } = await start(t);
-      await load("模型/Größe:Q4");
-      await terminal.submit("/ai-server");
-      await terminal.waitFor(/模型\/Größe:Q4 +ready/);
-      await terminal.press("End", "l");
-      await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
-      await terminal.press("q");
-      await terminal.waitFor(/→ 模型\/Größe:Q4/);
-      await terminal.press("m");
-      await terminal.waitFor(/模型\/Größe:Q4 is pi's model now/);
-      await leave();
-      await terminal.waitUntil("the footer names it", (now) =>
-        now.split("\n").slice(-3).join().includes("模型"),
-      );
-      await terminal.press("C-d");
-      expect(await terminal.exitCode()).toBe(0);
-      await eventually("every process of pi has ended", () =>
-        processesWith(place.agentDir).length === 0 ? true : undefined,
-      );
-      await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
-    });
+  async function leave(): Promise<void> {
+    await terminal.press("Escape");
+    await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+    await eventually("no request is under way", () => underWay().length === 0 || undefined);
+  }
 
-    test("is closed by a reload, and opens again", async (t) => {
-      const { sim, terminal, underWay, open, leave } = await start(t);
-      await terminal.submit("/reload-soon");
-      await terminal.submit("/ai-server");
-      await terminal.waitFor(/→ big +unloaded/);
-      // Before that pi takes no input.
-      const screen = await terminal.waitFor(/Reloaded keybindings/);
-      expect(screen).not.toContain("In flight");
-      await eventually("nothing is asked any more", () => (underWay().length === 0 ? true : undefined));
-      await eventually("every connection is closed", () => (sim.connections === 0 ? true : undefined));
-      await open();
-      await leave();
-      await terminal.submit("sim: say Still here.");
-      await terminal.waitFor(/^ *Still here\./m);
-    });
-  },
-  "at once",
-);
+  async function expectNoConnection(): Promise<void> {
+    await eventually("every connection is closed", () => sim.connections === 0 || undefined);
+  }
+
+  async function expectTurn(words: string): Promise<void> {
+    await enter(terminal, `sim: say ${words}`);
+    await terminal.waitFor(new RegExp(`^ *${words}`, "m"));
+  }
+
+  /** No line of the panel was wrapped: it has its heading on top and its keys at the bottom. */
+  function expectWhole(screen: string): void {
+    const lines = screen.split("\n");
+    expect(lines[0]).toMatch(/^AI server/);
+    expect(lines.at(-1)).toMatch(/refresh$/);
+    expect(lines).toHaveLength(ROWS);
+    expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(COLUMNS);
+  }
+
+  test("follows another client, filters, is resized, and gives the input back", async () => {
+    await open();
+    const screen = await terminal.screen();
+    expectWhole(screen);
+    expect(screen).toMatch(/模型\/Größe:Q4 +unloaded/);
+    expect(sim.starts).toEqual({});
+    const loading = load("big");
+    await terminal.waitFor(/big +starting/);
+    await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+    sim.setSpeed(50);
+    await loading;
+    expectWhole(await terminal.waitFor(/big +ready +64k/));
+    await load("模型/Größe:Q4");
+    await terminal.waitFor(/模型\/Größe:Q4 +ready/);
+    await terminal.type("/größe");
+    await terminal.waitUntil("one model is left", (now) => /→ 模型/.test(now) && !/big +/.test(now));
+    await terminal.press("Enter");
+    await terminal.waitFor(/filter: größe/);
+    await terminal.press("Escape");
+    await terminal.waitFor(/big +unloaded/);
+    const isWhole = (rows: number) => (now: string) =>
+      now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
+    await terminal.resize(40, 50);
+    await terminal.waitUntil("it fits", isWhole(50));
+    await terminal.resize(COLUMNS, ROWS);
+    await terminal.waitUntil("it fits again", isWhole(ROWS));
+    expectWhole(await terminal.screen());
+    await leave();
+    await expectTurn("Still here.");
+  });
+
+  test("loads with a bar; Escape stops it and offers what had to go", async () => {
+    await open("quick");
+    await terminal.press("Enter");
+    await terminal.waitFor(/big +starting/);
+    await terminal.waitFor(/Loading big\n[█░]+ \d+ s/);
+    await terminal.press("Escape");
+    await choose(terminal, "Stop and unload it");
+    await terminal.waitFor(/Load quick again\?/);
+    await choose(terminal, "Load it again");
+    await terminal.waitFor(/quick is loaded; it took/);
+    await terminal.waitFor(/big +unloaded/);
+    sim.setSpeed(20);
+    await terminal.press("Enter");
+    const screen = await terminal.waitFor(/big is loaded; it took[\s\S]*Unloaded to make room: quick/);
+    expectWhole(screen);
+    expect(screen).toMatch(/big +ready +64k/);
+    expect(screen).not.toContain("hunter2");
+    await leave();
+  });
+
+  test("a reload closes it, and it opens again", async () => {
+    await enter(terminal, "/reload-on-signal");
+    await open();
+    process.kill(piProcess(place.agentDir), "SIGUSR2");
+    // Before that pi takes no input.
+    const screen = await terminal.waitFor(/Reloaded keybindings/);
+    expect(screen).not.toContain("In flight");
+    await eventually("no request is under way", () => underWay().length === 0 || undefined);
+    await expectNoConnection();
+    await open();
+    await leave();
+    await expectTurn("Here again.");
+  });
+
+  test("opens the log, makes a model pi's, and quits without a trace", async () => {
+    await open("模型/Größe:Q4");
+    await terminal.press("End", "l");
+    await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
+    await terminal.press("q");
+    await terminal.waitFor(/→ 模型\/Größe:Q4/);
+    await terminal.press("m");
+    await terminal.waitFor(/模型\/Größe:Q4 is pi's model now/);
+    await leave();
+    await terminal.waitUntil("the footer names it", (now) =>
+      now.split("\n").slice(-3).join().includes("模型"),
+    );
+    await terminal.press("C-d");
+    expect(await terminal.exitCode()).toBe(0);
+    await eventually(
+      "every process of pi has ended",
+      () => processesWith(place.agentDir).length === 0 || undefined,
+    );
+    await expectNoConnection();
+  });
+});

@@ -1,25 +1,26 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { EXTENSION, makeWorkplace, NEWEST_PI, piProblem, runPi, type Workplace } from "../support/pi.ts";
+import { storeModels } from "../support/pi-terminal.ts";
 import { realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
-let standIn: StandIn;
-beforeAll(async () => {
-  standIn = await startStandIn();
-});
-afterAll(() => standIn.stop());
-
 realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, pi ${NEWEST_PI}`, () => {
+  let standIn: StandIn;
   let place: Workplace;
 
-  beforeEach(async () => {
+  beforeAll(async () => {
+    standIn = await startStandIn();
     place = await makeWorkplace();
     await writeFile(join(place.agentDir, "settings.json"), JSON.stringify({ retry: { enabled: false } }));
+    await storeModels({ version: NEWEST_PI, agentDir: place.agentDir, env: standIn.env });
   });
-  afterEach(() => place.remove());
+  afterAll(async () => {
+    await place?.remove();
+    await standIn?.stop();
+  });
 
   function pi(args: string[], env: Record<string, string> = {}) {
     const all = ["-e", EXTENSION, "--model", "ai-server/thinker", ...args];
@@ -27,42 +28,23 @@ realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, p
     return runPi({ ...options, env: { ...standIn.env, ...env } });
   }
 
-  test("/ai-server-status in print mode prints its table", async () => {
-    const { code, stdout } = await pi(["-p", "/ai-server-status"]);
+  test("status and refresh print what they find, call no model and load none", async () => {
+    const { code, stdout } = await pi(["-p", "/ai-server-status", "/ai-server-refresh"]);
     expect(code).toBe(0);
     for (const id of standIn.modelIds) expect(stdout).toContain(id);
     expect(stdout).toMatch(/slow .*unloaded/);
-  });
-
-  test("/ai-server-refresh in print mode says what it found", async () => {
-    const { code, stdout } = await pi(["-p", "/ai-server-refresh"]);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/\S.*\n/);
-  });
-
-  test.each(["/ai-server-status", "/ai-server-refresh"])(
-    "%s in JSON mode leaves the stream clean",
-    async (line) => {
-      const { code, stdout, stderr } = await pi(["--mode", "json", line]);
-      expect(code).toBe(0);
-      expect(parseJsonLines(stdout)[0]).toMatchObject({ type: "session" });
-      expect(stdout).not.toContain("unloaded");
-      expect(stderr).toMatch(/\S/);
-    },
-  );
-
-  test("no command calls the model", async () => {
-    const before = standIn.chats().length;
-    await pi(["-p", "/ai-server-status"]);
-    await pi(["-p", "/ai-server-refresh"]);
-    expect(standIn.chats()).toHaveLength(before);
-  });
-
-  test("status and refresh load no model", async () => {
-    await standIn.unloadAll();
-    await pi(["-p", "/ai-server-status"]);
-    await pi(["-p", "/ai-server-refresh"]);
+    expect(stdout).toMatch(/Nothing changed: 5 models\./);
+    expect(standIn.chats()).toEqual([]);
     expect(await standIn.running()).toEqual([]);
+  });
+
+  test("status and refresh in JSON mode leave the stream clean", async () => {
+    const { code, stdout, stderr } = await pi(["--mode", "json", "/ai-server-status", "/ai-server-refresh"]);
+    expect(code).toBe(0);
+    expect(parseJsonLines(stdout)[0]).toMatchObject({ type: "session" });
+    expect(stdout).not.toContain("unloaded");
+    expect(stderr).toMatch(/unloaded/);
+    expect(stderr).toMatch(/Nothing changed: 5 models\./);
   });
 
   // One of another CA is in the suite on Caddy: a TLS server of Node's closes without an alert.
@@ -82,8 +64,7 @@ realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, p
       { AI_SERVER_CLIENT_KEY: "stranger-key.pem" },
       /The client key .*stranger-key\.pem does not belong to/,
     ],
-  ])("a client certificate %s is said in the turn", async (_what, env, sentence) => {
-    await pi(["--list-models"]);
+  ])("a turn reports a client certificate %s", async (_what, env, sentence) => {
     const { code, stdout, stderr } = await pi(["-p", "Hello"], env);
     expect(code).not.toBe(0);
     expect(stdout).toBe("");
@@ -91,32 +72,30 @@ realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, p
     expect(stderr).not.toMatch(/fetch failed|\n +at /);
   });
 
-  test("a variable that is wrong is named, and pi starts all the same", async () => {
-    await pi(["--list-models"]);
+  test("pi starts with a wrong variable, and the turn names it", async () => {
     const { code, stderr } = await pi(["-p", "Hello"], { AI_SERVER_TIMEOUT_MS: "soon" });
     expect(code).not.toBe(0);
     expect(stderr).toContain('AI_SERVER_TIMEOUT_MS is "soon"');
   });
 
-  test("a server that is down is said in the turn, and the status names the broken link", async () => {
-    await pi(["--list-models"]);
+  test("a turn reports a server that is down, and the status names the broken link", async () => {
     await standIn.whileDown(async () => {
-      const turn = await pi(["-p", "Hello"]);
-      expect(turn.code).not.toBe(0);
-      expect(turn.stderr).toMatch(/refuses connections \(connection refused\)\. Caddy may be stopped/);
-      const status = await pi(["-p", "/ai-server-status"]);
-      expect(`${status.stdout}${status.stderr}`).toMatch(/TCP/);
+      const { code, stdout, stderr } = await pi(["-p", "/ai-server-status", "Hello"]);
+      expect(code).not.toBe(0);
+      expect(`${stdout}${stderr}`).toMatch(/TCP/);
+      expect(stderr).toMatch(/refuses connections \(connection refused\)\. Caddy may be stopped/);
     });
   });
 
-  test("with nothing set up the provider is not offered, and pi starts", async () => {
-    const options = {
-      version: NEWEST_PI,
-      agentDir: place.agentDir,
-      args: ["-e", EXTENSION, "--list-models"],
-    };
-    const { code, stdout } = await runPi(options);
-    expect(code).toBe(0);
-    expect(stdout).toContain("No models available");
+  test("pi starts with nothing set up, and offers no model of the provider", async () => {
+    const other = await makeWorkplace();
+    try {
+      const args = ["-e", EXTENSION, "--list-models"];
+      const { code, stdout } = await runPi({ version: NEWEST_PI, agentDir: other.agentDir, args });
+      expect(code).toBe(0);
+      expect(stdout).toContain("No models available");
+    } finally {
+      await other.remove();
+    }
   });
 });

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { ShellSettings } from "../../host/ssh/shell.ts";
 import { FILE } from "../support/local-host.ts";
-import { machineSuite, NEW, OLD } from "../support/machine-suite.ts";
+import { machineRow, NEW, OLD } from "../support/machine-row.ts";
+import { machineSuite } from "../support/machine-suite.ts";
 import { silentServer } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { type Login, Sshd, SshHost } from "../support/sshd.ts";
@@ -18,12 +19,13 @@ realSuite(PROBLEM, "the server's machine over a real sshd", () => {
   });
   afterAll(() => sshd.stop());
 
-  describe.each<Login>(["shell", "wrapper"])("%s", (login) => {
-    machineSuite((text) => {
-      const host = new SshHost(sshd, login, text);
-      return Object.assign(host, { machine: host.machine.bind(host) });
-    });
-  });
+  const hostBy = (login: Login) => (text: string) => {
+    const host = new SshHost(sshd, login, text);
+    return Object.assign(host, { machine: host.machine.bind(host) });
+  };
+  describe("shell", () => machineSuite(hostBy("shell")));
+  // The forced command's own details are tested without ssh.
+  describe("wrapper", () => machineRow(hostBy("wrapper")));
 
   describe("the way there", () => {
     let host: SshHost;

@@ -13,7 +13,7 @@ const working = (...states: boolean[]): unknown => states.map((is_processing) =>
 
 describe("llama-swap's list of requests", () => {
   /** @param listed what differs from a request of ours */
-  const told = async (...listed: Record<string, unknown>[]) => {
+  const inList = async (...listed: Record<string, unknown>[]) => {
     const requests = listed.map((entry, at) => ({
       id: String(at),
       model: "m",
@@ -55,13 +55,13 @@ describe("llama-swap's list of requests", () => {
     ["ours and two others", [{}, { elapsed_ms: 60_000 }, { elapsed_ms: 70_000 }], { isHeld: true, ahead: 2 }],
     ["ours or another's alike", [{}, {}], { isHeld: true, ahead: 1 }],
   ])("with %s", async (_what, listed, holding) => {
-    expect(await told(...listed)).toEqual(holding);
+    expect(await inList(...listed)).toEqual(holding);
   });
 
   test("before v240, without headers, counts each of the model that is young enough as ours", async () => {
     const entry = { req_headers: undefined, elapsed_ms: undefined, timestamp: undefined };
-    expect(await told(entry)).toEqual({ isHeld: true, ahead: 0 });
-    expect(await told({ ...entry, model: "other" })).toEqual({ isHeld: false, ahead: 0 });
+    expect(await inList(entry)).toEqual({ isHeld: true, ahead: 0 });
+    expect(await inList({ ...entry, model: "other" })).toEqual({ isHeld: false, ahead: 0 });
   });
 });
 
@@ -162,7 +162,7 @@ describe("llama.cpp", () => {
     expect(await routed(models, slots)).toEqual(holding);
   });
 
-  test("one llama-server tells by its slots, and nothing while it loads or sleeps", async () => {
+  test("one llama-server shows it by its slots, and nothing while it loads or sleeps", async () => {
     const own = async (slots: unknown, props: object = {}, list: unknown = { data: [{ id: "m" }] }) => {
       let answers: Record<string, unknown> = {
         "/running": 404,
@@ -182,7 +182,7 @@ describe("llama.cpp", () => {
   });
 });
 
-test("Ollama tells nothing: what loads is not in its list", async () => {
+test("Ollama shows nothing: what loads is not in its list", async () => {
   const answers = {
     "/running": 404,
     "/v1/models": { data: [{ id: "m" }] },
@@ -194,7 +194,7 @@ test("Ollama tells nothing: what loads is not in its list", async () => {
   expect(await holdingOf(swap, OURS, NEVER)).toEqual(UNKNOWN);
 });
 
-test("another server, or one that does not answer, tells nothing", async () => {
+test("another server, or one that does not answer, shows nothing", async () => {
   const { swap } = await cannedServer(byPath({ "/running": 404, "/v1/models": { data: [{ id: "m" }] } }));
   expect(await holdingOf(swap, OURS, NEVER)).toEqual(UNKNOWN);
   const { swap: away } = await cannedServer((request) => request.socket.destroy());

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { requestsAhead, requestsInFlight } from "../../server/in-flight.ts";
+import { requestsAhead, requestsInFlight, slotWithLeast } from "../../server/in-flight.ts";
+import { parseSlots } from "../../server/kinds/llama-cpp/list.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
 import { byPath, cannedServer, frame } from "../support/canned.ts";
@@ -75,7 +76,7 @@ describe("requests in flight, read from the events", () => {
     });
   });
 
-  test("that are none need no further request", async () => {
+  test("need no further request where llama-swap lists none", async () => {
     const { swap, requests } = await eventServer([frame("inflight", { operation: "snapshot" })]);
     expect(await requestsInFlight(swap, NEVER)).toEqual({ source: "events", total: 0, models: [] });
     expect(requests).toEqual(["GET /running", "GET /api/events"]);
@@ -117,20 +118,20 @@ describe("requests of a model that a turn waits for", () => {
 
   test("are read from the slots from v218 on, where the events do not list them", async () => {
     expect(await ahead({ version: "v218" }, number)).toEqual({ source: "slots", total: 1, isAsked: true });
-    const told = [frame("inflight", { operation: "snapshot" })];
-    expect(await ahead({ version: "v250" }, told)).toEqual({ source: "events", total: 0, isAsked: false });
+    const events = [frame("inflight", { operation: "snapshot" })];
+    expect(await ahead({ version: "v250" }, events)).toEqual({ source: "events", total: 0, isAsked: false });
   });
 });
 
 describe("requests in flight, read from the slots", () => {
-  const told = async (running: unknown, more: Record<string, unknown> = {}) => {
+  const inSlots = async (running: unknown, more: Record<string, unknown> = {}) => {
     const { swap, requests } = await cannedServer(byPath({ "/running": running, ...more }));
     return { answer: await requestsInFlight(swap, NEVER), requests };
   };
   const ready = (...ids: string[]) => ({ running: ids.map((model) => ({ model, state: "ready" })) });
 
   test("are counted for each ready model", async () => {
-    const { answer } = await told(ready("a", "b", "c"), {
+    const { answer } = await inSlots(ready("a", "b", "c"), {
       "/upstream/a/slots": working(true, true),
       "/upstream/b/slots": working(false),
       "/upstream/c/slots": 501,
@@ -148,7 +149,7 @@ describe("requests in flight, read from the slots", () => {
     ["slots of another form", [{ id: 0, state: 1 }]],
     ["no list", { is_processing: true }],
   ])("are unknown, not none, with %s", async (_, slots) => {
-    expect((await told(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
+    expect((await inSlots(ready("m"), { "/upstream/m/slots": slots })).answer).toEqual(UNKNOWN);
   });
 
   test("are unknown, and the model is named, if it does not answer in time", async () => {
@@ -160,8 +161,8 @@ describe("requests in flight, read from the slots", () => {
     expect(await requestsInFlight(swap, NEVER, limits)).toEqual({ ...UNKNOWN, silent: ["m"] });
   });
 
-  test("are none where nothing is loaded", async () => {
-    expect((await told(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
+  test("are empty where nothing is loaded", async () => {
+    expect((await inSlots(ready())).answer).toEqual({ source: "slots", total: 0, models: [] });
   });
 
   test.each(["starting", "stopping", "sleepy"])(
@@ -171,14 +172,14 @@ describe("requests in flight, read from the slots", () => {
         { model: "m", state: "ready" },
         { model: "other", state },
       ];
-      const { answer, requests } = await told({ running: models });
+      const { answer, requests } = await inSlots({ running: models });
       expect(answer).toEqual(UNKNOWN);
       expect(requests).toEqual(["GET /running", "GET /api/events", "GET /running"]);
     },
   );
 
   test("are not read for an id that an old llama-swap takes for another", async () => {
-    const { answer, requests } = await told(ready("org/m"), {
+    const { answer, requests } = await inSlots(ready("org/m"), {
       "/v1/models": { data: [{ id: "org" }, { id: "org/m" }] },
     });
     expect(answer).toEqual(UNKNOWN);
@@ -186,7 +187,7 @@ describe("requests in flight, read from the slots", () => {
   });
 
   test("of a plain llama-server come from its own slots", async () => {
-    const { answer } = await told(404, {
+    const { answer } = await inSlots(404, {
       "/v1/models": { data: [{ id: "m" }] },
       "/props": { default_generation_settings: {} },
       "/slots": working(true, false),
@@ -199,7 +200,7 @@ describe("requests in flight, read from the slots", () => {
 describe("a server that does not answer", () => {
   test("leaves the requests unknown at the limit", async () => {
     const { swap, connections } = await cannedServer(() => {}, {}, 1000);
-    // Others may share it, so it goes on to a limit of its own.
+    // Others may share it, so it continues up to its own limit.
     const recognition = swap.backend().catch(() => "not recognised");
     const reading = requestsInFlight(swap, NEVER, { wholeMs: 200, eventsMs: 100 });
     expect(await Promise.race([reading, recognition])).toEqual(UNKNOWN);
@@ -217,5 +218,67 @@ describe("a server that does not answer", () => {
     await eventually(() => expect(connections()).toBe(0));
     await expect(requestsInFlight(swap, abort.signal)).rejects.toBe(reason);
     expect(requests).toHaveLength(1);
+  });
+});
+
+const fresh = (id: number) => ({ id, is_processing: false });
+const used = (id: number, tokens: number, isBusy = false) => ({
+  id,
+  is_processing: isBusy,
+  id_task: 5,
+  n_prompt_tokens: tokens,
+});
+
+describe("the answer of /slots", () => {
+  test("gives the tokens of each slot; one without a request holds none", () => {
+    expect(parseSlots([fresh(0), used(1, 900), used(2, 30, true)])).toEqual([
+      { id: 0, isBusy: false, isUsed: false, tokens: 0 },
+      { id: 1, isBusy: false, isUsed: true, tokens: 900 },
+      { id: 2, isBusy: true, isUsed: true, tokens: 30 },
+    ]);
+  });
+
+  test("of an earlier llama-server leaves the tokens of used slots unknown", () => {
+    const slots = [
+      { id: 0, is_processing: false, id_task: -1 },
+      { id: 1, is_processing: false, id_task: 0 },
+    ];
+    expect(parseSlots(slots)?.map(({ tokens }) => tokens)).toEqual([0, undefined]);
+  });
+
+  test.each([[[]], [{}], [null], ["slots"], [[null]], [[fresh(0), { id: 1 }]], [[{ is_processing: "yes" }]]])(
+    "reads nothing from %j",
+    (answer) => {
+      expect(parseSlots(answer)).toBeUndefined();
+    },
+  );
+});
+
+describe("a new conversation", () => {
+  test.each([
+    ["takes an unused slot", [used(0, 900), fresh(1), fresh(2)], 1],
+    ["takes the slot with the fewest tokens", [used(0, 900), used(1, 200), used(2, 100)], 2],
+    ["avoids a busy slot", [used(0, 900), used(1, 100, true), used(2, 200)], 2],
+    ["spares the fullest slot even if another is busy", [used(0, 900), used(1, 100, true)], undefined],
+    ["spares the fullest slot when that is busy", [used(0, 900, true), used(1, 100)], 1],
+    ["has no choice with one slot", [used(0, 900)], undefined],
+    ["leaves the choice to the server where no slot was used", [fresh(0), fresh(1)], undefined],
+    [
+      "leaves the choice to the server where that empties idle slots",
+      [used(0, 0), used(1, 900), fresh(2)],
+      undefined,
+    ],
+    [
+      "does not take a slot that starts working for an emptied one",
+      [used(0, 0, true), used(1, 900), fresh(2)],
+      2,
+    ],
+    [
+      "leaves the choice to the server where the tokens are unknown",
+      [{ id: 0, is_processing: false, id_task: 3 }, used(1, 900)],
+      undefined,
+    ],
+  ])("%s", (_, answer, slot) => {
+    expect(slotWithLeast(parseSlots(answer) ?? [])).toBe(slot);
   });
 });

@@ -38,7 +38,7 @@ describe("a load", () => {
     expect(watch.progress(1)).toEqual({ kind: "waiting", blockedBy: "b", requests: 2 });
   });
 
-  test("knows that nobody is answered", () => {
+  test("counts no requests of a model that answers none", () => {
     const watch = new LoadWatch("m", running({ a: "ready" }), 0);
     watch.sawRequests([]);
     expect(watch.progress(1)).toMatchObject({ requests: 0 });
@@ -51,7 +51,7 @@ describe("a load", () => {
     expect(watch.progress(2500)).toEqual({ kind: "loading", elapsedMs: 2000 });
   });
 
-  test("goes by /running again when the events are lost", () => {
+  test("reads /running again when the events are lost", () => {
     const watch = new LoadWatch("m", [], 0);
     watch.sawEvents(events({ m: "starting" }), 500);
     watch.sawRequests(requests("a"));
@@ -68,7 +68,7 @@ describe("a load", () => {
     expect(watch.loadMs(3000)).toBe(2000);
   });
 
-  test("that is ready before it has loaded (checkEndpoint none) goes on", () => {
+  test("that is ready before it has loaded (checkEndpoint none) continues", () => {
     const watch = new LoadWatch("m", [], 0);
     watch.sawRunning(running({ m: "ready" }), 1000);
     expect(watch.progress(1500)).toEqual({ kind: "loading", elapsedMs: 1500 });
@@ -76,7 +76,7 @@ describe("a load", () => {
 });
 
 describe("how long a load took is not known", () => {
-  test("where somebody else began it", () => {
+  test("where another client began it", () => {
     const watch = new LoadWatch("m", running({ m: "starting" }), 1000);
     expect(watch.progress(3000)).toEqual({ kind: "loading", elapsedMs: 2000 });
     expect(watch.loadMs(3000)).toBeUndefined();
@@ -95,7 +95,7 @@ describe("how long a load took is not known", () => {
   });
 });
 
-test("a model that was ready and is loaded anew counts from there", () => {
+test("a model that was ready and is loaded again counts from there", () => {
   const watch = new LoadWatch("m", running({ m: "ready" }), 1000);
   watch.sawEvents(events({ m: "stopping" }), 1500);
   expect(watch.progress(1600)).toEqual({ kind: "stopping", model: "m" });

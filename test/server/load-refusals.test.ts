@@ -88,7 +88,7 @@ describe("a failed load", () => {
     expect(asked()).toBe(1);
   });
 
-  test("of v218 to v250 says why", async () => {
+  test("of v218 to v250 names the reason", async () => {
     const body = '{"error":"health check timed out after 15s","src":"llama-swap"}';
     const { load } = await on(scriptedLoad("m", [[{ status: 500, headers: {}, body }, "gone"]], ""));
     expect((await faultOf(load())).message).toBe(
@@ -103,7 +103,7 @@ describe("a failed load", () => {
     expect(asked()).toBe(2);
   });
 
-  test("does not count while another client's load goes on", async () => {
+  test("does not count while another client's load continues", async () => {
     const failed = recordedAnswer("head", "111-fail-exit-upstream");
     const { load, asked } = await on(
       scriptedLoad("m", [
@@ -146,7 +146,7 @@ describe("a load that fails while the model is shown as", () => {
     expect(asked()).toBe(4);
   });
 
-  test("ready, and reports for long that it loads, goes on", async () => {
+  test("ready, and reports for long that it loads, continues", async () => {
     const loading: Answer = { status: 503, headers: {}, body: '{"error":{"message":"Loading model"}}' };
     const long: [Answer, State][] = Array.from({ length: 40 }, () => [loading, "ready"]);
     const { load, asked } = await on(scriptedLoad("m", [...long, [OK, "ready"]]));
@@ -253,7 +253,7 @@ describe("asking again", () => {
     expect(asked()).toBe(5);
   });
 
-  test("after a lost connection, since the server goes on with the load", async () => {
+  test("after a lost connection, since the server continues the load", async () => {
     const { load, asked } = await on(
       scriptedLoad("m", [
         ["lost", "starting"],

@@ -166,7 +166,7 @@ describe("a model is loaded", () => {
 });
 
 describe("a load that fails", () => {
-  test("says why, with the end of the model's log", async () => {
+  test("names the reason, with the end of the model's log", async () => {
     const fault = await faultOf((await begin("fails")).loading);
     expect(fault.message).toMatch(
       /^fails could not be loaded: unspecific error: upstream command exited prematurely\nIts log ends with:\n/,

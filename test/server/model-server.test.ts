@@ -190,7 +190,7 @@ describe("discovery", () => {
       "/props": { default_generation_settings: { n_ctx: 2048 } },
     });
     expect(contexts(await swap.discover(new Map()))).toEqual([["/models/x.gguf", "ready", 2048, "live"]]);
-    // Once to tell the kind, once for what runs, once for the facts.
+    // Once for the kind, once for what runs, once for the facts.
     expect(paths.toSorted()).toEqual(["/props", "/props", "/props", "/running", "/v1/models"]);
   });
 
@@ -243,7 +243,7 @@ describe("/running", () => {
     expect(sim.requests).toHaveLength(2);
   });
 
-  test("goes on for the others when one caller stops waiting", async () => {
+  test("continues for the others when one caller stops waiting", async () => {
     const sim = await startedSim();
     const swap = await swapFor(sim);
     const abort = new AbortController();
@@ -278,7 +278,7 @@ describe("the end of a log", () => {
 
   test("of an unknown model is empty", async () => {
     const sim = await startedSim();
-    expect(await (await swapFor(sim)).logTail("nobody", 5)).toEqual([]);
+    expect(await (await swapFor(sim)).logTail("missing", 5)).toEqual([]);
   });
 
   test("of a model that never logged is empty, though not even headers come", async () => {

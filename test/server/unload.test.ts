@@ -69,7 +69,7 @@ describe("unloading", () => {
     ]);
   });
 
-  test("is believed where nothing tells what runs", async () => {
+  test("is believed where no route shows what runs", async () => {
     const { swap } = await cannedServer(byPath({ "/api/models/unload/m": "OK" }));
     await unloadModel(swap, "m", NEVER);
   });
@@ -97,7 +97,7 @@ describe("an unloading that fails", () => {
     },
   );
 
-  test("for all says what the server says", async () => {
+  test("for all names the reason in the server's words", async () => {
     const { swap } = await cannedServer(byPath({ "/api/models/unload": 502 }));
     expect((await faultOf(unloadModel(swap, undefined, NEVER))).message).toContain("HTTP 502");
   });
@@ -119,7 +119,7 @@ describe("an unloading that fails", () => {
         );
     };
 
-  test("because it is loaded again, says so", async () => {
+  test("reports that the model is loaded again", async () => {
     const { swap, requests } = await cannedServer(stubborn("ready", "POST", "stopping", "starting"));
     await swap.backend();
     const run = new FakeClock();

@@ -7,8 +7,6 @@ import { FakeTerminal } from "../support/fake-terminal.ts";
 const runs = (id: string, state: RunningModel["state"] = "ready"): RunningModel => ({
   id,
   state,
-  commandLine: undefined,
-  ttlSeconds: undefined,
 });
 const window = (id: string): number | undefined => (id === "unread" ? undefined : 131_072);
 

@@ -105,7 +105,7 @@ describe("a reader of events", () => {
     }
   });
 
-  it("goes on comparing where one event in nine differs, however long the stream", () => {
+  it("keeps comparing where one event in nine differs, however long the stream", () => {
     const seconds = Array.from({ length: 40 }, (_, created) =>
       Array.from({ length: 9 }, () => chunk({ content: "a" }, null, { created })),
     );
@@ -125,7 +125,7 @@ describe("a reader of events", () => {
     expectExact([long, "short", long, "short"].map((text) => JSON.stringify(said(text))));
   });
 
-  it("goes on comparing after events without a text, however many came", () => {
+  it("keeps comparing after events without a text, however many came", () => {
     const progress = Array.from({ length: 50 }, (_, processed) =>
       chunk({ role: "assistant", content: null }, null, { prompt_progress: { total: 50, processed } }),
     );
@@ -143,7 +143,7 @@ describe("a reader of events", () => {
     expectExact([...timed, ...alike]);
   });
 
-  it("does not take for the text what stands elsewhere under its name", () => {
+  it("does not take another field of the same name for the text", () => {
     const at = (text: string): string[] => [
       `{"content":"${text}","choices":[{"delta":{"content":"x"}}]}`,
       `{"choices":[{"delta":{"content":"${text}","content":"x"}}]}`,

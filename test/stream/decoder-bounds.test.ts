@@ -44,14 +44,14 @@ describe("an answer without an end", () => {
   });
 
   it("may be a loading banner; its end is kept", () => {
-    const told: string[] = [];
+    const banners: string[] = [];
     const message = assistant([], { stopReason: "pending", model: "script" });
     const onProgress = (progress: Progress): void =>
-      void (progress.kind === "banner" && told.push(progress.text));
+      void (progress.kind === "banner" && banners.push(progress.text));
     const decoder = new Decoder({ message, emit: () => {}, onProgress });
     const banner = events({ choices: [{ delta: { reasoning_content: "x".repeat(50_000) } }] });
     for (let pushed = 0; pushed < 5; pushed += 1) decoder.push(Buffer.from(banner));
-    expect(told.map(({ length }) => length)).toEqual([50_000, 65_536, 65_536, 65_536, 65_536]);
+    expect(banners.map(({ length }) => length)).toEqual([50_000, 65_536, 65_536, 65_536, 65_536]);
   });
 
   it("takes nothing more of a chunk in which it was cut", () => {

@@ -22,7 +22,7 @@ function callsOf(...deltas: object[][]): [id: string, name: string, args: unknow
 const ID = expect.stringMatching(/^[A-Za-z0-9_-]{1,64}$/);
 
 describe("tool calls", () => {
-  it("of llama-server, parallel, are told apart by index", () => {
+  it("of llama-server, parallel, are distinguished by index", () => {
     const { message } = decode([recording("s03-parallel.sse")]);
     expect(message.content.filter(({ type }) => type === "toolCall")).toMatchObject([
       { name: expect.any(String), arguments: expect.any(Object), id: ID },
@@ -85,7 +85,7 @@ describe("tool calls", () => {
     ]);
   });
 
-  it("that all have the index 0 are told apart by their ids", () => {
+  it("that all have the index 0 are distinguished by their ids", () => {
     expect(
       callsOf(
         [{ index: 0, id: "a", function: { name: "x", arguments: "{}" } }],

@@ -66,7 +66,7 @@ describe("a finish_reason that is no good end", () => {
     );
   });
 
-  it("is one too where it is no text", () => {
+  it("is a bad end too where it is not text", () => {
     const end = { choices: [{ index: 0, delta: {}, finish_reason: { type: "stop" } }] };
     expect(decode([events(chunk(call), end), DONE]).error?.message).toContain(
       "finish_reason of another type",

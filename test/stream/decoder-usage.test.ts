@@ -22,11 +22,15 @@ describe("usage", () => {
     ["s02-stream-nousage.sse", "timings"],
   ])("of %s comes from its %s", (name, source) => {
     const text = recording(name).toString();
-    const told = [...text.matchAll(/"(cache_n|prompt_n|predicted_n)":(\d+)/g)].map(([, key, value]) => [
+    const figures = [...text.matchAll(/"(cache_n|prompt_n|predicted_n)":(\d+)/g)].map(([, key, value]) => [
       key,
       Number(value),
     ]);
-    const { cache_n = 0, prompt_n = 0, predicted_n = 0 } = Object.fromEntries(told) as Record<string, number>;
+    const {
+      cache_n = 0,
+      prompt_n = 0,
+      predicted_n = 0,
+    } = Object.fromEntries(figures) as Record<string, number>;
     expect(text.includes('"usage"')).toBe(source === "usage");
     expect(usageOf(text)).toMatchObject({
       input: prompt_n,
@@ -41,8 +45,8 @@ describe("usage", () => {
     ["Moonshot", { cached_tokens: 90 }],
     ["Anthropic behind a proxy", { cache_read_input_tokens: 90 }],
   ])("finds the cached tokens where %s writes them", (_, cached) => {
-    const told = { choices: [], usage: { prompt_tokens: 100, completion_tokens: 7, ...cached } };
-    expect(usageOf(events(content, chunk({}, "stop"), told), DONE)).toMatchObject({
+    const last = { choices: [], usage: { prompt_tokens: 100, completion_tokens: 7, ...cached } };
+    expect(usageOf(events(content, chunk({}, "stop"), last), DONE)).toMatchObject({
       input: 10,
       cacheRead: 90,
     });
@@ -58,12 +62,12 @@ describe("usage", () => {
     expect(usageOf(events(content, { choices: [choice] }), DONE)).toMatchObject({ input: 100, output: 7 });
   });
 
-  it("tells reasoning tokens where the server does", () => {
-    const told = {
+  it("reports reasoning tokens where the server does", () => {
+    const last = {
       choices: [],
       usage: { prompt_tokens: 5, completion_tokens: 4, completion_tokens_details: { reasoning_tokens: 3 } },
     };
-    expect(usageOf(events(content, told), DONE)).toMatchObject({
+    expect(usageOf(events(content, last), DONE)).toMatchObject({
       input: 5,
       output: 4,
       reasoning: 3,
@@ -76,7 +80,7 @@ describe("usage", () => {
     expect(usageOf(events(content, content), DONE)).toMatchObject({ input: 0, output: 2, totalTokens: 2 });
   });
 
-  it("of a cut stream comes from the progress of the prompt and what came", () => {
+  it("of a cut stream comes from the progress of the prompt and the pieces that came", () => {
     const progress = chunk({ role: "assistant", content: null }, null, {
       prompt_progress: { total: 100, cache: 60, processed: 100, time_ms: 5 },
     });
@@ -108,7 +112,7 @@ describe("usage", () => {
 });
 
 describe("progress", () => {
-  it("of the prompt is told as it comes, before generating", () => {
+  it("of the prompt is reported as it comes, before generating", () => {
     const { progress } = decode([recording("s02-stream-return-progress.sse")]);
     const prompt = progress.filter((one) => one.kind === "prompt");
     expect(prompt.length).toBeGreaterThan(1);

@@ -100,7 +100,7 @@ describe("the events", () => {
     expect(decode([stream]).error).toBeDefined();
   });
 
-  it("keep text before and behind a call apart", () => {
+  it("keep text before and after a call apart", () => {
     const call = chunk({ tool_calls: [{ index: 0, id: "a", function: { name: "x", arguments: "{}" } }] });
     const decoded = decode([events(chunk({ content: "A" }), call, chunk({ content: "B" })), DONE]);
     expectBalanced(decoded);
@@ -173,7 +173,7 @@ describe("the end", () => {
     ]);
   });
 
-  it("of an answer that says nothing is an answer without blocks", () => {
+  it("of an empty answer is an answer without blocks", () => {
     const decoded = decode([events(chunk({}, "stop")), DONE]);
     expect(decoded).toMatchObject({ error: undefined, message: { content: [], stopReason: "stop" } });
   });
@@ -199,14 +199,14 @@ describe("the end", () => {
     }
   });
 
-  it("ignores what comes behind [DONE]", () => {
+  it("ignores what comes after [DONE]", () => {
     const late = events(chunk({ content: "late" }), { error: { message: "late" } });
     expect(decode([events(chunk({ content: "A" })), DONE + late]).message.content).toEqual([
       { type: "text", text: "A" },
     ]);
   });
 
-  it("by a content filter is said", () => {
+  it("by a content filter is named in the error", () => {
     const { error } = decode([events(chunk({ content: "A" }, "content_filter")), DONE]);
     expect(error?.message).toBe("The server withheld the rest of the answer (content filter).");
   });
@@ -241,7 +241,7 @@ describe("errors inside a stream", () => {
     ["bare text", "MESSAGE"],
     ["bare text with a line break", "MESSAGE\n"],
     ["bare text in CRLF", "\r\nMESSAGE\r\n"],
-  ])("as %s are told in the server's words, wherever they are cut", (_form, said) => {
+  ])("as %s are quoted in the server's words, wherever they are cut", (_form, said) => {
     const bytes = Buffer.from(half + said.replace("MESSAGE", "it is broken: somewhere"));
     for (let at = half.length; at <= bytes.length; at += 1) {
       const decoded = decode([bytes.subarray(0, at), bytes.subarray(at)]);
@@ -289,7 +289,7 @@ describe("llama-swap's loading banner", () => {
       .slice(1)
       .join("\n\n");
 
-  it("is kept out of the message and told as progress", () => {
+  it("is kept out of the message and reported as progress", () => {
     const { message, progress, error } = decode([body("100-stream-loading-state.http")]);
     expect(error).toBeUndefined();
     expect(message.content).toEqual([{ type: "text", text: "hi" }]);
@@ -313,7 +313,7 @@ describe("llama-swap's loading banner", () => {
     }
   });
 
-  it("is over when the answer has begun: thinking behind that is the model's", () => {
+  it("is over when the answer has begun: thinking after that is the model's", () => {
     const thought = { choices: [{ delta: { reasoning_content: "Hm." } }] };
     const { message } = decode([events(chunk({ role: "assistant", content: null }), thought), DONE]);
     expect(message.content).toMatchObject([{ thinking: "Hm." }]);

@@ -75,7 +75,7 @@ describe("a sentence", () => {
 });
 
 describe("the remedy of a text", () => {
-  it("is what pi's own rules say", () => {
+  it("follows pi's own rules", () => {
     for (const text of [...HOSTILE, ...Object.values(SENTENCES)])
       expect(remedyOf(text)).toBe(remedyBy(RULES, text));
   });

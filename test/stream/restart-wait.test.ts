@@ -183,7 +183,7 @@ describe("a server that has not answered yet", () => {
   });
 });
 
-it("a turn begun while the server is away goes on when it is back, on its port", async () => {
+it("a turn begun while the server is away continues when it is back, on its port", async () => {
   const config = `models: { m: { cmd: "llama-server --port \${PORT} --no-reasoning" } }`;
   const options = { config, speed: 20, tls: "none" } as const;
   const first = await startSim(options);

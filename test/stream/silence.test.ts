@@ -27,7 +27,7 @@ function watched(env = {}, id: string | null = "thinker", bytes = 1000, suspende
 }
 
 describe("the watch over silence", () => {
-  it("tells the state while nothing has come, at most once a second and ever more seldom", async () => {
+  it("reports the state while nothing has come, at most once a second and less and less often", async () => {
     const { clock, server, states, silence } = watched();
     server.state = "starting";
     server.others = ["other"];
@@ -51,7 +51,7 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
-  it("goes on looking while bytes come that are no answer", async () => {
+  it("keeps looking while bytes come that are no answer", async () => {
     const { clock, server, states, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "10000" });
     server.state = "starting";
     for (let second = 0; second < 20; second += 1) {
@@ -63,7 +63,7 @@ describe("the watch over silence", () => {
     silence.stop();
   });
 
-  it("looks no more once the answer has begun, until nothing comes of it for five seconds", async () => {
+  it("stops looking once the answer has begun, until it is silent for five seconds", async () => {
     const { clock, server, states, quiet, ended, silence } = watched({ AI_SERVER_TIMEOUT_MS: "60000" });
     await clock.advance(1500);
     silence.answered();
@@ -110,7 +110,7 @@ describe("the watch over silence", () => {
     expect([server.looks, ended.length]).toEqual([0, 1]);
   });
 
-  it("goes on when the server begins to work only at the limit, and gives up when it stops working", async () => {
+  it("waits on when the server begins to work only at the limit, and gives up when it stops working", async () => {
     const { clock, server, ended } = watched();
     server.working = true;
     await clock.advance(400_000);

@@ -63,7 +63,7 @@ describe("whole arguments", () => {
 });
 
 describe("the preview", () => {
-  it("shows what came of a string, a number and a literal, and never changes what it has shown", () => {
+  it("shows a string, a number and a literal as far as they came, and never changes an earlier preview", () => {
     const reader = new ToolArguments();
     const seen = ['{"pa', 'th": "a', "b\\", "nc", '", "n": 1', "2", ', "on": tr', "ue}"].map((piece) =>
       reader.append(piece),

@@ -3,33 +3,36 @@ import type { TurnReport, Waiting } from "../../activity/turn-activity.ts";
 import type { SilentState } from "../../stream/waiting.ts";
 import { quietReason, WaitingReport } from "../../stream/waiting.ts";
 
-/** What is told, each as one text. */
+/** The reports, each as one text. */
 function held() {
-  const told: string[] = [];
+  const reports: string[] = [];
   const report = {
-    connecting: () => told.push("connecting"),
+    connecting: () => reports.push("connecting"),
     waiting: ({ blockedBy: other, position, ahead }: Waiting) =>
-      told.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
-    loading: (ms: number, instead?: string) => told.push(`loading since ${ms} instead of ${instead}`),
+      reports.push(ahead === undefined ? `waiting for ${other} at ${position}` : `waiting behind ${ahead}`),
+    loading: (ms: number, instead?: string) => reports.push(`loading since ${ms} instead of ${instead}`),
   };
   const waiting = new WaitingReport((say) => say(report as unknown as TurnReport));
   waiting.asks();
   const state = (own: SilentState["own"], blockedBy?: string): void =>
     waiting.sawState({ own, blockedBy }, 5000);
-  return { told, waiting, state };
+  return { reports, waiting, state };
 }
 
 const BANNER = "━━━━━\nllama-swap loading model: x\n";
 
 test("a banner without a place is a load", () => {
-  const { told, waiting } = held();
+  const { reports, waiting } = held();
   waiting.sawBanner(BANNER, 100);
   waiting.sawBanner(`${BANNER}.. Queue position: #1`, 200);
-  expect(told).toEqual(["loading since 100 instead of undefined", "loading since 200 instead of undefined"]);
+  expect(reports).toEqual([
+    "loading since 100 instead of undefined",
+    "loading since 200 instead of undefined",
+  ]);
 });
 
-test("a place holds until /running shows the load, whatever the banner still says", () => {
-  const { told, waiting, state } = held();
+test("a place in the queue holds until /running shows the load, whatever the banner still says", () => {
+  const { reports, waiting, state } = held();
   const queued = `${BANNER}\nQueue position: #2 .`;
   waiting.sawBanner(queued, 100);
   state("gone", "other");
@@ -38,7 +41,7 @@ test("a place holds until /running shows the load, whatever the banner still say
   state("starting", "other");
   waiting.sawBanner(`${queued}\nQueue position: #1 ..`, 6000);
   state("gone");
-  expect(told).toEqual([
+  expect(reports).toEqual([
     "waiting for undefined at 2",
     "waiting for other at 2",
     "waiting for other at 1",
@@ -49,37 +52,37 @@ test("a place holds until /running shows the load, whatever the banner still say
 });
 
 test("a model that is ready is held up no more", () => {
-  const { told, state } = held();
+  const { reports, state } = held();
   state("ready");
   state("starting");
   state("ready");
   state("ready");
-  expect(told).toEqual(["loading since 5000 instead of undefined", "connecting"]);
+  expect(reports).toEqual(["loading since 5000 instead of undefined", "connecting"]);
 });
 
-test("a banner that is still being written when its model is ready tells of no load any more", () => {
-  const { told, waiting, state } = held();
+test("a banner that is still being written when its model is ready no longer shows a load", () => {
+  const { reports, waiting, state } = held();
   waiting.sawBanner(BANNER, 100);
   state("ready");
   waiting.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
-  expect(told).toEqual(["loading since 100 instead of undefined", "connecting"]);
+  expect(reports).toEqual(["loading since 100 instead of undefined", "connecting"]);
   // Somebody else had it unloaded before it was our turn.
   state("stopping");
   waiting.sawBanner(`${BANNER}.`, 6000);
-  expect(told.at(-1)).toBe("loading since 6000 instead of undefined");
+  expect(reports.at(-1)).toBe("loading since 6000 instead of undefined");
 });
 
 test("the next request begins with nothing of the last one's", () => {
-  const { told, waiting, state } = held();
+  const { reports, waiting, state } = held();
   waiting.sawBanner(`${BANNER}\nQueue position: #3 `, 100);
   state("starting", "other");
   waiting.asks();
   waiting.sawBanner(`${BANNER}\nQueue position: #1 `, 100);
-  expect(told.at(-1)).toBe("waiting for undefined at 1");
+  expect(reports.at(-1)).toBe("waiting for undefined at 1");
 });
 
 test("a ready model that answers others is waited for, as long as no slot has taken the request", () => {
-  const { told, waiting } = held();
+  const { reports, waiting } = held();
   const ready = (ahead: number): void =>
     waiting.sawState({ own: "ready", blockedBy: undefined, ahead }, 5000);
   ready(2);
@@ -87,15 +90,15 @@ test("a ready model that answers others is waited for, as long as no slot has ta
   ready(1);
   waiting.begins();
   ready(1);
-  expect(told).toEqual(["waiting behind 2", "connecting", "waiting behind 1", "connecting"]);
+  expect(reports).toEqual(["waiting behind 2", "connecting", "waiting behind 1", "connecting"]);
 });
 
 test("the headers of a banner are no slot", () => {
-  const { told, waiting } = held();
+  const { reports, waiting } = held();
   waiting.begins();
   waiting.sawBanner(BANNER, 100);
   waiting.sawState({ own: "ready", blockedBy: undefined, ahead: 1 }, 5000);
-  expect(told).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
+  expect(reports).toEqual(["loading since 100 instead of undefined", "waiting behind 1"]);
 });
 
 test.each<[Partial<SilentState>, string | undefined]>([

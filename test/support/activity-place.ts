@@ -1,12 +1,13 @@
 /** Real pi before a stand-in that takes its time, and what its screen shows of that. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
 import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { EXTENSION, makeWorkplace, type PiVersion, piCommand, runPi, type Workplace } from "./pi.ts";
+import { EXTENSION, makeWorkplace, type PiVersion, type Workplace } from "./pi.ts";
+import { openPi, storeModels } from "./pi-terminal.ts";
 import { eventually } from "./processes.ts";
-import { Terminal } from "./terminal.ts";
+import type { Terminal } from "./terminal.ts";
 
 const COMMAND = `llama-server --port \${PORT} --no-reasoning --ctx-size 65536`;
 
@@ -16,6 +17,9 @@ const CONFIG = `
 models:
   slow:
     cmd: ${COMMAND} --load 3 --prompt-rate 1000 --token-rate 40
+    metadata: { context_length: 65536 }
+  reader:
+    cmd: ${COMMAND} --load 0.1 --prompt-rate 1000 --token-rate 40
     metadata: { context_length: 65536 }
   other:
     cmd: ${COMMAND} --load 0.1 --token-rate 40
@@ -58,18 +62,11 @@ export class ActivityPlace {
     const [sim, workplace] = await Promise.all([startSim({ config: CONFIG }), makeWorkplace()]);
     const place = new ActivityPlace(sim, version, workplace);
     await writeFile(join(workplace.folder, "side.ts"), SIDE_EXTENSION);
-    await mkdir(place.#bin);
-    // pi would fetch these two from the internet.
-    for (const name of ["fd", "rg"]) await writeFile(join(place.#bin, name), "#!/bin/sh\n", { mode: 0o755 });
     // So that a short conversation can be compacted.
     const settings = { compaction: { enabled: false, reserveTokens: 1000, keepRecentTokens: 50 } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify(settings));
-    await runPi({ ...place.#options, args: ["-e", EXTENSION, "--list-models"] });
+    await storeModels(place.#options);
     return place;
-  }
-
-  get #bin(): string {
-    return join(this.#workplace.folder, "bin");
   }
 
   get #options() {
@@ -78,7 +75,6 @@ export class ActivityPlace {
     const env = {
       AI_SERVER_URL: sim.url,
       AI_SERVER_CERTS_DIR: sim.certsDir,
-      PATH: `${this.#bin}:${process.env.PATH}`,
       // A model of another provider's, which is never asked.
       OPENAI_API_KEY: "sk-none",
     };
@@ -90,10 +86,9 @@ export class ActivityPlace {
     const side = join(this.#workplace.folder, "side.ts");
     const prompt = ["--append-system-prompt", SYSTEM_PROMPT];
     const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...prompt, ...more];
-    const command = await piCommand({ ...this.#options, args });
-    const terminal = await Terminal.start({ ...command, columns: 100, rows: 40 });
+    const terminal = await openPi({ ...this.#options, args });
     this.#terminal = terminal;
-    await terminal.waitFor(/no model loaded|(slow|other|queued) ready/);
+    await terminal.waitFor(/^no model loaded/m);
     return terminal;
   }
 
@@ -160,6 +155,8 @@ export function screenText(screen: string): string {
     .replace(/[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/g, "⠋")
     .replace(/\bok(?: +ok)*\b/g, "ok ok ok")
     .replace(/\d+(?:\.\d+)?/g, "N")
+    // Where a turn was ended decides how much was written, and what was cached.
+    .replace(/↓Nk?(?: RNk?)?(?: CHN%)?/g, "↓N")
     .replace(/─{4,}/g, "────")
     .replace(/ {3,}/g, "   ")
     .split("\n")
@@ -167,7 +164,7 @@ export function screenText(screen: string): string {
     // A narrow answer takes one line or two.
     .filter((line, index, all) => line !== "" && line !== all[index - 1]);
   // What pi says at its start names the folder of this extension.
-  const start = lines.indexOf("[Extensions]");
-  const body = start < 0 ? lines : lines.slice(start + 2);
+  const start = lines.findIndex((line) => line.endsWith(", side.ts"));
+  const body = lines.slice(start + 1);
   return `${body.slice(-SHOWN_LINES).join("\n")}\n`;
 }

@@ -1,5 +1,5 @@
 import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { cp, mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
@@ -7,7 +7,7 @@ import { Http, readText } from "../../server/http/http.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { writeCertificates } from "./certificates.ts";
 import { LocalHost } from "./local-host.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 import { EXTENSION, makeWorkplace, type PiOptions, type PiVersion, runPi, type Workplace } from "./pi.ts";
 import type { SshHost } from "./sshd.ts";
 
@@ -219,7 +219,11 @@ export interface AdminPlace extends Workplace {
 async function emptyPlace(version: PiVersion, server: AdminServer): Promise<AdminPlace> {
   const place = await makeWorkplace();
   const tmp = join(place.folder, "tmp");
+  // The extension as pi has compiled it before.
+  const compiled = join(tmpdir(), "jiti");
+  await mkdir(compiled, { recursive: true });
   await mkdir(tmp);
+  await symlink(compiled, join(tmp, "jiti"));
   return {
     ...place,
     tmp,

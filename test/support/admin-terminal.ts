@@ -10,12 +10,13 @@ export function wordsOf(screen: string): string {
 /** pi waits for input, and none was given. */
 export const EMPTY_EDITOR = /^─{20,}\n\n─{20,}$/m;
 
-/** Empties pi's editor. */
+/** Empties pi's editor, and leaves what a failed test has left open. */
 export async function clearEditor(terminal: Terminal): Promise<void> {
+  const screen = await terminal.screen();
   // In an empty one Escape, pressed twice, has a meaning of its own.
-  if (EMPTY_EDITOR.test(await terminal.screen())) return;
-  await terminal.press("C-u");
-  await terminal.waitFor(EMPTY_EDITOR);
+  if (EMPTY_EDITOR.test(screen)) return;
+  await terminal.press(/^─{20,}$/m.test(screen) ? "C-u" : "Escape");
+  await terminal.waitFor(EMPTY_EDITOR, 5_000);
 }
 
 /** Submits a line as soon as pi takes input again: what is typed into a screen that is closing is lost. */

@@ -22,7 +22,7 @@ import { writeCertificateSet } from "../../sim/certificates.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { keptBy, User } from "./command-user.ts";
 import { installWrapper } from "./local-host.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 import { clientOf, kept } from "./wire.ts";
 
 /** Two models, of which one fits at a time. The comments must outlive every change. */

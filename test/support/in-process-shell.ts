@@ -12,7 +12,7 @@ import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { type Answer, type HostRequest, readAnswer, sha256 } from "../../host/ssh/protocol.ts";
 import type { AskLimits, Shell, ShellSettings } from "../../host/ssh/shell.ts";
 import { FILE, type LocalHost } from "./local-host.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 
 /** An answer of the script's own that is an error. */
 class Refusal extends Error {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ClientJob } from "./change-client.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 
 /** A server's folder that may be hit in the middle of a change. */
 export interface Target {

@@ -79,8 +79,7 @@ export interface PiOptions {
   /** Where pi works; the agent folder's parent when not given. */
   cwd?: string;
   /**
-   * Whether PI_OFFLINE is set (default: yes). Without it pi may also look for its own updates, which the guard
-   * against other machines stops.
+   * Whether PI_OFFLINE is set (default: yes). With it the extension asks nothing at rest, and the footer stays empty.
    */
   offline?: boolean;
   input?: string;
@@ -103,6 +102,8 @@ export async function piCommand(
       TMPDIR: tmpdir(),
       // pi would keep one beside its own temporary files, of which some tests make a new folder.
       NODE_COMPILE_CACHE: TEST_ENVIRONMENT.NODE_COMPILE_CACHE ?? "",
+      PI_SKIP_VERSION_CHECK: "1",
+      PI_TELEMETRY: "0",
       HOME: join(dirname(agentDir), "home"),
       PI_CODING_AGENT_DIR: agentDir,
       ...(offline ? { PI_OFFLINE: "1" } : {}),

@@ -17,7 +17,7 @@ import { AiServer } from "../../provider/ai-server.ts";
 import { contextOf } from "./command-place.ts";
 import { keptBy, User } from "./command-user.ts";
 import { type LlamaServer, startRouter } from "./llama-server.ts";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 import { listen } from "./network.ts";
 import { eventually } from "./processes.ts";
 import { at } from "./rpc.ts";

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UNIT } from "./machine-suite.ts";
+import { UNIT } from "./machine-row.ts";
 import { eventually, killGroup, spawnGroup } from "./processes.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../sim/main.ts", import.meta.url));
@@ -78,19 +78,20 @@ export class Supervisor {
     );
   }
 
-  /** Ends the stand-in at once, as the out-of-memory killer does. */
-  async kill(): Promise<void> {
+  /** Ends the stand-in, at once as the out-of-memory killer does unless another signal is given. */
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const child = this.#process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once("close", resolve));
-    killGroup(child);
+    killGroup(child, signal);
     await ended;
   }
 
   async stop(): Promise<void> {
     this.#isOver = true;
     await this.#loop;
-    await this.kill();
+    // A Node that ends by itself keeps what it compiled for the next one.
+    await this.kill("SIGTERM");
   }
 
   async #serve(): Promise<void> {

@@ -4,6 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually, run, runOk } from "./processes.ts";
 
+/** Milliseconds. Only ends what hangs: a busy machine may need many times as long as a quiet one. */
+const HANGS_MS = 30_000;
+
 export interface TerminalOptions {
   command: string;
   args: readonly string[];
@@ -69,27 +72,31 @@ export class Terminal {
     await this.tmux("resize-window", "-x", `${columns}`, "-y", `${rows}`);
   }
 
-  /**
-   * Types a line into pi's editor and presses Enter until it is gone for good: one Enter may only close a
-   * completion, and pi gives a line back that comes before its start is over.
-   */
+  /** Pastes a line into pi's editor, so that pi offers no completion, and presses Enter once it is seen there. */
   async submit(line: string): Promise<void> {
-    await this.type(line);
+    await this.tmux("set-buffer", "--", line, ";", "paste-buffer", "-p", "-d");
     await this.waitUntil(`the editor shows ${line}`, (screen) => editorOf(screen).includes(line));
-    for (let tries = 0; tries < 40; tries += 1) {
-      await this.press("Enter");
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      if (!editorOf(await this.screen()).includes(line)) return;
-    }
-    throw new Error(`The editor keeps ${line}:\n${await this.screen()}`);
+    await this.press("Enter");
+    await this.waitUntil(`the editor has given ${line} away`, (screen) => !editorOf(screen).includes(line));
   }
 
   /** Waits until the screen shows `wanted`, and gives that screen. */
-  async waitFor(wanted: RegExp, ms = 20_000): Promise<string> {
+  async waitFor(wanted: RegExp, ms = HANGS_MS): Promise<string> {
     return this.waitUntil(`the screen shows ${wanted}`, (screen) => wanted.test(screen), ms);
   }
 
-  async waitUntil(what: string, wanted: (screen: string) => boolean, ms = 20_000): Promise<string> {
+  /** Waits until the screen shows `wanted`, or has shown it and scrolled it off. */
+  async waitForPast(wanted: RegExp): Promise<void> {
+    await eventually(
+      `the screen has shown ${wanted}`,
+      async () => wanted.test(await this.history()) || undefined,
+      HANGS_MS,
+    ).catch(async (error: Error) => {
+      throw new Error(`${error.message}\nThe screen was:\n${await this.screen()}`);
+    });
+  }
+
+  async waitUntil(what: string, wanted: (screen: string) => boolean, ms = HANGS_MS): Promise<string> {
     let last = "";
     try {
       return await eventually(
@@ -106,7 +113,7 @@ export class Terminal {
   }
 
   /** The exit code once the program has ended; rejects when it has not after `ms`. */
-  async exitCode(ms = 15_000): Promise<number> {
+  async exitCode(ms = HANGS_MS): Promise<number> {
     const status = async () => {
       const text = await readFile(this.exitFile, "utf8").catch(() => "");
       return text.endsWith("\n") ? Number(text) : undefined;

@@ -1,5 +1,6 @@
 /** Programs that serve models: which one a name means, and what sets its context size. Pure. */
 import { OTHER_SIZE_FLAGS as FLAGS } from "../../../lib/split-words.ts";
+import { tokensOf } from "../context-setting.ts";
 
 /** What is started, and what sets its context size. */
 export interface Program {
@@ -89,7 +90,8 @@ export function programOfImage(reference: string, firstArgument: string | undefi
 
 /** The size that a program reads in a text; undefined where that is no number of tokens. */
 export function sizeIn(program: Program, text: string): number | undefined {
-  if (/^\d{1,15}$/.test(text.trim())) return Number(text);
+  const plain = tokensOf(text);
+  if (plain !== undefined) return plain;
   const [, number = "", suffix = ""] =
     (program.readsSuffixes && /^(\d{1,9}(?:\.\d+)?)([kKmM])$/.exec(text)) || [];
   const unit = { k: 1000, m: 1_000_000, K: 1024, M: 1_048_576 }[suffix];

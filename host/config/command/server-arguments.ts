@@ -1,4 +1,5 @@
 import { Scalar } from "yaml";
+import { wordSet } from "../../../lib/text.ts";
 import { CONTEXT_VARIABLE } from "../context-setting.ts";
 import type { TracedText } from "../traced-text.ts";
 import { type Program, sizeIn } from "./programs.ts";
@@ -52,10 +53,8 @@ function isPlain(args: readonly Word[]): boolean {
 }
 
 /** What a script does beside starting its server. */
-const BESIDE = new Set(
-  "cd source . export set unset ulimit umask echo printf sleep mkdir rm trap wait test [ true : tee ts grep sed awk cat".split(
-    " ",
-  ),
+const BESIDE = wordSet(
+  "cd source . export set unset ulimit umask echo printf sleep mkdir rm trap wait test [ true : tee ts grep sed awk cat",
 );
 
 /** The servers that a script starts; where none of them is known, whatever it starts. */
@@ -154,7 +153,7 @@ function untraced(text: string): TracedText {
 /**
  * The context size that a command line, as `/running` shows it, gives its server: for all slots together.
  *
- * @returns undefined where it gives none, or what it starts cannot be told
+ * @returns undefined where it gives none, or does not show what it starts
  */
 export function contextOfCommand(commandLine: string): number | undefined {
   const words = splitCommand(untraced(commandLine));

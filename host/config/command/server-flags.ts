@@ -1,3 +1,4 @@
+import { wordSet } from "../../../lib/text.ts";
 import { sliceTraced, type TracedText } from "../traced-text.ts";
 import type { Program } from "./programs.ts";
 import type { Word } from "./words.ts";
@@ -15,17 +16,13 @@ export interface Flag {
 }
 
 /** Flags that only llama.cpp's programs have; their `-c` sets the context size. */
-const LLAMA_FLAGS = new Set(
-  "-ngl --n-gpu-layers -hf -hfr --hf-repo -ctk -ctv --cache-type-k --cache-type-v --jinja -kvu --kv-unified --ubatch-size".split(
-    " ",
-  ),
+const LLAMA_FLAGS = wordSet(
+  "-ngl --n-gpu-layers -hf -hfr --hf-repo -ctk -ctv --cache-type-k --cache-type-v --jinja -kvu --kv-unified --ubatch-size",
 );
 
 /** llama-server's flags whose value may be any text, one that looks like a flag included. */
-const TEXT_FLAGS = new Set(
-  "-m --model -mu --model-url -md --model-draft --spec-draft-model -mm --mmproj -mmu --mmproj-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -hft --hf-token -hfd -hfrd --hf-repo-draft --lora --control-vector --log-file --grammar --grammar-file -j --json-schema -jf --json-schema-file -lcs --lookup-cache-static -lcd --lookup-cache-dynamic -r --reverse-prompt -p --prompt -f --file -sys --system-prompt -a --alias --tags --host --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file --chat-template --chat-template-file --chat-template-kwargs --slot-save-path --media-path --models-dir --models-preset --dry-sequence-breaker --override-kv -ot --override-tensor".split(
-    " ",
-  ),
+const TEXT_FLAGS = wordSet(
+  "-m --model -mu --model-url -md --model-draft --spec-draft-model -mm --mmproj -mmu --mmproj-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -hft --hf-token -hfd -hfrd --hf-repo-draft --lora --control-vector --log-file --grammar --grammar-file -j --json-schema -jf --json-schema-file -lcs --lookup-cache-static -lcd --lookup-cache-dynamic -r --reverse-prompt -p --prompt -f --file -sys --system-prompt -a --alias --tags --host --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file --chat-template --chat-template-file --chat-template-kwargs --slot-save-path --media-path --models-dir --models-preset --dry-sequence-breaker --override-kv -ot --override-tensor",
 );
 
 /** Whether a program that is not known, as a script, hands its arguments on to one of llama.cpp's. */

@@ -6,7 +6,7 @@ import {
   type Slots,
   tokensOf,
 } from "../context-setting.ts";
-import { placeOf, refusal, refusalBecause, shown } from "../refusals.ts";
+import { placeOf, refusal, refusalBecause, refusalOfAlias, shown } from "../refusals.ts";
 import { applyEdits, type Edit, positionAt, type Span } from "../traced-text.ts";
 import { entryOf, GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
 
@@ -87,9 +87,7 @@ function requireSection(sections: readonly Section[], id: string): Section {
   const section = sectionOf(sections, id);
   if (section && names.includes(id)) return section;
   const holder = names.find((name) => aliasesOf(sectionOf(sections, name)).includes(id));
-  if (holder !== undefined) {
-    throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder)}: give that id instead.`);
-  }
+  if (holder !== undefined) throw refusalOfAlias(id, holder);
   const near = names.find((name) => name.trim().toLowerCase() === id.trim().toLowerCase());
   const blanks = near?.trim() === id ? ", with a space at its end" : "";
   const hint = near ? ` There is ${shown(near)}${blanks}; names are compared letter by letter.` : "";
@@ -105,13 +103,18 @@ export function iniBlock(text: string, id: string): Span {
   return { start: section.start, end: sections[sections.indexOf(section) + 1]?.start ?? text.length };
 }
 
+/** llama.cpp's reader also ends a line at a lone `\r`. */
+function lineEndOf(text: string): string {
+  return /\r\n|\n|\r/.exec(text)?.[0] ?? "\n";
+}
+
 /** The number is replaced, or a line added after the section's last one. */
 function editFor(text: string, section: Section, tokens: number): Edit {
   const entry = entryOf(section, CONTEXT_KEYS);
   if (entry) return { ...entry.valueSpan, text: String(tokens) };
   const last = section.entries.at(-1);
   const at = last?.lineEnd ?? section.headerEnd;
-  const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] ?? "\n";
+  const lineEnd = lineEndOf(text);
   return {
     start: at,
     end: at,
@@ -126,7 +129,7 @@ function editFor(text: string, section: Section, tokens: number): Edit {
 function newSection(text: string, sections: readonly Section[], id: string, tokens: number): Edit {
   if (/[\]\r\n]|^[ \t]/.test(id))
     throw refusalBecause(`No section of a preset can have the name ${shown(id)}.`);
-  const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] ?? "\n";
+  const lineEnd = lineEndOf(text);
   const key = entryOf(sectionOf(sections, GLOBAL), CONTEXT_KEYS)?.key ?? "ctx-size";
   const isEnded = /(^\uFEFF?|[\r\n])$/.test(text);
   const hasGap = /(^\uFEFF?|(\r\n|\n|\r)[ \t]*(\r\n|\n|\r))$/.test(text);

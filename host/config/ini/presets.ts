@@ -30,7 +30,7 @@ const LONG_NAMES: ReadonlyMap<string, string> = new Map([
   ["n-predict", "predict"],
 ]);
 
-/** What a router gives each model without being told to. */
+/** What a router gives each model by itself. */
 const OWN_KEYS = new Set(["log-colors"]);
 
 type Values = ReadonlyMap<string, string>;

@@ -2,14 +2,14 @@
  * The safe edit of a size in llama-swap's YAML: the new digits are spliced into the original text, and the result is
  * proven in `proof.ts`. `yaml`'s own document edit writes the whole text again, with other line breaks and blanks.
  */
-import { isAlias, isScalar, type Scalar } from "yaml";
+import { isAlias, type Scalar } from "yaml";
 import { contextArgument } from "../command/server-flags.ts";
-import { type ContextChange, type ContextSetting, shareOf, tokensOf } from "../context-setting.ts";
-import { type Declared, declaredFigures } from "../declared-figures.ts";
-import { placeOf, shown } from "../refusals.ts";
+import { type ContextChange, type ContextSetting, tokensOf } from "../context-setting.ts";
+import { shown } from "../refusals.ts";
 import { applyEdits, type Edit, originOf, ownSpan } from "../traced-text.ts";
 import { maskVariables, readYamlConfig, VARIABLE, type YamlConfig } from "./config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./context.ts";
+import { type Following, follow } from "./declared-figures.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
 import { faultOf } from "./proof.ts";
 import {
@@ -116,49 +116,6 @@ function waysTo(config: YamlConfig, located: Located, tokens: number): Way[] {
   return ways;
 }
 
-/** A declared figure beside the change: how it follows, or what to say when it stays. */
-interface Following {
-  readonly edit: Edit | undefined;
-  readonly note: string;
-}
-
-function editOf(config: YamlConfig, declared: Declared, digits: string): Edit | undefined {
-  const span = ownSpan(declared.text);
-  if (!declared.written || !span) return undefined;
-  const isFromAlias = isAlias(declared.written);
-  const edit = { ...(isFromAlias ? rangeOf(declared.written) : span), text: digits };
-  const isQuoted = isScalar(declared.written) && declared.written.type !== "PLAIN";
-  // In quotes the number of a macro would become a text.
-  const isReference = config.text.slice(span.start, span.end).includes("${");
-  return isQuoted && isReference ? { ...rangeOf(declared.written), text: digits } : edit;
-}
-
-/** What becomes of the declared figures: those that held the old size, or one slot's share of it, follow. */
-function follow(
-  config: YamlConfig,
-  located: Located,
-  way: Way,
-  old: number | undefined,
-  tokens: number,
-): Following[] {
-  return declaredFigures(config, located.model).flatMap((declared) => {
-    const held = tokensOf(declared.text.text);
-    const at = `${declared.path} (${placeOf(declared.position)})`;
-    if (declared.isTrained) {
-      const note = `${at} is what the model was trained for and stays at ${shown(declared.text.text)}.`;
-      return [{ edit: undefined, note }];
-    }
-    const isTotal = held !== undefined && held === old;
-    const isShare = old !== undefined && held === shareOf(old, located.slots);
-    const wanted = isTotal ? tokens : shareOf(tokens, located.slots);
-    const followsMacro = way.macro && declared.text.traces.some((trace) => trace.scalar === way.macro);
-    if (followsMacro || held === tokens || (isShare && held === wanted)) return [];
-    const why = isTotal || isShare ? "is shared and stays" : "is another figure and stays";
-    const note = `${at} ${why} at ${shown(declared.text.text)}.`;
-    return [{ edit: isTotal || isShare ? editOf(config, declared, String(wanted)) : undefined, note }];
-  });
-}
-
 /**
  * Proves a way, with the declared figures that follow. A figure that others would get through an anchor is left out.
  *
@@ -213,7 +170,7 @@ function planned(
   let fault: string | undefined;
   const notes: string[] = [];
   for (const way of located.model.isOwn ? waysTo(config, located, tokens) : []) {
-    const following = follow(config, located, way, before.tokens, tokens);
+    const following = follow(config, located, way.macro, { old: before.tokens, tokens });
     const proven = prove(config, located.model.id, tokens, way, following);
     if (typeof proven === "string") {
       fault ??= proven;

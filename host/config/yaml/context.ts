@@ -11,7 +11,7 @@ import {
   type Slots,
   tokensOf,
 } from "../context-setting.ts";
-import { refusal, refusalBecause, shown } from "../refusals.ts";
+import { refusal, refusalBecause, refusalOfAlias, shown } from "../refusals.ts";
 import { originOf, positionAt, sliceTraced, type TracedText } from "../traced-text.ts";
 import {
   expand,
@@ -69,9 +69,7 @@ export function modelOf(config: YamlConfig, id: string): Model {
   const model = config.models.get(id);
   if (model) return model;
   const holder = [...config.models.values()].find((other) => isAliasOf(config, other, id));
-  if (holder) {
-    throw refusalBecause(`${shown(id)} is an alias of the model ${shown(holder.id)}: give that id instead.`);
-  }
+  if (holder) throw refusalOfAlias(id, holder.id);
   const models = lookUp(config.anchors, config.root, "models");
   const key = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
   if (key && isMap(models?.node)) {
@@ -179,23 +177,31 @@ export function locate(config: YamlConfig, model: Model): Located {
   return { model, cmd, scalar, expanded, server, figure, slots };
 }
 
+function originOfSize({ figure }: Located): ReturnType<typeof originOf> {
+  return figure && originOf(figure.value);
+}
+
 /** The macro in which a figure is spelled, when it is spelled in one. */
 export function macroOf(config: YamlConfig, located: Located): Macro | undefined {
-  const origin = located.figure && originOf(located.figure.value);
+  const origin = originOfSize(located);
   return origin && macrosFor(config, located.model).find((macro) => macro.scalar === origin.scalar);
 }
 
-/** The scalar that a model's size comes from: the same one for models that share it. */
-function sourceOf(located: Located): Scalar | undefined {
-  return located.figure ? originOf(located.figure.value)?.scalar : undefined;
-}
+/** A result of {@link locateAll}. */
+type Understood = { readonly model: Model; readonly result: Located | ServerError };
 
-function describe(config: YamlConfig, located: Located, others: readonly Located[]): ContextSetting {
+function describe(config: YamlConfig, located: Located, all: readonly Understood[]): ContextSetting {
   const { figure, model, cmd } = located;
-  const origin = figure && originOf(figure.value);
+  const origin = originOfSize(located);
   const macro = macroOf(config, located);
-  const source = sourceOf(located);
-  const shared = others.filter((other) => other.model !== model && source && sourceOf(other) === source);
+  // Models share a size that comes from one scalar.
+  const shared = all.filter(
+    ({ model: other, result }) =>
+      other !== model &&
+      origin !== undefined &&
+      !(result instanceof ServerError) &&
+      originOfSize(result)?.scalar === origin.scalar,
+  );
   const start =
     origin?.span.start ?? figure?.value.traces[0]?.origin.start ?? startOf(cmd.written ?? cmd.node);
   const setBy: SetBy = !figure
@@ -219,7 +225,7 @@ function describe(config: YamlConfig, located: Located, others: readonly Located
 }
 
 /** Understands every model; those that cannot be understood with the error that says why. */
-function locateAll(config: YamlConfig): { model: Model; result: Located | ServerError }[] {
+function locateAll(config: YamlConfig): Understood[] {
   return [...config.models.values()].map((model) => {
     try {
       return { model, result: locate(config, model) };
@@ -233,17 +239,15 @@ function locateAll(config: YamlConfig): { model: Model; result: Located | Server
 /** One model's setting. @throws {ServerError} where it cannot be understood */
 export function yamlSetting(config: YamlConfig, id: string): ContextSetting {
   const located = locate(config, modelOf(config, id));
-  const others = locateAll(config).flatMap(({ result }) => (result instanceof ServerError ? [] : [result]));
-  return describe(config, located, others);
+  return describe(config, located, locateAll(config));
 }
 
 /** The settings of all models, in the file's order. */
 export function yamlSettings(text: string): ContextSetting[] {
   const config = readYamlConfig(text);
   const all = locateAll(config);
-  const others = all.flatMap(({ result }) => (result instanceof ServerError ? [] : [result]));
   return all.map(({ model, result }) => {
-    if (!(result instanceof ServerError)) return describe(config, result, others);
+    if (!(result instanceof ServerError)) return describe(config, result, all);
     return {
       model: model.id,
       ...positionAt(text, startOf(model.key)),

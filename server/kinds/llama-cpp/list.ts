@@ -8,7 +8,6 @@ import {
   type ListedModel,
   listedModel,
   NO_DESCRIPTION,
-  type ProcessFailure,
 } from "../../models/listed-model.ts";
 import type { ModelState, RunningModel } from "../../models/models.ts";
 import { fileTypeOf, idOf, MAX_MODELS, nameOf } from "../../models/names.ts";
@@ -66,26 +65,27 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
   return [...entriesOf(answer)].map(([id, entry]) => {
     const listed = listedOf(id, entry);
     const args = argumentsOf(entry);
+    const status = record(entry.status);
     const trainedContext = listed.declared.trainedContext ?? count(entry.context_length);
     return {
       ...listed,
       declared: { ...listed.declared, trainedContext },
-      commandLine: args.length === 0 ? undefined : args.map(quote).join(" "),
+      commandLine: commandLineOf(args),
       problem:
         args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
-      failure: failureIn(record(entry.status)),
+      failure: status?.failed === true ? { exitCode: number(status.exit_code) } : undefined,
       // `models_dir` or `cache`; `preset` as soon as a section has its name.
       ...(entry.source !== undefined && entry.source !== "preset" ? { isFound: true } : {}),
     };
   });
 }
 
-function failureIn(status: JsonRecord | undefined): ProcessFailure | undefined {
-  return status?.failed === true ? { exitCode: number(status.exit_code) } : undefined;
-}
-
 function argumentsOf(entry: JsonRecord): string[] {
   return texts(record(entry.status)?.args);
+}
+
+function commandLineOf(args: readonly string[]): string | undefined {
+  return args.length === 0 ? undefined : args.map(quote).join(" ");
 }
 
 /** What the router has loaded, or is loading. */
@@ -94,9 +94,8 @@ export function parseRouterRunning(answer: unknown): RunningModel[] {
     const status = text(record(entry.status)?.value);
     const state = status === undefined ? undefined : (STATES.get(status) ?? "unknown");
     if (state === undefined || state === "unloaded") return [];
-    const args = argumentsOf(entry);
-    const commandLine = args.length === 0 ? undefined : args.map(quote).join(" ");
-    return [{ id, state, commandLine, ttlSeconds: undefined, isAsleep: status === "sleeping" }];
+    const commandLine = commandLineOf(argumentsOf(entry));
+    return [{ id, state, commandLine, isAsleep: status === "sleeping" }];
   });
   return loaded.slice(0, MAX_MODELS);
 }

@@ -84,7 +84,7 @@ realSuite(missingProgram("openssl"), "a server that verifies client certificates
       ]);
     });
 
-    test("refuses one that is for servers", async () => {
+    test("refuses a certificate for servers", async () => {
       const wrong = { AI_SERVER_CLIENT_CERT: "server.pem", AI_SERVER_CLIENT_KEY: "server-key.pem" };
       expect(await faultAt(await opensslServer(version), wrong)).toEqual([
         "TLS",

@@ -146,7 +146,7 @@ describe("an alert", () => {
     },
   );
 
-  test("that nobody knows is no reason to try again", async () => {
+  test("that is unknown is no reason to try again", async () => {
     const { url, port } = await kept(alertingServer(47));
     const [link, remedy, sentence] = await faultAt(url);
     expect([link, remedy]).toEqual(["TLS", "none"]);
@@ -318,13 +318,13 @@ describe("a proxy that is set and not used", () => {
     const address = readConfig({ AI_SERVER_URL: "https://ai.example:8443", ...env }, {}, "/nowhere");
     const plain = readConfig({ AI_SERVER_URL: "https://ai.example:8443" }, {}, "/nowhere");
     const error = Object.assign(new Error("raw words"), { code });
-    const [told, without] = [transportFault(error, address), transportFault(error, plain)];
-    expect([told.link, told.remedy, remedyOf(told.message)]).toEqual([
+    const [fault, without] = [transportFault(error, address), transportFault(error, plain)];
+    expect([fault.link, fault.remedy, remedyOf(fault.message)]).toEqual([
       without.link,
       without.remedy,
       without.remedy,
     ]);
-    return told.message.slice(without.message.length);
+    return fault.message.slice(without.message.length);
   };
 
   test.each([["HTTPS_PROXY"], ["https_proxy"], ["ALL_PROXY"], ["all_proxy"]])("%s is named", (name) => {

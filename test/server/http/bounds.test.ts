@@ -23,7 +23,7 @@ const swap = (data: unknown[], running: unknown[] = []): Promise<ModelServer> =>
   });
 
 describe("a list of models", () => {
-  test("of 20,000 is cut, and the user is warned of it", async () => {
+  test("of 20,000 is cut, and the user is warned", async () => {
     const server = await swap(Array.from({ length: 20_000 }, (_, at) => ({ id: `m${at}`, object: "model" })));
     const found = await server.discover(new Map());
     expect(found.map(({ id }) => id)).toEqual(Array.from({ length: 1000 }, (_, at) => `m${at}`));
@@ -49,7 +49,7 @@ describe("a list of models", () => {
     expect(restoredModels(stored, "https://h")).toHaveLength(1000);
   });
 
-  test("with half a letter in an id goes without that model", async () => {
+  test("with half a letter in an id leaves that model out", async () => {
     const server = await serving(({ url }, response) =>
       response.end(
         url === "/running" ? '{"running":[]}' : '{"data":[{"id":"a\\ud83d"},{"id":"b\\ud83d\\ude00"}]}',

@@ -100,7 +100,7 @@ describe("an answer", () => {
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });
 
-  test("that never comes ends the wait, and says so of llama-swap", async () => {
+  test("that never comes ends the wait with a sentence about llama-swap", async () => {
     const server = await kept(httpsServer(pair(folder), () => {}));
     const http = await client(server);
     const { message, link, remedy } = await faultOf(http.json("/running", { timeoutMs: 300 }));
@@ -136,7 +136,7 @@ describe("abort", () => {
     expect(await get(http, "/ok")).toEqual({});
   });
 
-  test("is heard while the connection is still being made", async () => {
+  test("ends the wait while the connection is still being made", async () => {
     const silent = await silentServer();
     onTestFinished(() => silent.stop());
     const http = await client({ url: `https://127.0.0.1:${silent.port}` });
@@ -175,7 +175,7 @@ describe("close", () => {
     expect(server.handshakes.total).toBe(2);
   });
 
-  test("ends what is running, with a sentence", async () => {
+  test("ends running requests, with a sentence", async () => {
     const server = await kept(httpsServer(pair(folder), () => {}));
     const http = await client(server);
     const answer = faultOf(get(http));
@@ -198,7 +198,7 @@ describe("close", () => {
 });
 
 describe("retire", () => {
-  test("leaves no connection behind, of a request that comes after it either", async () => {
+  test("leaves no connection open, not even of a request that comes after it", async () => {
     const server = await sim();
     const http = await simClient(server);
     await get(http);

@@ -57,7 +57,7 @@ async function server(): Promise<Seen> {
 
 const LIMIT = { timeoutMs: 10_000 };
 
-test("new files are taken up with the next request, while a stream goes on with the old ones", async () => {
+test("the next request uses new files, while a stream continues with the old ones", async () => {
   const seen = await server();
   const http = await httpFor(seen, folder);
   const { body } = await http.request({ method: "GET", path: "/stream" });
@@ -91,7 +91,7 @@ test("a file that was missing is noticed as soon as it is there", async () => {
   expect(await http.json("/x", LIMIT)).toEqual({});
 });
 
-test("a fault that appears while a connection is open is told, and mended without a restart", async () => {
+test("a fault that appears while a connection is open is reported, and mended without a restart", async () => {
   const seen = await server();
   const http = await httpFor(seen, folder);
   await http.json("/x", LIMIT);

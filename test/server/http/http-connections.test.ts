@@ -50,7 +50,7 @@ describe("connections that are renewed", () => {
     expect(requests).toEqual(["GET /a", "GET /b", "GET /b"]);
   });
 
-  test("are none where nothing was opened", async () => {
+  test("are empty where nothing was opened", async () => {
     const { swap, connections } = await cannedServer(byPath({}));
     await swap.http.renew();
     expect(connections()).toBe(0);
@@ -72,7 +72,7 @@ describe("a server that has answered", () => {
     expect(swap.http.hasAnswered).toBe(hasAnswered);
   });
 
-  test("is none that hangs up", async () => {
+  test("does not count a connection that hangs up", async () => {
     const { swap } = await cannedServer((request) => request.socket.destroy());
     await swap.http.json("/a", LIMITS).catch(() => {});
     expect(swap.http.hasAnswered).toBe(false);

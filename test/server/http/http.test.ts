@@ -160,7 +160,7 @@ describe("a request", () => {
     expect(await get(http)).toEqual({ running: [] });
   });
 
-  test("goes over plain HTTP to this machine, without any certificate", async () => {
+  test("uses plain HTTP to this machine, without any certificate", async () => {
     const server = await kept(startSim({ config: CONFIG, tls: "none" }));
     const http = await client(server, {}, "/nowhere");
     expect(await get(http)).toEqual({ running: [] });

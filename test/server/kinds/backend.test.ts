@@ -6,16 +6,16 @@ import { faultOf } from "../../support/wire.ts";
 const HTML = { status: 200, headers: { "content-type": "text/html" }, body: "<html>Everything</html>" };
 const PLAIN = { data: [{ id: "m", object: "model", owned_by: "me" }] };
 
-async function told(answers: Record<string, unknown>) {
+async function recognised(answers: Record<string, unknown>) {
   const { swap, requests } = await cannedServer(byPath({ "/running": 404, ...answers }));
   const { kind, name, load, unload, follow } = await swap.backend();
   return { kind, name, can: [load, unload, follow].map((ability) => ability !== undefined), requests };
 }
 
 describe("the kind of server", () => {
-  test("llama-swap is told by what runs, and nothing more is asked", async () => {
+  test("llama-swap is recognised by /running, and nothing more is asked", async () => {
     const running = recordedAnswer("v170", "006-running-empty");
-    expect(await told({ "/running": running })).toEqual({
+    expect(await recognised({ "/running": running })).toEqual({
       kind: "llama-swap",
       name: "llama-swap",
       can: [true, true, true],
@@ -23,12 +23,14 @@ describe("the kind of server", () => {
     });
   });
 
-  test("llama-swap with another AI_SERVER_RUNNING_PATH is told by its list", async () => {
-    expect((await told({ "/v1/models": recordedAnswer("v217", "004-v1-models") })).kind).toBe("llama-swap");
+  test("llama-swap with another AI_SERVER_RUNNING_PATH is recognised by its list", async () => {
+    expect((await recognised({ "/v1/models": recordedAnswer("v217", "004-v1-models") })).kind).toBe(
+      "llama-swap",
+    );
   });
 
-  test("llama.cpp's router is told by its list, and nothing is loaded by asking", async () => {
-    expect(await told({ "/v1/models": llamaServerBody("r01-models") })).toEqual({
+  test("llama.cpp's router is recognised by its list, and asking loads nothing", async () => {
+    expect(await recognised({ "/v1/models": llamaServerBody("r01-models") })).toEqual({
       kind: "router",
       name: "llama.cpp's router",
       can: [true, true, true],
@@ -36,9 +38,9 @@ describe("the kind of server", () => {
     });
   });
 
-  test("a router without models is told by its role", async () => {
+  test("a router without models is recognised by its role", async () => {
     const answers = { "/v1/models": { data: [] }, "/props": llamaServerBody("r01-props") };
-    expect((await told(answers)).kind).toBe("router");
+    expect((await recognised(answers)).kind).toBe("router");
   });
 
   test("one llama-server neither loads nor unloads", async () => {
@@ -46,7 +48,7 @@ describe("the kind of server", () => {
       "/v1/models": llamaServerBody("s01-get-v1_models"),
       "/props": llamaServerBody("s01-get-props"),
     };
-    expect(await told(answers)).toMatchObject({ kind: "llama-server", can: [false, false, false] });
+    expect(await recognised(answers)).toMatchObject({ kind: "llama-server", can: [false, false, false] });
   });
 
   test.each<[string, Record<string, unknown>, string, boolean]>([
@@ -73,7 +75,7 @@ describe("the kind of server", () => {
       false,
     ],
   ])("%s", async (_, answers, name, loads) => {
-    expect(await told(answers)).toMatchObject({ kind: "other", name, can: [loads, loads, false] });
+    expect(await recognised(answers)).toMatchObject({ kind: "other", name, can: [loads, loads, false] });
   });
 
   test.each([

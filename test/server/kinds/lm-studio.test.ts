@@ -55,7 +55,7 @@ describe("LM Studio", () => {
     ]);
   });
 
-  test("tells its models without those that embed, and takes no trained window for the one that is set", async () => {
+  test("lists its models without those that embed, and takes no trained window for the configured one", async () => {
     const { swap } = await studio();
     expect(await swap.discover(new Map())).toMatchObject([
       {
@@ -68,7 +68,7 @@ describe("LM Studio", () => {
     ]);
   });
 
-  test("loads by the model, unloads by the instance, and tells the window between", async () => {
+  test("loads by the model, unloads by the instance, and shows the window between", async () => {
     const { swap, posted } = await studio();
     const clock = fastClock(50);
     await loadModel(swap, "qwen/qwen3-8b", { report: () => {}, signal: NEVER, clock });
@@ -109,14 +109,14 @@ describe("LM Studio", () => {
     expect((await faultOf(loading)).message).toMatch(/^LM Studio does not load or unload models when asked/);
   });
 
-  test("that has no model yet is told for what it is", async () => {
+  test("that has no model yet is recognised", async () => {
     const answers = { ...OTHERS, "/v1/models": { data: [] }, "/api/v1/models": { models: [] } };
     const { swap } = await cannedServer(byPath(answers));
     const { name, load } = await swap.backend();
     expect([name, load !== undefined]).toEqual(["LM Studio", true]);
   });
 
-  test("that says error with 200 to every path is none", async () => {
+  test("is not recognised in a server that answers every path with an error and 200", async () => {
     const odd = { error: "Unexpected endpoint or method." };
     const { swap } = await cannedServer(byPath({ ...OTHERS, "/api/v1/models": odd, "/api/v0/models": odd }));
     expect((await swap.backend()).name).toBe("The server");

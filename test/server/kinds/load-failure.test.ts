@@ -52,7 +52,7 @@ describe("a process that failed", () => {
     "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache",
     "terminate called after throwing an instance of 'std::bad_alloc'",
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
-  ])("for want of memory names what needs less: %s", async (line) => {
+  ])("for want of memory advises a smaller context: %s", async (line) => {
     const server = logging([line, ...Array.from({ length: 9 }, (_, at) => `after ${at}`)]);
     const fault = await processFault(server, MODEL, "could not be loaded", undefined, NEVER);
     expect(fault.message).toMatch(
@@ -67,7 +67,7 @@ describe("a process that failed", () => {
     expect(fault.message).toMatch(/\nMemory ran out: give the model a smaller context on the server, or use/);
   });
 
-  test("without reason and log is only told", async () => {
+  test("without reason and log is a sentence alone", async () => {
     const fault = await processFault(logging([]), MODEL, "crashed", undefined, NEVER);
     expect([fault.message, fault.quote, fault.link, fault.remedy]).toEqual([
       "Model M crashed",

@@ -55,7 +55,7 @@ async function ollama(tags: unknown[], shown: Record<string, unknown>, more: Rec
 }
 
 describe("Ollama", () => {
-  test("tells size, quantisation, window, vision and thinking of each model, and loads nothing", async () => {
+  test("shows size, quantisation, window, vision and thinking of each model, and loads nothing", async () => {
     const { swap, posted } = await ollama([QWEN], { "qwen3:8b": SHOWN });
     const [model] = await swap.discover(new Map());
     expect(model).toMatchObject({
@@ -68,7 +68,7 @@ describe("Ollama", () => {
     expect(posted.map(([path]) => path)).toEqual(["/api/show"]);
   });
 
-  test("of a model that is loaded tells the window that it has", async () => {
+  test("shows the window of a loaded model", async () => {
     const { swap, running } = await ollama([QWEN], { "qwen3:8b": SHOWN });
     running.models = [{ name: "qwen3:8b", context_length: 4096 }];
     const [model] = await swap.discover(new Map());
@@ -92,7 +92,7 @@ describe("Ollama", () => {
     expect(posted).toHaveLength(2);
   });
 
-  test("tells of a model that has become another what that one tells", async () => {
+  test("reads the details again when a model has become another", async () => {
     const tag = { ...QWEN };
     const shown: Record<string, unknown> = { "qwen3:8b": SHOWN };
     const { swap } = await ollama([tag], shown);
@@ -107,7 +107,7 @@ describe("Ollama", () => {
     expect(await swap.liveContext("qwen3:8b")).toMatchObject({ trained: undefined });
   });
 
-  test("leaves out what cannot chat, and keeps a model that tells nothing", async () => {
+  test("leaves out what cannot chat, and keeps a model without details", async () => {
     const tags = [QWEN, { name: "bge-m3:latest" }, { name: "odd" }, null, { name: "" }, { size: 3 }];
     const { swap } = await ollama(tags, { "bge-m3:latest": { capabilities: ["embedding"] } });
     expect((await swap.discover(new Map())).map(({ id }) => id)).toEqual(["qwen3:8b", "odd"]);
@@ -135,7 +135,7 @@ describe("Ollama", () => {
     expect(await swap.runningNow()).toEqual([]);
   });
 
-  test("that refuses says what it says", async () => {
+  test("that refuses is quoted", async () => {
     const { swap } = await cannedServer((request, response) => {
       const answers = {
         "/running": 404,

@@ -71,7 +71,7 @@ describe("429", () => {
     expect(judge(429, body, "ready", "3")).toEqual({ kind: "wait", why: "busy", delayMs: 3000 });
   });
 
-  it("is what Ollama means by its 503", () => {
+  it("is the meaning of Ollama's 503", () => {
     const body = '{"error":"server busy, please try again.  maximum pending requests exceeded"}';
     expect(judge(503, body, "ready")).toEqual({ kind: "wait", why: "busy", delayMs: 1000 });
   });
@@ -121,7 +121,7 @@ describe("a start that failed", () => {
     expect(isLoadFailure(body)).toBe(true);
   });
 
-  it.each(forms)("(%s) is asked again where somebody else has begun another", (_name, status, body) => {
+  it.each(forms)("(%s) is asked again where another client has begun a load", (_name, status, body) => {
     for (const state of ["starting", "stopping", "ready"] as const)
       expect(judge(status, body, state)).toEqual(LOADING);
   });
@@ -203,7 +203,7 @@ describe("an unknown field", () => {
     expect(judge(status, text)).toEqual({ kind: "unknown field", field });
   });
 
-  it("that the body does not have is none", () => {
+  it("that the body does not have is ignored", () => {
     expect(judge(400, '{"error":{"message":"unknown field reasoning_effort"}}')).toMatchObject({
       kind: "failed",
     });

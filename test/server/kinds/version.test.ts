@@ -32,7 +32,7 @@ describe("the version", () => {
     ).toEqual(["llama-swap", undefined]);
   });
 
-  test("of one whose /running is elsewhere neither, told by its list", async () => {
+  test("of one whose /running is elsewhere neither; the list shows its kind", async () => {
     const models = recordedAnswer("v170", "004-v1-models");
     expect(await versionOf({ "/v1/models": models })).toEqual(["llama-swap", undefined]);
   });

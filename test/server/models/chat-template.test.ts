@@ -128,13 +128,13 @@ const thinkingOf = (chat_template: string, chat_template_caps?: object): Thinkin
   templateFacts({ chat_template, chat_template_caps }).thinking;
 
 describe("thinking", () => {
-  it("that nothing switches has a budget where the server is new enough to tell of efforts", () => {
+  it("that nothing switches has a budget where the server is new enough to report efforts", () => {
     expect(thinkingOf("<think>\n")).toEqual(ALWAYS);
     expect(thinkingOf("<think>\n", { supports_tools: true })).toEqual(ALWAYS);
     expect(thinkingOf("<think>\n", { supports_reasoning_effort: false })).toEqual(BUDGET);
   });
 
-  it("that the server knows a name for goes by the usual efforts", () => {
+  it("that the server knows a name for has the usual efforts", () => {
     expect(thinkingOf("{{ x }}", { supports_reasoning_effort: true })).toEqual({
       kind: "effort",
       levels: ["low", "medium", "high"],
@@ -185,7 +185,7 @@ describe("several templates", () => {
 });
 
 test.each([undefined, {}, { chat_template: 5 }, { chat_template: "" }, { chat_template: [] }])(
-  "%j tells nothing",
+  "%j shows nothing",
   (props) => {
     expect(templateFacts(props)).toEqual({
       thinking: undefined,

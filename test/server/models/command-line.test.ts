@@ -120,7 +120,7 @@ test("a command line of a megabyte is read within its own length", () => {
   expect(contextOf(`llama-server ${"--flag value ".repeat(80_000)}-c 4096`)).toBe(4096);
 });
 
-test("tells the size for all slots beside the share of one", () => {
+test("shows the size for all slots beside the share of one", () => {
   expect(readCommandLine("llama-server -c 8192 --parallel 4")).toMatchObject({
     contextSize: 8192,
     context: 2048,
@@ -150,7 +150,7 @@ describe("beside the window", () => {
     ["--mmproj /m/x.gguf --no-mmproj", false],
     ["--mmproj-offload", undefined],
     ["-c 512", undefined],
-  ])("images are told by the projector: %s", (flags, vision) => {
+  ])("a projector shows that a model takes images: %s", (flags, vision) => {
     expect(readCommandLine(`llama-server ${flags}`).vision).toBe(vision);
   });
 });

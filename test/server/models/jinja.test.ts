@@ -10,7 +10,7 @@ function only(template: string): JinjaTag {
 }
 
 describe("a template comes apart", () => {
-  it("into tags and what stands between them, without comments", () => {
+  it("into tags and the text between them, without comments", () => {
     const { tags, plain } = readJinja("a{% if x %}b{{- y -}}c{# {{ z }} #}d");
     expect(plain).toBe("abcd");
     expect(tags.map(({ prints }) => prints)).toEqual([false, true]);

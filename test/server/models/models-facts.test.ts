@@ -63,14 +63,14 @@ describe("what cannot chat is left out", () => {
   });
 });
 
-describe("what the file of a model tells", () => {
+describe("what the file of a model shows", () => {
   const learnt = {
     trainedContext: { value: 9, source: "live" },
     sizeBytes: { value: 7, source: "live" },
     quantization: { value: "Q6_K", source: "live" },
   } as const;
 
-  test("is what the list says, else what it told last; the running model itself tells its quantisation", () => {
+  test("comes from the list, else from the last list; the running model itself reports its quantisation", () => {
     const last = { m: learnt };
     expect(one({}, { last })).toMatchObject({
       trainedContext: { value: 9, source: "last seen" },
@@ -141,7 +141,7 @@ describe("what was learnt", () => {
     expect(facts(declared(8001), live).refuted).toEqual({ commandLine: 8192 });
   });
 
-  test("out of the config file is told as such", () => {
+  test("out of the config file names that source", () => {
     const last = { m: { context: { value: 5, source: "config file" } } } as const;
     expect(one({}, { last }).context).toEqual({ value: 5, source: "config file" });
     expect(one(declared(6), { last }).context).toEqual({ value: 6, source: "declared" });
@@ -216,7 +216,7 @@ describe("the output limit", () => {
     expect(limit({ context_length })).toEqual({ value, source: "default" });
   });
 
-  test("is what is declared, if that is a number", () => {
+  test("is the declared one, if that is a number", () => {
     const declared = (llamaswap: object): unknown => limit({ context_length: 8192, meta: { llamaswap } });
     expect(declared({ max_output_tokens: 1000 })).toEqual({ value: 1000, source: "declared" });
     expect(declared({ max_tokens: "2000" })).toEqual({ value: 2000, source: "declared" });
@@ -246,7 +246,7 @@ describe("vision", () => {
     });
   });
 
-  test("live is told by props", () => {
+  test("live comes from props", () => {
     expect(parseProps({ modalities: { vision: true, audio: false } }).vision).toBe(true);
     expect(parseProps({ modalities: { vision: "yes" } }).vision).toBeUndefined();
     expect(parseProps({ model_ftype: "(guessed) all F32" }).quantization).toBe("all F32");
@@ -303,7 +303,7 @@ describe("thinking", () => {
     });
   });
 
-  test("declared goes by the template's variable, now and when the model is not loaded", () => {
+  test("declared uses the template's variable, now and when the model is not loaded", () => {
     const thinking = { kind: "switch", variable: "thinking" } as const;
     const entry = { meta: { llamaswap: { thinking: true } } };
     const expected = { value: thinking, source: "declared" };
@@ -329,7 +329,7 @@ describe("tools", () => {
     ],
     ["no word of it in the list", { capabilities: { vision: true } }, {}, { value: true, source: "default" }],
     ["an earlier start", {}, { last: { m: WITHOUT } }, { value: false, source: "last seen" }],
-  ])("are told of by %s", (_, entry, known, expected) => {
+  ])("come from %s", (_, entry, known, expected) => {
     expect(one(entry, known).tools).toEqual(expected);
   });
 });

@@ -48,7 +48,7 @@ describe.each(["v170", "v217", "head"] as const)("recorded from llama-swap %s", 
     expect(only(models, "plain-b").context).toEqual({ value: UNKNOWN_CONTEXT, source: "default" });
   });
 
-  test("a loaded model is ready, and its command line tells the window where that is shown", () => {
+  test("a loaded model is ready, and its command line shows the window, where the server reports it", () => {
     const models = read(list("045-v1-models-slash-loaded"), { running: list("044-running-slash") });
     const model = only(models, "org/slash-model");
     expect(model.state).toBe("ready");
@@ -61,7 +61,7 @@ describe.each(["v170", "v217", "head"] as const)("recorded from llama-swap %s", 
     expect(only(models, "org").state).toBe("unloaded");
   });
 
-  test("a starting model shows as such where the version tells", () => {
+  test("a starting model shows as such where the version reports it", () => {
     const models = read(list("082-v1-models-starting"), { running: list("081-running-starting") });
     expect(only(models, "slow-start").state).toBe(version === "head" ? "starting" : "unloaded");
     const ready = read(list("082-v1-models-starting"), { running: list("084-running-ready") });
@@ -78,7 +78,7 @@ test("recorded from head: declared vision, and the ttl of a running model", () =
   expect(only(models, "org/repo-GGUF:Q4_K_M")).toMatchObject({ ttlSeconds: 5, state: "ready" });
 });
 
-test("recorded props tell the live window of a slot", () => {
+test("recorded props show the live window of a slot", () => {
   expect(parseProps(recordedBody("head", "046-upstream-props"))).toEqual({ ...NO_LIVE, context: 16_384 });
   expect(parseProps(recordedBody("v217", "046-upstream-props"))).toEqual(NO_LIVE);
 });
@@ -120,7 +120,7 @@ describe("shapes of other versions", () => {
     expect(model.vision).toEqual({ value: true, source: "declared" });
   });
 
-  test("a length among other facts of the model's file is what it was trained for, and no window", () => {
+  test("a length among other facts of the model's file is the trained window, not the configured one", () => {
     const cmd = "llama-server --port 1 -m g.gguf --ctx-size 24576";
     const llamaswap = { architecture: "gemma4", parameters: 4_650_000_000, context_length: 131_072 };
     const model = one(
@@ -142,7 +142,7 @@ describe("shapes of other versions", () => {
     expect(model.vision).toEqual({ value: true, source: "declared" });
   });
 
-  test("v236 marks models as loaded that only /running tells the state of", () => {
+  test("v236 marks models as loaded whose state only /running shows", () => {
     const entry = { status: { value: "loaded" } };
     expect(one(entry, { running: { running: [{ model: "m", state: "stopping" }] } }).state).toBe("stopping");
   });

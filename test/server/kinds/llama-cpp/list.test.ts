@@ -24,21 +24,21 @@ describe("the router's list", () => {
     ]);
   });
 
-  test("tells the window it was trained for, and never takes it for the one that is set", () => {
+  test("shows the trained window, and never takes it for the configured one", () => {
     const { context, trainedContext } = of("alpha")?.declared ?? {};
     expect([context, trainedContext]).toEqual([undefined, 32_768]);
     expect(of("alpha")?.commandLine).toContain("--ctx-size 2048");
   });
 
-  test("tells size and quantisation of what is loaded", () => {
+  test("shows size and quantisation of a loaded model", () => {
     expect(of("slow")?.declared).toMatchObject({ sizeBytes: 417_192_960, quantization: "all F32" });
   });
 
-  test("tells other names", () => {
+  test("shows aliases", () => {
     expect(of("script-text")?.description.aliases).toEqual(["hello", "st"]);
   });
 
-  test("tells which the router has found itself: those of its folder that no section names", () => {
+  test("marks the models that the router has found itself: those of its folder that no section names", () => {
     expect(models.filter(({ isFound }) => isFound).map(({ id }) => id)).toEqual(["tiny-a", "tiny-b"]);
     const found = (source: unknown) => parseRouterModels({ data: [{ id: "x", source }] })[0]?.isFound;
     expect([found("cache"), found("models_dir"), found("preset"), found(undefined)]).toEqual([
@@ -49,7 +49,7 @@ describe("the router's list", () => {
     ]);
   });
 
-  test("a section without a model is one that cannot be used", () => {
+  test("a section without a model is marked as unusable", () => {
     expect(
       models.filter(({ problem }) => problem !== undefined).map(({ id, problem }) => [id, problem]),
     ).toEqual([["placeholder", "no model path"]]);
@@ -87,7 +87,7 @@ describe("the router's list", () => {
     },
   );
 
-  test("of wrong types tells what is left", () => {
+  test("of wrong types is read as far as it goes", () => {
     const entry = { id: "x", aliases: 3, meta: [], status: { value: 1, args: "no" }, context_length: "long" };
     expect(parseRouterModels({ data: [entry, entry] })).toMatchObject([
       { id: "x", commandLine: undefined, problem: undefined, declared: { trainedContext: undefined } },
@@ -97,13 +97,13 @@ describe("the router's list", () => {
 });
 
 describe("what the router runs", () => {
-  test("is what it has loaded", () => {
+  test("lists the loaded models", () => {
     expect(parseRouterRunning(llamaServerBody("r02-models-loaded"))).toMatchObject([
       { id: "slow", state: "ready", isAsleep: false, commandLine: expect.stringContaining("--alias slow") },
     ]);
   });
 
-  test("is what it is loading too", () => {
+  test("lists a model that is loading too", () => {
     expect(parseRouterRunning(llamaServerBody("r03-models-after-placeholder"))).toMatchObject([
       { id: "placeholder", state: "starting" },
     ]);
@@ -123,7 +123,7 @@ describe("what the router runs", () => {
   });
 });
 
-test("how a process has failed is told by the list", () => {
+test("the list shows how a process has failed", () => {
   const models = parseRouterModels(llamaServerBody("r03-models-after-placeholder"));
   const failures = models.flatMap(({ id, failure }) => (failure === undefined ? [] : [[id, failure]]));
   expect(failures).toEqual([

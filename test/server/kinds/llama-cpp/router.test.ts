@@ -21,7 +21,7 @@ interface Model {
   args?: string[];
 }
 
-/** A router that a test tells what its models do. */
+/** A router whose models do what a test decides. */
 async function router(states: Record<string, Model>, more: Record<string, unknown> = {}) {
   const posted: [string, unknown][] = [];
   let events: ServerResponse | undefined;
@@ -61,13 +61,17 @@ async function router(states: Record<string, Model>, more: Record<string, unknow
     posted,
     states,
     hooks,
-    tell: (bytes: Uint8Array | string) => events?.write(bytes),
+    send: (bytes: Uint8Array | string) => events?.write(bytes),
     hasFollower: () => events !== undefined,
   };
 }
 
 function load(swap: ModelServer, id: string, said: LoadState[] = []) {
-  return loadModel(swap, id, { report: (told) => said.push(told), signal: NEVER, clock: fastClock(100) });
+  return loadModel(swap, id, {
+    report: (progress) => said.push(progress),
+    signal: NEVER,
+    clock: fastClock(100),
+  });
 }
 
 describe("loading by the router", () => {
@@ -86,7 +90,7 @@ describe("loading by the router", () => {
     expect(place.posted).toEqual([["/models/load", "a"]]);
   });
 
-  test("tells the stages that the router tells", async () => {
+  test("reports the stages that the router reports", async () => {
     const place = await router({ "script-text": { value: "unloaded" } });
     place.hooks.onLoad = (id) => {
       place.states[id] = { value: "loading" };
@@ -97,7 +101,7 @@ describe("loading by the router", () => {
     await eventually(() => expect(place.hasFollower()).toBe(true));
     const upTo = EVENTS.indexOf('"value":1.0', EVENTS.indexOf("script-text"));
     for (const byte of EVENTS.subarray(0, EVENTS.indexOf("\n\n", upTo) + 2))
-      place.tell(new Uint8Array([byte]));
+      place.send(new Uint8Array([byte]));
     await eventually(() =>
       expect(said).toContainEqual(
         expect.objectContaining({ kind: "loading", stage: { name: "text_model", share: 1 } }),
@@ -107,7 +111,7 @@ describe("loading by the router", () => {
     await loading;
   });
 
-  test("of one that somebody else has begun waits for that", async () => {
+  test("waits for a load that another client has begun", async () => {
     const place = await router({ a: { value: "loading" } });
     place.hooks.onLoad = () => {
       setTimeout(() => {
@@ -118,7 +122,7 @@ describe("loading by the router", () => {
     expect(await load(place.swap, "a")).toMatchObject({ wasLoaded: false, loadMs: undefined });
   });
 
-  test("that fails says with which code, and where to look", async () => {
+  test("that fails names its exit code, and where to look", async () => {
     const place = await router({ a: { value: "unloaded" } });
     place.hooks.onLoad = () => {
       place.states.a = { value: "unloaded", failed: true, exit_code: 1 };
@@ -169,7 +173,7 @@ describe("loading by the router", () => {
     expect(place.posted.length).toBeGreaterThan(1);
   });
 
-  test("behind a section without a model, which loads for ever, names that", async () => {
+  test("that waits for a section without a model, which loads for ever, names that section", async () => {
     const place = await router({
       a: { value: "unloaded" },
       odd: { value: "loading", args: ["s", "-c", "1"] },
@@ -219,7 +223,7 @@ describe("unloading by the router", () => {
 });
 
 describe("reading a router", () => {
-  test("tells of which model the process has failed", async () => {
+  test("names the model whose process has failed", async () => {
     const place = await router({
       a: { value: "unloaded", failed: true, exit_code: 1 },
       b: { value: "unloaded" },
@@ -247,21 +251,21 @@ describe("reading a router", () => {
     ]);
   });
 
-  test("that can reload its preset says so", async () => {
+  test("reports that it can reload its preset", async () => {
     const place = await router({ a: { value: "unloaded" } });
     const backend = await place.swap.backend();
     expect(await backend.reloadConfig?.(NEVER)).toBe(true);
     expect(place.requests).toContain("GET /v1/models?reload=1");
   });
 
-  test("follows its states, from those of before on", async () => {
+  test("follows its states, beginning with the present ones", async () => {
     const place = await router({ slow: { value: "unloaded" }, alpha: { value: "loaded" } });
     const end = new AbortController();
     const seen: ReadonlyMap<string, ModelState>[] = [];
     const following = place.swap.follow({ onModels: (states) => seen.push(states) }, end.signal);
     await eventually(() => expect(seen).toHaveLength(1));
     expect(Object.fromEntries(seen[0] ?? [])).toEqual({ slow: "unloaded", alpha: "ready" });
-    place.tell(EVENTS.subarray(0, EVENTS.indexOf('"exit_code"')));
+    place.send(EVENTS.subarray(0, EVENTS.indexOf('"exit_code"')));
     await eventually(() => expect(seen.at(-1)?.get("slow")).toBe("ready"));
     expect(seen.map((states) => states.get("slow"))).toEqual([
       "unloaded",
@@ -274,7 +278,7 @@ describe("reading a router", () => {
     await following;
   });
 
-  test("passes over frames that are none", async () => {
+  test("skips malformed frames", async () => {
     const place = await router({ a: { value: "unloaded" } });
     const end = new AbortController();
     const seen: ReadonlyMap<string, ModelState>[] = [];
@@ -288,8 +292,8 @@ describe("reading a router", () => {
       '{"model":"a","data":7}',
       '{"model":"a","data":{"status":"odd"}}',
     ];
-    for (const data of frames) place.tell(`data: ${data}\n\n`);
-    place.tell('data: {"model":"a","data":{"status":"loaded"}}\n\n');
+    for (const data of frames) place.send(`data: ${data}\n\n`);
+    place.send('data: {"model":"a","data":{"status":"loaded"}}\n\n');
     await eventually(() => expect(seen.at(-1)?.get("a")).toBe("ready"));
     expect(seen).toHaveLength(2);
     end.abort();

@@ -6,14 +6,18 @@ import { startSim } from "../../../../sim/server.ts";
 import { clientOf, kept } from "../../../support/wire.ts";
 
 const described = (data: readonly unknown[]) => descriptionsOf(entriesOf({ data }));
-const told = (type: string, more: object = {}): object => ({ llamaswap: { type, ...more } });
+const metaOf = (type: string, more: object = {}): object => ({ llamaswap: { type, ...more } });
 
 test("a model's own words, its other ids, and where it runs", () => {
   const entries = [
-    { id: "a", description: " Fast\u001b[31m\nand small ", meta: told("model", { aliases: ["b", 5, "c"] }) },
-    { id: "d", meta: told("alias", { modelID: "a" }) },
-    { id: "b", meta: told("alias", { modelID: "a" }) },
-    { id: "p/x", meta: told("peer", { peerID: "the other" }) },
+    {
+      id: "a",
+      description: " Fast\u001b[31m\nand small ",
+      meta: metaOf("model", { aliases: ["b", 5, "c"] }),
+    },
+    { id: "d", meta: metaOf("alias", { modelID: "a" }) },
+    { id: "b", meta: metaOf("alias", { modelID: "a" }) },
+    { id: "p/x", meta: metaOf("peer", { peerID: "the other" }) },
   ];
   const found = described(entries);
   expect(found.get("a")).toEqual({
@@ -26,7 +30,7 @@ test("a model's own words, its other ids, and where it runs", () => {
 });
 
 test.each([
-  ["one of which nothing is told", [{ id: "a" }]],
+  ["a model without a description", [{ id: "a" }]],
   ["one of other shape", [{ id: "a", description: 5, meta: "x" }]],
   ["metadata of the owner's before v241", [{ id: "a", meta: { llamaswap: { aliases: ["b"] } } }]],
 ])("%s has no description", (_, entries) => {
@@ -34,13 +38,16 @@ test.each([
   expect(found.get("a")).toEqual({ text: undefined, aliases: [], peer: undefined, targets: [] });
 });
 
-test("a selector tells among which it chooses", () => {
+test("a selector shows the models among which it chooses", () => {
   const targets = ["a", "", 5, "b"];
-  expect(described([{ id: "s", meta: told("selector", { targets }) }]).get("s")?.targets).toEqual(["a", "b"]);
+  expect(described([{ id: "s", meta: metaOf("selector", { targets }) }]).get("s")?.targets).toEqual([
+    "a",
+    "b",
+  ]);
 });
 
 test("what has no id has none", () => {
-  const alias = { id: "d", meta: told("alias", { modelID: "gone" }) };
+  const alias = { id: "d", meta: metaOf("alias", { modelID: "gone" }) };
   expect([...described([null, 5, {}, { id: "" }, alias]).keys()]).toEqual(["d"]);
 });
 

@@ -43,7 +43,7 @@ const ids = (heard: Heard): unknown[] => heard.requests.map((requests) => reques
 describe("the events of a real llama-swap", () => {
   const whole = hear([RECORDING]);
 
-  test("tell the state of every model, unlisted ones too", () => {
+  test("report the state of every model, unlisted ones too", () => {
     const [first, second] = whole.models;
     expect(first?.get("hidden")).toBe("unloaded");
     expect(first?.get("org/slash-model")).toBe("unloaded");
@@ -52,7 +52,7 @@ describe("the events of a real llama-swap", () => {
     expect(first?.size).toBe(17);
   });
 
-  test("tell the requests in flight and whose they are", () => {
+  test("report the requests in flight and their clients", () => {
     expect(whole.requests[0]).toEqual([]);
     expect(whole.requests[1]).toEqual([
       {
@@ -66,7 +66,7 @@ describe("the events of a real llama-swap", () => {
     expect(whole.requests.at(-1)).toEqual([]);
   });
 
-  test("tell the log", () => {
+  test("report the log", () => {
     expect(whole.log[0]).toMatchObject({
       source: "proxy",
       text: expect.stringContaining("[INFO] llama-swap listening on http://127.0.0.1:18090\n"),
@@ -122,7 +122,7 @@ describe("requests in flight", () => {
     expect(ids(heard)).toEqual([["1"], ["1", "2"], ["1", "2"], ["2"], []]);
   });
 
-  test("are not told in part: a change before the snapshot is part of it", () => {
+  test("are not reported in part: the snapshot includes every earlier change", () => {
     const heard = hear([
       frame("inflight", { operation: "upsert", request: request("2") }),
       frame("inflight", { operation: "remove", id: "1" }),
@@ -131,7 +131,7 @@ describe("requests in flight", () => {
     expect(ids(heard)).toEqual([["2", "3"]]);
   });
 
-  test("go on while others are told", () => {
+  test("continue while others are reported", () => {
     let now = NOW;
     const reader = (function* () {
       yield frame("inflight", { operation: "snapshot", requests: [request("1", { elapsed_ms: 500 })] });
@@ -145,18 +145,18 @@ describe("requests in flight", () => {
   test("name their client on one clean line", () => {
     const headers = { "User-Agent": "pi\u001b[31m/1\nx", "X-Session-Id": "s-1", "X-Other": "no" };
     const entry = request("1", { req_headers: headers, remote_ip: "192.0.2.7" });
-    const [told] = hear([frame("inflight", { operation: "snapshot", requests: [entry] })]).requests;
-    expect(told?.[0]?.client).toEqual({ agent: "pi/1 x", session: "s-1", address: "192.0.2.7" });
+    const [listed] = hear([frame("inflight", { operation: "snapshot", requests: [entry] })]).requests;
+    expect(listed?.[0]?.client).toEqual({ agent: "pi/1 x", session: "s-1", address: "192.0.2.7" });
   });
 
-  test("are bounded, and those without id or model are none", () => {
+  test("are bounded, and those without id or model are skipped", () => {
     const many = Array.from({ length: 5000 }, (_, at) => request(String(at)));
     const broken = [null, 5, {}, { id: "a" }, { id: 3, model: "m" }, { id: "a\u0007", model: "m" }];
-    const [told] = hear([
+    const [listed] = hear([
       frame("inflight", { operation: "snapshot", requests: [...broken, ...many] }),
     ]).requests;
-    expect(told).toHaveLength(1000);
-    expect(told?.[0]?.id).toBe("0");
+    expect(listed).toHaveLength(1000);
+    expect(listed?.[0]?.id).toBe("0");
   });
 });
 
@@ -204,7 +204,7 @@ describe("logs", () => {
     expect(hear(pieces).log).toEqual([{ source: "proxy", text: data }]);
   });
 
-  test("are not read where nobody wants them", () => {
+  test("are not read where no hook takes them", () => {
     let reads = 0;
     const reader = new EventReader({ onModels: () => {} }, () => NOW, 0);
     const parse = JSON.parse;
@@ -220,7 +220,7 @@ describe("logs", () => {
     expect(reads).toBe(0);
   });
 
-  test("of no known source, or empty, are none", () => {
+  test("of no known source, or empty, are dropped", () => {
     const of = (payload: unknown): string => frame("logData", payload);
     expect(hear([of({ source: "x", data: "a" }), of({ source: "proxy", data: "" }), of(null)]).log).toEqual(
       [],
@@ -228,7 +228,7 @@ describe("logs", () => {
   });
 });
 
-test("that a request was answered is told, whatever else the event says", () => {
+test("an answered request is reported, whatever else the event says", () => {
   let answered = 0;
   const reader = new EventReader({ onActivity: () => (answered += 1) }, () => NOW, 0);
   for (const piece of [frame("activity", { id: 7 }), frame("activity", null), frame("metrics", [])]) {

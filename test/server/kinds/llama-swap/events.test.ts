@@ -29,36 +29,36 @@ async function follow(sim: Sim, hooks: EventHooks, speed: number): Promise<Abort
 }
 
 describe("following a llama-swap", () => {
-  test("tells what its models do, a request under way and whose it is", async () => {
+  test("reports what its models do, a request in flight and its client", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
     const states: (ModelState | undefined)[] = [];
-    const told: (readonly RequestInFlight[])[] = [];
+    const listed: (readonly RequestInFlight[])[] = [];
     await follow(
       sim,
       {
         onModels: (models) => states.push(models.get("slow")),
-        onRequests: (requests) => told.push(requests),
+        onRequests: (requests) => listed.push(requests),
       },
       20,
     );
-    await eventually(() => expect(told).toEqual([[]]));
+    await eventually(() => expect(listed).toEqual([[]]));
     const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const body = JSON.stringify({ model: "slow", messages: [{ role: "user", content: "hi" }], stream: true });
     const hangUp = new AbortController();
     const chat = await swap.chat(body, { "user-agent": "pi/1", "x-session-id": "s-7" }, hangUp.signal);
     expect(chat.status).toBe(200);
     await eventually(() =>
-      expect(told.at(-1)).toMatchObject([
+      expect(listed.at(-1)).toMatchObject([
         { model: "slow", path: "/v1/chat/completions", client: { agent: "pi/1", session: "s-7" } },
       ]),
     );
     hangUp.abort();
-    await eventually(() => expect(told.at(-1)).toEqual([]));
+    await eventually(() => expect(listed.at(-1)).toEqual([]));
     expect(states).toContain("starting");
     expect(states.at(-1)).toBe("ready");
   });
 
-  test("connects again when a reload ends the stream, and tells the new configuration", async () => {
+  test("connects again when a reload ends the stream, and reports the new configuration", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
     const models: string[][] = [];
     let lost = 0;
@@ -77,10 +77,10 @@ describe("following a llama-swap", () => {
 
   test("ends with the signal, and leaves no connection", async () => {
     const sim = await kept(startSim({ config: CONFIG, speed: 20 }));
-    let isTold = false;
-    const hooks = { onRequests: () => (isTold = true) };
+    let isReported = false;
+    const hooks = { onRequests: () => (isReported = true) };
     const abort = await follow(sim, hooks, 20);
-    await eventually(() => expect(isTold).toBe(true));
+    await eventually(() => expect(isReported).toBe(true));
     expect(sim.connections).toBe(1);
     abort.abort();
     await eventually(() => expect(sim.connections).toBe(0));
@@ -107,7 +107,7 @@ describe("a server without events", () => {
       "a web page",
       (response: ServerResponse) => response.writeHead(200, { "content-type": "text/html" }).end("<p>"),
     ],
-  ])("that answers with %s is told once, and not asked again", async (_, answer) => {
+  ])("that answers with %s is reported once, and not asked again", async (_, answer) => {
     const { swap, requests } = await cannedServer((_request, response) => answer(response));
     let unsupported = 0;
     let lost = 0;
@@ -197,14 +197,14 @@ describe("one connection", () => {
       response.writeHead(200, { ...STREAM, date: date.toUTCString() });
       response.end(frame("inflight", { requests: [request] }));
     });
-    const told: (readonly RequestInFlight[])[] = [];
-    const targets = { onRequests: (requests: readonly RequestInFlight[]) => told.push(requests) };
+    const listed: (readonly RequestInFlight[])[] = [];
+    const targets = { onRequests: (requests: readonly RequestInFlight[]) => listed.push(requests) };
     expect(await readEvents(swap, targets, AbortSignal.timeout(5000))).toBe("ended");
-    const elapsed = told[0]?.[0]?.elapsedMs ?? 0;
+    const elapsed = listed[0]?.[0]?.elapsedMs ?? 0;
     expect(Math.abs(elapsed - 20_000)).toBeLessThan(1500);
   });
 
-  test("that is refused says why", async () => {
+  test("that is refused names the reason", async () => {
     const { swap } = await cannedServer((_, response) => response.writeHead(401).end());
     const fault = await faultOf(readEvents(swap, {}, AbortSignal.timeout(5000)));
     expect(fault.message).toContain("AI_SERVER_API_KEY");
