@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { ServerError } from "./lib/errors.ts";
+import { proxyVariable } from "./lib/proxy.ts";
 import { cleanText } from "./lib/text.ts";
 
 /** Environment variables, or what `/login` stored under their names. */
@@ -24,6 +25,7 @@ export const DEFAULTS = {
   AI_SERVER_TIMEOUT_MS: 300_000,
   AI_SERVER_CONNECT_TIMEOUT_MS: 10_000,
   AI_SERVER_LOAD_TIMEOUT_MS: 600_000,
+  AI_SERVER_LOOP_GUARD: "on",
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
@@ -82,6 +84,8 @@ export interface Config extends ServerAddress {
   timeoutMs: number;
   /** How long a turn may wait for a model that loads, or for its place in the queue. */
   loadTimeoutMs: number;
+  /** Whether a turn ends when the model repeats itself for ever. */
+  isLoopGuarded: boolean;
   /**
    * `user@host` for ssh, or `local` for this machine. The default belongs to the default address alone: with another one
    * and no `AI_SERVER_SSH_HOST` it is undefined, and no command contacts a machine.
@@ -223,6 +227,11 @@ function parseSshMode(value: string): "direct" | "wrapper" {
   throw wrong("AI_SERVER_SSH_MODE", value, "it must be direct or wrapper.");
 }
 
+function parseSwitch(name: string, value: string): boolean {
+  if (value === "on" || value === "off") return value === "on";
+  throw wrong(name, value, "it must be on or off.");
+}
+
 function parseRestartCommand(value: string | undefined): string | undefined {
   if (value !== undefined && /\p{Cc}/u.test(value)) {
     throw wrong(
@@ -232,24 +241,6 @@ function parseRestartCommand(value: string | undefined): string | undefined {
     );
   }
   return value;
-}
-
-const PROXY_VARIABLES = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] as const;
-
-/** Whether a list such as `localhost,.example.org,10.0.0.1:8443`, or `*`, names this host, as curl reads it. */
-function isExcepted(list: string, { hostname, port }: URL): boolean {
-  return list.split(/[\s,]+/).some((entry) => {
-    const [, name = "", own] = /^\*?\.?(.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
-    if (entry === "*") return true;
-    if (name === "" || (own !== undefined && own !== (port || "443"))) return false;
-    return hostname === name || hostname.endsWith(`.${name}`);
-  });
-}
-
-function unusedProxy(env: Variables, origin: string): string | undefined {
-  const url = new URL(origin);
-  if (url.protocol !== "https:" || isExcepted(env.no_proxy || env.NO_PROXY || "", url)) return undefined;
-  return PROXY_VARIABLES.find((name) => env[name]?.trim());
 }
 
 /** A header carries neither line breaks nor characters beyond Latin-1; this message is better than the HTTP client's. */
@@ -291,8 +282,9 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     apiKey: parseApiKey(get("AI_SERVER_API_KEY")),
     timeoutMs: duration("AI_SERVER_TIMEOUT_MS"),
     connectTimeoutMs: duration("AI_SERVER_CONNECT_TIMEOUT_MS"),
-    unusedProxy: unusedProxy(env, address.origin),
+    unusedProxy: proxyVariable(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
+    isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
     sshHost: sshHost && parseSshHost(sshHost),
     presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),

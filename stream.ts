@@ -28,7 +28,9 @@ import {
 } from "./server/kinds/refusal.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { attempt } from "./stream/attempt.ts";
+import type { OnLoop } from "./stream/blocks.ts";
 import { Decoder, type Progress } from "./stream/decoder.ts";
+import { loopFault } from "./stream/loop-guard.ts";
 import { answerFigures, emptyMessage } from "./stream/message.ts";
 import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
@@ -99,6 +101,10 @@ export function streamTurn(
       return undefined;
     },
   );
+}
+
+function endLoop(...[loop, channel]: Parameters<OnLoop>): never {
+  throw loopFault(loop, channel);
 }
 
 /** What a turn waits with, from one request to the next. */
@@ -202,6 +208,7 @@ class Turn {
       message: this.#message,
       emit: (event) => this.#stream.push(event),
       onProgress: (progress) => this.#reportProgress(progress, clock.now() - askedAt),
+      onLoop: server.config.isLoopGuarded ? endLoop : undefined,
     });
     this.#decoder = decoder;
     const parts = {
@@ -320,7 +327,9 @@ class Turn {
   ): Promise<ServerError> {
     if (verdict.kind === "failed") return verdict.error;
     const isLoad = verdict.kind === "load failed";
-    const what = isLoad ? "could not be loaded" : "crashed twice while it worked on this request";
+    const what = isLoad
+      ? "could not be loaded"
+      : "gave no answer, twice: its process ended or could not be reached";
     return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 

@@ -11,9 +11,6 @@ const everyProject = {
   isolate: false,
   // Vitest's own limit of a second is too little where other programs use the machine too.
   expect: { poll: { timeout: 15_000, interval: 10 } },
-  // Until twenty runs in a row on a busy machine show that no test needs it. A test that passed on the second try is
-  // listed at the end: it is a defect to mend.
-  retry: 1,
 };
 
 // Only for who has a llama-swap, which no package brings: npm run test:llama-swap
@@ -33,8 +30,8 @@ export default defineConfig({
           // Only ends what hangs: a busy machine may need three times as long as a quiet one.
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          // These mostly wait for timers and processes: one worker would leave a machine of two cores idle.
-          maxWorkers: 2,
+          // Some of these wait for processes and sockets: a third worker keeps a machine of two cores busy meanwhile.
+          maxWorkers: 3,
           sequence: { groupOrder: 0 },
         },
       },
@@ -43,9 +40,8 @@ export default defineConfig({
           ...everyProject,
           name: "real",
           include: ["test/real/**/*.test.ts"],
-          // After the quick ones, and one file at a time: each starts several pi processes, a Caddy or an npm.
-          fileParallelism: false,
-          maxWorkers: 1,
+          // After the quick ones, and two at a time: each starts several pi processes, a Caddy or an npm.
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },

@@ -43,19 +43,24 @@ export function versionWords({ name, version }: ServerVersion): string {
   return version === undefined ? name : `${name} ${version}`;
 }
 
+/** Links that plain HTTP to this machine does not have. */
+const OF_TLS: readonly Link[] = ["certificates", "TLS", "Caddy"];
+
 /**
  * Which link of the way to the model fails, and the sentence with what to do.
  *
  * @param kind of the server, as far as it is known
  */
-export function faultReport(error: unknown, kind: BackendKind | undefined): string {
+export function faultReport(error: unknown, kind: BackendKind | undefined, isTls: boolean): string {
   if (!(error instanceof ServerError)) return sentenceOf(error);
   const failed = WAY.indexOf(error.link);
   if (failed < 0) return error.message;
-  const way = WAY.slice(0, failed + 1).map((link, at) => {
-    const name = link === "server" ? SERVERS[kind ?? "other"] : link;
-    return `${name} ${at === failed ? "FAILS" : "ok"}`;
-  });
+  const way = WAY.slice(0, failed + 1)
+    .filter((link) => isTls || link === error.link || !OF_TLS.includes(link))
+    .map((link) => {
+      const name = link === "server" ? SERVERS[kind ?? "other"] : link;
+      return `${name} ${link === error.link ? "FAILS" : "ok"}`;
+    });
   return `${way.join(" · ")}\n${error.message}`;
 }
 
@@ -67,7 +72,8 @@ export async function status(call: Call): Promise<void> {
   const result = await serverResult(call, text).catch(async (error: unknown): Promise<Result> => {
     waiting.signal.throwIfAborted();
     const server = await serverFor(call).catch(() => undefined);
-    return { level: "error", content: maskText(faultReport(error, server?.kind), "log") };
+    const fault = faultReport(error, server?.kind, server?.http.isTls ?? true);
+    return { level: "error", content: maskText(fault, "log") };
   });
   if (!given.has("--ssh")) return show(ctx, result);
   const machine = await machineLines(await serverFor(call), waiting).catch(sentence(waiting.signal));

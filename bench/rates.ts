@@ -121,7 +121,12 @@ export const ratesProblem = llamaServerProblem;
 export async function measureRates({ certsDir }: Bench): Promise<Measured[]> {
   const server = await startLlamaServer({ args: SERVER_ARGS });
   const tap = await RateTap.start(server.url);
-  const env = { AI_SERVER_URL: tap.url, AI_SERVER_CERTS_DIR: certsDir, AI_SERVER_SSH_HOST: "local" };
+  const env = {
+    AI_SERVER_URL: tap.url,
+    AI_SERVER_CERTS_DIR: certsDir,
+    AI_SERVER_SSH_HOST: "local",
+    AI_SERVER_LOOP_GUARD: "off",
+  };
   const turns = new ExtensionTurns(env);
   try {
     await watch(turns, "short", TRIAL.words, TRIAL.tokens);

@@ -16,6 +16,7 @@ import type { Display } from "./display.ts";
 import { placedNotice } from "./model.ts";
 import { lostFailure, smallWindowNotice, unknownVariablesNotice, windowsNotice } from "./notices.ts";
 import { SessionPlace } from "./place.ts";
+import { writtenCallNotice } from "./written-call.ts";
 
 export interface SessionParts {
   pi: ExtensionAPI;
@@ -134,7 +135,11 @@ export class Session {
     // A turn that failed has said why, and pi may be about to ask again.
     const hasFailed =
       last?.role === "assistant" && (last.stopReason === "error" || last.stopReason === "aborted");
-    if (model?.provider === PROVIDER_ID && !hasFailed) background(this.#afterTurn(model.id));
+    if (model?.provider !== PROVIDER_ID || hasFailed) return;
+    background(this.#afterTurn(model.id));
+    const tools = noToolsNotice(model) === undefined ? this.#parts.pi.getActiveTools() : [];
+    const writtenCall = writtenCallNotice(last, tools);
+    if (writtenCall !== undefined) background(this.#notify(writtenCall));
   }
 
   async agentSettles(): Promise<void> {

@@ -46,7 +46,7 @@ export function makePlan(request: ChatRequest, behaviour: Behaviour): Plan {
     noDone: false,
   };
   if (last?.role === "tool") {
-    plan.pieces.push({ kind: "content", text: `Done: ${last.text.trimStart().split("\n")[0]}` });
+    plan.pieces.push({ kind: "content", text: saidOf(last.text) });
     return plan;
   }
   const asked = request.messages.findLast((message) => message.role === "user");
@@ -59,6 +59,14 @@ export function makePlan(request: ChatRequest, behaviour: Behaviour): Plan {
   return plan;
 }
 
+/** What the model makes of a tool's result: the names in a listing of `ls -l`, the first line of anything else. */
+function saidOf(result: string): string {
+  const lines = result.trimStart().split("\n");
+  if (!/^total \d/.test(lines[0] ?? "")) return `Done: ${lines[0]}`;
+  const files = lines.flatMap((line) => /^-\S+ .* (\S+)$/.exec(line)?.[1] ?? []);
+  return `The folder has ${files.length} files: ${files.join(", ")}.`;
+}
+
 function obey(plan: Plan, name: string, rest: string, request: ChatRequest): void {
   const [first = "", ...others] = rest.split(" ");
   switch (name) {
@@ -69,7 +77,7 @@ function obey(plan: Plan, name: string, rest: string, request: ChatRequest): voi
       plan.pieces.push({ kind: "content", text: rest });
       break;
     case "tokens":
-      plan.pieces.push({ kind: "content", text: `ok${" ok".repeat(Math.max(0, Number(first) - 1))}` });
+      plan.pieces.push({ kind: "content", text: shortTokens(Math.max(1, Number(first))) });
       break;
     case "tool":
       plan.pieces.push(call(request, first, others.join(" ")));
@@ -128,6 +136,11 @@ function answer(request: ChatRequest, asked: ChatMessage | undefined, behaviour:
     "but every token of this came through the same road as a real model's: mutual TLS, llama-swap, a stream.";
   pieces.push({ kind: "content", text });
   return pieces;
+}
+
+/** Each hundredth is its number, so that a long answer does not look like a loop. */
+function shortTokens(count: number): string {
+  return Array.from({ length: count }, (_, at) => ((at + 1) % 100 === 0 ? String(at + 1) : "ok")).join(" ");
 }
 
 function toolNames(request: ChatRequest): Set<string> {

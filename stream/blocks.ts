@@ -10,6 +10,7 @@ import type {
 import type { JsonRecord } from "../lib/json.ts";
 import * as json from "../lib/json.ts";
 import { textOfParts } from "./answer-shapes.ts";
+import { type Loop, LoopGuard } from "./loop-guard.ts";
 import { isTooDeep, ToolArguments } from "./tool-arguments.ts";
 
 // Copied once, since each use of an imported name has its price in pi's loader.
@@ -33,7 +34,10 @@ interface OpenCall {
   arguments: ToolArguments;
 }
 
-type Channel = "text" | "thinking";
+export type Channel = "text" | "thinking";
+
+/** Called, after its events, for each chunk that makes it sure that the open block repeats itself for ever. */
+export type OnLoop = (loop: Loop, channel: Channel) => void;
 
 /**
  * Fills a message's content and emits pi's events for it. Text and thinking blocks close when another block begins,
@@ -42,6 +46,7 @@ type Channel = "text" | "thinking";
 export class Blocks {
   readonly #message: AssistantMessage;
   readonly #emit: (event: AssistantMessageEvent) => void;
+  readonly #onLoop: OnLoop | undefined;
   readonly #calls: OpenCall[] = [];
   /** The last call of each index, and the first of each id: an answer may hold tens of thousands. */
   readonly #byIndex = new Map<number, OpenCall>();
@@ -53,10 +58,19 @@ export class Blocks {
   #deltas = 0;
   #characters = 0;
   #loose = 0;
+  /** Of the open block. */
+  #guard: LoopGuard | undefined;
+  #loop: Loop | undefined;
 
-  constructor(message: AssistantMessage, emit: (event: AssistantMessageEvent) => void) {
+  /** @param onLoop undefined: nothing is watched */
+  constructor(
+    message: AssistantMessage,
+    emit: (event: AssistantMessageEvent) => void,
+    onLoop: OnLoop | undefined,
+  ) {
     this.#message = message;
     this.#emit = emit;
+    this.#onLoop = onLoop;
   }
 
   get hasCalls(): boolean {
@@ -123,6 +137,15 @@ export class Blocks {
     this.#characters += name.length;
   }
 
+  /** Emits what was added since the last call, at the end of a chunk. @throws what `onLoop` throws */
+  endChunk(): void {
+    this.flush();
+    const loop = this.#loop;
+    if (loop === undefined || this.#open === undefined) return;
+    this.#loop = undefined;
+    this.#onLoop?.(loop, this.#open.channel);
+  }
+
   /** Emits what was added since the last call. */
   flush(): void {
     const delta = this.#pending;
@@ -138,6 +161,7 @@ export class Blocks {
     }
     if (this.#open === undefined) return;
     const { block, contentIndex } = this.#open;
+    this.#loop = this.#guard?.add(delta);
     if (block.type === "text") {
       block.text = this.#joined(block.text, delta);
       this.#emit({ type: "text_delta", contentIndex, delta, partial });
@@ -181,6 +205,7 @@ export class Blocks {
         : { type: "thinking", thinking: "", thinkingSignature: "reasoning_content" };
     const contentIndex = this.#message.content.push(block) - 1;
     this.#open = { block, channel, contentIndex };
+    this.#guard = this.#onLoop && new LoopGuard();
     this.#emit({ type: `${channel}_start`, contentIndex, partial: this.#message });
   }
 

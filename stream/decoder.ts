@@ -19,7 +19,7 @@ import {
   nameOf,
   swapFailureIn,
 } from "./answer-shapes.ts";
-import { Blocks } from "./blocks.ts";
+import { Blocks, type OnLoop } from "./blocks.ts";
 import { ChunkReader } from "./chunk-reader.ts";
 import { UsageSoFar } from "./message.ts";
 import { isErrorObject, SseReader } from "./sse-reader.ts";
@@ -48,6 +48,8 @@ export interface DecoderOptions {
   message: AssistantMessage;
   emit: (event: AssistantMessageEvent) => void;
   onProgress?: (progress: Progress) => void;
+  /** Undefined lets a model repeat itself. */
+  onLoop?: OnLoop | undefined;
 }
 
 /** The events of one chunk, and the fault that ended it: what came before the fault counts. */
@@ -83,7 +85,7 @@ export class Decoder {
 
   constructor(options: DecoderOptions) {
     this.#message = options.message;
-    this.#blocks = new Blocks(options.message, options.emit);
+    this.#blocks = new Blocks(options.message, options.emit, options.onLoop);
     this.#onProgress = options.onProgress ?? (() => {});
   }
 
@@ -135,7 +137,7 @@ export class Decoder {
   /**
    * Decodes one chunk of the network.
    *
-   * @throws {ServerError} for an error event, or an event that is not JSON
+   * @throws {ServerError} for an error event, or an event that is not JSON; what `onLoop` throws
    */
   push(chunk: Uint8Array): void {
     const parsed = this.#parse(() => this.#sse.read(this.#utf8.decode(chunk, { stream: true })));
@@ -180,7 +182,9 @@ export class Decoder {
 
   #finishChunk({ fault }: Parsed): void {
     if (fault !== undefined) throw fault;
-    this.#blocks.flush();
+    // With its last event there is nothing to end.
+    if (this.isFinished) this.#blocks.flush();
+    else this.#blocks.endChunk();
   }
 
   /**

@@ -38,6 +38,7 @@ test("without any variable everything has the default of the manual", () => {
     timeoutMs: 300_000,
     connectTimeoutMs: 10_000,
     loadTimeoutMs: 600_000,
+    isLoopGuarded: true,
     sshHost: "ai-server@192.168.2.3",
     presetPath: "~/.config/llama-swap/config.yaml",
     serviceUnit: "llama-swap.service",

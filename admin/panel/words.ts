@@ -106,9 +106,9 @@ function heading({ version, following, certificateEnds }: PanelState, { address 
 
 function troubleWords(
   { problem, following, models, version }: PanelState,
-  { kind }: PanelExtras,
+  { kind, address }: PanelExtras,
 ): string | undefined {
-  if (problem !== undefined) return maskText(faultReport(problem, kind), "log");
+  if (problem !== undefined) return maskText(faultReport(problem, kind, address.startsWith("https:")), "log");
   if (models.length > 0) return undefined;
   // The events may come before the first reading.
   const isRead = version !== undefined && following !== "reading" && following !== "lost";

@@ -31,7 +31,7 @@ describe("a fault names the link that fails:", () => {
       "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · server ok · model FAILS",
     ],
   ])("%s", (link, way) => {
-    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined)).toBe(
+    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined, true)).toBe(
       `${way}\nWords.`,
     );
   });
@@ -42,16 +42,23 @@ describe("a fault names the link that fails:", () => {
     ["llama-server", "llama-server"],
     ["other", "server"],
   ])("the server by what it is, where that is known: %s", (kind, name) => {
-    const report = faultReport(new ServerError("Words.", { link: "model", remedy: "none" }), kind);
+    const report = faultReport(new ServerError("Words.", { link: "model", remedy: "none" }), kind, true);
     expect(report).toContain(`Caddy ok · ${name} ok · model FAILS`);
   });
 
+  test("plain HTTP has no certificates, no TLS and no Caddy", () => {
+    const way = (link: Link) =>
+      faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined, false);
+    expect(way("server")).toBe("configuration ok · DNS ok · TCP ok · server FAILS\nWords.");
+    expect(way("Caddy")).toBe("configuration ok · DNS ok · TCP ok · Caddy FAILS\nWords.");
+  });
+
   test("where there is no link there is the sentence alone", () => {
-    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }), undefined)).toBe(
+    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }), undefined, true)).toBe(
       "Words.",
     );
-    expect(faultReport(new Error("Words."), undefined)).toBe("Words.");
-    expect(faultReport("Words.", undefined)).toBe("Words.");
+    expect(faultReport(new Error("Words."), undefined, true)).toBe("Words.");
+    expect(faultReport("Words.", undefined, true)).toBe("Words.");
   });
 });
 
@@ -78,7 +85,7 @@ describe("/ai-server-status", () => {
       {
         level: "info",
         text: [
-          `${place.sim.url} · llama-swap local_0bdb3720`,
+          `${place.sim.url} · llama-swap 250`,
           "Model  State     Context  From      Unloads  Vision  Thinking",
           "a      unloaded  32k      declared  –        –       –",
           "b      unloaded  –        –         –        –       –",

@@ -191,7 +191,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a crash that comes again",
     [{ status: 502 }, { status: 502 }],
-    "thinker crashed twice while it worked on this request\nIts log ends with:\nCUDA error: connection terminated",
+    "thinker gave no answer, twice: its process ended or could not be reached\nIts log ends with:\nCUDA error: connection terminated",
     "none",
     { state: "gone", log: ["CUDA error: connection terminated"] },
   ),

@@ -20,7 +20,12 @@ models:
 async function start({ apiKeys = [] }: { apiKeys?: string[] }): Promise<Standing> {
   const keys = apiKeys.length === 0 ? "" : `apiKeys: ${JSON.stringify(apiKeys)}\n`;
   const swap = await startLlamaSwap(program ?? "", keys + CONFIG);
-  return { env: { AI_SERVER_URL: swap.url }, loads: swap.starts, stop: swap.stop, close: swap.stop };
+  return {
+    env: { AI_SERVER_URL: swap.url, AI_SERVER_LOOP_GUARD: "off" },
+    loads: swap.starts,
+    stop: swap.stop,
+    close: swap.stop,
+  };
 }
 
 conforms({

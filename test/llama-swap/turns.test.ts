@@ -31,7 +31,7 @@ class Place {
 
   constructor(swap: LlamaSwap, agentDir: string) {
     this.swap = swap;
-    const env = { AI_SERVER_URL: swap.url };
+    const env = { AI_SERVER_URL: swap.url, AI_SERVER_LOOP_GUARD: "off" };
     this.aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
   }
 

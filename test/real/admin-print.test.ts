@@ -59,7 +59,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(errors(finished)).toEqual([]);
     const { path } = server.host;
     const lines = finished.stdout.split("\n");
-    const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap local_0bdb3720$/);
+    const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap 250$/);
     expect(lines).toEqual([
       head,
       expect.stringMatching(/^Model +State +Context +From +Unloads +Vision +Thinking$/),

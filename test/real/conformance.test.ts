@@ -65,7 +65,7 @@ class Shared {
       await server.stop();
     };
     return {
-      env: { AI_SERVER_URL: server.url },
+      env: { AI_SERVER_URL: server.url, AI_SERVER_LOOP_GUARD: "off" },
       loads: async () =>
         [...(await statesOf(server)).values()].filter((state) => state !== "unloaded").length,
       stop,

@@ -51,7 +51,10 @@ realSuite(
 
     async function place(): Promise<{ proxy: FreezingProxy; begin(text: string): RunningTurn }> {
       const proxy = await FreezingProxy.to(caddy.port);
-      const server = new ModelServer(clientOf(`https://localhost:${proxy.port}`, folder));
+      const server = new ModelServer({
+        ...clientOf(`https://localhost:${proxy.port}`, folder),
+        isLoopGuarded: false,
+      });
       opened.push(proxy, server);
       const begin = (text: string): RunningTurn => {
         const context = transcript(user("Hello"), assistant("Hi"), user(text));

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { PanelSource } from "../../admin/panel/source.ts";
-import { readConfig } from "../../config.ts";
+import { readConfig, type Variables } from "../../config.ts";
 import { judgeContext } from "../../host/probe.ts";
 import { record } from "../../lib/json.ts";
 import { ModelServer } from "../../server/model-server.ts";
@@ -37,9 +37,13 @@ function words(count: number): string {
   return Array.from({ length: count }, (_, at) => (at % 2 === 0 ? "read" : " the")).join("");
 }
 
-/** Lends this extension's own client of a server to `use`. */
-async function withClient<T>(server: LlamaServer, use: (client: ModelServer) => Promise<T>): Promise<T> {
-  const client = new ModelServer(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"));
+/** Lends this extension's own client of a server to `use`; the tiny model may repeat itself. */
+async function withClient<T>(
+  server: LlamaServer,
+  use: (client: ModelServer) => Promise<T>,
+  env: Variables = { AI_SERVER_LOOP_GUARD: "off" },
+): Promise<T> {
+  const client = new ModelServer(readConfig({ AI_SERVER_URL: server.url, ...env }, {}, "/nowhere"));
   try {
     return await use(client);
   } finally {

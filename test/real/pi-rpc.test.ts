@@ -115,6 +115,26 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
       expect(textOf(lastAnswer(await pi.turn("sim: say Still here.")))).toBe("Still here.");
     });
 
+    test("a model that repeats itself ends the turn, which is neither repeated nor compacted", async () => {
+      const compaction = { enabled: true, reserveTokens: 2000, keepRecentTokens: 1000 };
+      const pi = await session("thinker", { compaction });
+      for (const prompt of ["sim: tokens 1500", "sim: tokens 1500"]) await pi.turn(prompt);
+      const chats = standIn.chats().length;
+      const events = await pi.turn(`sim: say ${"I look at it once more. ".repeat(1500)}`);
+      const last = lastAnswer(events);
+      expect(at(last, "stopReason")).toBe("error");
+      expect(at(last, "errorMessage")).toMatch(
+        /^The model repeats itself: it wrote "I look at it once more\." at least /,
+      );
+      expect(textOf(last)).toMatch(/^(I look at it once more\. )+/);
+      expect(events.filter(({ type }) => /compact|retry/.test(String(type)))).toEqual([]);
+      expect(standIn.chats().length).toBe(chats + 1);
+      await eventually("the server stops", () => standIn.chats().at(-1)?.disconnectedAt);
+      // The loop is not sent back, where the model would take it up again.
+      expect(textOf(lastAnswer(await pi.turn("sim: say Still here.")))).toBe("Still here.");
+      expect(standIn.lastChat().messages.filter(({ role }) => role === "assistant")).toHaveLength(2);
+    });
+
     test("/ai-server-status notifies with a row for every model, and the model never sees it", async () => {
       const pi = await session("thinker");
       await pi.turn("sim: say Loaded.");
@@ -264,6 +284,19 @@ realSuite(await piProblem(NEWEST_PI), `a session in RPC mode of pi ${NEWEST_PI}`
       const found = await pi?.send({ type: "get_available_models" });
       expect(found && ownModels(found)).toEqual(standIn.modelIds);
     });
+  });
+
+  test("a tool call that comes as text runs nothing, and is reported once a session", async () => {
+    const pi = await session("thinker");
+    const mark = pi.mark();
+    for (let turn = 0; turn < 2; turn += 1) {
+      const events = await pi.turn('sim: say {"name": "bash", "arguments": {"command": "ls"}}');
+      expect(events.filter(({ type }) => type === "tool_execution_start")).toEqual([]);
+    }
+    await pi.waitFor(({ type }) => type === "extension_ui_request", 10_000, mark);
+    expect(notices(pi.since(mark)).filter((notice) => notice.includes("as text"))).toEqual([
+      expect.stringMatching(/^The model wrote a tool call as text, so nothing was run: /),
+    ]);
   });
 
   test("/ai-server-refresh says what changed, and the current session has the new window", async () => {

@@ -203,6 +203,15 @@ realSuite(await piProblem(NEWEST_PI), `pi ${NEWEST_PI}`, () => {
       expect(code).toBe(1);
     });
 
+    test("writes what a model repeated to standard error, and ends with code 1", async () => {
+      const prompt = `sim: say ${"I look at it once more. ".repeat(1500)}`;
+      const printed = await pi("-p", "--model", "ai-server/thinker", prompt);
+      expect(printed).toMatchObject({ code: 1, stdout: "" });
+      expect(printed.stderr).toMatch(
+        /^The model repeats itself: it wrote "I look at it once more\." at least \d+ times/,
+      );
+    });
+
     test("sends an id with slash, colon and umlaut as the server spells it", async () => {
       const { stdout } = await pi("-p", "--model", "ai-server/org/Größe:Q4", "sim: say Es geht.");
       expect(stdout).toBe("Es geht.\n");

@@ -153,7 +153,7 @@ export function screenText(screen: string): string {
   const lines = screen
     .replace(/\/tmp\/pi-ai-server-test-\w+/g, "/tmp/place")
     .replace(/[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/g, "⠋")
-    .replace(/\bok(?: +ok)*\b/g, "ok ok ok")
+    .replace(/\bok(?: +(?:ok|\d+00))*\b/g, "ok ok ok")
     .replace(/\d+(?:\.\d+)?/g, "N")
     // Where a turn was ended decides how much was written, and what was cached.
     .replace(/↓Nk?(?: RNk?)?(?: CHN%)?/g, "↓N")
@@ -164,7 +164,7 @@ export function screenText(screen: string): string {
     // A narrow answer takes one line or two.
     .filter((line, index, all) => line !== "" && line !== all[index - 1]);
   // What pi says at its start names the folder of this extension.
-  const start = lines.findIndex((line) => line.endsWith(", side.ts"));
+  const start = lines.findIndex((line) => /^ *(?:.*, )?side\.ts(?:, |$)/.test(line));
   const body = lines.slice(start + 1);
   return `${body.slice(-SHOWN_LINES).join("\n")}\n`;
 }

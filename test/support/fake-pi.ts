@@ -31,6 +31,8 @@ export class FakePi {
   scopedModels: ExtensionContext["scopedModels"] = [];
   /** The models of all providers that are set up, as far as pi knows them at its start. */
   available: readonly Model<Api>[] = [];
+  /** The names of the tools that pi offers. */
+  tools: string[] = ["read", "bash"];
   /** Whether pi takes the models that an extension selects. */
   takesModels = true;
   #model: Model<Api> | undefined;
@@ -46,6 +48,7 @@ export class FakePi {
       this.registered.push(provider);
       this.#model = provider.getModels().find(({ id }) => this.#isCurrent(provider.id, id)) ?? this.#model;
     },
+    getActiveTools: () => this.tools,
     getSettings: () => this.settings,
     getThinkingLevel: () => this.level,
     setThinkingLevel: (level: ModelThinkingLevel) => this.choose(level),

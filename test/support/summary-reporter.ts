@@ -25,22 +25,9 @@ function countResults(modules: ReadonlyArray<TestModule>, unhandledErrors: numbe
   return counts;
 }
 
-/** The tests that passed only on a later try: each is a defect to mend. */
-function passedLate(modules: ReadonlyArray<TestModule>): string[] {
-  return modules.flatMap((module) =>
-    [...module.children.allTests("passed")]
-      .filter((test) => (test.diagnostic()?.retryCount ?? 0) > 0)
-      .map((test) => `passed on a later try: ${module.relativeModuleId} > ${test.fullName}\n`),
-  );
-}
-
-/**
- * Prints the plain line `N passed, N failed, N skipped` as the last one, for scripts to read, and before it the
- * tests that needed more than one try.
- */
+/** Prints the plain line `N passed, N failed, N skipped` as the last one, for scripts to read. */
 export class SummaryReporter implements Reporter {
   onTestRunEnd(modules: ReadonlyArray<TestModule>, errors: ReadonlyArray<SerializedError>): void {
-    process.stdout.write(passedLate(modules).join(""));
     const { passed, failed, skipped } = countResults(modules, errors.length);
     process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   }
