@@ -14,6 +14,7 @@ import {
   otherRows,
   placeRow,
   stateWords,
+  UNKNOWN,
   unofferedState,
 } from "../model-words.ts";
 import { faultReport, versionWords } from "../status.ts";
@@ -155,7 +156,7 @@ function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
     cells: [
       id + mark,
       isOwn && state === "unloaded" ? "waiting" : words,
-      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : "unknown",
+      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : UNKNOWN,
       isKnown ? facts.context.source : "",
       rates.generation === undefined ? "" : rateWords(rates.generation),
       unloadWords(model, now),
