@@ -51,7 +51,7 @@ describe("the panel", () => {
   test("shows the models, and Escape leaves it with nothing running", async () => {
     const { place, sitter, over } = await opened();
     await sitter.sees(
-      /→ groesse +unloaded[\s\S]*small +unloaded[\s\S]*In flight: nothing[\s\S]*GPU Stand-in GPU/,
+      /→ groesse +unloaded[\s\S]*small +unloaded[\s\S]*In flight: nothing[\s\S]*GPU NVIDIA RTX/,
     );
     expect(place.sim.starts).toEqual({});
     await leaves({ place, sitter, over });
