@@ -2,7 +2,7 @@
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
-import type { Level } from "../../ui/output.ts";
+import type { Level } from "../../ui/result.ts";
 
 /** What a letter does with a model. */
 export type PanelLetter = "use" | "context" | "log";

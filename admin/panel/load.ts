@@ -17,7 +17,7 @@ export class PanelLoad {
 
   /**
    * @param id under which the server runs the model
-   * @param call whose notices say how it goes; its own wait is not used
+   * @param call whose results say how it goes; its own wait is not used
    * @param failed gets the error of a load that was not given up
    */
   constructor(call: Call, server: ModelServer, id: string, failed: (error: unknown) => void) {

@@ -5,8 +5,9 @@ import { REAL_CLOCK } from "../../lib/clock.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
 import { unloadModel } from "../../server/load.ts";
 import type { ModelServer } from "../../server/model-server.ts";
-import { type Level, show, withNotices } from "../../ui/output.ts";
+import { show, widthOf, withResults } from "../../ui/output.ts";
 import { ask } from "../../ui/question.ts";
+import { plainLines, type Result } from "../../ui/result.ts";
 import { WHOLE_TERMINAL } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
 import { readId, typedId } from "../arguments.ts";
@@ -37,7 +38,7 @@ export async function panel(call: CommandUse): Promise<void> {
 class Panel {
   /** pi's own. */
   readonly #ctx: Call["ctx"];
-  /** Its notices are shown in the panel. */
+  /** Its results are shown in the panel. */
   readonly #call: CommandUse;
   readonly #server: ModelServer;
   readonly #source: PanelSource;
@@ -51,14 +52,15 @@ class Panel {
   #load: PanelLoad | undefined;
 
   constructor(call: CommandUse, server: ModelServer) {
-    const tell = (text: string, level: Level): void => {
-      this.#message = { level, text };
+    const take = (result: Result): void => {
+      const { level } = result;
+      this.#message = { level, text: plainLines(result, widthOf(call.ctx)).join("\n") };
       // It may be longer than the panel has room for, and worth reading afterwards.
-      if (level !== "info") show(call.ctx, text, level);
+      if (level !== "info") show(call.ctx, result);
       this.#redraw();
     };
     this.#ctx = call.ctx;
-    this.#call = { ...call, ctx: withNotices(call.ctx, tell) };
+    this.#call = { ...call, ctx: withResults(call.ctx, take) };
     this.#server = server;
     this.#named = call.argument.trim();
     this.#signal = AbortSignal.any([this.#closed.signal, call.ended]);

@@ -15,6 +15,7 @@ import {
   otherRows,
   placeRow,
   stateWords,
+  UNKNOWN,
   unofferedState,
 } from "../model-words.ts";
 import { faultReport, versionWords } from "../status.ts";
@@ -143,7 +144,7 @@ function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
     cells: [
       name,
       isOwn && state === "unloaded" ? "waiting" : words,
-      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : "unknown",
+      isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : UNKNOWN,
       isKnown ? facts.context.source : "",
       rates.generation === undefined ? "" : rateWords(rates.generation),
       unloadWords(model, now),

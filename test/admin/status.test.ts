@@ -86,9 +86,9 @@ describe("/ai-server-status", () => {
         level: "info",
         text: [
           `${place.sim.url} · llama-swap 250`,
-          "Model  State     Context  From      Unloads  Vision   Thinking",
-          "a      unloaded  32k      declared           unknown  unknown",
-          "b      unloaded  unknown                     unknown  unknown",
+          "Model  State     Context  From      Unloads  Vision  Thinking",
+          "a      unloaded  32k      declared  –        –       –",
+          "b      unloaded  –        –         –        –       –",
         ].join("\n"),
       },
     ]);
@@ -159,16 +159,19 @@ describe("/ai-server-status", () => {
     expect((await place.type("/ai-server-status")).told[0]).toContain("TCP FAILS");
   });
 
-  test.each(["print", "json"] as const)("in %s mode writes text, a fault to standard error", async (mode) => {
-    const place = await startPlace();
-    const good = await place.type("/ai-server-status", new User(mode).readsOutput());
-    const out = mode === "print" ? good.stdout : good.stderr;
-    expect(out).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
-    expect(mode === "print" ? good.stderr : good.stdout).toBe("");
-    const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
-    expect([bad.stdout, bad.stderr]).toEqual(["", expect.stringContaining("model FAILS")]);
-    expect([...good.notices, ...bad.notices]).toEqual([]);
-  });
+  test.each(["print", "json"] as const)(
+    "in %s mode writes it, and a fault ends pi with exit status 1",
+    async (mode) => {
+      const place = await startPlace();
+      const good = await place.type("/ai-server-status", new User(mode).readsOutput());
+      expect(good.answered).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
+      expect([good.failed, process.exitCode]).toEqual(["", undefined]);
+      const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
+      expect([bad.answered, bad.failed]).toEqual(["", expect.stringContaining("model FAILS")]);
+      expect(process.exitCode).toBe(1);
+      expect([...good.notices, ...bad.notices]).toEqual([]);
+    },
+  );
 });
 
 describe("/ai-server-status --ssh", () => {
@@ -246,13 +249,13 @@ describe("/ai-server-refresh", () => {
   test("says what changed, and the models are those from then on", async () => {
     const place = await startPlace(DECLARED(32_768, "b"));
     expect((await place.type("/ai-server-refresh")).notices).toEqual([
-      { level: "info", text: "a: added\nb: added" },
+      { level: "info", text: "2 changes, 2 models now\na: added\nb: added" },
     ]);
     expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 2 models."]);
     place.text = DECLARED(131_072, "c");
     await place.reload();
     expect((await place.type("/ai-server-refresh")).told).toEqual([
-      "a: context 32k → 128k\nc: added\nb: gone",
+      "3 changes, 2 models now\na: context 32k → 128k\nc: added\nb: gone",
     ]);
     expect(place.aiServer.models.map(({ id }) => id)).toEqual(["a", "c"]);
   });

@@ -102,7 +102,7 @@ describe("a row", () => {
 
   test("claims no context that was not read", () => {
     const unread = model("a", { facts: facts({ context: { value: 32_768, source: "default" } }) });
-    expect(cells(unread).slice(2, 4)).toEqual(["unknown", ""]);
+    expect(cells(unread).slice(2, 4)).toEqual(["–", ""]);
     expect(cells(model("hidden", { facts: undefined, state: "ready" })).slice(1, 4)).toEqual([
       "ready, not in /model",
       "",
