@@ -3,7 +3,7 @@
  * A page (`stream.ts`) and the folder of its name (`stream/`) are one place.
  */
 const MAY_IMPORT = {
-  index: ["session", "admin", "provider", "activity", "config", "lib"],
+  index: ["session", "admin", "provider", "ui", "activity", "config", "lib"],
   session: ["admin", "provider", "ui", "activity", "server", "config", "masking", "lib"],
   admin: ["provider", "host", "server", "ui", "activity", "config", "masking", "memory", "lib"],
   provider: ["stream", "messages", "server", "activity", "config", "masking", "memory", "lib"],

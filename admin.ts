@@ -1,7 +1,8 @@
 /** The `/ai-server-*` commands: which there are, and how each is run. What each does is in `admin/`. */
 import leven from "leven";
 import type { CommandUse } from "./admin/call.ts";
-import { show } from "./ui/output.ts";
+import { commandOutput, show, withResults } from "./ui/output.ts";
+import type { Result } from "./ui/result.ts";
 import { whileWaiting } from "./ui/wait.ts";
 
 type Run = (call: CommandUse) => Promise<void>;
@@ -24,7 +25,7 @@ const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS;
 
 /** `/ai-server status` is meant for `/ai-server-status`, unless a model is called so. */
-function meantCommand(name: CommandName, { argument, aiServer }: Omit<CommandUse, "waiting">) {
+function meantCommand(name: CommandName, { argument, aiServer }: CommandRequest) {
   const [, word = "", rest = ""] = /^\s*(\S+)\s*(.*)$/s.exec(argument) ?? [];
   const meant = `ai-server-${word}`;
   const isMeant = name === "ai-server" && isCommand(meant) && !aiServer.models.some(({ id }) => id === word);
@@ -48,19 +49,29 @@ export function mistypedCommand(text: string): string | undefined {
   return `/${typed} is not a command, and was not sent to the model. Did you mean /${nearest.name}?`;
 }
 
+/** A command as pi's user gives it. */
+export interface CommandRequest extends Omit<CommandUse, "waiting"> {
+  /** Shows a result in the terminal. */
+  keepResult(result: Result): void;
+}
+
 /** Runs a command. Its faults are shown as sentences and never thrown. */
-export async function runCommand(name: CommandName, use: Omit<CommandUse, "waiting">): Promise<void> {
-  const { ctx, ended, aiServer } = use;
-  const meant = meantCommand(name, use);
+export async function runCommand(name: CommandName, request: CommandRequest): Promise<void> {
+  const { ended, aiServer, keepResult } = request;
+  const { mode } = request.ctx;
+  const meant = meantCommand(name, request);
+  const output = commandOutput(request.ctx, meant.name, keepResult);
+  const ctx = withResults(request.ctx, output.take);
   await whileWaiting(ctx, ended, async (waiting) => {
     try {
       const run = await COMMANDS[meant.name]();
-      await run({ ...use, argument: meant.argument, waiting });
+      await run({ ...request, ctx, argument: meant.argument, waiting });
     } catch (error) {
       // What was cancelled has nothing to say.
       if (!waiting.signal.aborted) await showFault(ctx, error);
     }
-    if (ctx.mode === "print" || ctx.mode === "json") await aiServer.remembered.written();
+    if (mode === "print" || mode === "json") await aiServer.remembered.written();
+    if (!ended.aborted) await output.end();
   });
 }
 

@@ -8,6 +8,8 @@ import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { AiServer } from "./provider/ai-server.ts";
 import { canBeNamed, createProvider } from "./provider/provider.ts";
 import { Session } from "./session/session.ts";
+import type { Result } from "./ui/result.ts";
+import { RESULT_ENTRY, Results } from "./ui/results.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -52,14 +54,26 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
   register();
 
+  const results = new Results();
+  pi.registerEntryRenderer(RESULT_ENTRY, ({ data }, _, theme) => results.view(data, theme));
+
   for (const [name, description] of Object.entries(COMMANDS)) {
     pi.registerCommand(name, {
       description,
       handler: async (argument, ctx) => {
         const ended = session?.ended ?? new AbortController().signal;
-        const { runCommand } = await import("./admin.ts");
+        const [{ runCommand }, { ResultView }] = await Promise.all([
+          import("./admin.ts"),
+          import("./ui/result-view.ts"),
+        ]);
+        const keepResult = (result: Result): void =>
+          pi.appendEntry(
+            RESULT_ENTRY,
+            results.keep((theme) => new ResultView(result, theme)),
+          );
         const selectModel: ExtensionAPI["setModel"] = (model) => pi.setModel(model);
-        await runCommand(name as CommandName, { aiServer, activities, selectModel, ctx, argument, ended });
+        const use = { aiServer, activities, selectModel, keepResult, ctx, argument, ended };
+        await runCommand(name as CommandName, use);
       },
     });
   }

@@ -327,7 +327,9 @@ class Turn {
   ): Promise<ServerError> {
     if (verdict.kind === "failed") return verdict.error;
     const isLoad = verdict.kind === "load failed";
-    const what = isLoad ? "could not be loaded" : "crashed twice while it worked on this request";
+    const what = isLoad
+      ? "could not be loaded"
+      : "gave no answer, twice: its process ended or could not be reached";
     return processFault(server, this.#model, what, isLoad ? verdict.reason : undefined, this.#signal);
   }
 

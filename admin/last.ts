@@ -2,7 +2,8 @@
 import type { TurnFigures } from "../activity/turn-activity.ts";
 import { rateWords, shortTokens, spent } from "../lib/figures.ts";
 import { type Column, table } from "../ui/layout.ts";
-import { show, widthOf } from "../ui/output.ts";
+import { show } from "../ui/output.ts";
+import { PLAIN } from "../ui/result.ts";
 import type { CommandUse } from "./call.ts";
 
 const COLUMNS: readonly Column[] = [
@@ -36,11 +37,18 @@ function row(turn: TurnFigures): string[] {
 }
 
 /** The figures of turns, the latest first, in tokens and tokens per second. */
-export function lastTable(turns: readonly TurnFigures[], width: number): string {
-  return table(COLUMNS, [...turns].reverse().map(row), width).join("\n");
+export function lastTable(turns: readonly TurnFigures[], width: number, style = PLAIN): string[] {
+  return table(COLUMNS, [...turns].reverse().map(row), width, style.dim);
 }
 
 export async function last({ ctx, activities }: Pick<CommandUse, "ctx" | "activities">): Promise<void> {
-  const { figures } = activities;
-  show(ctx, figures.length === 0 ? "No turn has ended yet." : lastTable(figures, widthOf(ctx)));
+  const turns = [...activities.figures];
+  if (turns.length === 0)
+    return show(ctx, { level: "info", content: "No turn has ended yet.", data: { turns } });
+  show(ctx, {
+    level: "info",
+    heading: "The last turns",
+    content: (width, style) => lastTable(turns, width, style),
+    data: { turns: turns.toReversed() },
+  });
 }

@@ -1,4 +1,4 @@
-/** What is known of models, as a table and line by line. Pure. */
+/** What is known of models, as a table, line by line and as data. Pure. */
 
 import { shortTokens, spent } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
@@ -6,7 +6,8 @@ import { maskText } from "../masking/masking.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelDescription } from "../server/models/listed-model.ts";
 import type { Fact, ModelFacts, ModelState, RunningModel } from "../server/models/models.ts";
-import { type Column, table } from "../ui/layout.ts";
+import { type Cell, type Column, table } from "../ui/layout.ts";
+import { PLAIN, type Style } from "../ui/result.ts";
 
 const COLUMNS: readonly Column[] = [
   { title: "Model", priority: 0 },
@@ -18,9 +19,12 @@ const COLUMNS: readonly Column[] = [
   { title: "Thinking", priority: 6 },
 ];
 
+/** The column of the state. */
+const STATE = 1;
+
 const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 
-const UNKNOWN = "unknown";
+export const UNKNOWN = "–";
 
 const COMMAND_LENGTH = 4000;
 
@@ -35,7 +39,8 @@ export function idleTime(ttlSeconds: number | undefined): string {
 export function stateWords({ kind, state, problem, failure }: ModelFacts): string {
   if (problem !== undefined) return `[${problem}]`;
   if (failure !== undefined && state === "unloaded") return "failed";
-  return kind === "peer" || kind === "selector" ? kind : state;
+  if (kind === "peer" || kind === "selector") return kind;
+  return state === "unknown" ? UNKNOWN : state;
 }
 
 /** Bytes as people say them, by 1000 as files are sold: `21.4 GB`. */
@@ -63,16 +68,30 @@ function thinkingWords({ thinking: { value } }: ModelFacts): string {
 }
 
 function row(model: ModelFacts): string[] {
-  const isKnown = model.context.source !== "default";
+  const { id, context, ttlSeconds, vision, thinking } = model;
   return [
-    model.id,
+    id,
     stateWords(model),
-    isKnown ? shortTokens(model.context.value) : UNKNOWN,
-    isKnown ? model.context.source : "",
-    idleTime(model.ttlSeconds),
-    known(model.vision, (value) => (value ? "yes" : "no")),
-    known(model.thinking, () => thinkingWords(model)),
+    known(context, shortTokens),
+    known(context, () => context.source),
+    idleTime(ttlSeconds) || UNKNOWN,
+    known(vision, (value) => (value ? "yes" : "no")),
+    known(thinking, () => thinkingWords(model)),
   ];
+}
+
+/** A row as it looks: the state by its colour, what is unknown in the background. */
+function painted(row: readonly string[], style: Style): (Cell | string)[] {
+  return row.map((text, at) => {
+    if (text === UNKNOWN) return { text, paint: style.dim };
+    return at === STATE ? { text, paint: statePaint(text, style) } : text;
+  });
+}
+
+function statePaint(words: string, style: Style): Cell["paint"] {
+  if (/^ready\b/.test(words)) return style.ok;
+  if (/^(starting|stopping)\b/.test(words)) return style.busy;
+  return words === "failed" || words.startsWith("[") ? style.bad : style.dim;
 }
 
 function known<T>(fact: Fact<T>, words: (value: T) => string): string {
@@ -81,14 +100,14 @@ function known<T>(fact: Fact<T>, words: (value: T) => string): string {
 
 /** The state of a model that is loaded though pi does not offer it: hidden, or not for chatting. */
 export function unofferedState(state: ModelState): string {
-  return `${state}, not in /model`;
+  return `${state === "unknown" ? UNKNOWN : state}, not in /model`;
 }
 
 /** A model known by its running process alone. */
 function unofferedRow({ id, state, commandLine, ttlSeconds }: RunningModel): string[] {
   const context = commandLine === undefined ? undefined : readCommandLine(commandLine).context;
-  const known = context === undefined ? [UNKNOWN, ""] : [shortTokens(context), "command line"];
-  return [id, unofferedState(state), ...known, idleTime(ttlSeconds), "", ""];
+  const known = context === undefined ? [UNKNOWN, UNKNOWN] : [shortTokens(context), "command line"];
+  return [id, unofferedState(state), ...known, idleTime(ttlSeconds) || UNKNOWN, UNKNOWN, UNKNOWN];
 }
 
 /**
@@ -100,22 +119,68 @@ export function statusTable(
   models: readonly ModelFacts[],
   width: number,
   running: readonly RunningModel[] = [],
-): string {
-  const shown = new Set(models.flatMap(({ id, runsAs }) => [id, runsAs]));
-  const rows = [...models.map(row), ...running.filter(({ id }) => !shown.has(id)).map(unofferedRow)];
+  style = PLAIN,
+): string[] {
+  const rows = [...models.map(row), ...unoffered(models, running).map(unofferedRow)];
   const none = models.length === 0 ? ["The server offers no chat model."] : [];
-  return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, rows, width))].join("\n");
+  const shown = rows.map((cells) => painted(cells, style));
+  return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, shown, width, style.dim))];
+}
+
+/** The loaded models that pi does not offer. */
+function unoffered(models: readonly ModelFacts[], running: readonly RunningModel[]): RunningModel[] {
+  const shown = new Set(models.flatMap(({ id, runsAs }) => [id, runsAs]));
+  return running.filter(({ id }) => !shown.has(id));
+}
+
+function knownValue<T>(fact: Fact<T> | undefined): T | null {
+  return fact === undefined || fact.source === "default" ? null : fact.value;
+}
+
+/** What is known of the models, for programs; null where nothing is. */
+export function modelsData(
+  models: readonly ModelFacts[],
+  running: readonly RunningModel[] = [],
+): Record<string, unknown>[] {
+  const offered = models.map((model) => ({
+    id: model.id,
+    name: model.name,
+    kind: model.kind,
+    state: model.failure !== undefined && model.state === "unloaded" ? "failed" : model.state,
+    problem: model.problem ?? null,
+    offered: model.problem === undefined,
+    context: knownValue(model.context),
+    contextFrom: model.context.source === "default" ? null : model.context.source,
+    output: knownValue(model.outputLimit),
+    vision: knownValue(model.vision),
+    thinking: knownValue(model.thinking) === null ? null : thinkingWords(model),
+    tools: knownValue(model.tools),
+    trained: knownValue(model.trainedContext),
+    sizeBytes: knownValue(model.sizeBytes),
+    quantization: knownValue(model.quantization),
+    ttlSeconds: model.ttlSeconds ?? null,
+  }));
+  const others = unoffered(models, running).map(({ id, state, ttlSeconds = null }) => ({
+    id,
+    state,
+    offered: false,
+    ttlSeconds,
+  }));
+  return [...offered, ...others];
 }
 
 function from<T>(fact: Fact<T> | undefined, words: (value: T) => string): string {
   return fact === undefined || fact.source === "default" ? UNKNOWN : `${words(fact.value)} (${fact.source})`;
 }
 
+/** How a number of tokens is written: `131072` or `128k`. */
+type TokenWords = (tokens: number) => string;
+
 /** What else is known of one model: of its file, and of how long it stays. */
-export function otherRows(model: ModelFacts): [string, string][] {
+export function otherRows(model: ModelFacts, tokens: TokenWords = String): [string, string][] {
   const { trainedContext, sizeBytes, quantization, ttlSeconds } = model;
   return [
-    ["Trained", from(trainedContext, (value) => `for ${value} tokens`)],
+    ["Trained", from(trainedContext, (value) => `for ${tokens(value)} tokens`)],
     ["Size", from(sizeBytes, bytesWords)],
     ["Quantised", from(quantization, (value) => value)],
     // Only the server reports it, and only of what runs.
@@ -159,13 +224,17 @@ function endRow({ state, failure }: ModelFacts): [string, string][] {
 }
 
 /** What is known of how one model answers, with where it is from: what, and what of it. */
-export function detailRows(model: ModelFacts, lastLoadMs: number | undefined): [string, string][] {
+export function detailRows(
+  model: ModelFacts,
+  lastLoadMs: number | undefined,
+  tokens: TokenWords = String,
+): [string, string][] {
   const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools } = model;
   const rows: [string, string][] = [
     ["State", stateWords(model)],
     ...endRow(model),
-    ["Context", from(context, (value) => `${value} tokens a request`)],
-    ["Output", `${outputLimit.value} tokens (${outputLimit.source})`],
+    ["Context", from(context, (value) => `${tokens(value)} tokens a request`)],
+    ["Output", `${tokens(outputLimit.value)} tokens (${outputLimit.source})`],
     ["Vision", from(vision, (value) => (value ? "yes" : "no"))],
     ["Thinking", from(thinking, () => thinkingWords(model))],
     ["Tools", from(tools, (value) => (value ? "yes" : "no"))],
@@ -191,7 +260,13 @@ export interface Surroundings {
   readonly address: string;
 }
 
-export function modelDetails(model: ModelFacts, around: Surroundings): string[] {
+/** All that is known of one model, a line or more each. */
+export function modelDetails(
+  model: ModelFacts,
+  around: Surroundings,
+  width: number,
+  style = PLAIN,
+): string[] {
   const { running, lastLoadMs, description, address } = around;
   const rows = [
     ...descriptionRows(description),
@@ -200,11 +275,13 @@ export function modelDetails(model: ModelFacts, around: Surroundings): string[] 
     ...placeRow(description, model.runsAs, address),
     ...commandRow(running),
   ];
-  const width = Math.max(...rows.map(([title]) => title.length));
+  const widest = Math.max(...rows.map(([title]) => title.length));
   return [
-    model.id,
-    ...rows.map(
-      ([title, words]) => `  ${title.padEnd(width)}  ${words.replaceAll("\n", `\n  ${" ".repeat(width)}  `)}`,
-    ),
+    style.heading(model.id),
+    ...rows.flatMap(([title, words]) => {
+      const head = `  ${style.dim(title)}${" ".repeat(widest - title.length)}  `;
+      const isPainted = title === "State" || words === UNKNOWN;
+      return style.hanging(head, isPainted ? statePaint(words, style)(words) : words, width);
+    }),
   ];
 }

@@ -153,10 +153,13 @@ export async function trainedContext(
  * Reads the models again and hands them to pi, whose session follows.
  *
  * @param isReported whether the caller reports the changes; otherwise the session reports changed windows
- * @returns what changed, a line each
+ * @returns what was found, and a line for each change
  */
-export async function refreshModels({ aiServer, ctx, waiting }: Call, isReported = false): Promise<string[]> {
-  const { models, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
+export async function refreshModels(
+  { aiServer, ctx, waiting }: Call,
+  isReported = false,
+): Promise<{ found: readonly ModelFacts[]; changes: readonly string[] }> {
+  const { models, found, changes } = await aiServer.discover(undefined, { signal: waiting.signal });
   await aiServer.publish(models, ctx.modelRegistry, isReported);
-  return changes;
+  return { found, changes };
 }

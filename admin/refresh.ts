@@ -14,6 +14,7 @@ import { type Call, canAsk, isConfirmed, serverFor } from "./call.ts";
 import { readConfigFacts } from "./config-facts.ts";
 import { openHost, pathOf } from "./host-access.ts";
 import { interruptionOf } from "./interruption.ts";
+import { modelsData } from "./model-words.ts";
 import { refreshModels } from "./models.ts";
 import { faultText } from "./report.ts";
 
@@ -33,18 +34,22 @@ export async function refresh(call: Call): Promise<void> {
   const { read, problems } = given.has("--config")
     ? await readConfigFacts(call, server)
     : { read: [], problems: [] };
-  const changes = await refreshModels(call, true);
+  const { found, changes } = await refreshModels(call, true);
   const { length } = aiServer.models;
-  const unchanged = `Nothing changed: ${length} ${length === 1 ? "model" : "models"}.`;
-  const { tooMany } = server;
-  const lines = [
-    ...(reloaded === undefined ? [] : [reloaded]),
-    ...read,
-    ...(changes.length === 0 ? [unchanged] : changes),
-    ...tooMany,
-    ...problems,
-  ];
-  show(ctx, lines.join("\n"), problems.length + tooMany.length > 0 ? "warning" : "info");
+  const models = `${length} ${length === 1 ? "model" : "models"}`;
+  const news = `${changes.length} ${changes.length === 1 ? "change" : "changes"}, ${models} now`;
+  const warnings = [...server.tooMany, ...problems];
+  show(ctx, {
+    level: warnings.length > 0 ? "warning" : "info",
+    ...(changes.length === 0 ? {} : { heading: news }),
+    content: (_, style) => [
+      ...(reloaded === undefined ? [] : [style.dim(reloaded)]),
+      ...read.map(style.dim),
+      ...(changes.length === 0 ? [`Nothing changed: ${models}.`] : changes),
+      ...warnings.map(style.busy),
+    ],
+    data: { changes, models: modelsData(found) },
+  });
 }
 
 /**

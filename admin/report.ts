@@ -3,7 +3,7 @@ import type { ChangeOutcome, FileState, StepName } from "../host/outcome.ts";
 import type { ContextVerdict } from "../host/probe.ts";
 import { sentenceOf } from "../lib/errors.ts";
 import { maskText } from "../masking/masking.ts";
-import type { Level } from "../ui/output.ts";
+import type { Level } from "../ui/result.ts";
 
 const FAILED: Readonly<Record<StepName, string>> = {
   read: "Reading the config failed.",

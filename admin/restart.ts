@@ -43,7 +43,7 @@ async function restartNow(call: Call): Promise<void> {
     }
 
     const isFirst = call.aiServer.models.length === 0;
-    const changes = await refreshModels(call, true).catch(() => []);
+    const { changes } = await refreshModels(call, true).catch(() => ({ changes: [] }));
     const how = unit.hasRestartCommand ? ` with ${restartCommandName(host.config)}` : "";
     const head = `The server was restarted${how} and answers.`;
     const text = [head, ...(isFirst ? [] : changes), ...notes].join("\n");

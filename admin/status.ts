@@ -7,14 +7,18 @@ import { maskText } from "../masking/masking.ts";
 import type { BackendKind, ServerVersion } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
-import { show, widthOf } from "../ui/output.ts";
+import type { ModelFacts, RunningModel } from "../server/models/models.ts";
+import { show } from "../ui/output.ts";
+import type { Result, Style } from "../ui/result.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
 import { openHost, pathOf, withoutSshHost } from "./host-access.ts";
-import { modelDetails, statusTable } from "./model-words.ts";
+import { modelDetails, modelsData, statusTable } from "./model-words.ts";
 import { aliasesOf, askedFacts, chosenModel, modelsNow } from "./models.ts";
 import { faultText } from "./report.ts";
+
+type Lines = (width: number, style: Style) => readonly string[];
 
 const WAY: readonly Link[] = [
   "configuration",
@@ -39,19 +43,24 @@ export function versionWords({ name, version }: ServerVersion): string {
   return version === undefined ? name : `${name} ${version}`;
 }
 
+/** Links that plain HTTP to this machine does not have. */
+const OF_TLS: readonly Link[] = ["certificates", "TLS", "Caddy"];
+
 /**
  * Which link of the way to the model fails, and the sentence with what to do.
  *
  * @param kind of the server, as far as it is known
  */
-export function faultReport(error: unknown, kind: BackendKind | undefined): string {
+export function faultReport(error: unknown, kind: BackendKind | undefined, isTls: boolean): string {
   if (!(error instanceof ServerError)) return sentenceOf(error);
   const failed = WAY.indexOf(error.link);
   if (failed < 0) return error.message;
-  const way = WAY.slice(0, failed + 1).map((link, at) => {
-    const name = link === "server" ? SERVERS[kind ?? "other"] : link;
-    return `${name} ${at === failed ? "FAILS" : "ok"}`;
-  });
+  const way = WAY.slice(0, failed + 1)
+    .filter((link) => isTls || link === error.link || !OF_TLS.includes(link))
+    .map((link) => {
+      const name = link === "server" ? SERVERS[kind ?? "other"] : link;
+      return `${name} ${link === error.link ? "FAILS" : "ok"}`;
+    });
   return `${way.join(" · ")}\n${error.message}`;
 }
 
@@ -60,22 +69,29 @@ export async function status(call: Call): Promise<void> {
   const { ctx, aiServer, waiting } = call;
   const ids = aiServer.models.map(({ id }) => id);
   const { given, text } = readFlags(call.argument, ["--ssh"], ids);
-  let failure: string | undefined;
-  const lines = await serverLines(call, text).catch(async (error: unknown) => {
+  const result = await serverResult(call, text).catch(async (error: unknown): Promise<Result> => {
     waiting.signal.throwIfAborted();
     const server = await serverFor(call).catch(() => undefined);
-    failure = maskText(faultReport(error, server?.kind), "log");
-    return [failure];
+    const fault = faultReport(error, server?.kind, server?.http.isTls ?? true);
+    return { level: "error", content: maskText(fault, "log") };
   });
-  if (given.has("--ssh")) {
-    const machine = await machineLines(await serverFor(call), waiting).catch(sentence(waiting.signal));
-    lines.push("", ...[machine].flat());
-  }
-  show(ctx, lines.join("\n"), failure === undefined ? "info" : "error");
+  if (!given.has("--ssh")) return show(ctx, result);
+  const machine = await machineLines(await serverFor(call), waiting).catch(sentence(waiting.signal));
+  show(ctx, withLines(result, ["", ...[machine].flat()]));
 }
 
-async function serverLines(call: Call, text: string): Promise<string[]> {
-  const { ctx, waiting } = call;
+/** A result with lines after it, which are no errors of its own. */
+function withLines(result: Result, lines: readonly string[]): Result {
+  const { content, level } = result;
+  const before = (width: number, style: Style): readonly string[] => {
+    if (typeof content !== "string") return content(width, style);
+    return content.split("\n").map((line) => (level === "error" ? style.bad(line) : line));
+  };
+  return { ...result, content: (width, style) => [...before(width, style), ...lines] };
+}
+
+async function serverResult(call: Call, text: string): Promise<Result> {
+  const { waiting } = call;
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
@@ -88,27 +104,37 @@ async function serverLines(call: Call, text: string): Promise<string[]> {
     list.then(() => server.openDoor.warnings(signal)),
   ]);
   const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
-  const head = [`${address} · ${versionWords(version)}${abilities}`, ...door, ...server.tooMany];
+  const heading = `${address} · ${versionWords(version)}${abilities}`;
+  const warnings = [...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? [], aliasesOf(server));
-  if (chosen === undefined) return [...head, statusTable(models, widthOf(ctx), running)];
-  const found = running?.find(({ id }) => id === chosen.id);
-  if (chosen.facts === undefined)
-    return [
-      ...head,
-      `${chosen.id} is ${found?.state ?? "unknown"}; the server does not list it as a chat model.`,
-    ];
+  const found = running?.find(({ id }) => id === chosen?.id);
+  const about = { address, ...version };
+  const result = (lines: Lines, facts: readonly ModelFacts[], others: readonly RunningModel[]): Result => ({
+    level: "info",
+    heading,
+    content: (width, style) => [...warnings.map(style.busy), ...lines(width, style)],
+    data: { server: about, models: modelsData(facts, others) },
+  });
+  if (chosen === undefined)
+    return result((width, style) => statusTable(models, width, running, style), models, running ?? []);
+  if (chosen.facts === undefined) {
+    const state = found?.state ?? "unknown";
+    const words = `${chosen.id} is ${state}; the server does not list it as a chat model.`;
+    return result(() => [words], [], found === undefined ? [] : [found]);
+  }
   const [{ facts, isAsked }, lastLoadMs] = await Promise.all([
     askedFacts(call, server, chosen.facts),
     call.aiServer.remembered.expectedLoadMs(server.config, chosen.id),
   ]);
   const description = server.descriptions.get(facts.id) ?? NO_DESCRIPTION;
-  const details = modelDetails(facts, { running: found, lastLoadMs, description, address });
+  const around = { running: found, lastLoadMs, description, address };
   const isCounted = isAsked && (found?.ttlSeconds ?? 0) > 0;
-  return [
-    ...head,
-    ...details,
-    ...(isCounted ? ["This asked the model itself, which restarted the model's idle time."] : []),
-  ];
+  const note = isCounted ? ["This asked the model itself, which restarted the model's idle time."] : [];
+  return result(
+    (width, style) => [...modelDetails(facts, around, width, style), ...note.map(style.dim)],
+    [facts],
+    [],
+  );
 }
 
 /** Whether ssh, the config file and the unit are reachable. */

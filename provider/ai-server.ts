@@ -6,7 +6,7 @@ import { type Config, isOffline, isSetUp, PROVIDER_ID, readConfig, type Variable
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { list } from "../lib/json.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { RememberedFacts } from "../server/models/models.ts";
+import type { ModelFacts, RememberedFacts } from "../server/models/models.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
 import {
@@ -167,13 +167,13 @@ export class AiServer {
   /**
    * Reads the models from the server.
    *
-   * @returns the models, and a line for each change
+   * @returns the models, what was found of each, and a line for each change
    * @throws {ServerError}
    */
   async discover(
     stored: Variables | undefined,
     options: { signal?: AbortSignal | undefined; timeoutMs?: number } = {},
-  ): Promise<{ models: readonly ServedModel[]; changes: string[] }> {
+  ): Promise<{ models: readonly ServedModel[]; found: readonly ModelFacts[]; changes: string[] }> {
     const server = await this.server(stored);
     const before = restoredModels(this.#models, baseUrlOf(server.config));
     const correctedBefore = this.#corrections.length;
@@ -184,7 +184,7 @@ export class AiServer {
       models = withWindow(models, id, tokens).models;
     this.#discovered = { key: keyOf(server.config), models: Promise.resolve(models) };
     const reported = this.#reported && restoredModels(this.#reported, baseUrlOf(server.config));
-    return { models, changes: changesBetween(before, models, reported) };
+    return { models, found, changes: changesBetween(before, models, reported) };
   }
 
   /** What is remembered of the models of this configuration's server, by the id under which each runs. */

@@ -11,7 +11,7 @@ import type { Activities } from "../activity/activities.ts";
 import { isOffline, PROVIDER_ID } from "../config.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import { isContextKnown, noToolsNotice } from "../provider/pi-models.ts";
-import type { Level } from "../ui/output.ts";
+import type { Level } from "../ui/result.ts";
 import type { Display } from "./display.ts";
 import { placedNotice } from "./model.ts";
 import { lostFailure, smallWindowNotice, unknownVariablesNotice, windowsNotice } from "./notices.ts";

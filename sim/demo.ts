@@ -1,13 +1,23 @@
 // `npm run demo [-- ARGUMENTS OF PI]`: real pi with the extension on the stand-in, only in temporary folders.
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, writeFileSync, writeSync } from "node:fs";
+import {
+  appendFileSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { constants } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeDemoFolder, removeDemoFolder } from "./demo-folder.ts";
 import { type Sim, startSim } from "./server.ts";
 
 const FIRST_MODEL = "Qwen3.6-35B-A3B-Q8_0";
+/** Never the name of a unit of the user's own. */
+const UNIT = "ai-server-demo.service";
 const KILL_AFTER_MS = 3000;
 /** The name of the signal for `kill` that replaces a restart here. */
 const RELOAD_SIGNAL = "USR2";
@@ -38,24 +48,28 @@ async function runDemo(args: string[]): Promise<number> {
   const dirs = makeFolders();
   const sim = await startSim({ dir: dirs.server });
   process.on(`SIG${RELOAD_SIGNAL}`, () => void sim.reload());
-  const env = environment(sim, dirs.agent, dirs.temporary);
+  keepJournal(sim, dirs.tools);
+  const env = environment(sim, dirs);
   const extension = ["-e", join(repository, "index.ts")];
   try {
     const listed = await findModels([...extension, "--list-models"], env, dirs.work);
     if (listed !== 0) return listed;
-    if (process.stdin.isTTY && args.length === 0) writeSync(2, welcome(sim));
-    const model = ["--model", `ai-server/${FIRST_MODEL}`];
-    const offline = { ...env, PI_OFFLINE: "1" };
-    return (await runPi([...extension, ...model, ...args], offline, dirs.work, "inherit")).status;
+    const isTried = process.stdin.isTTY && args.length === 0;
+    const welcome = isTried ? ["-e", join(repository, "sim/demo-welcome.ts")] : [];
+    // A stored session would end with a line that says how to resume it, in a folder that is then gone.
+    const model = ["--model", `ai-server/${FIRST_MODEL}`, "--no-session"];
+    const { status } = await runPi([...extension, ...welcome, ...model, ...args], env, dirs.work, "inherit");
+    if (isTried && status === 0)
+      writeSync(1, "\nThe demo is over; its files are removed. Your own server: docs/README.md\n");
+    return status;
   } finally {
     await sim.close();
   }
 }
 
 /**
- * Lets pi find the stand-in's models and store them, so that it can then start offline: the demo contacts only
- * the stand-in. At a start pi waits a few seconds for a server, which may be too short on a busy machine: then it
- * is started again.
+ * Lets pi find the stand-in's models and store them, so that the first screen has them. At a start pi waits a few
+ * seconds for a server, which may be too short on a busy machine: then it is started again.
  */
 async function findModels(args: string[], env: NodeJS.ProcessEnv, cwd: string): Promise<number> {
   for (let tries = LIST_TRIES; ; tries--) {
@@ -73,11 +87,14 @@ function makeFolders() {
   const dirs = {
     server: inFolder("server"),
     agent: inFolder("agent"),
-    work: inFolder("work"),
+    work: inFolder("word-count"),
+    tools: inFolder("bin"),
     temporary: inFolder("tmp"),
   };
   for (const dir of Object.values(dirs)) mkdirSync(dir);
   copyFileSync(join(repository, "sim/demo.yaml"), join(dirs.server, "config.yaml"));
+  cpSync(join(repository, "sim/demo-project"), dirs.work, { recursive: true });
+  leaveOut(["fd", "rg"], join(dirs.agent, "bin"));
   const settings = {
     defaultProvider: "ai-server",
     defaultModel: FIRST_MODEL,
@@ -88,25 +105,57 @@ function makeFolders() {
   return dirs;
 }
 
-/** This process's environment without variables that point pi to the user's own server or folders. */
-function environment(sim: Sim, agentDir: string, temporary: string): NodeJS.ProcessEnv {
+/** Puts a substitute where pi looks for each of these programs that is missing here: pi would warn, or download it. */
+function leaveOut(programs: readonly string[], bin: string): void {
+  mkdirSync(bin);
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  for (const name of programs) {
+    if (folders.some((each) => existsSync(join(each, name)))) continue;
+    writeFileSync(join(bin, name), `#!/bin/sh\necho '${name} is not installed' >&2\nexit 127\n`, {
+      mode: 0o755,
+    });
+  }
+}
+
+/** Writes what the stand-in prints into a journal, and puts a `journalctl` into `tools` that shows it. */
+function keepJournal(sim: Sim, tools: string): void {
+  const journal = join(sim.dir, "journal");
+  sim.followOutput((line) => {
+    const at = new Date().toISOString().replace(/\.\d+Z$/, "+00:00");
+    appendFileSync(journal, `${at} ai-server llama-swap[812]: ${line}\n`);
+  });
+  // As ai-server-admin calls it; any other call is for the program of that name.
+  const script = `#!/bin/sh
+[ "$1 $2 $3 $4" = '--user -u ${UNIT} -n' ] && exec tail -n "$5" '${journal}'
+PATH=\${PATH#*:}
+exec journalctl "$@"
+`;
+  writeFileSync(join(tools, "journalctl"), script, { mode: 0o755 });
+}
+
+/** This process's environment without variables that point pi to the user's own server, folders or tmux. */
+function environment(sim: Sim, dirs: ReturnType<typeof makeFolders>): NodeJS.ProcessEnv {
+  const foreign = ["PI_CODING_AGENT_SESSION_DIR", "TMUX"];
   const own = Object.entries(process.env).filter(
-    ([name]) =>
-      !name.startsWith("AI_SERVER_") && !["PI_OFFLINE", "PI_CODING_AGENT_SESSION_DIR"].includes(name),
+    ([name]) => !name.startsWith("AI_SERVER_") && !foreign.includes(name),
   );
   return {
     ...Object.fromEntries(own),
+    PATH: [dirs.tools, process.env.PATH].join(delimiter),
     // Here pi caches what it compiles, and writes the full output of long commands.
-    TMPDIR: temporary,
-    PI_CODING_AGENT_DIR: agentDir,
+    TMPDIR: dirs.temporary,
+    PI_CODING_AGENT_DIR: dirs.agent,
+    // With any value pi contacts nothing by itself. Only a true one keeps the extension from asking the stand-in what
+    // the footer shows.
+    PI_OFFLINE: "0",
     PI_SKIP_VERSION_CHECK: "1",
     PI_TELEMETRY: "0",
     AI_SERVER_URL: sim.url,
     AI_SERVER_CERTS_DIR: sim.certsDir,
     AI_SERVER_SSH_HOST: "local",
     AI_SERVER_PRESET_PATH: join(sim.dir, "config.yaml"),
-    // Never the user's own unit: the stand-in reads its config again, which unloads every model as a restart does.
-    AI_SERVER_SERVICE_UNIT: "ai-server-demo.service",
+    AI_SERVER_SERVICE_UNIT: UNIT,
+    // The stand-in reads its config again, which unloads every model as a restart does.
     AI_SERVER_RESTART_COMMAND: `kill -${RELOAD_SIGNAL} ${process.pid}`,
   };
 }
@@ -146,10 +195,4 @@ function restoreTerminal(): void {
   if (!process.stdin.isTTY) return;
   spawnSync("stty", ["sane"], { stdio: "inherit" });
   writeSync(1, "\x1b[?25h\x1b[?2004l");
-}
-
-function welcome(sim: Sim): string {
-  return `A stand-in for llama-swap listens on ${sim.url}; pi talks to it with a throwaway client certificate.
-Try: What files are in this folder?    /model    /ai-server    /ai-server-ctx    (Ctrl+D ends it and removes everything)
-`;
 }

@@ -7,9 +7,9 @@ import { split } from "shlex";
  * `--alias/-a NAME`, `--mmproj FILE`, `--sse-ping-interval S`. The stand-in's: `--load S`, `--fail-after S`,
  * `--never-healthy`, `--die-after S`, `--stop-delay S`, `--chat-delay S`, `--prompt-rate` and `--token-rate`
  * (tokens per second, unlimited when absent), `--script NAME`, `--no-reasoning`, `--vision`, `--n-ctx-train N`,
- * `--reasoning-key NAME` (the field of a delta that holds thinking), `--only-openai` (an answer without
- * llama.cpp's additions to chat/completions: timings, progress, comments), `--no-control` (an earlier llama-server,
- * which cannot end the thinking of an answer).
+ * `--gpu-mb N` (memory that it takes), `--reasoning-key NAME` (the field of a delta that holds thinking),
+ * `--only-openai` (an answer without llama.cpp's additions to chat/completions: timings, progress, comments),
+ * `--no-control` (an earlier llama-server, which cannot end the thinking of an answer).
  */
 export interface Behaviour {
   /** The command line split as a shell would; the program first. */
@@ -21,6 +21,8 @@ export interface Behaviour {
   trainContext: number;
   slots: number;
   modelPath: string;
+  /** What it takes of the GPU's memory. */
+  gpuMb: number;
   alias: string | undefined;
   vision: boolean;
   reasoning: boolean;
@@ -72,6 +74,7 @@ export function readBehaviour(cmd: string): Behaviour {
     trainContext,
     slots,
     modelPath: text("--model", "-m") ?? "/models/fake.gguf",
+    gpuMb: number("--gpu-mb") ?? 6144,
     alias: text("--alias", "-a"),
     vision: args.includes("--vision") || text("--mmproj") !== undefined,
     reasoning: !args.includes("--no-reasoning"),

@@ -50,9 +50,10 @@ export class LlamaSwap {
   constructor(config: Config, around: Surroundings) {
     this.#config = config;
     this.#around = around;
-    const stateChanged = () => {
+    const stateChanged = ({ id, state }: Model) => {
       const loaded = [...this.#models.values()].filter(({ state }) => state !== "stopped");
-      around.monitor.note(loaded.length);
+      around.monitor.note(loaded.map(({ behaviour }) => behaviour.gpuMb));
+      if (state === "ready") around.proxyLog.line(`[INFO] <${id}> Health check passed`);
       this.tellStates();
     };
     const events = { stateChanged, started: around.started };
@@ -301,4 +302,4 @@ function queryOf({ path }: Exchange): URLSearchParams {
 }
 
 const PLAIN = { "Content-Type": "text/plain; charset=utf-8" };
-const VERSION = { build_date: "2026-08-22T00:00:00Z", commit: "0bdb3720", version: "local_0bdb3720" };
+const VERSION = { build_date: "2026-08-22T00:00:00Z", commit: "0bdb3720", version: "250" };

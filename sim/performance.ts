@@ -1,6 +1,6 @@
-/** A machine with one GPU, in MB: memory in use without a model, and by each model. */
-const HOST = { total: 65_536, idle: 4096, model: 1024 };
-const GPU = { total: 24_576, idle: 512, model: 6144 };
+/** A machine with one GPU, in MB: memory in use without a model, and by each model in the host. */
+const HOST = { total: 128_577, idle: 4096, model: 1024 };
+const GPU = { name: "NVIDIA RTX PRO 6000", total: 97_887, idle: 512 };
 
 const EVERY_MS = 5000;
 /** Kept by llama-swap: an hour. */
@@ -10,7 +10,7 @@ const MOST = 720;
 export class Monitor {
   readonly #now: () => number;
   readonly #begun: number;
-  readonly #changes: { at: number; loaded: number }[] = [];
+  readonly #changes: { at: number; models: number; gpuMb: number }[] = [];
 
   /** @param now Unix milliseconds */
   constructor(now: () => number) {
@@ -18,9 +18,10 @@ export class Monitor {
     this.#begun = now();
   }
 
-  /** @param loaded how many models have a process from now on */
-  note(loaded: number): void {
-    this.#changes.push({ at: this.#now(), loaded });
+  /** @param gpuMb what each model that has a process from now on takes of the GPU's memory */
+  note(gpuMb: readonly number[]): void {
+    const total = gpuMb.reduce((sum, one) => sum + one, 0);
+    this.#changes.push({ at: this.#now(), models: gpuMb.length, gpuMb: total });
   }
 
   /** The answer of `/api/performance`. @param after Unix milliseconds */
@@ -35,22 +36,22 @@ export class Monitor {
     };
   }
 
-  #loadedAt(at: number): number {
-    return this.#changes.findLast((change) => change.at <= at)?.loaded ?? 0;
+  #loadedAt(at: number): { models: number; gpuMb: number } {
+    return this.#changes.findLast((change) => change.at <= at) ?? { models: 0, gpuMb: 0 };
   }
 
   #gpu(at: number): unknown {
-    const loaded = this.#loadedAt(at);
+    const { models, gpuMb } = this.#loadedAt(at);
     return {
       timestamp: new Date(at).toISOString(),
       id: 0,
-      name: "Stand-in GPU",
+      name: GPU.name,
       uuid: "GPU-00000000",
       temp_c: 40,
       vram_temp_c: 0,
-      gpu_util_pct: loaded === 0 ? 0 : 50,
+      gpu_util_pct: models === 0 ? 0 : 50,
       mem_util_pct: 0,
-      mem_used_mb: Math.min(GPU.total, GPU.idle + loaded * GPU.model),
+      mem_used_mb: Math.min(GPU.total, GPU.idle + gpuMb),
       mem_total_mb: GPU.total,
       fan_speed_pct: 30,
       power_draw_w: 60,
@@ -58,7 +59,7 @@ export class Monitor {
   }
 
   #host(at: number): unknown {
-    const used = HOST.idle + this.#loadedAt(at) * HOST.model;
+    const used = HOST.idle + this.#loadedAt(at).models * HOST.model;
     return {
       timestamp: new Date(at).toISOString(),
       cpu_util_per_core: [12.5, 7.5],

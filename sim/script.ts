@@ -47,7 +47,7 @@ export function makePlan(request: ChatRequest, behaviour: Behaviour): Plan {
     noDone: false,
   };
   if (last?.role === "tool") {
-    plan.pieces.push({ kind: "content", text: `Done: ${last.text.trimStart().split("\n")[0]}` });
+    plan.pieces.push({ kind: "content", text: saidOf(last.text) });
     return plan;
   }
   const asked = request.messages.findLast((message) => message.role === "user");
@@ -58,6 +58,14 @@ export function makePlan(request: ChatRequest, behaviour: Behaviour): Plan {
   }
   if (plan.pieces.length === 0) plan.pieces = answer(request, asked, behaviour);
   return plan;
+}
+
+/** What the model makes of a tool's result: the names in a listing of `ls -l`, the first line of anything else. */
+function saidOf(result: string): string {
+  const lines = result.trimStart().split("\n");
+  if (!/^total \d/.test(lines[0] ?? "")) return `Done: ${lines[0]}`;
+  const files = lines.flatMap((line) => /^-\S+ .* (\S+)$/.exec(line)?.[1] ?? []);
+  return `The folder has ${files.length} files: ${files.join(", ")}.`;
 }
 
 function obey(plan: Plan, name: string, rest: string, request: ChatRequest): void {

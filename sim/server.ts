@@ -50,6 +50,8 @@ export interface Sim extends StandInServer {
   readonly connections: number;
   /** What llama-swap and its models have logged. */
   readonly log: string;
+  /** Calls `follower` for every line that llama-swap prints, as systemd's journal gets it, from the first one. */
+  followOutput(follower: (text: string) => void): void;
   /** Destroys the idle connections. */
   dropConnections(): void;
   /** Reads config.yaml again as SIGHUP does: every model is unloaded; a bad config changes nothing. */
@@ -147,6 +149,11 @@ class RunningSim implements Sim {
 
   failNext(failure: Failure): void {
     this.#door.failNext(failure);
+  }
+
+  followOutput(follower: (text: string) => void): void {
+    for (const line of this.#muxLog.history.split("\n").slice(0, -1)) follower(line);
+    this.#muxLog.follow((line) => follower(line.trimEnd()));
   }
 
   dropConnections(): void {

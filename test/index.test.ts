@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Api, Model, ModelsStoreEntry, TranscriptContext } from "@earendil-works/pi-ai";
-import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { EntryRenderer, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteProvider } from "@earendil-works/pi-tui";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
@@ -11,6 +11,9 @@ import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { freePort } from "./support/network.ts";
 import { kept } from "./support/wire.ts";
+
+const HINTS = { expanded: false, keyText: () => "", keyHint: () => "" };
+const THEME = { fg: (_: string, text: string) => text, bold: (text: string) => text } as unknown as Theme;
 
 const CONFIG = (ctx = 65_536): string => `
 models:
@@ -360,7 +363,36 @@ describe("a command", () => {
     await sim();
     const pi = load();
     await pi.commands.get("ai-server-refresh")?.handler("", pi.context("rpc"));
-    expect(pi.notices).toEqual(["a: added"]);
+    expect(pi.notices).toEqual(["1 change, 1 model now\na: added"]);
+  });
+
+  test("leaves in the terminal's session a key alone, whose result a later start does not draw", async () => {
+    await sim();
+    const pi = load();
+    const type = (argument: string): Promise<void> | undefined =>
+      pi.commands.get("ai-server-load")?.handler(argument, pi.context("tui"));
+    const drawn = (): (readonly string[] | undefined)[] =>
+      pi.branch.map((entry) => {
+        const renderer = pi.renderers.get(String(entry.customType));
+        return renderer?.(entry as unknown as Parameters<EntryRenderer>[0], HINTS, THEME)?.render(80);
+      });
+    await type("nothing of the kind");
+    await type("absent");
+    const [one, two] = pi.branch;
+    for (const entry of [one, two])
+      expect(entry).toEqual({
+        id: expect.any(String),
+        type: "custom",
+        customType: "ai-server-result",
+        data: { key: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+      });
+    expect(drawn()).toEqual([
+      [expect.stringContaining('No model "nothing".')],
+      [expect.stringContaining('No model "absent".')],
+    ]);
+    expect(pi.notices).toEqual([]);
+    extension(pi.api);
+    expect(drawn()).toEqual([undefined, undefined]);
   });
 
   test("ends with the session", async () => {

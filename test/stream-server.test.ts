@@ -223,7 +223,7 @@ describe("faults on the way", () => {
     const before = sim.starts.quick ?? 0;
     const crashed = await turn("quick", "sim: crash 0");
     expect(plainError(crashed)).toMatch(
-      /^quick crashed twice while it worked on this request\nIts log ends with:\n/,
+      /^quick gave no answer, twice: its process ended or could not be reached\nIts log ends with:\n/,
     );
     expect(chats()).toHaveLength(2);
     expect((sim.starts.quick ?? 0) - before).toBeLessThanOrEqual(2);

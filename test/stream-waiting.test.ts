@@ -234,7 +234,7 @@ describe("a crash", () => {
   it("that comes again ends the turn with the last lines of the log", async () => {
     const { message, server } = await turnWith([EMPTY_502, EMPTY_502, OK], { prepare: gone });
     expect(message.errorMessage?.replaceAll("\u2060", "")).toBe(
-      "thinker crashed twice while it worked on this request\nIts log ends with:\nggml_abort\nAborted (core dumped)",
+      "thinker gave no answer, twice: its process ended or could not be reached\nIts log ends with:\nggml_abort\nAborted (core dumped)",
     );
     expect(server.chats).toHaveLength(2);
   });
@@ -242,7 +242,7 @@ describe("a crash", () => {
   it("without a log says what is known", async () => {
     const { message } = await turnWith([EMPTY_502, EMPTY_502], { prepare: scripted(["gone"]) });
     expect(message.errorMessage?.replaceAll("\u2060", "")).toBe(
-      "thinker crashed twice while it worked on this request",
+      "thinker gave no answer, twice: its process ended or could not be reached",
     );
   });
 });

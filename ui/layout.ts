@@ -61,24 +61,41 @@ export interface Column {
   priority: number;
 }
 
+type Paint = (text: string) => string;
+
+/** A text, with how it looks. */
+export interface Cell {
+  readonly text: string;
+  readonly paint: Paint;
+}
+
 const GAP = "  ";
 const LEAST_FIRST_COLUMN = 12;
 /** Columns of a higher priority are dropped before the first one is cut. */
 const DISPENSABLE = 1;
 
+const same: Paint = (text) => text;
+
+function cellOf(cell: Cell | string | undefined): Cell {
+  return typeof cell === "object" ? cell : { text: cell ?? "", paint: same };
+}
+
 /**
  * Lays out rows for a terminal of `width` columns: columns are dropped or the first one is cut, so that no line is
  * wider than `width`.
  *
- * @param rows one text per column; shorter rows count as empty at their end
+ * @param rows one cell per column; shorter rows count as empty at their end
+ * @param paintTitles how the line of titles looks
  */
 export function table(
   columns: readonly Column[],
-  rows: readonly (readonly string[])[],
+  rows: readonly (readonly (Cell | string)[])[],
   width: number,
+  paintTitles: Paint = same,
 ): string[] {
+  const cells = rows.map((row) => columns.map((_, at) => cellOf(row[at])));
   const widths = columns.map(({ title }, at) =>
-    Math.max(visibleWidth(title), ...rows.map((row) => visibleWidth(row[at] ?? ""))),
+    Math.max(visibleWidth(title), ...cells.map((row) => visibleWidth(cellOf(row[at]).text))),
   );
   const shown = columns.map((_, at) => at);
   const rest = (): number => shown.slice(1).reduce((sum, at) => sum + GAP.length + (widths[at] ?? 0), 0);
@@ -95,9 +112,21 @@ export function table(
   }
   widths[0] = Math.max(1, first());
   // Plain text: pi-tui puts colour resets around its ellipsis, which do not belong in a file or a pipe.
-  const line = (cells: readonly string[]): string => {
-    const cut = shown.map((at) => padded(cells[at] ?? "", widths[at] ?? 0));
-    return stripVTControlCharacters(fitted(cut.join(GAP).trimEnd(), width));
+  const plain = (text: string, columns: number): string => stripVTControlCharacters(padded(text, columns));
+  const line = (row: readonly Cell[]): string => {
+    const cut = shown.map((at) => ({
+      ...cellOf(row[at]),
+      text: plain(cellOf(row[at]).text, widths[at] ?? 0),
+    }));
+    const whole = cut.map(({ text }) => text).join(GAP);
+    if (visibleWidth(whole.trimEnd()) > width) return plain(whole.trimEnd(), width);
+    return cut.map(painted).join(GAP).trimEnd();
   };
-  return [line(columns.map(({ title }) => title)), ...rows.map(line)];
+  return [line(columns.map(({ title }) => ({ text: title, paint: paintTitles }))), ...cells.map(line)];
+}
+
+/** The spaces at the end stay outside the colour. */
+function painted({ text, paint }: Cell): string {
+  const seen = text.trimEnd();
+  return (seen === "" ? "" : paint(seen)) + text.slice(seen.length);
 }

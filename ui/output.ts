@@ -1,14 +1,21 @@
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { codeOf } from "../lib/errors.ts";
-
-export type Level = "info" | "warning" | "error";
+import { type Level, plainLines, type Result } from "./result.ts";
 
 /** A context of pi; after the end of its session it throws on every access. */
 export type Screen = Pick<ExtensionContext, "mode" | "ui">;
 
+/** A context whose results go elsewhere. */
+interface AnsweringScreen extends Screen {
+  readonly takeResult?: CommandOutput["take"];
+}
+
 const STDOUT = 1;
 const STDERR = 2;
+
+/** Wide enough for every column of a table. */
+const WHOLE_TABLE = 1000;
 
 /** A reader may pause for ten seconds. */
 const PAUSE_MS = 5;
@@ -31,18 +38,77 @@ function writeLine(descriptor: number, text: string): void {
   }
 }
 
-/**
- * Shows the answer of a command: in the terminal or at the RPC client as a notice, in print mode on standard output,
- * in JSON mode on standard error, since standard output carries pi's events. The session does not keep it.
- */
-export function show(screen: Screen, text: string, level: Level = "info"): void {
+/** Shows a result of a command: as its output says, or as pi's mode does where it has none. */
+export function show(screen: AnsweringScreen, shown: string | Result, level: Level = "info"): void {
+  const result = typeof shown === "string" ? { level, content: shown } : shown;
   try {
-    if (screen.mode === "print") writeLine(level === "error" ? STDERR : STDOUT, text);
-    else if (screen.mode === "json") writeLine(STDERR, text);
-    else screen.ui.notify(text, level);
+    if (screen.takeResult === undefined) showPlain(screen, result);
+    else screen.takeResult(result);
   } catch {
     // The session has ended.
   }
+}
+
+/** In print mode on standard output, errors on standard error; elsewhere as a notice. The session does not keep it. */
+function showPlain(screen: Screen, result: Result): void {
+  const text = plainLines(result, widthOf(screen)).join("\n");
+  if (screen.mode === "print") writeLine(result.level === "error" ? STDERR : STDOUT, text);
+  else screen.ui.notify(text, result.level);
+}
+
+/** Where the results of one command go. */
+export interface CommandOutput {
+  take(result: Result): void;
+  /** The command is over; never rejects. */
+  end(): Promise<void>;
+}
+
+/**
+ * The output of one command: in the terminal entries of pi's transcript, in JSON mode one object at its end. An error
+ * ends print and JSON mode with exit status 1.
+ *
+ * @param keep shows a result in the terminal
+ */
+export function commandOutput(
+  screen: Screen,
+  command: string,
+  keep: (result: Result) => void,
+): CommandOutput {
+  const { mode } = screen;
+  const results: Result[] = [];
+  return {
+    take(result) {
+      if (result.level === "error" && (mode === "print" || mode === "json")) process.exitCode = 1;
+      if (mode === "tui") keep(result);
+      else if (mode === "json") results.push(result);
+      else showPlain(screen, result);
+    },
+    async end() {
+      if (mode !== "json") return;
+      await othersWritten();
+      writeLine(STDOUT, jsonOf(command, results));
+    },
+  };
+}
+
+const RANKS: readonly Level[] = ["info", "warning", "error"];
+
+function jsonOf(command: string, results: readonly Result[]): string {
+  const level = RANKS[Math.max(0, ...results.map((result) => RANKS.indexOf(result.level)))];
+  return JSON.stringify({
+    type: "ai_server_result",
+    command,
+    ok: level !== "error",
+    level,
+    lines: results.flatMap((result) => plainLines(result, WHOLE_TABLE)),
+    ...Object.assign({}, ...results.map(({ data }) => data)),
+  });
+}
+
+/** What pi's own writer has begun to write: a line inside another one would spoil both. */
+async function othersWritten(): Promise<void> {
+  for (let patience = MOST_PAUSES; process.stdout.writableLength > 0 && patience > 0; patience -= 1)
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
 }
 
 /** Shows a notice that no command asked for: never on standard output. */
@@ -55,19 +121,17 @@ export function tell(screen: Screen, text: string, level: Level): void {
   }
 }
 
-/** The columns that a notice may use. */
+/** The columns that plain text may use. */
 export function widthOf(screen: Screen): number {
   const margin = screen.mode === "tui" ? 2 : 0;
   const columns = process.stdout.columns ?? (screen.mode === "rpc" ? 100 : 120);
   return Math.max(20, columns - margin);
 }
 
-/** A context whose notices go to `tell`; everything else is read from pi's own at each access. */
-export function withNotices(
+/** A context whose results go to `take`; everything else is read from pi's own at each access. */
+export function withResults(
   ctx: ExtensionCommandContext,
-  tell: (text: string, level: Level) => void,
+  take: CommandOutput["take"],
 ): ExtensionCommandContext {
-  const notify = (text: string, level: Level = "info"): void => tell(text, level);
-  const uiOf = (): unknown => Object.create(ctx.ui, { notify: { value: notify } });
-  return Object.create(ctx, { ui: { get: uiOf } }) as ExtensionCommandContext;
+  return Object.create(ctx, { takeResult: { value: take } }) as ExtensionCommandContext;
 }

@@ -23,11 +23,12 @@ export const WHOLE_TERMINAL = {
 
 /**
  * Shows a text that the session does not keep: in the terminal as a view until Escape, to an RPC client as one notice
- * of at most 200 kB, in print mode its lines alone on standard output, in JSON mode on standard error.
+ * of at most 200 kB, in print and JSON mode its lines alone.
  */
 export async function showText(ctx: Screen, view: View): Promise<void> {
   const shown = cleaned(view);
-  if (ctx.mode !== "tui") return show(ctx, textFor(ctx.mode, shown));
+  if (ctx.mode !== "tui")
+    return show(ctx, { level: "info", content: textFor(ctx.mode, shown), data: { title: shown.title } });
   await ctx.ui.custom<void>(
     (tui, theme, keys, done) => new ScrollView(partsOf(shown, { tui, theme, keys }, done), shown.lines),
     WHOLE_TERMINAL,
@@ -102,8 +103,8 @@ function partsOf(
 
 function textFor(mode: Screen["mode"], { title, lines, language }: View): string {
   if (lines.length === 0) return `${title}: empty`;
-  if (mode === "print") return lines.join("\n");
-  return `${title}\n\n${(mode === "rpc" ? cut(lines, Buffer.byteLength(title), language) : lines).join("\n")}`;
+  if (mode !== "rpc") return lines.join("\n");
+  return `${title}\n\n${cut(lines, Buffer.byteLength(title), language).join("\n")}`;
 }
 
 /** The lines that fit a notice with `bytes` in it, of a log the last ones, and how many did not. */

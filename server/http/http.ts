@@ -6,7 +6,7 @@ import { codeOf, ServerError } from "../../lib/errors.ts";
 import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
-import { alertOf, connectorFor, type Sockets } from "./tls.ts";
+import { alertOf, connectorFor, isListening, type Sockets } from "./tls.ts";
 import { transportFault } from "./transport-faults.ts";
 
 /** Bytes of a JSON answer that are read at most; a list of thousands of models stays far below. */
@@ -76,7 +76,8 @@ export class Http {
     return this.#hasAnswered;
   }
 
-  get #isTls(): boolean {
+  /** Whether it is TLS, and not plain HTTP to this machine. */
+  get isTls(): boolean {
     return this.#address.origin.startsWith("https:");
   }
 
@@ -90,7 +91,7 @@ export class Http {
   }
 
   async #connect(): Promise<Connection> {
-    const stamp = this.#isTls ? await stampOf(this.#address) : "plain";
+    const stamp = this.isTls ? await stampOf(this.#address) : "plain";
     if (this.#connection === undefined || this.#stamp !== stamp) {
       const previous = this.#connection;
       const opened = this.#open();
@@ -109,7 +110,7 @@ export class Http {
   }
 
   async #open(): Promise<Connection> {
-    const identity = this.#isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
+    const identity = this.isTls ? await loadIdentity(this.#address, this.#now()) : undefined;
     return this.#connectionFor(identity);
   }
 
@@ -162,7 +163,23 @@ export class Http {
     const refusal = isLost
       ? await abortable(alertOf(identity, this.#address.origin), request.signal)
       : undefined;
-    return transportFault(refusal ?? error, this.#address);
+    return this.#transportFault(refusal ?? error, this.#address, request.signal);
+  }
+
+  /** @param address with the limit that a sentence may name */
+  async #transportFault(
+    error: unknown,
+    address: ServerAddress,
+    signal: AbortSignal | undefined,
+  ): Promise<ServerError> {
+    const isSilent =
+      this.isTls &&
+      codeOf(error) === "UND_ERR_CONNECT_TIMEOUT" &&
+      (await abortable(isListening(address.origin), signal));
+    const fault = isSilent
+      ? Object.assign(new Error("handshake timeout", { cause: error }), { code: "ERR_TLS_HANDSHAKE_TIMEOUT" })
+      : error;
+    return transportFault(fault, address);
   }
 
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
@@ -244,7 +261,7 @@ export class Http {
       }
     } catch (error) {
       if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
-        if (this.#sockets.connecting > 0) throw notConnected(this.#address, timeoutMs, error);
+        if (this.#sockets.connecting > 0) throw await this.#notConnected(timeoutMs, error, options.signal);
         throw new ServerError(
           `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or stuck.`,
           { link: "server", remedy: "retry", cause: error },
@@ -253,6 +270,16 @@ export class Http {
       if (options.signal?.aborted || error instanceof ServerError) throw error;
       throw transportFault(error, this.#address);
     }
+  }
+
+  /** The fault of a connection that was not made within a limit shorter than the one for connecting. */
+  #notConnected(timeoutMs: number, cause: unknown, signal: AbortSignal | undefined): Promise<ServerError> {
+    const timeout = Object.assign(new Error("connect timeout", { cause }), {
+      code: "UND_ERR_CONNECT_TIMEOUT",
+    });
+    // The sentence names what is left of a limit as the limit.
+    const connectTimeoutMs = Math.ceil(timeoutMs / 100) * 100;
+    return this.#transportFault(timeout, { ...this.#address, connectTimeoutMs }, signal);
   }
 
   /**
@@ -283,13 +310,6 @@ export class Http {
     const agents = [...this.#retired, ...(current ? [current.agent] : [])];
     await Promise.all(agents.map((agent) => agent.destroy()));
   }
-}
-
-/** The fault of a connection that was not made within a limit shorter than the one for connecting. */
-function notConnected(address: ServerAddress, timeoutMs: number, cause: unknown): ServerError {
-  const timeout = Object.assign(new Error("connect timeout", { cause }), { code: "UND_ERR_CONNECT_TIMEOUT" });
-  // The sentence names what is left of a limit as the limit.
-  return transportFault(timeout, { ...address, connectTimeoutMs: Math.ceil(timeoutMs / 100) * 100 });
 }
 
 /** Header names in lower case; repeated headers joined as HTTP joins them. */

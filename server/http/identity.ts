@@ -95,7 +95,7 @@ function certificatesIn(pem: string, path: string, what: string): X509Certificat
 function privateKeyIn(pem: string, path: string, passphrase: string | undefined): KeyObject {
   if (!pem.includes("PRIVATE KEY-----")) {
     throw fault(
-      `The client key ${path} is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.`,
+      `The client key ${path} is not a PEM private key. Its first line must say BEGIN PRIVATE KEY, or BEGIN EC or RSA PRIVATE KEY.`,
     );
   }
   const encrypted = pem.includes("ENCRYPTED");

@@ -1,5 +1,5 @@
 /** TLS connections to one server: with the client's certificate, resumed, and accounted for. */
-import { isIP, type Socket } from "node:net";
+import { isIP, connect as openSocket, type Socket } from "node:net";
 import { connect, type SecureContextOptions } from "node:tls";
 import { buildConnector } from "undici";
 import type { Identity } from "./identity.ts";
@@ -14,6 +14,9 @@ const PROBED = { keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS } as con
 
 /** How long the alert of a server that ended a connection is awaited, in milliseconds. */
 const ALERT_TIMEOUT_MS = 2000;
+
+/** How long a port may take to accept a connection, in milliseconds, once a handshake there has timed out. */
+const ACCEPT_TIMEOUT_MS = 1000;
 
 /** What is known of the connections: those being made, the open ones, and by its error each that failed. */
 export interface Sockets {
@@ -95,6 +98,22 @@ export function connectorFor(
     ? resumingConnector(identity, timeout)
     : buildConnector({ ...PROBED, timeout, allowH2: false });
   return tracking(connector, sockets);
+}
+
+/** Whether the server's port accepts connections: then it was the handshake that timed out. */
+export function isListening(origin: string): Promise<boolean> {
+  const { hostname, port } = new URL(origin);
+  return new Promise((resolve) => {
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const socket = openSocket({ host, port: Number(port || 443), timeout: ACCEPT_TIMEOUT_MS });
+    const settle = (isOpen: boolean): void => {
+      socket.destroy();
+      resolve(isOpen);
+    };
+    socket.once("connect", () => settle(true));
+    socket.once("timeout", () => settle(false));
+    socket.on("error", () => settle(false));
+  });
 }
 
 /**

@@ -72,6 +72,13 @@ const ROWS: readonly Row[] = [
     (at) => `${host(at)} did not answer within ${at.connectTimeoutMs / 1000} s`,
     " (connection timed out). The machine may be off, or a firewall drops the packets.",
   ),
+  passing(
+    "ERR_TLS_HANDSHAKE_TIMEOUT",
+    "TLS",
+    (at) =>
+      `${host(at)} accepts connections, but did not answer the TLS handshake within ${at.connectTimeoutMs / 1000} s`,
+    " (connection timed out). Another program may listen at this port, or Caddy is stuck.",
+  ),
   // The last one: it ended without TLS's own goodbye, which is the network's doing and no fault of the certificates.
   passing(
     "ECONNRESET EPIPE UND_ERR_SOCKET ERR_SSL_UNEXPECTED_EOF_WHILE_READING",

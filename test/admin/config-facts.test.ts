@@ -166,6 +166,7 @@ includeAliasesInList: true
       {
         level: "info",
         text: [
+          "2 changes, 3 models now",
           "The config sets the context size of 2 of its 2 models.",
           "a: context 64k",
           "also-a: context 64k",

@@ -132,8 +132,8 @@ describe("a change that is not confirmed", () => {
     await place.load("small");
     // Not even the unit is asked.
     place.tool("systemctl", "echo LoadState=not-found");
-    const { stdout, errors } = await place.type("/ai-server-ctx small 4096", new User(mode).readsOutput());
-    expect([stdout, errors]).toEqual([
+    const { answered, failed } = await place.type("/ai-server-ctx small 4096", new User(mode).readsOutput());
+    expect([answered, failed]).toEqual([
       "",
       `This command asks before it changes anything, and ${mode} mode cannot ask. Nothing was changed; run it in pi's terminal or over RPC.\n`,
     ]);

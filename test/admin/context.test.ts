@@ -109,8 +109,16 @@ describe("/ai-server-ctx", () => {
     expect((await place.type("/ai-server-ctx small")).notices).toEqual([{ level: "info", text }]);
     const { stdout } = await place.type("/ai-server-ctx small", new User("print").readsOutput());
     expect(stdout).toBe(`${text}\n`);
-    const { errors } = await place.type("/ai-server-ctx small", new User("json").readsOutput());
-    expect(errors).toBe(`${text}\n`);
+    const { objects } = await place.type("/ai-server-ctx small", new User("json").readsOutput());
+    expect(objects).toEqual([
+      {
+        type: "ai_server_result",
+        command: "ai-server-ctx",
+        ok: true,
+        level: "info",
+        lines: text.split("\n"),
+      },
+    ]);
   });
 
   test("of a loaded model shows its live window and the share of each slot", async () => {

@@ -19,7 +19,7 @@ const figures = (more: Partial<TurnFigures> = {}): TurnFigures => ({
   ...more,
 });
 
-const rowsOf = (table: string): string[][] => table.split("\n").map((row) => row.trim().split(/ {2,}/));
+const rowsOf = (table: readonly string[]): string[][] => table.map((row) => row.trim().split(/ {2,}/));
 
 test("the last turns stand with their rates, cached share and load, the latest first", () => {
   const turns = [
@@ -41,8 +41,8 @@ test("a turn without a prompt has no share", () => {
 
 test.each([40, 60, 80])("it fits %i columns", (width) => {
   const table = lastTable([figures({ model: "模型".repeat(20), loadMs: 61_000 })], width);
-  for (const line of table.split("\n")) expect([...line].length).toBeLessThanOrEqual(width);
-  expect(table).toContain("09:05:07");
+  for (const line of table) expect([...line].length).toBeLessThanOrEqual(width);
+  expect(table.join("\n")).toContain("09:05:07");
 });
 
 test("keeps the rates where not every column fits", () => {
@@ -65,5 +65,5 @@ test("the command shows what this session's turns took, and nothing of those tha
     activities.end(turn, ended);
   }
   await last(call);
-  expect(user.told.at(-1)?.split("\n")).toHaveLength(2);
+  expect(user.told.at(-1)?.split("\n")).toEqual(["The last turns", expect.any(String), expect.any(String)]);
 });

@@ -133,11 +133,8 @@ models:
 
   test.each(["print", "json"] as const)("in %s mode loads without asking", async (mode) => {
     const place = await startPlace();
-    const { stdout, errors } = await place.type("/ai-server-load small", new User(mode).readsOutput());
-    expect([mode === "print" ? stdout : errors, await place.loaded()]).toEqual([
-      expect.stringMatching(/^small is loaded/),
-      ["small"],
-    ]);
+    const { answered } = await place.type("/ai-server-load small", new User(mode).readsOutput());
+    expect([answered, await place.loaded()]).toEqual([expect.stringMatching(/^small is loaded/), ["small"]]);
   });
 
   test("says over RPC what it waits for", async () => {
@@ -158,7 +155,8 @@ models:
     const place = await startPlace(SLOW);
     place.sim.setSpeed(1);
     const user = saying(answer, "tui");
-    user.sees = () => setImmediate(() => user.escape());
+    user.sees = () =>
+      void eventually(() => expect(place.sim.starts.endless).toBe(1)).then(() => user.escape());
     await place.type("/ai-server-load endless", user);
     expect(user.questions).toEqual([
       {
@@ -180,7 +178,7 @@ test("a load that cannot be stopped after Escape says why", async () => {
     await place.close();
     return true;
   };
-  user.sees = () => setImmediate(() => user.escape());
+  user.sees = () => void eventually(() => expect(place.sim.starts.endless).toBe(1)).then(() => user.escape());
   await place.type("/ai-server-load endless", user);
   expect(user.notices).toEqual([
     { level: "error", text: expect.stringMatching(/refused|lost|unreachable/i) },
@@ -299,9 +297,9 @@ describe("/ai-server-unload", () => {
     place.sim.setSpeed(1);
     await place.chat("talker", { "user-agent": "curl/8" });
     for (const line of ["/ai-server-unload", "/ai-server-unload talker"]) {
-      const { stdout, stderr } = await place.type(line, new User(mode).readsOutput());
-      expect(stdout).toBe("");
-      expect(stderr).toMatch(new RegExp(`${mode} mode cannot ask. Nothing was changed`));
+      const { answered, failed } = await place.type(line, new User(mode).readsOutput());
+      expect(answered).toBe("");
+      expect(failed).toMatch(new RegExp(`${mode} mode cannot ask. Nothing was changed`));
     }
     expect(await place.loaded()).toEqual(["talker"]);
   });

@@ -37,13 +37,13 @@ describe("the table", () => {
         thinking: { value: { kind: "none" }, source: "live" },
       }),
     ];
-    expect(statusTable(models, 120).split("\n")).toEqual([
-      "Model  State     Context  From  Unloads     Vision   Thinking",
-      "a      ready     128k     live  5 min idle  yes      on/off",
-      "new    unloaded  unknown                    unknown  unknown",
-      "p/x    peer      128k     live              no       on/off",
-      "s      ready     128k     live  never       yes      low/high",
-      "t      stopping  128k     live  90 s idle   yes      no",
+    expect(statusTable(models, 120)).toEqual([
+      "Model  State     Context  From  Unloads     Vision  Thinking",
+      "a      ready     128k     live  5 min idle  yes     on/off",
+      "new    unloaded  –        –     –           –       –",
+      "p/x    peer      128k     live  –           no      on/off",
+      "s      ready     128k     live  never       yes     low/high",
+      "t      stopping  128k     live  90 s idle   yes     no",
     ]);
   });
 
@@ -53,7 +53,6 @@ describe("the table", () => {
       facts({ id: state, state, failure }),
     );
     const states = statusTable(models, 120)
-      .split("\n")
       .slice(1)
       .map((line) => line.split(/\s+/)[1]);
     expect(states).toEqual(["failed", "starting", "ready"]);
@@ -66,14 +65,14 @@ describe("the table", () => {
       facts({ id: "👩‍💻" }),
     ];
     for (let width = 20; width <= 200; width++) {
-      const lines = statusTable(models, width).split("\n");
+      const lines = statusTable(models, width);
       expect(lines).toHaveLength(4);
       for (const line of lines) expect(visibleWidth(line)).toBeLessThanOrEqual(width);
     }
   });
 
   test("without models says so", () => {
-    expect(statusTable([], 80)).toBe("The server offers no chat model.");
+    expect(statusTable([], 80)).toEqual(["The server offers no chat model."]);
   });
 });
 
@@ -85,14 +84,14 @@ describe("what is known of one model", () => {
     ttlSeconds: 300,
   });
 
+  const AROUND: Surroundings = {
+    running: undefined,
+    lastLoadMs: undefined,
+    description: NO_DESCRIPTION,
+    address: "https://ai.example",
+  };
   const details = (model: ModelFacts, around: Partial<Surroundings> = {}): string[] =>
-    modelDetails(model, {
-      running: undefined,
-      lastLoadMs: undefined,
-      description: NO_DESCRIPTION,
-      address: "https://ai.example",
-      ...around,
-    });
+    modelDetails(model, { ...AROUND, ...around }, 120);
 
   test("is shown line by line, with its source", () => {
     expect(
@@ -107,12 +106,13 @@ describe("what is known of one model", () => {
       "  Thinking   on/off (live)",
       "  Tools      yes (live)",
       "  Loading    takes about 1 min 23 s",
-      "  Trained    unknown",
-      "  Size       unknown",
-      "  Quantised  unknown",
+      "  Trained    –",
+      "  Size       –",
+      "  Quantised  –",
       "  Unloads    5 min idle (live)",
       "  Runs on    https://ai.example",
-      "  Command    llama-server -m x \\\n               -c 8192",
+      "  Command    llama-server -m x \\",
+      "               -c 8192",
     ]);
   });
 
@@ -138,15 +138,15 @@ describe("what is known of one model", () => {
     expect(details(unread)).toEqual([
       "a",
       "  State      unloaded",
-      "  Context    unknown",
+      "  Context    –",
       "  Output     1 tokens (default)",
-      "  Vision     unknown",
-      "  Thinking   unknown",
-      "  Tools      unknown",
-      "  Trained    unknown",
-      "  Size       unknown",
-      "  Quantised  unknown",
-      "  Unloads    unknown",
+      "  Vision     –",
+      "  Thinking   –",
+      "  Tools      –",
+      "  Trained    –",
+      "  Size       –",
+      "  Quantised  –",
+      "  Unloads    –",
       "  Runs on    https://ai.example",
     ]);
   });
@@ -186,7 +186,7 @@ describe("what is known of one model", () => {
 
   test("names the problem of one that cannot be used in the place of its state", () => {
     const broken = facts({ problem: "no model path", state: "unloaded" });
-    expect(statusTable([broken], 80)).toContain("[no model path]");
+    expect(statusTable([broken], 80).join("\n")).toContain("[no model path]");
     expect(details(broken)).toContain("  State      [no model path]");
   });
 

@@ -106,6 +106,7 @@ test("reads the models of this moment, and hands them to pi only for a refresh",
   const models = await modelsNow(call, await serverFor(call));
   expect(models.map(({ id }) => id)).toEqual(["groesse", "org/Größe:Q4 x", "small"]);
   expect(place.aiServer.models).toEqual([]);
-  expect(await refreshModels(call)).toEqual(["groesse: added", "org/Größe:Q4 x: added", "small: added"]);
+  const { changes } = await refreshModels(call);
+  expect(changes).toEqual(["groesse: added", "org/Größe:Q4 x: added", "small: added"]);
   expect(place.aiServer.models.map(({ id }) => id)).toEqual(["groesse", "org/Größe:Q4 x", "small"]);
 });

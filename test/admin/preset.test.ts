@@ -34,9 +34,9 @@ describe("/ai-server-preset", () => {
 
   test.each(["print", "json"] as const)("in %s mode writes it", async (mode) => {
     const place = await startPlace();
-    const { stdout, errors } = await place.type("/ai-server-preset", new User(mode).readsOutput());
-    if (mode === "print") expect([stdout, errors]).toEqual([`${CONFIG}\n`, ""]);
-    else expect([stdout, errors]).toEqual(["", `${place.path}\n\n${CONFIG}\n`]);
+    const user = await place.type("/ai-server-preset", new User(mode).readsOutput());
+    expect([user.answered, user.failed]).toEqual([`${CONFIG}\n`, ""]);
+    if (mode === "json") expect(user.objects).toMatchObject([{ title: place.path }]);
   });
 
   test.each([ODD, `"${ODD}"`])("with the id %s shows that model's part, and its line", async (typed) => {

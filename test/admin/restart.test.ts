@@ -49,9 +49,9 @@ describe("/ai-server-restart", () => {
 
   test.each(["print", "json"] as const)("is refused in %s mode without a question", async (mode) => {
     const place = await startPlace();
-    const { stdout, stderr } = await place.type("/ai-server-restart", new User(mode).readsOutput());
-    expect([stdout, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
-    expect(stderr).toContain("mode cannot ask. Nothing was changed");
+    const { answered, failed } = await place.type("/ai-server-restart", new User(mode).readsOutput());
+    expect([answered, place.restarts, place.sim.requests]).toEqual(["", 0, []]);
+    expect(failed).toContain("mode cannot ask. Nothing was changed");
   });
 
   test("reports systemd's reason when it fails", async () => {

@@ -118,11 +118,11 @@ describe("/ai-server-rollback", () => {
   test.each(["print", "json"] as const)("in %s mode lists, and refuses to put back", async (mode) => {
     const place = await withBackups();
     const listed = await place.type("/ai-server-rollback", new User(mode).readsOutput());
-    expect(mode === "print" ? listed.stdout : listed.errors).toBe(`${ROWS.join("\n")}\n`);
+    expect(listed.answered).toBe(`${ROWS.join("\n")}\n`);
     // Not even the unit is asked.
     place.tool("systemctl", "echo LoadState=not-found");
     const refused = await place.type(`/ai-server-rollback ${OLD}`, new User(mode).readsOutput());
-    expect([refused.stdout, refused.stderr]).toEqual(["", expect.stringContaining("cannot ask")]);
+    expect([refused.answered, refused.failed]).toEqual(["", expect.stringContaining("cannot ask")]);
     expect([place.text, place.restarts]).toEqual([CONFIG, 0]);
   });
 

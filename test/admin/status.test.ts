@@ -31,7 +31,7 @@ describe("a fault names the link that fails:", () => {
       "configuration ok · certificates ok · DNS ok · TCP ok · TLS ok · Caddy ok · server ok · model FAILS",
     ],
   ])("%s", (link, way) => {
-    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined)).toBe(
+    expect(faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined, true)).toBe(
       `${way}\nWords.`,
     );
   });
@@ -42,16 +42,23 @@ describe("a fault names the link that fails:", () => {
     ["llama-server", "llama-server"],
     ["other", "server"],
   ])("the server by what it is, where that is known: %s", (kind, name) => {
-    const report = faultReport(new ServerError("Words.", { link: "model", remedy: "none" }), kind);
+    const report = faultReport(new ServerError("Words.", { link: "model", remedy: "none" }), kind, true);
     expect(report).toContain(`Caddy ok · ${name} ok · model FAILS`);
   });
 
+  test("plain HTTP has no certificates, no TLS and no Caddy", () => {
+    const way = (link: Link) =>
+      faultReport(new ServerError("Words.", { link, remedy: "none" }), undefined, false);
+    expect(way("server")).toBe("configuration ok · DNS ok · TCP ok · server FAILS\nWords.");
+    expect(way("Caddy")).toBe("configuration ok · DNS ok · TCP ok · Caddy FAILS\nWords.");
+  });
+
   test("where there is no link there is the sentence alone", () => {
-    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }), undefined)).toBe(
+    expect(faultReport(new ServerError("Words.", { link: "stream", remedy: "none" }), undefined, true)).toBe(
       "Words.",
     );
-    expect(faultReport(new Error("Words."), undefined)).toBe("Words.");
-    expect(faultReport("Words.", undefined)).toBe("Words.");
+    expect(faultReport(new Error("Words."), undefined, true)).toBe("Words.");
+    expect(faultReport("Words.", undefined, true)).toBe("Words.");
   });
 });
 
@@ -78,10 +85,10 @@ describe("/ai-server-status", () => {
       {
         level: "info",
         text: [
-          `${place.sim.url} · llama-swap local_0bdb3720`,
-          "Model  State     Context  From      Unloads  Vision   Thinking",
-          "a      unloaded  32k      declared           unknown  unknown",
-          "b      unloaded  unknown                     unknown  unknown",
+          `${place.sim.url} · llama-swap 250`,
+          "Model  State     Context  From      Unloads  Vision  Thinking",
+          "a      unloaded  32k      declared  –        –       –",
+          "b      unloaded  –        –         –        –       –",
         ].join("\n"),
       },
     ]);
@@ -152,16 +159,19 @@ describe("/ai-server-status", () => {
     expect((await place.type("/ai-server-status")).told[0]).toContain("TCP FAILS");
   });
 
-  test.each(["print", "json"] as const)("in %s mode writes text, a fault to standard error", async (mode) => {
-    const place = await startPlace();
-    const good = await place.type("/ai-server-status", new User(mode).readsOutput());
-    const out = mode === "print" ? good.stdout : good.stderr;
-    expect(out).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
-    expect(mode === "print" ? good.stderr : good.stdout).toBe("");
-    const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
-    expect([bad.stdout, bad.stderr]).toEqual(["", expect.stringContaining("model FAILS")]);
-    expect([...good.notices, ...bad.notices]).toEqual([]);
-  });
+  test.each(["print", "json"] as const)(
+    "in %s mode writes it, and a fault ends pi with exit status 1",
+    async (mode) => {
+      const place = await startPlace();
+      const good = await place.type("/ai-server-status", new User(mode).readsOutput());
+      expect(good.answered).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
+      expect([good.failed, process.exitCode]).toEqual(["", undefined]);
+      const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
+      expect([bad.answered, bad.failed]).toEqual(["", expect.stringContaining("model FAILS")]);
+      expect(process.exitCode).toBe(1);
+      expect([...good.notices, ...bad.notices]).toEqual([]);
+    },
+  );
 });
 
 describe("/ai-server-status --ssh", () => {
@@ -239,13 +249,13 @@ describe("/ai-server-refresh", () => {
   test("says what changed, and the models are those from then on", async () => {
     const place = await startPlace(DECLARED(32_768, "b"));
     expect((await place.type("/ai-server-refresh")).notices).toEqual([
-      { level: "info", text: "a: added\nb: added" },
+      { level: "info", text: "2 changes, 2 models now\na: added\nb: added" },
     ]);
     expect((await place.type("/ai-server-refresh")).told).toEqual(["Nothing changed: 2 models."]);
     place.text = DECLARED(131_072, "c");
     await place.reload();
     expect((await place.type("/ai-server-refresh")).told).toEqual([
-      "a: context 32k → 128k\nc: added\nb: gone",
+      "3 changes, 2 models now\na: context 32k → 128k\nc: added\nb: gone",
     ]);
     expect(place.aiServer.models.map(({ id }) => id)).toEqual(["a", "c"]);
   });

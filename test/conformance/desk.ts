@@ -41,6 +41,7 @@ export class Desk {
       aiServer: this.aiServer,
       activities: this.#activities,
       selectModel: async () => false,
+      keepResult: () => {},
       ctx: this.#contextOf(user),
       argument,
       ended: this.#ended.signal,

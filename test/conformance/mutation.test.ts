@@ -129,14 +129,10 @@ function shown(models: readonly ModelFacts[], { descriptions, config }: ModelSer
   }
   const details = models.slice(0, 3).flatMap((facts) => {
     const description = descriptions.get(facts.id) ?? NO_DESCRIPTION;
-    return modelDetails(facts, {
-      running: undefined,
-      lastLoadMs: undefined,
-      description,
-      address: config.origin,
-    });
+    const around = { running: undefined, lastLoadMs: undefined, description, address: config.origin };
+    return modelDetails(facts, around, 100);
   });
-  return [statusTable(models, 100), ...details].join("\n");
+  return [...statusTable(models, 100), ...details].join("\n");
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there

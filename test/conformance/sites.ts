@@ -159,7 +159,7 @@ export const SITES: readonly Site[] = [
     start: startSwap,
     kind: "llama-swap",
     name: "llama-swap",
-    version: /llama-swap local_0bdb3720/,
+    version: /llama-swap 250/,
     ids: ["fast", "large", "other/big", "small"],
     id: "small",
     first: { state: "unloaded", context: UNKNOWN },

@@ -24,7 +24,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "404 of Caddy's",
     [{ status: 404, pieces: ["404 page not found\n"] }],
-    "The server does not know /v1/chat/completions (HTTP 404). Check AI_SERVER_URL and its path.",
+    "The server does not know /v1/chat/completions (HTTP 404). Check AI_SERVER_URL and its path, and that Caddy passes this route on.",
     "none",
   ),
   answered(
@@ -191,7 +191,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "a crash that comes again",
     [{ status: 502 }, { status: 502 }],
-    "thinker crashed twice while it worked on this request\nIts log ends with:\nCUDA error: connection terminated",
+    "thinker gave no answer, twice: its process ended or could not be reached\nIts log ends with:\nCUDA error: connection terminated",
     "none",
     { state: "gone", log: ["CUDA error: connection terminated"] },
   ),

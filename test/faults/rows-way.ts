@@ -63,7 +63,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a key that is not PEM",
     provoke: (place) => place.certificates({ "client-key.pem": "DER" }),
-    says: "The client key DIR/client-key.pem is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.",
+    says: "The client key DIR/client-key.pem is not a PEM private key. Its first line must say BEGIN PRIVATE KEY, or BEGIN EC or RSA PRIVATE KEY.",
     pi: "none",
   },
   {
@@ -153,7 +153,7 @@ export const WAY: FaultRow[] = [
     fault: "a machine that takes connections and says nothing",
     provoke: (place) =>
       place.certificates({}, { AI_SERVER_URL: place.silentUrl, AI_SERVER_CONNECT_TIMEOUT_MS: "300" }),
-    says: "127.0.0.1:PORT did not answer within 0.3 s (connection timed out). The machine may be off, or a firewall drops the packets.",
+    says: "127.0.0.1:PORT accepts connections, but did not answer the TLS handshake within 0.3 s (connection timed out). Another program may listen at this port, or Caddy is stuck.",
     pi: "retry",
   },
   {

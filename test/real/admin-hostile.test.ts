@@ -106,7 +106,7 @@ realSuite(await piProblem(NEWEST_PI), `hostile input to the administration, pi $
       `/ai-server-rollback ${word}`,
     ]);
     const { code, stdout, stderr } = await runPi(place.options(["-p", ...lines]));
-    expect(code).toBe(0);
+    expect(code).toBe(1);
     expect(stdout).toBe("");
     const answers = stderr.split("\n").filter((line) => line !== "" && !line.endsWith("…"));
     expect(answers).toHaveLength(lines.length);

@@ -32,10 +32,10 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
   afterAll(() => place.remove());
   beforeEach(() => server.reset());
 
-  /** Runs these commands, one after another, in one pi. */
+  /** Runs these commands, one after another, in one pi, which ends as each of them did. */
   async function print(...lines: string[]): Promise<Finished> {
     const finished = await runPi(place.options(["-p", ...lines]));
-    expect(finished.code).toBe(0);
+    expect(finished.code).toBe(errors(finished).length > 0 ? 1 : 0);
     expect(finished.stdout + finished.stderr).not.toMatch(/\n +at |\bundefined\b|\[object /);
     for (const secret of SECRETS) expect(finished.stdout + finished.stderr).not.toContain(secret);
     return finished;
@@ -59,16 +59,16 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(errors(finished)).toEqual([]);
     const { path } = server.host;
     const lines = finished.stdout.split("\n");
-    const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap local_0bdb3720$/);
+    const head = expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+ · llama-swap 250$/);
     expect(lines).toEqual([
       head,
       expect.stringMatching(/^Model +State +Context +From +Unloads +Vision +Thinking$/),
       ...MODEL_IDS.map((id) => expect.stringMatching(new RegExp(`^${id} +unloaded +\\S+`))),
       head,
       "a model with spaces",
-      ...["State +unloaded", "Context +unknown", "Output +\\d+ tokens \\(default\\)"].map(shaped),
+      ...["State +unloaded", "Context +–", "Output +\\d+ tokens \\(default\\)"].map(shaped),
       ...["Vision", "Thinking", "Tools", "Trained", "Size", "Quantised", "Unloads"].map((what) =>
-        shaped(`${what} +unknown`),
+        shaped(`${what} +–`),
       ),
       shaped("Runs on +https://127\\.0\\.0\\.1:\\d+"),
       "",
@@ -114,11 +114,12 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect((await server.running()).size).toBe(0);
   });
 
-  test("a load that fails says why on standard error", async () => {
+  test("a load that fails says why on standard error, and pi ends with exit status 1", async () => {
     const failed = await print("/ai-server-load failing");
     expect(failed.stdout).toBe("");
     expect(failed.stderr).toMatch(/^failing could not be loaded/m);
     expect(failed.stderr).toMatch(/out of memory/);
+    expect(failed.code).toBe(1);
   });
 
   test("the unit's journal to the last line", async () => {
@@ -141,11 +142,23 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
         `/ai-server-rollback ${BACKUP}`,
         "/ai-server-unload",
       ];
-      const finished =
-        mode === "print" ? await print(...lines) : await runPi(place.options(["--mode", "json", ...lines]));
-      expect(finished.code).toBe(0);
-      expect(errors(finished)).toEqual(lines.map(() => expect.stringMatching(NOBODY_TO_ASK)));
-      if (mode === "print") expect(finished.stdout).toBe("");
+      const refusal = expect.stringMatching(NOBODY_TO_ASK);
+      if (mode === "print") {
+        const finished = await print(...lines);
+        expect([errors(finished), finished.stdout]).toEqual([lines.map(() => refusal), ""]);
+      } else {
+        const finished = await runPi(place.options(["--mode", "json", ...lines]));
+        expect([finished.code, errors(finished)]).toEqual([1, []]);
+        expect(answersIn(finished.stdout)).toEqual(
+          ["ctx", "restart", "rollback", "unload"].map((name) => ({
+            type: "ai_server_result",
+            command: `ai-server-${name}`,
+            ok: false,
+            level: "error",
+            lines: [refusal],
+          })),
+        );
+      }
       expect(server.host.text).toBe(CONFIG);
       expect(server.host.backups).toHaveLength(1);
       expect(server.host.leftovers).toEqual([]);
@@ -173,25 +186,45 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     ]);
   });
 
-  test("in JSON mode standard output is pi's events alone, and the answers are on standard error", async () => {
+  test("in JSON mode each command puts one object among pi's events, with the models as data", async () => {
     await server.load("steady");
     const { code, stdout, stderr } = await runPi(
       place.options([
         "--mode",
         "json",
         ...["/ai-server-status", "/ai-server-ctx steady", "/ai-server-preset", "/ai-server-logs"],
-        ...["/ai-server-logs steady", "/ai-server-unload steady", "/ai-server-rollback"],
+        ...["/ai-server-logs steady", "/ai-server-unload steady", "/ai-server-rollback", "sim: say Done."],
+        ...["/ai-server-last", "/ai-server-refresh"],
       ]),
     );
     expect(code).toBe(0);
     const events = parseJsonLines(stdout);
     expect(events[0]).toMatchObject({ type: "session" });
-    expect(stdout).not.toMatch(/Größe|ctx-size|listening|unloaded/);
-    for (const answer of [/^steady +ready/m, /^Context size: 65536/m, /^models:$/m, /^started$/m])
-      expect(stderr).toMatch(answer);
-    for (const answer of [/^main: server is listening/m, /^steady is unloaded\.$/m, /^No backups yet/m])
-      expect(stderr).toMatch(answer);
-    for (const secret of SECRETS) expect(stderr).not.toContain(secret);
+    expect(events.at(-1)).toMatchObject({ type: "ai_server_result", command: "ai-server-refresh" });
+    const answers = answersIn(stdout);
+    expect(answers.map(({ command, ok }) => [command, ok])).toEqual(
+      ["status", "ctx", "preset", "logs", "logs", "unload", "rollback", "last", "refresh"].map((name) => [
+        `ai-server-${name}`,
+        true,
+      ]),
+    );
+    const [status, ctx, config, journal, log, unload, rollback, last, refresh] = answers;
+    const models = MODEL_IDS.map((id) => ({ id, state: id === "steady" ? "ready" : "unloaded" }));
+    expect(status).toMatchObject({ server: { name: "llama-swap" }, models });
+    expect(status?.models).toContainEqual(
+      expect.objectContaining({ id: "steady", context: 65_536, contextFrom: "live", vision: false }),
+    );
+    expect(ctx?.lines).toContainEqual(expect.stringMatching(/^Context size: 65536/));
+    expect(config).toMatchObject({ title: server.host.path, lines: expect.arrayContaining(["models:"]) });
+    expect([journal?.lines, unload?.lines]).toEqual([
+      expect.arrayContaining(["started"]),
+      ["steady is unloaded."],
+    ]);
+    expect(log?.lines).toContainEqual(expect.stringMatching(/^main: server is listening/));
+    expect(rollback?.lines).toEqual([expect.stringMatching(/^No backups yet/)]);
+    expect(last?.turns).toMatchObject([{ model: "steady", tokens: expect.any(Number) }]);
+    expect(refresh?.models).toMatchObject(MODEL_IDS.map((id) => ({ id })));
+    for (const secret of SECRETS) expect(stdout + stderr).not.toContain(secret);
   });
 
   test("nothing is left of the runs", async () => {
@@ -200,6 +233,19 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(await readdir(join(place.folder))).toEqual(["agent", "home", "tmp"]);
   });
 });
+
+interface Answer {
+  readonly command?: string;
+  readonly ok?: boolean;
+  readonly lines?: readonly string[];
+  readonly models?: unknown;
+  readonly turns?: unknown;
+}
+
+/** What the commands put among pi's events. */
+function answersIn(stdout: string): Answer[] {
+  return parseJsonLines(stdout).filter(({ type }) => type === "ai_server_result") as Answer[];
+}
 
 function masked(text: string, secret: string): string {
   return text.replace(secret, "••••");

@@ -1,11 +1,22 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, type onTestFinished, test } from "vitest";
 import { eventually } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { Terminal } from "../support/terminal.ts";
 
 const DEMO = fileURLToPath(new URL("../../sim/demo.ts", import.meta.url));
 const PREFIX = "pi-ai-server-demo-";
@@ -45,7 +56,7 @@ class Room {
     return { child, pid, ended };
   }
 
-  /** Starts a demo whose model says nothing for a minute, and waits until its pi, the second one, runs. */
+  /** Starts a demo whose model says nothing for a minute, and waits until its pi, the second one, has it loaded. */
   async demoInTurn() {
     const { child, pid, ended } = this.demo("-p", "sim: silent 60");
     let early: unknown;
@@ -53,16 +64,22 @@ class Room {
       early = end;
     });
     const piPid = await eventually(
-      "the demo's second pi runs",
+      "the demo's second pi has its model loaded",
       () => {
         if (early !== undefined) throw new Error(`The demo has ended: ${JSON.stringify(early)}`);
-        return childrenOf(pid).find((each) => readProcess(each, "environ").includes("PI_OFFLINE=1"));
+        return this.#journal().includes("Health check passed") ? childrenOf(pid)[0] : undefined;
       },
       LIMIT_MS / 2,
-      // A look reads every process of this machine.
       250,
     );
     return { child, pid, piPid, ended };
+  }
+
+  /** What the stand-in of the only demo has logged. */
+  #journal(): string {
+    const [folder = ""] = this.leftovers();
+    const path = join(this.temporary, folder, "server", "journal");
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
   leftovers(): string[] {
@@ -119,7 +136,8 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
       new RegExp(`^${join(room.temporary, PREFIX)}[^:]*config\\.yaml: .*\\d models$`, "m"),
     );
     // The model has called bash, pi has run it, and the model quotes what came back.
-    expect([status, stdout]).toEqual([0, expect.stringMatching(/\nDone: total \d+\n$/)]);
+    const listed = "The folder has 3 files: README.md, test_word_count.py, word_count.py.";
+    expect([status, stdout]).toEqual([0, expect.stringMatching(new RegExp(`\n${listed}\n$`))]);
     expect(readdirSync(room.home)).toEqual([]);
     expect(room.leftovers()).toEqual([]);
   });
@@ -173,5 +191,49 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
     expect((await next.ended).status).toBe(143);
     expect(room.leftovers().sort()).toEqual([ofTheLiving, link].map((path) => basename(path)).sort());
     expect(existsSync(room.home)).toBe(true);
+  });
+});
+
+realSuite(missingProgram("tmux"), "the demo in a terminal", () => {
+  test("shows the footer and its server's journal, warns of nothing, and ends without naming its session", {
+    timeout: LIMIT_MS,
+  }, async ({ expect, onTestFinished }) => {
+    const room = new Room(onTestFinished);
+    // Where pi would warn of its settings.
+    const tools = join(room.home, "bin");
+    mkdirSync(tools);
+    writeFileSync(join(tools, "tmux"), "#!/bin/sh\necho off\n", { mode: 0o755 });
+    const env = {
+      // Without the fd and rg of the tests.
+      PATH: `${tools}:/usr/local/bin:/usr/bin:/bin`,
+      HOME: room.home,
+      TMPDIR: room.temporary,
+      LANG: "C.UTF-8",
+      TMUX: "/nowhere,1,0",
+    };
+    const size = { columns: 80, rows: 24 };
+    const terminal = await Terminal.start({
+      command: process.execPath,
+      args: [DEMO],
+      cwd: room.home,
+      env,
+      ...size,
+    });
+    onTestFinished(() => terminal.close());
+    const first = await terminal.waitFor(/^no model loaded$/m, LIMIT_MS / 2);
+    expect(first).toMatch(/^ +What files are in this folder\?$/m);
+    expect(first).toMatch(/\/word-count$/m);
+    await terminal.submit("What files are in this folder?");
+    await terminal.waitFor(/The folder has 3 files/);
+    await terminal.submit("/ai-server-logs");
+    await terminal.waitFor(/^Journal of ai-server-demo\.service$[\s\S]* llama-swap\[\d+\]: \[INFO\]/m);
+    await terminal.press("Escape");
+    await terminal.waitFor(/^Qwen3\.6-35B-A3B-Q8_0 ready/m);
+    await terminal.press("C-d");
+    expect(await terminal.exitCode()).toBe(0);
+    const all = await terminal.history();
+    expect(all).toContain("The demo is over; its files are removed.");
+    expect(all).not.toMatch(/warning|not found|resume/i);
+    expect(room.leftovers()).toEqual([]);
   });
 });

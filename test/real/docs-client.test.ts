@@ -4,9 +4,13 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
 import { docsBlock, withOwn } from "../support/docs.ts";
 import { DocsPlace } from "../support/docs-place.ts";
-import { NEWEST_PI, piCommand, piProblem, REPOSITORY } from "../support/pi.ts";
-import { realSuite } from "../support/programs.ts";
+import { freePort } from "../support/network.ts";
+import { EXTENSION, makeWorkplace, NEWEST_PI, piCommand, piProblem, REPOSITORY } from "../support/pi.ts";
+import { eventually, run } from "../support/processes.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
+import { Sshd } from "../support/sshd.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
+import { processesWith } from "../support/terminal.ts";
 
 const block = (name: string): string => docsBlock("client.md", name);
 realSuite(await piProblem(NEWEST_PI), `the documented installation, with pi ${NEWEST_PI}`, () => {
@@ -65,6 +69,61 @@ realSuite(await piProblem(NEWEST_PI), `the documented installation, with pi ${NE
     await place.runOk('cd pi-ai-server; pi remove "$PWD"');
     const settings = JSON.parse(await readFile(join(place.home, ".pi/agent/settings.json"), "utf8"));
     expect(settings.packages ?? []).toEqual([]);
+  });
+});
+
+realSuite(missingProgram("ssh", "sshd"), "the documented tunnel, through a real sshd", () => {
+  let place: DocsPlace;
+  let standIn: StandIn;
+  let sshd: Sshd;
+  let port: number;
+
+  beforeAll(async () => {
+    place = new DocsPlace();
+    [standIn, sshd, port] = await Promise.all([startStandIn({ tls: "none" }), Sshd.start(), freePort()]);
+    const options = `-F '${sshd.clientConfig("shell")}' -o StrictHostKeyChecking=no`;
+    place.tool("ssh", `exec /usr/bin/env PATH='${process.env.PATH}' ssh ${options} "$@"`);
+  });
+  afterAll(async () => {
+    // ssh has gone to the background.
+    for (const pid of processesWith(`HOME=${place.home}`)) process.kill(pid, "SIGKILL");
+    await sshd.stop();
+    await standIn.stop();
+    place.remove();
+  });
+
+  test("leads pi to a server that has neither Caddy nor certificates", async () => {
+    const tunnel = withOwn(docsBlock("client.md", "tunnel"), {
+      "8080:localhost:8080": `${port}:localhost:${new URL(standIn.url).port}`,
+      "ai-server@192.168.2.3": `${sshd.user}@127.0.0.1`,
+    });
+    await place.runOk(tunnel);
+    expect((await place.run(tunnel)).stderr).toContain("Address already in use");
+
+    const workplace = await makeWorkplace();
+    try {
+      const line = withOwn(docsBlock("client.md", "tunnel-url"), { "localhost:8080": `localhost:${port}` });
+      const { stdout } = await place.runOk(`${line}printf %s "$AI_SERVER_URL"`);
+      const { command, args, cwd, env } = await piCommand({
+        version: NEWEST_PI,
+        args: ["-e", EXTENSION, "--model", "ai-server/small", "-p", "sim: say Hello."],
+        agentDir: workplace.agentDir,
+        env: { AI_SERVER_URL: stdout },
+        offline: false,
+      });
+      const answer = () => run(command, args, { cwd, env, input: "", timeoutMs: 60_000 });
+      expect(await answer()).toMatchObject({ code: 0, stdout: "Hello.\n" });
+      expect(standIn.chats()).toHaveLength(1);
+
+      for (const pid of processesWith(`HOME=${place.home}`)) process.kill(pid, "SIGKILL");
+      await eventually(
+        "the tunnel is gone",
+        () => processesWith(`HOME=${place.home}`).length === 0 || undefined,
+      );
+      expect((await answer()).stderr).toMatch(/refused/);
+    } finally {
+      await workplace.remove();
+    }
   });
 });
 

@@ -17,9 +17,9 @@ test("measures every five seconds what was loaded then", () => {
     (monitor.since(after) as Answer).gpu_stats.map(({ mem_used_mb }) => mem_used_mb);
   expect(since(0)).toEqual([512]);
   now += 7000;
-  monitor.note(1);
+  monitor.note([6144]);
   now += 5000;
-  monitor.note(0);
+  monitor.note([]);
   now += 3000;
   expect(since(0)).toEqual([512, 512, 6656, 512]);
   expect(since(1_800_000_005_000)).toEqual([6656, 512]);

@@ -20,7 +20,7 @@ import { AiServer } from "../../provider/ai-server.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { writeCertificateSet } from "../../sim/certificates.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
-import { User } from "./command-user.ts";
+import { keptBy, User } from "./command-user.ts";
 import { installWrapper } from "./local-host.ts";
 import { UNIT } from "./machine-row.ts";
 import { clientOf, kept } from "./wire.ts";
@@ -242,7 +242,8 @@ export class Place {
     selectModel: SelectModel = async () => false,
   ): Promise<void> {
     const { aiServer, activities, ended } = this;
-    return runCommand(name, { aiServer, activities, selectModel, ctx, argument, ended: ended.signal });
+    const use = { aiServer, activities, selectModel, ctx, argument, ended: ended.signal };
+    return runCommand(name, { ...use, keepResult: keptBy(ctx) });
   }
 
   /** Types a command, and gives back who did when it is over. */

@@ -1,8 +1,9 @@
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
+import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { KeybindingsManager, TUI_KEYBINDINGS } from "@earendil-works/pi-tui";
 import { onTestFinished } from "vitest";
-import type { Level } from "../../ui/output.ts";
+import { type Level, plainLines, type Result } from "../../ui/result.ts";
 import { type Asked, answer, type Question, readQuestion, type Screen } from "./question-screen.ts";
 
 export type Mode = "tui" | "rpc" | "print" | "json";
@@ -18,6 +19,19 @@ const THEME = {
   underline: styled,
   inverse: styled,
 };
+
+export interface JsonAnswer {
+  readonly type: string;
+  readonly command: string;
+  readonly ok: boolean;
+  readonly level: Level;
+  readonly lines: readonly string[];
+  readonly [data: string]: unknown;
+}
+
+function linesOf(answers: readonly JsonAnswer[]): string {
+  return answers.flatMap(({ lines }) => lines.map((line) => `${line}\n`)).join("");
+}
 
 /** Somebody who uses a command, with everything that was shown to him. */
 export class User {
@@ -54,6 +68,24 @@ export class User {
   /** What was told on standard error at the end: what is waited for is told only on a machine that is slow. */
   get errors(): string {
     return this.stderr.replace(/^.*…\n/gm, "");
+  }
+
+  /** The objects on standard output in JSON mode, one for each command. */
+  get objects(): JsonAnswer[] {
+    return this.stdout
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as JsonAnswer);
+  }
+
+  /** What commands without a screen answered: on standard output, in JSON mode in objects that are ok. */
+  get answered(): string {
+    return this.mode === "json" ? linesOf(this.objects.filter(({ ok }) => ok)) : this.stdout;
+  }
+
+  /** The errors of commands without a screen: on standard error, in JSON mode in objects that are not ok. */
+  get failed(): string {
+    return this.mode === "json" ? linesOf(this.objects.filter(({ ok }) => !ok)) + this.errors : this.errors;
   }
 
   /** Everything that was shown in any way. */
@@ -125,8 +157,12 @@ export class User {
     return (await this.confirms({ title, text })) ? offered[1] : offered[0];
   }
 
-  /** Keeps what is written to standard output and error, until the test ends. */
+  /** Keeps what is written to standard output and error, until the test ends; the exit status is then as before. */
   readsOutput(): this {
+    const { exitCode } = process;
+    onTestFinished(() => {
+      process.exitCode = exitCode;
+    });
     const { writeSync } = fs;
     const write = (descriptor: number, data: string | Uint8Array, ...rest: unknown[]): number => {
       if (descriptor !== 1 && descriptor !== 2)
@@ -145,6 +181,11 @@ export class User {
     onTestFinished(() => put(writeSync));
     return this;
   }
+}
+
+/** Keeps the results that pi's terminal would show with the user's notices, without their colours. */
+export function keptBy({ ui }: Pick<ExtensionCommandContext, "ui">): (result: Result) => void {
+  return (result) => ui.notify(plainLines(result, 78).join("\n"), result.level);
 }
 
 /** Somebody who answers every question in the same way. */

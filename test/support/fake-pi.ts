@@ -7,7 +7,7 @@ import type {
   RefreshModelsContext,
 } from "@earendil-works/pi-ai";
 import { clampThinkingLevel } from "@earendil-works/pi-ai";
-import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { EntryRenderer, ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 
 type Handler = (event: unknown, ctx: unknown) => unknown;
 
@@ -16,6 +16,7 @@ export class FakePi {
   readonly registered: Provider[] = [];
   readonly commands = new Map<string, { handler: (args: string, ctx: unknown) => Promise<void> }>();
   readonly shortcuts = new Map<string, { handler: (ctx: unknown) => Promise<void> }>();
+  readonly renderers = new Map<string, EntryRenderer>();
   readonly notices: string[] = [];
   /** What the extension has put into the editor. */
   editor = "";
@@ -52,6 +53,8 @@ export class FakePi {
     getSettings: () => this.settings,
     getThinkingLevel: () => this.level,
     setThinkingLevel: (level: ModelThinkingLevel) => this.choose(level),
+    registerEntryRenderer: (customType: string, renderer: EntryRenderer) =>
+      this.renderers.set(customType, renderer),
     appendEntry: (customType: string, data: unknown) => this.append({ type: "custom", customType, data }),
     setModel: async (model: Model<Api>) => {
       if (!this.takesModels) return false;

@@ -15,7 +15,7 @@ import { Activities } from "../../activity/activities.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { contextOf } from "./command-place.ts";
-import { User } from "./command-user.ts";
+import { keptBy, User } from "./command-user.ts";
 import { type LlamaServer, startRouter } from "./llama-server.ts";
 import { UNIT } from "./machine-row.ts";
 import { listen } from "./network.ts";
@@ -150,11 +150,13 @@ export class RouterPlace {
   /** Types a command as pi runs it, and gives back who did. */
   async type(line: string, user = new User("rpc")): Promise<User> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
+    const ctx = contextOf(this.#aiServer, user);
     await runCommand(name as CommandName, {
       aiServer: this.#aiServer,
       activities: new Activities(),
       selectModel: async () => false,
-      ctx: contextOf(this.#aiServer, user),
+      keepResult: keptBy(ctx),
+      ctx,
       argument,
       ended: new AbortController().signal,
     });

@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { beforeAll, describe, expect, test } from "vitest";
-import { show, tell, widthOf, withNotices } from "../../ui/output.ts";
+import { commandOutput, show, tell, widthOf, withResults } from "../../ui/output.ts";
+import type { Result } from "../../ui/result.ts";
+import { User } from "../support/command-user.ts";
 
 type Screen = Parameters<typeof show>[0];
 type Mode = Screen["mode"];
@@ -32,8 +34,6 @@ describe("output without a screen", () => {
     ["print", "info", "text\n", ""],
     ["print", "warning", "text\n", ""],
     ["print", "error", "", "text\n"],
-    ["json", "info", "", "text\n"],
-    ["json", "error", "", "text\n"],
     ["tui", "info", "", ""],
     ["rpc", "info", "", ""],
   ] as const;
@@ -60,6 +60,61 @@ describe("output without a screen", () => {
       expect(unasked[at]).toEqual({ stdout: "", stderr: "text\n" });
     });
   }
+});
+
+describe("the output of one command", () => {
+  const TABLE: Result = {
+    level: "info",
+    heading: "Heading",
+    content: (width) => [`${width} columns`],
+    data: { rows: [1] },
+  };
+  const BAD: Result = { level: "error", content: "It failed.\nTry again." };
+
+  /** What a command with these results leaves. */
+  async function outputOf(mode: Mode, ...results: Result[]): Promise<{ user: User; kept: Result[] }> {
+    const user = new User(mode).readsOutput();
+    const kept: Result[] = [];
+    const screen = { mode, ui: user.ui } as unknown as Screen;
+    const output = commandOutput(screen, "ai-server-x", (result) => kept.push(result));
+    for (const result of results) output.take(result);
+    await output.end();
+    return { user, kept };
+  }
+
+  test("in JSON mode is one line with all results, their text as lines and their data", async () => {
+    const { user } = await outputOf("json", TABLE, BAD);
+    expect(user.stdout).toMatch(/^[^\n]+\n$/);
+    expect(user.objects).toEqual([
+      {
+        type: "ai_server_result",
+        command: "ai-server-x",
+        ok: false,
+        level: "error",
+        lines: ["Heading", "1000 columns", "It failed.", "Try again."],
+        rows: [1],
+      },
+    ]);
+    expect([user.stderr, user.notices, process.exitCode]).toEqual(["", [], 1]);
+  });
+
+  test("in JSON mode is an object without lines where the command shows nothing", async () => {
+    expect((await outputOf("json")).user.objects).toMatchObject([{ ok: true, level: "info", lines: [] }]);
+  });
+
+  test.each<[Result["level"], number | undefined]>([
+    ["info", undefined],
+    ["warning", undefined],
+    ["error", 1],
+  ])("of the level %s in print mode leaves the exit status %s", async (level, status) => {
+    const { user } = await outputOf("print", { level, content: "text" });
+    expect([user.stdout + user.stderr, process.exitCode]).toEqual(["text\n", status]);
+  });
+
+  test("in the terminal is kept for pi's transcript, and is no notice", async () => {
+    const { user, kept } = await outputOf("tui", TABLE, BAD);
+    expect([kept, user.notices, process.exitCode]).toEqual([[TABLE, BAD], [], undefined]);
+  });
 });
 
 describe("the answer of a command", () => {
@@ -92,6 +147,23 @@ test("a long text arrives whole at a reader that is slow, though the pipe does n
   expect(size).toBe(500_001);
 });
 
+test("in JSON mode the object waits for a line that pi has begun, and follows it on its own", async () => {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const script = [
+    `process.stdout._handle.setBlocking(false); const { commandOutput } = await import(${module});`,
+    'process.stdout.write("x".repeat(500_000) + "\\n");',
+    'await commandOutput({ mode: "json", ui: {} }, "ai-server-x", () => {}).end();',
+  ].join("\n");
+  const writer = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", script]);
+  let text = "";
+  for await (const piece of writer.stdout) {
+    text += String(piece);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const [before = "", object = "", ...rest] = text.split("\n");
+  expect([before.length, JSON.parse(object).type, rest]).toEqual([500_000, "ai_server_result", [""]]);
+});
+
 test("a session that has ended takes no notice, and nothing is thrown", () => {
   const stale = new Proxy({} as Screen, {
     get() {
@@ -119,7 +191,7 @@ test.each([
   }
 });
 
-test("notices can be taken elsewhere, and all else stays pi's own", () => {
+test("results can be taken elsewhere, and all else stays pi's own", () => {
   const heard: unknown[] = [];
   const notices: string[] = [];
   let model = "a";
@@ -130,8 +202,8 @@ test("notices can be taken elsewhere, and all else stays pi's own", () => {
     get model() {
       return model;
     },
-  } as unknown as Parameters<typeof withNotices>[0];
-  const other = withNotices(ctx, (text, level) => heard.push([level, text]));
+  } as unknown as Parameters<typeof withResults>[0];
+  const other = withResults(ctx, ({ level, content }) => heard.push([level, content]));
   show(other, "one");
   show(other, "two", "error");
   model = "b";

@@ -252,8 +252,6 @@ describe("without a screen", () => {
     ["print", "showText(ctx, view)", "models:\n  a: 1\n", ""],
     ["print", `showLive(ctx, view, ${following})`, "models:\n  a: 1\n", ""],
     ["print", "showText(ctx, { ...view, lines: [] })", "config.yaml: empty\n", ""],
-    ["json", "showText(ctx, view)", "", "config.yaml\n\nmodels:\n  a: 1\n"],
-    ["json", `showLive(ctx, view, ${following})`, "", "config.yaml\n\nmodels:\n  a: 1\n"],
   ] as const;
   const calls = CASES.map(([mode, call]) => `const ctx = { mode: "${mode}", ui: {} }; await ${call};`);
   let outputs: ReturnType<typeof written> = [];

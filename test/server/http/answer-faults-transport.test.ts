@@ -198,9 +198,9 @@ describe("a port", () => {
       expect(
         await faultAt(`https://127.0.0.1:${silent.port}`, { AI_SERVER_CONNECT_TIMEOUT_MS: "200" }),
       ).toEqual([
-        "TCP",
+        "TLS",
         "retry",
-        `127.0.0.1:${silent.port} did not answer within 0.2 s (connection timed out). The machine may be off, or a firewall drops the packets.`,
+        `127.0.0.1:${silent.port} accepts connections, but did not answer the TLS handshake within 0.2 s (connection timed out). Another program may listen at this port, or Caddy is stuck.`,
       ]);
     } finally {
       await silent.stop();
@@ -211,9 +211,9 @@ describe("a port", () => {
     const silent = await silentServer();
     try {
       expect(await faultAt(`https://127.0.0.1:${silent.port}`, {}, 300)).toEqual([
-        "TCP",
+        "TLS",
         "retry",
-        `127.0.0.1:${silent.port} did not answer within 0.3 s (connection timed out). The machine may be off, or a firewall drops the packets.`,
+        `127.0.0.1:${silent.port} accepts connections, but did not answer the TLS handshake within 0.3 s (connection timed out). Another program may listen at this port, or Caddy is stuck.`,
       ]);
     } finally {
       await silent.stop();

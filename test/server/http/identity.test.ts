@@ -187,7 +187,7 @@ describe("a key", () => {
   ])("that is %s is no key", async (_, content) => {
     write("client-key.pem", content());
     expect(await refusal()).toBe(
-      `The client key ${file("client-key.pem")} is not a PEM private key. Such a file begins with -----BEGIN PRIVATE KEY----- or a similar line.`,
+      `The client key ${file("client-key.pem")} is not a PEM private key. Its first line must say BEGIN PRIVATE KEY, or BEGIN EC or RSA PRIVATE KEY.`,
     );
   });
 

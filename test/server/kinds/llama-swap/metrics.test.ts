@@ -125,8 +125,8 @@ describe("asking", () => {
     const swap = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const all = await readPerformance(swap, undefined, never);
     expect(all?.gpus[0]).toMatchObject({
-      name: "Stand-in GPU",
-      readings: [{ usedMb: 512, totalMb: 24_576 }],
+      name: "NVIDIA RTX PRO 6000",
+      readings: [{ usedMb: 512, totalMb: 97_887 }],
     });
     const last = all && lastReadingAt(all);
     expect(await readPerformance(swap, last, never)).toEqual({ host: undefined, gpus: [] });
