@@ -173,11 +173,14 @@ function from<T>(fact: Fact<T> | undefined, words: (value: T) => string): string
   return fact === undefined || fact.source === "default" ? UNKNOWN : `${words(fact.value)} (${fact.source})`;
 }
 
+/** How a number of tokens is written: `131072` or `128k`. */
+type TokenWords = (tokens: number) => string;
+
 /** What else is known of one model: of its file, and of how long it stays. */
-export function otherRows(model: ModelFacts): [string, string][] {
+export function otherRows(model: ModelFacts, tokens: TokenWords = String): [string, string][] {
   const { trainedContext, sizeBytes, quantization, ttlSeconds } = model;
   return [
-    ["Trained", from(trainedContext, (value) => `for ${value} tokens`)],
+    ["Trained", from(trainedContext, (value) => `for ${tokens(value)} tokens`)],
     ["Size", from(sizeBytes, bytesWords)],
     ["Quantised", from(quantization, (value) => value)],
     // Only the server reports it, and only of what runs.
@@ -221,13 +224,17 @@ function endRow({ state, failure }: ModelFacts): [string, string][] {
 }
 
 /** What is known of how one model answers, with where it is from: what, and what of it. */
-export function detailRows(model: ModelFacts, lastLoadMs: number | undefined): [string, string][] {
+export function detailRows(
+  model: ModelFacts,
+  lastLoadMs: number | undefined,
+  tokens: TokenWords = String,
+): [string, string][] {
   const { id, name, kind, runsAs, context, outputLimit, vision, thinking, tools } = model;
   const rows: [string, string][] = [
     ["State", stateWords(model)],
     ...endRow(model),
-    ["Context", from(context, (value) => `${value} tokens a request`)],
-    ["Output", `${outputLimit.value} tokens (${outputLimit.source})`],
+    ["Context", from(context, (value) => `${tokens(value)} tokens a request`)],
+    ["Output", `${tokens(outputLimit.value)} tokens (${outputLimit.source})`],
     ["Vision", from(vision, (value) => (value ? "yes" : "no"))],
     ["Thinking", from(thinking, () => thinkingWords(model))],
     ["Tools", from(tools, (value) => (value ? "yes" : "no"))],

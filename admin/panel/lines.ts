@@ -1,14 +1,23 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
-import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { truncateToWidth, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/result.ts";
 
 /** What a letter does with a model. */
 export type PanelLetter = "use" | "context" | "log";
 
+export interface PanelColumn extends Column {
+  /** Figures stand at the right. */
+  readonly isFigure?: boolean;
+}
+
 export interface PanelRow {
   readonly id: string;
+  /** What follows the id, also where that is cut. */
+  readonly mark: string;
+  /** The context size; undefined where it is not known. */
+  readonly contextTokens: number | undefined;
   readonly cells: readonly string[];
   readonly tone: "ready" | "changing" | "still";
   /** What Enter does with it; undefined for nothing. */
@@ -27,6 +36,8 @@ export interface PanelBar {
 
 export interface PanelPlot {
   readonly name: string;
+  /** The last value, to the right of the others. */
+  readonly figure: string;
   readonly words: string;
   readonly values: readonly number[];
   readonly most: number;
@@ -35,10 +46,14 @@ export interface PanelPlot {
 export interface PanelContent {
   /** Pieces of the first line, the most important first. */
   readonly heading: readonly string[];
-  readonly columns: readonly Column[];
+  readonly columns: readonly PanelColumn[];
   readonly rows: readonly PanelRow[];
   /** Shown in the place of the rows where there are none, else above them. */
   readonly trouble: string | undefined;
+  /** Whether the server does not answer. */
+  readonly isDown: boolean;
+  /** Whether an ssh target is configured. */
+  readonly hasSsh: boolean;
   readonly bars: readonly PanelBar[];
   readonly message: { readonly level: Level; readonly text: string } | undefined;
   /** Name and value, of the selected model. */
@@ -48,8 +63,11 @@ export interface PanelContent {
 }
 
 export type PanelAction =
-  | { readonly kind: "leave" | "refresh" }
-  | { readonly kind: "toggle" | PanelLetter; readonly id: string };
+  | { readonly kind: "leave" | "refresh" | "restart" | "unload all" | "journal" }
+  | { readonly kind: "help"; readonly lines: readonly string[] }
+  | { readonly kind: "toggle" | "use" | "log"; readonly id: string }
+  /** Without a size the command says why there can be none. */
+  | { readonly kind: "context"; readonly id: string; readonly size?: string };
 
 /** The place in the list; outlives the screen, which is closed for each question. */
 export interface PanelPlace {
@@ -57,25 +75,7 @@ export interface PanelPlace {
   filter: string;
 }
 
-/** The rows that have every word of the filter in their id or cells. */
-export function filtered(rows: readonly PanelRow[], filter: string): PanelRow[] {
-  const words = filter
-    .toLowerCase()
-    .split(/\s+/)
-    .filter((word) => word !== "");
-  return rows.filter(({ id, cells }) => {
-    const text = [id, ...cells].join(" ").toLowerCase();
-    return words.every((word) => text.includes(word));
-  });
-}
-
-/** The index of the selected row; of the first one if that is missing, -1 if there are none. */
-export function selectedAt(rows: readonly PanelRow[], { selected }: PanelPlace): number {
-  const at = rows.findIndex(({ id }) => id === selected);
-  return at < 0 ? Math.min(0, rows.length - 1) : at;
-}
-
-type Colours = Pick<Theme, "fg" | "bold">;
+export type Colours = Pick<Theme, "fg" | "bold">;
 
 /** From this width on the lower half has two columns. */
 const TWO_COLUMNS = 100;
@@ -86,19 +86,35 @@ const LONGEST_BAR = 40;
 const LEAST_PLOT = 4;
 const LONGEST_PLOT = 40;
 
-export function headingLines({ heading }: PanelContent, width: number, theme: Colours): string[] {
-  return flow(heading, width).map((line, at) =>
+/** @param most lines that there is room for */
+export function headingLines(
+  { heading }: PanelContent,
+  width: number,
+  theme: Colours,
+  most: number,
+): string[] {
+  return cutAt(flow(heading, width), most, width).map((line, at) =>
     at === 0 ? theme.fg("accent", theme.bold(line)) : theme.fg("muted", line),
   );
 }
 
+/** The first lines, the last of which ends with an ellipsis if there are more. */
+function cutAt(lines: readonly string[], most: number, width: number): readonly string[] {
+  if (lines.length <= most || most < 1) return lines.slice(0, most);
+  const last = truncateToWidth(lines[most - 1] ?? "", width - 1, "");
+  return [...lines.slice(0, most - 1), `${last}…`];
+}
+
 /** Two lines for each: what goes on, and how long. */
 export function barLines({ bars }: PanelContent, width: number, theme: Colours): string[] {
-  return bars.slice(0, MOST_BARS).flatMap(({ title, words, fraction, step }) => {
+  const more = bars.length - MOST_BARS;
+  const rest = more > 0 ? [theme.fg("warning", `… and ${more} more`)] : [];
+  const shown = bars.slice(0, MOST_BARS).flatMap(({ title, words, fraction, step }) => {
     const columns = Math.min(LONGEST_BAR, Math.max(4, width - words.length - 1));
     const bar = fraction === undefined ? movingBar(step, columns) : progressBar(fraction, columns);
     return [theme.fg("warning", fitted(title, width)), `${theme.fg("accent", bar)} ${words}`];
   });
+  return [...shown, ...rest];
 }
 
 /** @param most lines that there is room for */
@@ -111,15 +127,60 @@ export function messageLines(
   if (message === undefined) return [];
   const colour = message.level === "info" ? "success" : message.level;
   const lines = message.text.split("\n").flatMap((line) => wrapTextWithAnsi(line, width));
-  return ends(lines, most).map((line) => theme.fg(colour, line));
+  return ends(lines, most, width).map((line) => theme.fg(colour, line));
 }
 
 /** Of a long text the first line, which says what it is about, and the last ones, where a log has the reason. */
-function ends(lines: readonly string[], room: number): readonly string[] {
+function ends(lines: readonly string[], room: number, width: number): readonly string[] {
   const most = Math.min(MESSAGE_LINES, room);
   if (lines.length <= most) return lines;
-  if (most < 3) return lines.slice(0, most);
+  if (most < 3) return cutAt(lines, most, width);
   return [...lines.slice(0, 1), "…", ...lines.slice(2 - most)];
+}
+
+/** What is wrong, in the place of the list or above it. */
+export function troubleLines(
+  { rows, trouble }: PanelContent,
+  filter: string,
+  width: number,
+  theme: Colours,
+): string[] {
+  const isEmpty = rows.length === 0 && filter !== "" && trouble === undefined;
+  return [trouble, isEmpty ? `No model matches "${filter}".` : undefined]
+    .filter((text) => text !== undefined)
+    .flatMap((text) => wrapTextWithAnsi(text, width))
+    .map((line) => theme.fg("warning", line));
+}
+
+/**
+ * As many lines as there is room for, the last of which says how many are hidden.
+ *
+ * @param from the first one that is wanted
+ * @param keys by which the hidden ones are reached: upwards, and downwards
+ * @returns with the first one that is shown
+ */
+export function scrolled(
+  lines: readonly string[],
+  from: number,
+  height: number,
+  keys: readonly [up: string, down: string],
+  theme: Colours,
+): { first: number; seen: string[] } {
+  if (lines.length <= height) return { first: 0, seen: [...lines] };
+  const room = Math.max(0, height - 1);
+  const first = Math.min(Math.max(0, from), lines.length - room);
+  const below = lines.length - first - room;
+  const [up, down] = keys;
+  const by = (key: string): string => (key === "" ? "" : ` (${key})`);
+  const count = (hidden: number): string => (hidden === 1 ? "1 more line" : `${hidden} more lines`);
+  const mark =
+    first === 0
+      ? `${count(below)}${by(down)}`
+      : below === 0
+        ? `${count(first)} above${by(up)}`
+        : `${first} above, ${below} below${by(`${up}/${down}`)}`;
+  const seen = [...lines.slice(first, first + room), theme.fg("muted", `… ${mark}`)];
+  return { first, seen: seen.slice(0, Math.max(0, height)) };
 }
 
 /** Details, requests and plots, in the order in which they are cut off: the last first. */
@@ -146,12 +207,14 @@ function detailLines({ details }: PanelContent, width: number, theme: Colours): 
 function plotLines({ plots }: PanelContent, width: number, theme: Colours): string[] {
   const widest = (texts: string[]): number => Math.max(0, ...texts.map(visibleWidth));
   const name = Math.min(Math.floor(width / 3), widest(plots.map((plot) => plot.name))) + 2;
-  const columns = Math.min(LONGEST_PLOT, width - name - widest(plots.map((plot) => plot.words)) - 1);
-  return plots.map((plot) => {
+  const figure = widest(plots.map((plot) => plot.figure));
+  const words = plots.map((plot) => `${plot.figure.padStart(figure)} ${plot.words}`);
+  const columns = Math.min(LONGEST_PLOT, width - name - widest(words) - 1);
+  return plots.map((plot, at) => {
     const title = theme.fg("muted", padded(fitted(plot.name, name - 2), name));
-    if (columns < LEAST_PLOT) return fitted(title + plot.words, width);
+    if (columns < LEAST_PLOT) return fitted(title + words[at], width);
     const drawn = sparkline(plot.values, plot.most, columns);
-    return `${title}${theme.fg("accent", padded(drawn, columns))} ${plot.words}`;
+    return `${title}${theme.fg("accent", padded(drawn, columns))} ${words[at]}`;
   });
 }
 

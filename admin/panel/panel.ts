@@ -3,27 +3,26 @@
 import { PROVIDER_ID } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
-import { unloadModel } from "../../server/load.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { show, widthOf, withResults } from "../../ui/output.ts";
-import { ask } from "../../ui/question.ts";
 import { plainLines, type Result } from "../../ui/result.ts";
-import { WHOLE_TERMINAL } from "../../ui/view.ts";
+import { showText, WHOLE_TERMINAL } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
 import { readId, typedId } from "../arguments.ts";
-import { type Call, type CommandUse, isConfirmed, serverFor } from "../call.ts";
+import { type Call, type CommandUse, serverFor } from "../call.ts";
 import { changeContext } from "../context.ts";
 import { sessionOf } from "../interruption.ts";
 import { unload } from "../load.ts";
 import { logs } from "../logs.ts";
 import { faultText } from "../report.ts";
+import { restart } from "../restart.ts";
 import { status } from "../status.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
-import { PanelLoad } from "./load.ts";
+import { PanelLoads } from "./load.ts";
 import { PanelSource } from "./source.ts";
 import type { PanelModel } from "./state.ts";
 import { PanelView } from "./view.ts";
-import { isLoaded, isTicking, offersOf, panelContent, STEP_MS } from "./words.ts";
+import { isLoaded, isTicking, panelContent, STEP_MS } from "./words.ts";
 
 const TICK_MS = 1000;
 
@@ -43,13 +42,14 @@ class Panel {
   readonly #server: ModelServer;
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
+  readonly #loads: PanelLoads;
   /** The argument of the command, until the models are known. */
-  #named: string;
+  #named: string | undefined;
   readonly #closed = new AbortController();
   readonly #signal: AbortSignal;
   #view: PanelView | undefined;
   #message: PanelContent["message"];
-  #load: PanelLoad | undefined;
+  #reading: Promise<unknown> | undefined;
 
   constructor(call: CommandUse, server: ModelServer) {
     const take = (result: Result): void => {
@@ -68,10 +68,15 @@ class Panel {
       server,
       remembered: () => call.aiServer.rememberedFacts(server.config),
       expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
-      onChange: () => {
-        this.#goToNamed();
-        this.#redraw();
-      },
+      onChange: () => this.#redraw(),
+    });
+    this.#loads = new PanelLoads({
+      call: this.#call,
+      ctx: call.ctx,
+      server,
+      signal: this.#signal,
+      redraw: () => this.#redraw(),
+      wait: (work) => this.#wait(work),
     });
   }
 
@@ -86,8 +91,7 @@ class Panel {
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
-      this.#load?.giveUp();
-      await Promise.all([...under, this.#load?.over]);
+      await Promise.all([...under, this.#loads.giveUp(), this.#reading]);
     }
   }
 
@@ -112,35 +116,38 @@ class Panel {
   }
 
   #content(selected: string | undefined): PanelContent {
-    const { ctx } = this.#call;
     const extras = {
       address: baseUrlOf(this.#server.config),
       kind: this.#server.kind,
-      ownLoad: this.#load,
+      ownLoad: this.#loads.current,
       message: this.#message,
       session: sessionOf(this.#call),
-      modelInPi: ctx.model?.provider === PROVIDER_ID ? ctx.model.id : undefined,
-      hasConfigFile: this.#hasConfigFile,
+      modelInPi: this.#modelInPi,
+      hasConfigFile: this.#server.hasConfigFile !== false,
+      hasSsh: this.#server.config.sshHost !== undefined,
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
 
-  get #hasConfigFile(): boolean {
-    return this.#server.hasConfigFile !== false;
+  get #modelInPi(): string | undefined {
+    const { model } = this.#ctx;
+    return model?.provider === PROVIDER_ID ? model.id : undefined;
   }
 
-  /** Selects the model named by the argument; an argument that names none is a filter. */
-  #goToNamed(): void {
+  /** Selects the model named by the argument, else pi's own. An argument that names none is a filter. */
+  #goToFirst(): void {
     const ids = this.#source.state.models.map(({ id }) => id);
-    const read = ids.length === 0 ? undefined : readId(this.#named, ids);
-    if (read === undefined) return;
-    if ("id" in read && read.rest === "") this.#place.selected = read.id;
-    else this.#place.filter = this.#named;
-    this.#named = "";
+    if (this.#named === undefined || ids.length === 0) return;
+    const read = readId(this.#named, ids);
+    const isNamed = read !== undefined && "id" in read && read.rest === "";
+    this.#place.selected = isNamed ? read.id : this.#modelInPi;
+    if (read !== undefined && !isNamed) this.#place.filter = this.#named;
+    this.#named = undefined;
   }
 
   #redraw(): void {
     try {
+      this.#goToFirst();
       this.#view?.update();
     } catch {
       // The session has just ended, and its context with it.
@@ -153,9 +160,9 @@ class Panel {
       for (;;) {
         const { state } = this.#source;
         const isLoading =
-          this.#load !== undefined || state.models.some(({ loading }) => loading !== undefined);
+          this.#loads.current !== undefined || state.models.some(({ loading }) => loading !== undefined);
         await REAL_CLOCK.sleep(isLoading ? STEP_MS : TICK_MS, this.#signal);
-        if (this.#load !== undefined || isTicking(this.#source.state)) this.#redraw();
+        if (this.#loads.current !== undefined || isTicking(this.#source.state)) this.#redraw();
       }
     } catch {
       // The panel was closed.
@@ -167,13 +174,14 @@ class Panel {
   }
 
   #isOwnLoad(id: string): boolean {
-    return this.#load !== undefined && this.#modelOf(id)?.runsAs === this.#load.id;
+    const { current } = this.#loads;
+    return current !== undefined && this.#modelOf(id)?.runsAs === current.id;
   }
 
   /** Whether the panel has to close its screen for a question, a view or a wait. */
   #needsScreen(action: PanelAction): boolean {
-    if (action.kind === "leave" || action.kind === "context" || action.kind === "log") return true;
-    if (action.kind !== "toggle") return false;
+    if (action.kind === "refresh" || action.kind === "use") return false;
+    if (action.kind !== "toggle") return true;
     const model = this.#modelOf(action.id);
     return this.#isOwnLoad(action.id) || (model !== undefined && isLoaded(model));
   }
@@ -193,9 +201,17 @@ class Panel {
 
   async #refresh(): Promise<void> {
     const { aiServer, ctx } = this.#call;
-    const found = await this.#source.refresh(this.#signal);
-    const models = toServedModels(found, this.#server.config);
-    await aiServer.publish(models, ctx.modelRegistry, false);
+    const wasDown = this.#source.state.problem !== undefined;
+    show(ctx, "Reading everything again…");
+    try {
+      const found = await this.#source.refresh(this.#signal);
+      const models = toServedModels(found, this.#server.config);
+      await aiServer.publish(models, ctx.modelRegistry, false);
+    } catch (error) {
+      // The fault itself is on the screen already.
+      if (!wasDown || this.#signal.aborted) throw error;
+      return show(ctx, "Tried again; it still fails.");
+    }
     show(ctx, "Refreshed.");
   }
 
@@ -213,27 +229,7 @@ class Panel {
     const runsAs = this.#modelOf(id)?.runsAs;
     if (runsAs === undefined)
       show(ctx, `${id} runs on another server, which loads and unloads it.`, "warning");
-    else void this.#loadNow(runsAs);
-  }
-
-  /** Loads models one after the other, while the panel stays. */
-  async #loadNow(...ids: readonly string[]): Promise<void> {
-    const { ctx } = this.#call;
-    if (this.#load !== undefined) {
-      show(ctx, `${this.#load.id} is still loading. Wait for it, or stop it.`, "warning");
-      return;
-    }
-    const failed = (error: unknown): void => show(ctx, faultText(error), "error");
-    for (const id of ids) {
-      const load = new PanelLoad(this.#call, this.#server, id, failed);
-      this.#load = load;
-      this.#redraw();
-      await load.over;
-      this.#load = undefined;
-      this.#redraw();
-      // Stopping one load cancels the rest.
-      if (load.isGivenUp || this.#signal.aborted) return;
-    }
+    else void this.#loads.begin(runsAs);
   }
 
   /** Does an action that needs the screen. @returns whether it leaves the panel */
@@ -241,43 +237,49 @@ class Panel {
     this.#message = undefined;
     switch (action.kind) {
       case "leave":
-        return this.#load === undefined || (await this.#askAboutLoad(this.#load)) === "leave";
+        return this.#loads.isLeft();
       case "toggle":
-        if (this.#load !== undefined && this.#isOwnLoad(action.id)) {
-          return (await this.#askAboutLoad(this.#load)) === "leave";
-        }
-        await this.#command(unload, action.id, "");
+        if (this.#isOwnLoad(action.id)) return this.#loads.isLeft();
+        await this.#commandFor(unload, action.id);
         break;
       case "log":
-        await this.#command(logs, action.id, "");
+        await this.#commandFor(logs, action.id);
         break;
       case "context":
-        await this.#changeContext(action.id);
+        await this.#commandFor(changeContext, action.id, action.size);
+        break;
+      case "journal":
+        await this.#command(logs, "");
+        break;
+      case "restart":
+        await this.#command(restart, "");
+        break;
+      case "unload all":
+        await this.#command(unload, "");
+        break;
+      case "help":
+        await showText(this.#ctx, { title: "Keys of the panel", lines: action.lines, language: "plain" });
         break;
     }
     return false;
   }
 
-  async #changeContext(id: string): Promise<void> {
-    const { ctx, ended } = this.#call;
-    const model = this.#modelOf(id);
-    // Without a size the command explains why.
-    if (model !== undefined && !offersOf(model, this.#hasConfigFile).includes("context"))
-      return this.#command(changeContext, id, "");
-    const size = await ctx.ui.input(`Context size of ${id}`, "65536, 64k or 128K", { signal: ended });
-    if (size?.trim()) await this.#command(changeContext, id, ` ${size.trim()}`);
-  }
-
-  /** Runs a command as if the user had typed it, with its own wait. */
-  async #command(run: (call: Call) => Promise<void>, id: string, rest: string): Promise<void> {
+  /** Runs a command on a model as if the user had typed it. */
+  async #commandFor(run: (call: Call) => Promise<void>, id: string, size = ""): Promise<void> {
     const ids = this.#source.state.models.map((model) => model.id);
     const typed = typedId(id, ids);
     if (typed === undefined) {
       return show(this.#call.ctx, `${id} cannot be quoted as an argument of a command.`, "warning");
     }
-    await this.#wait((call) => run({ ...call, argument: typed + rest }));
-    // Without events the result has to be read.
-    if (this.#source.state.following !== "live") await this.#source.refresh(this.#signal).catch(() => []);
+    await this.#command(run, size === "" ? typed : `${typed} ${size}`);
+  }
+
+  /** Runs a command with its own wait. */
+  async #command(run: (call: Call) => Promise<void>, argument: string): Promise<void> {
+    await this.#wait((call) => run({ ...call, argument }));
+    // Without events the result has to be read; a server that is down takes its time to say so.
+    if (this.#source.state.following !== "live")
+      this.#reading = this.#source.refresh(this.#signal).catch(() => []);
   }
 
   async #wait(work: (call: Call) => Promise<void>): Promise<void> {
@@ -288,53 +290,6 @@ class Panel {
       } catch (error) {
         if (!waiting.signal.aborted) show(ctx, faultText(error), "error");
       }
-    });
-  }
-
-  async #askAboutLoad(load: PanelLoad): Promise<"stay" | "leave"> {
-    const question = {
-      title: `Stop loading ${load.id}?`,
-      consequences: [
-        `Stopping unloads ${load.id}. You can then reload the models that were unloaded for it.`,
-      ],
-    };
-    const { ctx, ended } = this.#call;
-    const choices = [
-      { words: "Let it load", means: "stay" },
-      { words: "Let it load, and leave the panel", means: "leave" },
-      { words: "Stop and unload it", means: "stop" },
-    ] as const;
-    // Not with the call's own wait, which is hidden while the panel is open.
-    const chosen = await ask<"stay" | "leave" | "stop">(ctx, question, choices, ended);
-    if (chosen === "leave") {
-      if (this.#load === load) show(this.#ctx, `The server continues loading ${load.id}.`);
-      return "leave";
-    }
-    if (chosen === "stop" && this.#load === load) await this.#stop(load);
-    return "stay";
-  }
-
-  /** Unloads the model that is loading, and offers to reload those that were unloaded for it. */
-  async #stop(load: PanelLoad): Promise<void> {
-    load.giveUp();
-    await load.over;
-    let gone: string[] = [];
-    await this.#wait(async ({ ctx, waiting }) => {
-      waiting.say(`Stopping ${load.id}`);
-      await unloadModel(this.#server, load.id, waiting.signal);
-      show(ctx, `${load.id} is unloaded.`);
-      gone = await load.gone(this.#server, waiting.signal);
-    });
-    if (gone.length === 0 || this.#signal.aborted) return;
-    const them = gone.join(", ");
-    await this.#wait(async (call) => {
-      const question = { title: `Load ${them} again?`, consequences: [`Unloaded for ${load.id}: ${them}.`] };
-      const acts =
-        gone.length === 1
-          ? (["Leave it unloaded", "Load it again"] as const)
-          : (["Leave them unloaded", "Load them again"] as const);
-      const isWanted = await isConfirmed(call, question, acts);
-      if (isWanted) void this.#loadNow(...gone);
     });
   }
 }

@@ -120,8 +120,13 @@ export class PanelSource {
   async refresh(signal: AbortSignal): Promise<readonly ModelFacts[]> {
     this.#hasActivity = true;
     this.#activity.want();
-    const [models] = await Promise.all([this.#askModels(signal), this.#readServer(signal)]);
-    return models;
+    try {
+      const [models] = await Promise.all([this.#askModels(signal), this.#readServer(signal)]);
+      return models;
+    } catch (problem) {
+      if (!signal.aborted) this.#sawProblem(problem);
+      throw problem;
+    }
   }
 
   /** @returns whether they were read */
@@ -131,10 +136,14 @@ export class PanelSource {
       return true;
     } catch (problem) {
       if (signal.aborted) return true;
-      this.#store.problem = problem;
-      this.#parts.onChange();
+      this.#sawProblem(problem);
       return false;
     }
+  }
+
+  #sawProblem(problem: unknown): void {
+    this.#store.problem = problem;
+    this.#parts.onChange();
   }
 
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
@@ -205,6 +214,8 @@ export class PanelSource {
       onActivity: () => this.#activity.want(),
       onLost: () => {
         store.lostEvents();
+        // Which finds out why, and tries again.
+        this.#models.want();
         onChange();
       },
       onUnsupported: () => {
@@ -226,6 +237,7 @@ export class PanelSource {
       signal.throwIfAborted();
       if (running === undefined) break;
       const isBack = running !== null && (store.following === "lost" || store.problem !== undefined);
+      if (running === null && store.following !== "lost") this.#models.want();
       store.following = running === null ? "lost" : "polling";
       const isNews = running !== null && store.sawRunning(running, this.#clock.now());
       if (isNews || isBack) this.#models.want();

@@ -1,24 +1,8 @@
-import {
-  type Component,
-  type Focusable,
-  Input,
-  type Keybinding,
-  matchesKey,
-  wrapTextWithAnsi,
-} from "@earendil-works/pi-tui";
-import {
-  firstSeen,
-  fitted,
-  flow,
-  keyHint,
-  keyNames,
-  SEPARATOR,
-  table,
-  type ViewParts,
-} from "../../ui/layout.ts";
+import { type Component, type Focusable, type Keybinding, matchesKey } from "@earendil-works/pi-tui";
+import { fitted, keyNames, type ViewParts } from "../../ui/layout.ts";
+import { helpLines, keyLine, offersWhenDown } from "./keys.ts";
 import {
   barLines,
-  filtered,
   headingLines,
   lowerLines,
   messageLines,
@@ -26,13 +10,17 @@ import {
   type PanelContent,
   type PanelPlace,
   type PanelRow,
-  selectedAt,
+  scrolled,
   share,
+  troubleLines,
 } from "./lines.ts";
+import { filtered, listLines, selectedAt } from "./list.ts";
+import { FilterPrompt, type Prompt, SizePrompt } from "./prompt.ts";
 
-const LETTERS = { use: "m use in pi", context: "c context", log: "l log" } as const;
-
-const MARK = 2;
+/** From this many rows on, an empty one separates the heading from the list. */
+const ROOMY = 20;
+/** A heading and a message get this part of the rows at most. */
+const PART = 4;
 
 export interface PanelParts extends ViewParts {
   /** What to show now, with the details of the selected model. */
@@ -47,12 +35,17 @@ export interface PanelParts extends ViewParts {
  * loads no model.
  */
 export class PanelView implements Component, Focusable {
-  /** Set by pi; a filter that is being typed shows its cursor. */
+  /** Set by pi; a text that is being typed shows its cursor. */
   focused = false;
   readonly #parts: PanelParts;
-  #input: Input | undefined;
+  #prompt: Prompt | undefined;
+  /** The model that was selected before the filter was typed. */
+  #before: string | undefined;
   #drawn = "";
-  #page = 1;
+  /** Rows of a page of the list, and of the part that scrolls. */
+  #pages = { list: 1, scroll: 1 };
+  /** The first line that is visible of the part that scrolls, and the model whose details it shows. */
+  #scroll: { first: number; id: string | undefined } = { first: 0, id: undefined };
 
   constructor(parts: PanelParts) {
     this.#parts = parts;
@@ -67,53 +60,81 @@ export class PanelView implements Component, Focusable {
   }
 
   invalidate(): void {
-    this.#input?.invalidate();
+    this.#prompt?.invalidate();
   }
 
   render(width: number): string[] {
-    const { rows: height } = this.#parts.tui.terminal;
+    const { theme, place, tui } = this.#parts;
+    const { rows: height } = tui.terminal;
     const content = this.#content();
     const footer = this.#footer(width, content);
-    const { theme } = this.#parts;
-    const head = headingLines(content, width, theme);
-    const message = messageLines(content, width, theme, Math.max(1, Math.floor(height / 4)));
+    const part = Math.max(1, Math.floor(height / PART));
+    const head = headingLines(content, width, theme, part);
+    const message = messageLines(content, width, theme, part);
     const fixed = [...barLines(content, width, theme), ...message];
-    const gap = height >= 20 ? 1 : 0;
-    const free = Math.max(0, height - head.length - footer.length - fixed.length - gap);
-    const lower = lowerLines(content, width, theme);
-    const trouble = this.#troubleLines(content, width);
-    const rows = content.rows.length === 0 ? 0 : content.rows.length + 1;
-    const given = share(free, trouble.length + rows, lower.length === 0 ? 0 : lower.length + 1);
-    const rowsGiven = Math.max(1, given.list - trouble.length);
-    const most = content.rows.length === 0 ? given.list : Math.max(1, given.list);
-    const list = [...trouble, ...this.#listLines(content, width, rowsGiven)].slice(0, most);
-    this.#page = Math.max(1, given.list - 1);
-    const seen = given.below < 2 ? [] : ["", ...lower.slice(0, given.below - 1)];
-    const body = [...head, ...Array<string>(gap).fill(""), ...list, ...fixed, ...seen];
-    const screen = body.slice(0, Math.max(0, height - footer.length));
+    const gap = Array<string>(height >= ROOMY ? 1 : 0).fill("");
+    const used = head.length + footer.length + fixed.length + gap.length;
+    const body = this.#body(content, width, Math.max(0, height - used), fixed);
+    const screen = [...head, ...gap, ...body].slice(0, Math.max(0, height - footer.length));
     while (screen.length + footer.length < height) screen.push("");
+    this.#scroll.id = place.selected;
     return [...screen, ...footer.slice(0, height)].map((line) => fitted(line, width));
   }
 
   handleInput(data: string): void {
-    if (this.#input === undefined) this.#command(data);
-    else if (!this.#isMoved(data)) this.#type(this.#input, data);
+    if (this.#prompt === undefined) this.#command(data);
+    else if (this.#prompt.kind === "size" || !this.#isMoved(data)) this.#type(this.#prompt, data);
     this.#parts.tui.requestRender();
   }
 
-  /** The rows that match the filter, with the details of the selected one. */
+  /** The list with what surrounds it. A fault that is too long for its place scrolls, and the details after it. */
+  #body(content: PanelContent, width: number, free: number, fixed: readonly string[]): string[] {
+    const { theme, place } = this.#parts;
+    const count = content.rows.length;
+    const trouble = troubleLines(content, place.filter, width, theme);
+    const offers =
+      content.isDown && count === 0
+        ? ["", ...offersWhenDown(content.hasSsh)].slice(0, Math.max(0, free - 1))
+        : [];
+    const lower = lowerLines(content, width, theme);
+    const room = free - offers.length;
+    const isLong = trouble.length > (count === 0 ? room : Math.floor(room / 2));
+    const wanted = count === 0 ? 0 : count + 1;
+    const left = isLong ? room : room - trouble.length;
+    const below = isLong ? room : lower.length === 0 ? 0 : lower.length + 1;
+    const given = share(Math.max(0, left), wanted, below);
+    const rows = count === 0 ? 0 : Math.max(1, given.list);
+    this.#pages.list = Math.max(1, rows - 1);
+    const list = listLines(content, place, width, rows, theme);
+    if (isLong)
+      return [...this.#scrolled([...trouble, "", ...lower], given.below), ...offers, ...list, ...fixed];
+    const space = given.below < 2 || lower.length === 0 ? [] : [""];
+    const seen = this.#scrolled(lower, given.below - space.length);
+    return [...trouble, ...offers, ...list, ...fixed, ...space, ...seen];
+  }
+
+  #scrolled(lines: readonly string[], height: number): string[] {
+    const { theme, keys, place } = this.#parts;
+    const from = this.#scroll.id === place.selected ? this.#scroll.first : 0;
+    const names = [keyNames(keys, "tui.select.pageUp"), keyNames(keys, "tui.select.pageDown")] as const;
+    const { first, seen } = scrolled(lines, from, height, names, theme);
+    this.#pages.scroll = Math.max(1, height - 2);
+    this.#scroll.first = first;
+    return seen;
+  }
+
+  /**
+   * The rows that match the filter, with the details of the selected one. Once a model is shown as the selected one it
+   * stays selected: another one that moves above it must not get the next key.
+   */
   #content(): PanelContent {
     const { place, content } = this.#parts;
     const found = content(place.selected);
     const rows = filtered(found.rows, place.filter);
     const selected = rows[selectedAt(rows, place)]?.id;
-    return selected === place.selected ? { ...found, rows } : { ...content(selected), rows };
-  }
-
-  /** The id of the selected model: the first one until the user moves, and while the selected one is missing. */
-  #selected(): string | undefined {
-    const { rows } = this.#content();
-    return rows[selectedAt(rows, this.#parts.place)]?.id;
+    if (selected === undefined || selected === place.selected) return { ...found, rows };
+    place.selected = selected;
+    return { ...content(selected), rows };
   }
 
   #does(data: string, binding: Keybinding): boolean {
@@ -123,8 +144,8 @@ export class PanelView implements Component, Focusable {
   #isMoved(data: string): boolean {
     if (this.#does(data, "tui.select.up")) this.#move(-1);
     else if (this.#does(data, "tui.select.down")) this.#move(1);
-    else if (this.#does(data, "tui.select.pageUp")) this.#move(-this.#page);
-    else if (this.#does(data, "tui.select.pageDown")) this.#move(this.#page);
+    else if (this.#does(data, "tui.select.pageUp")) this.#scroll.first -= this.#pages.scroll;
+    else if (this.#does(data, "tui.select.pageDown")) this.#scroll.first += this.#pages.scroll;
     else return false;
     return true;
   }
@@ -133,115 +154,75 @@ export class PanelView implements Component, Focusable {
     const { rows } = this.#content();
     const { place } = this.#parts;
     const at = Math.min(rows.length - 1, Math.max(0, selectedAt(rows, place) + by));
-    place.selected = rows[at]?.id;
+    place.selected = rows[at]?.id ?? place.selected;
   }
 
-  #type(input: Input, data: string): void {
-    const { place } = this.#parts;
-    if (this.#does(data, "tui.select.cancel")) {
-      this.#input = undefined;
+  #type(prompt: Prompt, data: string): void {
+    const { place, act } = this.#parts;
+    const answer = prompt.handleInput(data);
+    if (answer === "open") return;
+    this.#prompt = undefined;
+    if (prompt instanceof SizePrompt) {
+      if (answer !== "cancelled") act({ kind: "context", id: prompt.id, size: answer.text });
+    } else if (answer === "cancelled") {
       place.filter = "";
-    } else if (this.#does(data, "tui.select.confirm")) this.#input = undefined;
-    else {
-      input.handleInput(data);
-      place.filter = input.getValue();
+      place.selected = this.#before;
     }
+  }
+
+  #filter(): void {
+    const { place, keys } = this.#parts;
+    this.#before = place.selected;
+    this.#prompt = new FilterPrompt(place.filter, keys, (text) => {
+      place.filter = text;
+    });
   }
 
   #command(data: string): void {
-    const { place, act } = this.#parts;
+    const { place, act, keys } = this.#parts;
     if (this.#isMoved(data)) return;
-    if (this.#does(data, "tui.select.cancel")) {
-      if (place.filter === "") act({ kind: "leave" });
+    if (this.#does(data, "tui.select.cancel") && place.filter !== "") {
       place.filter = "";
       return;
     }
-    if (matchesKey(data, "/")) {
-      this.#input = new Input({ prompt: "/" });
-      // Typed rather than set, so that the cursor is at its end.
-      if (place.filter !== "") this.#input.handleInput(place.filter);
-      return;
-    }
-    const id = this.#selected();
-    if (matchesKey(data, "home")) this.#move(Number.NEGATIVE_INFINITY);
+    const content = this.#content();
+    const row = content.rows[selectedAt(content.rows, place)];
+    if (this.#does(data, "tui.select.cancel") || matchesKey(data, "q")) act({ kind: "leave" });
+    else if (matchesKey(data, "/")) this.#filter();
+    else if (matchesKey(data, "?")) act({ kind: "help", lines: helpLines(keys) });
+    else if (matchesKey(data, "home")) this.#move(Number.NEGATIVE_INFINITY);
     else if (matchesKey(data, "end")) this.#move(Number.POSITIVE_INFINITY);
+    else if (matchesKey(data, "left")) this.#move(-this.#pages.list);
+    else if (matchesKey(data, "right")) this.#move(this.#pages.list);
+    else if (matchesKey(data, "shift+r")) act({ kind: "restart" });
+    else if (matchesKey(data, "shift+u")) act({ kind: "unload all" });
     else if (matchesKey(data, "r")) act({ kind: "refresh" });
-    else if (id !== undefined) this.#commandFor(id, data);
+    // A server that does not answer has no log of a model either.
+    else if (matchesKey(data, "l") && content.isDown) act({ kind: "journal" });
+    else if (row !== undefined) this.#commandFor(row, data);
   }
 
-  #commandFor(id: string, data: string): void {
-    const { place, act } = this.#parts;
-    // The selection stays with a model that was acted on, also when another one becomes the first.
-    place.selected = id;
+  #commandFor(row: PanelRow, data: string): void {
+    const { act, keys } = this.#parts;
+    const { id } = row;
     if (this.#does(data, "tui.select.confirm")) act({ kind: "toggle", id });
     else if (matchesKey(data, "m")) act({ kind: "use", id });
-    else if (matchesKey(data, "c")) act({ kind: "context", id });
     else if (matchesKey(data, "l")) act({ kind: "log", id });
-  }
-
-  /** What is wrong, above the list or in its place. */
-  #troubleLines({ rows, trouble }: PanelContent, width: number): string[] {
-    const { theme, place } = this.#parts;
-    const isEmpty = rows.length === 0 && place.filter !== "";
-    return [trouble, isEmpty ? `No model matches "${place.filter}".` : undefined]
-      .filter((text) => text !== undefined)
-      .flatMap((text) => wrapTextWithAnsi(text, width))
-      .map((line) => theme.fg("warning", line));
-  }
-
-  /** The title and the rows around the selected one. A single line shows the selected model rather than the title. */
-  #listLines({ columns, rows }: PanelContent, width: number, height: number): string[] {
-    if (rows.length === 0) return [];
-    const { theme, place } = this.#parts;
-    const cells = rows.map((row) => row.cells);
-    const [title = "", ...lines] = table(columns, cells, width - MARK);
-    const seen = Math.max(1, height - 1);
-    const at = selectedAt(rows, place);
-    const first = firstSeen(rows.length, at, seen);
-    const body = lines
-      .slice(first, first + seen)
-      .map((line, offset) => this.#row(line, rows[first + offset], first + offset === at));
-    if (height < 2) return body;
-    const more = rows.length > seen ? `${SEPARATOR}${at + 1} of ${rows.length}` : "";
-    return [theme.fg("dim", fitted(`  ${title}${more}`, width)), ...body];
-  }
-
-  #row(line: string, row: PanelRow | undefined, isSelected: boolean): string {
-    const { theme } = this.#parts;
-    if (isSelected) return theme.fg("accent", theme.bold(`→ ${line}`));
-    const colour = row?.tone === "ready" ? "success" : row?.tone === "changing" ? "warning" : "muted";
-    return theme.fg(colour, `  ${line}`);
+    else if (!matchesKey(data, "c")) return;
+    else if (row.offers.includes("context")) this.#prompt = new SizePrompt(row, keys);
+    else act({ kind: "context", id });
   }
 
   #footer(width: number, content: PanelContent): string[] {
     const { theme, place, keys } = this.#parts;
-    if (this.#input !== undefined) {
-      this.#input.focused = this.focused;
-      const hint = flow(
-        ["enter keeps the filter", `${keyNames(keys, "tui.select.cancel")} clears it`],
-        width,
-      );
-      return [
-        fitted(this.#input.render(width)[0] ?? "", width),
-        ...hint.map((line) => theme.fg("dim", line)),
-      ];
+    if (this.#prompt !== undefined) {
+      this.#prompt.isFocused = this.focused;
+      return this.#prompt.lines(width, theme);
     }
     const row = content.rows[selectedAt(content.rows, place)];
-    const filter = place.filter === "" ? [] : [fitted(`filter: ${place.filter}`, width)];
-    return [...filter, ...flow(this.#hints(row), width)].map((line) => theme.fg("dim", line));
-  }
-
-  /** What the keys do; a key that is bound to nothing is left out. */
-  #hints(row: PanelRow | undefined): string[] {
-    const { keys, place } = this.#parts;
-    const enter = row?.toggles;
-    return [
-      ...keyHint(keyNames(keys, "tui.select.cancel"), place.filter === "" ? "leave" : "all models"),
-      ...(enter === undefined ? [] : keyHint(keyNames(keys, "tui.select.confirm"), enter)),
-      ...keyHint(keyNames(keys, "tui.select.up", "tui.select.down"), "move"),
-      "/ filter",
-      ...(row?.offers ?? []).map((letter) => LETTERS[letter]),
-      "r refresh",
-    ];
+    const filter = place.filter === "" ? [] : [`filter: ${place.filter}`];
+    return [...filter, keyLine(content, row, place.filter, keys, width)].map((line) =>
+      theme.fg("dim", fitted(line, width)),
+    );
   }
 }

@@ -4,7 +4,6 @@ import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
-import type { Column } from "../../ui/layout.ts";
 import { whose } from "../interruption.ts";
 import {
   commandRow,
@@ -19,16 +18,16 @@ import {
   unofferedState,
 } from "../model-words.ts";
 import { faultReport, versionWords } from "../status.ts";
-import type { PanelBar, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
+import type { PanelBar, PanelColumn, PanelContent, PanelLetter, PanelPlot, PanelRow } from "./lines.ts";
 import type { PanelLoad } from "./load.ts";
 import type { PanelModel, PanelState } from "./state.ts";
 
-const COLUMNS: readonly Column[] = [
+const COLUMNS: readonly PanelColumn[] = [
   { title: "Model", priority: 0 },
   { title: "State", priority: 0 },
-  { title: "Context", priority: 1 },
+  { title: "Context", priority: 1, isFigure: true },
   { title: "From", priority: 4 },
-  { title: "tok/s", priority: 2 },
+  { title: "tok/s", priority: 2, isFigure: true },
   { title: "Unloads", priority: 3 },
 ];
 
@@ -50,7 +49,12 @@ export interface PanelExtras {
   readonly modelInPi: string | undefined;
   /** Whether the contexts of such a server can be changed. */
   readonly hasConfigFile: boolean;
+  /** Whether an ssh target is configured. */
+  readonly hasSsh: boolean;
 }
+
+/** Loaded models come first, each group in the server's order. */
+const RANKS: Readonly<Record<PanelRow["tone"], number>> = { ready: 0, changing: 1, still: 2 };
 
 /**
  * @param selected the id of the model whose details are wanted
@@ -67,8 +71,12 @@ export function panelContent(
   return {
     heading: heading(state, extras),
     columns: COLUMNS,
-    rows: models.map((found) => row(found, extras, now)),
+    rows: models
+      .map((found) => row(found, extras, now))
+      .toSorted((one, other) => RANKS[one.tone] - RANKS[other.tone]),
     trouble: troubleWords(state, extras),
+    isDown: state.problem !== undefined,
+    hasSsh: extras.hasSsh,
     bars: bars(state, extras, now),
     message: extras.message,
     details: model === undefined ? [] : details(model, extras),
@@ -93,8 +101,10 @@ const FOLLOWING = {
   lost: "connection lost, reconnecting",
 } as const;
 
-function heading({ version, following, certificateEnds }: PanelState, { address }: PanelExtras): string[] {
+function heading(state: PanelState, { address }: PanelExtras): string[] {
+  const { version, certificateEnds, problem } = state;
   const day = certificateEnds?.toISOString().slice(0, 10);
+  const following = problem !== undefined && state.following === "reading" ? "lost" : state.following;
   return [
     "AI server",
     FOLLOWING[following],
@@ -122,7 +132,7 @@ export function isLoaded({ state }: PanelModel): boolean {
 }
 
 /** The letters shown for a model; the others answer why they cannot be used. */
-export function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
+function offersOf({ facts, runsAs }: PanelModel, hasConfigFile: boolean): PanelLetter[] {
   const isHere = runsAs !== undefined;
   return [
     ...(facts === undefined ? [] : (["use"] as const)),
@@ -135,14 +145,16 @@ function row(model: PanelModel, extras: PanelExtras, now: number): PanelRow {
   const { ownLoad, modelInPi, hasConfigFile } = extras;
   const { id, facts, state, rates, runsAs } = model;
   const isKnown = facts !== undefined && facts.context.source !== "default";
-  const name = id === modelInPi ? `${id} (in pi)` : id;
+  const mark = id === modelInPi ? " (in pi)" : "";
   const isOwn = ownLoad !== undefined && runsAs === ownLoad.id;
   const toggles = !model.canLoad ? undefined : isOwn ? "stop" : isLoaded(model) ? "unload" : "load";
   const words = facts === undefined ? unofferedState(state) : stateWords(facts);
   return {
     id,
+    mark,
+    contextTokens: isKnown ? facts.context.value : undefined,
     cells: [
-      name,
+      id + mark,
       isOwn && state === "unloaded" ? "waiting" : words,
       isKnown ? shortTokens(facts.context.value) : facts === undefined ? "" : UNKNOWN,
       isKnown ? facts.context.source : "",
@@ -182,7 +194,10 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
       ...commandRow(running),
     ];
   }
-  const rows = [...detailRows(facts, expectedLoadMs), ...otherRows(facts).filter(isKnown)];
+  const rows = [
+    ...detailRows(facts, expectedLoadMs, shortTokens),
+    ...otherRows(facts, shortTokens).filter(isKnown),
+  ];
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 
@@ -245,10 +260,11 @@ function memoryPlots(performance: Performance | undefined): PanelPlot[] {
 function memoryPlot({ readings }: MemoryHistory, name: string): PanelPlot {
   const last = readings.at(-1);
   const values = readings.map(({ usedMb, totalMb }) => usedMb / totalMb);
-  if (last === undefined) return { name, words: "", values, most: 1 };
+  if (last === undefined) return { name, figure: "", words: "", values, most: 1 };
   const { usedMb, totalMb, busyPercent } = last;
   const busy = busyPercent === undefined ? "" : ` · ${Math.round(busyPercent)} % busy`;
-  return { name, words: `${gigabytes(usedMb)} of ${gigabytes(totalMb)} GB${busy}`, values, most: 1 };
+  const words = `of ${gigabytes(totalMb)} GB${busy}`;
+  return { name, figure: gigabytes(usedMb), words, values, most: 1 };
 }
 
 function gigabytes(megabytes: number): string {
@@ -261,7 +277,7 @@ function ratePlots(answered: readonly AnsweredRequest[] | undefined): PanelPlot[
     const values = rates.filter((rate) => rate !== undefined);
     const last = values.at(-1);
     if (last === undefined) return [];
-    return [{ name, words: `${rateWords(last)} tok/s`, values, most: Math.max(...values) }];
+    return [{ name, figure: rateWords(last), words: "tok/s", values, most: Math.max(...values) }];
   };
   if (answered === undefined) return [];
   return [

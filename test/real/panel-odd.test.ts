@@ -86,7 +86,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     await terminal.waitFor(/^ *Hello\./m);
     expect(await coloursOf(/^slow ready · 64k/m)).toEqual(new Set([light("dim")]));
     await enter(terminal, "/ai-server quick");
-    await terminal.waitFor(/→ quick +unloaded[\s\S]*slow \(in pi\) +ready/);
+    await terminal.waitFor(/slow \(in pi\) +ready[\s\S]*→ quick +unloaded/);
     await terminal.press("Enter");
     await terminal.waitFor(/Loading quick[\s\S]*Host memory|quick is loaded[\s\S]*Host memory/);
     await terminal.waitFor(/quick is loaded; it took/);
@@ -115,7 +115,7 @@ realSuite(problem, `the panel on a light theme, behind a way that breaks the eve
     await eventually("the history has come", () => relay.bytes - bytes > 2 * HISTORY_BYTES || undefined);
     relay.cutNext();
     await get("/upstream/slow/health");
-    await terminal.waitFor(/quick +unloaded[\s\S]*slow \(in pi\) +ready/);
+    await terminal.waitFor(/slow \(in pi\) +ready[\s\S]*quick +unloaded/);
     const screen = await terminal.waitFor(/^AI server · live/);
     expect(screen).not.toMatch(/x{20}|Working|NaN|undefined|Error/);
     expect(relay.asked).toBeGreaterThanOrEqual(asked + 2);

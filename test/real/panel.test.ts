@@ -82,11 +82,10 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
     await sim.reload();
     sim.setSpeed(1);
     if (loaded !== undefined) await load(loaded);
-    await enter(terminal, "/ai-server");
+    await enter(terminal, "/ai-server big");
     await terminal.waitFor(/In flight: nothing/);
     await terminal.waitFor(/Host memory/);
-    await terminal.waitFor(new RegExp(loaded === undefined ? "big +unloaded" : `${loaded}.* ready`));
-    await terminal.press("Home");
+    if (loaded !== undefined) await terminal.waitFor(new RegExp(`${loaded}.* ready`));
     await terminal.waitFor(/→ big +unloaded/);
   }
 
@@ -109,7 +108,7 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
   function expectWhole(screen: string): void {
     const lines = screen.split("\n");
     expect(lines[0]).toMatch(/^AI server/);
-    expect(lines.at(-1)).toMatch(/refresh$/);
+    expect(lines.at(-1)).toMatch(/\? help$/);
     expect(lines).toHaveLength(ROWS);
     expect(Math.max(...lines.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(COLUMNS);
   }
@@ -135,7 +134,7 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
     await terminal.press("Escape");
     await terminal.waitFor(/big +unloaded/);
     const isWhole = (rows: number) => (now: string) =>
-      now.split("\n").length === rows && /^AI server[\s\S]*refresh$/.test(now);
+      now.split("\n").length === rows && /^AI server[\s\S]*\? help$/.test(now);
     await terminal.resize(40, 50);
     await terminal.waitUntil("it fits", isWhole(50));
     await terminal.resize(COLUMNS, ROWS);
@@ -165,6 +164,37 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
     await leave();
   });
 
+  test("opens at pi's model, asks for a size, shows its keys, restarts and unloads, and q leaves", async () => {
+    await sim.reload();
+    sim.setSpeed(1);
+    await load("big");
+    await enter(terminal, "/ai-server");
+    await terminal.waitFor(/Model 2\/3 [\s\S]*^ {2}big +ready[\s\S]*^→ quick \(in pi\) +unloaded/m);
+    await terminal.waitFor(/^… \d+ more lines \(pageDown\)/m);
+    await terminal.press("PageDown");
+    expectWhole(await terminal.waitFor(/^… .*pageUp[\s\S]*\? help$/m));
+    await terminal.type("c");
+    await terminal.waitFor(/^Context size of quick: now 16k; for example 8k$/m);
+    await terminal.type("8kb");
+    await terminal.press("Enter");
+    await terminal.waitFor(/^> 8kb[\s\S]*"8kb" is not a context size/m);
+    await terminal.press("Escape");
+    await terminal.waitFor(/\? help$/);
+    await terminal.type("?");
+    await terminal.waitFor(/^Keys of the panel[\s\S]*restart the server over ssh; asks first/);
+    await terminal.type("q");
+    await terminal.waitFor(/^→ quick \(in pi\)/m);
+    await terminal.type("R");
+    await choose(terminal, "Leave it running");
+    expectWhole(await terminal.waitFor(/Nothing was restarted\.[\s\S]*\? help$/));
+    await terminal.type("U");
+    await choose(terminal, "Unload them now");
+    expectWhole(await terminal.waitFor(/big +unloaded[\s\S]*Unloaded: big\.[\s\S]*\? help$/));
+    await terminal.type("q");
+    await terminal.waitUntil("the panel has gone", (screen) => !screen.includes("In flight"));
+    await eventually("no request is under way", () => underWay().length === 0 || undefined);
+  });
+
   test("a reload closes it, and it opens again", async () => {
     await enter(terminal, "/reload-on-signal");
     await open();
@@ -181,7 +211,7 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
 
   test("opens the log, makes a model pi's, and quits without a trace", async () => {
     await open("模型/Größe:Q4");
-    await terminal.press("End", "l");
+    await terminal.press("Home", "l");
     await terminal.waitFor(/^Log of 模型\/Größe:Q4[\s\S]*server is listening/);
     await terminal.press("q");
     await terminal.waitFor(/→ 模型\/Größe:Q4/);

@@ -32,7 +32,6 @@ export class Sitter {
     const base = place.contextOf(this.user);
     const ui = {
       ...this.user.ui,
-      input: (title: string) => this.#asks(title, []),
       custom: (make: (...parts: unknown[]) => Made) => this.#custom(make),
     };
     const find = (_: string, id: string): unknown => place.aiServer.models.find((model) => model.id === id);

@@ -1,18 +1,20 @@
 import { describe, expect, test } from "vitest";
 import {
-  filtered,
   halves,
   joined,
   movingBar,
   type PanelRow,
   progressBar,
-  selectedAt,
   share,
   sparkline,
 } from "../../../admin/panel/lines.ts";
+import { filtered, selectedAt, withoutMiddle } from "../../../admin/panel/list.ts";
+import { plainLine } from "../../support/plain-line.ts";
 
 const row = (id: string, ...cells: string[]): PanelRow => ({
   id,
+  mark: "",
+  contextTokens: undefined,
   cells,
   tone: "still",
   toggles: "load",
@@ -48,6 +50,16 @@ test.each([
 
 test("of no rows none is selected", () => {
   expect(selectedAt([], { selected: "a", filter: "" })).toBe(-1);
+});
+
+test.each([
+  ["short", 5, "short"],
+  ["a-long-id-Q4_K_M", 9, "a-lo…_K_M"],
+  ["a-long-id-Q4_K_M", 8, "a-lo…K_M"],
+  ["通义千问-Q4", 8, "通义…-Q4"],
+  ["long", 1, "…"],
+])("%s in %d columns is %s", (text, width, shown) => {
+  expect(plainLine(withoutMiddle(text, width))).toBe(shown);
 });
 
 describe("two blocks", () => {

@@ -209,7 +209,7 @@ describe("Enter", () => {
     place.sim.setSpeed(1);
     sitter.press(DOWN, ENTER);
     await sitter.sees(/slow +starting/);
-    sitter.press("\u001b[A", ENTER);
+    sitter.press(DOWN, ENTER);
     await sitter.sees(/slow is still loading/);
     sitter.answers = (_, offered) => offered.find((choice) => choice.includes("leave"));
     sitter.press(ESCAPE);
@@ -288,8 +288,8 @@ test("stopping one of two reloads cancels both", async () => {
   });
   const place = await startPlace(SLOW, { AI_SERVER_URL: swap.config.origin });
   const sitter = new Sitter(place);
-  const over = sitter.open();
-  await sitter.sees(/→ big +unloaded[\s\S]*two +ready/);
+  const over = sitter.open("big");
+  await sitter.sees(/two +ready[\s\S]*→ big +unloaded/);
   sitter.answers = (title, offered) => (title.startsWith("Load") ? offered[1] : "Stop and unload it");
   sitter.press(ENTER);
   await eventually(() => expect(requests).toContain("GET /upstream/big/health"));
@@ -342,14 +342,15 @@ describe("letters", () => {
   test("c asks for a size and changes the context", async () => {
     const { place, sitter, over } = await opened(undefined, "small");
     await sitter.sees(/→ small/);
-    sitter.answers = (title, offered) => (title.startsWith("Context size of") ? "4k" : offered[1]);
-    sitter.press("c");
+    sitter.answers = (_, offered) => offered[1];
+    sitter.press("c", "4", "k", ENTER);
     await sitter.sees(/small: the context size is now 4096 tokens/);
     expect(place.text).toContain("--ctx-size 4096");
     await sitter.sees(/live · llama-swap[\s\S]*small +ready +4k +live/);
-    sitter.answers = () => undefined;
     sitter.press("c");
-    await sitter.sees(/→ small/);
+    await sitter.sees(/Context size of small: now 4k; for example 8k/);
+    sitter.press(ESCAPE);
+    expect(sitter.screen).not.toContain("Context size of");
     expect(place.restarts).toBe(1);
     sitter.press(ESCAPE);
     await leaves({ place, sitter, over });

@@ -1,95 +1,17 @@
-import { KeybindingsManager, TUI_KEYBINDINGS, visibleWidth } from "@earendil-works/pi-tui";
+import { visibleWidth } from "@earendil-works/pi-tui";
 import { describe, expect, test } from "vitest";
-import type { PanelAction, PanelContent, PanelPlace, PanelRow } from "../../../admin/panel/lines.ts";
-import { PanelView } from "../../../admin/panel/view.ts";
-import { plainLine } from "../../support/plain-line.ts";
+import { row, Shown } from "../../support/panel-screen.ts";
 import { seeded } from "../../support/random.ts";
 
 const UP = "\u001b[A";
 const DOWN = "\u001b[B";
 const PAGE_DOWN = "\u001b[6~";
+const LEFT = "\u001b[D";
+const RIGHT = "\u001b[C";
 const HOME = "\u001b[H";
 const END = "\u001b[F";
 const ESCAPE = "\u001b";
 const ENTER = "\r";
-
-const row = (id: string, more: Partial<PanelRow> = {}): PanelRow => ({
-  id,
-  cells: [id, "unloaded", "64k", "declared", "38", ""],
-  tone: "still",
-  toggles: "load",
-  offers: ["use", "context", "log"],
-  ...more,
-});
-
-const COLUMNS = ["Model", "State", "Context", "From", "tok/s", "Unloads"].map((title, at) => ({
-  title,
-  priority: [0, 0, 1, 4, 2, 3][at] ?? 0,
-}));
-
-const CONTENT: PanelContent = {
-  heading: ["AI server", "live", "llama-swap v250", "https://ai.example", "certificate until 2027-01-02"],
-  columns: COLUMNS,
-  rows: [row("alpha"), row("beta", { toggles: "unload", tone: "ready" }), row("gamma")],
-  trouble: undefined,
-  bars: [],
-  message: undefined,
-  details: [["State", "unloaded"]],
-  inFlight: ["In flight: nothing"],
-  plots: [{ name: "Host memory", words: "4 of 64 GB", values: [0.1, 0.9], most: 1 }],
-};
-
-class Shown {
-  readonly terminal = { rows: 24 };
-  columns = 80;
-  renders = 0;
-  content: PanelContent;
-  readonly asked: (string | undefined)[] = [];
-  readonly actions: PanelAction[] = [];
-  readonly place: PanelPlace = { selected: undefined, filter: "" };
-  readonly colours = new Set<string>();
-  readonly view: PanelView;
-
-  constructor(content: Partial<PanelContent> = {}, bindings: Record<string, string | string[]> = {}) {
-    this.content = { ...CONTENT, ...content };
-    this.view = new PanelView({
-      tui: { terminal: this.terminal, requestRender: () => this.renders++ },
-      theme: {
-        fg: (colour: string, text: string) => {
-          this.colours.add(colour);
-          return `\u001b[36m${text}\u001b[39m`;
-        },
-        bold: (text: string) => `\u001b[1m${text}\u001b[22m`,
-      },
-      keys: new KeybindingsManager(TUI_KEYBINDINGS, bindings as Bindings),
-      content: (selected) => {
-        this.asked.push(selected);
-        return this.content;
-      },
-      place: this.place,
-      act: (action) => this.actions.push(action),
-    });
-  }
-
-  press(...keys: string[]): this {
-    this.lines();
-    for (const key of keys) {
-      this.view.handleInput(key);
-      this.lines();
-    }
-    return this;
-  }
-
-  lines(): string[] {
-    return this.view.render(this.columns).map(plainLine);
-  }
-
-  get screen(): string {
-    return this.lines().join("\n");
-  }
-}
-
-type Bindings = ConstructorParameters<typeof KeybindingsManager>[1];
 
 describe("the screen", () => {
   test("shows every part, with the keys at the bottom", () => {
@@ -101,10 +23,10 @@ describe("the screen", () => {
       "AI server · live · llama-swap v250 · https://ai.example",
       "certificate until 2027-01-02",
       "",
-      "  Model  State     Context  From      tok/s  Unloads",
-      "→ alpha  unloaded  64k      declared  38",
-      "  beta   unloaded  64k      declared  38",
-      "  gamma  unloaded  64k      declared  38",
+      "  Model 1/3  State     Context  From      tok/s  Unloads",
+      "→ alpha      unloaded      64k  declared     38",
+      "  beta       unloaded      64k  declared     38",
+      "  gamma      unloaded      64k  declared     38",
       "Loading gamma",
       `${"█".repeat(24)}${"░".repeat(16)} 12 s of about 20 s`,
       "Something",
@@ -114,9 +36,8 @@ describe("the screen", () => {
       `Host memory  ▁█${" ".repeat(38)} 4 of 64 GB`,
       "",
       "State  unloaded",
-      ...Array<string>(6).fill(""),
-      "escape leave · enter load · up/down move · / filter · m use in pi · c context",
-      "l log · r refresh",
+      ...Array<string>(7).fill(""),
+      "escape leave · enter load · / filter · m use in pi · c context · l log · ? help",
     ]);
   });
 
@@ -126,27 +47,23 @@ describe("the screen", () => {
     expect(shown.screen).toMatch(/^State {2}unloaded {46}In flight: nothing$/m);
   });
 
-  test("at 40 columns keeps id, state and every key", () => {
+  test("at 40 columns keeps id, state and the key for help", () => {
     const rows = ["alpha-with-a-name-o", "beta"].map((id) => row(id));
     const shown = new Shown({ rows });
     shown.columns = 40;
     expect(shown.lines().slice(4, 7)).toEqual([
-      "  Model                State     Context",
-      "→ alpha-with-a-name-o  unloaded  64k",
-      "  beta                 unloaded  64k",
+      "  Model 1/2            State     Context",
+      "→ alpha-with-a-name-o  unloaded      64k",
+      "  beta                 unloaded      64k",
     ]);
-    expect(shown.lines().slice(-3)).toEqual([
-      "escape leave · enter load · up/down move",
-      "/ filter · m use in pi · c context",
-      "l log · r refresh",
-    ]);
+    expect(shown.lines().at(-1)).toBe("escape leave · enter load · ? help");
   });
 
   test("shows the position in a long list", () => {
     const rows = Array.from({ length: 100 }, (_, at) => row(`model-${at}`));
     const shown = new Shown({ rows });
     shown.press(...Array<string>(50).fill(DOWN));
-    expect(shown.screen).toMatch(/Unloads · 51 of 100/);
+    expect(shown.screen).toMatch(/^ {2}Model 51\/100 /m);
     expect(shown.screen).toMatch(/^→ model-50 /m);
     expect(shown.lines()).toHaveLength(24);
   });
@@ -205,7 +122,9 @@ describe("the screen", () => {
           ["Command", `${words()} ${words()}\n${words()}`],
         ],
         inFlight: ["In flight: 2", words(), words()],
-        plots: [{ name: words(), words: "18.2 of 24 GB · 97 % busy", values: [0.2, 0.5, 1], most: 1 }],
+        plots: [
+          { name: words(), figure: "18.2", words: "of 24 GB · 97 % busy", values: [0.2, 0.5, 1], most: 1 },
+        ],
       });
       shown.columns = width;
       shown.terminal.rows = 1 + Math.floor(random() * 50);
@@ -229,7 +148,7 @@ describe.each([40, 60, 80, 120])("at %d columns", (columns) => {
     bars: [{ title, words: "12 s of about 20 s", fraction: 0.6, step: 48 }],
     details: [["About", `first ${"words to wrap ".repeat(12)}last`]],
     inFlight: ["In flight: 1", `  ${request}`],
-    plots: [{ name, words: "4 of 64 GB", values: [0.1, 0.9], most: 1 }],
+    plots: [{ name, figure: "4", words: "of 64 GB", values: [0.1, 0.9], most: 1 }],
   });
   shown.columns = columns;
   shown.terminal.rows = 60;
@@ -262,17 +181,20 @@ describe("drawing", () => {
     expect(shown.renders).toBe(2);
   });
 
-  test("keeps a model selected that was acted on, else the first one", () => {
+  test("keeps the model selected that it shows so, wherever it moves", () => {
     const shown = new Shown();
-    shown.content = { ...shown.content, rows: [row("new"), row("alpha")] };
-    expect(shown.screen).toContain("→ new");
-    shown.press("/", "a", "l", ENTER, "m", ESCAPE);
-    shown.content = { ...shown.content, rows: [row("newer"), row("new"), row("alpha")] };
-    expect(shown.screen).toContain("→ alpha");
-    shown.content = { ...shown.content, rows: [row("newer")] };
-    expect(shown.screen).toContain("→ newer");
-    shown.content = { ...shown.content, rows: [row("newer"), row("alpha")] };
-    expect(shown.screen).toContain("→ alpha");
+    const comes = (...ids: string[]): string => {
+      shown.content = { ...shown.content, rows: ids.map((id) => row(id)) };
+      return /→ (\S+)/.exec(shown.screen)?.[1] ?? "";
+    };
+    expect(comes("alpha", "beta", "gamma")).toBe("alpha");
+    expect(comes("gamma", "beta", "alpha")).toBe("alpha");
+    expect(comes("gamma", "beta")).toBe("gamma");
+    expect(comes("beta", "alpha", "gamma")).toBe("gamma");
+    shown.press("/", "b", ENTER);
+    expect(comes("bold", "beta")).toBe("beta");
+    expect(comes()).toBe("");
+    expect(comes("bold", "beta")).toBe("beta");
   });
 
   test("asks for the details of the selected model", () => {
@@ -292,7 +214,9 @@ describe("keys", () => {
     ["not below the last", [DOWN, DOWN, DOWN], "gamma"],
     ["to the end", [END], "gamma"],
     ["to the beginning", [END, HOME], "alpha"],
-    ["a page", [PAGE_DOWN], "gamma"],
+    ["a page on", [RIGHT], "gamma"],
+    ["a page back", [END, LEFT], "alpha"],
+    ["nowhere while the details scroll", [PAGE_DOWN], "alpha"],
   ])("go %s", (_, keys, selected) => {
     expect(new Shown().press(...keys).place.selected).toBe(selected);
   });
@@ -300,16 +224,22 @@ describe("keys", () => {
   test.each([
     [ENTER, { kind: "toggle", id: "beta" }],
     ["m", { kind: "use", id: "beta" }],
-    ["c", { kind: "context", id: "beta" }],
     ["l", { kind: "log", id: "beta" }],
     ["r", { kind: "refresh" }],
+    ["R", { kind: "restart" }],
+    ["U", { kind: "unload all" }],
+    [
+      "?",
+      { kind: "help", lines: expect.arrayContaining([expect.stringMatching(/^up\/down +select a model$/)]) },
+    ],
+    ["q", { kind: "leave" }],
     [ESCAPE, { kind: "leave" }],
   ])("%j acts on the selected model", (key, action) => {
     expect(new Shown().press(DOWN, key).actions).toEqual([action]);
   });
 
   test("other letters do nothing", () => {
-    const shown = new Shown().press("x", "q", "M", "1");
+    const shown = new Shown().press("x", "Q", "M", "1");
     expect([shown.actions, shown.screen.includes("→ alpha")]).toEqual([[], true]);
   });
 
@@ -324,7 +254,7 @@ describe("keys", () => {
       { "tui.select.down": "ctrl+n", "tui.select.cancel": "ctrl+g", "tui.select.up": [] },
     );
     shown.columns = 200;
-    expect(shown.lines().at(-1)).toMatch(/^ctrl\+g leave · enter load · ctrl\+n move · /);
+    expect(shown.lines().at(-1)).toMatch(/^ctrl\+g leave · enter load · .* · ctrl\+n move · \? help$/);
     expect(shown.press(DOWN, ESCAPE).screen).toContain("→ alpha");
     shown.press("\u000e", "\u0007");
     expect([shown.place.selected, shown.actions]).toEqual(["beta", [{ kind: "leave" }]]);
@@ -360,7 +290,7 @@ describe("the filter", () => {
     const shown = new Shown().press("/", "m", "m");
     expect(shown.actions).toEqual([]);
     expect(shown.screen).toMatch(/^\/mm\nenter keeps the filter · escape clears it$/m);
-    expect(shown.lines().filter((line) => /unloaded {2}64k/.test(line))).toEqual([
+    expect(shown.lines().filter((line) => /unloaded +64k/.test(line))).toEqual([
       expect.stringContaining("→ gamma"),
     ]);
   });

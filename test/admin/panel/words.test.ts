@@ -44,6 +44,7 @@ const EXTRAS: PanelExtras = {
   session: "mine",
   modelInPi: undefined,
   hasConfigFile: true,
+  hasSsh: true,
 };
 
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
@@ -252,7 +253,7 @@ describe("plots", () => {
   test("are of each GPU and the host", () => {
     const gpus = [history("RTX", 18_637, 97.4), history("RTX", 512, undefined)];
     const { plots } = content({ performance: { host: history("Host", 1024, 5), gpus } });
-    expect(plots.map(({ name, words }) => [name, words])).toEqual([
+    expect(plots.map(({ name, figure, words }) => [name, `${figure} ${words}`])).toEqual([
       ["GPU 1 RTX", "18.2 of 24 GB · 97 % busy"],
       ["GPU 2 RTX", "0.5 of 24 GB"],
       ["Host memory", "1 of 24 GB · 5 % busy"],
@@ -270,8 +271,8 @@ describe("plots", () => {
       { ...answer, promptRate: undefined, generationRate: 38.4 },
     ];
     expect(content({ answered }).plots).toEqual([
-      { name: "Prompts", words: "310 tok/s", values: [310], most: 310 },
-      { name: "Answers", words: "38 tok/s", values: [40, 38.4], most: 40 },
+      { name: "Prompts", figure: "310", words: "tok/s", values: [310], most: 310 },
+      { name: "Answers", figure: "38", words: "tok/s", values: [40, 38.4], most: 40 },
     ]);
     expect(content({ answered: [] }).plots).toEqual([]);
   });

@@ -1,0 +1,126 @@
+import { Input, type KeybindingsManager, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { shortTokens } from "../../lib/figures.ts";
+import { fitted, flow, keyHint, keyNames } from "../../ui/layout.ts";
+import { parseSize, wrongSize } from "../arguments.ts";
+import type { Colours, PanelRow } from "./lines.ts";
+import { withoutMiddle } from "./list.ts";
+
+type Keys = Pick<KeybindingsManager, "matches" | "getKeys">;
+
+/** How a key has left the prompt: still open, given up, or with this text. */
+export type Answer = "open" | "cancelled" | { readonly text: string };
+
+/** A line of text that is typed at the bottom of the panel. */
+export interface Prompt {
+  readonly kind: "filter" | "size";
+  /** Shown with a cursor. */
+  isFocused: boolean;
+  handleInput(data: string): Answer;
+  lines(width: number, theme: Colours): string[];
+  invalidate(): void;
+}
+
+/** Filters the list while it is typed. */
+export class FilterPrompt implements Prompt {
+  readonly kind = "filter";
+  readonly #input = new Input({ prompt: "/" });
+  readonly #keys: Keys;
+  readonly #typed: (text: string) => void;
+
+  constructor(text: string, keys: Keys, typed: (text: string) => void) {
+    this.#keys = keys;
+    this.#typed = typed;
+    // Typed rather than set, so that the cursor is at its end.
+    if (text !== "") this.#input.handleInput(text);
+  }
+
+  set isFocused(isFocused: boolean) {
+    this.#input.focused = isFocused;
+  }
+
+  handleInput(data: string): Answer {
+    if (this.#keys.matches(data, "tui.select.cancel")) return "cancelled";
+    if (this.#keys.matches(data, "tui.select.confirm")) return { text: this.#input.getValue() };
+    this.#input.handleInput(data);
+    this.#typed(this.#input.getValue());
+    return "open";
+  }
+
+  lines(width: number, theme: Colours): string[] {
+    return [
+      fitted(this.#input.render(width)[0] ?? "", width),
+      ...hints(this.#keys, "keeps the filter", "clears it", width, theme),
+    ];
+  }
+
+  invalidate(): void {
+    this.#input.invalidate();
+  }
+}
+
+/** From this size on half of it is the example, below it the double. */
+const LARGE_TOKENS = 16_384;
+const EXAMPLE_TOKENS = 65_536;
+
+/** Asks for a context size; what is no size stays, with a sentence. */
+export class SizePrompt implements Prompt {
+  readonly kind = "size";
+  readonly id: string;
+  readonly #input = new Input({ prompt: "> " });
+  readonly #present: number | undefined;
+  readonly #keys: Keys;
+  #fault: string | undefined;
+
+  constructor({ id, contextTokens }: PanelRow, keys: Keys) {
+    this.id = id;
+    this.#present = contextTokens;
+    this.#keys = keys;
+  }
+
+  set isFocused(isFocused: boolean) {
+    this.#input.focused = isFocused;
+  }
+
+  handleInput(data: string): Answer {
+    if (this.#keys.matches(data, "tui.select.cancel")) return "cancelled";
+    if (!this.#keys.matches(data, "tui.select.confirm")) {
+      this.#input.handleInput(data);
+      this.#fault = undefined;
+      return "open";
+    }
+    const text = this.#input.getValue().trim();
+    if (parseSize(text) !== undefined) return { text };
+    this.#fault = text === "" ? `No size was typed. For example: ${this.#example}.` : wrongSize(text).message;
+    return "open";
+  }
+
+  lines(width: number, theme: Colours): string[] {
+    const now = this.#present === undefined ? "not known" : shortTokens(this.#present);
+    const title = `Context size of ${withoutMiddle(this.id, Math.floor(width / 2))}:`;
+    const words = `now ${now}; for example ${this.#example}`;
+    const fault = this.#fault === undefined ? [] : wrapTextWithAnsi(this.#fault, width);
+    return [
+      ...wrapTextWithAnsi(`${title} ${words}`, width).map((line) => theme.fg("accent", line)),
+      fitted(this.#input.render(width)[0] ?? "", width),
+      ...fault.map((line) => theme.fg("warning", line)),
+      ...hints(this.#keys, "shows the change and asks", "changes nothing", width, theme),
+    ];
+  }
+
+  invalidate(): void {
+    this.#input.invalidate();
+  }
+
+  get #example(): string {
+    const present = this.#present ?? 2 * EXAMPLE_TOKENS;
+    return shortTokens(present >= LARGE_TOKENS ? Math.round(present / 2) : 2 * present);
+  }
+}
+
+function hints(keys: Keys, confirms: string, cancels: string, width: number, theme: Colours): string[] {
+  const pieces = [
+    ...keyHint(keyNames(keys, "tui.select.confirm"), confirms),
+    ...keyHint(keyNames(keys, "tui.select.cancel"), cancels),
+  ];
+  return flow(pieces, width).map((line) => theme.fg("dim", line));
+}
