@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { ANSWER_KEY } from "./activity/activities.ts";
 import type { CommandName } from "./admin.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { AiServer } from "./provider/ai-server.ts";
@@ -37,6 +38,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     agentDir: agentDir(),
     now: Date.now,
     onChanged: (windows) => session?.modelsChanged(windows),
+    onNotice: (text) => session?.noticeOfTurn(text),
   });
   const { activities } = aiServer;
   const provider = createProvider(aiServer, activities);
@@ -75,6 +77,11 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       },
     });
   }
+
+  pi.registerShortcut(ANSWER_KEY, {
+    description: "AI server: end the model's thinking, so that it answers now",
+    handler: () => session?.answerNow(),
+  });
 
   pi.on("session_start", async ({ reason }, ctx) => {
     session?.end();

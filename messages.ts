@@ -46,6 +46,8 @@ type RequestOptions = Pick<
 > & {
   /** The slot of llama-server; its own choice by default. */
   slot?: number | undefined;
+  /** Whether the server may be asked to end the thinking of the answer. */
+  isEndable?: boolean | undefined;
 };
 
 const NO_IMAGE = "(An image stood here; this model does not take images.)";
@@ -267,6 +269,7 @@ export const OPTIONAL_FIELDS = [
   "thinking_budget_tokens",
   "tool_choice",
   "id_slot",
+  "reasoning_control",
 ] as const;
 
 /**
@@ -296,6 +299,7 @@ export function chatRequest(
     ...(tools === undefined || options.toolChoice === undefined ? {} : { tool_choice: options.toolChoice }),
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...thinkingFields(traits, options),
+    ...(options.isEndable && traits.thinking.kind !== "none" ? { reasoning_control: true } : {}),
     ...(options.slot === undefined ? {} : { id_slot: options.slot }),
     ...sorted(samplingParams(model, options)),
   };

@@ -26,15 +26,15 @@ import {
   type StateNow,
   type Verdict,
 } from "./server/kinds/refusal.ts";
+import { mayEndThinking } from "./server/kinds/thinking-end.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { attempt } from "./stream/attempt.ts";
-import type { OnLoop } from "./stream/blocks.ts";
 import { Decoder, type Progress } from "./stream/decoder.ts";
-import { loopFault } from "./stream/loop-guard.ts";
 import { answerFigures, emptyMessage } from "./stream/message.ts";
 import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
 import { RequestLost } from "./stream/silence.ts";
+import { Thinking } from "./stream/thinking.ts";
 import { quietReason, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension. */
@@ -54,6 +54,8 @@ export interface TurnParts {
   restarting?(): string | undefined;
   /** Called with the model's real context window, in tokens, where an overflow error names it. */
   onContextWindow?(model: Model<Api>, tokens: number): void;
+  /** Receives what the user must know of a turn that goes on. */
+  onNotice?(text: string): void;
   clock: Clock;
 }
 
@@ -101,10 +103,6 @@ export function streamTurn(
       return undefined;
     },
   );
-}
-
-function endLoop(...[loop, channel]: Parameters<OnLoop>): never {
-  throw loopFault(loop, channel);
 }
 
 /** What a turn waits with, from one request to the next. */
@@ -193,7 +191,8 @@ class Turn {
 
   async #body(context: TranscriptContext, server: ModelServer, slot: number | undefined): Promise<unknown> {
     const traits = this.#parts.traits(this.#model);
-    const options = { ...this.#options, slot };
+    const isEndable = this.#parts.runsAs(this.#model) !== undefined && mayEndThinking(server.lastKind);
+    const options = { ...this.#options, slot, isEndable };
     const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
     const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
     return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
@@ -204,11 +203,12 @@ class Turn {
     const { clock } = this.#parts;
     const askedAt = clock.now();
     this.#waiting.asks();
+    const thinking = new Thinking(this.#parts, server, this.#model, this.#message, body, this.#signal);
     const decoder = new Decoder({
       message: this.#message,
-      emit: (event) => this.#stream.push(event),
+      emit: thinking.watched((event) => this.#stream.push(event)),
       onProgress: (progress) => this.#reportProgress(progress, clock.now() - askedAt),
-      onLoop: server.config.isLoopGuarded ? endLoop : undefined,
+      onLoop: server.config.isLoopGuarded ? thinking.loops : undefined,
     });
     this.#decoder = decoder;
     const parts = {

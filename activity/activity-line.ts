@@ -1,4 +1,5 @@
 import { duration, rateWords, shortTokens } from "../lib/figures.ts";
+import { ANSWER_KEY } from "./activities.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
 
@@ -106,9 +107,10 @@ export function activityLine(activity: Activity, modelName: string): string {
     case "retrying":
       return `Asking again in ${remaining(activity.leftMs)}: ${activity.why}`;
     case "generating": {
-      const { tokens, perSecond } = activity;
+      const { tokens, perSecond, canAnswerNow } = activity;
       const count = `${tokens} ${tokens === 1 ? "token" : "tokens"}`;
-      return perSecond === undefined ? count : `${rateWords(perSecond)} tok/s · ${count}`;
+      const line = perSecond === undefined ? count : `${rateWords(perSecond)} tok/s · ${count}`;
+      return canAnswerNow ? `${line} · ${ANSWER_KEY} answers now` : line;
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import type { LoadStage } from "./load-state.ts";
 import { type PromptFigures, type PromptProgress, PromptReading, RateMeter } from "./rates.ts";
+import { type EndableThinking, ThinkingActivity } from "./thinking.ts";
 
 /** Rates are in tokens per second, times in milliseconds. */
 export type Activity =
@@ -26,7 +27,8 @@ export type Activity =
       stage: LoadStage | undefined;
     }
   | ({ kind: "prompt" } & PromptFigures)
-  | { kind: "generating"; tokens: number; perSecond: number | undefined }
+  /** `canAnswerNow`: it has thought for some seconds, and a key ends that. */
+  | { kind: "generating"; tokens: number; perSecond: number | undefined; canAnswerNow?: boolean }
   /** The answer has begun, and pauses. */
   | { kind: "silent"; tokens: number; why: QuietReason | undefined; elapsedMs: number }
   | { kind: "retrying"; why: string; leftMs: number };
@@ -85,6 +87,8 @@ export interface TurnReport {
   prompt(progress: PromptProgress): void;
   /** @param tokens gives how many came so far */
   generating(tokens: () => number): void;
+  /** The model thinks, and that can be ended. */
+  thinks(thinking: EndableThinking): void;
   retrying(why: string, delayMs: number): void;
   /** The answer has begun and pauses. @param why undefined: not known */
   quiet(why: QuietReason | undefined, silentMs: number): void;
@@ -135,6 +139,7 @@ export class TurnActivity implements TurnReport {
   /** The last token that was seen, and why none follows. */
   #lastToken = { count: 0, at: 0 };
   #quiet: { why: QuietReason | undefined; since: number } | undefined;
+  readonly #thinking = new ThinkingActivity();
   /** When the load began that has not ended yet; a refusal in the midst of it does not end it. */
   #loadingSince: number | undefined;
   /** When it was last seen that another model had to unload first. */
@@ -209,6 +214,15 @@ export class TurnActivity implements TurnReport {
     this.#lastToken = { count: tokens(), at: this.#now() };
     this.#quiet = undefined;
     this.#state = { kind: "generating", tokens };
+  }
+
+  thinks(thinking: EndableThinking): void {
+    this.#thinking.begins(thinking, this.#now());
+  }
+
+  /** Ends the model's thinking. @returns whether the server did; undefined where there is none to end */
+  answerNow(): Promise<boolean | undefined> {
+    return this.#thinking.end();
   }
 
   quiet(why: QuietReason | undefined, silentMs: number): void {
@@ -286,7 +300,9 @@ export class TurnActivity implements TurnReport {
     this.#tokenRate.add(now, tokens);
     const elapsedMs = now - this.#lastToken.at;
     if (elapsedMs >= QUIET_MS) return { kind: "silent", tokens, why: this.#quiet?.why, elapsedMs };
-    return { kind: "generating", tokens, perSecond: this.#tokenRate.perSecond() };
+    const canAnswerNow = this.#thinking.canAnswerNow(now);
+    const perSecond = this.#tokenRate.perSecond();
+    return { kind: "generating", tokens, perSecond, ...(canAnswerNow ? { canAnswerNow } : {}) };
   }
 
   #noteLoad(): void {

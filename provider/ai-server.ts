@@ -38,6 +38,8 @@ export interface AiServerOptions {
    * @param windows a line for each model whose window changed; none when a command reports them itself
    */
   onChanged: (windows: readonly string[]) => void;
+  /** Receives what the user must know of a turn that goes on. */
+  onNotice?: (text: string) => void;
 }
 
 interface ModelsOrigin {
@@ -119,6 +121,10 @@ export class AiServer {
       });
     });
     return this.#started;
+  }
+
+  notice(text: string): void {
+    this.#options.onNotice?.(text);
   }
 
   /** Why the last discovery failed; the next call returns undefined. */

@@ -66,6 +66,7 @@ export async function runTurn(
     report: activity,
     restarting: () => aiServer.restarting,
     onContextWindow: (served: Model<Api>, tokens: number) => aiServer.correctContextWindow(served.id, tokens),
+    onNotice: (text: string) => aiServer.notice(text),
     clock,
   };
   const figures = await streamTurn(parts, stream, model, context, options);

@@ -29,6 +29,7 @@ import {
   type RunningModel,
 } from "./models/models.ts";
 import { MAX_MODELS } from "./models/names.ts";
+import { ThinkingControl } from "./thinking-control.ts";
 
 /**
  * For the facts of a ready model, which earlier ones can replace. Up to v217 llama-swap answers no such request while it
@@ -59,6 +60,7 @@ export class ModelServer {
   /** How many models of the list exceed `MAX_MODELS`. */
   #leftOut = 0;
   readonly known = new KnownFacts();
+  readonly thinkingControl = new ThinkingControl(this);
   /** Fields of a request body that this server has refused. */
   readonly refusedFields = new Set<string>();
 

@@ -29,6 +29,10 @@ export interface SessionParts {
   agentDir: string;
 }
 
+const NOT_THINKING =
+  "There is no thinking to end: no model of the AI server thinks now, or its server cannot end that.";
+const NOT_ENDED = "The server did not end the thinking; it may be over already.";
+
 /** Runs on without being waited for: it has reported its own failures, or ends with the session. */
 function background(work: Promise<unknown>): void {
   work.catch(() => {});
@@ -118,6 +122,18 @@ export class Session {
 
   compactionEnds(): void {
     this.#display?.compacts(false);
+  }
+
+  noticeOfTurn(text: string): void {
+    background(this.#notify(text));
+  }
+
+  /** The key that ends the model's thinking was pressed. */
+  async answerNow(): Promise<void> {
+    const { ctx, activities } = this.#parts;
+    const front = activities.front(ctx.sessionManager.getSessionId());
+    const hasEnded = await front?.turn.answerNow();
+    if (hasEnded !== true) await this.#show(hasEnded === false ? NOT_ENDED : NOT_THINKING, "info");
   }
 
   agentStarts(): void {

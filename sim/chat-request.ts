@@ -29,6 +29,8 @@ export interface ChatRequest {
   returnProgress: boolean;
   maxTokens: number;
   thinking: boolean;
+  /** Whether the client may end the thinking of the answer. */
+  hasControl: boolean;
 }
 
 const INVALID = "invalid_request_error";
@@ -60,8 +62,15 @@ export function readChatRequest(text: string, behaviour: Behaviour): ChatRequest
     includeUsage: isMap(body.stream_options) && body.stream_options.include_usage === true,
     returnProgress: body.return_progress === true,
     maxTokens: limit < 0 ? Number.POSITIVE_INFINITY : limit,
+    hasControl: body.reasoning_control === true,
     thinking: template.enable_thinking !== false && body.reasoning_effort !== "none" && behaviour.reasoning,
   };
+}
+
+/** What a request to end the thinking of an answer names; empty where it names nothing. */
+export function readControl(text: string): { id: string; action: string } {
+  const { id, action } = parseBody(text);
+  return { id: String(id ?? ""), action: String(action ?? "") };
 }
 
 /**

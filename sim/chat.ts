@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type ChatRequest, readChatRequest, renderPrompt } from "./chat-request.ts";
+import { type ChatRequest, readChatRequest, readControl, renderPrompt } from "./chat-request.ts";
 import { generate, type Step } from "./generation.ts";
 import type { Exchange } from "./http.ts";
 import { LlamaError, replyLlamaJson } from "./llama-replies.ts";
@@ -24,18 +24,41 @@ export async function chat(exchange: Exchange, upstream: Upstream): Promise<void
   const plan = makePlan(request, behaviour);
   const free = await upstream.takeSlot(exchange.gone);
   if (!free) return;
+  const answer = new Answer(exchange, upstream, request, plan);
   try {
     if (plan.fault?.kind === "crash" && plan.fault.after === 0) {
       upstream.kill();
       throw new ProcessGone();
     }
-    const steps = generate(upstream, prompt, plan, request.maxTokens, exchange.gone);
-    const answer = new Answer(exchange, upstream, request, plan);
+    const running = { hasControl: request.hasControl, isThinkingEnded: false };
+    const steps = generate(upstream, prompt, plan, running, request.maxTokens, exchange.gone);
+    upstream.answers.set(answer.id, running);
     if (request.stream) await answer.stream(steps);
     else await answer.collect(steps);
   } finally {
+    upstream.answers.delete(answer.id);
     free();
   }
+}
+
+/**
+ * Answers `POST /v1/chat/completions/control`, which ends the thinking of an answer that is being written.
+ * @throws {LlamaError} for a request that names no answer, or something else to do
+ */
+export function control(exchange: Exchange, upstream: Upstream): void {
+  const { id, action } = readControl(exchange.body);
+  if (id === "") throw new LlamaError(400, "invalid_request_error", "missing completion id");
+  if (action !== "reasoning_end") throw new LlamaError(400, "invalid_request_error", "unknown action");
+  const running = upstream.answers.get(id);
+  if (running?.hasControl) {
+    running.isThinkingEnded = true;
+    replyLlamaJson(exchange, 200, { success: true });
+    return;
+  }
+  const message = running
+    ? "reasoning control not enabled for this completion"
+    : "no active completion for this id";
+  replyLlamaJson(exchange, 200, { success: false, message });
 }
 
 /** One answer on its way out, in either form. */
@@ -45,7 +68,7 @@ class Answer {
   readonly #request: ChatRequest;
   readonly #plan: Plan;
   readonly #created = Math.floor(Date.now() / 1000);
-  readonly #id = `chatcmpl-${randomUUID().replaceAll("-", "")}`;
+  readonly id = `chatcmpl-${randomUUID().replaceAll("-", "")}`;
   readonly #model: string;
   readonly #extras: Record<string, string>;
   /** The part of a chunk after its choices. Built once: a stream may have a million chunks. */
@@ -59,7 +82,7 @@ class Answer {
     this.#plan = plan;
     this.#model = request.model ?? upstream.behaviour.alias ?? upstream.behaviour.modelPath;
     this.#extras = upstream.behaviour.onlyOpenAi ? {} : FINGERPRINT;
-    const fixed = { created: this.#created, id: this.#id, model: this.#model, ...this.#extras };
+    const fixed = { created: this.#created, id: this.id, model: this.#model, ...this.#extras };
     this.#tail = `${JSON.stringify({ ...fixed, object: "chat.completion.chunk" }).slice(1, -1)}`;
   }
 
@@ -118,7 +141,7 @@ class Answer {
         ...this.#extras,
         object: "chat.completion",
         usage: step.usage,
-        id: this.#id,
+        id: this.id,
         ...(onlyOpenAi ? {} : { timings: step.timings }),
       });
     }

@@ -8,7 +8,8 @@ import { split } from "shlex";
  * `--never-healthy`, `--die-after S`, `--stop-delay S`, `--chat-delay S`, `--prompt-rate` and `--token-rate`
  * (tokens per second, unlimited when absent), `--script NAME`, `--no-reasoning`, `--vision`, `--n-ctx-train N`,
  * `--gpu-mb N` (memory that it takes), `--reasoning-key NAME` (the field of a delta that holds thinking),
- * `--only-openai` (an answer without llama.cpp's additions to chat/completions: timings, progress, comments).
+ * `--only-openai` (an answer without llama.cpp's additions to chat/completions: timings, progress, comments),
+ * `--no-control` (an earlier llama-server, which cannot end the thinking of an answer).
  */
 export interface Behaviour {
   /** The command line split as a shell would; the program first. */
@@ -27,6 +28,7 @@ export interface Behaviour {
   reasoning: boolean;
   reasoningKey: string;
   onlyOpenAi: boolean;
+  hasControl: boolean;
   script: string;
   loadMs: number;
   failAfterMs: number | undefined;
@@ -78,6 +80,7 @@ export function readBehaviour(cmd: string): Behaviour {
     reasoning: !args.includes("--no-reasoning"),
     reasoningKey: text("--reasoning-key") ?? "reasoning_content",
     onlyOpenAi: args.includes("--only-openai"),
+    hasControl: !args.includes("--no-control"),
     script: text("--script") ?? "demo",
     loadMs: milliseconds("--load") ?? 0,
     failAfterMs: milliseconds("--fail-after"),

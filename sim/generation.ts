@@ -1,7 +1,7 @@
 import { callTokens, END_THINK, THINK, tokenize } from "./chat-request.ts";
 import type { Clock } from "./clock.ts";
 import type { Plan } from "./script.ts";
-import type { Upstream } from "./upstream.ts";
+import type { RunningAnswer, Upstream } from "./upstream.ts";
 
 /** llama-server's `usage` object. */
 interface Usage {
@@ -34,6 +34,7 @@ export async function* generate(
   upstream: Upstream,
   prompt: string[],
   plan: Plan,
+  running: Pick<RunningAnswer, "isThinkingEnded">,
   maxTokens: number,
   gone: AbortSignal,
 ): AsyncGenerator<Step> {
@@ -55,7 +56,7 @@ export async function* generate(
   let visible = 0;
   let finish = plan.pieces.some((piece) => piece.kind === "tool") ? "tool_calls" : "stop";
   try {
-    for (const step of steps(plan, said)) {
+    for (const step of steps(plan, said, running)) {
       const isVisible = step.type !== "token" || step.kind === "content";
       if (plan.fault && visible >= plan.fault.after && (isVisible || plan.fault.after === 0)) {
         yield { type: "fault" };
@@ -109,7 +110,11 @@ async function* readPrompt(upstream: Upstream, total: number, cache: number, gon
 type TokenStep = Extract<Step, { type: "token" | "call" | "arguments" }>;
 
 /** The plan as single tokens; `said` collects the tokens for the slot. */
-function* steps(plan: Plan, said: string[]): Generator<TokenStep> {
+function* steps(
+  plan: Plan,
+  said: string[],
+  running: Pick<RunningAnswer, "isThinkingEnded">,
+): Generator<TokenStep> {
   let index = 0;
   for (const piece of plan.pieces) {
     if (piece.kind === "tool") {
@@ -124,6 +129,7 @@ function* steps(plan: Plan, said: string[]): Generator<TokenStep> {
     }
     if (piece.kind === "reasoning") said.push(THINK);
     for (const text of tokenize(piece.text)) {
+      if (piece.kind === "reasoning" && running.isThinkingEnded) break;
       yield { type: "token", kind: piece.kind, text };
       said.push(text);
     }

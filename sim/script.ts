@@ -29,7 +29,8 @@ export interface Plan {
  * Decides what the model answers. Lines of the last user message that begin with `sim:` are directives, obeyed
  * in their order:
  *
- * `think TEXT`, `say TEXT`, `tokens N` (N short tokens), `tool NAME JSON` (several make parallel calls),
+ * `think TEXT`, `say TEXT`, `tokens N` (N short tokens), `ponder N` (N short tokens of thinking and a
+ * short answer), `tool NAME JSON` (several make parallel calls),
  * `silent SECONDS`, `finish REASON`, `nofinish`, `nodone`, and the faults `cut N` (the TCP connection is
  * destroyed), `crash N` (the model's process dies), `error N MESSAGE`, `bare N TEXT`.
  *
@@ -78,6 +79,10 @@ function obey(plan: Plan, name: string, rest: string, request: ChatRequest): voi
       break;
     case "tokens":
       plan.pieces.push({ kind: "content", text: shortTokens(Math.max(1, Number(first))) });
+      break;
+    case "ponder":
+      plan.pieces.push({ kind: "reasoning", text: shortTokens(Math.max(1, Number(first))) });
+      plan.pieces.push({ kind: "content", text: "Thought through." });
       break;
     case "tool":
       plan.pieces.push(call(request, first, others.join(" ")));
@@ -138,9 +143,10 @@ function answer(request: ChatRequest, asked: ChatMessage | undefined, behaviour:
   return pieces;
 }
 
-/** Each hundredth is its number, so that a long answer does not look like a loop. */
+/** Of many each hundredth is its number, so that they do not look like a loop. */
 function shortTokens(count: number): string {
-  return Array.from({ length: count }, (_, at) => ((at + 1) % 100 === 0 ? String(at + 1) : "ok")).join(" ");
+  const isNumber = (at: number): boolean => count > 500 && at % 100 === 0;
+  return Array.from({ length: count }, (_, at) => (isNumber(at + 1) ? String(at + 1) : "ok")).join(" ");
 }
 
 function toolNames(request: ChatRequest): Set<string> {

@@ -1,4 +1,4 @@
-import { chat } from "./chat.ts";
+import { chat, control } from "./chat.ts";
 import type { Behaviour } from "./flags.ts";
 import { type Exchange, reply } from "./http.ts";
 import { fileNotFound, LlamaError, replyLlamaError, replyLlamaJson } from "./llama-replies.ts";
@@ -27,6 +27,8 @@ async function route(exchange: Exchange, upstream: Upstream): Promise<void> {
     case "POST /v1/chat/completions":
     case "POST /chat/completions":
       return chat(exchange, upstream);
+    case "POST /v1/chat/completions/control":
+      return upstream.behaviour.hasControl ? control(exchange, upstream) : fileNotFound(exchange);
     case "GET /health":
     case "GET /v1/health":
       return replyLlamaJson(exchange, 200, { status: "ok" });

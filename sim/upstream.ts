@@ -10,12 +10,20 @@ const TENSOR_MS = 500;
 /** The process died, or does not listen: llama-swap answers 502, or lets a stream that has begun just end. */
 export class ProcessGone extends Error {}
 
+/** An answer that is being written, and whether the client has ended its thinking, where it may. */
+export interface RunningAnswer {
+  readonly hasControl: boolean;
+  isThinkingEnded: boolean;
+}
+
 /** One run of a simulated llama-server, from its start until it is killed or dies. */
 export class Upstream {
   readonly behaviour: Behaviour;
   readonly clock: Clock;
   /** Aborted when the process has ended, whyever. */
   readonly exited: AbortSignal;
+  /** The answers that it writes now, by their ids. */
+  readonly answers = new Map<string, RunningAnswer>();
   /** What the slot's KV cache holds: the last prompt and its answer. */
   slotTokens: string[] = [];
   readonly #exit = new AbortController();

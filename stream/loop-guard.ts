@@ -86,6 +86,11 @@ function shown(period: string): string {
   return line === "" ? "blank space" : `"${cleanText(line, SHOWN)}"`;
 }
 
+/** For the user, where the thinking of such a model was ended and its turn goes on. */
+export function loopNotice({ period, times }: Loop): string {
+  return `The model repeated itself while it thought: it wrote ${shown(period)} at least ${times} times in a row, so its thinking was ended. AI_SERVER_LOOP_GUARD=off lets it go on.`;
+}
+
 /** The error that ends a turn of a model which repeats itself. */
 export function loopFault({ period, times }: Loop, channel: "text" | "thinking"): ServerError {
   const what = channel === "text" ? "The model repeats itself" : "The model repeats itself while it thinks";

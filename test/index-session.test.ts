@@ -361,3 +361,18 @@ test("a mistyped command goes to no model, and stands in the editor again", asyn
   expect(pi.editor).toBe("/ai-server-statu");
   expect(await input(pi)).toBeUndefined();
 });
+
+test("the key that ends a model's thinking says so where no model thinks, and sends nothing", async () => {
+  const pi = new FakePi();
+  extension(pi.api);
+  onTestFinished(() => pi.emit("session_shutdown"));
+  const press = (): Promise<void> | undefined => pi.shortcuts.get("alt+a")?.handler(pi.context("rpc"));
+  // Before a session, and after it, there is nothing to say it in.
+  await press();
+  expect(pi.notices).toEqual([]);
+  await start(pi);
+  await press();
+  expect(pi.notices).toEqual([
+    "There is no thinking to end: no model of the AI server thinks now, or its server cannot end that.",
+  ]);
+});

@@ -150,6 +150,7 @@ describe("a turn", () => {
       loading: bad,
       prompt: bad,
       generating: bad,
+      thinks: bad,
       retrying: bad,
       quiet: bad,
       down: bad,

@@ -135,7 +135,7 @@ export function answerFault(status: number, text: string, path: string): ServerE
   if (status === 404 && body.source === null && !/model/i.test(body.message)) {
     const hint = /\/v1\/v1\//.test(path)
       ? "Leave out /v1 at the end of AI_SERVER_URL."
-      : "Check AI_SERVER_URL and its path.";
+      : "Check AI_SERVER_URL and its path, and that Caddy passes this route on.";
     return wrongUrl("server", `The server does not know ${path} (HTTP 404). ${hint}`);
   }
   if (status === 408 || status === 425)

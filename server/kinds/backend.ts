@@ -43,6 +43,9 @@ export interface ServerVersion {
   version: string | undefined;
 }
 
+/** `not thinking`: the server can do it, and has no such answer, or one that does not think. */
+export type ThinkingEnd = "ended" | "not thinking" | "unsupported";
+
 /**
  * One kind of server. It lacks the optional methods for what it cannot do, so callers check first. Only `load` loads a
  * model.
@@ -89,6 +92,15 @@ export interface Backend {
    * @throws {ServerError}; the signal's reason
    */
   unload?(id: string | undefined, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Ends the thinking of an answer that is being written.
+   *
+   * @param id of its model, which is loaded: the request would load it
+   * @param answer its id in the stream
+   * @throws {ServerError}; the signal's reason
+   */
+  endThinking?(id: string, answer: string, signal: AbortSignal): Promise<ThinkingEnd>;
 
   /** Reports changes as they happen, until the signal. Never throws. */
   follow?(hooks: EventHooks, signal: AbortSignal, clock: Clock): Promise<void>;

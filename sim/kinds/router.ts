@@ -58,6 +58,7 @@ export class Router implements Kind {
       "GET /models/sse": (exchange) => this.#events.stream(exchange),
       "POST /v1/chat/completions": chat,
       "POST /chat/completions": chat,
+      "POST /v1/chat/completions/control": chat,
     };
   }
 

@@ -92,6 +92,10 @@ test.each<[Activity, string]>([
   [{ kind: "retrying", why: "the server is busy", leftMs: 1900 }, "Asking again in 2 s: the server is busy"],
   [{ kind: "generating", tokens: 1, perSecond: undefined }, "1 token"],
   [{ kind: "generating", tokens: 512, perSecond: 38.2 }, "38 tok/s · 512 tokens"],
+  [
+    { kind: "generating", tokens: 512, perSecond: 38.2, canAnswerNow: true },
+    "38 tok/s · 512 tokens · alt+a answers now",
+  ],
 ])("%j reads %s", (activity, line) => {
   expect(activityLine(activity, "Qwen")).toBe(line);
 });

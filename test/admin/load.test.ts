@@ -155,7 +155,8 @@ models:
     const place = await startPlace(SLOW);
     place.sim.setSpeed(1);
     const user = saying(answer, "tui");
-    user.sees = () => setImmediate(() => user.escape());
+    user.sees = () =>
+      void eventually(() => expect(place.sim.starts.endless).toBe(1)).then(() => user.escape());
     await place.type("/ai-server-load endless", user);
     expect(user.questions).toEqual([
       {
@@ -177,7 +178,7 @@ test("a load that cannot be stopped after Escape says why", async () => {
     await place.close();
     return true;
   };
-  user.sees = () => setImmediate(() => user.escape());
+  user.sees = () => void eventually(() => expect(place.sim.starts.endless).toBe(1)).then(() => user.escape());
   await place.type("/ai-server-load endless", user);
   expect(user.notices).toEqual([
     { level: "error", text: expect.stringMatching(/refused|lost|unreachable/i) },

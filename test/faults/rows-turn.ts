@@ -24,7 +24,7 @@ export const ANSWERS: FaultRow[] = [
   answered(
     "404 of Caddy's",
     [{ status: 404, pieces: ["404 page not found\n"] }],
-    "The server does not know /v1/chat/completions (HTTP 404). Check AI_SERVER_URL and its path.",
+    "The server does not know /v1/chat/completions (HTTP 404). Check AI_SERVER_URL and its path, and that Caddy passes this route on.",
     "none",
   ),
   answered(

@@ -148,7 +148,7 @@ describe("a start without a stored catalogue", () => {
         onTestFinished(() => silent.stop());
         return `https://127.0.0.1:${silent.port}`;
       },
-      /did not answer within 0\.\d+ s/,
+      /did not answer the TLS handshake within 0\.\d+ s/,
     ],
   ])(
     "waits no longer than its limit for a server that %s, and says so once",

@@ -87,7 +87,7 @@ for (const version of PI_VERSIONS)
     });
 
     if (version !== NEWEST_PI) {
-      test(`pi ${version} shows the panel and a question, and quits`, async () => {
+      test(`pi ${version} shows the panel and a question, takes the key that ends thinking, and quits`, async () => {
         const { terminal } = pi();
         await enter(terminal, "/ai-server");
         await terminal.waitFor(/^AI server[\s\S]*slow \(in pi\) +ready +64k[\s\S]*In flight: nothing/);
@@ -96,6 +96,8 @@ for (const version of PI_VERSIONS)
         await terminal.waitFor(/^Unload every model\?[\s\S]*^→ Keep them loaded$[\s\S]*escape no$/m);
         await terminal.press("Enter");
         await terminal.waitFor(/Nothing was unloaded\./);
+        await terminal.press("M-a");
+        await terminal.waitFor(/There is no thinking to end/);
         await enter(terminal, "sim: say Still here.");
         await terminal.waitFor(/^ *Still here\./m);
         await terminal.press("C-d");
@@ -207,6 +209,27 @@ await suite(NEWEST_PI, `models of pi ${NEWEST_PI}`, ["other", "--models", MODELS
     await terminal.press("Escape");
     await terminal.waitFor(/aborted/i);
     await phase(t, terminal, "beside", /^ *\d+ tok\/s[\s\S]*^other ready · /m);
+  });
+});
+
+await suite(NEWEST_PI, `a thinking model on pi ${NEWEST_PI}`, ["thinker"], (pi) => {
+  test("answers at once when the user presses the key that the working line shows", async (t) => {
+    const { place, terminal } = pi();
+    await enter(terminal, "sim: ponder 2000");
+    await phase(t, terminal, "thinking", /\d+ tok\/s · \d+ tokens · alt\+a answers now/);
+    await terminal.press("M-a");
+    await terminal.waitFor(/^ *Thought through\./m);
+    expect(place.sim.requests.at(-1)?.tokens ?? 0).toBeLessThan(2000);
+    await terminal.waitFor(/^thinker ready/m);
+    expect(await terminal.screen()).not.toMatch(/answers now|aborted/i);
+  });
+
+  test("is not there between turns: the key says so, and does nothing else", async () => {
+    const { terminal } = pi();
+    await terminal.press("M-a");
+    await terminal.waitFor(/There is no thinking to end/);
+    await enter(terminal, "sim: say Still here.");
+    await terminal.waitFor(/^ *Still here\./m);
   });
 });
 

@@ -38,13 +38,17 @@ realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, p
     expect(await standIn.running()).toEqual([]);
   });
 
-  test("status and refresh in JSON mode leave the stream clean", async () => {
+  test("status and refresh in JSON mode are one event each, and nothing is on standard error", async () => {
     const { code, stdout, stderr } = await pi(["--mode", "json", "/ai-server-status", "/ai-server-refresh"]);
     expect(code).toBe(0);
-    expect(parseJsonLines(stdout)[0]).toMatchObject({ type: "session" });
-    expect(stdout).not.toContain("unloaded");
-    expect(stderr).toMatch(/unloaded/);
-    expect(stderr).toMatch(/Nothing changed: 5 models\./);
+    const answer = { type: "ai_server_result", ok: true };
+    const models = standIn.modelIds.map((id) => expect.objectContaining({ id, state: "unloaded" }));
+    expect(parseJsonLines(stdout)).toEqual([
+      expect.objectContaining({ type: "session" }),
+      expect.objectContaining({ ...answer, models: expect.arrayContaining(models) }),
+      expect.objectContaining({ ...answer, lines: ["Nothing changed: 5 models."], changes: [] }),
+    ]);
+    expect(stderr.split("\n").filter((line) => line !== "" && !line.endsWith("…"))).toEqual([]);
   });
 
   // One of another CA is in the suite on Caddy: a TLS server of Node's closes without an alert.

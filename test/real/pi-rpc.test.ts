@@ -286,6 +286,20 @@ realSuite(await piProblem(NEWEST_PI), `a session in RPC mode of pi ${NEWEST_PI}`
     });
   });
 
+  test("a model that repeats itself while it thinks is made to answer, and the user is told", async () => {
+    const pi = await session("thinker");
+    const mark = pi.mark();
+    const loop = "I look at it once more. ".repeat(3000);
+    const events = await pi.turn(`sim: think ${loop}\nsim: say Done.`);
+    expect(textOf(lastAnswer(events))).toBe("Done.");
+    await pi.waitFor(({ type }) => type === "extension_ui_request", 10_000, mark);
+    expect(notices(pi.since(mark))).toContainEqual(
+      expect.stringMatching(
+        /^The model repeated itself while it thought: it wrote "I look at it once more\."/,
+      ),
+    );
+  });
+
   test("a tool call that comes as text runs nothing, and is reported once a session", async () => {
     const pi = await session("thinker");
     const mark = pi.mark();

@@ -24,6 +24,9 @@ models:
   other:
     cmd: ${COMMAND} --load 0.1 --token-rate 40
     metadata: { context_length: 65536 }
+  thinker:
+    cmd: llama-server --port \${PORT} --ctx-size 65536 --load 0.1 --token-rate 40
+    metadata: { context_length: 65536, thinking: true }
   queued:
     cmd: ${COMMAND} --load 6 --token-rate 40
     metadata: { context_length: 65536 }

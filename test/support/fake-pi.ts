@@ -15,6 +15,7 @@ type Handler = (event: unknown, ctx: unknown) => unknown;
 export class FakePi {
   readonly registered: Provider[] = [];
   readonly commands = new Map<string, { handler: (args: string, ctx: unknown) => Promise<void> }>();
+  readonly shortcuts = new Map<string, { handler: (ctx: unknown) => Promise<void> }>();
   readonly renderers = new Map<string, EntryRenderer>();
   readonly notices: string[] = [];
   /** What the extension has put into the editor. */
@@ -62,6 +63,8 @@ export class FakePi {
     },
     registerCommand: (name: string, command: { handler: (args: string, ctx: unknown) => Promise<void> }) =>
       this.commands.set(name, command),
+    registerShortcut: (key: string, shortcut: { handler: (ctx: unknown) => Promise<void> }) =>
+      this.shortcuts.set(key, shortcut),
     on: (event: string, handler: Handler) => this.#handlers.set(event, handler),
   } as unknown as ExtensionAPI;
 
@@ -108,7 +111,7 @@ export class FakePi {
     const parts: Record<string, unknown> = {
       mode,
       scopedModels: this.scopedModels,
-      sessionManager: { getBranch: () => [...this.branch] },
+      sessionManager: { getBranch: () => [...this.branch], getSessionId: () => "session" },
       ui: {
         notify: (text: string) => this.notices.push(text),
         setWorkingMessage: () => {},

@@ -13,6 +13,7 @@ import type {
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import { expect } from "vitest";
+import type { EndableThinking } from "../../activity/thinking.ts";
 import type { QuietReason, TurnReport } from "../../activity/turn-activity.ts";
 import { readConfig, type Variables } from "../../config.ts";
 import { ServerError } from "../../lib/errors.ts";
@@ -168,6 +169,7 @@ type Said =
       position: number | undefined;
       ahead?: number | undefined;
     }
+  | { kind: "thinks"; thinking: EndableThinking }
   | { kind: "loading"; elapsedMs: number }
   | { kind: "prompt"; total: number; cached: number; processed: number }
   | { kind: "quiet"; why: QuietReason | undefined; silentMs: number }
@@ -181,6 +183,7 @@ function hearing(said: Said[]): TurnReport {
     loading: (elapsedMs) => said.push({ kind: "loading", elapsedMs }),
     prompt: ({ total, cached, processed }) => said.push({ kind: "prompt", total, cached, processed }),
     generating: () => said.push({ kind: "generating" }),
+    thinks: (thinking) => said.push({ kind: "thinks", thinking }),
     restarted: () => said.push({ kind: "restarted" }),
     quiet: (why, silentMs) => said.push({ kind: "quiet", why, silentMs }),
     down: (by) => said.push({ kind: "down", by }),

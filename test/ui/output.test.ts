@@ -147,6 +147,23 @@ test("a long text arrives whole at a reader that is slow, though the pipe does n
   expect(size).toBe(500_001);
 });
 
+test("in JSON mode the object waits for a line that pi has begun, and follows it on its own", async () => {
+  const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
+  const script = [
+    `process.stdout._handle.setBlocking(false); const { commandOutput } = await import(${module});`,
+    'process.stdout.write("x".repeat(500_000) + "\\n");',
+    'await commandOutput({ mode: "json", ui: {} }, "ai-server-x", () => {}).end();',
+  ].join("\n");
+  const writer = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", script]);
+  let text = "";
+  for await (const piece of writer.stdout) {
+    text += String(piece);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const [before = "", object = "", ...rest] = text.split("\n");
+  expect([before.length, JSON.parse(object).type, rest]).toEqual([500_000, "ai_server_result", [""]]);
+});
+
 test("a session that has ended takes no notice, and nothing is thrown", () => {
   const stale = new Proxy({} as Screen, {
     get() {

@@ -10,6 +10,7 @@ import { idOf, nameOf } from "../../models/names.ts";
 import { type Backend, type LoadSteps, versionAt } from "../backend.ts";
 import { type EventHooks, frameReader, keepReading, quiet, readStream } from "../events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
+import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { parseRouterModels, parseRouterRunning, parseSlots, routerState } from "./list.ts";
 
 /** Between two looks at a load: the router has no log that they could fill. */
@@ -66,6 +67,8 @@ export function router(access: Access): Backend {
         if (status !== 200 && !/not running/i.test(text)) throw answerFault(status, text, "/models/unload");
       }
     },
+
+    endThinking: (id, answer, signal) => requestThinkingEnd(access, THINKING_PATH, id, answer, signal),
 
     follow(hooks, signal, clock) {
       return keepReading(() => readEvents(access, hooks, signal), hooks, signal, clock);

@@ -9,6 +9,7 @@ import { parseErrorBody } from "../../http/error-body.ts";
 import { parseProps } from "../../models/models.ts";
 import { type Backend, releaseOf, swapVersion } from "../backend.ts";
 import { parseOwnModel, parseSlots } from "../llama-cpp/list.ts";
+import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { followEvents } from "./events.ts";
 import { parseListed, parseRunning } from "./list.ts";
 import { loadInSwap } from "./load.ts";
@@ -20,11 +21,13 @@ export function llamaSwap(access: Access): Backend {
   /** Entries of the list as last read. */
   let entries: unknown;
 
+  const isShadowed = async (id: string, signal: AbortSignal | undefined): Promise<boolean> =>
+    (entries === undefined ? await shadowingModel(access, id, signal) : shadowingIn(entries, id)) !==
+    undefined;
+
   /** Only for a ready model whose path leads to no other one: the request would load that. */
   const upstream = async (id: string, route: "props" | "slots" | "v1/models", limits: Limits) => {
-    const other =
-      entries === undefined ? await shadowingModel(access, id, limits.signal) : shadowingIn(entries, id);
-    if (other !== undefined) return undefined;
+    if (await isShadowed(id, limits.signal)) return undefined;
     return http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
   };
 
@@ -72,6 +75,11 @@ export function llamaSwap(access: Access): Backend {
       const { status, text } = await post(http, path, undefined, signal);
       if (status === 200) return;
       throw status === 404 && id !== undefined ? notUnloadable(id, text) : answerFault(status, text, path);
+    },
+
+    async endThinking(id, answer, signal) {
+      if (await isShadowed(id, signal)) return "unsupported";
+      return requestThinkingEnd(access, routeFor(`/upstream/<id>${THINKING_PATH}`, id), id, answer, signal);
     },
 
     follow: (hooks, signal, clock) => followEvents(access, hooks, signal, clock),

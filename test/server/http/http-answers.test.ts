@@ -59,7 +59,11 @@ describe("an answer", () => {
   test.each([
     [401, "server", "The server demands an API key, and the one in AI_SERVER_API_KEY is missing or wrong."],
     [403, "Caddy", "Caddy denies access to this client (HTTP 403)."],
-    [404, "server", "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path."],
+    [
+      404,
+      "server",
+      "The server does not know /running (HTTP 404). Check AI_SERVER_URL and its path, and that Caddy passes this route on.",
+    ],
     [
       502,
       "server",

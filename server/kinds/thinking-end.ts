@@ -1,0 +1,30 @@
+/** llama-server's request that ends the thinking of a running answer, so that the model answers now. */
+import { parsed, record } from "../../lib/json.ts";
+import { type Access, post } from "../http/access.ts";
+import type { BackendKind, ThinkingEnd } from "./backend.ts";
+
+export const THINKING_PATH = "/v1/chat/completions/control";
+
+/** Whether a request to such a server may ask that the thinking of its answer can be ended. */
+export function mayEndThinking(kind: BackendKind | undefined): boolean {
+  return kind === "llama-server" || kind === "router" || kind === "llama-swap";
+}
+
+/**
+ * Sends the request (seen in llama-server b11669; an earlier one answers 404).
+ *
+ * @param path `THINKING_PATH`, with what a proxy needs before it
+ * @throws {ServerError} for a fault of the way; the signal's reason
+ */
+export async function requestThinkingEnd(
+  { http }: Access,
+  path: string,
+  model: string,
+  answer: string,
+  signal: AbortSignal,
+): Promise<ThinkingEnd> {
+  const { status, text } = await post(http, path, { id: answer, action: "reasoning_end", model }, signal);
+  const success = status === 200 ? record(parsed(text))?.success : undefined;
+  if (typeof success !== "boolean") return "unsupported";
+  return success ? "ended" : "not thinking";
+}
