@@ -66,16 +66,16 @@ export function helpLines(keys: Keys): string[] {
     ["left/right", "select a model one page away"],
     ["home/end", "select the first or the last model"],
     bound("scroll the details", "tui.select.pageUp", "tui.select.pageDown"),
-    ["/", "filter the list; every word must be in the line"],
+    ["/", "filter the list by words"],
     bound("load the model, unload it, or stop its load", "tui.select.confirm"),
     ["m", "use the model in pi"],
-    ["c", "change its context size; shows the change and asks"],
-    ["l", "its log; the unit's journal if the server is down"],
+    ["c", "change its context size; asks first"],
+    ["l", "its log; if the server is down, the journal"],
     ["r", "read everything again"],
     ["R", "restart the server over ssh; asks first"],
     ["U", "unload every model; asks first"],
     ["?", "this help"],
-    [leave, "leave; a filter is dropped first by escape"],
+    [leave, "leave; escape drops a filter first"],
   ];
   const shown = rows.filter(([key]) => key !== "");
   const widest = Math.max(...shown.map(([key]) => key.length));

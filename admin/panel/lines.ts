@@ -1,4 +1,5 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
+import { stripVTControlCharacters } from "node:util";
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { truncateToWidth, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
@@ -101,7 +102,7 @@ export function headingLines(
 /** The first lines, the last of which ends with an ellipsis if there are more. */
 function cutAt(lines: readonly string[], most: number, width: number): readonly string[] {
   if (lines.length <= most || most < 1) return lines.slice(0, most);
-  const last = truncateToWidth(lines[most - 1] ?? "", width - 1, "");
+  const last = stripVTControlCharacters(truncateToWidth(lines[most - 1] ?? "", width - 1, ""));
   return [...lines.slice(0, most - 1), `${last}…`];
 }
 

@@ -1,4 +1,5 @@
 /** The list of models: what is filtered, which one is selected, and its lines. Pure but for the theme's colours. */
+import { stripVTControlCharacters } from "node:util";
 import { truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
 import { firstSeen, fitted, table } from "../../ui/layout.ts";
 import type { Colours, PanelContent, PanelPlace, PanelRow } from "./lines.ts";
@@ -34,7 +35,8 @@ export function withoutMiddle(text: string, width: number): string {
   const room = Math.floor((width - 1) / 2);
   while (end.length > 0 && visibleWidth(end.join("")) > room) end.shift();
   const tail = end.join("");
-  return truncateToWidth(text, width - visibleWidth(tail), ELLIPSIS) + tail;
+  // pi-tui puts colour resets around its ellipsis, which would end the colour of the line.
+  return stripVTControlCharacters(truncateToWidth(text, width - visibleWidth(tail), ELLIPSIS)) + tail;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { Input, type KeybindingsManager, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { Input, type KeybindingsManager, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { shortTokens } from "../../lib/figures.ts";
 import { fitted, flow, keyHint, keyNames } from "../../ui/layout.ts";
 import { parseSize, wrongSize } from "../arguments.ts";
@@ -98,9 +98,12 @@ export class SizePrompt implements Prompt {
     const now = this.#present === undefined ? "not known" : shortTokens(this.#present);
     const title = `Context size of ${withoutMiddle(this.id, Math.floor(width / 2))}:`;
     const words = `now ${now}; for example ${this.#example}`;
+    const isOneLine = visibleWidth(title) + 1 + visibleWidth(words) <= width;
     const fault = this.#fault === undefined ? [] : wrapTextWithAnsi(this.#fault, width);
     return [
-      ...wrapTextWithAnsi(`${title} ${words}`, width).map((line) => theme.fg("accent", line)),
+      ...(isOneLine ? [`${title} ${words}`] : [title, words]).map((line) =>
+        theme.fg("accent", fitted(line, width)),
+      ),
       fitted(this.#input.render(width)[0] ?? "", width),
       ...fault.map((line) => theme.fg("warning", line)),
       ...hints(this.#keys, "shows the change and asks", "changes nothing", width, theme),

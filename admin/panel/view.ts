@@ -100,17 +100,20 @@ export class PanelView implements Component, Focusable {
     const room = free - offers.length;
     const isLong = trouble.length > (count === 0 ? room : Math.floor(room / 2));
     const wanted = count === 0 ? 0 : count + 1;
-    const left = isLong ? room : room - trouble.length;
+    const above = trouble.length > 0 && count > 0 ? [...trouble, ""] : trouble;
+    const left = isLong ? room : room - above.length;
     const below = isLong ? room : lower.length === 0 ? 0 : lower.length + 1;
     const given = share(Math.max(0, left), wanted, below);
     const rows = count === 0 ? 0 : Math.max(1, given.list);
     this.#pages.list = Math.max(1, rows - 1);
     const list = listLines(content, place, width, rows, theme);
-    if (isLong)
-      return [...this.#scrolled([...trouble, "", ...lower], given.below), ...offers, ...list, ...fixed];
+    if (isLong) {
+      const all = lower.length === 0 ? trouble : [...trouble, "", ...lower];
+      return [...this.#scrolled(all, given.below), ...offers, ...list, ...fixed];
+    }
     const space = given.below < 2 || lower.length === 0 ? [] : [""];
     const seen = this.#scrolled(lower, given.below - space.length);
-    return [...trouble, ...offers, ...list, ...fixed, ...space, ...seen];
+    return [...above, ...offers, ...list, ...fixed, ...space, ...seen];
   }
 
   #scrolled(lines: readonly string[], height: number): string[] {

@@ -135,7 +135,7 @@ describe("names", () => {
 
 test("the README's pictures are there, whole and small", () => {
   const pictures = [...README.matchAll(/!\[[^\]]+\]\(([^)]+)\)/g)].map(([, path = ""]) => path);
-  expect(pictures).toEqual(["docs/images/working-line.svg", "docs/images/panel.svg"]);
+  expect(pictures).toEqual(["docs/images/turn.svg", "docs/images/panel.svg", "docs/images/question.svg"]);
   for (const path of pictures) {
     const svg = readFileSync(join(ROOT, path), "utf8");
     expect(svg).toMatch(/^<svg [\s\S]*<text [\s\S]*<\/svg>\n$/);

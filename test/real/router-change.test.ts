@@ -184,7 +184,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
       "~/.llama-models.ini differs from what the router runs for small.\n",
     );
     expect(user.questions[0]?.text).toContain("Stays loaded if there is room: other.");
-    expect(user.told[0]).toMatch(/^The router reread its preset\.\n/);
+    expect(user.told[0]).toMatch(/^2 changes, 3 models now\nThe router reread its preset\.\n/);
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded", new: "unloaded" });
     // Nobody loses anything by the next one.
     place.text = `${place.text}; a comment\n`;

@@ -130,7 +130,7 @@ describe("an unloading that fails", () => {
 
   test("does not mind the other models", async () => {
     const { swap } = await cannedServer(stubborn("POST", "stopping", "stopping", "gone"));
-    await unloadModel(swap, "m", NEVER, fastClock(100));
+    await unloadModel(swap, "m", NEVER, fastClock(10));
   });
 
   test("because it does not stop, ends after a minute", async () => {

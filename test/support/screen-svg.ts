@@ -5,6 +5,8 @@ const CELL = { width: 8.4, height: 18 };
 const MARGIN = 12;
 const FONT_SIZE = 14;
 const BACKGROUND = "#16181d";
+/** Seen on a page as dark as the picture. */
+const BORDER = "#3d424d";
 const FOREGROUND = "#d4d7dd";
 
 /** The sixteen colours that a terminal gives names to. */
@@ -70,7 +72,7 @@ export function screenSvg(screen: string, columns: number): string {
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`,
     ` font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="${FONT_SIZE}">\n`,
     "<title>pi in a terminal</title>\n",
-    `<rect width="100%" height="100%" rx="8" fill="${BACKGROUND}"/>\n`,
+    `<rect x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="8" fill="${BACKGROUND}" stroke="${BORDER}"/>\n`,
     ...drawn.filter((line) => line !== "").map((line) => `${line}\n`),
     "</svg>\n",
   ].join("");

@@ -47,9 +47,9 @@ export class Terminal {
     return (await this.tmux("capture-pane", "-p")).trimEnd();
   }
 
-  /** The screen with its colours, as ANSI sequences. */
-  async colors(): Promise<string> {
-    return (await this.tmux("capture-pane", "-e", "-p")).trimEnd();
+  /** The screen with its colours, as ANSI sequences. @param spaces whether those at a line's end are kept */
+  async colors({ spaces = false } = {}): Promise<string> {
+    return (await this.tmux("capture-pane", "-e", ...(spaces ? ["-N"] : []), "-p")).trimEnd();
   }
 
   /** The screen and all that scrolled off its top. */

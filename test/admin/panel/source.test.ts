@@ -285,7 +285,9 @@ describe("following llama.cpp's router", () => {
     await eventually(() => expect(source.state.following).toBe("polling"));
     const before = changes();
     await eventually(() => expect(changes()).toBeGreaterThan(before + 3));
-    expect(source.state).toMatchObject({ requests: told, isAskingRequests: told !== undefined });
+    await eventually(() =>
+      expect(source.state).toMatchObject({ requests: told, isAskingRequests: told !== undefined }),
+    );
     expect(requests.join()).not.toContain("/slots");
   });
 });
