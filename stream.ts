@@ -35,7 +35,7 @@ import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patienc
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
 import { RequestLost } from "./stream/silence.ts";
 import { Thinking } from "./stream/thinking.ts";
-import { quietReason, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
+import { quietReason, type SilentState, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension. */
 export interface TurnParts {
@@ -221,8 +221,7 @@ class Turn {
       clock,
       onBegin: () => this.#begin(),
       onSilence: this.#waiting.sawState.bind(this.#waiting),
-      onQuiet: (state: Parameters<typeof quietReason>[0], silentMs: number) =>
-        this.#report((report) => report.quiet(quietReason(state), silentMs)),
+      onQuiet: (now: SilentState, ms: number) => this.#report((report) => report.quiet(quietReason(now), ms)),
     };
     return attempt(parts, body, decoder);
   }

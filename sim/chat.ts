@@ -48,7 +48,8 @@ export async function chat(exchange: Exchange, upstream: Upstream): Promise<void
 export function control(exchange: Exchange, upstream: Upstream): void {
   const { id, action } = readControl(exchange.body);
   if (id === "") throw new LlamaError(400, "invalid_request_error", "missing completion id");
-  if (action !== "reasoning_end") throw new LlamaError(400, "invalid_request_error", "unknown action");
+  if (action !== "reasoning_end")
+    throw new LlamaError(400, "invalid_request_error", "unknown control action");
   const running = upstream.answers.get(id);
   if (running?.hasControl) {
     running.isThinkingEnded = true;

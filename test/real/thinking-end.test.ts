@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig, type Variables } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
+import { readText } from "../../server/http/http.ts";
+import { THINKING_PATH } from "../../server/kinds/thinking-end.ts";
 import { ModelServer } from "../../server/model-server.ts";
+import { startKind } from "../support/kinds.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -101,3 +104,35 @@ for (const [kind, id] of [
       expect(message.errorMessage).toMatch(/^The model repeats itself: it wrote "/);
     });
   });
+
+realSuite(llamaServerProblem(), "a request that a real llama-server does not obey", () => {
+  test("is answered as the stand-in answers it", async () => {
+    const real = await startLlamaServer({ args: [] });
+    const sim = await startKind("llama-server", { models: { [TINY_ID]: "" } });
+    try {
+      const bodies = [
+        "{}",
+        '{"id":"x"}',
+        '{"id":"x","action":"stop"}',
+        '{"id":"x","action":"reasoning_end"}',
+      ];
+      for (const body of bodies) {
+        const answers = [];
+        for (const env of [{ AI_SERVER_URL: real.url }, sim.env]) {
+          const { http } = new ModelServer(readConfig(env, {}, "/nowhere"));
+          // The stand-in listens a moment after its start.
+          await eventually("it answers", () =>
+            http.json("/health", { timeoutMs: 1000 }).catch(() => undefined),
+          );
+          const answer = await http.request({ method: "POST", path: THINKING_PATH, body });
+          answers.push([answer.status, JSON.parse(await readText(answer.body, 1000))]);
+          await http.close();
+        }
+        expect(answers[1], body).toEqual(answers[0]);
+      }
+    } finally {
+      await real.stop();
+      await sim.close();
+    }
+  });
+});
