@@ -10,6 +10,7 @@ import {
   killedClient,
   prepareKill,
   prepareUnit,
+  processesOf,
   recordSteps,
   wasHit,
 } from "../support/kill.ts";
@@ -120,7 +121,7 @@ test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: th
       await checkNextWrite(host, way.mode);
       return true;
     } catch (error) {
-      throw new Error(`a kill: ${JSON.stringify({ ...way, ...kill, program })}`, { cause: error });
+      throw new Error(`a kill: ${JSON.stringify({ ...way, ...kill, program })}: ${error}`, { cause: error });
     } finally {
       host.remove();
     }
@@ -151,14 +152,14 @@ test(`the client is killed ${CLIENT_KILLS} times, at any moment: the file is who
       prepareUnit(host);
       const restarts = join(host.tools, "restarts");
       await killedClient({ settings: host.settings(), tools: host.tools, restarts }, step, delayMs, cache);
-      // The script may be at its work for a moment longer; the next reader waits for it.
-      await host.machine(mode).read();
+      // Its script is at work for a moment longer, or only begins.
+      await expect.poll(() => processesOf(host)).toEqual([]);
       const state = host.text === OLD ? "old" : "new";
       states.set(`${step} ${state}`, (states.get(`${step} ${state}`) ?? 0) + 1);
       checkFile(host, OLD, [OLD, fakeConfig(2048)], undefined);
       await checkNextWrite(host, mode);
     } catch (error) {
-      throw new Error(`kill ${index}: ${step} after ${delayMs} ms`, { cause: error });
+      throw new Error(`kill ${index}: ${step} after ${delayMs} ms: ${error}`, { cause: error });
     } finally {
       host.remove();
     }

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
@@ -129,6 +129,18 @@ export function checkFile(
     const state = text === old ? "old" : "new";
     expect([state, "unknown"]).toContain(outcome.file);
   }
+}
+
+/** The processes that have the host's tools on their PATH: what a killed client has left running. */
+export function processesOf(host: Target): string[] {
+  return readdirSync("/proc").filter((id) => {
+    try {
+      return /^\d+$/.test(id) && readFileSync(`/proc/${id}/environ`, "utf8").includes(host.tools);
+    } catch {
+      // It has ended, or is another user's.
+      return false;
+    }
+  });
 }
 
 /**
