@@ -23,7 +23,8 @@ export function keyLine(
   width: number,
 ): string {
   const way = keyNames(keys, "tui.select.cancel");
-  const leave = filter !== "" && way !== "" ? [`${way} all models`] : [`${way || "q"} leave`];
+  // The short key where the others have to be seen.
+  const leave = filter !== "" && way !== "" ? [`${way} all models`] : [`${isDown ? "q" : way || "q"} leave`];
   const overSsh = (words: string): string[] => (hasSsh ? [words] : []);
   const enter = row?.toggles;
   const pieces = isDown
@@ -61,26 +62,31 @@ export function helpLines(keys: Keys): string[] {
     does,
   ];
   const leave = [keyNames(keys, "tui.select.cancel"), "q"].filter((key) => key !== "").join(" or ");
+  // Short enough for 40 columns; what they need besides is said below them.
   const rows: [string, string][] = [
     bound("select a model", "tui.select.up", "tui.select.down"),
-    ["left/right", "select a model one page away"],
-    ["home/end", "select the first or the last model"],
+    ["left/right", "a page of the list"],
+    ["home/end", "first or last model"],
     bound("scroll the details", "tui.select.pageUp", "tui.select.pageDown"),
-    ["/", "filter the list by words"],
-    bound("load the model, unload it, or stop its load", "tui.select.confirm"),
-    ["m", "use the model in pi"],
-    ["c", "change its context size; asks first"],
-    ["l", "its log; if the server is down, the journal"],
+    ["/", "filter the list"],
+    bound("load, unload or stop it", "tui.select.confirm"),
+    ["m", "use it in pi"],
+    ["c", "change its context"],
+    ["l", "its log"],
     ["r", "read everything again"],
-    ["R", "restart the server over ssh; asks first"],
-    ["U", "unload every model; asks first"],
+    ["R", "restart the server"],
+    ["U", "unload every model"],
     ["?", "this help"],
-    [leave, "leave; escape drops a filter first"],
+    [leave, "leave"],
   ];
   const shown = rows.filter(([key]) => key !== "");
   const widest = Math.max(...shown.map(([key]) => key.length));
   return [
     ...shown.map(([key, does]) => `${key.padEnd(widest)}  ${does}`),
+    "",
+    "c, R and U ask before they change anything; c and R work over ssh.",
+    "If the server is down, l shows the journal of its unit.",
+    "Escape drops a filter before it leaves.",
     "",
     "Loaded models come first. (in pi) marks the model that pi uses.",
     "From: where the context size was read.",

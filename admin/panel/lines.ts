@@ -102,8 +102,8 @@ export function headingLines(
 /** The first lines, the last of which ends with an ellipsis if there are more. */
 function cutAt(lines: readonly string[], most: number, width: number): readonly string[] {
   if (lines.length <= most || most < 1) return lines.slice(0, most);
-  const last = stripVTControlCharacters(truncateToWidth(lines[most - 1] ?? "", width - 1, ""));
-  return [...lines.slice(0, most - 1), `${last}…`];
+  const last = stripVTControlCharacters(truncateToWidth(lines[most - 1] ?? "", width - 2, ""));
+  return [...lines.slice(0, most - 1), `${last} …`];
 }
 
 /** Two lines for each: what goes on, and how long. */

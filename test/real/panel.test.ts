@@ -181,7 +181,7 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
     await terminal.press("Escape");
     await terminal.waitFor(/\? help$/);
     await terminal.type("?");
-    await terminal.waitFor(/^Keys of the panel[\s\S]*restart the server over ssh; asks first/);
+    await terminal.waitFor(/^Keys of the panel[\s\S]*R +restart the server/);
     await terminal.type("q");
     await terminal.waitFor(/^→ quick \(in pi\)/m);
     await terminal.type("R");

@@ -93,7 +93,7 @@ describe("capitals", () => {
     const { sitter, over } = await opened();
     await sitter.sees(/→ one/);
     sitter.press("?");
-    await sitter.sees(/^Keys of the panel\n[\s\S]*^R +restart the server over ssh; asks first$/m);
+    await sitter.sees(/^Keys of the panel\n[\s\S]*^R +restart the server$/m);
     sitter.press("q");
     await sitter.sees(/→ one/);
     sitter.press("q");

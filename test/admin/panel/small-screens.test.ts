@@ -88,7 +88,7 @@ describe.each(SIZES)("at %dx%d", (columns, rows) => {
     for (const screen of screens) for (const offer of offers) expect(screen).toMatch(offer);
     expect(screens.at(-1)?.replaceAll(/\s+/g, " ")).toContain("Start it again.");
     expect(shown.lines().at(-1)).toMatch(
-      hasSsh && columns > 40 ? /r retry · R restart · l logs/ : /r retry · \? help/,
+      hasSsh ? /^q leave · r retry · R restart · / : /^q leave · r retry · \? help$/,
     );
   });
 
@@ -145,6 +145,26 @@ test("l shows the journal of a server that is down, with or without a model", ()
     { kind: "journal" },
     { kind: "refresh" },
   ]);
+});
+
+test("the help says each key on a line of 40 columns", () => {
+  const { actions } = new Shown().press("?");
+  const [lines = []] = actions.flatMap((action) => (action.kind === "help" ? [action.lines] : []));
+  const keys = lines.slice(0, lines.indexOf(""));
+  expect(keys).toHaveLength(14);
+  expect(Math.max(...keys.map((line) => visibleWidth(line)))).toBeLessThanOrEqual(40);
+});
+
+test("a heading that is cut ends with an ellipsis", () => {
+  const heading = [
+    "AI server",
+    "live",
+    "llama-swap v250",
+    "https://ai.example",
+    "certificate until 2027-01-02",
+  ];
+  const lines = shownAt(40, 8, { heading }).lines();
+  expect(lines.slice(0, 2)).toEqual(["AI server · live · llama-swap v250", "https://ai.example …"]);
 });
 
 test("more loads than two are counted", () => {
