@@ -287,6 +287,14 @@ describe("what goes to ssh, systemd or into a request line", () => {
     },
   );
 
+  test("AI_SERVER_LOOP_GUARD is on or off", () => {
+    expect(read({ AI_SERVER_LOOP_GUARD: "off" }).isLoopGuarded).toBe(false);
+    expect(read({ AI_SERVER_LOOP_GUARD: "on" }, { AI_SERVER_LOOP_GUARD: "off" }).isLoopGuarded).toBe(true);
+    expect(refusal({ AI_SERVER_LOOP_GUARD: "no" })).toBe(
+      'AI_SERVER_LOOP_GUARD is "no": it must be on or off.',
+    );
+  });
+
   test("AI_SERVER_SSH_MODE is one of two", () => {
     expect(read({ AI_SERVER_SSH_MODE: "wrapper" }, { AI_SERVER_SSH_MODE: "direct" }).sshMode).toBe("wrapper");
     expect(read({}, { AI_SERVER_SSH_MODE: "wrapper" }).sshMode).toBe("wrapper");
