@@ -179,6 +179,11 @@ export class User {
     };
     put(write);
     onTestFinished(() => put(writeSync));
+    // What vitest itself has yet to write there is nothing to wait for.
+    Object.defineProperty(process.stdout, "writableLength", { value: 0, configurable: true });
+    onTestFinished(() => {
+      Reflect.deleteProperty(process.stdout, "writableLength");
+    });
     return this;
   }
 }
