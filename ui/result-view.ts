@@ -2,7 +2,7 @@
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { cleanLine } from "../lib/text.ts";
-import { PLAIN, type Result, type Style } from "./result.ts";
+import { type Result, type Style, unpainted } from "./result.ts";
 
 export type Colours = Pick<Theme, "fg" | "bold">;
 
@@ -41,7 +41,7 @@ function linesOf({ level, heading, content }: Result, width: number, theme: Colo
   const style = themed(theme);
   const margin = width < LEAST_WITH_MARGIN ? 0 : MARGIN;
   const room = Math.max(1, width - 2 * margin);
-  const paint = { info: PLAIN.ok, warning: style.busy, error: style.bad }[level];
+  const paint = { info: unpainted, warning: style.busy, error: style.bad }[level];
   const head = heading === undefined ? [] : [style.heading(cleanLine(heading)), ""];
   const lines =
     typeof content === "string"
