@@ -37,13 +37,18 @@ function isCommand(name: string): name is CommandName {
 }
 
 /**
- * What to say of a prompt that is a mistyped command: it must not go to the model.
+ * What to say of a prompt that is a mistyped command: it must not go to the model. pi runs a command alone where it
+ * begins the prompt and a space follows it.
  *
+ * @param others what else pi would take for a command, such as the user's prompt templates
  * @returns undefined for any other text
  */
-export function mistypedCommand(text: string): string | undefined {
+export function mistypedCommand(text: string, others: readonly string[] = []): string | undefined {
   const [, typed] = /^\s*\/(ai-server[\w-]*)(?:\s|$)/i.exec(text) ?? [];
-  if (typed === undefined || isCommand(typed)) return undefined;
+  if (typed === undefined) return undefined;
+  if (isCommand(typed))
+    return `/${typed} was not run, and not sent to the model. Type it at the beginning, with a space and not a tab or a line break after it.`;
+  if (others.includes(typed)) return undefined;
   const distances = Object.keys(COMMANDS).map((name) => ({ name, away: leven(typed.toLowerCase(), name) }));
   const nearest = distances.reduce((a, b) => (b.away < a.away ? b : a));
   return `/${typed} is not a command, and was not sent to the model. Did you mean /${nearest.name}?`;

@@ -201,10 +201,11 @@ export class Session {
   async #isMistyped(text: string): Promise<boolean> {
     if (!text.trimStart().startsWith("/")) return false;
     const { mistypedCommand } = await import("../admin.ts");
-    const notice = mistypedCommand(text);
+    const { ctx, pi } = this.#parts;
+    const others = pi.getCommands().map(({ name }) => name);
+    const notice = mistypedCommand(text, others);
     if (notice === undefined) return false;
     await this.#show(notice, "error");
-    const { ctx } = this.#parts;
     if (ctx.mode === "tui" && !this.ended.aborted) ctx.ui.setEditorText(text);
     return true;
   }

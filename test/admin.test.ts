@@ -77,6 +77,20 @@ describe("a command that is typed wrongly", () => {
     );
   });
 
+  test.each(["/ai-server-load\tsmall", "/ai-server-status\nsmall", " /ai-server-status"])(
+    "%j, which pi does not run, goes to no model",
+    (text) => {
+      const typed = text.trim().split(/\s/)[0];
+      expect(mistypedCommand(text)).toContain(`${typed} was not run, and not sent to the model.`);
+    },
+  );
+
+  test("a prompt template of the user with such a name is a prompt", () => {
+    const templates = ["ai-server-notes"];
+    expect(mistypedCommand("/ai-server-notes today", templates)).toBeUndefined();
+    expect(mistypedCommand("/ai-server-note today", templates)).toContain("is not a command");
+  });
+
   test.each([
     "Why does /ai-server-statu fail?",
     "/ai-servers/a.ts is broken",

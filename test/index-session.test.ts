@@ -360,6 +360,8 @@ test("a mistyped command goes to no model, and stands in the editor again", asyn
   expect(pi.notices.at(-1)).toContain("Did you mean /ai-server-status?");
   expect(pi.editor).toBe("/ai-server-statu");
   expect(await input(pi)).toBeUndefined();
+  pi.templates.push("ai-server-notes");
+  expect(await pi.answerTo("input", ctx, { ...typed, text: "/ai-server-notes" })).toBeUndefined();
 });
 
 test("the key that ends a model's thinking says so where no model thinks, and sends nothing", async () => {

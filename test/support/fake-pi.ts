@@ -34,6 +34,8 @@ export class FakePi {
   available: readonly Model<Api>[] = [];
   /** The names of the tools that pi offers. */
   tools: string[] = ["read", "bash"];
+  /** The names of the user's prompt templates. */
+  readonly templates: string[] = [];
   /** Whether pi takes the models that an extension selects. */
   takesModels = true;
   #model: Model<Api> | undefined;
@@ -50,6 +52,7 @@ export class FakePi {
       this.#model = provider.getModels().find(({ id }) => this.#isCurrent(provider.id, id)) ?? this.#model;
     },
     getActiveTools: () => this.tools,
+    getCommands: () => [...this.commands.keys(), ...this.templates].map((name) => ({ name })),
     getSettings: () => this.settings,
     getThinkingLevel: () => this.level,
     setThinkingLevel: (level: ModelThinkingLevel) => this.choose(level),
