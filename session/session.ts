@@ -140,6 +140,10 @@ export class Session {
     this.#display?.agentRuns(true);
   }
 
+  commandEnds(): void {
+    this.#display?.commandEnds();
+  }
+
   turnStarts(): void {
     this.#display?.turnStarts();
   }
