@@ -76,7 +76,7 @@ export async function runCommand(name: CommandName, request: CommandRequest): Pr
       if (!waiting.signal.aborted) await showFault(ctx, error);
     }
     if (mode === "print" || mode === "json") await aiServer.remembered.written();
-    if (!ended.aborted) await output.end();
+    if (!ended.aborted) output.end();
   });
 }
 

@@ -9,7 +9,7 @@ import { AiServer } from "./provider/ai-server.ts";
 import { canBeNamed, createProvider } from "./provider/provider.ts";
 import { Session } from "./session/session.ts";
 import type { Result } from "./ui/result.ts";
-import { RESULT_ENTRY, Results } from "./ui/results.ts";
+import type { Results } from "./ui/results.ts";
 
 const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server": "Show the AI server live: [<id>]",
@@ -24,6 +24,9 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
   "ai-server-last": "Show the figures of the last turns on the AI server",
 };
+
+/** The type of the session's entries that stand for results of commands. */
+const RESULT_ENTRY = "ai-server-result";
 
 function agentDir(): string {
   const moved = process.env.PI_CODING_AGENT_DIR;
@@ -54,26 +57,26 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   };
   register();
 
-  const results = new Results();
-  pi.registerEntryRenderer(RESULT_ENTRY, ({ data }, _, theme) => results.view(data, theme));
+  // The first command makes them; an entry that is older than that has no result any more.
+  let results: Results | undefined;
+  pi.registerEntryRenderer(RESULT_ENTRY, ({ data }, _, theme) => results?.view(data, theme));
 
   for (const [name, description] of Object.entries(COMMANDS)) {
     pi.registerCommand(name, {
       description,
       handler: async (argument, ctx) => {
         const ended = session?.ended ?? new AbortController().signal;
-        const [{ runCommand }, { ResultView }] = await Promise.all([
+        const [{ runCommand }, { Results }] = await Promise.all([
           import("./admin.ts"),
-          import("./ui/result-view.ts"),
+          import("./ui/results.ts"),
         ]);
-        const keepResult = (result: Result): void =>
-          pi.appendEntry(
-            RESULT_ENTRY,
-            results.keep((theme) => new ResultView(result, theme)),
-          );
+        results ??= new Results();
+        const kept = results;
+        const keepResult = (result: Result): void => pi.appendEntry(RESULT_ENTRY, kept.keep(result));
         const selectModel: ExtensionAPI["setModel"] = (model) => pi.setModel(model);
         const use = { aiServer, activities, selectModel, keepResult, ctx, argument, ended };
         await runCommand(name as CommandName, use);
+        session?.commandEnds();
       },
     });
   }

@@ -34,7 +34,7 @@ import { answerFigures, emptyMessage } from "./stream/message.ts";
 import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patience.ts";
 import { asPiReads, errorText } from "./stream/pi-rules.ts";
 import { RequestLost } from "./stream/silence.ts";
-import { Thinking } from "./stream/thinking.ts";
+import { AnswerThinking } from "./stream/thinking.ts";
 import { quietReason, type SilentState, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension. */
@@ -203,12 +203,12 @@ class Turn {
     const { clock } = this.#parts;
     const askedAt = clock.now();
     this.#waiting.asks();
-    const thinking = new Thinking(this.#parts, server, this.#model, this.#message, body, this.#signal);
+    const thinking = new AnswerThinking(this.#parts, server, this.#model, this.#message, body, this.#signal);
     const decoder = new Decoder({
       message: this.#message,
       emit: thinking.watched((event) => this.#stream.push(event)),
       onProgress: (progress) => this.#reportProgress(progress, clock.now() - askedAt),
-      onLoop: server.config.isLoopGuarded ? thinking.loops : undefined,
+      onLoop: server.config.isLoopGuarded ? thinking.onLoop : undefined,
     });
     this.#decoder = decoder;
     const parts = {

@@ -35,10 +35,18 @@ export function idleTime(ttlSeconds: number | undefined): string {
   return ttlSeconds % 60 === 0 ? `${ttlSeconds / 60} min idle` : `${ttlSeconds} s idle`;
 }
 
+type StateFacts = Pick<ModelFacts, "state"> & Partial<Pick<ModelFacts, "problem" | "failure">>;
+
+/** How the last process of a model ended, where that is why it is not loaded. */
+function failureOf({ state, failure }: StateFacts): ModelFacts["failure"] {
+  return state === "unloaded" ? failure : undefined;
+}
+
 /** The state, or why there is none. */
-export function stateWords({ kind, state, problem, failure }: ModelFacts): string {
+export function stateWords(model: ModelFacts): string {
+  const { kind, state, problem } = model;
   if (problem !== undefined) return `[${problem}]`;
-  if (failure !== undefined && state === "unloaded") return "failed";
+  if (failureOf(model) !== undefined) return "failed";
   if (kind === "peer" || kind === "selector") return kind;
   return state === "unknown" ? UNKNOWN : state;
 }
@@ -81,17 +89,17 @@ function row(model: ModelFacts): string[] {
 }
 
 /** A row as it looks: the state by its colour, what is unknown in the background. */
-function painted(row: readonly string[], style: Style): (Cell | string)[] {
+function painted(row: readonly string[], model: StateFacts, style: Style): (Cell | string)[] {
   return row.map((text, at) => {
     if (text === UNKNOWN) return { text, paint: style.dim };
-    return at === STATE ? { text, paint: statePaint(text, style) } : text;
+    return at === STATE ? { text, paint: statePaint(model, style) } : text;
   });
 }
 
-function statePaint(words: string, style: Style): Cell["paint"] {
-  if (/^ready\b/.test(words)) return style.ok;
-  if (/^(starting|stopping)\b/.test(words)) return style.busy;
-  return words === "failed" || words.startsWith("[") ? style.bad : style.dim;
+function statePaint(model: StateFacts, style: Style): Cell["paint"] {
+  if (model.problem !== undefined || failureOf(model) !== undefined) return style.bad;
+  if (model.state === "ready") return style.ok;
+  return model.state === "starting" || model.state === "stopping" ? style.busy : style.dim;
 }
 
 function known<T>(fact: Fact<T>, words: (value: T) => string): string {
@@ -121,10 +129,12 @@ export function statusTable(
   running: readonly RunningModel[] = [],
   style = PLAIN,
 ): string[] {
-  const rows = [...models.map(row), ...unoffered(models, running).map(unofferedRow)];
+  const rows = [
+    ...models.map((model) => painted(row(model), model, style)),
+    ...unoffered(models, running).map((model) => painted(unofferedRow(model), model, style)),
+  ];
   const none = models.length === 0 ? ["The server offers no chat model."] : [];
-  const shown = rows.map((cells) => painted(cells, style));
-  return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, shown, width, style.dim))];
+  return [...none, ...(rows.length === 0 ? [] : table(COLUMNS, rows, width, style.dim))];
 }
 
 /** The loaded models that pi does not offer. */
@@ -146,7 +156,7 @@ export function modelsData(
     id: model.id,
     name: model.name,
     kind: model.kind,
-    state: model.failure !== undefined && model.state === "unloaded" ? "failed" : model.state,
+    state: failureOf(model) === undefined ? model.state : "failed",
     problem: model.problem ?? null,
     offered: model.problem === undefined,
     context: knownValue(model.context),
@@ -216,9 +226,9 @@ export function placeRow(
   return place === undefined ? [] : [["Runs on", place]];
 }
 
-/** How the process of a model has ended that is not loaded. */
-function endRow({ state, failure }: ModelFacts): [string, string][] {
-  if (failure === undefined || state !== "unloaded") return [];
+function endRow(model: ModelFacts): [string, string][] {
+  const failure = failureOf(model);
+  if (failure === undefined) return [];
   const code = failure.exitCode === undefined ? "an error" : `exit code ${failure.exitCode}`;
   return [["Ended", `with ${code}; see /ai-server-logs`]];
 }
@@ -280,8 +290,8 @@ export function modelDetails(
     style.heading(model.id),
     ...rows.flatMap(([title, words]) => {
       const head = `  ${style.dim(title)}${" ".repeat(widest - title.length)}  `;
-      const isPainted = title === "State" || words === UNKNOWN;
-      return style.hanging(head, isPainted ? statePaint(words, style)(words) : words, width);
+      const state = title === "State" ? statePaint(model, style)(words) : words;
+      return style.hanging(head, words === UNKNOWN ? style.dim(words) : state, width);
     }),
   ];
 }

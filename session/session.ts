@@ -30,7 +30,7 @@ export interface SessionParts {
 }
 
 const NOT_THINKING =
-  "There is no thinking to end: no model of the AI server thinks now, or its server cannot end that.";
+  "There is no thinking to end: no model of the AI server is thinking, or the server cannot end it.";
 const NOT_ENDED = "The server did not end the thinking; it may be over already.";
 
 /** Runs on without being waited for: it has reported its own failures, or ends with the session. */
@@ -141,6 +141,10 @@ export class Session {
 
   agentStarts(): void {
     this.#display?.agentRuns(true);
+  }
+
+  commandEnds(): void {
+    this.#display?.commandEnds();
   }
 
   turnStarts(): void {

@@ -19,7 +19,7 @@ export interface ThinkingParts {
   clock: Clock;
 }
 
-export class Thinking {
+export class AnswerThinking {
   readonly #parts: ThinkingParts;
   readonly #server: ModelServer;
   readonly #id: string | undefined;
@@ -82,7 +82,7 @@ export class Thinking {
   }
 
   /** A model that repeats itself: its thinking is ended where that can be done, else its turn. @throws {ServerError} */
-  readonly loops: OnLoop = (loop, channel) => {
+  readonly onLoop: OnLoop = (loop, channel) => {
     const now = this.#parts.clock.now();
     const isOver = this.#askedAt !== undefined && now - this.#askedAt > GRACE_MS;
     if (channel === "text" || this.#id === undefined || this.#hasFailed || isOver)

@@ -375,6 +375,6 @@ test("the key that ends a model's thinking says so where no model thinks, and se
   await start(pi);
   await press();
   expect(pi.notices).toEqual([
-    "There is no thinking to end: no model of the AI server thinks now, or its server cannot end that.",
+    "There is no thinking to end: no model of the AI server is thinking, or the server cannot end it.",
   ]);
 });

@@ -83,7 +83,7 @@ describe("a server that is silent", () => {
     expect(message).toBe(`The server was silent for 300 s (timed out). ${where}`);
   });
 
-  it("that answers in time is not cut, and what it did before is told", async () => {
+  it("that answers in time is not cut, and what it did before is reported", async () => {
     const silent = await silentTurn("starting");
     await silent.clock.advance(4 * MINUTE);
     silent.server.state = "gone";
@@ -95,7 +95,7 @@ describe("a server that is silent", () => {
     await endOf(silent);
   });
 
-  it("does not claim that a model loads which nobody saw loading", async () => {
+  it("does not claim that a model loads where its load was not seen", async () => {
     for (const state of [undefined, new Error("down"), "ready"] as const) {
       const silent = await silentTurn(state);
       await silent.clock.advance(MINUTE);

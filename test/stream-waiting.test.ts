@@ -156,7 +156,7 @@ describe("a load that fails", () => {
     expect(server.chats.length).toBeLessThan(75);
   });
 
-  it("is asked for again where somebody else is loading it", async () => {
+  it("is asked for again where another client is loading it", async () => {
     const { message } = await turnWith([FAILED, OK], {
       prepare: scripted(["starting", "starting", "ready"]),
     });

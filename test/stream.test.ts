@@ -24,7 +24,7 @@ describe("a turn", () => {
     expect(activities).toEqual([{ kind: "connecting" }, { kind: "generating" }]);
   });
 
-  it("tells the prompt's progress", async () => {
+  it("reports the prompt's progress", async () => {
     const progress = { prompt_progress: { total: 100, cache: 60, processed: 80, time_ms: 5 } };
     const { activities } = await turnWith([
       { pieces: [events(chunk({ role: "assistant" }, null, progress)), HI] },
@@ -32,7 +32,7 @@ describe("a turn", () => {
     expect(activities).toContainEqual({ kind: "prompt", total: 100, cached: 60, processed: 80 });
   });
 
-  it("tells the queue of a loading banner and keeps it out of the message", async () => {
+  it("reports the queue of a loading banner and keeps it out of the message", async () => {
     const banner = (text: string) => events({ choices: [{ delta: { reasoning_content: text } }] });
     const pieces = [banner("llama-swap loading model: x\n"), banner("Queue pos"), banner("ition: #2\n"), HI];
     const { activities, message } = await turnWith([{ pieces }]);
@@ -86,7 +86,7 @@ describe("a turn", () => {
     expect(message.errorMessage).toMatch(/^context_length_exceeded: /);
   });
 
-  it("of another kind is told without what its name might do to the terminal", async () => {
+  it("of another kind is named without what its name might do to the terminal", async () => {
     const { message } = await turnWith([
       { headers: { "content-type": "text/\u009b31mhtml" }, pieces: ["<html>Welcome</html>"] },
     ]);
@@ -103,17 +103,17 @@ describe("a turn", () => {
     expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
   });
 
-  it("ends when the server leaves the connection open behind [DONE]", async () => {
+  it("ends when the server leaves the connection open after [DONE]", async () => {
     const { message } = await turnWith([{ pieces: [HI], end: "never" }]);
     expect(message.stopReason).toBe("stop");
   }, 10_000);
 
-  it("is whole when the connection is lost behind [DONE]", async () => {
+  it("is whole when the connection is lost after [DONE]", async () => {
     const { message } = await turnWith([{ pieces: [HI], end: "lost" }]);
     expect(message).toMatchObject({ stopReason: "stop", content: [{ text: "Hi" }] });
   });
 
-  it("that cannot be configured says so and asks nobody", async () => {
+  it("that cannot be configured says so and sends no request", async () => {
     const clock = new FakeClock();
     const server = new FakeServer(clock);
     const parts = { server: () => Promise.reject(new Error("AI_SERVER_URL is wrong.")) };

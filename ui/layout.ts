@@ -8,6 +8,7 @@ import {
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
+import { type Paint, unpainted } from "./result.ts";
 
 /** What pi gives a component that fills the terminal. */
 export interface ViewParts {
@@ -61,8 +62,6 @@ export interface Column {
   priority: number;
 }
 
-type Paint = (text: string) => string;
-
 /** A text, with how it looks. */
 export interface Cell {
   readonly text: string;
@@ -74,10 +73,8 @@ const LEAST_FIRST_COLUMN = 12;
 /** Columns of a higher priority are dropped before the first one is cut. */
 const DISPENSABLE = 1;
 
-const same: Paint = (text) => text;
-
 function cellOf(cell: Cell | string | undefined): Cell {
-  return typeof cell === "object" ? cell : { text: cell ?? "", paint: same };
+  return typeof cell === "object" ? cell : { text: cell ?? "", paint: unpainted };
 }
 
 /**
@@ -91,7 +88,7 @@ export function table(
   columns: readonly Column[],
   rows: readonly (readonly (Cell | string)[])[],
   width: number,
-  paintTitles: Paint = same,
+  paintTitles: Paint = unpainted,
 ): string[] {
   const cells = rows.map((row) => columns.map((_, at) => cellOf(row[at])));
   const widths = columns.map(({ title }, at) =>

@@ -1,4 +1,5 @@
 import { writeSync } from "node:fs";
+import { Writable } from "node:stream";
 import type { ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { codeOf } from "../lib/errors.ts";
 import { type Level, plainLines, type Result } from "./result.ts";
@@ -59,8 +60,8 @@ function showPlain(screen: Screen, result: Result): void {
 /** Where the results of one command go. */
 export interface CommandOutput {
   take(result: Result): void;
-  /** The command is over; never rejects. */
-  end(): Promise<void>;
+  /** The command is over. */
+  end(): void;
 }
 
 /**
@@ -83,10 +84,8 @@ export function commandOutput(
       else if (mode === "json") results.push(result);
       else showPlain(screen, result);
     },
-    async end() {
-      if (mode !== "json") return;
-      await othersWritten();
-      writeLine(STDOUT, jsonOf(command, results));
+    end() {
+      if (mode === "json") writeInTurn(jsonOf(command, results));
     },
   };
 }
@@ -105,10 +104,11 @@ function jsonOf(command: string, results: readonly Result[]): string {
   });
 }
 
-/** What pi's own writer has begun to write: a line inside another one would spoil both. */
-async function othersWritten(): Promise<void> {
-  for (let patience = MOST_PAUSES; process.stdout.writableLength > 0 && patience > 0; patience -= 1)
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+/** Writes a line after those of pi that are still on their way: inside one of them it would spoil both. */
+function writeInTurn(text: string): void {
+  if (process.stdout.writableLength === 0) writeLine(STDOUT, text);
+  // The prototype's function: pi has given the object one that writes to standard error.
+  else Writable.prototype.write.call(process.stdout, `${text}\n`, "utf8", () => {});
 }
 
 /** Shows a notice that no command asked for: never on standard output. */

@@ -2,9 +2,9 @@
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { cleanLine } from "../lib/text.ts";
-import type { Result, Style } from "./result.ts";
+import { type Result, type Style, unpainted } from "./result.ts";
 
-type Colours = Pick<Theme, "fg" | "bold">;
+export type Colours = Pick<Theme, "fg" | "bold">;
 
 /** As pi's own notices have it. */
 const MARGIN = 1;
@@ -13,40 +13,43 @@ const LEAST_WITH_MARGIN = 20;
 const LEAST_BESIDE = 12;
 
 export class ResultView implements Component {
-  readonly #result: Result;
+  readonly #result: () => Result | undefined;
   readonly #theme: Colours;
   /** pi compares by identity what was drawn. */
   #drawn: { readonly width: number; readonly lines: string[] } | undefined;
 
-  constructor(result: Result, theme: Colours) {
+  /** @param result undefined once it is forgotten: then nothing is drawn */
+  constructor(result: () => Result | undefined, theme: Colours) {
     this.#result = result;
     this.#theme = theme;
   }
 
   render(width: number): string[] {
-    if (this.#drawn?.width !== width) this.#drawn = { width, lines: this.#lines(width) };
-    return this.#drawn.lines;
+    const result = this.#result();
+    if (result === undefined) this.#drawn = undefined;
+    else if (this.#drawn?.width !== width)
+      this.#drawn = { width, lines: linesOf(result, width, this.#theme) };
+    return this.#drawn?.lines ?? [];
   }
 
   invalidate(): void {
     this.#drawn = undefined;
   }
+}
 
-  #lines(width: number): string[] {
-    const { level, heading, content } = this.#result;
-    const style = themed(this.#theme);
-    const margin = width < LEAST_WITH_MARGIN ? 0 : MARGIN;
-    const room = Math.max(1, width - 2 * margin);
-    const paint = { info: (text: string) => text, warning: style.busy, error: style.bad }[level];
-    const head = heading === undefined ? [] : [style.heading(cleanLine(heading)), ""];
-    const lines =
-      typeof content === "string"
-        ? content.split("\n").map((line) => paint(cleanLine(line)))
-        : content(room, style);
-    return [...head, ...lines]
-      .flatMap((line) => (visibleWidth(line) > room ? wrapTextWithAnsi(line, room) : [line]))
-      .map((line) => " ".repeat(margin) + line);
-  }
+function linesOf({ level, heading, content }: Result, width: number, theme: Colours): string[] {
+  const style = themed(theme);
+  const margin = width < LEAST_WITH_MARGIN ? 0 : MARGIN;
+  const room = Math.max(1, width - 2 * margin);
+  const paint = { info: unpainted, warning: style.busy, error: style.bad }[level];
+  const head = heading === undefined ? [] : [style.heading(cleanLine(heading)), ""];
+  const lines =
+    typeof content === "string"
+      ? content.split("\n").map((line) => paint(cleanLine(line)))
+      : content(room, style);
+  return [...head, ...lines]
+    .flatMap((line) => (visibleWidth(line) > room ? wrapTextWithAnsi(line, room) : [line]))
+    .map((line) => " ".repeat(margin) + line);
 }
 
 function themed(theme: Colours): Style {

@@ -2,7 +2,7 @@
 
 export type Level = "info" | "warning" | "error";
 
-type Paint = (text: string) => string;
+export type Paint = (text: string) => string;
 
 /** How the parts of a result look. Outside the terminal everything is plain text. */
 export interface Style {
@@ -28,14 +28,14 @@ export interface Result {
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
-const same: Paint = (text) => text;
+export const unpainted: Paint = (text) => text;
 
 export const PLAIN: Style = {
-  heading: same,
-  ok: same,
-  busy: same,
-  bad: same,
-  dim: same,
+  heading: unpainted,
+  ok: unpainted,
+  busy: unpainted,
+  bad: unpainted,
+  dim: unpainted,
   hanging: (title, text) => `${title}${text.replaceAll("\n", `\n${" ".repeat(title.length)}`)}`.split("\n"),
 };
 

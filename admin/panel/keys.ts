@@ -91,6 +91,6 @@ export function helpLines(keys: Keys): string[] {
     "Loaded models come first. (in pi) marks the model that pi uses.",
     "From: where the context size was read.",
     "tok/s: the speed of the last answer.",
-    "Unloads: when the model goes if it stays idle; ~ is an estimate.",
+    "Unloads: when an idle model is unloaded; ~ is an estimate.",
   ];
 }

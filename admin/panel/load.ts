@@ -92,10 +92,8 @@ export class PanelLoads {
   async begin(...ids: readonly string[]): Promise<void> {
     const { call, server, signal, redraw } = this.#parts;
     const { ctx } = call;
-    if (this.#current !== undefined) {
-      show(ctx, `${this.#current.id} is still loading. Wait for it, or stop it.`, "warning");
-      return;
-    }
+    if (this.#current !== undefined)
+      return show(ctx, `${this.#current.id} is still loading. Wait for it, or stop it.`, "warning");
     const failed = (error: unknown): void => show(ctx, faultText(error), "error");
     for (const id of ids) {
       const load = new PanelLoad(call, server, id, failed);
@@ -115,8 +113,8 @@ export class PanelLoads {
     await this.#current?.over;
   }
 
-  /** Asks what is to become of the current load. @returns whether the panel is to be left */
-  async isLeft(): Promise<boolean> {
+  /** Asks about the current load, if there is one. @returns whether to leave the panel */
+  async askToLeave(): Promise<boolean> {
     const load = this.#current;
     if (load === undefined) return true;
     const question = {

@@ -87,7 +87,7 @@ class Panel {
     try {
       while (!ended.aborted) {
         const action = await this.#show();
-        if (ended.aborted || action === undefined || (await this.#isLeft(action))) return;
+        if (ended.aborted || action === undefined || (await this.#carryOut(action))) return;
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
@@ -233,13 +233,13 @@ class Panel {
   }
 
   /** Does an action that needs the screen. @returns whether it leaves the panel */
-  async #isLeft(action: PanelAction): Promise<boolean> {
+  async #carryOut(action: PanelAction): Promise<boolean> {
     this.#message = undefined;
     switch (action.kind) {
       case "leave":
-        return this.#loads.isLeft();
+        return this.#loads.askToLeave();
       case "toggle":
-        if (this.#isOwnLoad(action.id)) return this.#loads.isLeft();
+        if (this.#isOwnLoad(action.id)) return this.#loads.askToLeave();
         await this.#commandFor(unload, action.id);
         break;
       case "log":

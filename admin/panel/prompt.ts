@@ -11,17 +11,10 @@ type Keys = Pick<KeybindingsManager, "matches" | "getKeys">;
 export type Answer = "open" | "cancelled" | { readonly text: string };
 
 /** A line of text that is typed at the bottom of the panel. */
-export interface Prompt {
-  readonly kind: "filter" | "size";
-  /** Shown with a cursor. */
-  isFocused: boolean;
-  handleInput(data: string): Answer;
-  lines(width: number, theme: Colours): string[];
-  invalidate(): void;
-}
+export type Prompt = FilterPrompt | SizePrompt;
 
 /** Filters the list while it is typed. */
-export class FilterPrompt implements Prompt {
+export class FilterPrompt {
   readonly kind = "filter";
   readonly #input = new Input({ prompt: "/" });
   readonly #keys: Keys;
@@ -34,6 +27,7 @@ export class FilterPrompt implements Prompt {
     if (text !== "") this.#input.handleInput(text);
   }
 
+  /** Whether its cursor is shown. */
   set isFocused(isFocused: boolean) {
     this.#input.focused = isFocused;
   }
@@ -63,7 +57,7 @@ const LARGE_TOKENS = 16_384;
 const EXAMPLE_TOKENS = 65_536;
 
 /** Asks for a context size; what is no size stays, with a sentence. */
-export class SizePrompt implements Prompt {
+export class SizePrompt {
   readonly kind = "size";
   readonly id: string;
   readonly #input = new Input({ prompt: "> " });
@@ -77,6 +71,7 @@ export class SizePrompt implements Prompt {
     this.#keys = keys;
   }
 
+  /** Whether its cursor is shown. */
   set isFocused(isFocused: boolean) {
     this.#input.focused = isFocused;
   }

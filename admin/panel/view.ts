@@ -165,7 +165,7 @@ export class PanelView implements Component, Focusable {
     const answer = prompt.handleInput(data);
     if (answer === "open") return;
     this.#prompt = undefined;
-    if (prompt instanceof SizePrompt) {
+    if (prompt.kind === "size") {
       if (answer !== "cancelled") act({ kind: "context", id: prompt.id, size: answer.text });
     } else if (answer === "cancelled") {
       place.filter = "";

@@ -158,7 +158,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
     });
   });
 
-  test("files that are missing are told before anything is sent", async () => {
+  test("files that are missing are named before anything is sent", async () => {
     const before = caddy.log().length;
     await expect(models(client("absent"))).rejects.toMatchObject({
       link: "certificates",
@@ -182,7 +182,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
     },
   );
 
-  test("an expired certificate is told before connecting, with its dates", async () => {
+  test("an expired certificate is named before connecting, with its dates", async () => {
     await expect(models(client("expired"))).rejects.toMatchObject({
       link: "certificates",
       message: expect.stringMatching(

@@ -149,7 +149,7 @@ for (const { program, own, version } of CADDYS) {
       });
     }
 
-    test("lets in who has a certificate of the CA, and nobody else", async () => {
+    test("lets in only clients with a certificate of the CA", async () => {
       await behind(own, upstreamOf(), async (ask) => {
         for (const path of ["/v1/models", "/running", "/api/version"]) {
           expect((await ask("client", path)).status).toBe(200);
@@ -177,7 +177,7 @@ for (const { program, own, version } of CADDYS) {
       });
     });
 
-    test("tells the server that the client has gone while nothing was answered yet", {
+    test("shows the server that the client has gone while nothing was answered yet", {
       timeout: 20_000,
     }, async () => {
       const gone = new AbortController();

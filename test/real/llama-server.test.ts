@@ -106,7 +106,7 @@ realSuite(llamaServerProblem(), "a turn on a real llama-server", () => {
     expect(left.message.usage.cacheRead).toBeLessThan(prompt + first.message.usage.output - 1);
   });
 
-  test("tells how far the prompt is, batch by batch, to its last token", async () => {
+  test("reports how far the prompt is, batch by batch, to its last token", async () => {
     const { activities, message } = await turn(server, { context: transcript(user(words(3_000))) });
     const told = activities.filter((activity) => activity.kind === "prompt");
     const { input, cacheRead } = message.usage;
@@ -261,7 +261,7 @@ model = ${join(tmpdir(), "no-such-model.gguf")}
     }
   });
 
-  test("a model has the same command line loaded and unloaded, whatever its port; loaded it tells of its file", async () => {
+  test("a model has the same command line loaded and unloaded, whatever its port; loaded it reports its file", async () => {
     const small = (client: ModelServer) =>
       client.discover(new Map()).then((models) => models.find(({ id }) => id === "small"));
     await withClient(server, async (client) => {

@@ -286,7 +286,7 @@ realSuite(await piProblem(NEWEST_PI), `a session in RPC mode of pi ${NEWEST_PI}`
     });
   });
 
-  test("a model that repeats itself while it thinks is made to answer, and the user is told", async () => {
+  test("a model that repeats itself while it thinks is made to answer, and the user gets a notice", async () => {
     const pi = await session("thinker");
     const mark = pi.mark();
     const loop = "I look at it once more. ".repeat(3000);

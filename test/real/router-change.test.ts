@@ -93,7 +93,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded" });
   });
 
-  test("a preset that the router refuses: its words are told, and nothing was unloaded", async () => {
+  test("a preset that the router refuses: the user reads its words, and nothing was unloaded", async () => {
     const refused = PRESET.replace("c = 1024", "c = 1024\nctx-sizzle = 1");
     place.text = refused;
     const { told } = await place.type("/ai-server-ctx small 4k", saying(true));

@@ -33,7 +33,7 @@ function linesOf(answers: readonly JsonAnswer[]): string {
   return answers.flatMap(({ lines }) => lines.map((line) => `${line}\n`)).join("");
 }
 
-/** Somebody who uses a command, with everything that was shown to him. */
+/** A user of commands, with everything that was shown to him. */
 export class User {
   readonly mode: Mode;
   readonly notices: { level: Level; text: string }[] = [];
@@ -47,7 +47,7 @@ export class User {
   stderr = "";
   /** Whether he says yes. */
   confirms: (question: Question) => boolean | Promise<boolean> = () => {
-    throw new Error("Nobody should have been asked");
+    throw new Error("No question was expected");
   };
   /** What he takes from a list. */
   selects: (offered: readonly string[]) => string | undefined = () => undefined;
@@ -179,6 +179,11 @@ export class User {
     };
     put(write);
     onTestFinished(() => put(writeSync));
+    // What vitest itself has yet to write there is nothing to wait for.
+    Object.defineProperty(process.stdout, "writableLength", { value: 0, configurable: true });
+    onTestFinished(() => {
+      Reflect.deleteProperty(process.stdout, "writableLength");
+    });
     return this;
   }
 }
@@ -188,7 +193,7 @@ export function keptBy({ ui }: Pick<ExtensionCommandContext, "ui">): (result: Re
   return (result) => ui.notify(plainLines(result, 78).join("\n"), result.level);
 }
 
-/** Somebody who answers every question in the same way. */
+/** A user who answers every question in the same way. */
 export function saying(answer: boolean, mode: Mode = "rpc"): User {
   const user = new User(mode);
   user.confirms = () => answer;

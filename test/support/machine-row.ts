@@ -79,7 +79,7 @@ export function machineRow(makeHost: (text: string) => HostUnderTest): void {
     expect(host.leftovers).toEqual([]);
   });
 
-  test("of two writers at once one wins, and the other is told", async () => {
+  test("of two writers at once one wins, and the other gets an error", async () => {
     const hash = await hashNow();
     const results = await Promise.allSettled(
       ["one\n", "two\n", "three\n"].map((text) => host.machine().write(text, hash, FILE)),
@@ -168,7 +168,7 @@ export function machineRow(makeHost: (text: string) => HostUnderTest): void {
     expect((await failing.status()).hasRestartCommand).toBe(true);
   });
 
-  test("tells the unit's state, its command line, and whether llama-swap watches the file", async () => {
+  test("reports the unit's state, its command line, and whether llama-swap watches the file", async () => {
     const argv = `/usr/bin/llama-swap -config "${host.path}"`;
     host.tool("systemctl", `cat <<'END'\n${UNIT(argv)}\nEND`);
     expect(await host.machine().status()).toMatchObject({

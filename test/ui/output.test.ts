@@ -72,18 +72,18 @@ describe("the output of one command", () => {
   const BAD: Result = { level: "error", content: "It failed.\nTry again." };
 
   /** What a command with these results leaves. */
-  async function outputOf(mode: Mode, ...results: Result[]): Promise<{ user: User; kept: Result[] }> {
+  function outputOf(mode: Mode, ...results: Result[]): { user: User; kept: Result[] } {
     const user = new User(mode).readsOutput();
     const kept: Result[] = [];
     const screen = { mode, ui: user.ui } as unknown as Screen;
     const output = commandOutput(screen, "ai-server-x", (result) => kept.push(result));
     for (const result of results) output.take(result);
-    await output.end();
+    output.end();
     return { user, kept };
   }
 
-  test("in JSON mode is one line with all results, their text as lines and their data", async () => {
-    const { user } = await outputOf("json", TABLE, BAD);
+  test("in JSON mode is one line with all results, their text as lines and their data", () => {
+    const { user } = outputOf("json", TABLE, BAD);
     expect(user.stdout).toMatch(/^[^\n]+\n$/);
     expect(user.objects).toEqual([
       {
@@ -98,21 +98,21 @@ describe("the output of one command", () => {
     expect([user.stderr, user.notices, process.exitCode]).toEqual(["", [], 1]);
   });
 
-  test("in JSON mode is an object without lines where the command shows nothing", async () => {
-    expect((await outputOf("json")).user.objects).toMatchObject([{ ok: true, level: "info", lines: [] }]);
+  test("in JSON mode is an object without lines where the command shows nothing", () => {
+    expect(outputOf("json").user.objects).toMatchObject([{ ok: true, level: "info", lines: [] }]);
   });
 
   test.each<[Result["level"], number | undefined]>([
     ["info", undefined],
     ["warning", undefined],
     ["error", 1],
-  ])("of the level %s in print mode leaves the exit status %s", async (level, status) => {
-    const { user } = await outputOf("print", { level, content: "text" });
+  ])("of the level %s in print mode leaves the exit status %s", (level, status) => {
+    const { user } = outputOf("print", { level, content: "text" });
     expect([user.stdout + user.stderr, process.exitCode]).toEqual(["text\n", status]);
   });
 
-  test("in the terminal is kept for pi's transcript, and is no notice", async () => {
-    const { user, kept } = await outputOf("tui", TABLE, BAD);
+  test("in the terminal is kept for pi's transcript, and is no notice", () => {
+    const { user, kept } = outputOf("tui", TABLE, BAD);
     expect([kept, user.notices, process.exitCode]).toEqual([[TABLE, BAD], [], undefined]);
   });
 });
@@ -152,7 +152,7 @@ test("in JSON mode the object waits for a line that pi has begun, and follows it
   const script = [
     `process.stdout._handle.setBlocking(false); const { commandOutput } = await import(${module});`,
     'process.stdout.write("x".repeat(500_000) + "\\n");',
-    'await commandOutput({ mode: "json", ui: {} }, "ai-server-x", () => {}).end();',
+    'commandOutput({ mode: "json", ui: {} }, "ai-server-x", () => {}).end();',
   ].join("\n");
   const writer = spawn(process.execPath, ["--no-warnings", "--input-type=module", "-e", script]);
   let text = "";

@@ -59,13 +59,13 @@ const ERROR: Result = { level: "error", content: `It failed: ${"word ".repeat(40
 describe("a result in the terminal", () => {
   test.each([1, 10, 40, 60, 80, 120])("has no line that is wider than %i columns", (width) => {
     for (const result of [TABLE, DETAILS, ERROR]) {
-      const lines = new ResultView(result, ANSI).render(width);
+      const lines = new ResultView(() => result, ANSI).render(width);
       for (const line of lines) expect(visibleWidth(line)).toBeLessThanOrEqual(width);
     }
   });
 
   test("is laid out again when the width changes, and is the same array while it does not", () => {
-    const view = new ResultView(TABLE, WORDS);
+    const view = new ResultView(() => TABLE, WORDS);
     const wide = view.render(120);
     expect(view.render(120)).toBe(wide);
     const narrow = view.render(50);
@@ -75,7 +75,7 @@ describe("a result in the terminal", () => {
   });
 
   test("has its heading apart, and the states and what is unknown in their colours", () => {
-    const [heading, gap, titles, ...rows] = new ResultView(TABLE, WORDS).render(1000);
+    const [heading, gap, titles, ...rows] = new ResultView(() => TABLE, WORDS).render(1000);
     expect(heading).toMatch(/^ <accent><bold>https.*<\/><\/>$/);
     expect([gap?.trim(), titles?.trim()]).toEqual([
       "",
@@ -88,7 +88,7 @@ describe("a result in the terminal", () => {
   });
 
   test("has long values of a model beside their titles", () => {
-    const lines = new ResultView(DETAILS, ANSI).render(60).map(stripVTControlCharacters);
+    const lines = new ResultView(() => DETAILS, ANSI).render(60).map(stripVTControlCharacters);
     expect(lines[0]).toBe(" a");
     const at = lines.findIndex((line) => line.includes("Command"));
     expect(lines[at]).toMatch(/^ {3}Command {4}llama-server/);
@@ -101,12 +101,14 @@ describe("a result in the terminal", () => {
     ["warning", /^ <warning>It<\/>\n <warning>is\.<\/>$/],
     ["error", /^ <error>It<\/>\n <error>is\.<\/>$/],
   ])("as text of the level %s is in its colour", (level, lines) => {
-    expect(new ResultView({ level, content: "It\nis." }, WORDS).render(80).join("\n")).toMatch(lines);
+    expect(new ResultView(() => ({ level, content: "It\nis." }), WORDS).render(80).join("\n")).toMatch(lines);
   });
 
   test("steers no terminal, whatever the text holds", () => {
     const hostile = "a\u001b[2Jb\u001b]0;title\u0007c\u0008d";
-    const lines = new ResultView({ level: "info", heading: hostile, content: hostile }, WORDS).render(80);
+    const lines = new ResultView(() => ({ level: "info", heading: hostile, content: hostile }), WORDS).render(
+      80,
+    );
     expect(lines).toEqual([" <accent><bold>abcd</></>", " ", " abcd"]);
   });
 });

@@ -5,7 +5,7 @@ import type { ModelFacts, ModelState, RunningModel } from "../../../server/model
 import { facts as factsOf } from "../../support/model-facts.ts";
 
 const NOW = 1_800_000_000_000;
-const NOBODY = { agent: undefined, session: undefined, address: undefined };
+const UNKNOWN_CLIENT = { agent: undefined, session: undefined, address: undefined };
 
 const facts = (id: string, state: ModelState = "unloaded", more: Partial<ModelFacts> = {}): ModelFacts =>
   factsOf({
@@ -42,7 +42,7 @@ const request = (id: string, model: string, elapsedMs = 0): RequestInFlight => (
   model,
   path: "/v1/chat/completions",
   elapsedMs,
-  client: NOBODY,
+  client: UNKNOWN_CLIENT,
 });
 
 function shown(store: PanelStore, id: string): PanelModel {
@@ -240,7 +240,7 @@ describe("requests in flight", () => {
     const store = looked();
     expect(store.sawRequests([request("1", "a", 3000)], NOW)).toBe(true);
     expect(store.sawRequests([request("1", "a", 4100)], NOW + 1000)).toBe(false);
-    expect(store.requests).toEqual([{ id: "1", model: "a", since: NOW - 3000, client: NOBODY }]);
+    expect(store.requests).toEqual([{ id: "1", model: "a", since: NOW - 3000, client: UNKNOWN_CLIENT }]);
     expect(store.sawRequests([request("2", "a")], NOW + 2000)).toBe(true);
     expect(store.sawRequests([], NOW + 3000)).toBe(true);
   });

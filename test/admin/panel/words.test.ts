@@ -5,7 +5,7 @@ import { ServerError } from "../../../lib/errors.ts";
 import { facts } from "../../support/model-facts.ts";
 
 const NOW = 1_800_000_000_000;
-const NOBODY = { agent: undefined, session: undefined, address: undefined };
+const UNKNOWN_CLIENT = { agent: undefined, session: undefined, address: undefined };
 
 const model = (id: string, more: Partial<PanelModel> = {}): PanelModel => ({
   id,
@@ -214,13 +214,13 @@ describe("requests in flight", () => {
     id,
     model: "a",
     since: NOW - 12_000,
-    client: NOBODY,
+    client: UNKNOWN_CLIENT,
     ...more,
   });
 
   test("show their time and client", () => {
-    const theirs = request("1", { client: { ...NOBODY, agent: "curl/8 (x)", address: "10.0.0.2" } });
-    const ours = request("2", { since: undefined, client: { ...NOBODY, session: "mine" } });
+    const theirs = request("1", { client: { ...UNKNOWN_CLIENT, agent: "curl/8 (x)", address: "10.0.0.2" } });
+    const ours = request("2", { since: undefined, client: { ...UNKNOWN_CLIENT, session: "mine" } });
     expect(content({ requests: [theirs, ours] }).inFlight).toEqual([
       "In flight: 2",
       "  a · 12 s · curl/8 at 10.0.0.2",
@@ -293,7 +293,7 @@ test.each([
 test("time alone changes the content only while something goes on", () => {
   const of = (more: Partial<PanelState>): boolean => isTicking(stateOf(more));
   expect(of({})).toBe(false);
-  expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: NOBODY }] })).toBe(true);
+  expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: UNKNOWN_CLIENT }] })).toBe(true);
   expect(of({ models: [model("a", { unloadsAt: NOW })] })).toBe(true);
   expect(of({ models: [model("a", { loading: { since: NOW, isWhole: true } })] })).toBe(true);
 });
