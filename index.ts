@@ -76,6 +76,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
         const selectModel: ExtensionAPI["setModel"] = (model) => pi.setModel(model);
         const use = { aiServer, activities, selectModel, keepResult, ctx, argument, ended };
         await runCommand(name as CommandName, use);
+        session?.commandEnds();
       },
     });
   }

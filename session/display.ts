@@ -72,7 +72,12 @@ export class Display {
   agentRuns(isRunning: boolean): void {
     if (this.#indicator) this.#indicator.isAgentRunning = isRunning;
     if (isRunning) this.#footer.turnBegins();
-    else if (!isOffline(this.#parts.env)) void this.#footer.look();
+    else this.#look();
+  }
+
+  /** A command may have loaded or unloaded a model. */
+  commandEnds(): void {
+    this.#look();
   }
 
   compacts(isCompacting: boolean): void {
@@ -105,6 +110,10 @@ export class Display {
   close(): void {
     this.#indicator?.close();
     this.#footer.close();
+  }
+
+  #look(): void {
+    if (!isOffline(this.#parts.env)) void this.#footer.look();
   }
 
   async #running() {

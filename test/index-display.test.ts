@@ -106,6 +106,15 @@ describe("in the terminal", () => {
     expect([terminal.messages.at(-1), terminal.statuses.at(-1)]).toEqual([undefined, undefined]);
   });
 
+  test("the footer shows at once what a command has unloaded", async () => {
+    const { pi, terminal, ctx, turn } = await session("tui");
+    await turn("sim: say Loaded.");
+    await pi.emit("agent_end", ctx, { messages: [{ role: "assistant", stopReason: "stop" }] });
+    await expect.poll(() => terminal.statuses.at(-1)).toMatch(/^a ready/);
+    await pi.commands.get("ai-server-unload")?.handler("a", ctx);
+    await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");
+  });
+
   test("a reload shows everything again, though the session starts before pi passes the models", async () => {
     const { pi, terminal, ctx, countedTurn } = await session("tui", "ai-server", true);
     await expect.poll(() => terminal.statuses.at(-1)).toBe("no model loaded");

@@ -44,7 +44,7 @@ const LEAST_WITH_HINTS = 6;
 const MOST_UNCOUNTED = 5;
 /** Rows of one choice; a long path must not push the others away. */
 const MOST_CHOICE_ROWS = 3;
-/** A wrapped row must not look like a line that begins with + or -. */
+/** A wrapped row must not look like a line of its own, or one that begins with + or -. */
 const INDENT = 2;
 const MARK = 2;
 
@@ -71,7 +71,7 @@ interface Frame {
  */
 export class QuestionView implements Component {
   readonly #parts: QuestionParts;
-  readonly #consequences: readonly string[];
+  readonly #consequences: ScrollText;
   readonly #diff: ScrollText | undefined;
   /** The text between title and choices; `titled` begins with the title, for when that has to be cut. */
   readonly #all: { whole: ScrollText; titled: ScrollText };
@@ -84,17 +84,18 @@ export class QuestionView implements Component {
   constructor(parts: QuestionParts) {
     this.#parts = parts;
     const { title, consequences, diff } = parts.question;
-    this.#consequences = consequences.flatMap((text) => text.split("\n")).map(cleanLine);
+    const sentences = consequences.flatMap((text) => text.split("\n")).map(cleanLine);
     const lines = diff === undefined ? [] : [diff.title, ...diff.lines].map(cleanLine);
-    const own = this.#consequences.length;
+    const own = sentences.length;
     const styled = (from: number) => (given: readonly string[]) => [
       ...given.slice(0, from),
       ...diffStyled(given.slice(from), parts.theme),
     ];
+    this.#consequences = new ScrollText((given) => [...given], sentences, INDENT);
     this.#diff = diff && new ScrollText(styled(0), lines, INDENT);
     this.#all = {
-      whole: new ScrollText(styled(own), [...this.#consequences, ...lines], INDENT),
-      titled: new ScrollText(styled(own + 1), [...this.#consequences, cleanLine(title), ...lines], INDENT),
+      whole: new ScrollText(styled(own), [...sentences, ...lines], INDENT),
+      titled: new ScrollText(styled(own + 1), [...sentences, cleanLine(title), ...lines], INDENT),
     };
   }
 
@@ -153,7 +154,10 @@ export class QuestionView implements Component {
     const free = Math.max(1, height - hints.length - 3 * gap);
     // A long list of choices leaves room for the text.
     const wanted = this.#choiceRows(width);
-    const text = Math.min(title.length + this.#consequences.length + 1, Math.max(1, Math.floor(free / 3)));
+    const text = Math.min(
+      title.length + this.#consequences.lines.length + 1,
+      Math.max(1, Math.floor(free / 3)),
+    );
     const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
     const most = Math.max(0, Math.min(free - choices.length, Math.max(1, Math.floor(height / 5))));
     const isTitleWhole = title.length <= most;
@@ -169,7 +173,7 @@ export class QuestionView implements Component {
   }
 
   #consequenceRows(width: number): string[] {
-    return this.#consequences.flatMap((line) => [...this.#wrapping.rowsOf(line, width)]);
+    return this.#consequences.seen(width, Number.MAX_SAFE_INTEGER).rows;
   }
 
   /** Whether all consequences are visible, with a part of the diff. */
@@ -192,11 +196,14 @@ export class QuestionView implements Component {
 
   /** Scrolls to the first change if that is not visible from the top. */
   #toChange(diff: ScrollText, width: number, height: number): void {
-    diff.goTo(0);
     const change = diff.lines.findIndex((line, at) => at > 0 && /^[+-]/.test(line));
     // With the next line, which mostly is the replacement.
     const needed = height > 1 ? change + 1 : change;
-    if (diff.seen(width, height).last < needed) diff.goTo(height > 2 ? change - 1 : change);
+    // The line before it is shown only if it leaves room: it may take several rows.
+    for (const first of [0, change - 1, change]) {
+      diff.goTo(first);
+      if (diff.seen(width, height).last >= needed) return;
+    }
   }
 
   /** A text that scrolls if it has to; its last row then counts the hidden lines. */

@@ -41,6 +41,7 @@ export class FakeTerminal {
       isIdle: () => terminal.#live(() => terminal.isIdle),
       sessionManager: { getSessionId: () => "session" },
       modelRegistry: {
+        getProviderAuth: async () => undefined,
         refresh: async () => {
           terminal.refreshes += 1;
         },

@@ -115,7 +115,7 @@ describe("a question with a diff", () => {
         "This restarts llama-swap.service, which unloads every model.",
         "Will be unloaded: steady.",
         "In-flight requests that will be cut off: 1 on steady (for 12 s, curl/8.5 at",
-        "10.0.0.7).",
+        "  10.0.0.7).",
         "It should take about 41 s.",
         "",
         "In /etc/llama-swap/config.yaml:",
@@ -150,6 +150,20 @@ describe("a question with a diff", () => {
       "",
       KEYS,
     ]);
+  });
+
+  test("at 60×20 shows what changes, though the line before it takes as many rows as there are", () => {
+    const model = `         --model /models/${"a-long-name-".repeat(11)}.gguf`;
+    const lines = [
+      "@@ -11,4 +11,4 @@",
+      "     cmd: |",
+      model,
+      "-        -c 8192",
+      "+        -c 16384",
+      "   slow:",
+    ];
+    const shown = new Shown({ diff: { title: "In a.yaml:", lines } }).at(60, 20);
+    expect(shown.lines).toEqual(expect.arrayContaining(["-        -c 8192", "+        -c 16384"]));
   });
 
   test("at 40×15 has every consequence and both choices", () => {
