@@ -56,7 +56,7 @@ describe("completion", () => {
     ["ai-server-ctx", false, 0],
     ["ai-server-preset", false, 0],
     ["ai-server-preset", true, 1],
-    ["ai-server-status", false, 1],
+    ["ai-server-logs", false, 1],
   ])(
     "of %s, with a config file on the server: %s, offers %i models",
     async (command, hasConfigFile, count) => {
