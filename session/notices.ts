@@ -4,6 +4,7 @@ import type { SessionEntry } from "@earendil-works/pi-coding-agent";
 import leven from "leven";
 import { PROVIDER_ID, VARIABLES, type Variables } from "../config.ts";
 import { record } from "../lib/json.ts";
+import { cleanText } from "../lib/text.ts";
 
 /** Changed windows that one notice names. */
 const MAX_WINDOWS = 5;
@@ -14,6 +15,9 @@ const KEEP_RECENT_TOKENS = 20_000;
 
 /** Below this pi would compact again at once: what it keeps, its reserve, and some room to work in. */
 const LEAST_WINDOW = RESERVE_TOKENS + KEEP_RECENT_TOKENS + 4096;
+
+/** Characters of the name of a variable that are shown. */
+const SHOWN_NAME = 80;
 
 /** Letters in which a misspelt variable differs at most from the one that was meant. */
 const MAX_TYPOS = 3;
@@ -33,7 +37,7 @@ export function unknownVariablesNotice(env: Variables): string | undefined {
         least <= MAX_TYPOS
           ? `did you mean ${VARIABLES[distances.indexOf(least)]}?`
           : "docs/variables.md lists all.";
-      return `${name} is set, but there is no such variable; ${hint}`;
+      return `${cleanText(name.replaceAll("\n", " "), SHOWN_NAME)} is set, but there is no such variable; ${hint}`;
     })
     .join("\n");
 }

@@ -68,7 +68,10 @@ export class Session {
     const placed = await this.#place.begin(reason);
     if (placed !== undefined) await this.#notify(placedNotice(placed));
     const unknown = unknownVariablesNotice(process.env);
-    if (unknown !== undefined) background(this.#notify(`AI Server: ${unknown}`));
+    const notified = unknown === undefined ? undefined : this.#notify(`AI Server: ${unknown}`);
+    // A quick command ends print and JSON mode before what happens in the background.
+    if (ctx.mode === "print" || ctx.mode === "json") await notified?.catch(() => {});
+    else if (notified !== undefined) background(notified);
     if (!this.ended.aborted) background(this.#firstLook());
   }
 

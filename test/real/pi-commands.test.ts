@@ -76,6 +76,12 @@ realSuite(await piProblem(NEWEST_PI), `commands and faults without a terminal, p
     expect(stderr).not.toMatch(/fetch failed|\n +at /);
   });
 
+  test("a quick command in print mode is not over before a misspelt variable is named", async () => {
+    const { code, stderr } = await pi(["-p", "/ai-server-last"], { AI_SERVER_ULR: "x" });
+    expect(code).toBe(0);
+    expect(stderr).toContain("AI_SERVER_ULR is set, but there is no such variable");
+  });
+
   test("pi starts with a wrong variable, and the turn names it", async () => {
     const { code, stderr } = await pi(["-p", "Hello"], { AI_SERVER_TIMEOUT_MS: "soon" });
     expect(code).not.toBe(0);

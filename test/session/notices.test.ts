@@ -95,6 +95,10 @@ describe("a variable that the extension does not read", () => {
       "AI_SERVER_COFFEE",
       "AI_SERVER_COFFEE is set, but there is no such variable; docs/variables.md lists all.",
     ],
+    [
+      "AI_SERVER_\u001b[31mTEA\u0007\nPOT",
+      "AI_SERVER_TEA POT is set, but there is no such variable; docs/variables.md lists all.",
+    ],
   ])("%s is named", (name, notice) => {
     expect(unknownVariablesNotice({ [name]: "x", AI_SERVER_URL: "https://x", PATH: "" })).toBe(notice);
   });
