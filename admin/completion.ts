@@ -33,6 +33,8 @@ interface Offer {
   second: "size" | "ssh" | "config" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;
+  /** For servers with a config file that can be changed. */
+  isOfConfig?: boolean;
 }
 
 const FLAGS = {
@@ -50,8 +52,8 @@ const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
   ["ai-server-refresh", { first: "nothing", second: "config" }],
   ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
   ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],
-  ["ai-server-ctx", { first: "as listed", second: "size" }],
-  ["ai-server-preset", { first: "as listed", second: "nothing" }],
+  ["ai-server-ctx", { first: "as listed", second: "size", isOfConfig: true }],
+  ["ai-server-preset", { first: "as listed", second: "nothing", isOfConfig: true }],
   ["ai-server-logs", { first: "loaded", second: "nothing" }],
 ]);
 
@@ -241,9 +243,6 @@ export class LiveIds {
   }
 }
 
-/** Commands on the config file, which some kinds of server do not have. */
-const OF_THE_CONFIG = new Set(["ai-server-ctx", "ai-server-preset"]);
-
 function contextWords({ context: { value, source } }: Pick<ModelFacts, "context">): string | undefined {
   if (source === "default") return undefined;
   return source === "live" ? shortTokens(value) : `${shortTokens(value)} ${source}`;
@@ -300,7 +299,7 @@ export function completer(
     const entries = await live.suggestions(signal);
     // The first entries are those of the catalogue, which does not know the server.
     const server = await aiServer.openServer().catch(() => undefined);
-    if (OF_THE_CONFIG.has(command) && server?.hasConfigFile === false) return [];
+    if (OFFERS.get(command)?.isOfConfig && server?.hasConfigFile === false) return [];
     const isFixed = server?.canLoad === false;
     return complete(
       entries.map((entry) => (isFixed ? { ...entry, isFixed } : entry)),

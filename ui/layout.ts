@@ -10,10 +10,12 @@ import {
 } from "@earendil-works/pi-tui";
 import { type Paint, unpainted } from "./result.ts";
 
+export type Colours = Pick<Theme, "fg" | "bold">;
+
 /** What pi gives a component that fills the terminal. */
 export interface ViewParts {
   tui: { terminal: Pick<TUI["terminal"], "rows">; requestRender(): void };
-  theme: Pick<Theme, "fg" | "bold">;
+  theme: Colours;
   keys: Pick<KeybindingsManager, "matches" | "getKeys">;
 }
 
@@ -33,6 +35,14 @@ export function flow(pieces: readonly string[], width: number): string[] {
 
 export function fitted(line: string, width: number): string {
   return visibleWidth(line) > width ? truncateToWidth(line, width, "…") : line;
+}
+
+/**
+ * A text without colours, cut where it is too wide. pi-tui puts colour resets around its ellipsis: they would end the
+ * colour of a line, and do not belong in a file or a pipe.
+ */
+export function fittedPlain(text: string, width: number, ellipsis = "…"): string {
+  return stripVTControlCharacters(truncateToWidth(text, width, ellipsis));
 }
 
 export function padded(line: string, width: number): string {
@@ -108,8 +118,7 @@ export function table(
     shown.splice(shown.indexOf(least), 1);
   }
   widths[0] = Math.max(1, first());
-  // Plain text: pi-tui puts colour resets around its ellipsis, which do not belong in a file or a pipe.
-  const plain = (text: string, columns: number): string => stripVTControlCharacters(padded(text, columns));
+  const plain = (text: string, columns: number): string => padded(fittedPlain(text, columns), columns);
   const line = (row: readonly Cell[]): string => {
     const cut = shown.map((at) => ({
       ...cellOf(row[at]),

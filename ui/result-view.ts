@@ -1,10 +1,8 @@
 /** A command's result in the terminal: laid out again for each width, in the theme's colours. */
-import type { Theme } from "@earendil-works/pi-coding-agent";
 import { type Component, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { cleanLine } from "../lib/text.ts";
+import type { Colours } from "./layout.ts";
 import { type Result, type Style, unpainted } from "./result.ts";
-
-export type Colours = Pick<Theme, "fg" | "bold">;
 
 /** As pi's own notices have it. */
 const MARGIN = 1;

@@ -5,8 +5,9 @@
 import { randomUUID } from "node:crypto";
 import type { Component } from "@earendil-works/pi-tui";
 import { record, text } from "../lib/json.ts";
+import type { Colours } from "./layout.ts";
 import type { Result } from "./result.ts";
-import { type Colours, ResultView } from "./result-view.ts";
+import { ResultView } from "./result-view.ts";
 
 /** When so many are kept, the older half is forgotten: each time pi draws its whole screen again. */
 const MOST_RESULTS = 200;

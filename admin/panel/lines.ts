@@ -1,8 +1,7 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
-import { stripVTControlCharacters } from "node:util";
-import type { Theme } from "@earendil-works/pi-coding-agent";
-import { truncateToWidth, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
-import { type Column, fitted, flow, padded } from "../../ui/layout.ts";
+import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { counted } from "../../lib/figures.ts";
+import { type Colours, type Column, fitted, fittedPlain, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/result.ts";
 
 /** What a letter does with a model. */
@@ -76,8 +75,6 @@ export interface PanelPlace {
   filter: string;
 }
 
-export type Colours = Pick<Theme, "fg" | "bold">;
-
 /** From this width on the lower half has two columns. */
 const TWO_COLUMNS = 100;
 const GAP = 3;
@@ -102,8 +99,7 @@ export function headingLines(
 /** The first lines, the last of which ends with an ellipsis if there are more. */
 function cutAt(lines: readonly string[], most: number, width: number): readonly string[] {
   if (lines.length <= most || most < 1) return lines.slice(0, most);
-  const last = stripVTControlCharacters(truncateToWidth(lines[most - 1] ?? "", width - 2, ""));
-  return [...lines.slice(0, most - 1), `${last} …`];
+  return [...lines.slice(0, most - 1), `${fittedPlain(lines[most - 1] ?? "", width - 2, "")} …`];
 }
 
 /** Two lines for each: what goes on, and how long. */
@@ -173,12 +169,11 @@ export function scrolled(
   const below = lines.length - first - room;
   const [up, down] = keys;
   const by = (key: string): string => (key === "" ? "" : ` (${key})`);
-  const count = (hidden: number): string => (hidden === 1 ? "1 more line" : `${hidden} more lines`);
   const mark =
     first === 0
-      ? `${count(below)}${by(down)}`
+      ? `${counted(below, "more line")}${by(down)}`
       : below === 0
-        ? `${count(first)} above${by(up)}`
+        ? `${counted(first, "more line")} above${by(up)}`
         : `${first} above, ${below} below${by(`${up}/${down}`)}`;
   const seen = [...lines.slice(first, first + room), theme.fg("muted", `… ${mark}`)];
   return { first, seen: seen.slice(0, Math.max(0, height)) };

@@ -1,10 +1,8 @@
 /** The list of models: what is filtered, which one is selected, and its lines. Pure but for the theme's colours. */
-import { stripVTControlCharacters } from "node:util";
-import { truncateToWidth, visibleWidth } from "@earendil-works/pi-tui";
-import { firstSeen, fitted, table } from "../../ui/layout.ts";
-import type { Colours, PanelContent, PanelPlace, PanelRow } from "./lines.ts";
+import { visibleWidth } from "@earendil-works/pi-tui";
+import { type Colours, firstSeen, fitted, fittedPlain, table } from "../../ui/layout.ts";
+import type { PanelContent, PanelPlace, PanelRow } from "./lines.ts";
 
-const ELLIPSIS = "…";
 const MARK = 2;
 const GAP = 2;
 /** As many columns the table itself leaves to an id. */
@@ -35,8 +33,7 @@ export function withoutMiddle(text: string, width: number): string {
   const room = Math.floor((width - 1) / 2);
   while (end.length > 0 && visibleWidth(end.join("")) > room) end.shift();
   const tail = end.join("");
-  // pi-tui puts colour resets around its ellipsis, which would end the colour of the line.
-  return stripVTControlCharacters(truncateToWidth(text, width - visibleWidth(tail), ELLIPSIS)) + tail;
+  return fittedPlain(text, width - visibleWidth(tail)) + tail;
 }
 
 /**

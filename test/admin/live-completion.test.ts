@@ -52,6 +52,24 @@ describe("completion", () => {
       ]);
   });
 
+  test.each([
+    ["ai-server-ctx", false, 0],
+    ["ai-server-preset", false, 0],
+    ["ai-server-preset", true, 1],
+    ["ai-server-logs", false, 1],
+  ])(
+    "of %s, with a config file on the server: %s, offers %i models",
+    async (command, hasConfigFile, count) => {
+      const { aiServer, ended } = await startPlace();
+      const known = {
+        models: [{ id: "a", aiServer: { context: { value: 8192, source: "live" } } }],
+        openServer: async () => ({ hasConfigFile }),
+      } as unknown as typeof aiServer;
+      const offered = completer(known, {} as Parameters<typeof completer>[1], ended.signal);
+      expect(await offered(command, "", NEVER)).toHaveLength(count);
+    },
+  );
+
   test("has nothing to offer while the server is down, and says nothing", async () => {
     const place = await startPlace();
     await place.close();
