@@ -1,4 +1,4 @@
-import { duration, rateWords, shortTokens } from "../lib/figures.ts";
+import { counted, duration, rateWords, shortTokens } from "../lib/figures.ts";
 import { ANSWER_KEY } from "./activities.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
@@ -50,7 +50,7 @@ function silentWords(
   { tokens, why, elapsedMs }: Extract<Activity, { kind: "silent" }>,
   modelName: string,
 ): string {
-  const count = tokens === 0 ? "" : ` · ${tokens === 1 ? "1 token" : `${tokens} tokens`}`;
+  const count = tokens === 0 ? "" : ` · ${counted(tokens, "token")}`;
   const reason = why === undefined ? "" : `: ${quietWords(why, modelName)}`;
   return `No answer for ${duration(elapsedMs)}${reason}${count}`;
 }
@@ -108,7 +108,7 @@ export function activityLine(activity: Activity, modelName: string): string {
       return `Asking again in ${remaining(activity.leftMs)}: ${activity.why}`;
     case "generating": {
       const { tokens, perSecond, canAnswerNow } = activity;
-      const count = `${tokens} ${tokens === 1 ? "token" : "tokens"}`;
+      const count = counted(tokens, "token");
       const line = perSecond === undefined ? count : `${rateWords(perSecond)} tok/s · ${count}`;
       return canAnswerNow ? `${line} · ${ANSWER_KEY} answers now` : line;
     }

@@ -1,5 +1,6 @@
 /** Reads the arguments of a command. Pure; a sentence says why one cannot be read. */
 import leven from "leven";
+import { MAX_TOKENS } from "../host/config/context-setting.ts";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
 
@@ -119,9 +120,6 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 
 /** A comma must separate thousands: `1,5` is no number of tokens. An underscore may stand between any two digits. */
 const THOUSANDS = /^(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)+)(?![0-9,_])/;
-
-/** llama.cpp keeps the size in a signed 32-bit number. */
-const MAX_TOKENS = 2 ** 31 - 1;
 
 /**
  * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`) or with thousands

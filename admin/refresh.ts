@@ -4,6 +4,7 @@ import { formatOf } from "../host/config/config-file.ts";
 import { isAsHeld } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import { ServerError } from "../lib/errors.ts";
+import { counted } from "../lib/figures.ts";
 import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
 import { heldPresets } from "../server/kinds/llama-cpp/list.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -36,8 +37,8 @@ export async function refresh(call: Call): Promise<void> {
     : { read: [], problems: [] };
   const { found, changes } = await refreshModels(call, true);
   const { length } = aiServer.models;
-  const models = `${length} ${length === 1 ? "model" : "models"}`;
-  const news = `${changes.length} ${changes.length === 1 ? "change" : "changes"}, ${models} now`;
+  const models = counted(length, "model");
+  const news = `${counted(changes.length, "change")}, ${models} now`;
   const warnings = [...server.tooMany, ...problems];
   show(ctx, {
     level: warnings.length > 0 ? "warning" : "info",

@@ -3,6 +3,7 @@
 import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
+import { counted } from "../lib/figures.ts";
 import { maskText } from "../masking/masking.ts";
 import type { BackendKind, ServerVersion } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -182,7 +183,7 @@ function fileWords({ name, text }: { name: string; text: string }): string {
   try {
     const models = findContexts(text, formatOf(name));
     const problems = models.flatMap(({ problem }) => (problem === undefined ? [] : [problem]));
-    const count = `${models.length} ${models.length === 1 ? "model" : "models"}`;
+    const count = counted(models.length, "model");
     return problems.length === 0 ? count : [`${count}; could not parse:`, ...problems].join("\n  ");
   } catch (error) {
     return faultText(error);

@@ -1,5 +1,6 @@
 /** How the server comes to read its changed config: by itself, when asked, or by a restart. */
 import { setTimeout as wait } from "node:timers/promises";
+import { wholeSeconds } from "../lib/figures.ts";
 import type { ChangedModel, Planned } from "./outcome.ts";
 import type { LoadedModel } from "./probe.ts";
 import {
@@ -10,7 +11,6 @@ import {
   type Run,
   restartUnit,
   runningNow,
-  seconds,
   serverFault,
   step,
 } from "./service.ts";
@@ -175,7 +175,7 @@ function reload(run: Run, expected: readonly ChangedModel[]): Promise<boolean> {
       run.signal.throwIfAborted();
       if (!isTimeout(error)) throw error;
       throw serverFault(
-        `The server did not read its config again within ${seconds(restartTimeoutMs)}.`,
+        `The server did not read its config again within ${wholeSeconds(restartTimeoutMs)}.`,
         error,
       );
     }

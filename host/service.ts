@@ -1,6 +1,7 @@
 /** The service during a change: each step on it, reported and limited in time. */
 import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
+import { wholeSeconds } from "../lib/figures.ts";
 import { contextOfCommand } from "./config/command/server-arguments.ts";
 import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
@@ -97,10 +98,6 @@ export function serverFault(message: string, cause?: unknown): ServerError {
   });
 }
 
-export function seconds(ms: number): string {
-  return `${Math.ceil(ms / 1000)} s`;
-}
-
 /** Whether a command line, as `/running` shows it, may come from the new text. */
 export function isNew({ contextSize }: ChangedModel, commandLine: string): boolean {
   return contextSize === undefined || (contextOfCommand(commandLine) ?? contextSize) === contextSize;
@@ -134,7 +131,7 @@ export function untilAnswers(run: Run): Promise<void> {
       if (await run.probe.answers(limit).catch(() => false)) return;
       run.signal.throwIfAborted();
       if (performance.now() >= end)
-        throw serverFault(`The server did not answer again within ${seconds(restartTimeoutMs)}.`);
+        throw serverFault(`The server did not answer again within ${wholeSeconds(restartTimeoutMs)}.`);
       await wait(pollMs, undefined, { signal: run.signal });
     }
   });
@@ -165,7 +162,7 @@ async function loadOnce(run: Run, id: string): Promise<void> {
   } catch (error) {
     run.signal.throwIfAborted();
     if (!isTimeout(error)) throw error;
-    const message = `${id} was not loaded within ${seconds(loadTimeoutMs)}.`;
+    const message = `${id} was not loaded within ${wholeSeconds(loadTimeoutMs)}.`;
     throw new ServerError(message, { link: "model", cause: error });
   }
 }

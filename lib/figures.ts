@@ -10,6 +10,16 @@ export function spent(milliseconds: number): string {
   return milliseconds < 9950 ? `${(milliseconds / 1000).toFixed(1)} s` : duration(milliseconds);
 }
 
+/** A limit in a sentence: whole seconds, rounded up. */
+export function wholeSeconds(milliseconds: number): string {
+  return `${Math.ceil(milliseconds / 1000)} s`;
+}
+
+/** `1 model`, `2 models`. @param noun whose plural takes an s */
+export function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 /** `32k`, `128k`, `1M`: tokens as short as people say them; round numbers by 1000, powers of two by 1024. */
 export function shortTokens(tokens: number): string {
   if (tokens < 1000) return String(tokens);

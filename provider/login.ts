@@ -2,6 +2,7 @@
 import type { ApiKeyCredential, AuthPrompt, ProviderAuthInteraction } from "@earendil-works/pi-ai";
 import { DEFAULTS } from "../config.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
+import { counted } from "../lib/figures.ts";
 import type { AiServer } from "./ai-server.ts";
 
 /** A fault with the `name` of its variable, or at one of the `links`, asks this question. */
@@ -87,7 +88,7 @@ export async function login(
     try {
       interaction.notify({ type: "progress", message: "Asking the server…" });
       const { models } = await aiServer.discover(answers, { signal: interaction.signal });
-      const found = `${models.length} ${models.length === 1 ? "model" : "models"} found`;
+      const found = `${counted(models.length, "model")} found`;
       interaction.notify({ type: "progress", message: found });
       break;
     } catch (error) {

@@ -3,6 +3,7 @@
 import { type LoadStage, type LoadState, loadStateOf, type ModelStates } from "../activity/load-state.ts";
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { ServerError } from "../lib/errors.ts";
+import { counted, wholeSeconds } from "../lib/figures.ts";
 import { type Backend, cannotLoad } from "./kinds/backend.ts";
 import type { EventHooks, RequestInFlight } from "./kinds/events.ts";
 import type { ModelServer } from "./model-server.ts";
@@ -209,7 +210,7 @@ function statesOf(running: readonly RunningModel[] | undefined): ModelStates | u
 
 /** @param progress what the server was doing at the limit */
 export function loadTimedOut(id: string, limitMs: number, progress: LoadState | undefined): ServerError {
-  const limit = `${id} was not loaded within ${seconds(limitMs)} (timed out)`;
+  const limit = `${id} was not loaded within ${wholeSeconds(limitMs)} (timed out)`;
   return new ServerError(
     `${limit}: ${doing(progress)} Look at /ai-server-status, or raise AI_SERVER_LOAD_TIMEOUT_MS.`,
     { link: "model", remedy: "retry" },
@@ -220,19 +221,15 @@ function doing(progress: LoadState | undefined): string {
   switch (progress?.kind) {
     case "waiting":
       return progress.requests
-        ? `${progress.blockedBy} must unload first and is still answering ${progress.requests} ${progress.requests === 1 ? "request" : "requests"}.`
+        ? `${progress.blockedBy} must unload first and is still answering ${counted(progress.requests, "request")}.`
         : `${progress.blockedBy} is still loaded and must unload first.`;
     case "stopping":
       return `the server is still stopping ${progress.model}.`;
     case "loading":
-      return `it has been loading for ${seconds(progress.elapsedMs)}, and the server continues to load it.`;
+      return `it has been loading for ${wholeSeconds(progress.elapsedMs)}, and the server continues to load it.`;
     default:
       return "the server does not say why.";
   }
-}
-
-function seconds(milliseconds: number): string {
-  return `${Math.ceil(milliseconds / 1000)} s`;
 }
 
 /** llama-swap waits for a process 10 s by default (`unloadTimeout`) before it kills it. */

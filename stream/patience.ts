@@ -2,6 +2,7 @@
 import type { SimpleStreamOptions } from "@earendil-works/pi-ai";
 import type { Clock } from "../lib/clock.ts";
 import { codeOf, ServerError } from "../lib/errors.ts";
+import { wholeSeconds } from "../lib/figures.ts";
 import type { Verdict } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
@@ -189,7 +190,7 @@ function isAway(fault: ServerError): boolean {
 function stayedAway(limitMs: number, last: ServerError): ServerError {
   return new ServerError(
     [
-      `The server answered earlier, but has not come back within ${Math.ceil(limitMs / 1000)} s (AI_SERVER_LOAD_TIMEOUT_MS). `,
+      `The server answered earlier, but has not come back within ${wholeSeconds(limitMs)} (AI_SERVER_LOAD_TIMEOUT_MS). `,
       last.message,
     ],
     { link: last.link, remedy: "none", cause: last },

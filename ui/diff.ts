@@ -1,5 +1,6 @@
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import { structuredPatch } from "diff";
+import { counted } from "../lib/figures.ts";
 import { cleanLine } from "../lib/text.ts";
 
 /** One line of a unified diff without its prefix; a `hunk` line describes the others and has none. */
@@ -108,7 +109,7 @@ export function countChanges(lines: readonly DiffLine[]): { added: number; remov
 export function plainDiff(lines: readonly DiffLine[], limit: number): string {
   const shown = lines.slice(0, limit).map(({ kind, text }) => PREFIXES[kind] + text);
   const more = lines.length - shown.length;
-  if (more > 0) shown.push(`… ${more} more ${more === 1 ? "line" : "lines"}`);
+  if (more > 0) shown.push(`… ${counted(more, "more line")}`);
   return shown.join("\n");
 }
 

@@ -7,6 +7,7 @@ import {
   visibleWidth,
   wrapTextWithAnsi,
 } from "@earendil-works/pi-tui";
+import { counted } from "../lib/figures.ts";
 import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
 import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, type ViewParts } from "./layout.ts";
@@ -219,7 +220,7 @@ export class QuestionView implements Component {
     const where = above === 0 ? " below" : below === 0 ? " above" : ` (${above} above, ${below} below)`;
     const keys = keyNames(this.#parts.keys, "tui.select.pageUp", "tui.select.pageDown");
     const scroll = keys === "" ? "" : `${SEPARATOR}${keys} scroll`;
-    const long = `${count} ${count === 1 ? "line" : "lines"} hidden${where}${scroll}`;
+    const long = `${counted(count, "line")} hidden${where}${scroll}`;
     return visibleWidth(long) <= width ? long : `${count} hidden${scroll}`;
   }
 
@@ -316,7 +317,7 @@ function rpcText({ title, consequences, diff }: Question): string {
   const lines = diff === undefined ? [] : [diff.title, ...diff.lines];
   const more = lines.length - 1 - MOST_RPC_LINES;
   const shown = lines.slice(0, MOST_RPC_LINES + 1);
-  if (more > 0) shown.push(`… ${more} more ${more === 1 ? "line" : "lines"}`);
+  if (more > 0) shown.push(`… ${counted(more, "more line")}`);
   return [title, ...consequences, ...shown]
     .flatMap((text) => text.split("\n"))
     .map(cleanLine)

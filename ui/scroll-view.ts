@@ -15,6 +15,7 @@ import {
   truncateToWidth,
   visibleWidth,
 } from "@earendil-works/pi-tui";
+import { counted } from "../lib/figures.ts";
 import { fitted, keyHint, keyNames, SEPARATOR, type ViewParts } from "./layout.ts";
 import { ScrollText, type Seen } from "./scroll-text.ts";
 
@@ -182,7 +183,7 @@ export class ScrollView implements Component, Focusable {
       ...(total === 0 ? [] : [`${percent} %`]),
       ...(this.#state === "still" ? [] : [this.#state]),
     ];
-    if (this.#unseen > 0) pieces.push(`${this.#unseen} new ${this.#unseen === 1 ? "line" : "lines"} below`);
+    if (this.#unseen > 0) pieces.push(`${counted(this.#unseen, "new line")} below`);
     if (this.#found && this.#found.line === undefined) pieces.push(`no "${this.#found.words}"`);
     return pieces;
   }

@@ -1,5 +1,6 @@
 /** What the panel shows as plain data, and each part of it as lines of a width. Pure but for the theme's colours. */
 import { visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
+import { counted } from "../../lib/figures.ts";
 import { type Colours, type Column, fitted, fittedPlain, flow, padded } from "../../ui/layout.ts";
 import type { Level } from "../../ui/result.ts";
 
@@ -168,12 +169,11 @@ export function scrolled(
   const below = lines.length - first - room;
   const [up, down] = keys;
   const by = (key: string): string => (key === "" ? "" : ` (${key})`);
-  const count = (hidden: number): string => (hidden === 1 ? "1 more line" : `${hidden} more lines`);
   const mark =
     first === 0
-      ? `${count(below)}${by(down)}`
+      ? `${counted(below, "more line")}${by(down)}`
       : below === 0
-        ? `${count(first)} above${by(up)}`
+        ? `${counted(first, "more line")} above${by(up)}`
         : `${first} above, ${below} below${by(`${up}/${down}`)}`;
   const seen = [...lines.slice(first, first + room), theme.fg("muted", `… ${mark}`)];
   return { first, seen: seen.slice(0, Math.max(0, height)) };

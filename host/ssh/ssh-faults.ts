@@ -1,6 +1,7 @@
 /** Turns what `ssh` says, or the way in which it ended, into sentences. */
 import { quote } from "shlex";
 import { ServerError } from "../../lib/errors.ts";
+import { wholeSeconds } from "../../lib/figures.ts";
 import { cleanText } from "../../lib/text.ts";
 import { MISREAD } from "./protocol.ts";
 
@@ -214,11 +215,11 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string,
  * @param begun whether the script there had begun its answer
  */
 export function lateFault({ host }: SshTarget, timeoutMs: number, begun: boolean): HostError {
-  const seconds = Math.ceil(timeoutMs / 1000);
+  const limit = wholeSeconds(timeoutMs);
   const sentence =
     host === "local" || begun
-      ? `${host === "local" ? "This machine" : host} did not finish the step within ${seconds} s. It may be overloaded, or a command there waits for something.`
-      : `${host} did not begin the step within ${seconds} s. A startup file of the login shell there (${STARTUP_FILES}) may be waiting for something, which it must do only in a terminal; or the machine is overloaded.`;
+      ? `${host === "local" ? "This machine" : host} did not finish the step within ${limit}. It may be overloaded, or a command there waits for something.`
+      : `${host} did not begin the step within ${limit}. A startup file of the login shell there (${STARTUP_FILES}) may be waiting for something, which it must do only in a terminal; or the machine is overloaded.`;
   return sshError(sentence, "timeout");
 }
 

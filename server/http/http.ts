@@ -3,6 +3,7 @@ import { Agent, type Dispatcher } from "undici";
 import type { ServerAddress } from "../../config.ts";
 import { abortable } from "../../lib/clock.ts";
 import { codeOf, ServerError } from "../../lib/errors.ts";
+import { wholeSeconds } from "../../lib/figures.ts";
 import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
@@ -263,7 +264,7 @@ export class Http {
       if (limit.aborted && !options.signal?.aborted && !(error instanceof ServerError)) {
         if (this.#sockets.connecting > 0) throw await this.#notConnected(timeoutMs, error, options.signal);
         throw new ServerError(
-          `The server did not answer ${path} within ${Math.ceil(timeoutMs / 1000)} s (timed out). It may be busy or stuck.`,
+          `The server did not answer ${path} within ${wholeSeconds(timeoutMs)} (timed out). It may be busy or stuck.`,
           { link: "server", remedy: "retry", cause: error },
         );
       }

@@ -3,6 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import type { ServerAddress } from "../../config.ts";
 import { codeOf, ServerError } from "../../lib/errors.ts";
+import { counted } from "../../lib/figures.ts";
 
 /** What a client shows the server and what it trusts, as PEM text, checked and ready for TLS. */
 export interface Identity {
@@ -214,7 +215,7 @@ export async function loadIdentity(files: Files, now: number): Promise<Identity>
   const warnings = await keyWarning(files.clientKey);
   if (daysLeft < WARN_DAYS) {
     warnings.push(
-      `The client certificate ${files.clientCert} expires on ${day(validTo)}, in ${daysLeft} ${daysLeft === 1 ? "day" : "days"}. Issue a new one in time.`,
+      `The client certificate ${files.clientCert} expires on ${day(validTo)}, in ${counted(daysLeft, "day")}. Issue a new one in time.`,
     );
   }
   return { ca, cert, key, passphrase: files.passphrase, validTo, warnings };

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, shortTokens, spent } from "../../lib/figures.ts";
+import { counted, duration, shortTokens, spent, wholeSeconds } from "../../lib/figures.ts";
 
 test.each([
   [-5, "0 s"],
@@ -20,6 +20,22 @@ test.each([
   [65_999, "1 min 5 s"],
 ])("%d ms that are over are %s", (milliseconds, words) => {
   expect(spent(milliseconds)).toBe(words);
+});
+
+test.each([
+  [1000, "1 s"],
+  [1001, "2 s"],
+  [600_000, "600 s"],
+])("a limit of %d ms is %s", (milliseconds, words) => {
+  expect(wholeSeconds(milliseconds)).toBe(words);
+});
+
+test.each([
+  [0, "0 models"],
+  [1, "1 model"],
+  [2, "2 models"],
+])("%d of a model are %s", (number, words) => {
+  expect(counted(number, "model")).toBe(words);
 });
 
 test.each([
