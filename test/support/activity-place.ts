@@ -68,6 +68,8 @@ export class ActivityPlace {
     // So that a short conversation can be compacted.
     const settings = { compaction: { enabled: false, reserveTokens: 1000, keepRecentTokens: 50 } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify(settings));
+    // As an argument it would make tmux's command too long, where the path of this folder is long too.
+    await writeFile(join(workplace.agentDir, "APPEND_SYSTEM.md"), SYSTEM_PROMPT);
     await storeModels(place.#options);
     return place;
   }
@@ -87,8 +89,7 @@ export class ActivityPlace {
 
   async terminal(model: string, more: readonly string[] = []): Promise<Terminal> {
     const side = join(this.#workplace.folder, "side.ts");
-    const prompt = ["--append-system-prompt", SYSTEM_PROMPT];
-    const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...prompt, ...more];
+    const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...more];
     const terminal = await openPi({ ...this.#options, args });
     this.#terminal = terminal;
     await terminal.waitFor(/^no model loaded/m);
