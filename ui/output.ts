@@ -68,10 +68,12 @@ export interface CommandOutput {
  * The output of one command: in the terminal entries of pi's transcript, in JSON mode one object at its end. An error
  * ends print and JSON mode with exit status 1.
  *
+ * pi puts an entry above an answer that streams, where a long one hides it: during a turn a result is a notice.
+ *
  * @param keep shows a result in the terminal
  */
 export function commandOutput(
-  screen: Screen,
+  screen: Screen & Pick<ExtensionContext, "isIdle">,
   command: string,
   keep: (result: Result) => void,
 ): CommandOutput {
@@ -80,7 +82,7 @@ export function commandOutput(
   return {
     take(result) {
       if (result.level === "error" && (mode === "print" || mode === "json")) process.exitCode = 1;
-      if (mode === "tui") keep(result);
+      if (mode === "tui" && screen.isIdle()) keep(result);
       else if (mode === "json") results.push(result);
       else showPlain(screen, result);
     },

@@ -70,6 +70,7 @@ export class Desk {
     return {
       mode: user.mode,
       ui: user.ui,
+      isIdle: () => true,
       modelRegistry: {
         getProviderAuth: async () => ({ env: {} }),
         refresh: (options: { allowNetwork: boolean }) => this.refresh(options),

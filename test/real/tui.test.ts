@@ -60,6 +60,16 @@ realSuite(problem, `pi ${NEWEST_PI} in a terminal`, () => {
     await terminal.waitFor(/^ *Still with you\./m);
   });
 
+  test("the result of a command stands below the answer that still streams", async () => {
+    await enter(terminal, "sim: tokens 5000");
+    await terminal.waitUntil("the answer begins", (screen) => spoken(screen) > 40);
+    await terminal.submit("/ai-server-load nope");
+    const isBelow = (screen: string) => screen.indexOf('No model "nope"') > screen.lastIndexOf(" ok");
+    await terminal.waitUntil("the result stands below the answer", isBelow);
+    await terminal.press("Escape");
+    await terminal.waitFor(/aborted/i);
+  });
+
   test("quitting leaves no process", async () => {
     expect(processesWith(place.agentDir).length).toBeGreaterThan(0);
     await terminal.press("C-d");

@@ -63,6 +63,7 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
   return {
     mode: user.mode,
     ui: user.ui,
+    isIdle: () => true,
     modelRegistry: {
       getProviderAuth: async () => ({ env: {} }),
       refresh: ({ allowNetwork }: { allowNetwork: boolean }) =>

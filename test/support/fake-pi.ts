@@ -113,6 +113,7 @@ export class FakePi {
     if (model !== undefined) this.#model = model as Model<Api>;
     const parts: Record<string, unknown> = {
       mode,
+      isIdle: () => true,
       scopedModels: this.scopedModels,
       sessionManager: { getBranch: () => [...this.branch], getSessionId: () => "session" },
       ui: {

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { commandOutput, show, tell, widthOf, withResults } from "../../ui/output.ts";
 import type { Result } from "../../ui/result.ts";
@@ -74,12 +75,18 @@ describe("the output of one command", () => {
   /** What a command with these results leaves. */
   function outputOf(mode: Mode, ...results: Result[]): { user: User; kept: Result[] } {
     const user = new User(mode).readsOutput();
+    return { user, kept: takenBy(user, results) };
+  }
+
+  /** @returns the results that are kept for pi's transcript */
+  function takenBy(user: User, results: readonly Result[], isIdle = true): Result[] {
+    const { mode, ui } = user;
     const kept: Result[] = [];
-    const screen = { mode, ui: user.ui } as unknown as Screen;
+    const screen = { mode, ui, isIdle: () => isIdle } as unknown as ExtensionContext;
     const output = commandOutput(screen, "ai-server-x", (result) => kept.push(result));
     for (const result of results) output.take(result);
     output.end();
-    return { user, kept };
+    return kept;
   }
 
   test("in JSON mode is one line with all results, their text as lines and their data", () => {
@@ -114,6 +121,12 @@ describe("the output of one command", () => {
   test("in the terminal is kept for pi's transcript, and is no notice", () => {
     const { user, kept } = outputOf("tui", TABLE, BAD);
     expect([kept, user.notices, process.exitCode]).toEqual([[TABLE, BAD], [], undefined]);
+  });
+
+  test("in the terminal is a notice during a turn", () => {
+    const user = new User("tui");
+    expect(takenBy(user, [{ ...TABLE, content: "Text" }, BAD], false)).toEqual([]);
+    expect(user.told).toEqual(["Heading\nText", "It failed.\nTry again."]);
   });
 });
 
