@@ -26,7 +26,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
 };
 
 /** The type of the session's entries that stand for results of commands. */
-const RESULT_ENTRY = "ai-server-result";
+const RESULT_ENTRY = "ai_server_result";
 
 function agentDir(): string {
   const moved = process.env.PI_CODING_AGENT_DIR;

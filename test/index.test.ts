@@ -383,7 +383,7 @@ describe("a command", () => {
       expect(entry).toEqual({
         id: expect.any(String),
         type: "custom",
-        customType: "ai-server-result",
+        customType: "ai_server_result",
         data: { key: expect.stringMatching(/^[0-9a-f-]{36}$/) },
       });
     expect(drawn()).toEqual([
