@@ -119,7 +119,7 @@ const UNITS: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** A comma must separate thousands: `1,5` is no number of tokens. An underscore may stand between any two digits. */
-const THOUSANDS = /^(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)+)(?![0-9,_])/;
+const THOUSANDS = /^(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)+)(?![0-9,_])/;
 
 /**
  * A context size in tokens: digits, or with `k` (1024) or `m` (1024²), also with a fraction (`1.5k`) or with thousands

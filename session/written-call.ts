@@ -24,7 +24,10 @@ function calledIn(answer: string): string | undefined {
   }
   const value = parsed(FENCED.exec(whole)?.[1] ?? whole);
   const call = record(value) ?? record(list(value)[0]);
-  return record(call?.arguments ?? call?.parameters) === undefined ? undefined : text(call?.name);
+  const given = record(call?.arguments ?? call?.parameters);
+  // The definition of a tool has a schema there.
+  const isDefinition = given?.type === "object" && record(given.properties) !== undefined;
+  return given === undefined || isDefinition ? undefined : text(call?.name);
 }
 
 /**

@@ -38,11 +38,24 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
-const folder = makeDemoFolder();
+const folder = openFolder();
 // Whatever ends this process, short of SIGKILL, comes through here.
 process.once("exit", () => removeDemoFolder(folder));
 
 process.exit(await runDemo(process.argv.slice(2)));
+
+function openFolder(): string {
+  try {
+    return makeDemoFolder();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    writeSync(
+      2,
+      `The demo needs a folder for temporary files: ${why}. Set TMPDIR to one that you may write to.\n`,
+    );
+    process.exit(1);
+  }
+}
 
 async function runDemo(args: string[]): Promise<number> {
   const dirs = makeFolders();

@@ -210,6 +210,7 @@ describe("a size", () => {
     ["_65536", "an underscore before it"],
     ["65,53", "a comma that separates no thousands"],
     ["1,5", "a comma that separates no thousands"],
+    ["0,128k", "a comma after a zero"],
     ["6,5536", "a comma that separates no thousands"],
     ["65 536", "a space"],
     ["64 k", "a space"],

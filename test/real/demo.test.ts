@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
@@ -157,6 +157,19 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
       expect(room.leftovers()).toEqual([]);
     },
   );
+
+  test("says which variable to set where it has no folder for temporary files", ({
+    expect,
+    onTestFinished,
+  }) => {
+    const room = new Room(onTestFinished);
+    const env = { ...process.env, HOME: room.home, TMPDIR: join(room.temporary, "absent") };
+    const { status, stderr } = spawnSync(process.execPath, [DEMO, "-p", "hi"], { env, encoding: "utf8" });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(
+      /^The demo needs a folder for temporary files: .*absent.*\. Set TMPDIR to one .*\.\n$/,
+    );
+  });
 
   test("removes its folder when its pi is killed", async ({ expect, onTestFinished }) => {
     const room = new Room(onTestFinished);

@@ -46,6 +46,10 @@ describe("anything else is no call", () => {
     ["a fence after some words", `Such a call:\n\`\`\`json\n${JSON_CALL}\n\`\`\``],
     ["a tool that was not offered", '<tool_call>\n{"name": "frobnicate", "arguments": {}}\n</tool_call>'],
     ["JSON without arguments", '{"name": "bash", "version": "1.0"}'],
+    [
+      "the definition of a tool",
+      '[{"name": "read", "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}]',
+    ],
     ["plain text", "Hello."],
     ["nothing", ""],
   ])("%s", (_, answer) => expect(noticeOf(answer)).toBeUndefined());
