@@ -280,7 +280,11 @@ for (const [what, model, wanted] of PHASES)
       const { terminal } = pi();
       await busy();
       await terminal.press("Escape");
-      await terminal.waitFor(/aborted/i);
+      // An earlier turn may have left its word on the screen.
+      await terminal.waitUntil(
+        "the turn is over",
+        (screen) => /aborted/i.test(screen) && !wanted.test(screen),
+      );
       await terminal.submit("/reload");
       await terminal.waitFor(/Reloaded/i);
       await expectNothingUnderWay();
