@@ -14,3 +14,21 @@ for (const name of Object.keys(process.env)) {
 
 installLoopbackGuard();
 guardSsh();
+
+// What a session imports in the background when it is first needed. The files of a worker share their modules: an import
+// that is still on its way when a file ends would fail, and would then have failed for every later file.
+await Promise.all([
+  import("../session/display.ts"),
+  import("../admin.ts"),
+  import("../admin/completion.ts"),
+  import("../ui/autocomplete.ts"),
+  import("../ui/output.ts"),
+  import("../masking/masking.ts"),
+  import("../masking/own-secrets.ts"),
+  import("../memory/memory.ts"),
+  import("../server/model-server.ts"),
+  import("../server/models/models.ts"),
+  import("../server/in-flight.ts"),
+  import("../server/kinds/llama-swap/metrics.ts"),
+  import("../provider/run-turn.ts"),
+]);
