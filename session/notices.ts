@@ -1,7 +1,6 @@
-/** Notices of a session, as sentences. Pure. */
+/** Notices of a session, as sentences. Does no I/O. */
 import type { Api, Model } from "@earendil-works/pi-ai";
 import type { SessionEntry } from "@earendil-works/pi-coding-agent";
-import leven from "leven";
 import { PROVIDER_ID, VARIABLES, type Variables } from "../config.ts";
 import { record } from "../lib/json.ts";
 import { cleanText } from "../lib/text.ts";
@@ -23,11 +22,13 @@ const SHOWN_NAME = 80;
 const MAX_TYPOS = 3;
 
 /** Names the variables that look like this extension's and are none: a misspelt one would be ignored silently. */
-export function unknownVariablesNotice(env: Variables): string | undefined {
+export async function unknownVariablesNotice(env: Variables): Promise<string | undefined> {
   const unknown = Object.keys(env).filter(
     (name) => name.startsWith("AI_SERVER_") && env[name] && !VARIABLES.includes(name),
   );
   if (unknown.length === 0) return undefined;
+  // Loaded only now: each start of pi would pay for it.
+  const { default: leven } = await import("leven");
   return unknown
     .sort()
     .map((name) => {

@@ -67,7 +67,7 @@ export class Session {
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) background(this.#openDisplay());
     const placed = await this.#place.begin(reason);
     if (placed !== undefined) await this.#notify(placedNotice(placed));
-    const unknown = unknownVariablesNotice(process.env);
+    const unknown = await unknownVariablesNotice(process.env);
     const notified = unknown === undefined ? undefined : this.#notify(`AI Server: ${unknown}`);
     // A quick command ends print and JSON mode before what happens in the background.
     if (ctx.mode === "print" || ctx.mode === "json") await notified?.catch(() => {});

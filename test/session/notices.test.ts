@@ -99,17 +99,17 @@ describe("a variable that the extension does not read", () => {
       "AI_SERVER_\u001b[31mTEA\u0007\nPOT",
       "AI_SERVER_TEA POT is set, but there is no such variable; docs/variables.md lists all.",
     ],
-  ])("%s is named", (name, notice) => {
-    expect(unknownVariablesNotice({ [name]: "x", AI_SERVER_URL: "https://x", PATH: "" })).toBe(notice);
+  ])("%s is named", async (name, notice) => {
+    expect(await unknownVariablesNotice({ [name]: "x", AI_SERVER_URL: "https://x", PATH: "" })).toBe(notice);
   });
 
-  test("gives no notice where every variable is known, empty, or another program's", () => {
+  test("gives no notice where every variable is known, empty, or another program's", async () => {
     const env = {
       AI_SERVER_URL: "https://x",
       AI_SERVER_CERTS_DIR: "/c",
       AI_SERVER_ULR: "",
       MY_AI_SERVER_X: "y",
     };
-    expect(unknownVariablesNotice(env)).toBeUndefined();
+    expect(await unknownVariablesNotice(env)).toBeUndefined();
   });
 });
