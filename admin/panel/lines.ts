@@ -96,7 +96,7 @@ export function headingLines(
   );
 }
 
-/** The first lines, the last of which ends with an ellipsis if there are more. */
+/** The first lines; if there are more, the last one ends with an ellipsis. */
 function cutAt(lines: readonly string[], most: number, width: number): readonly string[] {
   if (lines.length <= most || most < 1) return lines.slice(0, most);
   return [...lines.slice(0, most - 1), `${fittedPlain(lines[most - 1] ?? "", width - 2, "")} …`];
@@ -150,7 +150,7 @@ export function troubleLines(
 }
 
 /**
- * As many lines as there is room for, the last of which says how many are hidden.
+ * As many lines as there is room for; the last one says how many are hidden.
  *
  * @param from the first one that is wanted
  * @param keys by which the hidden ones are reached: upwards, and downwards

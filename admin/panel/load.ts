@@ -75,7 +75,7 @@ export interface PanelLoadsParts {
   wait(work: (call: Call) => Promise<void>): Promise<void>;
 }
 
-/** The panel's own loads: one after the other, each of which the user can stop. */
+/** The panel's own loads, one after the other. The user can stop each. */
 export class PanelLoads {
   readonly #parts: PanelLoadsParts;
   #current: PanelLoad | undefined;

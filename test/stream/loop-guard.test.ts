@@ -121,7 +121,7 @@ describe("the decoder", () => {
       onLoop: (loop, channel) => loops.push({ ...loop, channel }),
     });
 
-  it("reports the loop after the events of its chunk, and of which kind of text it is", () => {
+  it("reports the loop after the events of its chunk, and whether it is text or thinking", () => {
     const loops: unknown[] = [];
     const emitted: string[] = [];
     decoder(loops, emitted).push(Buffer.from(looping));

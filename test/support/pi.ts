@@ -100,7 +100,7 @@ export async function piCommand(
       PATH: process.env.PATH ?? "",
       LANG: "C.UTF-8",
       TMPDIR: tmpdir(),
-      // pi would keep one beside its own temporary files, of which some tests make a new folder.
+      // pi would keep one beside its own temporary files, and some tests give it a new folder for them.
       NODE_COMPILE_CACHE: TEST_ENVIRONMENT.NODE_COMPILE_CACHE ?? "",
       PI_SKIP_VERSION_CHECK: "1",
       PI_TELEMETRY: "0",
