@@ -5,10 +5,22 @@
 const MAY_IMPORT = {
   index: ["session", "admin", "provider", "ui", "activity", "config"],
   session: ["admin", "provider", "ui", "activity", "server", "config", "masking", "lib"],
-  admin: ["provider", "host", "server", "ui", "activity", "config", "masking", "memory", "lib"],
+  admin: [
+    "provider",
+    "host",
+    "huggingface",
+    "server",
+    "ui",
+    "activity",
+    "config",
+    "masking",
+    "memory",
+    "lib",
+  ],
   provider: ["stream", "messages", "server", "activity", "config", "masking", "memory", "lib"],
   stream: ["messages", "server", "activity", "config", "masking", "lib"],
   host: ["config", "lib"],
+  huggingface: ["config", "lib"],
   server: ["activity", "config", "masking", "lib"],
   messages: ["lib"],
   config: ["lib"],
@@ -33,7 +45,7 @@ const FRONTS = {
 };
 
 const PRODUCT =
-  "^(index|config|messages|stream|admin)\\.ts$|^(session|admin|provider|stream|messages|activity|server|host|ui|masking|memory|lib)/";
+  "^(index|config|messages|stream|admin)\\.ts$|^(session|admin|provider|stream|messages|activity|server|host|config|huggingface|ui|masking|memory|lib)/";
 const place = (name) => `^${name}(\\.ts$|/)`;
 const places = (names) => names.map(place).join("|");
 
