@@ -11,7 +11,8 @@ export function wrong(name: string, value: string, why: string): ServerError {
   return fault(name, `${name} is "${cleanText(value, 200)}": ${why}`);
 }
 
-function isLoopback(hostname: string): boolean {
+/** Whether a host is this machine, as `new URL` spells it. */
+export function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
