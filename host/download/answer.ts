@@ -1,6 +1,7 @@
 /** What `ai-server-download` reports, as data. Pure. */
 import { type Answer, type AnswerLine, valueFor } from "../ssh/protocol.ts";
-import type { DownloadError, DownloadedFile, DownloadStage, DownloadState } from "./downloads.ts";
+import type { HostError } from "../ssh/ssh-faults.ts";
+import type { DownloadedFile, DownloadStage, DownloadState, FileSize } from "./download.ts";
 
 type Fault = (code: string, detail: string) => HostError;
 
