@@ -25,6 +25,20 @@ export interface LoadSteps {
   readonly clock: Clock;
 }
 
+/** Bytes of the files that a download has begun; both 0 until the first has. */
+interface DownloadProgress {
+  doneBytes: number;
+  totalBytes: number;
+}
+
+/** How a download by the server is watched. */
+interface DownloadSteps {
+  report(progress: DownloadProgress): void;
+  /** Ends the watching alone: the download belongs to the server, and continues. */
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+}
+
 /** A slot of llama-server: it serves one request at a time, and keeps that conversation's tokens for the next. */
 export interface Slot {
   /** The number that `id_slot` of a request takes. */
@@ -92,6 +106,22 @@ export interface Backend {
    * @throws {ServerError}; the signal's reason
    */
   unload?(id: string | undefined, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Makes the server download a model from Hugging Face itself, or watches a download of it that already runs, and
+   * resolves when the server lists the model.
+   *
+   * @param name `owner/repository:quantisation`
+   * @returns the id under which the server lists the model
+   * @throws {ServerError}; the signal's reason
+   */
+  download?(name: string, steps: DownloadSteps): Promise<string>;
+
+  /** The names of the models that the server is downloading now, as `download` takes them. @throws {ServerError} */
+  downloads?(limits: Limits): Promise<string[]>;
+
+  /** Ends a download; one that has ended already counts as done. @throws {ServerError}; the signal's reason */
+  cancelDownload?(name: string, signal: AbortSignal): Promise<void>;
 
   /**
    * Ends the thinking of an answer that is being written.
