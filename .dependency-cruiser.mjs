@@ -39,7 +39,15 @@ const FRONTS = {
   provider: ["provider", "ai-server", "pi-models"],
   stream: ["message"],
   messages: ["output-limit"],
-  "server/http": ["access", "answer-faults", "error-body", "http", "open-door", "transport-faults"],
+  "server/http": [
+    "access",
+    "answer-faults",
+    "error-body",
+    "http",
+    "open-door",
+    "session-header",
+    "transport-faults",
+  ],
   memory: ["memory"],
   masking: ["masking", "own-secrets"],
 };

@@ -42,6 +42,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     now: Date.now,
     onChanged: (windows) => session?.modelsChanged(windows),
     onNotice: (text) => session?.noticeOfTurn(text),
+    session: () => session?.id,
   });
   const { activities } = aiServer;
   const provider = createProvider(aiServer, activities);

@@ -38,6 +38,8 @@ export interface AiServerOptions {
    * @param windows a line for each model whose window changed; none when a command reports them itself
    */
   onChanged: (windows: readonly string[]) => void;
+  /** The id of pi's session, if there is one. */
+  session?: () => string | undefined;
   /** Receives what the user must know of a turn that goes on. */
   onNotice?: (text: string) => void;
 }
@@ -80,7 +82,11 @@ export class AiServer {
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
     this.remembered = remembered;
-    this.#current = new CurrentServer(options.now, (config) => remembered.kindBefore(config));
+    this.#current = new CurrentServer(
+      options.now,
+      (config) => remembered.kindBefore(config),
+      options.session,
+    );
   }
 
   get models(): readonly ServedModel[] {

@@ -67,15 +67,17 @@ export class ModelServer {
   /**
    * @param kindBefore the kind of server that an earlier process found at this address
    * @param recogniseMs for each answer by which the server is recognised
+   * @param session the conversation that requests belong to which name none themselves
    */
   constructor(
     config: Config,
     now: () => number = Date.now,
     kindBefore?: BackendKind,
     recogniseMs = ANSWER_TIMEOUT_MS,
+    session: () => string | undefined = () => undefined,
   ) {
     this.config = config;
-    this.http = new Http(config, now);
+    this.http = new Http(config, now, session);
     this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
     this.#kindBefore = kindBefore;

@@ -40,6 +40,7 @@ function background(work: Promise<unknown>): void {
 
 /** Once it has ended it touches pi's context no more, which would throw. */
 export class Session {
+  readonly id: string;
   readonly #parts: SessionParts;
   readonly #ended = new AbortController();
   readonly #place: SessionPlace;
@@ -53,6 +54,7 @@ export class Session {
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
+    this.id = parts.ctx.sessionManager.getSessionId();
     this.#place = new SessionPlace({ ...parts, args: process.argv.slice(2), ended: this.ended });
   }
 

@@ -1,6 +1,8 @@
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
 import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
-import { refusalBecause } from "./refusals.ts";
+import { planIniAddition, planIniRemoval } from "./ini/models.ts";
+import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
+import { refusalBecause, shown } from "./refusals.ts";
 import { positionAt, type Span } from "./traced-text.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
@@ -11,6 +13,7 @@ export {
   type ContextSetting,
   contextPerSlot,
 } from "./context-setting.ts";
+export type { Addition, NewModel, Removal } from "./model-change.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";
@@ -74,6 +77,48 @@ export function planContextChange(
     throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
   }
   return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
+}
+
+/**
+ * Plans a new model: the whole new text, proven to have this model more than the old one and nothing else. All other
+ * bytes stay.
+ *
+ * @param others the other files of the same folder
+ * @throws {ServerError} where its id is taken or cannot be one, or the pattern cannot be followed; nothing is changed then
+ */
+export function planAddition(
+  text: string,
+  format: ConfigFormat,
+  model: NewModel,
+  others: readonly OtherFile[] = [],
+): Addition {
+  return format === "ini" ? planIniAddition(text, model) : planYamlAddition(text, model, others);
+}
+
+/**
+ * Plans to take a model out: the whole new text, proven to lack this model and what names it, and nothing else. All
+ * other bytes stay.
+ *
+ * @param others the other files of the same folder: what they name stays
+ * @throws {ServerError} that names the line where something else needs the model, and what to do by hand
+ */
+export function planRemoval(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  others: readonly OtherFile[] = [],
+): Removal {
+  return format === "ini" ? planIniRemoval(text, id) : planYamlRemoval(text, id, others);
+}
+
+function planYamlAddition(_text: string, { id }: NewModel, _others: readonly OtherFile[]): Addition {
+  throw refusalBecause(`A model cannot be added to this kind of file yet: write ${shown(id)} by hand.`);
+}
+
+function planYamlRemoval(_text: string, id: string, _others: readonly OtherFile[]): Removal {
+  throw refusalBecause(
+    `A model cannot be taken out of this kind of file yet: take ${shown(id)} out by hand.`,
+  );
 }
 
 /** From a model's key to the end of its mapping. */

@@ -22,6 +22,8 @@ export interface HostRequest {
   /** Which file of a folder; the file's own name is accepted too. */
   name?: string | undefined;
   content?: Buffer;
+  /** Set for a verb of `ai-server-download`, which no wrapper knows. */
+  download?: { folder: string; token?: string | undefined };
 }
 
 export interface AnswerLine {
@@ -79,7 +81,11 @@ export function verbLine(verb: readonly string[]): string {
 /** What `ai-server-admin` reads from standard input. `direct` is given where no wrapper knows it. */
 export function requestText(nonce: string, request: HostRequest, direct: DirectSettings | undefined): string {
   const lines = [`${PROTOCOL} ${nonce}`];
-  if (direct !== undefined) {
+  if (request.download !== undefined) {
+    const { folder, token } = request.download;
+    lines.push(`path ${base64(folder)}`, `verb ${verbLine(request.verb)}`);
+    if (token !== undefined) lines.push(`token ${base64(token)}`);
+  } else if (direct !== undefined) {
     lines.push(`path ${base64(direct.presetPath)}`, `unit ${base64(direct.serviceUnit)}`);
     if (direct.restartCommand !== undefined) lines.push(`restart ${base64(direct.restartCommand)}`);
     lines.push(`verb ${verbLine(request.verb)}`);
@@ -104,8 +110,15 @@ export const MISREAD = 86;
  * or may read the first lines itself. The first command ends every shell that is not called `sh` (tried: bash, zsh,
  * tcsh, ksh, ash; fish refuses the text as a whole), and the last one a script whose beginning is missing. The empty
  * line is for a startup file that reads one.
+ *
+ * @param main the function that reads the request
  */
-export function directScript(functions: string, nonce: string, request: string): string {
+export function directScript(
+  functions: string,
+  nonce: string,
+  request: string,
+  main = "direct_main",
+): string {
   const end = `END_${nonce}`;
   return [
     "",
@@ -113,8 +126,8 @@ export function directScript(functions: string, nonce: string, request: string):
     functions,
     `test "\${whole-}" = ${nonce} || exit ${MISREAD}`,
     // These read their script byte by byte, and so leave the request to faster readers; others have read ahead.
-    'case "${BASH_VERSION-}${ZSH_VERSION-}${YASH_VERSION-}" in ?*) read -r whole; direct_main; exit ;; esac',
-    `direct_main <<'${end}'`,
+    `case "\${BASH_VERSION-}\${ZSH_VERSION-}\${YASH_VERSION-}" in ?*) read -r whole; ${main}; exit ;; esac`,
+    `${main} <<'${end}'`,
     `${request}${end}`,
     "",
   ].join("\n");

@@ -31,8 +31,13 @@ function looksLikeLlama(args: readonly Word[]): boolean {
 }
 
 /** llama.cpp reads `_` in long flags as `-` (`common_params_parse_ex` in its `common/arg.cpp`). */
-function canonical(flag: string): string {
+export function canonical(flag: string): string {
   return flag.startsWith("--") ? flag.replaceAll("_", "-") : flag;
+}
+
+/** Whether a flag's next word is its value, whatever it looks like. */
+function takesText(flag: string): boolean {
+  return TEXT_FLAGS.has(canonical(flag));
 }
 
 /**
@@ -54,14 +59,14 @@ export function flagsNamed(server: Arguments, names: readonly string[]): Flag[] 
       at += 1;
     } else if (names.includes(joined)) {
       found.push({ name: text.slice(0, equals), value: sliceTraced(word.value, equals + 1), words: [word] });
-    } else if (TEXT_FLAGS.has(canonical(text))) at += 1;
+    } else if (takesText(text)) at += 1;
   }
   return found;
 }
 
 /** The words that are no value of a flag whose value may be any text. */
 export function flagWords(server: Arguments): Word[] {
-  return server.args.filter((_, at) => !TEXT_FLAGS.has(canonical(server.args[at - 1]?.value.text ?? "")));
+  return server.args.filter((_, at) => !takesText(server.args[at - 1]?.value.text ?? ""));
 }
 
 /** The last of some switches, or undefined when none is given. */
