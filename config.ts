@@ -5,9 +5,9 @@ import {
   localPath,
   parseApiKey,
   parseMilliseconds,
-  parsePresetPath,
   parseRestartCommand,
   parseRoute,
+  parseServerPath,
   parseSshHost,
   parseSshMode,
   parseSwitch,
@@ -40,6 +40,7 @@ export const DEFAULTS = {
   AI_SERVER_LOOP_GUARD: "on",
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
+  AI_SERVER_MODELS_DIR: "~/models",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
   AI_SERVER_SSH_MODE: "direct",
   AI_SERVER_SSH_TIMEOUT_MS: 10_000,
@@ -105,6 +106,8 @@ export interface Config extends ServerAddress {
   sshHost: string | undefined;
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
+  /** The folder on the server into which models are downloaded; `~` as above. */
+  modelsDir: string;
   serviceUnit: string;
   /** Whether the user set them: the defaults of a server other than llama-swap differ. */
   isPresetPathSet: boolean;
@@ -172,7 +175,8 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
     sshHost: sshHost && parseSshHost(sshHost),
-    presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
+    presetPath: parseServerPath("AI_SERVER_PRESET_PATH", text("AI_SERVER_PRESET_PATH")),
+    modelsDir: parseServerPath("AI_SERVER_MODELS_DIR", text("AI_SERVER_MODELS_DIR")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
     isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
     isServiceUnitSet: get("AI_SERVER_SERVICE_UNIT") !== undefined,

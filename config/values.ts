@@ -78,13 +78,10 @@ export function parseSshHost(value: string): string {
   return value;
 }
 
-export function parsePresetPath(value: string): string {
+/** A path on the server's machine. */
+export function parseServerPath(name: string, value: string): string {
   if (!/^(\/|~\/)/.test(value) || /\p{Cc}/u.test(value)) {
-    throw wrong(
-      "AI_SERVER_PRESET_PATH",
-      value,
-      "use an absolute path on the server, or one that begins with ~/.",
-    );
+    throw wrong(name, value, "use an absolute path on the server, or one that begins with ~/.");
   }
   return value;
 }
