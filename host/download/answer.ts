@@ -15,8 +15,10 @@ const STAGES: Readonly<Record<string, DownloadStage>> = {
 };
 
 /**
- * `download <id> <stage> <program> <seconds since the start> <bytes at the start>`, and below it `label`, `part` for
- * each file, and where there is one the problem's code and detail.
+ * `download <id> <stage> <program> <second of the start> <seconds since then> <bytes at the start>`, and below it
+ * `label`, `part` for each file, and where there is one the problem's code and detail.
+ *
+ * @returns the one that was started first comes first
  */
 export function statesInAnswer({ lines }: Answer, fault: Fault): DownloadState[] {
   const begins = lines.flatMap(({ key }, at) => (key === "download" ? [at] : []));

@@ -9,9 +9,13 @@ type Sentence = (where: string, said: string) => string;
 const GOES_ON = "What has arrived is kept, and the next try goes on from there.";
 
 /** Codes that name two sizes: what is needed and what is there. */
-function sizes(said: string): [needed: string, free: string] {
-  const [needed = 0, free = 0] = said.split(" ").map(Number);
-  return [binarySize(needed), binarySize(free)];
+function sizes(said: string): [needed: string, free: string, others: string] {
+  const [needed = 0, free = 0, others = 0] = said.split(" ").map(Number);
+  return [
+    binarySize(needed),
+    binarySize(free),
+    others > 0 ? `, ${binarySize(others)} for those that run already` : "",
+  ];
 }
 
 const FAULTS: Readonly<Record<string, Sentence>> = {
@@ -19,8 +23,8 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "not-a-folder": (where, said) =>
     `The folder for models on ${where} cannot be used: ${said}. Set AI_SERVER_MODELS_DIR to one that can be written to.`,
   "no-space": (where, said) => {
-    const [needed, free] = sizes(said);
-    return `The download needs ${needed} and 1 GiB to spare on ${where}, and ${free} are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
+    const [needed, free, others] = sizes(said);
+    return `The download needs ${needed}${others} and 1 GiB to spare on ${where}, and ${free} are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
   },
   "disk-full": (where, said) => {
     const [needed, free] = sizes(said);
@@ -39,6 +43,8 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `${said} on ${where} is on another disk than the folder for models, so that a file could not appear there whole. Set AI_SERVER_MODELS_DIR to that folder itself.`,
   "needs-token": (_where, said) =>
     `Hugging Face wants to know who downloads ${said}: the repository is gated or private, or does not exist. Set HF_TOKEN to a token of an account that has access, and try again.`,
+  "bad-token": () =>
+    "Hugging Face does not know the token that was sent: it may have expired. Make a new one, set HF_TOKEN to it, and try again.",
   "no-access": (_where, said) =>
     `Hugging Face does not let this account download ${said}. Ask for access on the repository's page, and try again.`,
   "not-found": (_where, said) =>
