@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import type { DownloadRequest, DownloadState } from "../../host/download/download.ts";
+import { type DownloadRequest, type DownloadState, isRunning } from "../../host/download/download.ts";
 import { ServerDownloads } from "../../host/download/downloads.ts";
 import { downloadId } from "../../host/download/request.ts";
 import { HubClient } from "../../huggingface/hub.ts";
@@ -21,6 +21,29 @@ export const PROJECTOR = "mmproj-F16.gguf";
 const FILES = Object.fromEntries(
   [...SHARDS, PROJECTOR].map((path, at) => [path, { bytes: 200_000 + at * 50_001, seed: path }]),
 );
+
+/**
+ * What `hf download` of huggingface_hub 1.x does, by its sources: a temporary name of its own below the folder, never
+ * continued; the token and the hub from the environment; and a file under its name when it is whole.
+ */
+const HF = `
+[ "$1" = download ] && [ "$4" = --revision ] && [ "$6" = --local-dir ] || exit 2
+cache=$7/.cache/huggingface/download
+mkdir -p "$cache" "$7/$(dirname "$3")"
+part=$cache/abcdef.$$.incomplete
+options() {
+  printf '%s\\n' silent show-error fail location
+  printf '%s = "%s"\\n' url "$HF_ENDPOINT/$2/resolve/$5/$3" output "$part"
+  [ -z "$HF_TOKEN" ] || printf 'header = "Authorization: Bearer %s"\\n' "$HF_TOKEN"
+}
+if ! options "$@" | curl -q -K -; then
+  rm -f "$part"
+  echo 'huggingface_hub.errors.HfHubHTTPError' >&2
+  exit 1
+fi
+mv "$part" "$7/$3"
+echo "$7/$3"
+`;
 
 /** A server's machine without ssh, a stand-in for Hugging Face, and what is between them. */
 export class DownloadPlace {
@@ -52,6 +75,27 @@ export class DownloadPlace {
     this.downloads = new ServerDownloads(this.host.shell());
   }
 
+  /** Puts the stand-in for `hf` on the path. */
+  installHf(): void {
+    this.host.tool("hf", HF);
+  }
+
+  /** As on a machine without these programs: its scripts look for others that no machine has. */
+  without(...programs: readonly string[]): void {
+    const shell = join(this.host.tools, "sh");
+    const real = join(this.host.tools, "real");
+    mkdirSync(real);
+    renameSync(shell, join(real, "sh"));
+    const edits = programs.map((program) => `-e 's/has ${program}/has no-${program}/g'`).join(" ");
+    this.host.tool(
+      "sh",
+      [
+        `if [ "$1" = -s ]; then sed ${edits} | '${real}/sh' -s; exit; fi`,
+        `sed ${edits} "$1" >"$1.edited"; mv "$1.edited" "$1"; exec '${real}/sh' "$@"`,
+      ].join("\n"),
+    );
+  }
+
   get id(): string {
     return downloadId(this.label);
   }
@@ -68,7 +112,7 @@ export class DownloadPlace {
   async ended(id = this.id): Promise<DownloadState> {
     return eventually("the download ends", async () => {
       const state = await this.state(id);
-      return state && !["running", "waiting", "checking"].includes(state.stage) ? state : undefined;
+      return state && !isRunning(state.stage) ? state : undefined;
     });
   }
 
