@@ -14,6 +14,11 @@ import { HANDSHAKES, HANDSHAKES_QUICK, measureConnections, RESUMED } from "./con
 import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from "./figure.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
 import { measurePrefixReuse, PREFIX_REUSE, prefixProblem } from "./prefix-reuse.ts";
+import {
+  measureTwoServers,
+  PREFIX_REUSE_TWO_SERVERS,
+  twoServersProblem,
+} from "./prefix-reuse-two-servers.ts";
 import { measureRates, RATE_ERROR, ratesProblem } from "./rates.ts";
 import { BenchServer } from "./server-process.ts";
 import { measureStartup, STARTUP_ADDED } from "./startup.ts";
@@ -37,6 +42,7 @@ const GROUPS: readonly Group[] = [
   { figures: [ACTIVITY_CPU], measure: measureActivity },
   { figures: [RATE_ERROR], measure: measureRates, problem: ratesProblem },
   { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
+  { figures: [PREFIX_REUSE_TWO_SERVERS], measure: measureTwoServers, problem: twoServersProblem },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },

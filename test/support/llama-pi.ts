@@ -1,7 +1,7 @@
 /** Real pi with this extension on a real llama-server, turn after turn. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type LlamaServer, startLlamaServer, TINY_ID } from "./llama-server.ts";
+import { startLlamaServer, TINY_ID } from "./llama-server.ts";
 import { EXTENSION, makeWorkplace, type PiVersion, type Workplace } from "./pi.ts";
 import { at, type Json, RpcPi } from "./rpc.ts";
 
@@ -21,25 +21,44 @@ const RELOADER = `export default (pi) => {
 
 /** A llama-server with a folder for the pi processes that talk to it. */
 export class LlamaPlace {
-  readonly #server: LlamaServer;
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #stopServer: () => Promise<void>;
   readonly #workplace: Workplace;
   readonly #sessions: LlamaSession[] = [];
 
-  private constructor(server: LlamaServer, workplace: Workplace) {
-    this.#server = server;
+  private constructor(
+    env: Readonly<Record<string, string>>,
+    stopServer: () => Promise<void>,
+    workplace: Workplace,
+  ) {
+    this.#env = env;
+    this.#stopServer = stopServer;
     this.#workplace = workplace;
   }
 
   /** @param args of the llama-server */
   static async start(args: readonly string[]): Promise<LlamaPlace> {
     const server = await startLlamaServer({ args });
+    return LlamaPlace.at({ AI_SERVER_URL: server.url }, () => server.stop());
+  }
+
+  /**
+   * The same for servers that run already.
+   *
+   * @param env the variables of a client
+   * @param stopServer ends them with this place
+   */
+  static async at(
+    env: Readonly<Record<string, string>>,
+    stopServer: () => Promise<void>,
+  ): Promise<LlamaPlace> {
     const workplace = await makeWorkplace();
     // As the extension advises for a window of this size.
     const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
     const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
     await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
-    return new LlamaPlace(server, workplace);
+    return new LlamaPlace(env, stopServer, workplace);
   }
 
   /** A pi that thinks, with its session in this place's folder; `args` choose which. */
@@ -48,7 +67,7 @@ export class LlamaPlace {
     const pi = await RpcPi.start({
       version,
       agentDir: this.#workplace.agentDir,
-      env: { AI_SERVER_URL: this.#server.url },
+      env: this.#env,
       args: [
         ...["-e", EXTENSION, "-e", reloader],
         ...["--model", `ai-server/${TINY_ID}`, "--thinking", "medium", ...args],
@@ -62,7 +81,7 @@ export class LlamaPlace {
 
   async stop(): Promise<void> {
     await Promise.all(this.#sessions.map((session) => session.close()));
-    await this.#server.stop();
+    await this.#stopServer();
     await this.#workplace.remove();
   }
 }
