@@ -99,17 +99,19 @@ async function serverResult(call: Call, text: string): Promise<Result> {
   const list = modelsNow(call, server);
   const [models, running, version, door] = await Promise.all([
     list,
-    server.runningNow(signal),
+    server.runningNow(signal, true),
     server.version(signal),
     // Without the certificate only what has answered with it is looked at.
     list.then(() => server.openDoor.warnings(signal)),
   ]);
   const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
-  const heading = `${address} · ${versionWords(version)}${abilities}`;
-  const warnings = [...door, ...server.tooMany];
+  const { upstream, warning } = server.several;
+  const answeredBy = upstream === undefined ? "" : ` · answered by ${upstream}`;
+  const heading = `${address} · ${versionWords(version)}${answeredBy}${abilities}`;
+  const warnings = [...(warning === undefined ? [] : [warning]), ...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? [], aliasesOf(server));
   const found = running?.find(({ id }) => id === chosen?.id);
-  const about = { address, ...version };
+  const about = { address, ...version, ...(upstream === undefined ? {} : { upstream }) };
   const result = (lines: Lines, facts: readonly ModelFacts[], others: readonly RunningModel[]): Result => ({
     level: "info",
     heading,

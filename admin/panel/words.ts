@@ -102,7 +102,7 @@ const FOLLOWING = {
 } as const;
 
 function heading(state: PanelState, { address }: PanelExtras): string[] {
-  const { version, certificateEnds, problem } = state;
+  const { version, certificateEnds, upstream, warning, problem } = state;
   const day = certificateEnds?.toISOString().slice(0, 10);
   const following = problem !== undefined && state.following === "reading" ? "lost" : state.following;
   return [
@@ -110,6 +110,8 @@ function heading(state: PanelState, { address }: PanelExtras): string[] {
     FOLLOWING[following],
     ...(version === undefined ? [] : [versionWords(version)]),
     address,
+    ...(upstream === undefined ? [] : [`answered by ${upstream}`]),
+    ...(warning === undefined ? [] : [warning]),
     ...(day === undefined ? [] : [`certificate until ${day}`]),
   ];
 }

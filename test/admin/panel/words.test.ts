@@ -28,6 +28,8 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   problem: undefined,
   version: { name: "llama-swap", version: "v250" },
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
+  upstream: undefined,
+  warning: undefined,
   models: [model("a")],
   requests: [],
   isAskingRequests: false,
