@@ -73,9 +73,9 @@ export default {
       to: { path: PRODUCT, pathNot: places([name, ...below]) },
     })),
     {
-      name: "server and host know no pi and no terminal",
+      name: "server, host and huggingface know no pi and no terminal",
       severity: "error",
-      from: { path: places(["server", "host"]) },
+      from: { path: places(["server", "host", "huggingface"]) },
       to: { path: "@earendil-works/|^ui/" },
     },
     {

@@ -5,9 +5,9 @@ import {
   localPath,
   parseApiKey,
   parseMilliseconds,
-  parsePresetPath,
   parseRestartCommand,
   parseRoute,
+  parseServerPath,
   parseSshHost,
   parseSshMode,
   parseSwitch,
@@ -26,7 +26,10 @@ export const PROVIDER_ID = "ai-server";
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
 /** The variables that hold a secret itself, and not the path of one. */
-export const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+
+/** All variables that no process which pi starts may inherit. */
+export const KEPT_VARIABLES: readonly string[] = [...SECRET_VARIABLES, "HF_TOKEN"];
 
 /** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
 export const DEFAULTS = {
@@ -40,6 +43,7 @@ export const DEFAULTS = {
   AI_SERVER_LOOP_GUARD: "on",
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
+  AI_SERVER_MODELS_DIR: "~/models",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
   AI_SERVER_SSH_MODE: "direct",
   AI_SERVER_SSH_TIMEOUT_MS: 10_000,
@@ -105,6 +109,8 @@ export interface Config extends ServerAddress {
   sshHost: string | undefined;
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
+  /** The folder on the server into which models are downloaded; `~` as above. */
+  modelsDir: string;
   serviceUnit: string;
   /** Whether the user set them: the defaults of a server other than llama-swap differ. */
   isPresetPathSet: boolean;
@@ -172,7 +178,8 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
     sshHost: sshHost && parseSshHost(sshHost),
-    presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
+    presetPath: parseServerPath("AI_SERVER_PRESET_PATH", text("AI_SERVER_PRESET_PATH")),
+    modelsDir: parseServerPath("AI_SERVER_MODELS_DIR", text("AI_SERVER_MODELS_DIR")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
     isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
     isServiceUnitSet: get("AI_SERVER_SERVICE_UNIT") !== undefined,

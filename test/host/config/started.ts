@@ -8,7 +8,7 @@ function isPlain(value: unknown): value is Plain {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-export function plain(value: unknown): Plain {
+function plain(value: unknown): Plain {
   return isPlain(value) ? value : {};
 }
 
