@@ -49,18 +49,11 @@ function mount(source: string, target: string): Mount {
   return { source: plain(source), target: plain(target) };
 }
 
-/** Where a program runs that does not see the machine's files as they are. */
-export interface Elsewhere {
-  readonly kind: "container" | "remote";
-  readonly mounts: readonly Mount[];
-}
-
-/** Whether a command starts its program in a container or on another machine; undefined where it does neither. */
-export function elsewhereOf(server: ServerCommand): Elsewhere | undefined {
+/** The mounts of the container in which a command starts its program. */
+function mountsFor(server: ServerCommand): Mount[] {
   const before = wordsBefore(server);
-  if (before.some((word) => baseName(word) === "ssh")) return { kind: "remote", mounts: [] };
   const engine = before.findIndex((word) => CONTAINER_ENGINES.has(baseName(word)));
-  return engine < 0 ? undefined : { kind: "container", mounts: mountsOf(before.slice(engine + 1)) };
+  return engine < 0 ? [] : mountsOf(before.slice(engine + 1));
 }
 
 function moved(path: string, from: string, to: string): string | undefined {
@@ -68,18 +61,16 @@ function moved(path: string, from: string, to: string): string | undefined {
   return isInside ? to + path.slice(from.length) : undefined;
 }
 
-/** A path of the machine as the program names it; undefined where it does not see the file. */
-export function pathInside(elsewhere: Elsewhere | undefined, path: string): string | undefined {
-  if (elsewhere === undefined) return path;
-  return elsewhere.mounts
-    .map(({ source, target }) => moved(path, source, target))
-    .find((found) => found !== undefined);
+/** A path of the machine as the started program names it; undefined where it does not see the file. */
+export function pathInside(server: ServerCommand, path: string): string | undefined {
+  if (server.place === undefined) return path;
+  if (server.place === "another machine") return undefined;
+  return mountsFor(server).flatMap(({ source, target }) => moved(path, source, target) ?? [])[0];
 }
 
-/** A path that the program names as the machine has it; undefined where the machine has no such file. */
-export function pathOutside(elsewhere: Elsewhere | undefined, path: string): string | undefined {
-  if (elsewhere === undefined) return path;
-  return elsewhere.mounts
-    .map(({ source, target }) => moved(path, target, source))
-    .find((found) => found !== undefined);
+/** A path that the started program names as the machine has it; undefined where that is not its file. */
+export function pathOutside(server: ServerCommand, path: string): string | undefined {
+  if (server.place === undefined) return path;
+  if (server.place === "another machine") return undefined;
+  return mountsFor(server).flatMap(({ source, target }) => moved(path, target, source) ?? [])[0];
 }

@@ -1,6 +1,6 @@
 /** What to change in a model's command so that it starts another model: which words go, and what takes their place. Pure. */
 import { type BoundFlag, boundFlags } from "./model-flags.ts";
-import { elsewhereOf, pathInside } from "./mounts.ts";
+import { pathInside } from "./mounts.ts";
 import type { ServerCommand } from "./server-arguments.ts";
 import { flagsNamed } from "./server-flags.ts";
 import type { Word } from "./words.ts";
@@ -112,7 +112,7 @@ function portSteps(server: ServerCommand, port: number | undefined): Step[] | st
   if (port === undefined) return [];
   const flags = flagsNamed(server, ["--port"]);
   const own = flags.filter(({ value }) => value.text === String(port));
-  if (own.length === 0 || own.length < flags.length || elsewhereOf(server))
+  if (own.length === 0 || own.length < flags.length || server.place !== undefined)
     return `has the port ${port} to itself`;
   return own.map(({ words, name }) => ({
     kind: "swap",
@@ -131,9 +131,9 @@ function strangeness(server: ServerCommand, flags: readonly BoundFlag[], id: str
   const isLike = program.kind === "unknown" && flags.some(({ bond }) => bond === "file");
   if (program.kind !== "llama-server" && !isLike) return `starts "${name}", which is not llama-server`;
   if (flagsNamed(server, ROUTER).length > 0) return "is a router for many models itself";
-  const elsewhere = elsewhereOf(server);
-  if (elsewhere?.kind === "remote") return "runs on another machine";
-  return elsewhere && namesContainer(server, id) ? "starts a container with a name of its own" : undefined;
+  if (server.place === "another machine") return "runs on another machine";
+  const isNamed = server.place === "a container" && namesContainer(server, id);
+  return isNamed ? "starts a container with a name of its own" : undefined;
 }
 
 /** Whether a container gets a name that does not come from the model's id, so that two models would want the same one. */
@@ -155,9 +155,8 @@ export function rewritingFor(server: ServerCommand, model: OtherModel): Rewritin
   const flags = boundFlags(server.args);
   const strange = strangeness(server, flags, model.id);
   if (strange !== undefined) return strange;
-  const elsewhere = elsewhereOf(server);
-  const file = pathInside(elsewhere, model.file);
-  const mmproj = model.mmproj === undefined ? undefined : pathInside(elsewhere, model.mmproj);
+  const file = pathInside(server, model.file);
+  const mmproj = model.mmproj === undefined ? undefined : pathInside(server, model.mmproj);
   if (file === undefined) return `runs in a container that does not see ${model.file}`;
   if (mmproj === undefined && model.mmproj !== undefined)
     return `runs in a container that does not see ${model.mmproj}`;

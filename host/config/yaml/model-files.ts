@@ -1,7 +1,7 @@
 /** The files that a model's command names, and whether anything else names them too. */
 import { ServerError } from "../../../lib/errors.ts";
 import { boundFlags } from "../command/model-flags.ts";
-import { elsewhereOf, pathOutside } from "../command/mounts.ts";
+import { pathOutside } from "../command/mounts.ts";
 import { ggufsAt, mentions } from "../gguf-paths.ts";
 import type { OtherFile } from "../model-change.ts";
 import { shown } from "../refusals.ts";
@@ -19,11 +19,10 @@ function located(config: YamlConfig, model: Model): Located | undefined {
 
 /** The GGUFs that a command names, as the machine has them; all shards of each. */
 function ggufsOf({ server }: Located): string[] {
-  const elsewhere = elsewhereOf(server);
   return boundFlags(server.args).flatMap(({ bond, value }) => {
     // Adapters are given with commas between them; a model's own path may hold one.
     const paths = bond === "own" ? value.split(",") : [value];
-    const outside = paths.flatMap((path) => pathOutside(elsewhere, path.replace(/:[\d.]+$/, "")) ?? []);
+    const outside = paths.flatMap((path) => pathOutside(server, path.replace(/:[\d.]+$/, "")) ?? []);
     return outside.flatMap(ggufsAt);
   });
 }
