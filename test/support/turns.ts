@@ -83,7 +83,7 @@ export class FakeServer extends ModelServer {
     return this.state === "gone" ? others : [entry("thinker", this.state), ...others];
   }
 
-  override async slotForNew(): Promise<number | undefined> {
+  override async slotFor(): Promise<number | undefined> {
     return this.slot;
   }
 
