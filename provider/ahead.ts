@@ -70,7 +70,7 @@ export async function readAhead(
       (turn) =>
         turn.model === model.name && tokens >= turn.promptTokens && tokens <= turn.promptTokens + turn.tokens,
     );
-  return server.readAhead.read(id, body, isOwn, signal, onBegin);
+  return server.readAhead.read(rest.own, body, isOwn, signal, onBegin);
 }
 
 async function restOf(server: ModelServer, id: string, signal: AbortSignal) {

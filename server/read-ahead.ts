@@ -5,10 +5,14 @@ import type { HttpResponse } from "./http/http.ts";
 import type { ReadPrompt } from "./in-flight.ts";
 import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
 import type { EventHooks } from "./kinds/events.ts";
+import type { RunningModel } from "./models/models.ts";
 import { canBeParked, type ReadingPlace, readingPlace } from "./reading-place.ts";
 
 /** A prompt like no conversation's, of more tokens than ten times those that a model puts before every prompt. */
 const PARKING = "a b c d e f g h i j k l m n o p q r s t u v w x";
+
+/** The command line of a llama-server that keeps no prompt but those in its slots. */
+const NO_STORE = /(?:--cache-ram|-cram)[= ]0\b/;
 
 /** How soon a turn that ended the reading asks for the slot, in milliseconds. */
 const CUT_MS = 2000;
@@ -37,7 +41,7 @@ export class ReadAhead {
    * Has a ready model read the prompt of a request, if that costs no other conversation its place in the server's cache.
    * Ends early when a request of another client comes, where the server reports it.
    *
-   * @param id under which the server runs the model
+   * @param model as the server shows it
    * @param body of a chat/completions request that asks for no answer
    * @param isOwn whether so many tokens are those of an earlier request of this pi
    * @param onBegin called when the reading begins
@@ -45,7 +49,7 @@ export class ReadAhead {
    * @throws {ServerError}; the signal's reason
    */
   async read(
-    id: string,
+    { id, commandLine }: Pick<RunningModel, "id" | "commandLine">,
     body: JsonRecord,
     isOwn: (tokens: number) => boolean,
     signal: AbortSignal,
@@ -53,7 +57,7 @@ export class ReadAhead {
   ): Promise<boolean> {
     const backend = await this.#server.backend(signal);
     const place = await this.#place(backend, id, body, isOwn, signal);
-    if (place === undefined) return false;
+    if (place === undefined || (place.hasOthers && NO_STORE.test(commandLine ?? ""))) return false;
     const { slot, hasOthers } = place;
     onBegin();
     if (slot !== undefined) this.#last = { id, slot, tokens: undefined, cutAt: undefined };

@@ -1,6 +1,13 @@
 /** Has the server work for the session's next prompt while the user still types it. */
 import { createHash } from "node:crypto";
-import type { Api, Message, Model, Tool, TranscriptContext } from "@earendil-works/pi-ai";
+import type {
+  Api,
+  Message,
+  Model,
+  SimpleStreamOptions,
+  Tool,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "../config.ts";
 import { record } from "../lib/json.ts";
@@ -13,7 +20,16 @@ type Doing = "loading" | "reading ahead";
 /** In the place of the user's prompt: only what comes before it is the same in the next request. */
 const NO_PROMPT = "x";
 
-export interface AheadParts {
+/** Of the next request. */
+interface Beginning {
+  model: Model<Api>;
+  context: TranscriptContext;
+  options: SimpleStreamOptions;
+  /** Differs where the beginning does. */
+  digest: string;
+}
+
+interface AheadParts {
   pi: ExtensionAPI;
   ctx: ExtensionContext;
   aiServer: AiServer;
@@ -32,7 +48,7 @@ export class Ahead {
   #latest: symbol | undefined;
   #stopped = new AbortController();
   #outdated = new AbortController();
-  /** What was read, by the model's id. */
+  /** The digest of what was read or is being read, by the model's id. */
   readonly #read = new Map<string, string>();
 
   constructor(parts: AheadParts) {
@@ -56,9 +72,11 @@ export class Ahead {
     return promise;
   }
 
-  /** What turns begin with may have changed. */
-  changed(): void {
-    void this.#begin((signal) => this.#readBeginning(signal));
+  /** What turns begin with may have changed: where it has, reads that. */
+  async changed(): Promise<void> {
+    const next = await this.#next().catch(() => undefined);
+    if (next === undefined || this.#isRead(next)) return;
+    await this.#begin((signal) => this.#readBeginning(signal));
   }
 
   /** Ends the work at once. The server goes on with a load. */
@@ -113,29 +131,42 @@ export class Ahead {
 
   /** Once for each model and beginning. */
   async #readBeginning(signal: AbortSignal): Promise<void> {
-    const { pi, ctx, aiServer, show } = this.#parts;
+    const { aiServer, show } = this.#parts;
+    const next = await this.#next();
+    if (next === undefined || this.#isRead(next) || signal.aborted) return;
+    const { model, context, options, digest } = next;
+    const begins = (): void => {
+      this.#read.set(model.id, digest);
+      show("reading ahead");
+    };
+    const isOver = AbortSignal.any([signal, this.#outdated.signal]);
+    const isRead = await readAhead(aiServer, model, context, options, { signal: isOver, onBegin: begins });
+    if (!isRead) this.#read.delete(model.id);
+  }
+
+  #isRead({ model, digest }: Beginning): boolean {
+    return this.#read.get(model.id) === digest;
+  }
+
+  /** What the next turn begins with; undefined where nothing is to be read. */
+  async #next(): Promise<Beginning | undefined> {
+    const { pi, ctx, aiServer } = this.#parts;
     const model = this.#model;
-    if (model === undefined || aiServer.config().warm !== "read") return;
+    if (model === undefined || aiServer.config().warm !== "read") return undefined;
     const context = await nextContext(pi, ctx);
-    const level = pi.getThinkingLevel();
-    const beginning = digest([context, level]);
-    if (context === undefined || this.#read.get(model.id) === beginning || signal.aborted) return;
+    if (context === undefined) return undefined;
     const sessionId = ctx.sessionManager.getSessionId();
-    const options = {
-      sessionId,
+    const level = pi.getThinkingLevel();
+    const depending = {
       ...(level === "off" ? {} : { reasoning: level }),
       ...thinkingBudgets(pi.getSettings()),
-      ...aiServer.payloadHook.of(sessionId),
     };
-    const isRead = await readAhead(aiServer, model, context, options, {
-      signal: AbortSignal.any([signal, this.#outdated.signal]),
-      onBegin: () => show("reading ahead"),
-    });
-    if (isRead) this.#read.set(model.id, beginning);
+    const options = { ...depending, sessionId, ...aiServer.payloadHook.of(sessionId) };
+    return { model, context, options, digest: digestOf([context, depending]) };
   }
 }
 
-function digest(value: unknown): string {
+function digestOf(value: unknown): string {
   return createHash("sha256").update(JSON.stringify(value)).digest("hex");
 }
 

@@ -35,8 +35,8 @@ const NOT_THINKING =
 const NOT_ENDED = "The server did not end the thinking; it may be over already.";
 
 /** Runs on without being waited for: it has reported its own failures, or ends with the session. */
-function background(work: Promise<unknown>): void {
-  work.catch(() => {});
+function background(work: Promise<unknown> | undefined): void {
+  work?.catch(() => {});
 }
 
 /** Once it has ended it touches pi's context no more, which would throw. */
@@ -50,6 +50,7 @@ export class Session {
   readonly #read = new Set<string>();
   #hasReportedProblem = false;
   #isOpeningDisplay = false;
+  #registering: Promise<void> | undefined;
   /** In the terminal alone, and only once it is loaded. */
   #display: Display | undefined;
   /** Once a model was chosen for which the server may work ahead. */
@@ -95,7 +96,8 @@ export class Session {
   modelsChanged(windows: readonly string[]): void {
     this.#display?.modelsChanged();
     // After pi's own refresh: only a new registration gives the session's current model its new window.
-    setImmediate(() => background(this.#registerAgain()));
+    this.#registering = new Promise((resolve) => setImmediate(resolve)).then(() => this.#registerAgain());
+    background(this.#registering);
     // A single answer in print mode is over before it matters.
     if (windows.length > 0) background(this.#says.showInteractive(windowsNotice(windows)));
   }
@@ -110,7 +112,7 @@ export class Session {
 
   levelSelected(level: ModelThinkingLevel): void {
     this.#place.levelChanged(level);
-    this.#ahead?.changed();
+    background(this.#ahead?.changed());
   }
 
   /**
@@ -132,7 +134,7 @@ export class Session {
 
   compactionEnds(): void {
     this.#display?.compacts(false);
-    this.#ahead?.changed();
+    background(this.#ahead?.changed());
   }
 
   noticeOfTurn(text: string): void {
@@ -307,6 +309,7 @@ export class Session {
     if (isOffline(process.env)) return;
     const options = { providers: [PROVIDER_ID], allowNetwork: true, signal: this.ended };
     await this.#parts.ctx.modelRegistry.refresh(options);
+    await this.#registering;
     await this.#notifyProblem();
   }
 
