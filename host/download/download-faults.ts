@@ -9,9 +9,13 @@ type Sentence = (where: string, said: string) => string;
 const GOES_ON = "What has arrived is kept, and the next try goes on from there.";
 
 /** Codes that name two sizes: what is needed and what is there. */
-function sizes(said: string): [needed: string, free: string] {
-  const [needed = 0, free = 0] = said.split(" ").map(Number);
-  return [binarySize(needed), binarySize(free)];
+function sizes(said: string): [needed: string, free: string, others: string] {
+  const [needed = 0, free = 0, others = 0] = said.split(" ").map(Number);
+  return [
+    binarySize(needed),
+    binarySize(free),
+    others > 0 ? `, ${binarySize(others)} for those that run already` : "",
+  ];
 }
 
 const FAULTS: Readonly<Record<string, Sentence>> = {
@@ -19,8 +23,8 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "not-a-folder": (where, said) =>
     `The folder for models on ${where} cannot be used: ${said}. Set AI_SERVER_MODELS_DIR to one that can be written to.`,
   "no-space": (where, said) => {
-    const [needed, free] = sizes(said);
-    return `The download needs ${needed} and 1 GiB to spare on ${where}, and ${free} are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
+    const [needed, free, others] = sizes(said);
+    return `The download needs ${needed}${others} and 1 GiB to spare on ${where}, and ${free} are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
   },
   "disk-full": (where, said) => {
     const [needed, free] = sizes(said);
@@ -39,6 +43,8 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `${said} on ${where} is on another disk than the folder for models, so that a file could not appear there whole. Set AI_SERVER_MODELS_DIR to that folder itself.`,
   "needs-token": (_where, said) =>
     `Hugging Face wants to know who downloads ${said}: the repository is gated or private, or does not exist. Set HF_TOKEN to a token of an account that has access, and try again.`,
+  "bad-token": () =>
+    "Hugging Face does not know the token that was sent: it may have expired. Make a new one, set HF_TOKEN to it, and try again.",
   "no-access": (_where, said) =>
     `Hugging Face does not let this account download ${said}. Ask for access on the repository's page, and try again.`,
   "not-found": (_where, said) =>
@@ -68,13 +74,41 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `systemd on ${where} ends this download when that user's last login is over (KillUserProcesses). Run "loginctl enable-linger" there once as that user; until then keep a login open.`,
 };
 
-/** @param detail of the script, or what a program there wrote; cleaned and shortened here */
-export function downloadFault(code: string, detail: string, where: string): HostError {
+/** What a running download tries again after. */
+const TRIED_AGAIN: Readonly<Record<string, Sentence>> = {
+  "rate-limit": () =>
+    "Hugging Face allows no more downloads at the moment (rate limit); it is being tried again.",
+  network: (where, said) =>
+    `The connection from ${where} broke off or could not be made (${said}); it is being tried again.`,
+  "server-error": (_where, said) => `Hugging Face answered with an error (${said}); it is being tried again.`,
+  interrupted: (where) => `A program of the download on ${where} was ended; it is being tried again.`,
+  "hf-failed": (where) => `hf on ${where} could not finish a file; it is being tried again.`,
+};
+
+const OF_THE_HUB = new Set([
+  "needs-token",
+  "bad-token",
+  "no-access",
+  "not-found",
+  "rate-limit",
+  "server-error",
+  "refused",
+  "wrong-size",
+  "wrong-hash",
+]);
+const MAY_PASS = new Set(["network", "server-error", "rate-limit", "interrupted"]);
+
+/**
+ * @param detail of the script, or what a program there wrote; cleaned and shortened here
+ * @param isRunning the download goes on by itself
+ */
+export function downloadFault(code: string, detail: string, where: string, isRunning = false): HostError {
   const said = cleanText(detail, 300).replaceAll("\n", " ");
-  const sentence = Object.hasOwn(FAULTS, code) ? FAULTS[code]?.(where, said) : undefined;
+  const table = isRunning && Object.hasOwn(TRIED_AGAIN, code) ? TRIED_AGAIN : FAULTS;
+  const sentence = Object.hasOwn(table, code) ? table[code]?.(where, said) : undefined;
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, {
-    link: "ssh",
-    remedy: code === "network" || code === "server-error" || code === "rate-limit" ? "retry" : "none",
+    link: OF_THE_HUB.has(code) ? "Hugging Face" : "ssh",
+    remedy: MAY_PASS.has(code) ? "retry" : "none",
   });
 }
 

@@ -25,15 +25,18 @@ export function downloadId(label: string): string {
  * @throws {HostError} for anything that is not plainly a file of a repository
  */
 export function requestLines({ label, files, token }: DownloadRequest): string {
-  if (token !== undefined && !/^[\w.-]{1,500}$/.test(token)) {
+  if (token !== undefined && !/^[\w.~+/=:-]{1,1000}$/.test(token)) {
     throw refusal("The token for Hugging Face has characters that no token has.");
   }
   if (!isLine(label, MOST_LABEL)) throw refusal("The model's name has characters that no repository has.");
   if (files.length === 0 || files.length > MOST_FILES) {
     throw refusal(`${label} has ${files.length} files; between 1 and ${MOST_FILES} can be downloaded.`);
   }
-  const paths = new Set(files.map(({ path }) => path));
-  if (paths.size < files.length) throw refusal(`${label} names a file twice.`);
+  for (const key of ["path", "sha256"] as const) {
+    if (new Set(files.map((file) => file[key])).size < files.length) {
+      throw refusal(`${label} names a file twice.`);
+    }
+  }
   return `label ${label}\n${files.map(fileLine).join("")}`;
 }
 

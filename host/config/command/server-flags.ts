@@ -36,7 +36,7 @@ export function canonical(flag: string): string {
 }
 
 /** Whether a flag's next word is its value, whatever it looks like. */
-function takesText(flag: string): boolean {
+export function takesText(flag: string): boolean {
   return TEXT_FLAGS.has(canonical(flag));
 }
 
@@ -60,6 +60,22 @@ export function flagsNamed(server: Arguments, names: readonly string[]): Flag[] 
     } else if (names.includes(joined)) {
       found.push({ name: text.slice(0, equals), value: sliceTraced(word.value, equals + 1), words: [word] });
     } else if (takesText(text)) at += 1;
+  }
+  return found;
+}
+
+/** All flags in order, each with the word after it where that can be its value. */
+export function allFlags(server: Arguments): { name: string; value: string | undefined }[] {
+  const found: { name: string; value: string | undefined }[] = [];
+  for (let at = 0; at < server.args.length; at += 1) {
+    const text = server.args[at]?.value.text ?? "";
+    if (!/^--?[a-z]/i.test(text)) continue;
+    const [, joined, value] = /^(--[^=]+)=(.*)$/s.exec(text) ?? [];
+    const next = server.args[at + 1]?.value.text;
+    const isValue = next !== undefined && (TEXT_FLAGS.has(canonical(text)) || !/^-\D/.test(next));
+    if (joined !== undefined) found.push({ name: canonical(joined), value });
+    else found.push({ name: canonical(text), value: isValue ? next : undefined });
+    if (joined === undefined && isValue) at += 1;
   }
   return found;
 }
