@@ -36,10 +36,18 @@ const FRONTS = {
   session: ["session"],
   admin: ["completion"],
   "admin/panel": ["panel"],
-  provider: ["provider", "ai-server", "pi-models"],
-  stream: ["message"],
+  provider: ["provider", "ahead", "ai-server", "pi-models"],
+  stream: ["body", "message"],
   messages: ["output-limit"],
-  "server/http": ["access", "answer-faults", "error-body", "http", "open-door", "transport-faults"],
+  "server/http": [
+    "access",
+    "answer-faults",
+    "error-body",
+    "http",
+    "open-door",
+    "session-header",
+    "transport-faults",
+  ],
   memory: ["memory"],
   masking: ["masking", "own-secrets"],
 };
@@ -65,9 +73,9 @@ export default {
       to: { path: PRODUCT, pathNot: places([name, ...below]) },
     })),
     {
-      name: "server and host know no pi and no terminal",
+      name: "server, host and huggingface know no pi and no terminal",
       severity: "error",
-      from: { path: places(["server", "host"]) },
+      from: { path: places(["server", "host", "huggingface"]) },
       to: { path: "@earendil-works/|^ui/" },
     },
     {

@@ -5,14 +5,15 @@ import {
   localPath,
   parseApiKey,
   parseMilliseconds,
-  parsePresetPath,
   parseRestartCommand,
   parseRoute,
+  parseServerPath,
   parseSshHost,
   parseSshMode,
   parseSwitch,
   parseUnit,
   parseUrl,
+  parseWarm,
   wrong,
 } from "./config/values.ts";
 import { proxyVariable } from "./lib/proxy.ts";
@@ -26,7 +27,10 @@ export const PROVIDER_ID = "ai-server";
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
 /** The variables that hold a secret itself, and not the path of one. */
-export const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+
+/** All variables that no process which pi starts may inherit. */
+export const KEPT_VARIABLES: readonly string[] = [...SECRET_VARIABLES, "HF_TOKEN"];
 
 /** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
 export const DEFAULTS = {
@@ -38,8 +42,10 @@ export const DEFAULTS = {
   AI_SERVER_CONNECT_TIMEOUT_MS: 10_000,
   AI_SERVER_LOAD_TIMEOUT_MS: 600_000,
   AI_SERVER_LOOP_GUARD: "on",
+  AI_SERVER_WARM: "off",
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
+  AI_SERVER_MODELS_DIR: "~/models",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
   AI_SERVER_SSH_MODE: "direct",
   AI_SERVER_SSH_TIMEOUT_MS: 10_000,
@@ -99,12 +105,19 @@ export interface Config extends ServerAddress {
   /** Whether a turn ends when the model repeats itself for ever. */
   isLoopGuarded: boolean;
   /**
+   * What the server does for a session before its first prompt: nothing; load the model; or load it and read what every
+   * turn begins with.
+   */
+  warm: "off" | "load" | "read";
+  /**
    * `user@host` for ssh, or `local` for this machine. The default belongs to the default address alone: with another one
    * and no `AI_SERVER_SSH_HOST` it is undefined, and no command contacts a machine.
    */
   sshHost: string | undefined;
   /** On the server; `~` is the home of the server's user. */
   presetPath: string;
+  /** The folder on the server into which models are downloaded; `~` as above. */
+  modelsDir: string;
   serviceUnit: string;
   /** Whether the user set them: the defaults of a server other than llama-swap differ. */
   isPresetPathSet: boolean;
@@ -171,8 +184,10 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     unusedProxy: proxyVariable(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
+    warm: parseWarm(text("AI_SERVER_WARM")),
     sshHost: sshHost && parseSshHost(sshHost),
-    presetPath: parsePresetPath(text("AI_SERVER_PRESET_PATH")),
+    presetPath: parseServerPath("AI_SERVER_PRESET_PATH", text("AI_SERVER_PRESET_PATH")),
+    modelsDir: parseServerPath("AI_SERVER_MODELS_DIR", text("AI_SERVER_MODELS_DIR")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
     isPresetPathSet: get("AI_SERVER_PRESET_PATH") !== undefined,
     isServiceUnitSet: get("AI_SERVER_SERVICE_UNIT") !== undefined,

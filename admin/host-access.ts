@@ -1,5 +1,7 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
+import type { Downloads } from "../host/download/downloads.ts";
+import type { ServerMemory } from "../host/fit/server-memory.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "../server/kinds/backend.ts";
@@ -12,6 +14,9 @@ const CONNECTION_KEEP_MS = 60_000;
 
 export interface Host {
   readonly machine: RemoteMachine;
+  /** What models need of its memory. */
+  readonly memory: ServerMemory;
+  readonly downloads: Downloads;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
   close(): Promise<void>;
@@ -71,9 +76,11 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
   const { sshHost } = server.config;
   if (sshHost === undefined) throw withoutSshHost();
   const config = placedConfig(server.config, backend?.kind, server.lastKind);
-  const [{ Shell }, { RemoteMachine }] = await Promise.all([
+  const [{ Shell }, { RemoteMachine }, { ServerMemory }, { ServerDownloads }] = await Promise.all([
     import("../host/ssh/shell.ts"),
     import("../host/ssh/machine.ts"),
+    import("../host/fit/server-memory.ts"),
+    import("../host/download/downloads.ts"),
   ]);
   const shell = new Shell({
     host: sshHost,
@@ -86,6 +93,8 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
   });
   return {
     machine: new RemoteMachine(shell, config.restartTimeoutMs),
+    memory: new ServerMemory(shell),
+    downloads: new ServerDownloads(shell),
     config,
     close: () => shell.close(),
   };

@@ -11,7 +11,8 @@ export function wrong(name: string, value: string, why: string): ServerError {
   return fault(name, `${name} is "${cleanText(value, 200)}": ${why}`);
 }
 
-function isLoopback(hostname: string): boolean {
+/** Whether a host is this machine, as `new URL` spells it. */
+export function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
@@ -77,13 +78,10 @@ export function parseSshHost(value: string): string {
   return value;
 }
 
-export function parsePresetPath(value: string): string {
+/** A path on the server's machine. */
+export function parseServerPath(name: string, value: string): string {
   if (!/^(\/|~\/)/.test(value) || /\p{Cc}/u.test(value)) {
-    throw wrong(
-      "AI_SERVER_PRESET_PATH",
-      value,
-      "use an absolute path on the server, or one that begins with ~/.",
-    );
+    throw wrong(name, value, "use an absolute path on the server, or one that begins with ~/.");
   }
   return value;
 }
@@ -107,6 +105,11 @@ export function parseSshMode(value: string): "direct" | "wrapper" {
 export function parseSwitch(name: string, value: string): boolean {
   if (value === "on" || value === "off") return value === "on";
   throw wrong(name, value, "it must be on or off.");
+}
+
+export function parseWarm(value: string): "off" | "load" | "read" {
+  if (value === "off" || value === "load" || value === "read") return value;
+  throw wrong("AI_SERVER_WARM", value, "it must be off, load or read.");
 }
 
 export function parseRestartCommand(value: string | undefined): string | undefined {

@@ -14,7 +14,8 @@ export type Link =
   | "stream"
   | "ssh"
   | "config file"
-  | "unit";
+  | "unit"
+  | "Hugging Face";
 
 /**
  * What helps: `none` (asking again gives the same answer), `retry` (it may pass), `compact` (the prompt is

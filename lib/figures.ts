@@ -36,3 +36,16 @@ function round(value: number): string {
 export function rateWords(perSecond: number): string {
   return perSecond < 10 ? perSecond.toFixed(1) : String(Math.round(perSecond));
 }
+
+const BINARY_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** `41.3 GiB`, `512 MiB`: memory and files, with tenths below 100. @param bytes 0 or more */
+export function binarySize(bytes: number): string {
+  let power = 0;
+  // What would round up to 1024 is one of the next unit.
+  while (power < BINARY_UNITS.length - 1 && bytes / 1024 ** power >= 1023.5) power++;
+  const value = bytes / 1024 ** power;
+  const words =
+    power === 0 || value >= 99.95 ? String(Math.round(value)) : value.toFixed(1).replace(/\.0$/, "");
+  return `${words} ${BINARY_UNITS[power]}`;
+}

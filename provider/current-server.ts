@@ -10,6 +10,7 @@ export function keyOf(config: Config): string {
 /** Opens nothing until it is asked for, and can be closed and used again. */
 export class CurrentServer {
   readonly #now: () => number;
+  readonly #session: () => string | undefined;
   readonly #kindBefore: (config: Config) => Promise<BackendKind | undefined>;
   #made: { key: string; server: Promise<ModelServer> } | undefined;
   #closing = new AbortController();
@@ -17,10 +18,16 @@ export class CurrentServer {
   /**
    * @param now Unix time in milliseconds
    * @param kindBefore the kind of server that answered there last, if known; never rejects
+   * @param session the id of pi's session, if there is one
    */
-  constructor(now: () => number, kindBefore: (config: Config) => Promise<BackendKind | undefined>) {
+  constructor(
+    now: () => number,
+    kindBefore: (config: Config) => Promise<BackendKind | undefined>,
+    session: () => string | undefined = () => undefined,
+  ) {
     this.#now = now;
     this.#kindBefore = kindBefore;
+    this.#session = session;
   }
 
   async get(config: Config): Promise<ModelServer> {
@@ -28,7 +35,9 @@ export class CurrentServer {
     if (this.#made?.key !== key) {
       const previous = this.#made;
       const parts = Promise.all([import("../server/model-server.ts"), this.#kindBefore(config)]);
-      const server = parts.then(([{ ModelServer }, kind]) => new ModelServer(config, this.#now, kind));
+      const server = parts.then(
+        ([{ ModelServer }, kind]) => new ModelServer(config, this.#now, kind, undefined, this.#session),
+      );
       const made = { key, server };
       this.#made = made;
       server.catch(() => {

@@ -6,6 +6,7 @@ import { cleanText } from "../lib/text.ts";
 import { brokenStream, streamFault } from "../server/http/answer-faults.ts";
 import { fittingOutput, parseErrorBody } from "../server/http/error-body.ts";
 import { ERROR_BYTES, type HttpResponse, readText } from "../server/http/http.ts";
+import { SESSION_HEADER, sessionHeader } from "../server/http/session-header.ts";
 import { transportFault } from "../server/http/transport-faults.ts";
 import { isAboutLoading, type Refusal } from "../server/kinds/refusal.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -57,9 +58,7 @@ function headersOf(options: SimpleStreamOptions): Record<string, string> {
     const key = name.toLowerCase();
     if (value !== null && !OWN_HEADERS.has(key)) headers[key] = value;
   }
-  const session = options.sessionId;
-  if (session !== undefined && /^[\x21-\x7e]+$/.test(session)) headers["x-session-id"] ??= session;
-  return headers;
+  return { ...sessionHeader(options.sessionId), ...headers };
 }
 
 /**
@@ -84,7 +83,7 @@ export async function attempt(
     { ...parts, onState: parts.onSilence, onTimeout: (error) => cut.abort(error) },
     {
       requestedId: model.id,
-      session: headers["x-session-id"],
+      session: headers[SESSION_HEADER],
       bytes: Buffer.byteLength(sent),
       isResent: parts.isResent,
     },

@@ -39,7 +39,9 @@ test("without any variable everything has the default of the manual", () => {
     connectTimeoutMs: 10_000,
     loadTimeoutMs: 600_000,
     isLoopGuarded: true,
+    warm: "off",
     sshHost: "ai-server@192.168.2.3",
+    modelsDir: "~/models",
     presetPath: "~/.config/llama-swap/config.yaml",
     serviceUnit: "llama-swap.service",
     isPresetPathSet: false,
@@ -71,6 +73,7 @@ const VARIABLES: [name: string, field: keyof Config, first: string, second: stri
   ["AI_SERVER_LOAD_TIMEOUT_MS", "loadTimeoutMs", "1001", "1002"],
   ["AI_SERVER_SSH_HOST", "sshHost", "user@one", "local"],
   ["AI_SERVER_PRESET_PATH", "presetPath", "/one.yaml", "~/two.yaml"],
+  ["AI_SERVER_MODELS_DIR", "modelsDir", "/one", "~/two"],
   ["AI_SERVER_SERVICE_UNIT", "serviceUnit", "one.service", "two@x.service"],
   ["AI_SERVER_SSH_TIMEOUT_MS", "sshTimeoutMs", "1001", "1002"],
   ["AI_SERVER_RESTART_TIMEOUT_MS", "restartTimeoutMs", "1001", "1002"],
@@ -270,11 +273,13 @@ describe("what goes to ssh, systemd or into a request line", () => {
   );
 
   test.each(["config.yaml", "./config.yaml", "~other/config.yaml", "/etc/a\nb.yaml", "/etc/a\u0007.yaml"])(
-    "AI_SERVER_PRESET_PATH=%j is refused",
+    "AI_SERVER_PRESET_PATH=%j is refused, and so is AI_SERVER_MODELS_DIR",
     (value) => {
-      expect(refusal({ AI_SERVER_PRESET_PATH: value })).toMatch(
-        /^AI_SERVER_PRESET_PATH is ".*": use an absolute path on the server, or one that begins with ~\/\.$/s,
-      );
+      const words = / is ".*": use an absolute path on the server, or one that begins with ~\/\.$/s;
+      expect(refusal({ AI_SERVER_PRESET_PATH: value })).toMatch(/^AI_SERVER_PRESET_PATH/);
+      expect(refusal({ AI_SERVER_PRESET_PATH: value })).toMatch(words);
+      expect(refusal({ AI_SERVER_MODELS_DIR: value })).toMatch(/^AI_SERVER_MODELS_DIR/);
+      expect(refusal({ AI_SERVER_MODELS_DIR: value })).toMatch(words);
     },
   );
 
@@ -293,6 +298,13 @@ describe("what goes to ssh, systemd or into a request line", () => {
     expect(refusal({ AI_SERVER_LOOP_GUARD: "no" })).toBe(
       'AI_SERVER_LOOP_GUARD is "no": it must be on or off.',
     );
+  });
+
+  test("AI_SERVER_WARM is off, load or read", () => {
+    for (const value of ["off", "load", "read"] as const)
+      expect(read({ AI_SERVER_WARM: value }).warm).toBe(value);
+    expect(read({}, { AI_SERVER_WARM: "load" }).warm).toBe("load");
+    expect(refusal({ AI_SERVER_WARM: "on" })).toBe('AI_SERVER_WARM is "on": it must be off, load or read.');
   });
 
   test("AI_SERVER_SSH_MODE is one of two", () => {

@@ -76,6 +76,7 @@ describe("the factory", () => {
       "ai-server-refresh",
       "ai-server-load",
       "ai-server-unload",
+      "ai-server-add",
       "ai-server-ctx",
       "ai-server-preset",
       "ai-server-restart",
@@ -164,6 +165,17 @@ describe("a session", () => {
       await unchanged(() => server.requests.length);
     },
   );
+
+  test("is named in every request that it makes, so that a load balancer gives them to one server", async () => {
+    const server = await sim();
+    const pi = load(await storeOf());
+    await pi.refresh();
+    server.requests.length = 0;
+    await pi.emit("session_start");
+    await expect.poll(() => server.requests.length).toBe(2);
+    expect(server.requests.map(({ headers }) => headers["x-session-id"])).toEqual(["session", "session"]);
+    await pi.emit("session_shutdown");
+  });
 
   test("sends no request when PI_OFFLINE is set", async () => {
     const server = await sim();

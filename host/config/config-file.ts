@@ -1,16 +1,23 @@
+import type { ModelStart } from "./command/model-start.ts";
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
 import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
+import { planIniAddition, planIniRemoval } from "./ini/models.ts";
+import { iniStart } from "./ini/start.ts";
+import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
 import { refusalBecause } from "./refusals.ts";
 import { positionAt, type Span } from "./traced-text.ts";
+import { planYamlAddition } from "./yaml/addition.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
-import { modelOf, yamlSettings } from "./yaml/context.ts";
+import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
+import { planYamlRemoval } from "./yaml/removal.ts";
 
 export {
   type ContextChange,
   type ContextSetting,
   contextPerSlot,
 } from "./context-setting.ts";
+export type { Addition, NewModel, Removal } from "./model-change.ts";
 
 /** llama-swap's YAML, or a preset of llama.cpp's own router. */
 export type ConfigFormat = "yaml" | "ini";
@@ -74,6 +81,54 @@ export function planContextChange(
     throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
   }
   return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
+}
+
+/**
+ * What the config starts for a model.
+ *
+ * @param router the words of the router's own command line, for a preset
+ * @returns undefined for a model that a preset does not name
+ * @throws {ServerError} where it cannot be understood
+ */
+export function findStart(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  router: readonly string[] = [],
+): ModelStart | undefined {
+  return format === "ini" ? iniStart(text, id, router) : yamlStart(text, id);
+}
+
+/**
+ * Plans a new model: the whole new text, proven to have this model more than the old one and nothing else. All other
+ * bytes stay.
+ *
+ * @param others the other files of the same folder
+ * @throws {ServerError} where its id is taken or cannot be one, or the pattern cannot be followed; nothing is changed then
+ */
+export function planAddition(
+  text: string,
+  format: ConfigFormat,
+  model: NewModel,
+  others: readonly OtherFile[] = [],
+): Addition {
+  return format === "ini" ? planIniAddition(text, model) : planYamlAddition(text, model, others);
+}
+
+/**
+ * Plans to take a model out: the whole new text, proven to lack this model and what names it, and nothing else. All
+ * other bytes stay.
+ *
+ * @param others the other files of the same folder: what they name stays
+ * @throws {ServerError} that names the line where something else needs the model, and what to do by hand
+ */
+export function planRemoval(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  others: readonly OtherFile[] = [],
+): Removal {
+  return format === "ini" ? planIniRemoval(text, id) : planYamlRemoval(text, id, others);
 }
 
 /** From a model's key to the end of its mapping. */

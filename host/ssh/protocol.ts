@@ -16,12 +16,30 @@ export interface DirectSettings {
   restartCommand: string | undefined;
 }
 
+/** What the verbs about memory run, and with what. */
+export interface FitRequest {
+  /** llama-server, by its path or to be found on the path; with a wrapper its own counts. */
+  program: string;
+  /** Without dashes; the value is empty for a switch. */
+  flags: readonly { name: string; value: string }[];
+  /** `NAME=value` that choose devices. */
+  variables: readonly string[];
+  /** `NAME=value` that say where libraries are: no wrapper takes them. */
+  places: readonly string[];
+  /** The file whose size is added. */
+  projector: string | undefined;
+}
+
 /** One verb of `ai-server-admin` with its arguments, and what stands beside it on standard input. */
 export interface HostRequest {
   verb: readonly [verb: string, ...args: string[]];
   /** Which file of a folder; the file's own name is accepted too. */
   name?: string | undefined;
   content?: Buffer;
+  /** Set for a verb of `ai-server-download`, which no wrapper knows. */
+  download?: { folder: string; token?: string | undefined };
+  /** For the verbs about memory. */
+  fit?: FitRequest;
 }
 
 export interface AnswerLine {
@@ -42,7 +60,7 @@ export interface Answer {
 }
 
 const PROTOCOL = "ai-server-1";
-const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs"]);
+const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs", "devices", "fit"]);
 const ERROR_CODE = /^[a-z0-9-]{1,40}$/;
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
 
@@ -79,11 +97,16 @@ export function verbLine(verb: readonly string[]): string {
 /** What `ai-server-admin` reads from standard input. `direct` is given where no wrapper knows it. */
 export function requestText(nonce: string, request: HostRequest, direct: DirectSettings | undefined): string {
   const lines = [`${PROTOCOL} ${nonce}`];
-  if (direct !== undefined) {
+  if (request.download !== undefined) {
+    const { folder, token } = request.download;
+    lines.push(`path ${base64(folder)}`, `verb ${verbLine(request.verb)}`);
+    if (token !== undefined) lines.push(`token ${base64(token)}`);
+  } else if (direct !== undefined) {
     lines.push(`path ${base64(direct.presetPath)}`, `unit ${base64(direct.serviceUnit)}`);
     if (direct.restartCommand !== undefined) lines.push(`restart ${base64(direct.restartCommand)}`);
     lines.push(`verb ${verbLine(request.verb)}`);
   }
+  if (request.fit !== undefined) lines.push(...fitLines(request.fit, direct !== undefined));
   if (request.name !== undefined) lines.push(`name ${base64(request.name)}`);
   if (request.content !== undefined) {
     // Old versions of openssl, the last resort for decoding, read lines of at most 76 characters.
@@ -91,6 +114,19 @@ export function requestText(nonce: string, request: HostRequest, direct: DirectS
     lines.push(`content ${sha256(request.content)}`, ...encoded);
   }
   return `${lines.join("\n")}\n.\n`;
+}
+
+/** @throws {RangeError} for the name of a flag with other than letters, digits and dashes */
+function fitLines({ program, flags, variables, places, projector }: FitRequest, isDirect: boolean): string[] {
+  const wrong = flags.find(({ name }) => !/^[a-z0-9-]{1,40}$/.test(name));
+  if (wrong !== undefined) throw new RangeError("A flag has letters, digits and dashes only");
+  const direct = [`program ${base64(program)}`, ...places.map((place) => `place ${base64(place)}`)];
+  return [
+    ...(isDirect ? direct : []),
+    ...flags.map(({ name, value }) => `flag-${name} ${base64(value)}`),
+    ...variables.map((variable) => `variable ${base64(variable)}`),
+    ...(projector === undefined ? [] : [`projector ${base64(projector)}`]),
+  ];
 }
 
 /** What `sh` ends with when the script has not reached it whole, or another program reads it. */
@@ -104,8 +140,15 @@ export const MISREAD = 86;
  * or may read the first lines itself. The first command ends every shell that is not called `sh` (tried: bash, zsh,
  * tcsh, ksh, ash; fish refuses the text as a whole), and the last one a script whose beginning is missing. The empty
  * line is for a startup file that reads one.
+ *
+ * @param main the function that reads the request
  */
-export function directScript(functions: string, nonce: string, request: string): string {
+export function directScript(
+  functions: string,
+  nonce: string,
+  request: string,
+  main = "direct_main",
+): string {
   const end = `END_${nonce}`;
   return [
     "",
@@ -113,8 +156,8 @@ export function directScript(functions: string, nonce: string, request: string):
     functions,
     `test "\${whole-}" = ${nonce} || exit ${MISREAD}`,
     // These read their script byte by byte, and so leave the request to faster readers; others have read ahead.
-    'case "${BASH_VERSION-}${ZSH_VERSION-}${YASH_VERSION-}" in ?*) read -r whole; direct_main; exit ;; esac',
-    `direct_main <<'${end}'`,
+    `case "\${BASH_VERSION-}\${ZSH_VERSION-}\${YASH_VERSION-}" in ?*) read -r whole; ${main}; exit ;; esac`,
+    `${main} <<'${end}'`,
     `${request}${end}`,
     "",
   ].join("\n");

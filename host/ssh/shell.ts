@@ -5,8 +5,7 @@
 import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { SECRET_VARIABLES } from "../../config.ts";
+import { KEPT_VARIABLES } from "../../config.ts";
 import { SharedConnection } from "./control-socket.ts";
 import {
   type Answer,
@@ -16,9 +15,9 @@ import {
   readAnswer,
   remoteText,
   requestText,
-  sharedFunctions,
   verbLine,
 } from "./protocol.ts";
+import { adminFunctions, downloadFunctions } from "./scripts.ts";
 import { type HostError, lateFault, type SshTarget, spawnFault, sshError, sshFault } from "./ssh-faults.ts";
 
 /** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
@@ -115,7 +114,7 @@ export class Shell {
     const isLocal = settings.host === "local";
     const isDirect = isLocal || settings.mode === "direct";
     const text = requestText(nonce, request, isDirect ? settings : undefined);
-    const input = isDirect ? directScript(this.#script(), nonce, text) : text;
+    const input = isDirect ? this.#script(request, nonce, text) : text;
     const command = isDirect ? "sh -s" : verbLine(request.verb);
     const [program, args] = isLocal
       ? ["sh", ["-s"]]
@@ -144,11 +143,12 @@ export class Shell {
     return true;
   }
 
-  #script(): string {
-    this.#functions ??= sharedFunctions(
-      readFileSync(new URL("../ai-server-admin", import.meta.url), "utf8").replaceAll("\r\n", "\n"),
-    );
-    return this.#functions;
+  #script(request: HostRequest, nonce: string, text: string): string {
+    if (request.download !== undefined) {
+      return directScript(downloadFunctions(), nonce, text, "download_main");
+    }
+    this.#functions ??= adminFunctions();
+    return directScript(this.#functions, nonce, text);
   }
 
   /** A group of its own, so that helpers of ssh (ProxyCommand) end with it and a Ctrl-C here does not reach it. */
@@ -234,7 +234,7 @@ function isMultiplexFault(stderr: string): boolean {
 /** What ssh, its helpers and a restart command start may outlive this process, and needs no credentials of ours. */
 function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const kept = { ...env };
-  for (const name of SECRET_VARIABLES) delete kept[name];
+  for (const name of KEPT_VARIABLES) delete kept[name];
   return kept;
 }
 

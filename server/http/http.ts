@@ -8,6 +8,7 @@ import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
 import { type Body, exchange } from "./exchange.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
+import { sessionHeader } from "./session-header.ts";
 import { alertOf, connectorFor, isListening, type Sockets } from "./tls.ts";
 import { transportFault } from "./transport-faults.ts";
 
@@ -24,7 +25,7 @@ export const ERROR_BYTES = 64 * 1024;
 const KEEP_ALIVE_MS = 600_000;
 
 export interface HttpRequest {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "DELETE";
   /** Route from the server's root, query included; `AI_SERVER_URL`'s own path is put before it. */
   path: string;
   body?: string;
@@ -62,6 +63,7 @@ const FROM_PROXY = new Set([502, 503, 504]);
 export class Http {
   readonly #address: ServerAddress;
   readonly #now: () => number;
+  readonly #session: () => string | undefined;
   #connection: Promise<Connection> | undefined;
   #stamp = "";
   #keepAliveMs = KEEP_ALIVE_MS;
@@ -70,14 +72,25 @@ export class Http {
   readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
   #hasAnswered = false;
 
-  constructor(address: ServerAddress, now: () => number = Date.now) {
+  /** @param session the conversation that requests belong to which name none themselves */
+  constructor(
+    address: ServerAddress,
+    now: () => number = Date.now,
+    session: () => string | undefined = () => undefined,
+  ) {
     this.#address = address;
     this.#now = now;
+    this.#session = session;
   }
 
   /** Whether the server itself has answered since this was made. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
+  }
+
+  /** The conversation that requests belong to which name none themselves. */
+  get session(): string | undefined {
+    return this.#session();
   }
 
   /** Whether it is TLS, and not plain HTTP to this machine. */
@@ -191,6 +204,7 @@ export class Http {
     const { origin, basePath, apiKey } = this.#address;
     const asked: Record<string, string> = {
       accept: "application/json, text/event-stream",
+      ...sessionHeader(this.#session()),
       ...request.headers,
     };
     if (request.body !== undefined) asked["content-type"] = "application/json";

@@ -25,6 +25,20 @@ export interface LoadSteps {
   readonly clock: Clock;
 }
 
+/** Bytes of the files that a download has begun; both 0 until the first has. */
+export interface DownloadProgress {
+  doneBytes: number;
+  totalBytes: number;
+}
+
+/** How a download by the server is watched. */
+export interface DownloadSteps {
+  report(progress: DownloadProgress): void;
+  /** Ends the watching alone: the download belongs to the server, and continues. */
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+}
+
 /** A slot of llama-server: it serves one request at a time, and keeps that conversation's tokens for the next. */
 export interface Slot {
   /** The number that `id_slot` of a request takes. */
@@ -80,6 +94,24 @@ export interface Backend {
   /** The slots of a ready model; undefined where it does not report them. @throws {ServerError} */
   slots(id: string, limits: Limits): Promise<Slot[] | undefined>;
 
+  /**
+   * How long ago a loaded model ended its last answer, in milliseconds; infinite where it has given none since it was
+   * loaded. Starts no idle time again.
+   *
+   * @returns undefined where the server does not report it
+   * @throws {ServerError}; the signal's reason
+   */
+  sinceAnswer?(id: string, signal: AbortSignal): Promise<number | undefined>;
+
+  /**
+   * How many tokens the prompt of a chat request has, counted by its model, which is ready: the request would load it.
+   *
+   * @param request the body of a chat/completions request, as JSON
+   * @returns undefined where the server does not count them
+   * @throws {ServerError}
+   */
+  promptTokens?(id: string, request: string, limits: Limits): Promise<number | undefined>;
+
   /** The release, as the server words it. @throws {ServerError} */
   version(signal: AbortSignal | undefined): Promise<ServerVersion>;
 
@@ -92,6 +124,35 @@ export interface Backend {
    * @throws {ServerError}; the signal's reason
    */
   unload?(id: string | undefined, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Makes the server download a model from Hugging Face itself, or watches a download of it that already runs, and
+   * resolves when the server lists the model; at once where it does already.
+   *
+   * @param name `owner/repository:quantisation`
+   * @returns the id under which the server lists the model
+   * @throws {ServerError}; the signal's reason
+   */
+  download?(name: string, steps: DownloadSteps): Promise<string>;
+
+  /** The names of the models that the server is downloading now, as `download` takes them. @throws {ServerError} */
+  downloads?(limits: Limits): Promise<string[]>;
+
+  /**
+   * Ends a download, which removes what has arrived of the files that are not whole. One that has ended already counts as
+   * done.
+   *
+   * @throws {ServerError}; the signal's reason
+   */
+  cancelDownload?(name: string, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Deletes a model that the server has downloaded itself, with its files; unloads it first.
+   *
+   * @param id of a model of its list that `isDownloaded`
+   * @throws {ServerError}; the signal's reason
+   */
+  deleteModel?(id: string, signal: AbortSignal): Promise<void>;
 
   /**
    * Ends the thinking of an answer that is being written.

@@ -200,3 +200,14 @@ test("another server, or one that does not answer, shows nothing", async () => {
   const { swap: away } = await cannedServer((request) => request.socket.destroy());
   expect(await holdingOf(away, OURS, NEVER)).toEqual(UNKNOWN);
 });
+
+test("a request of another conversation than the server is asked for may be on another server", async () => {
+  const answers = { "/running": running(), "/api/version": { version: "v230" } };
+  const holding = async (session: string | undefined): Promise<unknown> => {
+    const { swap } = await cannedServer(byPath(answers), {}, undefined, () => session);
+    return holdingOf(swap, OURS, NEVER);
+  };
+  expect(await holding("another")).toEqual(UNKNOWN);
+  expect(await holding("s")).toEqual({ isHeld: false, ahead: 0 });
+  expect(await holding(undefined)).toEqual({ isHeld: false, ahead: 0 });
+});

@@ -30,6 +30,7 @@ export async function cannedServer(
   answer: Answering,
   env: Variables = {},
   recogniseMs?: number,
+  session?: () => string | undefined,
 ): Promise<Canned> {
   const requests: string[] = [];
   const sockets = new Set<Socket>();
@@ -54,7 +55,7 @@ export async function cannedServer(
     });
   await kept({ close });
   const config = clientOf(`http://127.0.0.1:${port}`, "/nowhere", env);
-  const swap = await kept(new ModelServer(config, Date.now, undefined, recogniseMs));
+  const swap = await kept(new ModelServer(config, Date.now, undefined, recogniseMs, session));
   return { swap, requests, connections: () => sockets.size, underWay: () => underWay };
 }
 

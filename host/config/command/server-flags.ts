@@ -31,8 +31,13 @@ function looksLikeLlama(args: readonly Word[]): boolean {
 }
 
 /** llama.cpp reads `_` in long flags as `-` (`common_params_parse_ex` in its `common/arg.cpp`). */
-function canonical(flag: string): string {
+export function canonical(flag: string): string {
   return flag.startsWith("--") ? flag.replaceAll("_", "-") : flag;
+}
+
+/** Whether a flag's next word is its value, whatever it looks like. */
+export function takesText(flag: string): boolean {
+  return TEXT_FLAGS.has(canonical(flag));
 }
 
 /**
@@ -54,14 +59,30 @@ export function flagsNamed(server: Arguments, names: readonly string[]): Flag[] 
       at += 1;
     } else if (names.includes(joined)) {
       found.push({ name: text.slice(0, equals), value: sliceTraced(word.value, equals + 1), words: [word] });
-    } else if (TEXT_FLAGS.has(canonical(text))) at += 1;
+    } else if (takesText(text)) at += 1;
+  }
+  return found;
+}
+
+/** All flags in order, each with the word after it where that can be its value. */
+export function allFlags(server: Arguments): { name: string; value: string | undefined }[] {
+  const found: { name: string; value: string | undefined }[] = [];
+  for (let at = 0; at < server.args.length; at += 1) {
+    const text = server.args[at]?.value.text ?? "";
+    if (!/^--?[a-z]/i.test(text)) continue;
+    const [, joined, value] = /^(--[^=]+)=(.*)$/s.exec(text) ?? [];
+    const next = server.args[at + 1]?.value.text;
+    const isValue = next !== undefined && (TEXT_FLAGS.has(canonical(text)) || !/^-\D/.test(next));
+    if (joined !== undefined) found.push({ name: canonical(joined), value });
+    else found.push({ name: canonical(text), value: isValue ? next : undefined });
+    if (joined === undefined && isValue) at += 1;
   }
   return found;
 }
 
 /** The words that are no value of a flag whose value may be any text. */
 export function flagWords(server: Arguments): Word[] {
-  return server.args.filter((_, at) => !TEXT_FLAGS.has(canonical(server.args[at - 1]?.value.text ?? "")));
+  return server.args.filter((_, at) => !takesText(server.args[at - 1]?.value.text ?? ""));
 }
 
 /** The last of some switches, or undefined when none is given. */

@@ -1,7 +1,7 @@
 /** Follows a command line through wrappers, containers and interpreters to the program that it finally starts. Pure. */
 
 import { sliceTraced, type TracedText } from "../traced-text.ts";
-import { baseName, type Program, programCalled, programOfImage } from "./programs.ts";
+import { baseName, CONTAINER_ENGINES, type Program, programCalled, programOfImage } from "./programs.ts";
 import type { Word } from "./words.ts";
 
 export interface Start {
@@ -10,6 +10,8 @@ export interface Start {
   readonly program: Program;
   /** Its name in a sentence: the program without its folder, or the whole name of the image. */
   readonly name: string;
+  /** The program as the command names it: a path, or a name to be found on the path. */
+  readonly path: string;
 }
 
 /** A string that a shell reads, with the words that follow it as its arguments. */
@@ -65,7 +67,6 @@ const WRAPPERS: Readonly<Record<string, { values: string; operands: number }>> =
 };
 
 const SHELLS = new Set(["sh", "bash", "zsh", "dash", "ash", "ksh", "fish"]);
-const CONTAINERS = new Set(["docker", "podman", "nerdctl"]);
 const PYTHON = /^(python|pypy)[\d.]*(\.exe)?$/i;
 const SSH_VALUES = "-B -b -c -D -E -e -F -I -i -J -L -l -m -O -o -P -p -Q -R -S -W -w";
 const ASSIGNMENT = /^[A-Za-z_][A-Za-z0-9_]*=/;
@@ -84,7 +85,8 @@ function starts(words: readonly Word[], at: number, text: string): boolean {
 
 /** The program that the first of these words names. */
 function named(command: readonly Word[]): Start {
-  return { command, program: programCalled(command[0]?.value.text ?? ""), name: nameOf(command[0]) };
+  const path = command[0]?.value.text ?? "";
+  return { command, program: programCalled(path), name: baseName(path), path };
 }
 
 /** The index after the options that begin at `at`. */
@@ -160,7 +162,8 @@ function inContainer(words: readonly Word[], at: number, prefix: Prefix): Start 
   if (!isOwn) return startOf(rest, prefix);
   // A service of a compose file, or the name of a container, says nothing of the program.
   if (!image || !container.isImage) return cannotTell;
-  return { command: [image, ...rest], program: own, name: image.value.text };
+  const name = image.value.text;
+  return { command: [image, ...rest], program: own, name, path: name };
 }
 
 /** What a shell starts: the string of its `-c`, or a script. */
@@ -236,7 +239,8 @@ export function startOf(words: readonly Word[], prefix: Prefix): Start | Script 
     const name = nameOf(word);
     const wrapper = Object.hasOwn(WRAPPERS, name) ? WRAPPERS[name] : undefined;
     if (isServeOfLlama(words, at)) {
-      return { command: words.slice(at + 1), program: programCalled("llama-server"), name: "llama serve" };
+      const program = programCalled("llama-server");
+      return { command: words.slice(at + 1), program, name: "llama serve", path: word.value.text };
     }
     if (ASSIGNMENT.test(word.value.text)) {
       prefix.assignments.push(word.value);
@@ -252,7 +256,7 @@ export function startOf(words: readonly Word[], prefix: Prefix): Start | Script 
       const direct = named(words.slice(at));
       if (direct.program.kind !== "unknown") return direct;
       if (SHELLS.has(name)) return byShell(words, at);
-      if (CONTAINERS.has(name)) return inContainer(words, at, prefix);
+      if (CONTAINER_ENGINES.has(name)) return inContainer(words, at, prefix);
       if (name === "ssh") return overSsh(words, at, prefix);
       const start = PYTHON.test(name) ? byPython(words, at) : direct;
       if (start.program.kind !== "unknown") return start;

@@ -1,4 +1,3 @@
-import { parse } from "ini";
 import {
   CONTEXT_VARIABLE,
   type ContextChange,
@@ -8,10 +7,11 @@ import {
 } from "../context-setting.ts";
 import { placeOf, refusal, refusalBecause, refusalOfAlias, shown } from "../refusals.ts";
 import { applyEdits, type Edit, positionAt, type Span } from "../traced-text.ts";
+import { leavesOf, valuesOf } from "./plain.ts";
 import { entryOf, GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
 
 /** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
-const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
+export const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
 const ALIAS_KEYS = ["alias", "a", "LLAMA_ARG_ALIAS"];
 const PARALLEL_KEYS = ["parallel", "np", "LLAMA_ARG_N_PARALLEL"];
 const UNIFIED_KEYS = ["kvu", "kv-unified", "LLAMA_ARG_KV_UNIFIED"];
@@ -77,12 +77,13 @@ export function findIni(text: string, id: string, isFound = false): ContextSetti
 }
 
 /** Other names of a model: llama-server takes several, with commas between them. */
-function aliasesOf(section: Section | undefined): string[] {
+export function aliasesOf(section: Section | undefined): string[] {
   const entry = entryOf(section, ALIAS_KEYS);
   return entry?.value.split(",").map((name) => name.trim()) ?? [];
 }
 
-function requireSection(sections: readonly Section[], id: string): Section {
+/** The section of a model. @throws {ServerError} that names the alias's model or the nearest spelling */
+export function requireSection(sections: readonly Section[], id: string): Section {
   const names = modelNames(sections);
   const section = sectionOf(sections, id);
   if (section && names.includes(id)) return section;
@@ -127,36 +128,25 @@ function editFor(text: string, section: Section, tokens: number): Edit {
  * name (seen on llama.cpp 0.7.0). The size is called there as it is in the section for all.
  */
 function newSection(text: string, sections: readonly Section[], id: string, tokens: number): Edit {
-  if (/[\]\r\n]|^[ \t]/.test(id))
+  const key = entryOf(sectionOf(sections, GLOBAL), CONTEXT_KEYS)?.key ?? "ctx-size";
+  return sectionAtEnd(text, id, [`${key} = ${tokens}`]);
+}
+
+/**
+ * Writes a section at the end of a preset.
+ *
+ * @param entries its lines, without their ends
+ * @throws {ServerError} where no section can have the name
+ */
+export function sectionAtEnd(text: string, id: string, entries: readonly string[]): Edit {
+  if (/[\]\r\n]|^[ \t]|^$/.test(id))
     throw refusalBecause(`No section of a preset can have the name ${shown(id)}.`);
   const lineEnd = lineEndOf(text);
-  const key = entryOf(sectionOf(sections, GLOBAL), CONTEXT_KEYS)?.key ?? "ctx-size";
   const isEnded = /(^\uFEFF?|[\r\n])$/.test(text);
-  const hasGap = /(^\uFEFF?|(\r\n|\n|\r)[ \t]*(\r\n|\n|\r))$/.test(text);
+  const hasGap = /(^\uFEFF?|(\r\n|\n|\r(?!\n))[ \t]*(\r\n|\n|\r))$/.test(text);
   const before = (isEnded ? "" : lineEnd) + (hasGap ? "" : lineEnd);
-  return {
-    start: text.length,
-    end: text.length,
-    text: `${before}[${id}]${lineEnd}${key} = ${tokens}${lineEnd}`,
-  };
-}
-
-/** Every value with its section and key, in order, by llama.cpp's grammar. */
-function valuesOf(text: string): string[] {
-  return readSections(text).flatMap(({ name, entries }) =>
-    entries.map(({ key, value }) => JSON.stringify([name, key, value])),
-  );
-}
-
-/** Every value by its path, as a parser written by others reads it, which knows no comments after a header. */
-function leavesOf(text: string): Map<string, string> {
-  const lines = text.replace(/^\uFEFF/, "").split(/[\r\n]+/);
-  const plain = lines.map((line) => (line.startsWith("[") ? line.slice(0, line.indexOf("]") + 1) : line));
-  const walk = (value: unknown, path: string): [string, string][] =>
-    typeof value === "object" && value !== null
-      ? Object.entries(value).flatMap(([key, item]) => walk(item, `${path}\n${key}`))
-      : [[path, String(value)]];
-  return new Map(walk(parse(plain.join("\n")), ""));
+  const lines = [`[${id}]`, ...entries].map((line) => line + lineEnd);
+  return { start: text.length, end: text.length, text: before + lines.join("") };
 }
 
 /** What speaks against the new text, by both parsers: exactly one value may be another, or be added. */

@@ -1,8 +1,9 @@
 import { createSecureServer } from "node:http2";
 import { getGlobalDispatcher } from "undici";
 import { describe, expect, test } from "vitest";
+import { readConfig } from "../../../config.ts";
 import { ServerError } from "../../../lib/errors.ts";
-import { readText } from "../../../server/http/http.ts";
+import { Http, readText } from "../../../server/http/http.ts";
 import { startSim } from "../../../sim/server.ts";
 import { CONFIG, httpPlace } from "../../support/http-place.ts";
 import { listen } from "../../support/network.ts";
@@ -145,6 +146,29 @@ describe("a request", () => {
       body: "{}",
       headers: { "content-type": "application/json", "x-session-id": "s" },
     });
+  });
+
+  test("names the session, unless it names one itself or the session's id cannot stand in a header", async () => {
+    const server = await kept(startSim({ config: CONFIG, tls: "none" }));
+    let session: string | undefined = "mine";
+    const http = new Http(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"), Date.now, () => session);
+    const ask = async (headers: Record<string, string> = {}): Promise<void> => {
+      const { body } = await http.request({ method: "GET", path: "/running", headers });
+      await readText(body, 1000);
+    };
+    await ask();
+    await ask({ "x-session-id": "other" });
+    session = "a\r\nX-Evil: 1";
+    await ask();
+    session = undefined;
+    await ask();
+    expect(server.requests.map(({ headers }) => headers["x-session-id"])).toEqual([
+      "mine",
+      "other",
+      undefined,
+      undefined,
+    ]);
+    await http.close();
   });
 
   test("with a line break in a header is not sent", async () => {

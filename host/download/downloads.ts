@@ -1,0 +1,110 @@
+/** Downloads that run on the server's machine, by themselves: they need neither this machine nor its ssh connection. */
+import type { Answer, HostRequest } from "../ssh/protocol.ts";
+import { workerScript } from "../ssh/scripts.ts";
+import type { Shell } from "../ssh/shell.ts";
+import type { HostError } from "../ssh/ssh-faults.ts";
+import { filesInAnswer, statesInAnswer } from "./answer.ts";
+import type { DownloadRequest, DownloadState, FileSize, Started } from "./download.ts";
+import { downloadFault, wrapperFault } from "./download-faults.ts";
+import { allShards, downloadId, pathList, requestLines } from "./request.ts";
+
+/** Milliseconds for a verb that only looks, and for one that starts, ends or removes something. */
+const READ_MS = 15_000;
+const WRITE_MS = 60_000;
+
+/** What can be downloaded and removed on the server's machine. */
+export interface Downloads {
+  /** Also goes on with one that was stopped, has failed, or was interrupted. @throws {HostError} */
+  start(request: DownloadRequest, signal?: AbortSignal): Promise<Started>;
+  /** All that are known in the folder, in the order of their start. Starts and changes nothing. @throws {HostError} */
+  read(folder: string, signal?: AbortSignal): Promise<DownloadState[]>;
+  /** Keeps what has arrived. @throws {HostError} */
+  stop(folder: string, id: string, signal?: AbortSignal): Promise<void>;
+  /** Forgets a download that does not run, and removes what has arrived of it; a complete one keeps its files. */
+  clear(folder: string, id: string, signal?: AbortSignal): Promise<void>;
+  /** On the file system of the folder, which need not exist yet. @throws {HostError} */
+  freeBytes(folder: string, signal?: AbortSignal): Promise<number>;
+  /** @param paths absolute; that of a first shard stands for all of its shards. @throws {HostError} */
+  fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]>;
+  /**
+   * Deletes regular files, each only while it still has the size that was shown.
+   *
+   * @returns those that are still there, with the reason
+   * @throws {HostError}
+   */
+  deleteFiles(files: readonly FileSize[], signal?: AbortSignal): Promise<FileSize[]>;
+}
+
+/** Over a `Shell`. */
+export class ServerDownloads implements Downloads {
+  readonly #shell: Pick<Shell, "ask" | "settings">;
+
+  constructor(shell: Pick<Shell, "ask" | "settings">) {
+    this.#shell = shell;
+  }
+
+  async start(request: DownloadRequest, signal?: AbortSignal): Promise<Started> {
+    const id = downloadId(request.label);
+    const content = Buffer.from(`${requestLines(request)}\n${workerScript()}`);
+    const download = { folder: request.folder, token: request.token };
+    const answer = await this.#ask({ verb: ["start", id], download, content }, WRITE_MS, signal);
+    const state = this.#states(answer).find((one) => one.id === id);
+    if (state === undefined) throw this.#fault("unknown-download", "");
+    const isNew = answer.lines.some(({ key }) => key === "started");
+    const endsAtLogout = answer.lines.some(({ key }) => key === "ends-at-logout");
+    return { state, isNew, warning: endsAtLogout ? this.#fault("ends-at-logout", "").message : undefined };
+  }
+
+  async read(folder: string, signal?: AbortSignal): Promise<DownloadState[]> {
+    return this.#states(await this.#ask({ verb: ["downloads"], download: { folder } }, READ_MS, signal));
+  }
+
+  async stop(folder: string, id: string, signal?: AbortSignal): Promise<void> {
+    await this.#ask({ verb: ["stop", id], download: { folder } }, WRITE_MS, signal);
+  }
+
+  async clear(folder: string, id: string, signal?: AbortSignal): Promise<void> {
+    await this.#ask({ verb: ["clear", id], download: { folder } }, WRITE_MS, signal);
+  }
+
+  async freeBytes(folder: string, signal?: AbortSignal): Promise<number> {
+    const { lines } = await this.#ask({ verb: ["free"], download: { folder } }, READ_MS, signal);
+    const free = lines.find(({ key }) => key === "free")?.value ?? "";
+    if (!/^\d{1,15}$/.test(free)) throw this.#fault("no-free-space-known", "");
+    return Number(free);
+  }
+
+  async fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]> {
+    if (paths.length === 0) return [];
+    const content = Buffer.from(pathList(allShards(paths).map((path) => ({ path, bytes: 0 }))));
+    return filesInAnswer(
+      await this.#ask({ verb: ["sizes"], download: { folder: "/" }, content }, READ_MS, signal),
+    );
+  }
+
+  async deleteFiles(files: readonly FileSize[], signal?: AbortSignal): Promise<FileSize[]> {
+    const regular = files.filter(({ kind }) => kind === "file");
+    if (regular.length === 0) return [];
+    const content = Buffer.from(pathList(regular));
+    return filesInAnswer(
+      await this.#ask({ verb: ["delete"], download: { folder: "/" }, content }, WRITE_MS, signal),
+    );
+  }
+
+  async #ask(request: HostRequest, timeoutMs: number, signal: AbortSignal | undefined): Promise<Answer> {
+    const { host, mode } = this.#shell.settings;
+    if (mode === "wrapper" && host !== "local") throw wrapperFault(host);
+    const answer = await this.#shell.ask(request, { timeoutMs, signal });
+    if (answer.error !== undefined) throw this.#fault(answer.error, answer.detail);
+    return answer;
+  }
+
+  #states(answer: Answer): DownloadState[] {
+    return statesInAnswer(answer, (...fault) => this.#fault(...fault));
+  }
+
+  #fault(code: string, detail: string, isRunning = false): HostError {
+    const { host } = this.#shell.settings;
+    return downloadFault(code, detail, host === "local" ? "this machine" : host, isRunning);
+  }
+}
