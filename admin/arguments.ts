@@ -138,7 +138,7 @@ export function parseSize(text: string): number | undefined {
 
 export function wrongSize(text: string): ServerError {
   return new ServerError(
-    `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    `${shown(text)} is not a context size. Give a number of tokens (65536, 64k, 128K, 1m), or max for the largest that fits.`,
     { link: "configuration" },
   );
 }

@@ -94,12 +94,7 @@ export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backe
         throw error;
       }
     },
-    startLine: async (id, signal) => {
-      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-      const models = await server.http.json(server.config.modelsPath, limits);
-      const listed = await backend?.listed(models, limits);
-      return listed?.find((model) => model.id === id)?.commandLine;
-    },
+    startLine: (id, signal) => startLineOf(server, backend, id, signal),
     load: async (id, signal) => {
       const report = (progress: LoadState): void => hooks.onLoading(id, progress);
       const { loadMs } = await loadModel(server, id, { report, signal });
@@ -113,6 +108,19 @@ export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backe
           reload: async (signal) => ((await backend.reloadConfig?.(signal)) ? "reloaded" : "not understood"),
         }),
   };
+}
+
+/** How the server would start a model, where it says so. @throws {ServerError}; the signal's reason */
+export async function startLineOf(
+  server: ModelServer,
+  backend: Backend | undefined,
+  id: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  const models = await server.http.json(server.config.modelsPath, limits);
+  const listed = await backend?.listed(models, limits);
+  return listed?.find((model) => model.id === id)?.commandLine;
 }
 
 /** The user's own command that restarts the server in place of systemctl; a wrapper runs its own and no other. */
