@@ -1,6 +1,7 @@
 /** What Tab offers after an `/ai-server-*` command, and the models that it chooses from. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteItem } from "@earendil-works/pi-tui";
+import { isOffline } from "../config.ts";
 import { abortable, type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { shortTokens } from "../lib/figures.ts";
 import type { AiServer } from "../provider/ai-server.ts";
@@ -309,6 +310,7 @@ export function completer(
   let hub: Promise<HubCompletion> | undefined;
   return async (command, argument, signal) => {
     if (command === "ai-server-add") {
+      if (isOffline(aiServer.variables)) return [];
       hub ??= hubCompletion(aiServer);
       return (await hub).suggestions(argument, signal);
     }

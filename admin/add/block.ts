@@ -1,5 +1,6 @@
 /** Puts a model that is on the server into its config: planned, asked about, written, loaded, reported. */
 import type { Config } from "../../config.ts";
+import { modelsIn } from "../../host/config/config-file.ts";
 import type { Planned } from "../../host/outcome.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { shortTokens } from "../../lib/figures.ts";
@@ -53,7 +54,7 @@ export async function addBlock(
 /**
  * Gives a model that a router has found itself a section with a context size, where one is wanted.
  *
- * @returns `as it is` where none is, or the preset cannot be used; undefined where everything was reported
+ * @returns `as it is` where none is, or the preset has one already; undefined where everything was reported
  */
 export async function addSection(
   call: Call,
@@ -65,7 +66,8 @@ export async function addSection(
   waiting.say("Reading the preset on the server");
   const files = await host.machine.read(waiting.signal);
   const [file] = files;
-  if (file === undefined) return "as it is";
+  const hasSection = modelsIn(files).some(({ model }) => model === id);
+  if (file === undefined || hasSection) return "as it is";
   const windows = { present: undefined, trained: undefined, largest: undefined };
   const size = await chosenSize(call, id, windows, []);
   if (size === "as it is") return size;

@@ -1,15 +1,17 @@
-/** Whether a model's weights have room on the server's devices: a first look, from sizes alone. Pure. */
+/** Whether a model's weights have room on the server's devices: a first look, from sizes alone. */
 
+import { type ConfigFormat, findContexts, findStart, formatOf } from "../../host/config/config-file.ts";
+import type { MachineMemory, StartedModel, Unknown } from "../../host/fit/fit.ts";
+import { startedModel } from "../../host/fit/started.ts";
+import type { HostFile } from "../../host/ssh/machine.ts";
 import type { Host } from "../host-access.ts";
 
-export type Room = "fits" | "tight" | "too large";
+/** The server's memory, as far as a first look needs it. */
+export type Memory = Pick<MachineMemory, "hostMiB"> & {
+  readonly devices: readonly Pick<MachineMemory["devices"][number], "name" | "totalMiB">[];
+};
 
-/** The server's memory, in MiB. */
-export interface Memory {
-  readonly devices: readonly { readonly name: string; readonly totalMiB: number }[];
-  /** Of the machine itself, where models run on its processor; undefined where it is not known. */
-  readonly hostMiB: number | undefined;
-}
+export type Room = "fits" | "tight" | "too large";
 
 const MIB = 1024 ** 2;
 /** What llama.cpp leaves free on each device (`--fit-target`). */
@@ -17,9 +19,47 @@ const MARGIN_MIB = 1024;
 /** From this part of the memory on, little is left for a context. */
 const TIGHT = 0.85;
 
-/** What the server's machine has. @returns undefined where it does not say. @throws the signal's reason */
-export async function memoryOf(_host: Host, _signal: AbortSignal): Promise<Memory | undefined> {
+/**
+ * What the server's machine has, as the llama-server of its models sees it.
+ *
+ * @returns undefined where it does not say
+ * @throws the signal's reason, and nothing else
+ */
+export async function memoryOf({ machine, memory }: Host, signal: AbortSignal): Promise<Memory | undefined> {
+  const files = await machine.read(signal).catch(() => []);
+  signal.throwIfAborted();
+  const found = await memory.devices(signal, programIn(files));
+  return found.kind === "memory" ? found : undefined;
+}
+
+/** The llama-server of the first model that says which it is. */
+function programIn(files: readonly HostFile[]): StartedModel | undefined {
+  for (const { name, text } of files) {
+    const format = formatOf(name);
+    for (const id of idsIn(text, format)) {
+      const started = startedIn(text, format, id);
+      if (started?.kind === "started") return started;
+    }
+  }
   return undefined;
+}
+
+/** None of a file that is not understood: only a first look is lost. */
+function idsIn(text: string, format: ConfigFormat): string[] {
+  try {
+    return findContexts(text, format).map(({ model }) => model);
+  } catch {
+    return [];
+  }
+}
+
+function startedIn(text: string, format: ConfigFormat, id: string): StartedModel | Unknown | undefined {
+  try {
+    const start = findStart(text, format, id);
+    return start && startedModel(start);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns undefined where the memory is not known */

@@ -9,7 +9,7 @@ import { type Call, canAsk, isConfirmed, requireUser } from "../call.ts";
 import { type Host, openConfigHost } from "../host-access.ts";
 import { interruptionOf } from "../interruption.ts";
 import { loadNow, reportLoaded, runningOf } from "../load.ts";
-import { refreshModels } from "../models.ts";
+import { modelsNow, refreshModels } from "../models.ts";
 import { faultText } from "../report.ts";
 import { addSection } from "./block.ts";
 import { type Chosen, chosenQuantisation, describeModel, gatedWords, searched } from "./choose.ts";
@@ -42,7 +42,14 @@ export async function addToRouter(
   if (wanted === undefined) return show(ctx, NOT_ADDED);
   const host = server.config.sshHost === undefined ? undefined : await openConfigHost(server, waiting.signal);
   try {
-    const label = await agreedLabel(call, host, access, running, wanted);
+    const there = [...running, ...(await modelsNow(call, server)).map(({ id }) => id)];
+    const label = await agreedLabel(
+      call,
+      host,
+      access,
+      there.map((name) => name.toUpperCase()),
+      wanted,
+    );
     if (label === undefined) return;
     const id = await downloadedBy(call, router, label);
     if (id === undefined) return;
@@ -57,17 +64,22 @@ function itemOf(name: string) {
   return means === undefined ? [] : [{ words: name, detail: "downloading", means }];
 }
 
-/** What to download, as the router takes it. @returns undefined where the user does not want it, which was reported */
+/**
+ * What to download, as the router takes it.
+ *
+ * @param there in capitals: what the router has or downloads already, which needs no question
+ * @returns undefined where the user does not want it, which was reported
+ */
 async function agreedLabel(
   call: Call,
   host: Host | undefined,
   { hub }: HubAccess,
-  running: readonly string[],
+  there: readonly string[],
   wanted: Named,
 ): Promise<string | undefined> {
   const { ctx, waiting } = call;
   const label = labelOf(wanted);
-  if (running.includes(label) && canAsk(ctx)) return label;
+  if (there.includes(label.toUpperCase()) && canAsk(ctx)) return label;
   waiting.say(`Reading ${wanted.repository}`);
   const [repository, memory] = await Promise.all([
     hub.repository(wanted.repository, waiting.signal),
@@ -79,7 +91,7 @@ async function agreedLabel(
   }
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen !== undefined) {
-    if (running.includes(chosen.label)) return chosen.label;
+    if (there.includes(chosen.label.toUpperCase())) return chosen.label;
     const room = roomFor(chosen.quantisation.bytes, memory);
     const question = {
       title: `Download ${chosen.label}?`,
@@ -93,7 +105,7 @@ async function agreedLabel(
 
 function consequences({ repository, quantisation }: Chosen, room: readonly string[]): string[] {
   return [
-    `${binarySize(quantisation.bytes)}, which the router fetches into its own cache. It goes on when pi is closed.`,
+    `${binarySize(quantisation.bytes)}${repository.projectors.length > 0 ? " and a projector" : ""}, which the router fetches into its own cache. It goes on when pi is closed.`,
     ...room,
     ...gatedWords(repository),
     ...(repository.needsToken ? ["The router needs HF_TOKEN in its own environment."] : []),

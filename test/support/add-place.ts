@@ -33,6 +33,13 @@ const REPOSITORIES: HubOptions["repositories"] = {
     readers: [TOKEN],
     files: { "Gated-Q4_K_M.gguf": { bytes: 50_000, seed: "gated" } },
   },
+  "maker/Huge-GGUF": {
+    files: {
+      "Huge-Q4_K_M.gguf": { listed: 819_200 },
+      "Huge-Q6_K.gguf": { listed: 921_600 },
+      "Huge-Q8_0.gguf": { listed: 1_258_291 },
+    },
+  },
   "maker/Original": { files: { "model.safetensors": "x" } },
 };
 

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type DownloadRequest, type DownloadState, isRunning } from "../../host/download/download.ts";
 import { ServerDownloads } from "../../host/download/downloads.ts";
 import { downloadId } from "../../host/download/request.ts";
+import type { Shell } from "../../host/ssh/shell.ts";
 import { HubClient } from "../../huggingface/hub.ts";
 import { sha256Of } from "../../sim/hub/content.ts";
 import { type Hub, type HubOptions, startHub } from "../../sim/hub.ts";
@@ -45,9 +46,19 @@ mv "$part" "$7/$3"
 echo "$7/$3"
 `;
 
-/** A server's machine without ssh, a stand-in for Hugging Face, and what is between them. */
+/** The server's machine, with or without ssh. */
+export interface DownloadHost {
+  readonly folder: string;
+  readonly tools: string;
+  own(path: string): void;
+  tool(name: string, script: string): void;
+  shell(): Shell;
+  remove(): void | Promise<void>;
+}
+
+/** A server's machine, a stand-in for Hugging Face, and what is between them. */
 export class DownloadPlace {
-  readonly host = new LocalHost("");
+  readonly host: DownloadHost;
   readonly hub: Hub;
   readonly downloads: ServerDownloads;
   readonly label: string;
@@ -55,16 +66,27 @@ export class DownloadPlace {
   readonly folder: string;
   readonly #files: DownloadRequest["files"];
 
-  static async start(shell: ServerShell = "dash", options: Partial<HubOptions> = {}): Promise<DownloadPlace> {
+  static async start(
+    shell: ServerShell = "dash",
+    options: Partial<HubOptions> = {},
+    host: DownloadHost = new LocalHost(""),
+  ): Promise<DownloadPlace> {
     const hub = await startHub({ repositories: { [REPOSITORY]: { files: FILES } }, ...options });
     const id = Object.keys(options.repositories ?? {})[0] ?? REPOSITORY;
     const client = new HubClient({ url: hub.url, isDefault: false, token: undefined });
     const { quantisations, projectors } = await client.repository(id, new AbortController().signal);
     const files = [...(quantisations[0]?.files ?? []), ...projectors];
-    return new DownloadPlace(shell, hub, `${id}:${quantisations[0]?.name}`, files);
+    return new DownloadPlace(host, shell, hub, `${id}:${quantisations[0]?.name}`, files);
   }
 
-  private constructor(shell: ServerShell, hub: Hub, label: string, files: DownloadRequest["files"]) {
+  private constructor(
+    host: DownloadHost,
+    shell: ServerShell,
+    hub: Hub,
+    label: string,
+    files: DownloadRequest["files"],
+  ) {
+    this.host = host;
     this.hub = hub;
     this.label = label;
     this.#files = files;
@@ -72,7 +94,12 @@ export class DownloadPlace {
     symlinkSync(`/usr/bin/${shell}`, join(this.host.tools, "sh"));
     // A worker that waits before it tries again does not keep a test waiting.
     this.host.tool("sleep", "exec /usr/bin/sleep 0.02");
-    this.downloads = new ServerDownloads(this.host.shell());
+    this.downloads = this.session();
+  }
+
+  /** As another session of pi has it: with a connection of its own. */
+  session(): ServerDownloads {
+    return new ServerDownloads(this.host.shell());
   }
 
   /** Puts the stand-in for `hf` on the path. */
@@ -146,6 +173,6 @@ export class DownloadPlace {
     const state = await this.downloads.read(this.folder).catch(() => []);
     for (const { id } of state) await this.downloads.stop(this.folder, id).catch(() => undefined);
     await this.hub.close();
-    this.host.remove();
+    await this.host.remove();
   }
 }

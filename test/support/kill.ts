@@ -45,11 +45,28 @@ export const PROGRAMS = [
   "wc",
 ];
 
-/** Who is killed: the shell alone (its children go on), or all of it; before or after the program has run. */
+/** The same with those of a download, but for the one that waits. */
+export const DOWNLOAD_PROGRAMS = [
+  ...PROGRAMS,
+  "curl",
+  "df",
+  "find",
+  "grep",
+  "mkdir",
+  "rmdir",
+  "setsid",
+  "sort",
+  "stat",
+];
+
+/**
+ * Who is killed: the shell alone (its children go on), all of it, or the sshd that it was started by; before or after
+ * the program has run.
+ */
 export interface Kill {
   /** At which call of the programs that are counted, from 1. */
   at: number;
-  who: "shell" | "all";
+  who: "shell" | "all" | "connection";
   when: "before" | "after";
 }
 
@@ -61,7 +78,8 @@ export function prepareKill(host: Machine, kill: Kill, programs: readonly string
   const counter = join(host.tools, "count");
   writeFileSync(counter, "");
   host.own(counter);
-  const hit = `echo hit >'${counter}.hit'; kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
+  const target = { shell: "$leader", all: "-$leader", connection: "$sshd" }[kill.who];
+  const hit = `echo hit >'${counter}.hit'; kill -KILL ${target}`;
   for (const name of programs) {
     const real = realProgram(name);
     if (real === undefined) continue;
@@ -71,7 +89,7 @@ export function prepareKill(host: Machine, kill: Kill, programs: readonly string
         // One character a call: the parts of a pipeline append at the same time.
         `printf x >>'${counter}'; read -r calls <'${counter}'; n=\${#calls}`,
         `[ $n -eq ${kill.at} ] || exec ${real} "$@"`,
-        "read -r _ _ _ _ leader _ </proc/$$/stat",
+        "read -r _ _ _ _ leader _ </proc/$$/stat; read -r _ _ _ sshd _ </proc/$leader/stat",
         kill.when === "before" ? hit : "",
         `${real} "$@"; status=$?`,
         kill.when === "after" ? hit : "",

@@ -12,6 +12,8 @@ export interface LlamaServer {
   /** `http://127.0.0.1:<port>` */
   url: string;
   port: number;
+  /** Its home, in which a router keeps what it downloads. */
+  folder: string;
   /** What it has logged so far, and in router mode its children too. */
   log(): string;
   stop(): Promise<void>;
@@ -63,16 +65,26 @@ export async function startLlamaServer(options: { args: readonly string[] }): Pr
  * Starts a llama-server in router mode, which holds one model at a time unless `args` say otherwise. Nothing is loaded yet.
  *
  * @param options.preset the text of its `--models-preset` file; `model = ${TINY_MODEL}` is a model that loads
+ * @param options.hub where it downloads models from; without one it has nothing to download from
+ * @param options.token the `HF_TOKEN` in its environment
  */
 export async function startRouter(options: {
   preset: string;
   args: readonly string[];
+  hub?: string;
+  token?: string;
 }): Promise<LlamaServer> {
-  return start(["--models-max", "1", ...options.args], { "--models-preset": options.preset });
+  const { preset, args, hub = "http://127.0.0.1:9", token } = options;
+  const env = { HF_ENDPOINT: hub, ...(token === undefined ? {} : { HF_TOKEN: token }) };
+  return start(["--models-max", "1", ...args], { "--models-preset": preset }, env);
 }
 
 /** @param files arguments whose value is a file with this text */
-async function start(args: readonly string[], files: Readonly<Record<string, string>>): Promise<LlamaServer> {
+async function start(
+  args: readonly string[],
+  files: Readonly<Record<string, string>>,
+  more: Readonly<Record<string, string>> = {},
+): Promise<LlamaServer> {
   const { program, cwd, env } = await prepareLlamaServer();
   const folder = await mkdtemp(join(tmpdir(), "llama-server-test-"));
   const named: string[] = [];
@@ -89,10 +101,10 @@ async function start(args: readonly string[], files: Readonly<Record<string, str
     args: ["--host", "127.0.0.1", "--port", String(port), ...OWN_ARGUMENTS, ...named, ...args],
     folder,
     cwd,
-    env: { ...env, HOME: folder },
+    env: { ...env, ...more, HOME: folder },
     isUp: () => isHealthy(url),
   });
-  return { url, port, ...daemon };
+  return { url, port, folder, ...daemon };
 }
 
 /** What a model's command says to start the unpacked programs by themselves: where their libraries are. */

@@ -72,6 +72,28 @@ describe("before the download", () => {
     expect([user.told, names(), hub.transfers.length]).toEqual([["Nothing was added."], [], 0]);
   });
 
+  test("each quantisation says whether it fits into the memory that llama-server finds", async () => {
+    const { place } = await startAddPlace();
+    const device = "  Vulkan0: A card (1025 MiB, 1000 MiB free)";
+    place.tool(
+      "llama-server",
+      `[ "$*" = --list-devices ] && printf '%s\\n' 'Available devices:' '${device}'`,
+    );
+    const user = refusing("Download", "Q8_0");
+    await place.type("/ai-server-add maker/Huge-GGUF", user);
+    expect(user.choices[0]?.offered).toEqual([
+      "Q4_K_M · 800 KiB · fits",
+      "Q6_K · 900 KiB · tight",
+      "Q8_0 · 1.2 MiB · too large",
+    ]);
+    expect(user.questions[0]?.text).toContain(
+      "Its weights are larger than the memory of the server's devices",
+    );
+    const printing = new User("json").readsOutput();
+    await place.type("/ai-server-add maker/Huge-GGUF:q6_k", printing);
+    expect(printing.objects[0]?.quantisations).toEqual([{ name: "Q6_K", bytes: 921_600, room: "tight" }]);
+  });
+
   test("an RPC client chooses among the quantisations and projectors", async () => {
     const { place } = await startAddPlace();
     const user = refusing("Download", "Q8_0");

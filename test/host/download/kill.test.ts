@@ -2,7 +2,14 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { DownloadPlace, REPOSITORY, type ServerShell, SHELLS } from "../../support/download-place.ts";
-import { type Kill, PROGRAMS, prepareKill, processesOf, recordSteps, wasHit } from "../../support/kill.ts";
+import {
+  DOWNLOAD_PROGRAMS,
+  type Kill,
+  prepareKill,
+  processesOf,
+  recordSteps,
+  wasHit,
+} from "../../support/kill.ts";
 import { eventually } from "../../support/processes.ts";
 import { seeded } from "../../support/random.ts";
 
@@ -18,12 +25,10 @@ const FILES = Object.fromEntries(
 );
 const OPTIONS = { repositories: { [REPOSITORY]: { files: FILES } } };
 
-const ALL_PROGRAMS = [...PROGRAMS, "curl", "df", "find", "grep", "mkdir", "rmdir", "setsid", "sort", "stat"];
-
 async function stepsIn(shell: ServerShell): Promise<string[]> {
   const place = await DownloadPlace.start(shell, OPTIONS);
   try {
-    const steps = recordSteps(place.host, ALL_PROGRAMS);
+    const steps = recordSteps(place.host, DOWNLOAD_PROGRAMS);
     await place.downloads.start(place.request());
     // The looks for the end start programs too: a kill at one of them is one of a reader.
     expect(await place.ended()).toMatchObject({ stage: "complete" });
