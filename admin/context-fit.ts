@@ -3,6 +3,7 @@ import type { Unknown } from "../host/fit/fit.ts";
 import type { Largest } from "../host/fit/largest.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
+import { maskLines, maskText } from "../masking/masking.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
@@ -54,7 +55,14 @@ export async function presentFit(
   subject: FitSubject,
   tokens: number | undefined,
 ): Promise<string[]> {
-  const fitting = await fittingNow(call, server, host, subject);
+  return maskLines(await presentLines(call, await fittingNow(call, server, host, subject), tokens), "log");
+}
+
+async function presentLines(
+  call: Call,
+  fitting: Fitting | Unknown,
+  tokens: number | undefined,
+): Promise<string[]> {
   if (fitting.kind === "unknown") return [fitting.reason];
   // 0 is the trained size, of which the largest says more.
   const need = tokens ? await fitting.needs(tokens) : undefined;
@@ -64,19 +72,26 @@ export async function presentFit(
   return [...present, largestWords(await largestIn(call, fitting))];
 }
 
-/** What a new size needs, and where it does not fit, which would; with the trained size as the model's file has it. */
-export async function fitOfSize(
-  call: Call,
-  fitting: Fitting | Unknown,
-  tokens: number,
-): Promise<{ lines: readonly string[]; trained: number | undefined }> {
-  if (fitting.kind === "unknown") return { lines: [fitting.reason], trained: undefined };
-  const need = await fitting.needs(tokens);
-  if (need.kind === "unknown") return { lines: [need.reason], trained: undefined };
+/** What is known of a new size before it is asked about. */
+export interface SizeFit {
+  /** Otherwise the only line says why not. */
+  readonly isKnown: boolean;
+  readonly lines: readonly string[];
+  /** What the model was trained for, in tokens, as its file has it. */
+  readonly trained: number | undefined;
+}
+
+/** What a new size needs, and where it does not fit, which would. */
+export async function fitOfSize(call: Call, fitting: Fitting | Unknown, tokens: number): Promise<SizeFit> {
+  const need = fitting.kind === "unknown" ? fitting : await fitting.needs(tokens);
+  if (fitting.kind === "unknown" || need.kind === "unknown") {
+    const reasons = [fitting, need].flatMap((one) => (one.kind === "unknown" ? [one.reason] : []));
+    return { isKnown: false, lines: maskLines(reasons.slice(0, 1), "log"), trained: undefined };
+  }
   const isShort = fitting.verdictOf(need).kind === "does not fit";
   const largest = isShort ? await largestIn(call, fitting, tokens) : undefined;
   const lines = [needWords(need, fitting, "will be unloaded"), ...verdictWords(need, fitting, largest)];
-  return { lines, trained: need.trained };
+  return { isKnown: true, lines: maskLines(lines, "log"), trained: need.trained };
 }
 
 /** @throws {ServerError} where it is not known, or none fits */
@@ -84,7 +99,8 @@ export async function largestSize(call: Call, fitting: Fitting | Unknown): Promi
   const largest = fitting.kind === "unknown" ? fitting : await largestIn(call, fitting);
   if (largest.kind === "largest") return largest.need.tokens;
   const next = largest.kind === "unknown" ? " Give a number of tokens instead." : "";
-  throw new ServerError(`${largestWords(largest)}${next} Nothing was changed.`, { link: "model" });
+  const words = maskText(largestWords(largest), "log");
+  throw new ServerError(`${words}${next} Nothing was changed.`, { link: "model" });
 }
 
 function largestIn({ waiting }: Call, fitting: Fitting, below?: number): Promise<Largest> {

@@ -23,7 +23,7 @@ import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { type Aliases, parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
+import { type Aliases, LARGEST, parseSizeOrLargest, readId, readKnownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
@@ -35,7 +35,7 @@ import {
   plannedDiff,
   shownSteps,
 } from "./change.ts";
-import { fitOfSize, fittingNow, largestSize, presentFit } from "./context-fit.ts";
+import { fitOfSize, fittingNow, largestSize, presentFit, type SizeFit } from "./context-fit.ts";
 import type { Fitting } from "./fit.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
 import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
@@ -116,9 +116,6 @@ export function settingWords(setting: ContextSetting, path: string): string[] {
   return [where, ...slotWords(tokens, setting), ...shared];
 }
 
-/** The word for the largest size that fits. */
-const LARGEST = "max";
-
 /** Shows a model's context size, and with a second argument changes it. */
 export async function changeContext(call: Call): Promise<void> {
   const { aiServer, ctx, waiting, argument } = call;
@@ -134,7 +131,7 @@ export async function changeContext(call: Call): Promise<void> {
     waiting.signal.throwIfAborted();
     const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
     if (subject.rest === "") return show(ctx, await subjectWords(call, server, host, subject));
-    const size = subject.rest.toLowerCase() === LARGEST ? LARGEST : parseSize(subject.rest);
+    const size = parseSizeOrLargest(subject.rest);
     if (size === undefined) throw wrongSize(subject.rest);
     requireUser(ctx);
     const what = `/ai-server-ctx ${subject.id} ${size}`;
@@ -219,18 +216,19 @@ async function questionFor(
   config: Config,
   planned: Planned,
   { before, after, warnings }: ContextChange,
-  fit: { lines: readonly string[]; trained: number | undefined },
+  fit: SizeFit,
 ): Promise<Question> {
   const trained = (await trainedContext(call, server, after.model, planned.loaded)) ?? fit.trained;
   return {
     title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
     consequences: [
       presentWords(before),
-      ...fit.lines,
+      ...(fit.isKnown ? fit.lines : []),
       ...(await consequencesOf(call, server, config, planned, [after.model])),
       ...slotWords(after.tokens, after),
       ...adviceFor(after.tokens ?? 0, trained, after.program),
       ...warnings,
+      ...(fit.isKnown ? [] : fit.lines),
     ],
     diff: plannedDiff(planned, config),
   };

@@ -118,12 +118,11 @@ export function verdictWords(need: MemoryNeed, fitting: Fitting, largest?: Large
   if (verdict.kind === "not known") return ["Whether it fits is not known.", ...need.notes];
   const { missingMiB, names } = verdict;
   const margin = fitting.placesFor(need).find(({ name }) => names.includes(name))?.marginMiB ?? 0;
-  const isSure = need.bound !== "at most";
-  const left = margin > 0 ? `, with the ${sized(margin)} that llama.cpp leaves free` : "";
-  const where = listed(names.map(nameOf));
-  const words = isSure
-    ? `It does not fit: ${sized(missingMiB)} too much ${names.includes(undefined) ? "for" : "on"} ${where}${left}.`
-    : `It may not fit: up to ${sized(missingMiB)} too much ${names.includes(undefined) ? "for" : "on"} ${where}${left}.`;
+  const each = names.length > 1 ? " on each" : "";
+  const left = margin > 0 ? `, with the ${sized(margin)} that llama.cpp leaves free${each}` : "";
+  const where = `${names.includes(undefined) ? "for" : "on"} ${listed(names.map(nameOf))}`;
+  const how = need.bound === "at most" ? "may not fit: up to" : "does not fit:";
+  const words = `It ${how} ${sized(missingMiB)} too much ${where}${left}.`;
   return [words, ...(largest === undefined ? [] : [wouldFit(largest)]), ...need.notes];
 }
 
@@ -151,7 +150,9 @@ export function toolWords(memory: MachineMemory | Unknown): string[] {
   const held =
     sizes.length > 0 ? sizes : [`no devices${hostMiB === undefined ? "" : `, ${sized(hostMiB)} of memory`}`];
   return [
-    tool === undefined ? `llama-fit-params: missing. ${GET_IT}` : `llama-fit-params: ${cleanText(tool, 200)}`,
+    tool === undefined
+      ? `llama-fit-params: missing (${GET_IT})`
+      : `llama-fit-params: ${cleanText(tool, 200)}`,
     `llama.cpp's devices: ${held.join("; ")}`,
   ];
 }

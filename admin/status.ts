@@ -4,7 +4,7 @@ import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { counted } from "../lib/figures.ts";
-import { maskText } from "../masking/masking.ts";
+import { maskLines, maskText } from "../masking/masking.ts";
 import type { BackendKind, ServerVersion } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
@@ -162,7 +162,7 @@ async function machineLines(server: ModelServer, waiting: Waiting): Promise<stri
         ? [`${presetPath}: ${files}`]
         : files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`);
     const found = await memory.devices(signal, typeof files === "string" ? undefined : programsIn(files));
-    return [...lines, ...read, ...toolWords(found)];
+    return [...lines, ...read, ...maskLines(toolWords(found), "log")];
   } finally {
     await close();
   }

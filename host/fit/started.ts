@@ -40,14 +40,20 @@ export function startedModel(start: ModelStart): StartedModel | Unknown {
   if (!flags.some(({ name }) => name === "model" || name === "hf-repo")) {
     return unknown(`its command names no model by a file on the server.`);
   }
-  const values = [start.path, ...flags.map(({ value }) => value), last(known.PROJECTOR) ?? ""];
-  const unresolved = values.find((value) => isUnresolved(value, start.isInScript));
+  // The values are not quoted: a file's address may hold a secret.
+  const values = [
+    { name: "the program", value: start.path },
+    ...flags.map(({ name, value }) => ({ name: `--${name}`, value })),
+    { name: "--mmproj", value: last(known.PROJECTOR) ?? "" },
+  ];
+  const unresolved = values.find(({ value }) => isUnresolved(value, start.isInScript));
   if (unresolved !== undefined) {
-    return unknown(`only the server itself knows what ${shown(plainly(unresolved))} stands for.`);
+    return unknown(`only the server itself knows all of ${unresolved.name} in the model's command.`);
   }
   const wrong = flags.find((flag) => !isPassable(flag));
   if (wrong !== undefined) {
-    return unknown(`${shown(`--${wrong.name} ${wrong.value}`)} is not passed to llama-fit-params.`);
+    const what = wrong.name === "model" ? "a file on the server" : "plain";
+    return unknown(`the value of --${wrong.name} in the model's command is not ${what}.`);
   }
   return {
     kind: "started",
@@ -135,10 +141,6 @@ function fromHome(path: string): string {
 function isUnresolved(value: string, isInScript: boolean): boolean {
   if (fromHome(value).startsWith("~") && !isInScript) return isUnresolved(fromHome(value).slice(1), false);
   return isInScript ? /[$`]/.test(value) : /\$\{/.test(value) || value.includes(VARIABLE);
-}
-
-function plainly(value: string): string {
-  return value.replaceAll(VARIABLE, "?");
 }
 
 function projectorOf(start: ModelStart): string | undefined {

@@ -196,10 +196,12 @@ describe("/ai-server-status --ssh", () => {
 
   test("says how to get the tool that knows what fits, and what is there without it", async () => {
     const place = await startPlace();
-    expect((await machine(place))[3]).toMatch(/^What fits is not known: .* on Debian it is in the package/);
+    expect((await machine(place))[3]).toMatch(
+      /^What fits is not known: .* on Debian: llama\.cpp-tools-extra\)\.$/,
+    );
     place.tool("llama-server", "echo 'Available devices:'");
     expect((await machine(place)).slice(3)).toEqual([
-      expect.stringMatching(/^llama-fit-params: missing\. The tool comes with llama\.cpp/),
+      expect.stringMatching(/^llama-fit-params: missing \(llama\.cpp has it/),
       expect.stringMatching(/^llama\.cpp's devices: no devices, \d[\d.]* [GT]iB of memory$/),
     ]);
   });

@@ -185,7 +185,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(errors(finished)).toEqual([
       'No model "stedy". Did you mean "steady"?',
       expect.stringMatching(/^Name a model\. The server has .*steady/),
-      '"much" is not a context size. Give a number of tokens (65536, 64k, 128K, 1m), or max for the largest that fits.',
+      '"much" is not a context size. Give a number of tokens (65536, 64k, 1m) or max.',
       expect.stringMatching(/^No model "nothing"\./),
       expect.stringMatching(/^No model "slow and steady"\./),
     ]);
