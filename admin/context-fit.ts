@@ -7,7 +7,7 @@ import { maskLines, maskText } from "../masking/masking.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
-import { startLineOf } from "./change.ts";
+import { listedModels } from "./change.ts";
 import { type Fitting, fittingOf } from "./fit.ts";
 import { largestWords, needWords, verdictWords } from "./fit-words.ts";
 import type { Host } from "./host-access.ts";
@@ -40,7 +40,10 @@ export async function fittingNow(
       files,
       loaded,
       unit: () => machine.status(signal).catch(() => undefined),
-      startLine: (model) => startLineOf(server, backend, model, signal).catch(() => undefined),
+      startLine: async (model) => {
+        const listed = await listedModels(server, backend, signal).catch(() => undefined);
+        return listed?.find((one) => one.id === model)?.commandLine;
+      },
       signal,
     },
     { id, file, trained: facts?.trainedContext?.value },
