@@ -36,8 +36,8 @@ const FRONTS = {
   session: ["session"],
   admin: ["completion"],
   "admin/panel": ["panel"],
-  provider: ["provider", "ai-server", "pi-models"],
-  stream: ["message"],
+  provider: ["provider", "ahead", "ai-server", "pi-models"],
+  stream: ["body", "message"],
   messages: ["output-limit"],
   "server/http": [
     "access",

@@ -1,6 +1,7 @@
 /** What Tab offers after an `/ai-server-*` command, and the models that it chooses from. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteItem } from "@earendil-works/pi-tui";
+import { isOffline } from "../config.ts";
 import { abortable, type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { shortTokens } from "../lib/figures.ts";
 import type { AiServer } from "../provider/ai-server.ts";
@@ -151,11 +152,13 @@ function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: str
     .map((item) => ({ ...item, value: `${id} ${item.value}` }));
 }
 
-/** Sensible sizes up to the trained window, where that is known, and the one that is set. */
+const LARGEST: AutocompleteItem = { value: "max", label: "max", description: "the largest that fits" };
+
+/** The largest that fits, then sensible sizes up to the trained window, where that is known, and the one that is set. */
 function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
   const sensible = SIZES.filter((tokens) => trainedTokens === undefined || tokens < trainedTokens);
   const known = [contextTokens, trainedTokens].filter((tokens) => tokens !== undefined);
-  return [...new Set([...sensible, ...known])]
+  const figures = [...new Set([...sensible, ...known])]
     .sort((a, b) => a - b)
     .map((tokens) => {
       const marks = [
@@ -165,6 +168,7 @@ function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
       const label = sizeWord(tokens);
       return { value: label, label, description: [`${tokens} tokens`, ...marks].join(" · ") };
     });
+  return [LARGEST, ...figures];
 }
 
 /** A size as `parseSize` reads it, as short as it goes without rounding. */
@@ -306,6 +310,7 @@ export function completer(
   let hub: Promise<HubCompletion> | undefined;
   return async (command, argument, signal) => {
     if (command === "ai-server-add") {
+      if (isOffline(aiServer.variables)) return [];
       hub ??= hubCompletion(aiServer);
       return (await hub).suggestions(argument, signal);
     }

@@ -4,11 +4,13 @@ import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
 import { planIniAddition, planIniRemoval } from "./ini/models.ts";
 import { iniStart } from "./ini/start.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
-import { refusalBecause, shown } from "./refusals.ts";
+import { refusalBecause } from "./refusals.ts";
 import { positionAt, type Span } from "./traced-text.ts";
+import { planYamlAddition } from "./yaml/addition.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
 import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
+import { planYamlRemoval } from "./yaml/removal.ts";
 
 export {
   type ContextChange,
@@ -34,13 +36,19 @@ export function findContexts(text: string, format: ConfigFormat): ContextSetting
   return format === "ini" ? iniSettings(text) : yamlSettings(text);
 }
 
-/** The models of all these files, each with its file. @throws {ServerError} as {@link findContexts} */
+/**
+ * The models of all these files, each with its file; a file without any has none.
+ *
+ * @throws {ServerError} that names line and column, where a file as a whole is not understood
+ */
 export function modelsIn<File extends { name: string; text: string }>(
   files: readonly File[],
 ): { model: string; file: File }[] {
-  return files.flatMap((file) =>
-    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
-  );
+  return files.flatMap((file) => {
+    const isPreset = formatOf(file.name) === "ini";
+    const settings = isPreset ? iniSettings(file.text) : yamlSettings(file.text, true);
+    return settings.map(({ model }) => ({ model, file }));
+  });
 }
 
 /**
@@ -127,16 +135,6 @@ export function planRemoval(
   others: readonly OtherFile[] = [],
 ): Removal {
   return format === "ini" ? planIniRemoval(text, id) : planYamlRemoval(text, id, others);
-}
-
-function planYamlAddition(_text: string, { id }: NewModel, _others: readonly OtherFile[]): Addition {
-  throw refusalBecause(`A model cannot be added to this kind of file yet: write ${shown(id)} by hand.`);
-}
-
-function planYamlRemoval(_text: string, id: string, _others: readonly OtherFile[]): Removal {
-  throw refusalBecause(
-    `A model cannot be taken out of this kind of file yet: take ${shown(id)} out by hand.`,
-  );
 }
 
 /** From a model's key to the end of its mapping. */

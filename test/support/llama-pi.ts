@@ -36,16 +36,22 @@ export class LlamaPlace {
     this.#workplace = workplace;
   }
 
-  /** @param args of the llama-server */
-  static async start(args: readonly string[]): Promise<LlamaPlace> {
+  /**
+   * @param args of the llama-server
+   * @param env variables of the extension, besides those that lead to the server
+   */
+  static async start(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<LlamaPlace> {
     const server = await startLlamaServer({ args });
-    return LlamaPlace.at({ AI_SERVER_URL: server.url }, () => server.stop());
+    return LlamaPlace.at({ AI_SERVER_URL: server.url, ...env }, () => server.stop());
   }
 
   /**
    * The same for servers that run already.
    *
-   * @param env the variables of a client
+   * @param env the variables of the extension
    * @param stopServer ends them with this place
    */
   static async at(
@@ -59,6 +65,13 @@ export class LlamaPlace {
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
     await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
     return new LlamaPlace(env, stopServer, workplace);
+  }
+
+  /** The most tokens that an idle slot of the server holds; 0 while one is busy. */
+  async tokensHeld(): Promise<number> {
+    const slots = (await (await fetch(`${this.#env.AI_SERVER_URL}/slots`)).json()) as Json[];
+    if (slots.some((slot) => slot.is_processing === true)) return 0;
+    return Math.max(...slots.map((slot) => Number(slot.n_prompt_tokens ?? 0)));
   }
 
   /** A pi that thinks, with its session in this place's folder; `args` choose which. */

@@ -17,6 +17,8 @@ export interface LlamaServer {
   /** What it has logged so far, and in router mode its children too. */
   log(): string;
   stop(): Promise<void>;
+  /** Ends it at once, as a crash does; `stop` still has to follow. */
+  kill(): void;
 }
 
 /** Where `.ci/llama-server` unpacks Debian's packages. */

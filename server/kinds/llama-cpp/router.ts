@@ -11,6 +11,7 @@ import { idOf, nameOf } from "../../models/names.ts";
 import { type Backend, type LoadSteps, versionAt } from "../backend.ts";
 import { type EventHooks, frameReader, keepReading, quiet, readStream } from "../events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
+import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
 import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { cancelRoutersDownload, deleteFromCache, downloadByRouter, routersDownloads } from "./download.ts";
 import {
@@ -57,6 +58,16 @@ export function router(access: Access): Backend {
     async slots(id, limits) {
       return parseSlots(await ask("slots", id, limits));
     },
+
+    /** The router reports no times: only of a model that nobody has used it is known. */
+    async sinceAnswer(id, own, signal) {
+      const slots = parseSlots(await ask("slots", id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }));
+      const isUnused = slots?.every(({ isUsed, tokens }) => !isUsed || own.isAll(tokens ?? Number.NaN));
+      return isUnused ? Number.POSITIVE_INFINITY : undefined;
+    },
+
+    promptTokens: (_, request, limits) =>
+      requestCount(access, `${COUNT_PATH}?autoload=false`, request, limits),
 
     async version(signal) {
       return { name: NAME, version: await versionAt(access, "/props", "build_info", signal) };

@@ -4,9 +4,12 @@
  */
 
 import { ServerError } from "../../../lib/errors.ts";
-import { count, type JsonRecord, list, number, record, records } from "../../../lib/json.ts";
+import { count, type JsonRecord, list, number, parsed, record, records, text } from "../../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../../http/access.ts";
+import { answerFault } from "../../http/answer-faults.ts";
+import { ERROR_BYTES, readText } from "../../http/http.ts";
 import { idOf, nameOf } from "../../models/names.ts";
+import type { OwnUse } from "../backend.ts";
 
 /** Readings kept of each memory: ten minutes at llama-swap's usual five seconds. */
 export const MOST_READINGS = 120;
@@ -173,6 +176,40 @@ export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
     return [{ model, promptTokens, outputTokens, promptRate, generationRate }];
   });
   return rows.reverse();
+}
+
+/** Of one model: more than this pi adds to them at a time. */
+const LAST_ROWS = 10;
+
+/**
+ * How long ago a model ended its last answer, by the server's own clock.
+ *
+ * @returns milliseconds, infinite where llama-swap has seen no answer of it; undefined where it keeps no such record
+ *   (before v236), or no time
+ * @throws {ServerError}; the signal's reason
+ */
+export async function sinceAnswer(
+  { http, config }: Access,
+  id: string,
+  own: OwnUse,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const path = `/api/metrics/activity?limit=${LAST_ROWS}&model=${encodeURIComponent(id)}`;
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(DETAIL_TIMEOUT_MS)]);
+  const { status, headers, body } = await http.request({ method: "GET", path, signal: limit });
+  const answer = await readText(body, ERROR_BYTES);
+  if (status === 404) return undefined;
+  if (status !== 200) throw answerFault(status, answer, config.basePath + path);
+  const data = record(parsed(answer))?.data;
+  if (!Array.isArray(data)) return undefined;
+  const now = Date.parse(headers.date ?? "");
+  const ages = records(data).map(({ model, timestamp }) =>
+    // Where llama-swap does not filter by model, the rows are of any.
+    model === id ? now - Date.parse(text(timestamp) ?? "") : Number.NaN,
+  );
+  const last = ages.find((age) => !own.hasEnded(age));
+  if (last === undefined) return ages.length < LAST_ROWS ? Number.POSITIVE_INFINITY : undefined;
+  return Number.isNaN(last) ? undefined : last;
 }
 
 /** llama-swap writes 0 or -1 for a rate that it did not measure. */

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { HubCompletion } from "../../../admin/add/completion.ts";
+import { completer } from "../../../admin/completion.ts";
 import { HubClient } from "../../../huggingface/hub.ts";
+import { AiServer } from "../../../provider/ai-server.ts";
 import { type Hub, startHub } from "../../../sim/hub.ts";
 import { FakeClock } from "../../support/clock.ts";
 
@@ -47,4 +49,23 @@ test("the hub is asked once for the same, not for a few letters, and not while t
   changing.abort(new Error("another key"));
   await expect(items).rejects.toThrow("another key");
   expect(hub.requests.length).toBe(1);
+});
+
+test("the editor offers repositories after the command, and asks nobody offline", async () => {
+  const env: Record<string, string> = {
+    AI_SERVER_URL: "http://127.0.0.1:9",
+    HF_ENDPOINT: hub.url,
+    HF_HOME: "/nowhere",
+  };
+  const aiServer = new AiServer({ env, agentDir: "/nowhere", now: Date.now, onChanged: () => {} });
+  const ended = new AbortController();
+  const context = { modelRegistry: { getProviderAuth: async () => undefined } } as never;
+  const complete = completer(aiServer, context, ended.signal);
+  const offered = await complete("ai-server-add", "wren", never);
+  expect(offered?.map(({ value }) => value)).toEqual(["maker/Wren-GGUF"]);
+  env.PI_OFFLINE = "1";
+  expect(await complete("ai-server-add", "heron", never)).toEqual([]);
+  expect(hub.requests.length).toBe(1);
+  ended.abort();
+  await aiServer.close();
 });
