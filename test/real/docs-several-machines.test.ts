@@ -1,4 +1,4 @@
-/** The documented load balancing, on real programs of this machine. */
+/** The documented ways to several machines, on real programs of this one. */
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { readConfig } from "../../config.ts";
@@ -7,14 +7,19 @@ import { readText } from "../../server/http/http.ts";
 import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startBalanced } from "../support/balanced.ts";
+import { docsBlock, withOwn } from "../support/docs.ts";
 import { LlamaPlace } from "../support/llama-pi.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
+  rpcProblem,
+  startLlamaServer,
   startRouter,
+  startRpcServer,
   TINY_ID,
   TINY_MODEL,
 } from "../support/llama-server.ts";
+import { freePort } from "../support/network.ts";
 import { NEWEST_PI, piProblem } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
 import { isInstalled, missingProgram, realSuite } from "../support/programs.ts";
@@ -187,5 +192,49 @@ realSuite(problem, "two real llama-servers behind Caddy", () => {
     const [third] = await session.turn("And once more");
     expect(third?.prompt).toBeGreaterThan(second?.prompt ?? 0);
     expect(third?.cached).toBe(0);
+  }, 60_000);
+});
+
+test("the documented load balancing limits no answer", () => {
+  expect(docsBlock("several-machines.md", "balance")).not.toMatch(
+    /read_timeout|response_header|flush_interval/,
+  );
+});
+
+realSuite(rpcProblem(), "the documented RPC server", () => {
+  /** The words of a documented command after its program, on this machine. */
+  function argumentsOf(name: string, own: Record<string, string>): string[] {
+    const [, ...words] = withOwn(docsBlock("several-machines.md", name), own).trim().split(" ");
+    return words;
+  }
+
+  test("holds the model and computes for it, and takes llama-server with it when it ends", async () => {
+    const port = await freePort();
+    const helper = await startRpcServer(
+      argumentsOf("rpc-server", { "192.168.2.4": "127.0.0.1", "50052": String(port) }),
+      port,
+    );
+    onTestFinished(helper.stop);
+    const args = argumentsOf("rpc", {
+      "/home/ai-server/models/MiniMax-M2.7-IQ3_XXS-00001-of-00003.gguf": TINY_MODEL,
+      "192.168.2.4:50052": `127.0.0.1:${port}`,
+    });
+    const server = await startLlamaServer({ args: [...args, "-lv", "4"] });
+    onTestFinished(server.stop);
+    const place = `RPC0\\[127\\.0\\.0\\.1:${port}\\]`;
+    for (const what of ["model", "KV", "compute"])
+      expect(server.log()).toMatch(new RegExp(`${place} +${what} buffer size = +[0-9.]+ MiB`));
+    const client = clientOf({ AI_SERVER_URL: server.url }, "computes");
+    expect((await begin(client, "Hello").ended).message.stopReason).toBe("stop");
+    helper.kill();
+    const body = JSON.stringify({ messages: [{ role: "user", content: "Hello again" }] });
+    const request = { method: "POST", headers: { "content-type": "application/json" }, body };
+    await expect(fetch(`${server.url}/v1/chat/completions`, request)).rejects.toThrow();
+    await eventually("llama-server has ended", async () =>
+      fetch(`${server.url}/health`).then(
+        () => undefined,
+        () => true,
+      ),
+    );
   }, 60_000);
 });
