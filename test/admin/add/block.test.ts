@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type AddPlace, startAddPlace } from "../../support/add-place.ts";
 import { CONFIG } from "../../support/command-place.ts";
 import { saying, type User } from "../../support/command-user.ts";
+import { installFitTools } from "../../support/fit-tools.ts";
 
 beforeAll(() => initTheme());
 
@@ -61,6 +62,24 @@ describe("the block of a new model", () => {
     expect([place.restarts, await place.loaded()]).toEqual([1, ["Wren-Q4_K_M"]]);
     expect(place.aiServer.models.find(({ id }) => id === "Wren-Q4_K_M")?.contextWindow).toBe(16_384);
     expect(await downloads.read(folder)).toEqual([]);
+  });
+
+  test("is offered the largest context that fits, and the question says what that needs", async () => {
+    const { place } = await startAddPlace(
+      'models:\n  plain: { cmd: "llama-server --port ${PORT} -m /m.gguf -c 8192" }\n',
+    );
+    installFitTools(place, 3000);
+    const user = choosing("Like plain", "28k");
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect(user.choices[1]?.offered).toEqual([
+      "28k · 27904 tokens · max: the largest that fits",
+      "16k · 16384 tokens",
+      "8k · 8192 tokens · as in the model it is like",
+    ]);
+    expect(user.questions[1]?.text).toMatch(
+      /^Needs 1\.9 GiB on Vulkan0 \(weights 1\.0, context 0\.9, compute 0\.1\) of 24 GiB; 2\.9 GiB now free\.$/m,
+    );
+    expect(place.text).toContain("-c 27904");
   });
 
   test("is a plain command in a config without models, with all shards by the first", async () => {
