@@ -1,7 +1,7 @@
 /** Puts a model that is on the server into its config: planned, asked about, written, loaded, reported. */
 import type { Config } from "../../config.ts";
-import { modelsIn } from "../../host/config/config-file.ts";
-import type { Planned } from "../../host/outcome.ts";
+import { formatOf, modelsIn } from "../../host/config/config-file.ts";
+import type { Edit, Planned } from "../../host/outcome.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { shortTokens } from "../../lib/figures.ts";
 import type { ModelServer } from "../../server/model-server.ts";
@@ -126,10 +126,12 @@ async function chosenBlock(
   return size === "as it is" ? block : plannedBlock(files, pattern, { ...model, context: size });
 }
 
-function editOf({ id, file, addition }: Block) {
+/** A router knows the model already, and gets a section for it alone. */
+function editOf({ id, file, addition }: Block): Edit {
   const { tokens, slots } = addition.setting;
   const window = tokens === undefined ? {} : { contextSize: tokens };
-  return { file, text: addition.text, model: { id, slots, ...window, isAdded: true } };
+  const isAdded = formatOf(file.name) === "yaml";
+  return { file, text: addition.text, model: { id, slots, ...window, isAdded } };
 }
 
 async function questionFor(
