@@ -85,6 +85,8 @@ export interface FileSize {
   bytes: number;
   /** Only a regular file is ever deleted; `link` leads to a file elsewhere. */
   kind: "file" | "link" | "other" | "missing";
+  /** Where it is once all links are followed, those of its folders too; undefined where it leads nowhere. */
+  realPath?: string | undefined;
   /** Why it could not be deleted, in the words of `rm`, or undefined. */
   problem?: string | undefined;
 }

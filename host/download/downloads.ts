@@ -28,7 +28,7 @@ export interface Downloads {
   clear(folder: string, id: string, signal?: AbortSignal): Promise<void>;
   /** On the file system of the folder, which need not exist yet. @throws {HostError} */
   freeBytes(folder: string, signal?: AbortSignal): Promise<number>;
-  /** @param paths absolute; that of a first shard stands for all of its shards. @throws {HostError} */
+  /** @param paths absolute; that of a shard stands for all shards of its file. @throws {HostError} */
   fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]>;
   /**
    * Deletes regular files, each only while it still has the size that was shown.

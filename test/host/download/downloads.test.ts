@@ -3,6 +3,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -180,6 +181,9 @@ describe.each(SHELLS)("in %s", (shell) => {
       [folder, "other", 0],
       [missing, "missing", 0],
     ]);
+    expect(sizes.map(({ realPath }) => realPath)).toEqual(
+      [...paths, paths[0], folder, undefined].map((path) => path && realpathSync(path)),
+    );
     writeFileSync(paths[1] ?? "", "grown");
     const left = await place.downloads.deleteFiles(sizes);
     expect(left).toMatchObject([
@@ -190,6 +194,25 @@ describe.each(SHELLS)("in %s", (shell) => {
     const again = await place.downloads.deleteFiles(await place.downloads.fileSizes([paths[1] ?? ""]));
     expect(again).toMatchObject([{ path: paths[1], problem: expect.stringMatching(/denied/i) }]);
   });
+});
+
+test("a file is found behind links of its folders, and a link that leads nowhere has no file", async () => {
+  place = await DownloadPlace.start();
+  const folder = join(place.host.folder, "real");
+  mkdirSync(folder);
+  const [file, linked, lost] = [
+    join(folder, "a.gguf"),
+    join(place.host.folder, "linked"),
+    join(folder, "lost.gguf"),
+  ];
+  writeFileSync(file, "x");
+  symlinkSync("real", linked);
+  symlinkSync("nowhere.gguf", lost);
+  const sizes = await place.downloads.fileSizes([join(linked, "a.gguf"), lost]);
+  expect(sizes.map(({ kind, realPath }) => [kind, realPath])).toEqual([
+    ["file", realpathSync(file)],
+    ["link", undefined],
+  ]);
 });
 
 test("a look finds what there is room for and what fetches, also before the folder is made", async () => {
