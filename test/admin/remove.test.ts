@@ -151,7 +151,7 @@ describe("the files of a removed model", () => {
         title: "Delete the files of old too?",
         text: [
           `${first} (1.4 MiB)`,
-          `${second} (683.6 KiB)`,
+          `${second} (684 KiB)`,
           `${projector} (2 KiB)`,
           "3 files, 2.1 MiB in all.",
         ].join("\n"),
