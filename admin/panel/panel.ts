@@ -17,6 +17,7 @@ import { logs } from "../logs.ts";
 import { faultText } from "../report.ts";
 import { restart } from "../restart.ts";
 import { status } from "../status.ts";
+import { MachineNeeds, PanelFits } from "./fits.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoads } from "./load.ts";
 import { PanelSource } from "./source.ts";
@@ -43,6 +44,8 @@ class Panel {
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
   readonly #loads: PanelLoads;
+  readonly #needs: MachineNeeds;
+  readonly #fits: PanelFits;
   /** The argument of the command, until the models are known. */
   #named: string | undefined;
   readonly #closed = new AbortController();
@@ -70,6 +73,12 @@ class Panel {
       expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
       onChange: () => this.#redraw(),
     });
+    this.#needs = new MachineNeeds(server);
+    this.#fits = new PanelFits({
+      ask: (id, signal) => this.#needs.of(id, signal),
+      onChange: () => this.#redraw(),
+      signal: this.#signal,
+    });
     this.#loads = new PanelLoads({
       call: this.#call,
       ctx: call.ctx,
@@ -91,7 +100,8 @@ class Panel {
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
-      await Promise.all([...under, this.#loads.giveUp(), this.#reading]);
+      await Promise.all([...under, this.#loads.giveUp(), this.#reading, this.#fits.ended()]);
+      await this.#needs.close();
     }
   }
 
@@ -116,6 +126,8 @@ class Panel {
   }
 
   #content(selected: string | undefined): PanelContent {
+    const hasSsh = this.#server.config.sshHost !== undefined;
+    const hasConfigFile = this.#server.hasConfigFile !== false;
     const extras = {
       address: baseUrlOf(this.#server.config),
       kind: this.#server.kind,
@@ -123,8 +135,9 @@ class Panel {
       message: this.#message,
       session: sessionOf(this.#call),
       modelInPi: this.#modelInPi,
-      hasConfigFile: this.#server.hasConfigFile !== false,
-      hasSsh: this.#server.config.sshHost !== undefined,
+      hasConfigFile,
+      hasSsh,
+      needOf: (id: string) => (hasSsh && hasConfigFile ? this.#fits.of(id) : undefined),
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
@@ -203,6 +216,7 @@ class Panel {
     const { aiServer, ctx } = this.#call;
     const wasDown = this.#source.state.problem !== undefined;
     show(ctx, "Reading everything again…");
+    this.#fits.clear();
     try {
       const found = await this.#source.refresh(this.#signal);
       const models = toServedModels(found, this.#server.config);
@@ -247,6 +261,7 @@ class Panel {
         break;
       case "context":
         await this.#commandFor(changeContext, action.id, action.size);
+        this.#fits.clear();
         break;
       case "journal":
         await this.#command(logs, "");

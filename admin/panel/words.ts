@@ -51,6 +51,8 @@ export interface PanelExtras {
   readonly hasConfigFile: boolean;
   /** Whether an ssh target is configured. */
   readonly hasSsh: boolean;
+  /** What a model needs of memory; undefined while that is not known. @param id under which the server runs it */
+  needOf(id: string): string | undefined;
 }
 
 /** Loaded models come first, each group in the server's order. */
@@ -182,7 +184,7 @@ function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: nu
   return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
 }
 
-function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
+function details(model: PanelModel, { address, needOf }: PanelExtras): [string, string][] {
   const { id, facts, running, description, expectedLoadMs, runsAs } = model;
   const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
   const where = placeRow(description, runsAs, address);
@@ -198,7 +200,9 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
     ...detailRows(facts, expectedLoadMs, shortTokens),
     ...otherRows(facts, shortTokens).filter(isKnown),
   ];
-  return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
+  const need = runsAs === undefined ? undefined : needOf(runsAs);
+  const memory: [string, string][] = need ? [["Memory", `needs ${need}`]] : [];
+  return [...own, ...rows, ...memory, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 
 function ratesRow({ rates: { prompt, generation } }: PanelModel): [string, string][] {
