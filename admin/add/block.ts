@@ -129,7 +129,7 @@ async function chosenBlock(
 function editOf({ id, file, addition }: Block) {
   const { tokens, slots } = addition.setting;
   const window = tokens === undefined ? {} : { contextSize: tokens };
-  return { file, text: addition.text, model: { id, slots, ...window } };
+  return { file, text: addition.text, model: { id, slots, ...window, isAdded: true } };
 }
 
 async function questionFor(
