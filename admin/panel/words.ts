@@ -201,8 +201,9 @@ function details(model: PanelModel, { address, needOf }: PanelExtras): [string, 
     ...otherRows(facts, shortTokens).filter(isKnown),
   ];
   const need = runsAs === undefined ? undefined : needOf(runsAs);
-  const memory: [string, string][] = need ? [["Memory", `needs ${need}`]] : [];
-  return [...own, ...rows, ...memory, ...ratesRow(model), ...where, ...commandRow(running)];
+  const size = rows.findIndex(([name]) => name === "Context") + 1;
+  if (need) rows.splice(size, 0, ["Memory", `needs ${need}`]);
+  return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 
 function ratesRow({ rates: { prompt, generation } }: PanelModel): [string, string][] {
