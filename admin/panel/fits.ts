@@ -14,6 +14,8 @@ const SETTLE_MS = 500;
 export interface PanelFitsParts {
   /** What a model needs in words, empty where that is not known. Rejects where the machine cannot be asked at all. */
   ask(id: string, signal: AbortSignal): Promise<string>;
+  /** Ends what `ask` has opened. */
+  close(): Promise<void>;
   onChange(): void;
   readonly signal: AbortSignal;
   readonly clock?: Clock;
@@ -59,6 +61,7 @@ export class PanelFits {
   /** Resolves when nothing is asked any more, which the signal brings about. */
   async ended(): Promise<void> {
     await this.#asking;
+    await this.#parts.close();
   }
 
   async #work(): Promise<void> {
@@ -79,8 +82,15 @@ export class PanelFits {
   }
 }
 
+/** The needs of a server's models, as its machine says them. */
+export function panelFits(server: ModelServer, onChange: () => void, signal: AbortSignal): PanelFits {
+  const machine = new MachineNeeds(server);
+  const ask = (id: string, stop: AbortSignal): Promise<string> => machine.of(id, stop);
+  return new PanelFits({ ask, close: () => machine.close(), onChange, signal });
+}
+
 /** Asks the server's machine, over one connection that is opened when it is first needed. */
-export class MachineNeeds {
+class MachineNeeds {
   readonly #server: ModelServer;
   #host: Promise<Host> | undefined;
 

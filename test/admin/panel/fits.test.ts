@@ -7,7 +7,7 @@ function started() {
   const closing = new AbortController();
   const asked: string[] = [];
   const open = new Map<string, PromiseWithResolvers<string>>();
-  let changes = 0;
+  let [changes, closed] = [0, 0];
   const fits = new PanelFits({
     ask: (id, signal) => {
       asked.push(id);
@@ -15,6 +15,9 @@ function started() {
       open.set(id, answer);
       signal.addEventListener("abort", () => answer.reject(signal.reason), { once: true });
       return answer.promise;
+    },
+    close: async () => {
+      closed += 1;
     },
     onChange: () => {
       changes += 1;
@@ -30,7 +33,7 @@ function started() {
     open.get(id)?.resolve(words);
     await clock.advance(0);
   };
-  return { fits, clock, asked, answer, open, closing, changes: () => changes };
+  return { fits, clock, asked, answer, open, closing, changes: () => changes, closed: () => closed };
 }
 
 describe("what the models of the panel need", () => {
@@ -87,13 +90,13 @@ describe("what the models of the panel need", () => {
   });
 
   test("ends with the panel", async () => {
-    const { fits, clock, asked, closing } = started();
+    const { fits, clock, asked, closing, closed } = started();
     fits.of("a");
     await clock.advance(500);
     closing.abort();
     await fits.ended();
     fits.of("b");
     await clock.advance(5000);
-    expect(asked).toEqual(["a"]);
+    expect([asked, closed()]).toEqual([["a"], 1]);
   });
 });
