@@ -8,6 +8,7 @@ import { show, widthOf, withResults } from "../../ui/output.ts";
 import { plainLines, type Result } from "../../ui/result.ts";
 import { showText, WHOLE_TERMINAL } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
+import { add } from "../add.ts";
 import { readId, typedId } from "../arguments.ts";
 import { type Call, type CommandUse, serverFor } from "../call.ts";
 import { changeContext } from "../context.ts";
@@ -17,6 +18,8 @@ import { logs } from "../logs.ts";
 import { faultText } from "../report.ts";
 import { restart } from "../restart.ts";
 import { status } from "../status.ts";
+import { PanelDownloads } from "./downloads.ts";
+import { type PanelFits, panelFits } from "./fits.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoads } from "./load.ts";
 import { PanelSource } from "./source.ts";
@@ -43,6 +46,8 @@ class Panel {
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
   readonly #loads: PanelLoads;
+  readonly #downloads: PanelDownloads;
+  readonly #fits: PanelFits;
   /** The argument of the command, until the models are known. */
   #named: string | undefined;
   readonly #closed = new AbortController();
@@ -70,12 +75,15 @@ class Panel {
       expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
       onChange: () => this.#redraw(),
     });
+    const redraw = (): void => this.#redraw();
+    this.#downloads = new PanelDownloads({ call, server, signal: this.#signal, redraw });
+    this.#fits = panelFits(server, redraw, this.#signal);
     this.#loads = new PanelLoads({
       call: this.#call,
       ctx: call.ctx,
       server,
       signal: this.#signal,
-      redraw: () => this.#redraw(),
+      redraw,
       wait: (work) => this.#wait(work),
     });
   }
@@ -84,6 +92,7 @@ class Panel {
   async run(): Promise<void> {
     const { ended } = this.#call;
     const under = [this.#source.follow(this.#signal), this.#tick()];
+    this.#downloads.lookIfKnown();
     try {
       while (!ended.aborted) {
         const action = await this.#show();
@@ -91,7 +100,8 @@ class Panel {
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
-      await Promise.all([...under, this.#loads.giveUp(), this.#reading]);
+      const ends = [this.#loads.giveUp(), this.#downloads.ended(), this.#fits.ended(), this.#reading];
+      await Promise.all([...under, ...ends]);
     }
   }
 
@@ -116,6 +126,8 @@ class Panel {
   }
 
   #content(selected: string | undefined): PanelContent {
+    const hasSsh = this.#server.config.sshHost !== undefined;
+    const hasConfigFile = this.#server.hasConfigFile !== false;
     const extras = {
       address: baseUrlOf(this.#server.config),
       kind: this.#server.kind,
@@ -123,8 +135,10 @@ class Panel {
       message: this.#message,
       session: sessionOf(this.#call),
       modelInPi: this.#modelInPi,
-      hasConfigFile: this.#server.hasConfigFile !== false,
-      hasSsh: this.#server.config.sshHost !== undefined,
+      downloads: this.#downloads.states,
+      hasConfigFile,
+      hasSsh,
+      needOf: (id: string) => (hasSsh && hasConfigFile ? this.#fits.of(id) : undefined),
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
@@ -181,6 +195,7 @@ class Panel {
   /** Whether the panel has to close its screen for a question, a view or a wait. */
   #needsScreen(action: PanelAction): boolean {
     if (action.kind === "refresh" || action.kind === "use") return false;
+    if (action.kind === "downloads") return this.#downloads.states.length > 0 || this.#isRouter;
     if (action.kind !== "toggle") return true;
     const model = this.#modelOf(action.id);
     return this.#isOwnLoad(action.id) || (model !== undefined && isLoaded(model));
@@ -193,6 +208,7 @@ class Panel {
       if (action.kind === "refresh") await this.#refresh();
       else if (action.kind === "use") await this.#use(action.id);
       else if (action.kind === "toggle") this.#begin(action.id);
+      else if (action.kind === "downloads") await this.#lookForDownloads();
     } catch (error) {
       if (!this.#signal.aborted) show(ctx, faultText(error), "error");
     }
@@ -203,6 +219,7 @@ class Panel {
     const { aiServer, ctx } = this.#call;
     const wasDown = this.#source.state.problem !== undefined;
     show(ctx, "Reading everything again…");
+    this.#fits.clear();
     try {
       const found = await this.#source.refresh(this.#signal);
       const models = toServedModels(found, this.#server.config);
@@ -222,6 +239,19 @@ class Panel {
     const isDone = await this.#call.selectModel(model);
     if (isDone) return show(ctx, `${id} is pi's model now.`);
     show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
+  }
+
+  /** Which downloads by itself, and reports that to the command alone. */
+  get #isRouter(): boolean {
+    return this.#server.kind === "router";
+  }
+
+  async #lookForDownloads(): Promise<void> {
+    const { ctx } = this.#call;
+    show(ctx, "Looking for downloads on the server…");
+    await this.#downloads.look();
+    const found = this.#downloads.states.length;
+    show(ctx, found === 0 ? "There is no download on the server." : "Press d again to go on with it.");
   }
 
   #begin(id: string): void {
@@ -247,9 +277,16 @@ class Panel {
         break;
       case "context":
         await this.#commandFor(changeContext, action.id, action.size);
+        this.#fits.clear();
         break;
       case "journal":
         await this.#command(logs, "");
+        break;
+      case "add":
+        await this.#add("");
+        break;
+      case "downloads":
+        await this.#add(this.#onlyDownload);
         break;
       case "restart":
         await this.#command(restart, "");
@@ -262,6 +299,18 @@ class Panel {
         break;
     }
     return false;
+  }
+
+  /** Among several the command lets the user choose. */
+  get #onlyDownload(): string {
+    const [first, ...others] = this.#downloads.states;
+    return others.length === 0 ? (first?.label ?? "") : "";
+  }
+
+  async #add(argument: string): Promise<void> {
+    await this.#command(add, argument);
+    // It may have left one on the server.
+    this.#downloads.lookIfKnown();
   }
 
   /** Runs a command on a model as if the user had typed it. */

@@ -1,9 +1,11 @@
 /** The server's state as the words and figures of the panel. Pure. */
 
+import type { DownloadState } from "../../host/download/download.ts";
 import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
+import { progressWords, stageWords } from "../add/download-words.ts";
 import { whose } from "../interruption.ts";
 import {
   commandRow,
@@ -51,6 +53,10 @@ export interface PanelExtras {
   readonly hasConfigFile: boolean;
   /** Whether an ssh target is configured. */
   readonly hasSsh: boolean;
+  /** What a model needs of memory; undefined while that is not known. @param id under which the server runs it */
+  needOf(id: string): string | undefined;
+  /** On the server's machine, as far as they were looked at. */
+  readonly downloads: readonly DownloadState[];
 }
 
 /** Loaded models come first, each group in the server's order. */
@@ -77,7 +83,8 @@ export function panelContent(
     trouble: troubleWords(state, extras),
     isDown: state.problem !== undefined,
     hasSsh: extras.hasSsh,
-    bars: bars(state, extras, now),
+    hasDownloads: extras.downloads.length > 0,
+    bars: [...bars(state, extras, now), ...extras.downloads.map(downloadBar)],
     message: extras.message,
     details: model === undefined ? [] : details(model, extras),
     inFlight: inFlight(state, extras, now),
@@ -184,7 +191,7 @@ function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: nu
   return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
 }
 
-function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
+function details(model: PanelModel, { address, needOf }: PanelExtras): [string, string][] {
   const { id, facts, running, description, expectedLoadMs, runsAs } = model;
   const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
   const where = placeRow(description, runsAs, address);
@@ -200,6 +207,9 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
     ...detailRows(facts, expectedLoadMs, shortTokens),
     ...otherRows(facts, shortTokens).filter(isKnown),
   ];
+  const need = runsAs === undefined ? undefined : needOf(runsAs);
+  const size = rows.findIndex(([name]) => name === "Context") + 1;
+  if (need) rows.splice(size, 0, ["Memory", `needs ${need}`]);
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 
@@ -233,6 +243,14 @@ function barOf(title: string, elapsedMs: number, expectedMs: number | undefined,
   if (expectedMs === undefined || expectedMs <= 0) return { title, words, fraction: undefined, step };
   const fraction = Math.min(1, (step * STEP_MS) / expectedMs);
   return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
+}
+
+function downloadBar(download: DownloadState): PanelBar {
+  const { label, stage, doneBytes, totalBytes, rate, problem } = download;
+  const goesOn = stage === "running";
+  const title = goesOn ? `Downloading ${label}${problem === undefined ? "" : " (being tried again)"}` : label;
+  const words = goesOn ? progressWords(doneBytes, totalBytes, rate) : stageWords(download);
+  return { title, words, fraction: totalBytes === 0 ? 0 : doneBytes / totalBytes, step: 0 };
 }
 
 function inFlight(state: PanelState, { session }: PanelExtras, now: number): string[] {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { PanelModel, PanelState } from "../../../admin/panel/state.ts";
 import { isTicking, type PanelExtras, panelContent } from "../../../admin/panel/words.ts";
+import type { DownloadState } from "../../../host/download/download.ts";
+import { HostError } from "../../../host/ssh/ssh-faults.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { facts } from "../../support/model-facts.ts";
 
@@ -47,6 +49,8 @@ const EXTRAS: PanelExtras = {
   modelInPi: undefined,
   hasConfigFile: true,
   hasSsh: true,
+  needOf: () => undefined,
+  downloads: [],
 };
 
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
@@ -137,6 +141,44 @@ describe("a row", () => {
     const [row] = content({}, { ownLoad }).rows;
     expect(row).toMatchObject({ toggles: "stop", tone: "changing" });
     expect(row?.cells[1]).toBe("waiting");
+  });
+});
+
+describe("a download", () => {
+  const download = (more: Partial<DownloadState>): DownloadState => ({
+    id: "a".repeat(16),
+    label: "org/name:Q4_0",
+    files: [],
+    doneBytes: 3 * 1024 ** 3,
+    totalBytes: 12 * 1024 ** 3,
+    stage: "running",
+    program: "curl",
+    rate: 24 * 1024 ** 2,
+    problem: undefined,
+    ...more,
+  });
+  const problem = new HostError("x", "network", { link: "ssh" });
+
+  test.each<[Partial<DownloadState>, string, string]>([
+    [{}, "Downloading org/name:Q4_0", "3 of 12 GiB · 24 MiB/s · 6 min 24 s left"],
+    [{ rate: undefined }, "Downloading org/name:Q4_0", "3 of 12 GiB"],
+    [{ problem, rate: undefined }, "Downloading org/name:Q4_0 (being tried again)", "3 of 12 GiB"],
+    [{ stage: "waiting" }, "org/name:Q4_0", "waiting · 25 %"],
+    [{ stage: "checking" }, "org/name:Q4_0", "being checked"],
+    [{ stage: "stopped" }, "org/name:Q4_0", "stopped at 25 %"],
+    [{ stage: "failed", problem }, "org/name:Q4_0", "failed at 25 %"],
+    [{ stage: "complete", doneBytes: 12 * 1024 ** 3 }, "org/name:Q4_0", "downloaded, not in the config"],
+  ])("is a bar: %o", (more, title, words) => {
+    const one = download(more);
+    const { bars, hasDownloads } = content({}, { downloads: [one] });
+    expect(bars).toEqual([{ title, words, fraction: one.doneBytes / one.totalBytes, step: 0 }]);
+    expect(hasDownloads).toBe(true);
+  });
+
+  test("stands below the loads", () => {
+    const loads = { models: [model("a", { state: "starting", loading: { since: NOW, isWhole: true } })] };
+    const { bars } = content(loads, { downloads: [download({})] });
+    expect(bars.map(({ title }) => title)).toEqual(["Loading a", "Downloading org/name:Q4_0"]);
   });
 });
 
@@ -298,4 +340,20 @@ test("time alone changes the content only while something goes on", () => {
   expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: UNKNOWN_CLIENT }] })).toBe(true);
   expect(of({ models: [model("a", { unloadsAt: NOW })] })).toBe(true);
   expect(of({ models: [model("a", { loading: { since: NOW, isWhole: true } })] })).toBe(true);
+});
+
+test("the details show what the selected model needs of memory, as soon as it is known", () => {
+  const asked: string[] = [];
+  const needOf = (id: string): string | undefined => {
+    asked.push(id);
+    return id === "a" ? "41.3 GiB on Vulkan0 (weights 30.1, context 9.8, compute 1.4) of 96 GiB" : undefined;
+  };
+  const models = [model("a"), model("b")];
+  expect(content({ models }, { needOf }, "a").details).toContainEqual([
+    "Memory",
+    "needs 41.3 GiB on Vulkan0 (weights 30.1, context 9.8, compute 1.4) of 96 GiB",
+  ]);
+  expect(content({ models }, { needOf }, "b").details.map(([name]) => name)).not.toContain("Memory");
+  expect(content({ models }, { needOf }).details).toEqual([]);
+  expect(asked).toEqual(["a", "b"]);
 });
