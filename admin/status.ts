@@ -108,7 +108,8 @@ async function serverResult(call: Call, text: string): Promise<Result> {
   ]);
   const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
   const { upstream, warning } = server.several;
-  const answeredBy = upstream === undefined ? "" : ` · answered by ${upstream}`;
+  // Of several that take turns, the next answer is of another one.
+  const answeredBy = upstream === undefined || warning !== undefined ? "" : ` · answered by ${upstream}`;
   const heading = `${address} · ${versionWords(version)}${answeredBy}${abilities}`;
   const warnings = [...(warning === undefined ? [] : [warning]), ...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? [], aliasesOf(server));

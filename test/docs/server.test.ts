@@ -72,7 +72,7 @@ test("the documented configuration starts, preloads one model, and declares both
 
 test("a documented peer's model is listed, answers, and loads nothing here", async () => {
   const peers = docsBlock("several-machines.md", "peers");
-  const { url } = await serve(`${config.replace(/\nhooks:[^]*/, "")}\n${peers}`);
+  const { url } = await serve(`${config.replace(/\nhooks:[\s\S]*/, "")}\n${peers}`);
   const id = `office/${MINIMAX}`;
   const models: unknown = await (await fetch(`${url}/v1/models`)).json();
   expect(models).toMatchObject({
