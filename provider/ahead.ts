@@ -31,8 +31,15 @@ export async function loadAhead(
   const [id, server] = [runsAs(model), await aiServer.server()];
   const rest = id === undefined || !isFree(aiServer) ? undefined : await restOf(server, id, signal);
   if (id === undefined || rest === undefined) return undefined;
-  if (rest.own?.state === "ready") return "ready";
-  if (rest.backend.load === undefined) return undefined;
+  const { own, backend } = rest;
+  if (own?.isAsleep) {
+    onBegin();
+    // The question wakes it, and is answered once it is back.
+    await backend.slots(id, { signal, timeoutMs: server.config.loadTimeoutMs });
+    return "loaded";
+  }
+  if (own?.state === "ready") return "ready";
+  if (backend.load === undefined) return undefined;
   onBegin();
   const { loadModel } = await import("../server/load.ts");
   const { loadMs } = await loadModel(server, id, { signal, report: () => {} });

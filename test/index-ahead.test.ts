@@ -15,6 +15,7 @@ import { ModelServer } from "../server/model-server.ts";
 import { startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi, toolOf } from "./support/fake-pi.ts";
+import { integer, RUNS, seeded } from "./support/random.ts";
 import { assistant, system, user } from "./support/samples.ts";
 import { clientOf, kept } from "./support/wire.ts";
 
@@ -276,6 +277,26 @@ describe("a session with AI_SERVER_WARM=read", () => {
     expect((await answer).status).toBe(200);
     expect(reads()).toHaveLength(1);
   });
+});
+
+test("a turn that comes at any moment is answered, and ends what was begun for it", async () => {
+  const values = seeded(7);
+  for (let round = 0; round < 3 * RUNS; round += 1) {
+    const { sim, pi, begin, turn, reads, bodies } = await pick("read", 50);
+    await begin("a");
+    // Between the first question and the end of the reading, which takes about as long.
+    await new Promise((resolve) => setTimeout(resolve, integer(values, 0, 60)));
+    const answer = turn(`sim: say Answer ${round}`);
+    const begun = reads().length;
+    expect(await answer).toMatchObject({ stopReason: "stop", content: [{ text: `Answer ${round}` }] });
+    await expect.poll(() => pi.statuses.at(-1)).not.toMatch(/loading|reading ahead/);
+    await unchanged(bodies);
+    expect(sim.starts).toEqual({ a: 1 });
+    // A reading that was sent in that moment has ended before it arrived.
+    expect(reads().length - begun).toBeLessThanOrEqual(1);
+    await pi.emit("session_shutdown", undefined);
+    await sim.close();
+  }
 });
 
 describe("nothing is asked of the server for a turn that has not come", () => {
