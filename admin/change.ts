@@ -83,12 +83,19 @@ export async function changePlaceOf(
   return { machine, probe, config, limits: { restartTimeoutMs, loadTimeoutMs } };
 }
 
+/** The models as the server lists them now; undefined where its kind is not known. @throws {ServerError}; the signal's reason */
+export async function listedModels(
+  server: ModelServer,
+  backend: Backend | undefined,
+  signal: AbortSignal,
+): Promise<ListedModel[] | undefined> {
+  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  return backend?.listed(await server.http.json(server.config.modelsPath, limits), limits);
+}
+
 /** The server over HTTP. @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
 export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backend): ServerProbe {
-  const listedNow = async (signal: AbortSignal): Promise<ListedModel[] | undefined> => {
-    const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-    return backend?.listed(await server.http.json(server.config.modelsPath, limits), limits);
-  };
+  const listedNow = (signal: AbortSignal) => listedModels(server, backend, signal);
   return {
     running: async (signal) => (await server.runningNow(signal)) ?? [],
     answers: async (signal) => {

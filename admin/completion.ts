@@ -152,11 +152,13 @@ function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: str
     .map((item) => ({ ...item, value: `${id} ${item.value}` }));
 }
 
-/** Sensible sizes up to the trained window, where that is known, and the one that is set. */
+const LARGEST: AutocompleteItem = { value: "max", label: "max", description: "the largest that fits" };
+
+/** The largest that fits, then sensible sizes up to the trained window, where that is known, and the one that is set. */
 function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
   const sensible = SIZES.filter((tokens) => trainedTokens === undefined || tokens < trainedTokens);
   const known = [contextTokens, trainedTokens].filter((tokens) => tokens !== undefined);
-  return [...new Set([...sensible, ...known])]
+  const figures = [...new Set([...sensible, ...known])]
     .sort((a, b) => a - b)
     .map((tokens) => {
       const marks = [
@@ -166,6 +168,7 @@ function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
       const label = sizeWord(tokens);
       return { value: label, label, description: [`${tokens} tokens`, ...marks].join(" · ") };
     });
+  return [LARGEST, ...figures];
 }
 
 /** A size as `parseSize` reads it, as short as it goes without rounding. */
