@@ -64,6 +64,7 @@ describe("a config", () => {
     expect(config(model("")).models.get("a")).toEqual({
       id: "a",
       cmd: "x 5800",
+      standIn: [],
       proxy: "http://localhost:5800",
       aliases: [],
       ttl: 0,
@@ -80,6 +81,13 @@ describe("a config", () => {
     expect(config("").healthCheckTimeout).toBe(120);
     expect(config("healthCheckTimeout: 3").healthCheckTimeout).toBe(15);
     expect(config("Models: { a: {} }").models.size).toBe(0);
+  });
+
+  test("takes flags of the stand-in alone from the environment, and shows none of them", () => {
+    const models =
+      'models:\n  a: { cmd: "x ${PORT} -c 4096", env: ["A=--load 1", "STAND_IN=--load 2 -c 1024"] }\n';
+    const found = config(models).models.get("a");
+    expect([found?.cmd, found?.standIn]).toEqual(["x 5800 -c 4096", ["--load 2 -c 1024"]]);
   });
 
   test("hands global settings on to models that have none", () => {

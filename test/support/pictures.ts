@@ -57,7 +57,7 @@ async function prepare(workplace: Workplace): Promise<Sim> {
   await mkdir(dir, { recursive: true });
   const config = await readFile(join(REPOSITORY, "sim/demo.yaml"), "utf8");
   // Where no picture shows them: the stand-in's own flags are in no user's config.
-  const paced = config.replace(/ on"$/m, ` on ${PACE}"`).replaceAll(/^ +\$\{pace\}\n/gm, "");
+  const paced = config.replace(/ on"$/m, ` on ${PACE}"`).replaceAll(/^ +env: .*STAND_IN.*\n/gm, "");
   await writeFile(join(dir, "config.yaml"), paced);
   await cp(join(REPOSITORY, "sim/demo-project"), join(workplace.home, "word-count"), { recursive: true });
   await writeFile(join(workplace.folder, "script.ts"), SCRIPT);
