@@ -32,8 +32,8 @@ export interface ModelConfig {
   id: string;
   /** The command line as `/running` shows it: expanded, without full-line comments, line breaks kept. */
   cmd: string;
-  /** Flags of the stand-in alone, in `STAND_IN` of its environment: a command line that others read has none of them. */
-  standIn: string[];
+  /** `NAME=value` */
+  env: string[];
   proxy: string;
   aliases: string[];
   /** Idle seconds until it is unloaded; 0 = never. */
@@ -173,7 +173,7 @@ function readModel(
   return {
     id,
     cmd: model.text("cmd", ""),
-    standIn: model.list("env").flatMap((entry) => /^STAND_IN=(.*)$/.exec(entry)?.[1] ?? []),
+    env: model.list("env"),
     proxy: model.text("proxy", ""),
     aliases: model.list("aliases"),
     ttl: ttl === -1 ? defaults.ttl : ttl,

@@ -64,7 +64,7 @@ describe("a config", () => {
     expect(config(model("")).models.get("a")).toEqual({
       id: "a",
       cmd: "x 5800",
-      standIn: [],
+      env: [],
       proxy: "http://localhost:5800",
       aliases: [],
       ttl: 0,
@@ -81,13 +81,6 @@ describe("a config", () => {
     expect(config("").healthCheckTimeout).toBe(120);
     expect(config("healthCheckTimeout: 3").healthCheckTimeout).toBe(15);
     expect(config("Models: { a: {} }").models.size).toBe(0);
-  });
-
-  test("takes flags of the stand-in alone from the environment, and shows none of them", () => {
-    const models =
-      'models:\n  a: { cmd: "x ${PORT} -c 4096", env: ["A=--load 1", "STAND_IN=--load 2 -c 1024"] }\n';
-    const found = config(models).models.get("a");
-    expect([found?.cmd, found?.standIn]).toEqual(["x 5800 -c 4096", ["--load 2 -c 1024"]]);
   });
 
   test("hands global settings on to models that have none", () => {
@@ -145,6 +138,14 @@ describe("a command line", () => {
       modelPath: "/my models/x.gguf",
       alias: "A b",
     });
+  });
+
+  test("may be that of a real llama-server, with the stand-in's flags beside it", () => {
+    const [a] = config(
+      'models: { a: { cmd: "llama-server --port {{PORT}} -c 8192", env: ["A=1", "STAND_IN=--load 2 -c {{n}}"] } }\nmacros: { n: 4096 }',
+    ).models.values();
+    expect(readBehaviour(a?.cmd ?? "", a?.env)).toMatchObject({ loadMs: 2000, contextSize: 4096 });
+    expect(readBehaviour(a?.cmd ?? "")).toMatchObject({ loadMs: 0, contextSize: 8192 });
   });
 
   test("with an open quote is read all the same", () => {
