@@ -101,6 +101,19 @@ describe("the block of a new model", () => {
     expect(user.told[0]).toContain("Wren-Q8_0 is added; /model has it now.");
   });
 
+  test.each([
+    ["an empty file", ""],
+    ["a comment alone", "# my models\n"],
+    ["a list without models", "healthCheckTimeout: 60\nmodels:\n"],
+  ])("is the first one in %s", async (_what, text) => {
+    const { place } = await startAddPlace(text);
+    const user = choosing("32k");
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect(user.told).toEqual([expect.stringContaining("Wren-Q4_K_M is added; /model has it now.")]);
+    expect(place.text.startsWith(text)).toBe(true);
+    expect(await place.loaded()).toEqual(["Wren-Q4_K_M"]);
+  });
+
   test("names the projector that was chosen", async () => {
     const { place, folder } = await startAddPlace("models: {}\n");
     await place.type("/ai-server-add maker/Kestrel-VL-GGUF", choosing("mmproj", "As llama-server"));
