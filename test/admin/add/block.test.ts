@@ -133,6 +133,22 @@ describe("the block of a new model", () => {
     expect(place.text).toContain("  Wren-Q4_K_M-2:\n");
   });
 
+  test("cannot be like a model that its environment names: the others are offered again", async () => {
+    const named = `  named:\n    cmd: llama-server --port \${PORT}\n    env: ["LLAMA_ARG_MODEL=/models/n.gguf"]\n`;
+    const { place } = await startAddPlace(CONFIG + named);
+    const user = saying(true);
+    user.selects = (offered) =>
+      ["Like named", "Like small", "8k"].flatMap(
+        (words) => offered.find((line) => line.startsWith(words)) ?? [],
+      )[0];
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect(user.choices.slice(0, 2).map(({ offered }) => offered)).toEqual([
+      ["Like small", "Like org/Größe:Q4 x", "Like named", "A plain llama-server command"],
+      ["Like small", "Like org/Größe:Q4 x", "A plain llama-server command"],
+    ]);
+    expect(user.told[0]).toContain("Wren-Q4_K_M is added");
+  });
+
   test("goes into the file of the model that it is like", async () => {
     const all = await startAddPlace();
     const { place } = all;
