@@ -12,6 +12,7 @@ import { writeCertificateSet } from "../sim/certificates.ts";
 import { ACTIVITY_CPU, measureActivity } from "./activity.ts";
 import { HANDSHAKES, HANDSHAKES_QUICK, measureConnections, RESUMED } from "./connections.ts";
 import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from "./figure.ts";
+import { FIRST_WORD_WARM, firstWordProblem, measureFirstWord } from "./first-word.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
 import { measurePrefixReuse, PREFIX_REUSE, prefixProblem } from "./prefix-reuse.ts";
 import {
@@ -43,6 +44,7 @@ const GROUPS: readonly Group[] = [
   { figures: [RATE_ERROR], measure: measureRates, problem: ratesProblem },
   { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
   { figures: [PREFIX_REUSE_TWO_SERVERS], measure: measureTwoServers, problem: twoServersProblem },
+  { figures: [FIRST_WORD_WARM], measure: measureFirstWord, problem: firstWordProblem },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },
