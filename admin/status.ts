@@ -93,15 +93,25 @@ function withLines(result: Result, lines: readonly string[]): Result {
   return { ...result, content: (width, style) => [...before(width, style), ...lines] };
 }
 
+/** Read again where the answers have just shown that several servers give them: the first ones were of one alone. */
+async function modelsAndRunning(
+  call: Call,
+  server: ModelServer,
+): Promise<[ModelFacts[], RunningModel[] | undefined]> {
+  const read = () => Promise.all([modelsNow(call, server), server.runningNow(call.waiting.signal, true)]);
+  const wasKnown = server.several.isKnown;
+  const found = await read();
+  return server.several.isKnown && !wasKnown ? read() : found;
+}
+
 async function serverResult(call: Call, text: string): Promise<Result> {
   const { waiting } = call;
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
-  const list = modelsNow(call, server);
-  const [models, running, version, door] = await Promise.all([
+  const list = modelsAndRunning(call, server);
+  const [[models, running], version, door] = await Promise.all([
     list,
-    server.runningNow(signal, true),
     server.version(signal),
     // Without the certificate only what has answered with it is looked at.
     list.then(() => server.openDoor.warnings(signal)),
