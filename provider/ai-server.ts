@@ -55,6 +55,8 @@ interface ModelsOrigin {
 export class AiServer {
   readonly activities = new Activities();
   readonly remembered: Remembered;
+  /** Names on the CA's list of devices, as a command read it last: Tab asks no machine. */
+  deviceNames: readonly string[] = [];
   readonly #options: AiServerOptions;
   readonly #startTimeoutMs: number;
   #stored: Variables = {};
