@@ -8,11 +8,15 @@ import type { ClientJob } from "./change-client.ts";
 import { UNIT } from "./machine-row.ts";
 
 /** A server's folder that may be hit in the middle of a change. */
-export interface Target {
+export interface Target extends Killed {
   readonly folder: string;
-  readonly tools: string;
   readonly text: string;
   readonly backups: string[];
+}
+
+/** A machine whose shell can be killed at each program that it starts. */
+export interface Killed {
+  readonly tools: string;
   own(path: string): void;
   tool(name: string, script: string): void;
 }
@@ -53,7 +57,7 @@ export interface Kill {
  * Puts a program before each of the real ones that counts, and kills when its turn has come. The leader of the
  * process group is the script's own shell, whatever subshell has started the program.
  */
-export function prepareKill(host: Target, kill: Kill, programs: readonly string[] = PROGRAMS): void {
+export function prepareKill(host: Killed, kill: Kill, programs: readonly string[] = PROGRAMS): void {
   const counter = join(host.tools, "count");
   writeFileSync(counter, "");
   host.own(counter);
@@ -82,11 +86,11 @@ function realProgram(name: string): string | undefined {
 }
 
 /** Writes down the name of every program that the scripts start; gives a function that returns the names so far. */
-export function recordSteps(host: Target): () => string[] {
+export function recordSteps(host: Killed, programs: readonly string[] = PROGRAMS): () => string[] {
   const record = join(host.tools, "steps");
   writeFileSync(record, "");
   host.own(record);
-  for (const name of PROGRAMS) {
+  for (const name of programs) {
     const real = realProgram(name);
     if (real !== undefined) host.tool(name, `echo ${name} >>'${record}'\nexec ${real} "$@"`);
   }
@@ -94,7 +98,7 @@ export function recordSteps(host: Target): () => string[] {
 }
 
 /** Whether the kill's turn has come. */
-export function wasHit(host: Target): boolean {
+export function wasHit(host: Killed): boolean {
   return existsSync(join(host.tools, "count.hit"));
 }
 
