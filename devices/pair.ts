@@ -9,6 +9,7 @@ import { codeOf, ServerError } from "../lib/errors.ts";
 type Files = Pick<ServerAddress, "ca" | "clientCert" | "clientKey">;
 
 const STAGED = ".ai-server-new-";
+const LEFT_AFTER_MS = 3_600_000;
 
 /** A new pair that is whole, in a folder beside those in use. */
 export interface StagedPair {
@@ -139,9 +140,13 @@ export async function writeNew(path: string, content: string | Buffer): Promise<
   }
 }
 
+/** Another pi may be at work with a young one. */
 async function removeStaged(home: string): Promise<void> {
   for (const name of await readdir(home)) {
-    if (name.startsWith(STAGED)) await rm(join(home, name), { recursive: true, force: true });
+    const path = join(home, name);
+    const found = name.startsWith(STAGED) ? await stat(path).catch(() => undefined) : undefined;
+    if (found !== undefined && Date.now() - found.mtimeMs > LEFT_AFTER_MS)
+      await rm(path, { recursive: true, force: true });
   }
 }
 
