@@ -26,7 +26,10 @@ export const PROVIDER_ID = "ai-server";
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 
 /** The variables that hold a secret itself, and not the path of one. */
-export const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
+
+/** All variables that no process which pi starts may inherit. */
+export const KEPT_VARIABLES: readonly string[] = [...SECRET_VARIABLES, "HF_TOKEN"];
 
 /** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
 export const DEFAULTS = {

@@ -6,6 +6,7 @@ import { PROVIDER_ID, type Variables } from "../config.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import type { ModelServer } from "../server/model-server.ts";
+import type { Picking } from "../ui/pick.ts";
 import type { Choices, Question } from "../ui/question.ts";
 import type { Waiting } from "../ui/wait.ts";
 
@@ -73,6 +74,19 @@ export async function chosenBy<T>(call: Call, question: Question, choices: Choic
   requireUser(ctx);
   const { ask } = await import("../ui/question.ts");
   return waiting.ask(() => ask(ctx, question, choices, ended));
+}
+
+/**
+ * Lets the user choose from a list.
+ *
+ * @returns undefined where the user leaves
+ * @throws {ServerError} in a mode that cannot ask
+ */
+export async function pickedBy<T>(call: Call, picking: Picking<T>): Promise<T | undefined> {
+  const { ctx, waiting, ended } = call;
+  requireUser(ctx);
+  const { pick } = await import("../ui/pick.ts");
+  return waiting.ask(() => pick(ctx, picking, ended));
 }
 
 /** Whether there is a user to ask. */

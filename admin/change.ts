@@ -197,13 +197,14 @@ export function changeCounts(before: string, after: string): { added: number; re
  * Makes a planned change and reports how it ended; of one that was cancelled after the write it offers the way back.
  *
  * @param done what was done, as a sentence, where it was
+ * @returns whether it was
  */
 export async function applyAndReport(
   call: Call,
   place: ChangePlace,
   planned: Planned,
   done: string,
-): Promise<void> {
+): Promise<boolean> {
   const { file, unit } = planned;
   const { config } = place;
   const { applyChange } = await import("../host/change.ts");
@@ -214,6 +215,7 @@ export async function applyAndReport(
   show(call.ctx, [text, ...otherEdit(outcome, file)].join("\n"), level);
   if (outcome.kind === "cancelled" && outcome.file === "new" && outcome.backup !== undefined)
     await offerToRestore(call, place, planned, outcome.backup);
+  return outcome.kind === "changed";
 }
 
 /** What another program wrote meanwhile, where that is why nothing was done. */

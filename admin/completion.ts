@@ -1,6 +1,7 @@
 /** What Tab offers after an `/ai-server-*` command, and the models that it chooses from. */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AutocompleteItem } from "@earendil-works/pi-tui";
+import { isOffline } from "../config.ts";
 import { abortable, type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { shortTokens } from "../lib/figures.ts";
 import type { AiServer } from "../provider/ai-server.ts";
@@ -8,6 +9,7 @@ import type { ServedModel } from "../provider/pi-models.ts";
 import { readCommandLine } from "../server/models/command-line.ts";
 import type { ModelFacts, ModelState } from "../server/models/models.ts";
 import type { Complete } from "../ui/autocomplete.ts";
+import type { HubCompletion } from "./add/completion.ts";
 import { readId, typedId } from "./arguments.ts";
 import { serverFor } from "./call.ts";
 
@@ -277,6 +279,15 @@ async function readEntries(
   });
 }
 
+/** Read when it is first needed. */
+async function hubCompletion(aiServer: AiServer): Promise<HubCompletion> {
+  const [{ HubCompletion }, { openHub }] = await Promise.all([
+    import("./add/completion.ts"),
+    import("./add/hub.ts"),
+  ]);
+  return new HubCompletion(async () => (await openHub({ aiServer })).hub, REAL_CLOCK);
+}
+
 /**
  * What Tab offers, read from the server in the background; typing never waits for it.
  *
@@ -293,7 +304,13 @@ export function completer(
     aiServer.models.map(knownEntry),
   );
   ended.addEventListener("abort", () => live.close(), { once: true });
+  let hub: Promise<HubCompletion> | undefined;
   return async (command, argument, signal) => {
+    if (command === "ai-server-add") {
+      if (isOffline(aiServer.variables)) return [];
+      hub ??= hubCompletion(aiServer);
+      return (await hub).suggestions(argument, signal);
+    }
     // A command without a model is no reason to ask the server.
     if (!takesId(command)) return complete([], command, argument);
     const entries = await live.suggestions(signal);

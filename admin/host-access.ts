@@ -1,6 +1,7 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
 import type { Downloads } from "../host/download/downloads.ts";
+import type { ServerMemory } from "../host/fit/server-memory.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { type Backend, type BackendKind, hasConfigFile } from "../server/kinds/backend.ts";
@@ -13,6 +14,8 @@ const CONNECTION_KEEP_MS = 60_000;
 
 export interface Host {
   readonly machine: RemoteMachine;
+  /** What models need of its memory. */
+  readonly memory: ServerMemory;
   readonly downloads: Downloads;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
@@ -73,9 +76,10 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
   const { sshHost } = server.config;
   if (sshHost === undefined) throw withoutSshHost();
   const config = placedConfig(server.config, backend?.kind, server.lastKind);
-  const [{ Shell }, { RemoteMachine }, { ServerDownloads }] = await Promise.all([
+  const [{ Shell }, { RemoteMachine }, { ServerMemory }, { ServerDownloads }] = await Promise.all([
     import("../host/ssh/shell.ts"),
     import("../host/ssh/machine.ts"),
+    import("../host/fit/server-memory.ts"),
     import("../host/download/downloads.ts"),
   ]);
   const shell = new Shell({
@@ -89,6 +93,7 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
   });
   return {
     machine: new RemoteMachine(shell, config.restartTimeoutMs),
+    memory: new ServerMemory(shell),
     downloads: new ServerDownloads(shell),
     config,
     close: () => shell.close(),

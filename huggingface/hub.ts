@@ -20,6 +20,8 @@ export interface Repository {
   revision: string;
   /** Its files are given only to who has agreed to its terms on `page`. */
   isGated: boolean;
+  /** Whether its files are given to no one without a token. */
+  needsToken: boolean;
   page: string;
   /** The smallest first; at least one. */
   quantisations: readonly Quantisation[];
@@ -98,15 +100,44 @@ export class HubClient {
     const { files, strange } = this.#filesIn(list(answer?.siblings), current, revision);
     const { quantisations, projectors, incomplete } = groupFiles(files);
     if (quantisations.length === 0) throw withoutModel(id, strange, incomplete);
+    const isGated = answer?.gated === "auto" || answer?.gated === "manual" || answer?.gated === true;
     return {
       id: current,
       revision,
-      isGated: answer?.gated === "auto" || answer?.gated === "manual" || answer?.gated === true,
+      isGated,
+      needsToken: isGated || answer?.private === true,
       page: this.#pageOf(current),
       quantisations,
       projectors,
       trainedContext: count(record(answer?.gguf)?.context_length),
     };
+  }
+
+  /**
+   * Whether the hub gives a file to the user: asked without fetching it.
+   *
+   * @throws {RefusedError} where it is closed to the user, with what to do; the signal's reason
+   */
+  async requireAccess(
+    { id, page }: Repository,
+    { files: [file] }: Quantisation,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (file === undefined) return;
+    await this.#reach(file.url, { method: "HEAD", redirect: "manual" }, signal, async ({ status }) => {
+      if (status !== 401 && status !== 403) return;
+      const token =
+        this.#endpoint.token === undefined
+          ? "then set HF_TOKEN to a token of that account"
+          : "with the account of the token in HF_TOKEN or its file";
+      throw new RefusedError(
+        `${id} is gated, and not open to you. Agree to its terms at ${page}, ${token}.`,
+        {
+          link: "Hugging Face",
+          status,
+        },
+      );
+    });
   }
 
   /** @returns the GGUF files, and names of those that cannot be used */
@@ -136,21 +167,30 @@ export class HubClient {
   }
 
   /** @param id of the repository that is asked for */
-  async #ask(path: string, id: string | undefined, signal: AbortSignal): Promise<unknown> {
-    const { url, token } = this.#endpoint;
-    const headers: Record<string, string> = {
-      Accept: "application/json",
-      ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
-    };
+  #ask(path: string, id: string | undefined, signal: AbortSignal): Promise<unknown> {
+    const address = this.#endpoint.url + path;
+    return this.#reach(address, { headers: { Accept: "application/json" } }, signal, async (response) => {
+      const body = await boundedText(response, () => this.#strange(id ?? "a search"));
+      if (!response.ok) throw this.#refusal(response, id);
+      return parsed(body);
+    });
+  }
+
+  /** One request to the hub with the user's token. */
+  async #reach<T>(
+    address: string,
+    init: RequestInit,
+    signal: AbortSignal,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
+    const { token } = this.#endpoint;
+    const headers = { ...init.headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) };
     const late = (): ServerError =>
       hubFault(`${this.#name} did not answer within ${wholeSeconds(REQUEST_MS)}. Try again.`, "retry");
     try {
-      return await within(REQUEST_MS, signal, this.#clock, late, async (stop) => {
-        const response = await this.#fetch(`${url}${path}`, { headers, signal: stop });
-        const body = await boundedText(response, () => this.#strange(id ?? "a search"));
-        if (!response.ok) throw this.#refusal(response, id);
-        return parsed(body);
-      });
+      return await within(REQUEST_MS, signal, this.#clock, late, async (stop) =>
+        read(await this.#fetch(address, { ...init, headers, signal: stop })),
+      );
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof ServerError) throw error;

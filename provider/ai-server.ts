@@ -146,6 +146,11 @@ export class AiServer {
     return isSetUp(this.#options.env, stored, this.#options.agentDir);
   }
 
+  /** The environment of this process. */
+  get variables(): Variables {
+    return this.#options.env;
+  }
+
   isFromEnvironment(name: string): boolean {
     return Boolean(this.#options.env[name]?.trim());
   }

@@ -4,6 +4,7 @@ import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 const WELCOME = `The demo: real pi, with a stand-in for the server on this machine. Try:
   What files are in this folder?
   /ai-server          the panel: models, memory, requests
+  /ai-server-add      adds a model: type wren
   /ai-server-ctx      changes a context size
   /ai-server-logs     shows the server's log
 Ctrl+D ends it and removes everything.`;

@@ -12,7 +12,11 @@ import {
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { ServerDownloads } from "../host/download/downloads.ts";
+import { Shell } from "../host/ssh/shell.ts";
 import { makeDemoFolder, removeDemoFolder } from "./demo-folder.ts";
+import { startDemoHub } from "./demo-hub.ts";
+import type { Hub } from "./hub.ts";
 import { type Sim, startSim } from "./server.ts";
 
 const FIRST_MODEL = "Qwen3.6-35B-A3B-Q8_0";
@@ -62,7 +66,8 @@ async function runDemo(args: string[]): Promise<number> {
   const sim = await startSim({ dir: dirs.server });
   process.on(`SIG${RELOAD_SIGNAL}`, () => void sim.reload());
   keepJournal(sim, dirs.tools);
-  const env = environment(sim, dirs);
+  const hub = await startDemoHub();
+  const env = environment(sim, hub, dirs);
   const extension = ["-e", join(repository, "index.ts")];
   try {
     const listed = await findModels([...extension, "--list-models"], env, dirs.work);
@@ -76,7 +81,18 @@ async function runDemo(args: string[]): Promise<number> {
       writeSync(1, "\nThe demo is over; its files are removed. Your own server: docs/README.md\n");
     return status;
   } finally {
-    await sim.close();
+    await endDownloads(dirs.models);
+    await Promise.all([sim.close(), hub.close()]);
+  }
+}
+
+/** A download goes on without pi: here it would outlive the demo. */
+async function endDownloads(folder: string): Promise<void> {
+  const target = { host: "local", mode: "direct", connectTimeoutMs: 0, keepMs: 0 } as const;
+  const shell = new Shell({ ...target, presetPath: folder, serviceUnit: UNIT, restartCommand: undefined });
+  const downloads = new ServerDownloads(shell);
+  for (const { id } of await downloads.read(folder).catch(() => [])) {
+    await downloads.stop(folder, id).catch(() => undefined);
   }
 }
 
@@ -99,6 +115,7 @@ function makeFolders() {
   const inFolder = (name: string) => join(folder, name);
   const dirs = {
     server: inFolder("server"),
+    models: inFolder("models"),
     agent: inFolder("agent"),
     work: inFolder("word-count"),
     tools: inFolder("bin"),
@@ -147,10 +164,10 @@ exec journalctl "$@"
 }
 
 /** This process's environment without variables that point pi to the user's own server, folders or tmux. */
-function environment(sim: Sim, dirs: ReturnType<typeof makeFolders>): NodeJS.ProcessEnv {
+function environment(sim: Sim, hub: Hub, dirs: ReturnType<typeof makeFolders>): NodeJS.ProcessEnv {
   const foreign = ["PI_CODING_AGENT_SESSION_DIR", "TMUX"];
   const own = Object.entries(process.env).filter(
-    ([name]) => !name.startsWith("AI_SERVER_") && !foreign.includes(name),
+    ([name]) => !/^(?:AI_SERVER|HF)_/.test(name) && !foreign.includes(name),
   );
   return {
     ...Object.fromEntries(own),
@@ -167,6 +184,10 @@ function environment(sim: Sim, dirs: ReturnType<typeof makeFolders>): NodeJS.Pro
     AI_SERVER_CERTS_DIR: sim.certsDir,
     AI_SERVER_SSH_HOST: "local",
     AI_SERVER_PRESET_PATH: join(sim.dir, "config.yaml"),
+    AI_SERVER_MODELS_DIR: dirs.models,
+    HF_ENDPOINT: hub.url,
+    // No token of the user's own reaches a stand-in.
+    HF_HOME: dirs.models,
     AI_SERVER_SERVICE_UNIT: UNIT,
     // The stand-in reads its config again, which unloads every model as a restart does.
     AI_SERVER_RESTART_COMMAND: `kill -${RELOAD_SIGNAL} ${process.pid}`,

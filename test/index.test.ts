@@ -76,6 +76,7 @@ describe("the factory", () => {
       "ai-server-refresh",
       "ai-server-load",
       "ai-server-unload",
+      "ai-server-add",
       "ai-server-ctx",
       "ai-server-preset",
       "ai-server-restart",

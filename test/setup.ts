@@ -9,7 +9,7 @@ if (problem) throw new Error(`The tests did not start. ${problem}`);
 // how many cases the random tests try is meant for them.
 const kept = new Set([...Object.keys(TEST_ENVIRONMENT), "AI_SERVER_TEST_RUNS"]);
 for (const name of Object.keys(process.env)) {
-  if (name.startsWith("AI_SERVER_") && !kept.has(name)) delete process.env[name];
+  if (/^(?:AI_SERVER|HF)_/.test(name) && !kept.has(name)) delete process.env[name];
 }
 
 installLoopbackGuard();

@@ -45,6 +45,16 @@ export function fittedPlain(text: string, width: number, ellipsis = "…"): stri
   return stripVTControlCharacters(truncateToWidth(text, width, ellipsis));
 }
 
+/** A text of at most `width` columns, without its middle where it is longer: ids mostly differ at their ends. */
+export function withoutMiddle(text: string, width: number): string {
+  if (visibleWidth(text) <= width) return text;
+  const end = Array.from(text);
+  const room = Math.floor((width - 1) / 2);
+  while (end.length > 0 && visibleWidth(end.join("")) > room) end.shift();
+  const tail = end.join("");
+  return fittedPlain(text, width - visibleWidth(tail)) + tail;
+}
+
 export function padded(line: string, width: number): string {
   const shown = fitted(line, width);
   return shown + " ".repeat(Math.max(0, width - visibleWidth(shown)));

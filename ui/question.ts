@@ -162,7 +162,7 @@ export class QuestionView implements Component {
     const choices = choicesAround(wanted, this.#chosen, Math.max(Math.min(2, free), free - text));
     const most = Math.max(0, Math.min(free - choices.length, Math.max(1, Math.floor(height / 5))));
     const isTitleWhole = title.length <= most;
-    const shown = isTitleWhole ? title : withoutMiddle(title, cleanLine(question.title), most, width);
+    const shown = isTitleWhole ? title : shortTitle(title, cleanLine(question.title), most, width);
     return {
       title: shown.map((line) => theme.fg("accent", theme.bold(line))),
       choices,
@@ -267,7 +267,7 @@ function cutRows(rows: readonly string[], most: number): string[] {
 }
 
 /** The first rows and the end of a title: the question itself may follow a long id. */
-function withoutMiddle(rows: readonly string[], text: string, most: number, width: number): string[] {
+function shortTitle(rows: readonly string[], text: string, most: number, width: number): string[] {
   if (most === 0) return [];
   const end = Array.from(text).slice(-width);
   while (end.length > 0 && visibleWidth(end.join("")) > width - 1) end.shift();

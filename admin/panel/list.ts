@@ -1,6 +1,6 @@
 /** The list of models: what is filtered, which one is selected, and its lines. Pure but for the theme's colours. */
 import { visibleWidth } from "@earendil-works/pi-tui";
-import { type Colours, firstSeen, fitted, fittedPlain, table } from "../../ui/layout.ts";
+import { type Colours, firstSeen, fitted, table, withoutMiddle } from "../../ui/layout.ts";
 import type { PanelContent, PanelPlace, PanelRow } from "./lines.ts";
 
 const MARK = 2;
@@ -24,16 +24,6 @@ export function filtered(rows: readonly PanelRow[], filter: string): PanelRow[] 
 export function selectedAt(rows: readonly PanelRow[], { selected }: PanelPlace): number {
   const at = rows.findIndex(({ id }) => id === selected);
   return at < 0 ? Math.min(0, rows.length - 1) : at;
-}
-
-/** A text of at most `width` columns, without its middle where it is longer: ids mostly differ at their ends. */
-export function withoutMiddle(text: string, width: number): string {
-  if (visibleWidth(text) <= width) return text;
-  const end = Array.from(text);
-  const room = Math.floor((width - 1) / 2);
-  while (end.length > 0 && visibleWidth(end.join("")) > room) end.shift();
-  const tail = end.join("");
-  return fittedPlain(text, width - visibleWidth(tail)) + tail;
 }
 
 /**

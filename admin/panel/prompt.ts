@@ -1,9 +1,8 @@
 import { Input, type KeybindingsManager, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { shortTokens } from "../../lib/figures.ts";
-import { type Colours, fitted, flow, keyHint, keyNames } from "../../ui/layout.ts";
+import { type Colours, fitted, flow, keyHint, keyNames, withoutMiddle } from "../../ui/layout.ts";
 import { parseSize, wrongSize } from "../arguments.ts";
 import type { PanelRow } from "./lines.ts";
-import { withoutMiddle } from "./list.ts";
 
 type Keys = Pick<KeybindingsManager, "matches" | "getKeys">;
 

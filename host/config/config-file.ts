@@ -1,12 +1,14 @@
+import type { ModelStart } from "./command/model-start.ts";
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
 import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
 import { planIniAddition, planIniRemoval } from "./ini/models.ts";
+import { iniStart } from "./ini/start.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
 import { refusalBecause, shown } from "./refusals.ts";
 import { positionAt, type Span } from "./traced-text.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
-import { modelOf, yamlSettings } from "./yaml/context.ts";
+import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
 
 export {
   type ContextChange,
@@ -77,6 +79,22 @@ export function planContextChange(
     throw refusalBecause(`The context size must be a whole number from 1 to ${MAX_TOKENS}.`);
   }
   return format === "ini" ? planIni(text, id, tokens, isFound) : planYaml(text, id, tokens);
+}
+
+/**
+ * What the config starts for a model.
+ *
+ * @param router the words of the router's own command line, for a preset
+ * @returns undefined for a model that a preset does not name
+ * @throws {ServerError} where it cannot be understood
+ */
+export function findStart(
+  text: string,
+  format: ConfigFormat,
+  id: string,
+  router: readonly string[] = [],
+): ModelStart | undefined {
+  return format === "ini" ? iniStart(text, id, router) : yamlStart(text, id);
 }
 
 /**

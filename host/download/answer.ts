@@ -1,9 +1,15 @@
 /** What `ai-server-download` reports, as data. Pure. */
 import { type Answer, type AnswerLine, valueFor } from "../ssh/protocol.ts";
 import type { HostError } from "../ssh/ssh-faults.ts";
-import type { DownloadedFile, DownloadStage, DownloadState, FileSize } from "./download.ts";
+import {
+  type DownloadedFile,
+  type DownloadStage,
+  type DownloadState,
+  type FileSize,
+  isRunning,
+} from "./download.ts";
 
-type Fault = (code: string, detail: string) => HostError;
+type Fault = (code: string, detail: string, isRunning: boolean) => HostError;
 
 const STAGES: Readonly<Record<string, DownloadStage>> = {
   running: "running",
@@ -22,19 +28,20 @@ const STAGES: Readonly<Record<string, DownloadStage>> = {
  */
 export function statesInAnswer({ lines }: Answer, fault: Fault): DownloadState[] {
   const begins = lines.flatMap(({ key }, at) => (key === "download" ? [at] : []));
-  return begins.flatMap((from, nth) => oneState(lines.slice(from, begins[nth + 1]), fault));
+  const blocks = begins.map((from, nth) => lines.slice(from, begins[nth + 1]));
+  const started = (block: readonly AnswerLine[]): number => numberIn(block[0]?.value.split(" ")[3] ?? "");
+  return blocks.sort((a, b) => started(a) - started(b)).flatMap((block) => oneState(block, fault));
 }
 
 function oneState(lines: readonly AnswerLine[], fault: Fault): DownloadState[] {
-  const [id = "", word = "", tool = "", seconds = "", before = ""] = (
-    valueFor(lines, "download") ?? ""
-  ).split(" ");
+  const [id = "", word = "", tool = "", , seconds = "", before = ""] = lines[0]?.value.split(" ") ?? [];
   const stage = STAGES[word];
   if (stage === undefined || !/^[0-9a-f]{16}$/.test(id)) return [];
   const files = lines.flatMap(fileOf);
   const sum = (key: "bytes" | "doneBytes"): number => files.reduce((all, file) => all + file[key], 0);
   const doneBytes = sum("doneBytes");
   const code = valueFor(lines, "problem");
+  const detail = lines.find(({ key }) => key === "detail")?.text ?? "";
   return [
     {
       id,
@@ -45,8 +52,7 @@ function oneState(lines: readonly AnswerLine[], fault: Fault): DownloadState[] {
       stage,
       program: tool === "hf" || tool === "curl" ? tool : undefined,
       rate: rateOf(doneBytes - numberIn(before), numberIn(seconds)),
-      problem:
-        code === undefined ? undefined : fault(code, lines.find(({ key }) => key === "detail")?.text ?? ""),
+      problem: code === undefined ? undefined : fault(code, detail, isRunning(stage)),
     },
   ];
 }

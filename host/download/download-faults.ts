@@ -74,13 +74,41 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `systemd on ${where} ends this download when that user's last login is over (KillUserProcesses). Run "loginctl enable-linger" there once as that user; until then keep a login open.`,
 };
 
-/** @param detail of the script, or what a program there wrote; cleaned and shortened here */
-export function downloadFault(code: string, detail: string, where: string): HostError {
+/** What a running download tries again after. */
+const TRIED_AGAIN: Readonly<Record<string, Sentence>> = {
+  "rate-limit": () =>
+    "Hugging Face allows no more downloads at the moment (rate limit); it is being tried again.",
+  network: (where, said) =>
+    `The connection from ${where} broke off or could not be made (${said}); it is being tried again.`,
+  "server-error": (_where, said) => `Hugging Face answered with an error (${said}); it is being tried again.`,
+  interrupted: (where) => `A program of the download on ${where} was ended; it is being tried again.`,
+  "hf-failed": (where) => `hf on ${where} could not finish a file; it is being tried again.`,
+};
+
+const OF_THE_HUB = new Set([
+  "needs-token",
+  "bad-token",
+  "no-access",
+  "not-found",
+  "rate-limit",
+  "server-error",
+  "refused",
+  "wrong-size",
+  "wrong-hash",
+]);
+const MAY_PASS = new Set(["network", "server-error", "rate-limit", "interrupted"]);
+
+/**
+ * @param detail of the script, or what a program there wrote; cleaned and shortened here
+ * @param isRunning the download goes on by itself
+ */
+export function downloadFault(code: string, detail: string, where: string, isRunning = false): HostError {
   const said = cleanText(detail, 300).replaceAll("\n", " ");
-  const sentence = Object.hasOwn(FAULTS, code) ? FAULTS[code]?.(where, said) : undefined;
+  const table = isRunning && Object.hasOwn(TRIED_AGAIN, code) ? TRIED_AGAIN : FAULTS;
+  const sentence = Object.hasOwn(table, code) ? table[code]?.(where, said) : undefined;
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, {
-    link: "ssh",
-    remedy: code === "network" || code === "server-error" || code === "rate-limit" ? "retry" : "none",
+    link: OF_THE_HUB.has(code) ? "Hugging Face" : "ssh",
+    remedy: MAY_PASS.has(code) ? "retry" : "none",
   });
 }
 

@@ -41,6 +41,11 @@ export type DownloadStage =
   /** All files are there under their names. */
   | "complete";
 
+/** Whether a process of it lives. */
+export function isRunning(stage: DownloadStage): boolean {
+  return stage === "running" || stage === "waiting" || stage === "checking";
+}
+
 export interface DownloadState {
   id: string;
   label: string;

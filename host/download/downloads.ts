@@ -100,11 +100,11 @@ export class ServerDownloads implements Downloads {
   }
 
   #states(answer: Answer): DownloadState[] {
-    return statesInAnswer(answer, (code, detail) => this.#fault(code, detail));
+    return statesInAnswer(answer, (...fault) => this.#fault(...fault));
   }
 
-  #fault(code: string, detail: string): HostError {
+  #fault(code: string, detail: string, isRunning = false): HostError {
     const { host } = this.#shell.settings;
-    return downloadFault(code, detail, host === "local" ? "this machine" : host);
+    return downloadFault(code, detail, host === "local" ? "this machine" : host, isRunning);
   }
 }

@@ -16,6 +16,20 @@ export interface DirectSettings {
   restartCommand: string | undefined;
 }
 
+/** What the verbs about memory run, and with what. */
+export interface FitRequest {
+  /** llama-server, by its path or to be found on the path; with a wrapper its own counts. */
+  program: string;
+  /** Without dashes; the value is empty for a switch. */
+  flags: readonly { name: string; value: string }[];
+  /** `NAME=value` that choose devices. */
+  variables: readonly string[];
+  /** `NAME=value` that say where libraries are: no wrapper takes them. */
+  places: readonly string[];
+  /** The file whose size is added. */
+  projector: string | undefined;
+}
+
 /** One verb of `ai-server-admin` with its arguments, and what stands beside it on standard input. */
 export interface HostRequest {
   verb: readonly [verb: string, ...args: string[]];
@@ -26,6 +40,8 @@ export interface HostRequest {
   download?: { folder: string; token?: string | undefined };
   /** Set for a verb of `ai-server-ca`. Its own wrapper takes the passphrase alone. */
   ca?: { folder: string; reloadCommand?: string | undefined; passphrase?: string | undefined };
+  /** For the verbs about memory. */
+  fit?: FitRequest;
 }
 
 export interface AnswerLine {
@@ -46,7 +62,7 @@ export interface Answer {
 }
 
 const PROTOCOL = "ai-server-1";
-const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs"]);
+const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs", "devices", "fit"]);
 const ERROR_CODE = /^[a-z0-9-]{1,40}$/;
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
 
@@ -94,6 +110,7 @@ export function requestText(nonce: string, request: HostRequest, direct: DirectS
     if (direct.restartCommand !== undefined) lines.push(`restart ${base64(direct.restartCommand)}`);
     lines.push(`verb ${verbLine(request.verb)}`);
   }
+  if (request.fit !== undefined) lines.push(...fitLines(request.fit, direct !== undefined));
   if (request.name !== undefined) lines.push(`name ${base64(request.name)}`);
   if (request.content !== undefined) {
     // Old versions of openssl, the last resort for decoding, read lines of at most 76 characters.
@@ -109,6 +126,19 @@ function caLines(verb: readonly string[], ca: NonNullable<HostRequest["ca"]>, is
     ...(isDirect ? [`path ${base64(folder)}`, `verb ${verbLine(verb)}`] : []),
     ...(isDirect && reloadCommand !== undefined ? [`restart ${base64(reloadCommand)}`] : []),
     ...(passphrase === undefined ? [] : [`passphrase ${base64(passphrase)}`]),
+  ];
+}
+
+/** @throws {RangeError} for the name of a flag with other than letters, digits and dashes */
+function fitLines({ program, flags, variables, places, projector }: FitRequest, isDirect: boolean): string[] {
+  const wrong = flags.find(({ name }) => !/^[a-z0-9-]{1,40}$/.test(name));
+  if (wrong !== undefined) throw new RangeError("A flag has letters, digits and dashes only");
+  const direct = [`program ${base64(program)}`, ...places.map((place) => `place ${base64(place)}`)];
+  return [
+    ...(isDirect ? direct : []),
+    ...flags.map(({ name, value }) => `flag-${name} ${base64(value)}`),
+    ...variables.map((variable) => `variable ${base64(variable)}`),
+    ...(projector === undefined ? [] : [`projector ${base64(projector)}`]),
   ];
 }
 

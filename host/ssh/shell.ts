@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn as nodeSpawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { SECRET_VARIABLES } from "../../config.ts";
+import { KEPT_VARIABLES } from "../../config.ts";
 import { SharedConnection } from "./control-socket.ts";
 import {
   type Answer,
@@ -235,7 +235,7 @@ function isMultiplexFault(stderr: string): boolean {
 /** What ssh, its helpers and a restart command start may outlive this process, and needs no credentials of ours. */
 function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const kept = { ...env };
-  for (const name of SECRET_VARIABLES) delete kept[name];
+  for (const name of KEPT_VARIABLES) delete kept[name];
   return kept;
 }
 

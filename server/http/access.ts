@@ -1,7 +1,7 @@
 /** How every kind of server is asked. */
 import type { Config } from "../../config.ts";
 import { ServerError } from "../../lib/errors.ts";
-import { ERROR_BYTES, type Http, readText } from "./http.ts";
+import { ERROR_BYTES, type Http, type HttpRequest, readText } from "./http.ts";
 
 /** Milliseconds for an answer that a server gives without asking a model. */
 export const ANSWER_TIMEOUT_MS = 10_000;
@@ -46,15 +46,30 @@ export async function optionalJson(http: Http, path: string, limits: Limits): Pr
  * @returns the answer's status and at most `ERROR_BYTES` of its text
  * @throws {ServerError} for a fault of the way; the signal's reason
  */
-export async function post(
+export function post(
   http: Http,
   path: string,
   request: object | undefined,
   signal: AbortSignal,
-): Promise<{ status: number; text: string }> {
-  signal.throwIfAborted();
+): Promise<ShortAnswer> {
   const sent = request === undefined ? {} : { body: JSON.stringify(request) };
-  const { status, body } = await http.request({ method: "POST", path, ...sent, signal });
+  return change(http, { method: "POST", path, ...sent, signal });
+}
+
+/** The same for what is to be deleted. @throws {ServerError} for a fault of the way; the signal's reason */
+export function remove(http: Http, path: string, signal: AbortSignal): Promise<ShortAnswer> {
+  return change(http, { method: "DELETE", path, signal });
+}
+
+interface ShortAnswer {
+  status: number;
+  text: string;
+}
+
+async function change(http: Http, request: HttpRequest & { signal: AbortSignal }): Promise<ShortAnswer> {
+  const { signal } = request;
+  signal.throwIfAborted();
+  const { status, body } = await http.request(request);
   const text = await readText(body, ERROR_BYTES).catch((error: unknown) => {
     signal.throwIfAborted();
     throw error;

@@ -24,7 +24,7 @@ export const ERROR_BYTES = 64 * 1024;
 const KEEP_ALIVE_MS = 600_000;
 
 export interface HttpRequest {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "DELETE";
   /** Route from the server's root, query included; `AI_SERVER_URL`'s own path is put before it. */
   path: string;
   body?: string;

@@ -26,13 +26,13 @@ export interface LoadSteps {
 }
 
 /** Bytes of the files that a download has begun; both 0 until the first has. */
-interface DownloadProgress {
+export interface DownloadProgress {
   doneBytes: number;
   totalBytes: number;
 }
 
 /** How a download by the server is watched. */
-interface DownloadSteps {
+export interface DownloadSteps {
   report(progress: DownloadProgress): void;
   /** Ends the watching alone: the download belongs to the server, and continues. */
   readonly signal: AbortSignal;
@@ -109,7 +109,7 @@ export interface Backend {
 
   /**
    * Makes the server download a model from Hugging Face itself, or watches a download of it that already runs, and
-   * resolves when the server lists the model.
+   * resolves when the server lists the model; at once where it does already.
    *
    * @param name `owner/repository:quantisation`
    * @returns the id under which the server lists the model
@@ -120,8 +120,21 @@ export interface Backend {
   /** The names of the models that the server is downloading now, as `download` takes them. @throws {ServerError} */
   downloads?(limits: Limits): Promise<string[]>;
 
-  /** Ends a download; one that has ended already counts as done. @throws {ServerError}; the signal's reason */
+  /**
+   * Ends a download, which removes what has arrived of the files that are not whole. One that has ended already counts as
+   * done.
+   *
+   * @throws {ServerError}; the signal's reason
+   */
   cancelDownload?(name: string, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Deletes a model that the server has downloaded itself, with its files; unloads it first.
+   *
+   * @param id of a model of its list that `isDownloaded`
+   * @throws {ServerError}; the signal's reason
+   */
+  deleteModel?(id: string, signal: AbortSignal): Promise<void>;
 
   /**
    * Ends the thinking of an answer that is being written.

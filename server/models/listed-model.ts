@@ -58,6 +58,8 @@ export interface ListedModel {
   problem?: string | undefined;
   /** Whether llama.cpp's router has found it itself, in its folder or cache: its preset need not name it. */
   isFound?: boolean;
+  /** Whether the server has downloaded it itself, and can delete it. */
+  isDownloaded?: boolean;
   /** Of its last process: a load that failed, a crash, a stop by force. Only llama.cpp's router reports it. */
   failure?: { exitCode: number | undefined } | undefined;
 }

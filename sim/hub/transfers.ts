@@ -121,7 +121,7 @@ export class Transfers {
 
   async #keepPace(begun: number, sent: number, gone: AbortSignal): Promise<void> {
     const ahead = (sent / this.bytesPerSecond) * 1000 - (performance.now() - begun);
-    if (ahead > 1) await aborted(AbortSignal.any([AbortSignal.timeout(ahead), gone]));
+    if (ahead > 1) await aborted(AbortSignal.any([AbortSignal.timeout(Math.ceil(ahead)), gone]));
   }
 
   #take(path: string): Entry | undefined {

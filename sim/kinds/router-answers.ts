@@ -22,7 +22,7 @@ export function propsOf(maximum: number): unknown {
 }
 
 /** One model in `/models`: `context_length` is the window it was trained for, `meta` is there while it is loaded. */
-export function recordOf(section: Section, child: Child) {
+export function recordOf(section: Section, child: Child, source: "preset" | "cache") {
   return {
     id: section.id,
     aliases: section.aliases,
@@ -37,10 +37,29 @@ export function recordOf(section: Section, child: Child) {
       ...(child.failed ? { exit_code: child.exitCode, failed: true } : {}),
     },
     architecture: architectureOf(section),
-    source: "preset",
-    can_remove: false,
+    source,
+    can_remove: source === "cache",
     ...(isReadable(section) ? { context_length: section.behaviour.trainContext } : {}),
     ...(child.state === "loaded" ? { meta: metaOf(section) } : {}),
+  };
+}
+
+/** The entry of a model that is being downloaded, or was a moment ago. */
+export function downloadRecord(name: string, state: string) {
+  return {
+    id: name,
+    aliases: [],
+    tags: [],
+    object: "model",
+    owned_by: "llamacpp",
+    created: Math.floor(Date.now() / 1000),
+    status: {
+      value: state,
+      args: ["/usr/bin/llama-server", "--host", "127.0.0.1", "--port", "0", "--alias", name],
+    },
+    architecture: { input_modalities: ["text"], output_modalities: ["text"] },
+    source: "cache",
+    can_remove: true,
   };
 }
 
@@ -115,6 +134,11 @@ export class RouterEvents {
     }
     if (child.state === "loaded" && !child.process?.sleeping) this.#emitProgress(model, 1);
     this.#emit({ model, event: "status_change", data: this.#change(section, child) });
+  }
+
+  /** @param data none for an end */
+  tellDownload(model: string, event: string, data?: unknown): void {
+    this.#emit(data === undefined ? { model, event } : { model, event, data });
   }
 
   /** The preset was read again. */

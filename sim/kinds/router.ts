@@ -6,7 +6,8 @@ import { Child } from "./child.ts";
 import type { Handler, Kind, Surroundings } from "./kind.ts";
 import { textIn } from "./kind.ts";
 import { readPreset, type Section } from "./preset.ts";
-import { propsOf, RouterEvents, recordOf } from "./router-answers.ts";
+import { downloadRecord, propsOf, RouterEvents, recordOf } from "./router-answers.ts";
+import { RouterDownloads } from "./router-downloads.ts";
 
 interface Entry {
   section: Section;
@@ -29,16 +30,21 @@ export class Router implements Kind {
   readonly #maximum: number;
   readonly #entries = new Map<string, Entry>();
   readonly #events: RouterEvents;
+  readonly #downloads: RouterDownloads;
   /** Loads begin one after another: each may have to wait for another model to go. */
   #turn: Promise<void> = Promise.resolve();
 
-  /** @param maximum how many models may be loaded at a time */
-  constructor(presetPath: string, maximum: number, around: Surroundings) {
+  /**
+   * @param maximum how many models may be loaded at a time
+   * @param hub where models are downloaded from
+   */
+  constructor(presetPath: string, maximum: number, around: Surroundings, hub: string | undefined) {
     this.#presetPath = presetPath;
     this.#maximum = maximum;
     this.#around = around;
     this.#events = new RouterEvents(around.clock);
-    for (const section of readPreset(readFileSync(presetPath, "utf8")).values()) this.#add(section);
+    this.#downloads = new RouterDownloads(hub, around.clock, this.#events);
+    for (const section of this.#sections().values()) this.#add(section);
     const health: Handler = (exchange) => replyLlamaJson(exchange, 200, { status: "ok" });
     const models: Handler = (exchange, query) => this.#list(exchange, query.has("reload"));
     const byQuery: Handler = (exchange, query) =>
@@ -55,6 +61,8 @@ export class Router implements Kind {
       "GET /metrics": byQuery,
       "POST /models/load": (exchange) => this.#load(exchange),
       "POST /models/unload": (exchange) => this.#unload(exchange),
+      "POST /models": (exchange) => this.#download(exchange),
+      "DELETE /models": (exchange, query) => this.#delete(exchange, query.get("model") ?? ""),
       "GET /models/sse": (exchange) => this.#events.stream(exchange),
       "POST /v1/chat/completions": chat,
       "POST /chat/completions": chat,
@@ -67,6 +75,7 @@ export class Router implements Kind {
   }
 
   async close(): Promise<void> {
+    await this.#downloads.close();
     await Promise.all([...this.#entries.values()].map(({ child }) => child.stop()));
   }
 
@@ -85,14 +94,30 @@ export class Router implements Kind {
   }
 
   async #list(exchange: Exchange, reload: boolean): Promise<void> {
-    if (reload) await this.#reload();
-    const data = [...this.#entries.values()].map(({ section, child }) => recordOf(section, child));
+    if (this.#downloads.settle() || reload) await this.#reload();
+    const own = this.#presetIds();
+    const data = [
+      ...[...this.#entries.values()].map(({ section, child }) =>
+        recordOf(section, child, own.has(section.id) ? "preset" : "cache"),
+      ),
+      ...this.#downloads.running.map(([name, state]) => downloadRecord(name, state)),
+    ];
     replyLlamaJson(exchange, 200, { data: data.sort((a, b) => (a.id < b.id ? -1 : 1)), object: "list" });
+  }
+
+  #presetIds(): Set<string> {
+    return new Set(readPreset(readFileSync(this.#presetPath, "utf8")).keys());
+  }
+
+  /** Those of the preset, and one for each model in the cache, on which a section of its name puts its settings. */
+  #sections(): Map<string, Section> {
+    const cached = [...this.#downloads.cached].map((id) => `\n[${id}]\nhf-repo = ${id}\n`);
+    return readPreset(readFileSync(this.#presetPath, "utf8") + cached.join(""));
   }
 
   /** Reads the preset file again; only models whose section changed are unloaded. */
   async #reload(): Promise<void> {
-    const sections = readPreset(readFileSync(this.#presetPath, "utf8"));
+    const sections = this.#sections();
     for (const [id, { section, child }] of [...this.#entries]) {
       const now = sections.get(id);
       if (now && now.text === section.text && now.aliases.join() === section.aliases.join()) continue;
@@ -115,7 +140,29 @@ export class Router implements Kind {
     replyLlamaJson(exchange, 200, { success: true });
   }
 
-  #unload(exchange: Exchange): void {
+  #download(exchange: Exchange): void {
+    this.#downloads.begin(modelOf(exchange), (name) => this.#find(name) !== undefined);
+    replyLlamaJson(exchange, 200, { success: true });
+  }
+
+  async #delete(exchange: Exchange, name: string): Promise<void> {
+    if (name === "") throw new LlamaError(400, INVALID, "model must be a non-empty string");
+    const isStopped = await this.#downloads.stop(name);
+    const child = this.#entries.get(name)?.child;
+    if (!isStopped && child === undefined)
+      throw new LlamaError(500, "server_error", `model name=${name} is not found`);
+    if (child !== undefined && this.#presetIds().has(name))
+      throw new LlamaError(500, "server_error", `model name=${name} is not removable (not from cache)`);
+    await child?.stop();
+    this.#entries.delete(name);
+    this.#downloads.cached.delete(name);
+    this.#events.tellDownload(name, "model_remove");
+    replyLlamaJson(exchange, 200, { success: true });
+  }
+
+  async #unload(exchange: Exchange): Promise<void> {
+    if (await this.#downloads.stop(modelOf(exchange)))
+      return replyLlamaJson(exchange, 200, { success: true });
     const found = this.#find(modelOf(exchange));
     if (!found) throw new LlamaError(400, INVALID, "model is not found");
     if (found.child.state === "unloaded") throw new LlamaError(400, INVALID, "model is not running");

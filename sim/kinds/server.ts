@@ -34,6 +34,8 @@ export interface KindOptions extends DoorOptions {
   preset?: string;
   /** `--models-max` of a router. Default 1. */
   maximum?: number;
+  /** Where a router downloads models from: the address of a stand-in for Hugging Face. */
+  hub?: string;
   /** How many times faster than real time models load, read and speak. Default 1. */
   speed?: number;
   apiKeys?: string[];
@@ -78,11 +80,11 @@ export function startKindSim(name: KindName, options: KindOptions = {}): Promise
 }
 
 function makeKind(name: KindName, presetPath: string, options: KindOptions, around: Surroundings): Kind {
-  const { models = MODELS, maximum = 1 } = options;
+  const { models = MODELS, maximum = 1, hub } = options;
   const [id = "", flags = ""] = Object.entries(models)[0] ?? [];
   switch (name) {
     case "router":
-      return new Router(presetPath, maximum, around);
+      return new Router(presetPath, maximum, around, hub);
     case "llama-server":
       return new LlamaServer(id, flags, around);
     case "vllm":

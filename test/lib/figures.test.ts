@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { counted, duration, shortTokens, spent, wholeSeconds } from "../../lib/figures.ts";
+import { binarySize, counted, duration, shortTokens, spent, wholeSeconds } from "../../lib/figures.ts";
 
 test.each([
   [-5, "0 s"],
@@ -54,4 +54,22 @@ test.each([
   [10_485_760, "10M"],
 ])("%d tokens are %s", (tokens, short) => {
   expect(shortTokens(tokens)).toBe(short);
+});
+
+const MIB = 1024 ** 2;
+
+test.each([
+  [0, "0 B"],
+  [1023, "1023 B"],
+  [1024, "1 KiB"],
+  [1536, "1.5 KiB"],
+  [99.94 * MIB, "99.9 MiB"],
+  [99.96 * MIB, "100 MiB"],
+  [512 * MIB, "512 MiB"],
+  [1023.4 * MIB, "1023 MiB"],
+  [1023.6 * MIB, "1 GiB"],
+  [42_300 * MIB, "41.3 GiB"],
+  [3_000_000 * MIB, "2.9 TiB"],
+])("%d bytes are %s", (bytes, words) => {
+  expect(binarySize(bytes)).toBe(words);
 });

@@ -170,7 +170,7 @@ exec ${SSH} -F "$config" "$@"`;
         expect(statSync(installed()).mode & 0o777).toBe(0o755);
       });
 
-      test("its three values are the ones that the page shows", () => {
+      test("its four values are the ones that the page shows", () => {
         const head = readFileSync(WRAPPER, "utf8").split("# ==== begin ====")[0] ?? "";
         const values = head.split("\n").filter((line) => /^[a-z_]+=/.test(line));
         expect(values).toEqual(block("wrapper-values").trim().split("\n"));

@@ -34,6 +34,8 @@ test.each([
   [{ AI_SERVER_URL: undefined }, /AI_SERVER_URL is not set/],
   [{ AI_SERVER_URL: "nowhere" }, /AI_SERVER_URL is not a URL/],
   [{ AI_SERVER_URL: "https://192.168.2.2" }, /AI_SERVER_URL must be a loopback address/],
+  [{ HF_ENDPOINT: undefined }, /HF_ENDPOINT is not set/],
+  [{ HF_ENDPOINT: "https://huggingface.co" }, /HF_ENDPOINT must be a loopback address/],
   [{ AI_SERVER_SSH_HOST: "" }, /AI_SERVER_SSH_HOST is not set/],
   [{ AI_SERVER_SSH_HOST: "ai-server@192.168.2.3" }, /AI_SERVER_SSH_HOST must be "local"/],
 ])("%o is refused", (change, sentence) => {

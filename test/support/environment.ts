@@ -10,6 +10,7 @@ import { join } from "node:path";
 export const TEST_ENVIRONMENT: Readonly<Record<string, string>> = {
   AI_SERVER_URL: "https://127.0.0.1:9",
   AI_SERVER_SSH_HOST: "local",
+  HF_ENDPOINT: "http://127.0.0.1:9",
   PI_OFFLINE: "1",
   NODE_COMPILE_CACHE: join(tmpdir(), "node-compile-cache"),
 };
@@ -27,7 +28,7 @@ export function isLoopback(host: string): boolean {
 
 /**
  * The reason why tests must not run in this environment, or undefined when they may.
- * The defaults of the extension name a real machine, so an unset variable is as bad as a wrong one.
+ * The defaults of the extension name real machines, so an unset variable is as bad as a wrong one.
  */
 export function environmentProblem(env: Environment): string | undefined {
   const url = env.AI_SERVER_URL;
@@ -36,6 +37,11 @@ export function environmentProblem(env: Environment): string | undefined {
   if (!URL.canParse(url)) return `AI_SERVER_URL is not a URL: ${url}`;
   if (!isLoopback(new URL(url).hostname))
     return `AI_SERVER_URL must be a loopback address in tests, not ${url}`;
+
+  const hub = env.HF_ENDPOINT;
+  if (!hub) return "HF_ENDPOINT is not set: the tests would ask Hugging Face itself.";
+  if (!URL.canParse(hub) || !isLoopback(new URL(hub).hostname))
+    return `HF_ENDPOINT must be a loopback address in tests, not ${hub}`;
 
   const host = env.AI_SERVER_SSH_HOST;
   if (!host) return "AI_SERVER_SSH_HOST is not set: the tests would reach the default ssh target.";

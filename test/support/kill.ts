@@ -7,18 +7,18 @@ import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ClientJob } from "./change-client.ts";
 import { UNIT } from "./machine-row.ts";
 
-/** A server's folder that may be hit in the middle of a change. */
-export interface Target extends Killed {
-  readonly folder: string;
-  readonly text: string;
-  readonly backups: string[];
-}
-
-/** A machine whose shell can be killed at each program that it starts. */
-export interface Killed {
+/** A server whose programs may be replaced. */
+interface Machine {
   readonly tools: string;
   own(path: string): void;
   tool(name: string, script: string): void;
+}
+
+/** A server's folder that may be hit in the middle of a change. */
+export interface Target extends Machine {
+  readonly folder: string;
+  readonly text: string;
+  readonly backups: string[];
 }
 
 /** Every program that the scripts start: each start is a point at which the shell can be killed. */
@@ -45,11 +45,28 @@ export const PROGRAMS = [
   "wc",
 ];
 
-/** Who is killed: the shell alone (its children go on), or all of it; before or after the program has run. */
+/** The same with those of a download, but for the one that waits. */
+export const DOWNLOAD_PROGRAMS = [
+  ...PROGRAMS,
+  "curl",
+  "df",
+  "find",
+  "grep",
+  "mkdir",
+  "rmdir",
+  "setsid",
+  "sort",
+  "stat",
+];
+
+/**
+ * Who is killed: the shell alone (its children go on), all of it, or the sshd that it was started by; before or after
+ * the program has run.
+ */
 export interface Kill {
   /** At which call of the programs that are counted, from 1. */
   at: number;
-  who: "shell" | "all";
+  who: "shell" | "all" | "connection";
   when: "before" | "after";
 }
 
@@ -57,11 +74,12 @@ export interface Kill {
  * Puts a program before each of the real ones that counts, and kills when its turn has come. The leader of the
  * process group is the script's own shell, whatever subshell has started the program.
  */
-export function prepareKill(host: Killed, kill: Kill, programs: readonly string[] = PROGRAMS): void {
+export function prepareKill(host: Machine, kill: Kill, programs: readonly string[] = PROGRAMS): void {
   const counter = join(host.tools, "count");
   writeFileSync(counter, "");
   host.own(counter);
-  const hit = `echo hit >'${counter}.hit'; kill -KILL ${kill.who === "all" ? "-" : ""}$leader`;
+  const target = { shell: "$leader", all: "-$leader", connection: "$sshd" }[kill.who];
+  const hit = `echo hit >'${counter}.hit'; kill -KILL ${target}`;
   for (const name of programs) {
     const real = realProgram(name);
     if (real === undefined) continue;
@@ -71,7 +89,7 @@ export function prepareKill(host: Killed, kill: Kill, programs: readonly string[
         // One character a call: the parts of a pipeline append at the same time.
         `printf x >>'${counter}'; read -r calls <'${counter}'; n=\${#calls}`,
         `[ $n -eq ${kill.at} ] || exec ${real} "$@"`,
-        "read -r _ _ _ _ leader _ </proc/$$/stat",
+        "read -r _ _ _ _ leader _ </proc/$$/stat; read -r _ _ _ sshd _ </proc/$leader/stat",
         kill.when === "before" ? hit : "",
         `${real} "$@"; status=$?`,
         kill.when === "after" ? hit : "",
@@ -86,7 +104,7 @@ function realProgram(name: string): string | undefined {
 }
 
 /** Writes down the name of every program that the scripts start; gives a function that returns the names so far. */
-export function recordSteps(host: Killed, programs: readonly string[] = PROGRAMS): () => string[] {
+export function recordSteps(host: Machine, programs: readonly string[] = PROGRAMS): () => string[] {
   const record = join(host.tools, "steps");
   writeFileSync(record, "");
   host.own(record);
@@ -98,7 +116,7 @@ export function recordSteps(host: Killed, programs: readonly string[] = PROGRAMS
 }
 
 /** Whether the kill's turn has come. */
-export function wasHit(host: Killed): boolean {
+export function wasHit(host: Machine): boolean {
   return existsSync(join(host.tools, "count.hit"));
 }
 
@@ -136,7 +154,7 @@ export function checkFile(
 }
 
 /** The processes that have the host's tools on their PATH: what a killed client has left running. */
-export function processesOf(host: Target): string[] {
+export function processesOf(host: Machine): string[] {
   return readdirSync("/proc").filter((id) => {
     try {
       return /^\d+$/.test(id) && readFileSync(`/proc/${id}/environ`, "utf8").includes(host.tools);

@@ -12,6 +12,8 @@ export interface LlamaServer {
   /** `http://127.0.0.1:<port>` */
   url: string;
   port: number;
+  /** Its home, in which a router keeps what it downloads. */
+  folder: string;
   /** What it has logged so far, and in router mode its children too. */
   log(): string;
   stop(): Promise<void>;
@@ -27,14 +29,26 @@ export const TINY_MODEL = join(ROOT, "made", "tiny.gguf");
 export const TINY_ID = "tiny";
 
 const PROGRAM = join(ROOT, "usr/bin/llama-server");
+const FIT_PROGRAM = join(ROOT, "usr/bin/llama-fit-params");
 /** One thread: several wait for each other by spinning, which on a busy machine takes many times as long. */
 export const OWN_ARGUMENTS = ["--offline", "--threads", "1"] as const;
 /** A copy that the packages' own loader starts: the program starts itself again for each model of a router. */
 const STARTED = join(ROOT, "made", "llama-server");
+/** The same of the tool that says what memory a model needs; llama-server is beside it, as in the package. */
+const FIT_TOOL = join(ROOT, "made", "llama-fit-params");
 
 /** How to get a real llama-server when there is none here, or undefined when there is one. */
 export function llamaServerProblem(): string | undefined {
   return existsSync(PROGRAM) ? undefined : "there is no llama-server here; on Debian: .ci/llama-server";
+}
+
+/** The same for llama-fit-params, which Debian has in a package of its own. */
+export function fitToolProblem(): string | undefined {
+  const isThere = existsSync(FIT_PROGRAM);
+  return (
+    llamaServerProblem() ??
+    (isThere ? undefined : "there is no llama-fit-params here; on Debian: .ci/llama-server")
+  );
 }
 
 /**
@@ -51,16 +65,26 @@ export async function startLlamaServer(options: { args: readonly string[] }): Pr
  * Starts a llama-server in router mode, which holds one model at a time unless `args` say otherwise. Nothing is loaded yet.
  *
  * @param options.preset the text of its `--models-preset` file; `model = ${TINY_MODEL}` is a model that loads
+ * @param options.hub where it downloads models from; without one it has nothing to download from
+ * @param options.token the `HF_TOKEN` in its environment
  */
 export async function startRouter(options: {
   preset: string;
   args: readonly string[];
+  hub?: string;
+  token?: string;
 }): Promise<LlamaServer> {
-  return start(["--models-max", "1", ...options.args], { "--models-preset": options.preset });
+  const { preset, args, hub = "http://127.0.0.1:9", token } = options;
+  const env = { HF_ENDPOINT: hub, ...(token === undefined ? {} : { HF_TOKEN: token }) };
+  return start(["--models-max", "1", ...args], { "--models-preset": preset }, env);
 }
 
 /** @param files arguments whose value is a file with this text */
-async function start(args: readonly string[], files: Readonly<Record<string, string>>): Promise<LlamaServer> {
+async function start(
+  args: readonly string[],
+  files: Readonly<Record<string, string>>,
+  more: Readonly<Record<string, string>> = {},
+): Promise<LlamaServer> {
   const { program, cwd, env } = await prepareLlamaServer();
   const folder = await mkdtemp(join(tmpdir(), "llama-server-test-"));
   const named: string[] = [];
@@ -77,10 +101,20 @@ async function start(args: readonly string[], files: Readonly<Record<string, str
     args: ["--host", "127.0.0.1", "--port", String(port), ...OWN_ARGUMENTS, ...named, ...args],
     folder,
     cwd,
-    env: { ...env, HOME: folder },
+    env: { ...env, ...more, HOME: folder },
     isUp: () => isHealthy(url),
   });
-  return { url, port, ...daemon };
+  return { url, port, folder, ...daemon };
+}
+
+/** What a model's command says to start the unpacked programs by themselves: where their libraries are. */
+export async function llamaPlaces(): Promise<{ program: string; places: string[] }> {
+  const { program, cwd, env } = await prepareLlamaServer();
+  // The variant that every processor can run; the others are looked for in a folder that the package names.
+  const backend =
+    readdirSync(cwd).find((name) => /^libggml-cpu(-x64)?\.so$|^libggml-cpu-.*v8\.0/.test(name)) ?? "";
+  const places = [`LD_LIBRARY_PATH=${env.LD_LIBRARY_PATH}`, `GGML_BACKEND_PATH=${join(cwd, backend)}`];
+  return { program, places };
 }
 
 /** How the unpacked llama-server is started: made ready when it is asked for, the tiny model too. */
@@ -90,7 +124,12 @@ export async function prepareLlamaServer(): Promise<{
   env: Record<string, string>;
 }> {
   const library = libraries();
-  await keep(STARTED, withLoader(await readFile(PROGRAM), library.loader), 0o755);
+  for (const [made, program] of [
+    [STARTED, PROGRAM],
+    [FIT_TOOL, FIT_PROGRAM],
+  ] as const) {
+    if (existsSync(program)) await keep(made, withLoader(await readFile(program), library.loader), 0o755);
+  }
   await keep(TINY_MODEL, tinyModel(), 0o644);
   return {
     program: STARTED,

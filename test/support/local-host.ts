@@ -12,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ServerMemory } from "../../host/fit/server-memory.ts";
 import { SharedConnection } from "../../host/ssh/control-socket.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
@@ -122,6 +123,10 @@ export class LocalHost {
 
   machine(mode: Mode = "direct", change: Partial<ShellSettings> = {}): RemoteMachine {
     return new RemoteMachine(this.shell(mode, change), 5000);
+  }
+
+  memory(mode: Mode = "direct"): ServerMemory {
+    return new ServerMemory(this.shell(mode));
   }
 
   remove(): void {

@@ -108,6 +108,7 @@ export async function piCommand(
       PI_CODING_AGENT_DIR: agentDir,
       ...(offline ? { PI_OFFLINE: "1" } : {}),
       AI_SERVER_SSH_HOST: "local",
+      HF_ENDPOINT: TEST_ENVIRONMENT.HF_ENDPOINT ?? "",
       ...env,
     },
   };

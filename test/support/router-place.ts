@@ -42,11 +42,19 @@ export class RouterPlace {
   readonly #door: Server;
   readonly #former = { HOME: process.env.HOME, PATH: process.env.PATH };
   readonly #watcher: ReturnType<typeof watch>;
+  readonly #hub: string | undefined;
   #router: LlamaServer;
   #restarting: Promise<void> | undefined;
 
-  private constructor(home: string, door: Server, port: number, router: LlamaServer) {
+  private constructor(
+    home: string,
+    door: Server,
+    port: number,
+    router: LlamaServer,
+    hub: string | undefined,
+  ) {
     this.home = home;
+    this.#hub = hub;
     this.#door = door;
     this.#router = router;
     door.on("request", (question, answer) => {
@@ -72,6 +80,7 @@ export class RouterPlace {
     const env = {
       AI_SERVER_URL: `http://127.0.0.1:${port}`,
       AI_SERVER_SSH_HOST: "local",
+      ...(hub === undefined ? {} : { HF_ENDPOINT: hub, HF_HOME: home }),
       AI_SERVER_RESTART_COMMAND: `: >'${asked}'; while [ -e '${asked}' ]; do sleep 0.05; done`,
     };
     const agentDir = join(home, "agent");
@@ -89,12 +98,13 @@ export class RouterPlace {
     });
   }
 
-  static async start(preset: string): Promise<RouterPlace> {
+  /** @param hub of which pi and the router know */
+  static async start(preset: string, hub?: string): Promise<RouterPlace> {
     const home = mkdtempSync(join(tmpdir(), "router-place-"));
     writeFileSync(join(home, PRESET), preset);
     mkdirSync(join(home, MODELS));
     const door = createServer();
-    return new RouterPlace(home, door, await listen(door), await routerOn(home));
+    return new RouterPlace(home, door, await listen(door), await routerOn(home, hub), hub);
   }
 
   /** The command line of the unit, as systemd shows it. */
@@ -177,12 +187,13 @@ export class RouterPlace {
   async #restart(): Promise<void> {
     this.restarts += 1;
     await this.#router.stop();
-    this.#router = await routerOn(this.home);
+    this.#router = await routerOn(this.home, this.#hub);
   }
 }
 
 /** Of two values for one flag the last counts. */
-function routerOn(home: string): Promise<LlamaServer> {
+function routerOn(home: string, hub: string | undefined): Promise<LlamaServer> {
   const files = ["--models-preset", join(home, PRESET), "--models-dir", join(home, MODELS)];
-  return startRouter({ preset: "", args: [...files, "--models-max", "2"] });
+  const args = [...files, "--models-max", "2"];
+  return startRouter({ preset: "", args, ...(hub === undefined ? {} : { hub }) });
 }

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
+import { ServerMemory } from "../../host/fit/server-memory.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FILE, installWrapper, type Mode } from "./local-host.ts";
@@ -284,6 +285,12 @@ export class SshHost {
     const shell = this.shell(change);
     if (change === undefined) this.#usual = shell;
     return new RemoteMachine(shell, 20_000);
+  }
+
+  /** Over the same connection too. */
+  memory(): ServerMemory {
+    this.machine();
+    return new ServerMemory(this.#usual ?? this.shell());
   }
 
   async remove(): Promise<void> {

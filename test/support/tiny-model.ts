@@ -265,11 +265,24 @@ function weights(words: Vocabulary): Tensor[] {
   ];
 }
 
+/** How the model's texts become tokens, for the file of another model that is to understand the same. */
+export function tokenizer(words = vocabulary()): Record<string, MetadataValue> {
+  const end = words.idOf.get(END) ?? 0;
+  const template = readFileSync(new URL("./tiny-model.jinja", import.meta.url), "utf8");
+  return {
+    // The one tokenizer that needs no merges: always the longest token that fits.
+    "tokenizer.ggml.model": { text: "rwkv" },
+    "tokenizer.ggml.tokens": { texts: words.tokens },
+    "tokenizer.ggml.token_type": { int32s: words.types },
+    "tokenizer.ggml.eos_token_id": { uint32: end },
+    "tokenizer.ggml.eot_token_id": { uint32: end },
+    "tokenizer.chat_template": { text: template },
+  };
+}
+
 /** The bytes of the model's GGUF file; the same at every call. */
 export function tinyModel(): Buffer {
   const words = vocabulary();
-  const end = words.idOf.get(END) ?? 0;
-  const template = readFileSync(new URL("./tiny-model.jinja", import.meta.url), "utf8");
   const metadata: Record<string, MetadataValue> = {
     "general.architecture": { text: "llama" },
     "general.name": { text: "tiny" },
@@ -285,13 +298,7 @@ export function tinyModel(): Buffer {
     "llama.rope.dimension_count": { uint32: HEAD },
     "llama.rope.freq_base": { float32: 1e9 },
     "llama.vocab_size": { uint32: words.tokens.length },
-    // The one tokenizer that needs no merges: always the longest token that fits.
-    "tokenizer.ggml.model": { text: "rwkv" },
-    "tokenizer.ggml.tokens": { texts: words.tokens },
-    "tokenizer.ggml.token_type": { int32s: words.types },
-    "tokenizer.ggml.eos_token_id": { uint32: end },
-    "tokenizer.ggml.eot_token_id": { uint32: end },
-    "tokenizer.chat_template": { text: template },
+    ...tokenizer(words),
   };
   return gguf(metadata, weights(words));
 }

@@ -16,6 +16,10 @@ export interface ServerCommand extends Arguments {
   readonly program: Program;
   /** How the program is called, without its folder, or the image that starts it. */
   readonly name: string;
+  /** The program as the command names it: a path, or a name to be found on the path. */
+  readonly path: string;
+  /** Where it runs, if not as a process of this machine. */
+  readonly place: "a container" | "another machine" | undefined;
   /** Whether it sees the variables that llama-swap sets. */
   readonly inheritsEnvironment: boolean;
   /** Whether a shell reads it: in the string of a `sh -c`, or at the other end of `ssh`. */
@@ -98,6 +102,7 @@ function scriptServer(
   return {
     ...server,
     words: [...words.slice(0, outer), ...inner, ...words.slice(outer + 1)],
+    place: placeOf(prefix) ?? server.place,
     assignments: [...prefix.assignments, ...server.assignments],
     inheritsEnvironment: server.inheritsEnvironment && inherits(prefix),
     isInScript: true,
@@ -105,6 +110,12 @@ function scriptServer(
     // What the shell puts in may hold the flag already, and would win.
     addAfter: isPlain(server.args) ? (program ?? server.addAfter) : undefined,
   };
+}
+
+/** Only a container and another machine get no more than what is passed to them. */
+function placeOf({ passed, isRemote }: Prefix): ServerCommand["place"] {
+  if (isRemote) return "another machine";
+  return passed === undefined ? undefined : "a container";
 }
 
 function inherits({ passed }: Prefix): boolean {
@@ -121,6 +132,8 @@ function describe(words: readonly Word[], start: Start, prefix: Prefix): ServerC
     assignments: prefix.assignments,
     program: start.program,
     name: start.name,
+    path: start.path,
+    place: placeOf(prefix),
     inheritsEnvironment: inherits(prefix),
     isInScript: prefix.isRemote,
     addAfter: prefix.isRemote ? remote : words.at(-1),
@@ -140,6 +153,13 @@ export function serverOf(words: readonly Word[]): ServerCommand | string {
   return "script" in start ? scriptServer(words, start, prefix) : describe(words, start, prefix);
 }
 
+/** The program that a command line as `/running` shows it starts; undefined where it does not show that. */
+export function startedBy(commandLine: string): ServerCommand | undefined {
+  const words = splitCommand(untraced(commandLine));
+  const server = words && serverOf(words);
+  return typeof server === "string" ? undefined : server;
+}
+
 /** A text that stands in no file: every character is its own place. */
 function untraced(text: string): TracedText {
   const scalar = new Scalar(text);
@@ -156,9 +176,8 @@ function untraced(text: string): TracedText {
  * @returns undefined where it gives none, or does not show what it starts
  */
 export function contextOfCommand(commandLine: string): number | undefined {
-  const words = splitCommand(untraced(commandLine));
-  const server = words && serverOf(words);
-  if (server === undefined || typeof server === "string") return undefined;
+  const server = startedBy(commandLine);
+  if (server === undefined) return undefined;
   const flag = contextFlags(server).at(-1)?.value.text;
   const assigned = server.assignments.findLast(({ text }) => text.startsWith(`${CONTEXT_VARIABLE}=`))?.text;
   return sizeIn(server.program, flag ?? assigned?.slice(CONTEXT_VARIABLE.length + 1) ?? "");

@@ -64,6 +64,22 @@ export function flagsNamed(server: Arguments, names: readonly string[]): Flag[] 
   return found;
 }
 
+/** All flags in order, each with the word after it where that can be its value. */
+export function allFlags(server: Arguments): { name: string; value: string | undefined }[] {
+  const found: { name: string; value: string | undefined }[] = [];
+  for (let at = 0; at < server.args.length; at += 1) {
+    const text = server.args[at]?.value.text ?? "";
+    if (!/^--?[a-z]/i.test(text)) continue;
+    const [, joined, value] = /^(--[^=]+)=(.*)$/s.exec(text) ?? [];
+    const next = server.args[at + 1]?.value.text;
+    const isValue = next !== undefined && (TEXT_FLAGS.has(canonical(text)) || !/^-\D/.test(next));
+    if (joined !== undefined) found.push({ name: canonical(joined), value });
+    else found.push({ name: canonical(text), value: isValue ? next : undefined });
+    if (joined === undefined && isValue) at += 1;
+  }
+  return found;
+}
+
 /** The words that are no value of a flag whose value may be any text. */
 export function flagWords(server: Arguments): Word[] {
   return server.args.filter((_, at) => !takesText(server.args[at - 1]?.value.text ?? ""));

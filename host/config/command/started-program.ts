@@ -10,6 +10,8 @@ export interface Start {
   readonly program: Program;
   /** Its name in a sentence: the program without its folder, or the whole name of the image. */
   readonly name: string;
+  /** The program as the command names it: a path, or a name to be found on the path. */
+  readonly path: string;
 }
 
 /** A string that a shell reads, with the words that follow it as its arguments. */
@@ -84,7 +86,8 @@ function starts(words: readonly Word[], at: number, text: string): boolean {
 
 /** The program that the first of these words names. */
 function named(command: readonly Word[]): Start {
-  return { command, program: programCalled(command[0]?.value.text ?? ""), name: nameOf(command[0]) };
+  const path = command[0]?.value.text ?? "";
+  return { command, program: programCalled(path), name: baseName(path), path };
 }
 
 /** The index after the options that begin at `at`. */
@@ -160,7 +163,8 @@ function inContainer(words: readonly Word[], at: number, prefix: Prefix): Start 
   if (!isOwn) return startOf(rest, prefix);
   // A service of a compose file, or the name of a container, says nothing of the program.
   if (!image || !container.isImage) return cannotTell;
-  return { command: [image, ...rest], program: own, name: image.value.text };
+  const name = image.value.text;
+  return { command: [image, ...rest], program: own, name, path: name };
 }
 
 /** What a shell starts: the string of its `-c`, or a script. */
@@ -236,7 +240,8 @@ export function startOf(words: readonly Word[], prefix: Prefix): Start | Script 
     const name = nameOf(word);
     const wrapper = Object.hasOwn(WRAPPERS, name) ? WRAPPERS[name] : undefined;
     if (isServeOfLlama(words, at)) {
-      return { command: words.slice(at + 1), program: programCalled("llama-server"), name: "llama serve" };
+      const program = programCalled("llama-server");
+      return { command: words.slice(at + 1), program, name: "llama serve", path: word.value.text };
     }
     if (ASSIGNMENT.test(word.value.text)) {
       prefix.assignments.push(word.value);

@@ -1,5 +1,6 @@
 import { isMap, isScalar, type Node, type Scalar } from "yaml";
 import { ServerError } from "../../../lib/errors.ts";
+import { type ModelStart, startOfServer } from "../command/model-start.ts";
 import { sizeIn } from "../command/programs.ts";
 import { type ServerCommand, serverOf } from "../command/server-arguments.ts";
 import { contextFlags, flagsNamed, lastSwitch } from "../command/server-flags.ts";
@@ -240,6 +241,14 @@ function locateAll(config: YamlConfig): Understood[] {
 export function yamlSetting(config: YamlConfig, id: string): ContextSetting {
   const located = locate(config, modelOf(config, id));
   return describe(config, located, locateAll(config));
+}
+
+/** What llama-swap starts for a model. @throws {ServerError} where it cannot be understood */
+export function yamlStart(text: string, id: string): ModelStart {
+  const config = readYamlConfig(text);
+  const model = modelOf(config, id);
+  const environment = environmentOf(config, model).map((entry) => entry.text.text);
+  return startOfServer(locate(config, model).server, environment);
 }
 
 /** The settings of all models, in the file's order. */

@@ -25,6 +25,8 @@ const STATES: ReadonlyMap<unknown, ModelState> = new Map([
   ["downloaded", "unloaded"],
 ]);
 
+const DOWNLOADING: ReadonlySet<unknown> = new Set(["downloading", "downloaded"]);
+
 /** Flags that name the model; those that end in `-default` imply one. */
 const MODEL_SOURCE = /^(-m|--model|-mu|--model-url|-hfr?|--hf-repo|-dr|--docker-repo|--.+-default)$/;
 
@@ -66,18 +68,30 @@ export function parseRouterModels(answer: unknown): ListedModel[] {
     const listed = listedOf(id, entry);
     const args = argumentsOf(entry);
     const status = record(entry.status);
+    const isDownloading = DOWNLOADING.has(status?.value);
     const trainedContext = listed.declared.trainedContext ?? count(entry.context_length);
     return {
       ...listed,
       declared: { ...listed.declared, trainedContext },
       commandLine: commandLineOf(args),
-      problem:
-        args.length === 0 || args.some((word) => MODEL_SOURCE.test(word)) ? undefined : "no model path",
+      problem: isDownloading
+        ? "downloading"
+        : args.length === 0 || args.some((word) => MODEL_SOURCE.test(word))
+          ? undefined
+          : "no model path",
       failure: status?.failed === true ? { exitCode: number(status.exit_code) } : undefined,
       // `models_dir` or `cache`; `preset` as soon as a section has its name.
       ...(entry.source !== undefined && entry.source !== "preset" ? { isFound: true } : {}),
+      ...(entry.can_remove === true && !isDownloading ? { isDownloaded: true } : {}),
     };
   });
+}
+
+/** The models that the router is downloading. One that has just arrived counts too, until the router lists it. */
+export function parseRouterDownloads(answer: unknown): string[] {
+  return [...entriesOf(answer)].flatMap(([id, entry]) =>
+    DOWNLOADING.has(record(entry.status)?.value) ? [id] : [],
+  );
 }
 
 function argumentsOf(entry: JsonRecord): string[] {

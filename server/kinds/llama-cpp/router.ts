@@ -1,5 +1,6 @@
 /** llama.cpp's own router: one llama-server that starts others, one for each model of its preset. */
 
+import { REAL_CLOCK } from "../../../lib/clock.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { number, parsed, record, text } from "../../../lib/json.ts";
 import { type Access, ANSWER_TIMEOUT_MS, type Limits, optionalJson, post } from "../../http/access.ts";
@@ -11,7 +12,14 @@ import { type Backend, type LoadSteps, versionAt } from "../backend.ts";
 import { type EventHooks, frameReader, keepReading, quiet, readStream } from "../events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
 import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
-import { parseRouterModels, parseRouterRunning, parseSlots, routerState } from "./list.ts";
+import { cancelRoutersDownload, deleteFromCache, downloadByRouter, routersDownloads } from "./download.ts";
+import {
+  parseRouterDownloads,
+  parseRouterModels,
+  parseRouterRunning,
+  parseSlots,
+  routerState,
+} from "./list.ts";
 
 /** Between two looks at a load: the router has no log that they could fill. */
 const LOOK_MS = 1000;
@@ -68,6 +76,11 @@ export function router(access: Access): Backend {
       }
     },
 
+    download: (modelName, steps) => downloadByRouter(access, modelName, steps),
+    downloads: (limits) => routersDownloads(access, limits),
+    cancelDownload: (modelName, signal) => cancelRoutersDownload(access, modelName, signal, REAL_CLOCK),
+    deleteModel: (id, signal) => deleteFromCache(access, id, signal, REAL_CLOCK),
+
     endThinking: (id, answer, signal) => requestThinkingEnd(access, THINKING_PATH, id, answer, signal),
 
     follow(hooks, signal, clock) {
@@ -92,7 +105,9 @@ async function load({ http, config }: Access, id: string, steps: LoadSteps): Pro
   const { watch, signal, clock } = steps;
   const listNow = (): Promise<unknown> =>
     http.json(config.modelsPath, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
-  if (entryIn(await listNow(), id)?.problem !== undefined) throw unusable(id);
+  const listed = await listNow();
+  if (parseRouterDownloads(listed).includes(id)) throw incomplete(id);
+  if (entryIn(listed, id)?.problem !== undefined) throw unusable(id);
   // A router without room refuses while it loads another model: repeats until that is loaded and can be replaced.
   for (;;) {
     const { status, text } = await post(http, "/models/load", { model: id }, signal);
@@ -170,6 +185,13 @@ function readEvents(
       if (name !== undefined && share !== undefined && share >= 0 && share <= 1)
         quiet(onStage)?.(id, { name, share });
     });
+  });
+}
+
+function incomplete(id: string): ServerError {
+  return new ServerError(`${id} is still being downloaded. Load it when the download has ended.`, {
+    link: "model",
+    remedy: "retry",
   });
 }
 

@@ -8,7 +8,8 @@ import {
   share,
   sparkline,
 } from "../../../admin/panel/lines.ts";
-import { filtered, selectedAt, withoutMiddle } from "../../../admin/panel/list.ts";
+import { filtered, selectedAt } from "../../../admin/panel/list.ts";
+import { withoutMiddle } from "../../../ui/layout.ts";
 
 const row = (id: string, ...cells: string[]): PanelRow => ({
   id,

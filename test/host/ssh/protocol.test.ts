@@ -10,7 +10,18 @@ test("a request holds nothing of a user's but base64, whatever it is", () => {
   const hostile = "'; touch /tmp/x; $(id) `id`\n.\nEND\nverb restart\n-rf \u0000\u001b[2J".repeat(50);
   const text = requestText(
     NONCE,
-    { verb: ["read"], name: hostile, content: Buffer.from(hostile) },
+    {
+      verb: ["read"],
+      name: hostile,
+      content: Buffer.from(hostile),
+      fit: {
+        program: hostile,
+        flags: [{ name: "model", value: hostile }],
+        variables: [hostile],
+        places: [hostile],
+        projector: hostile,
+      },
+    },
     {
       presetPath: hostile,
       serviceUnit: hostile,
@@ -19,7 +30,7 @@ test("a request holds nothing of a user's but base64, whatever it is", () => {
   );
   for (const line of text.trimEnd().split("\n")) {
     expect(line).toMatch(
-      /^(ai-server-1 \w+|(path|unit|restart|name|content|verb) [\w+/=]+|[\w+/=]{1,76}|\.)$/,
+      /^(ai-server-1 \w+|(path|unit|restart|name|content|verb|program|place|flag-model|variable|projector) [\w+/=]+|[\w+/=]{1,76}|\.)$/,
     );
   }
 });
@@ -33,6 +44,23 @@ test.each([
   ["read", "x".repeat(65)],
 ])("a verb with other than letters and digits is refused: %s %s", (...verb) => {
   expect(() => verbLine(verb)).toThrow(RangeError);
+});
+
+test("the name of a flag that is none is refused", () => {
+  const ask = (name: string): string => {
+    const fit = {
+      program: "",
+      flags: [{ name, value: "" }],
+      variables: [],
+      places: [],
+      projector: undefined,
+    };
+    return requestText(NONCE, { verb: ["fit", "1"], fit }, undefined);
+  };
+  expect(ask("cpu-moe")).toContain("\nflag-cpu-moe \n");
+  for (const name of ["", "a b", "a\nverb restart", "A", "x".repeat(41), "$(id)"]) {
+    expect(() => ask(name)).toThrow(RangeError);
+  }
 });
 
 test("an answer is what stands between its own marks, and nothing that looks like one", () => {
@@ -115,6 +143,7 @@ test("the script is POSIX sh to every shell that is here, and the shared part is
     "protocol",
     "max_bytes",
     "kept_backups",
+    "fit_seconds",
     "stamp_pattern",
   ]);
 });

@@ -176,7 +176,7 @@ test("after an answer, nothing keeps the process from ending", () => {
 });
 
 test("passes no secret of this extension to a command that restarts this machine's server", async () => {
-  const secrets = ["AI_SERVER_API_KEY", "AI_SERVER_CLIENT_KEY_PASSPHRASE"];
+  const secrets = ["AI_SERVER_API_KEY", "AI_SERVER_CLIENT_KEY_PASSPHRASE", "HF_TOKEN"];
   for (const name of secrets) process.env[name] = "of-the-test";
   process.env.OTHER_OF_THE_TEST = "stays";
   try {

@@ -1,0 +1,144 @@
+/** `/ai-server-add`: a model from Hugging Face, from the search to its first load. */
+import type { DownloadState } from "../host/download/download.ts";
+import { wrapperFault } from "../host/download/download-faults.ts";
+import type { HubFile } from "../huggingface/quantisations.ts";
+import type { ModelServer } from "../server/model-server.ts";
+import { show } from "../ui/output.ts";
+import { addBlock } from "./add/block.ts";
+import { type Chosen, chosenProjector, chosenQuantisation, describeModel, searched } from "./add/choose.ts";
+import { downloadQuestion, requestFor, watched } from "./add/download.ts";
+import { stageWords } from "./add/download-words.ts";
+import { type HubAccess, openHub } from "./add/hub.ts";
+import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
+import { type Memory, memoryOf, roomFor } from "./add/room.ts";
+import { addToRouter, downloadsItself } from "./add/router.ts";
+import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
+import { type Host, openConfigHost } from "./host-access.ts";
+
+const NOT_ADDED = "Nothing was added.";
+
+/** Adds a model to the server: downloads it there, or goes on with its download, and then puts it into the config. */
+export async function add(call: Call): Promise<void> {
+  const { aiServer, ctx, waiting, argument } = call;
+  const named = readName(argument, ctx);
+  aiServer.refuseWhileChanging();
+  const server = await serverFor(call);
+  const backend = await server.backend(waiting.signal);
+  const access = await openHub(call);
+  if (downloadsItself(backend)) return addToRouter(call, server, backend, access, named);
+  const host = await openConfigHost(server, waiting.signal);
+  try {
+    requireDownloads(host);
+    await addToConfig(call, server, host, access, named);
+  } finally {
+    await host.close();
+  }
+}
+
+/** @throws {ServerError} where the key of this machine can do no more than edit the config */
+function requireDownloads({ config: { sshHost = "", sshMode } }: Host): void {
+  if (sshMode === "wrapper" && sshHost !== "local") throw wrapperFault(sshHost);
+}
+
+async function addToConfig(
+  call: Call,
+  server: ModelServer,
+  host: Host,
+  access: HubAccess,
+  named: Named | undefined,
+): Promise<void> {
+  const { ctx, waiting, aiServer } = call;
+  const { modelsDir } = host.config;
+  waiting.say("Looking for downloads on the server");
+  const known = await host.downloads.read(modelsDir, waiting.signal);
+  const wanted = named ?? (await searched(call, access.hub, known.flatMap(itemOf)));
+  if (wanted === undefined) return show(ctx, NOT_ADDED);
+  const state = await underWay(call, host, access, known, wanted);
+  if (state === undefined) return;
+  const downloaded = await watched(call, host.downloads, modelsDir, state);
+  if (downloaded === undefined) return;
+  const what = `/ai-server-add ${downloaded.label}`;
+  await aiServer.exclusively(what, () => addBlock(call, server, host, downloaded), true);
+}
+
+function itemOf(state: DownloadState) {
+  const means = nameIn(state.label);
+  return means === undefined ? [] : [{ words: state.label, detail: stageWords(state), means }];
+}
+
+/**
+ * The download of a model: found again, or begun where the user wants it.
+ *
+ * @returns undefined where the user does not, which was then reported
+ */
+async function underWay(
+  call: Call,
+  host: Host,
+  access: HubAccess,
+  known: readonly DownloadState[],
+  wanted: Named,
+): Promise<DownloadState | undefined> {
+  const { ctx, waiting } = call;
+  const found = known.find(({ label }) => label.toLowerCase() === labelOf(wanted).toLowerCase());
+  if (found !== undefined && canAsk(ctx) && isGoing(found)) return found;
+  waiting.say(`Reading ${wanted.repository}`);
+  const [repository, memory] = await Promise.all([
+    access.hub.repository(wanted.repository, waiting.signal),
+    memoryOf(host, waiting.signal),
+  ]);
+  if (!canAsk(ctx)) {
+    show(ctx, describeModel(repository, wanted.quantisation, memory, found));
+    requireUser(ctx);
+  }
+  const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
+  if (chosen === undefined) return left(ctx);
+  const before = known.find(({ label }) => label === chosen.label);
+  if (before !== undefined && isGoing(before)) return before;
+  return begun(call, host, access, chosen, { before, memory });
+}
+
+/** Whether all of it is there or on its way: nothing has to be asked of the hub. */
+function isGoing({ stage }: DownloadState): boolean {
+  return stage !== "stopped" && stage !== "failed";
+}
+
+function left(ctx: Call["ctx"]): undefined {
+  show(ctx, NOT_ADDED);
+  return undefined;
+}
+
+/** @param before the same download, where an earlier try has begun it: then nothing is asked again */
+async function begun(
+  call: Call,
+  { downloads, config }: Host,
+  { hub, token }: HubAccess,
+  chosen: Chosen,
+  { before, memory }: { before: DownloadState | undefined; memory: Memory | undefined },
+): Promise<DownloadState | undefined> {
+  const { ctx, waiting } = call;
+  const { modelsDir } = config;
+  if (chosen.repository.needsToken)
+    await hub.requireAccess(chosen.repository, chosen.quantisation, waiting.signal);
+  const projector = before === undefined ? await chosenProjector(call, chosen) : projectorIn(before, chosen);
+  if (projector === undefined) return left(ctx);
+  const request = requestFor(chosen, projector ?? undefined, modelsDir, token);
+  if (before === undefined) {
+    waiting.say("Reading how much space is free on the server");
+    const free = await downloads.freeBytes(modelsDir, waiting.signal);
+    const room = roomFor(chosen.quantisation.bytes, memory);
+    const question = downloadQuestion(chosen, request, config, free, room);
+    if (!(await isConfirmed(call, question, ["Do not download it", "Download it"]))) return left(ctx);
+  }
+  waiting.say(`Beginning the download of ${chosen.label}`);
+  const { state, warning } = await downloads.start(request, waiting.signal);
+  if (warning !== undefined) show(ctx, warning, "warning");
+  return state;
+}
+
+/** The projector that an earlier try has begun to fetch; null for none. */
+function projectorIn({ files }: DownloadState, { repository }: Chosen): HubFile | null {
+  const wanted = repository.projectors.find((projector) =>
+    files.some(({ path }) => path.endsWith(`/${repository.id}/${projector.path}`)),
+  );
+  return wanted ?? null;
+}

@@ -1,0 +1,72 @@
+/** The context size that a new model gets. */
+import { shortTokens } from "../../lib/figures.ts";
+import type { PickItem, TypedItem } from "../../ui/pick.ts";
+import { parseSize } from "../arguments.ts";
+import { type Call, pickedBy } from "../call.ts";
+
+/** What is known of a model's window before it is loaded, in tokens. */
+export interface Windows {
+  /** As the pattern has it, or the server would set it. */
+  readonly present: number | undefined;
+  readonly trained: number | undefined;
+  /** The largest that fits into the server's memory. */
+  readonly largest: number | undefined;
+}
+
+/** In tokens; `as it is` leaves it to the pattern, or to llama-server. */
+export type Size = number | "as it is";
+
+/** Sizes that are offered beside the present and the largest one. */
+const USUAL = [8, 16, 32, 64, 128, 256].map((thousands) => thousands * 1024);
+
+/** @returns undefined where the user leaves */
+export function chosenSize(
+  call: Call,
+  id: string,
+  windows: Windows,
+  notes: readonly string[],
+): Promise<Size | undefined> {
+  return pickedBy(call, {
+    title: `Which context size for ${id}?`,
+    notes,
+    noun: "size",
+    typing: "another size, such as 48k or 100000",
+    items: sizeItems(windows),
+    typed: typedSize,
+  });
+}
+
+/** The largest that fits first, then what would be without a choice, then the usual ones below. */
+export function sizeItems({ present, trained, largest }: Windows): PickItem<Size>[] {
+  const most = largest ?? trained ?? Number.POSITIVE_INFINITY;
+  const usual = USUAL.filter((size) => size < most && size !== present).reverse();
+  const numbers = largest === undefined || largest === present ? usual : [largest, ...usual];
+  const items = numbers.map((size): PickItem<Size> => {
+    const marks = [
+      ...(size === largest ? ["max: the largest that fits"] : []),
+      ...(size === trained ? ["what it was trained for"] : []),
+    ];
+    return { words: shortTokens(size), detail: [`${size} tokens`, ...marks].join(" · "), means: size };
+  });
+  const asItIs: PickItem<Size> =
+    present === undefined
+      ? {
+          words: "As llama-server decides",
+          detail: "what it was trained for, or what fits",
+          means: "as it is",
+        }
+      : {
+          words: shortTokens(present),
+          detail: `${present} tokens · as in the model it is like${present === largest ? " · max" : ""}`,
+          means: "as it is",
+        };
+  return largest === undefined || largest === present
+    ? [asItIs, ...items]
+    : [...items.slice(0, 1), asItIs, ...items.slice(1)];
+}
+
+function typedSize(text: string): TypedItem<Size> | undefined {
+  const tokens = parseSize(text);
+  if (tokens === undefined) return undefined;
+  return { words: shortTokens(tokens), detail: `${tokens} tokens · as typed`, means: tokens, place: "first" };
+}

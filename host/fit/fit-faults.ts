@@ -1,0 +1,59 @@
+/** Why a model's memory is not known, by the codes of `ai-server-admin`. */
+import { cleanText } from "../../lib/text.ts";
+
+interface Place {
+  /** The server's machine. */
+  readonly where: string;
+  /** llama-server, as the model's command names it. */
+  readonly program: string;
+  readonly isWrapped: boolean;
+}
+
+/** How the tool comes to a machine. */
+const GET_IT =
+  "It comes with llama.cpp since April 2026; on Debian it is in the package llama.cpp-tools-extra.";
+
+type Reason = (at: Place, said: string, program: string) => string;
+
+const REASONS: Readonly<Record<string, Reason>> = {
+  "no-fit-tool": ({ where, program, isWrapped }) =>
+    isWrapped
+      ? `${where} has no llama-fit-params in llama_folder of ai-server-admin or on the path. ${GET_IT}`
+      : `${where} has no llama-fit-params beside ${cleanText(program, 200)} or on the path. ${GET_IT}`,
+  "no-server": ({ where, program, isWrapped }) =>
+    isWrapped
+      ? `${where} has no llama-server in llama_folder of ai-server-admin or on the path.`
+      : `${where} has no program ${cleanText(program, 200)}.`,
+  "fit-old": ({ where }) => `the llama-fit-params on ${where} is too old (it has no --fit-print). ${GET_IT}`,
+  "fit-slow": ({ where }, _said, program) =>
+    `${program} took longer than 20 s on ${where}. The disk may be busy, or a device may not answer.`,
+  "fit-failed": ({ where }, said) => `llama-fit-params failed on ${where}: ${said || "it gave no reason."}`,
+  "devices-failed": ({ where }, said, program) =>
+    `${program} failed on ${where}: ${said || "it gave no reason."}`,
+  "no-projector": ({ where }, said) => `its projector ${said} cannot be read on ${where}.`,
+  "not-allowed": ({ where }) =>
+    `ai-server-admin on ${where} is of an earlier version. Install the one that belongs to this version.`,
+  "bad-request": ({ where }) =>
+    `ai-server-admin on ${where} did not understand the request. Install the one that belongs to this version.`,
+};
+
+/**
+ * @param verb what was asked for
+ * @param detail what a program on the server wrote; cleaned and shortened here
+ */
+export function fitProblem(verb: string, code: string, detail: string, at: Place): string {
+  const said = reasonIn(detail);
+  const program = verb === "devices" ? "llama-server --list-devices" : "llama-fit-params";
+  const reason = REASONS[code]?.(at, said, program) ?? `the step on ${at.where} failed (${code}).`;
+  return `${verb === "devices" ? "How much memory the devices have" : "What it needs"} is not known: ${reason}`;
+}
+
+/** The first line that names an error, which says most; else the last line. */
+function reasonIn(detail: string): string {
+  const lines = cleanText(detail)
+    .split("\n")
+    .filter((line) => line.trim() !== "");
+  const line = lines.find((one) => /error|fail/i.test(one)) ?? lines.at(-1) ?? "";
+  // Time and level before the words of llama.cpp's log.
+  return line.replace(/^[\d.]+ [A-Z] +/, "").slice(0, 300);
+}

@@ -1,0 +1,120 @@
+import { readFileSync } from "node:fs";
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { type Hub, startHub } from "../../sim/hub.ts";
+import { saying, type User } from "../support/command-user.ts";
+import { llamaServerProblem, prepareLlamaServer, TINY_MODEL } from "../support/llama-server.ts";
+import { realSuite } from "../support/programs.ts";
+import { RouterPlace } from "../support/router-place.ts";
+import { at } from "../support/rpc.ts";
+
+const PRESET = `; the models of this house
+[*]
+threads = 1
+
+[small]
+model = ${TINY_MODEL}
+ctx-size = 2048
+`;
+const TINY = "maker/Tiny-GGUF:Q4_K_M";
+
+/** One who says yes, and chooses the items that begin with these words. */
+function choosing(...wanted: string[]): User {
+  const user = saying(true);
+  user.selects = (offered) => offered.find((line) => wanted.some((words) => line.startsWith(words)));
+  return user;
+}
+
+realSuite(llamaServerProblem(), "a model that is added to a real router", () => {
+  let hub: Hub;
+  let place: RouterPlace;
+
+  beforeAll(async () => {
+    initTheme();
+    await prepareLlamaServer();
+  });
+
+  beforeEach(async () => {
+    const tiny = readFileSync(TINY_MODEL);
+    const files = { "Tiny-Q4_K_M.gguf": tiny, "Tiny-Q8_0.gguf": tiny };
+    hub = await startHub({ repositories: { "maker/Tiny-GGUF": { files } } });
+    place = await RouterPlace.start(PRESET, hub.url);
+  });
+
+  afterEach(async () => {
+    await place.stop();
+    await hub.close();
+  });
+
+  const states = async () => {
+    const data = at(await place.ask("/models"), "data") as unknown[];
+    return Object.fromEntries(data.map((one) => [at(one, "id"), at(one, "status", "value")]));
+  };
+
+  test("with a context is downloaded, written into the preset, loaded and checked", async () => {
+    const user = choosing("4.1k", "4k", "8k", "Q4_K_M");
+    await place.type("/ai-server-add maker/Tiny-GGUF", user);
+    expect(user.questions.map(({ title }) => title)).toEqual([
+      `Download ${TINY}?`,
+      `Add ${TINY} with a context of 8192 tokens (8k)?`,
+    ]);
+    expect(place.text).toBe(`${PRESET}\n[${TINY}]\nctx-size = 8192\n`);
+    expect(user.told.at(-1)).toContain(`${TINY} is added; /model has it now.`);
+    expect(user.told.at(-1)).toContain("It is loaded, and a request may use");
+    expect(await states()).toMatchObject({ [TINY]: "loaded" });
+    expect(place.restarts).toBe(0);
+  });
+
+  test("as it is changes no preset, and is loaded where the user wants it", async () => {
+    const user = choosing("As llama-server");
+    user.confirms = ({ title }) => title.startsWith("Download");
+    await place.type(`/ai-server-add ${TINY}`, user);
+    expect(user.told.at(-1)).toBe(`${TINY} is downloaded; /model has it now, and a turn loads it.`);
+    expect([place.text, await states()]).toMatchObject([PRESET, { [TINY]: "unloaded" }]);
+    const again = choosing("As llama-server");
+    await place.type("/ai-server-add maker/tiny-gguf:q4_k_m".replace("tiny-gguf", "Tiny-GGUF"), again);
+    expect(again.questions.map(({ title }) => title)).toEqual([`Load ${TINY} now?`]);
+    expect(again.told.at(-1)).toContain(`${TINY} is loaded; it took`);
+    expect(await states()).toMatchObject({ [TINY]: "loaded" });
+  });
+
+  test("whose section the preset has already is loaded with it", async () => {
+    place.text = `${PRESET}\n[${TINY}]\nctx-size = 1024\n`;
+    const user = choosing();
+    await place.type(`/ai-server-add ${TINY}`, user);
+    expect(user.questions.map(({ title }) => title)).toEqual([`Download ${TINY}?`, `Load ${TINY} now?`]);
+    expect(user.choices).toEqual([]);
+  });
+
+  test("is shown while it arrives, left on Escape, found again, and stopped", async () => {
+    hub.setPace(50_000);
+    const leaving = saying(false, "tui");
+    leaving.confirms = ({ title }) => title.startsWith("Download");
+    const first = place.type(`/ai-server-add ${TINY}`, leaving);
+    await leaving.shows(`Downloading ${TINY}: `);
+    leaving.escape();
+    await first;
+    expect(leaving.acts.at(-1)).toEqual(["Leave it running", "Stop it"]);
+    expect(leaving.told.at(-1)).toBe(
+      `The router goes on with the download. /ai-server-add ${TINY} shows it again.`,
+    );
+    expect(await states()).toMatchObject({ [TINY]: "downloading" });
+    const stopping = saying(true, "tui");
+    const second = place.type(`/ai-server-add ${TINY}`, stopping);
+    await stopping.shows(`Downloading ${TINY}`);
+    stopping.escape();
+    await second;
+    expect(stopping.questions.map(({ title }) => title)).toEqual([`Stop the download of ${TINY}?`]);
+    expect(stopping.told.at(-1)).toBe(`The download of ${TINY} is stopped.`);
+    expect(Object.keys(await states())).not.toContain(TINY);
+  });
+
+  test("and that does not exist ends in a sentence", async () => {
+    const user = choosing();
+    await place.type("/ai-server-add maker/Tiny-GGUF:Q2_K", user);
+    await place.type("/ai-server-add maker/None", user);
+    expect(user.told[0]).toBe('maker/Tiny-GGUF has no "Q2_K". It has Q4_K_M, Q8_0.');
+    expect(user.told[1]).toContain("has no repository maker/None");
+    expect(user.questions).toEqual([]);
+  });
+});
