@@ -39,8 +39,8 @@ const FRONTS = {
   admin: ["completion"],
   "admin/panel": ["panel"],
   "admin/devices": ["add", "ca-access", "enrol", "list-view", "revoke", "words"],
-  provider: ["provider", "ai-server", "pi-models"],
-  stream: ["message"],
+  provider: ["provider", "ahead", "ai-server", "pi-models"],
+  stream: ["body", "message"],
   messages: ["output-limit"],
   "server/http": [
     "access",

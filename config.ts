@@ -13,6 +13,7 @@ import {
   parseSwitch,
   parseUnit,
   parseUrl,
+  parseWarm,
   wrong,
 } from "./config/values.ts";
 import { proxyVariable } from "./lib/proxy.ts";
@@ -41,6 +42,7 @@ export const DEFAULTS = {
   AI_SERVER_CONNECT_TIMEOUT_MS: 10_000,
   AI_SERVER_LOAD_TIMEOUT_MS: 600_000,
   AI_SERVER_LOOP_GUARD: "on",
+  AI_SERVER_WARM: "off",
   AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
   AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
   AI_SERVER_MODELS_DIR: "~/models",
@@ -105,6 +107,11 @@ export interface Config extends ServerAddress {
   loadTimeoutMs: number;
   /** Whether a turn ends when the model repeats itself for ever. */
   isLoopGuarded: boolean;
+  /**
+   * What the server does for a session before its first prompt: nothing; load the model; or load it and read what every
+   * turn begins with.
+   */
+  warm: "off" | "load" | "read";
   /**
    * `user@host` for ssh, or `local` for this machine. The default belongs to the default address alone: with another one
    * and no `AI_SERVER_SSH_HOST` it is undefined, and no command contacts a machine.
@@ -187,6 +194,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     unusedProxy: proxyVariable(env, address.origin),
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
+    warm: parseWarm(text("AI_SERVER_WARM")),
     sshHost: sshHost && parseSshHost("AI_SERVER_SSH_HOST", sshHost),
     presetPath: parseServerPath("AI_SERVER_PRESET_PATH", text("AI_SERVER_PRESET_PATH")),
     modelsDir: parseServerPath("AI_SERVER_MODELS_DIR", text("AI_SERVER_MODELS_DIR")),

@@ -14,7 +14,7 @@ import { ServerError } from "./lib/errors.ts";
 import { record } from "./lib/json.ts";
 import type { OwnSecrets } from "./masking/masking.ts";
 import { askedOutput, withOutput } from "./messages/output-limit.ts";
-import { chatRequest, type ModelTraits, OPTIONAL_FIELDS } from "./messages.ts";
+import { OPTIONAL_FIELDS } from "./messages.ts";
 import { answerFault } from "./server/http/answer-faults.ts";
 import { fittingOutput, parseErrorBody } from "./server/http/error-body.ts";
 import { processFault } from "./server/kinds/load-failure.ts";
@@ -26,9 +26,9 @@ import {
   type StateNow,
   type Verdict,
 } from "./server/kinds/refusal.ts";
-import { mayEndThinking } from "./server/kinds/thinking-end.ts";
 import type { ModelServer } from "./server/model-server.ts";
 import { attempt } from "./stream/attempt.ts";
+import { type BodyParts, turnBody } from "./stream/body.ts";
 import { Decoder, type Progress } from "./stream/decoder.ts";
 import { answerFigures, emptyMessage } from "./stream/message.ts";
 import { Patience, RETRY_BASE_MS, RestartWait, WHY_WAIT } from "./stream/patience.ts";
@@ -38,16 +38,13 @@ import { AnswerThinking } from "./stream/thinking.ts";
 import { quietReason, type SilentState, settledState, stateNow, WaitingReport } from "./stream/waiting.ts";
 
 /** What a turn needs from the extension. */
-export interface TurnParts {
+export interface TurnParts extends BodyParts {
   /**
    * The server for the variables that `/login` stored, where pi passes them.
    *
    * @throws {ServerError} for a wrong configuration
    */
   server(stored: Variables | undefined): Promise<ModelServer>;
-  traits(model: Model<Api>): ModelTraits;
-  /** The id under which `/running` lists the model; undefined where it runs elsewhere. */
-  runsAs(model: Model<Api>): string | undefined;
   /** Receives what the turn does. */
   report?: TurnReport;
   /** The command of this pi that is restarting the server. */
@@ -185,17 +182,13 @@ class Turn {
   /** The slot to ask for: the server itself finds that of a conversation that continues. */
   async #slot(context: TranscriptContext, server: ModelServer): Promise<number | undefined> {
     const id = this.#parts.runsAs(this.#model);
-    if (id === undefined || context.messages.some(({ role }) => role === "assistant")) return undefined;
-    return server.slotForNew(id, this.#signal);
+    const isNew = !context.messages.some(({ role }) => role === "assistant");
+    return id === undefined ? undefined : server.slotFor(id, isNew, this.#signal);
   }
 
   async #body(context: TranscriptContext, server: ModelServer, slot: number | undefined): Promise<unknown> {
-    const traits = this.#parts.traits(this.#model);
-    const isEndable = this.#parts.runsAs(this.#model) !== undefined && mayEndThinking(server.lastKind);
-    const options = { ...this.#options, slot, isEndable };
-    const body = chatRequest(context, this.#model, traits, options, server.refusedFields);
-    const sent = (await this.#options.onPayload?.(body, this.#model)) ?? body;
-    return this.#mostOutput === undefined ? sent : withOutput(sent, this.#mostOutput);
+    const body = await turnBody(this.#parts, server, this.#model, context, this.#options, slot);
+    return this.#mostOutput === undefined ? body : withOutput(body, this.#mostOutput);
   }
 
   /** One request. @returns nothing when the message is whole, or the refusal */

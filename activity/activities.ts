@@ -20,7 +20,7 @@ export class Activities {
   /** By a model's id, the models that were ready at the same time: an embedding model may stay beside every other. */
   readonly #beside = new Map<string, Set<string>>();
 
-  /** Called when a turn begins or ends. @returns removes the listener */
+  /** Called when a turn begins or ends, or a command begins to change the server. @returns removes the listener */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -28,7 +28,7 @@ export class Activities {
 
   begin(turn: TurnActivity): void {
     this.#running.add(turn);
-    this.#notify();
+    this.notify();
   }
 
   /** @param figures undefined for a turn that failed */
@@ -41,7 +41,7 @@ export class Activities {
       this.#ready = [];
     }
     if (this.#ended.length > KEPT_FIGURES) this.#ended.shift();
-    this.#notify();
+    this.notify();
   }
 
   /** The turn to show: the session's own, else the oldest; and how many others there are. */
@@ -86,7 +86,8 @@ export class Activities {
     return this.#ended;
   }
 
-  #notify(): void {
+  /** Calls the listeners. */
+  notify(): void {
     for (const listener of [...this.#listeners]) {
       try {
         listener();

@@ -107,6 +107,11 @@ export function parseSwitch(name: string, value: string): boolean {
   throw wrong(name, value, "it must be on or off.");
 }
 
+export function parseWarm(value: string): "off" | "load" | "read" {
+  if (value === "off" || value === "load" || value === "read") return value;
+  throw wrong("AI_SERVER_WARM", value, "it must be off, load or read.");
+}
+
 /** A command for the server's `sh`. */
 export function parseCommand(name: string, value: string | undefined, example: string): string | undefined {
   if (value !== undefined && /\p{Cc}/u.test(value)) {

@@ -3,12 +3,14 @@ import { join } from "node:path";
 import type { RefreshModelsContext } from "@earendil-works/pi-ai";
 import { Activities } from "../activity/activities.ts";
 import { type Config, isOffline, isSetUp, PROVIDER_ID, readConfig, type Variables } from "../config.ts";
-import { ServerError, sentenceOf } from "../lib/errors.ts";
+import { sentenceOf } from "../lib/errors.ts";
 import { list } from "../lib/json.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts, RememberedFacts } from "../server/models/models.ts";
 import { changesBetween, isChanged, windowChanges, withWindow } from "./catalog-changes.ts";
 import { CurrentServer, keyOf } from "./current-server.ts";
+import { Exclusive } from "./exclusive.ts";
+import { PayloadHook } from "./payload-hook.ts";
 import {
   baseUrlOf,
   fallbackModels,
@@ -57,6 +59,7 @@ export class AiServer {
   readonly remembered: Remembered;
   /** Names on the CA's list of devices, as a command read it last: Tab asks no machine. */
   deviceNames: readonly string[] = [];
+  readonly payloadHook = new PayloadHook();
   readonly #options: AiServerOptions;
   readonly #startTimeoutMs: number;
   #stored: Variables = {};
@@ -77,13 +80,14 @@ export class AiServer {
   #started: Promise<void> | undefined;
   /** Windows that overflows revealed, in order: a discovery under way does not know them. */
   readonly #corrections: { id: string; tokens: number }[] = [];
-  #changing: { what: string; isRestart: boolean } | undefined;
+  readonly #changes: Exclusive;
 
   constructor(options: AiServerOptions) {
     this.#options = options;
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
     this.remembered = remembered;
+    this.#changes = new Exclusive(() => this.activities.notify());
     this.#current = new CurrentServer(
       options.now,
       (config) => remembered.kindBefore(config),
@@ -322,32 +326,22 @@ export class AiServer {
 
   /** The command that restarts the server at this moment, as the user typed it. */
   get restarting(): string | undefined {
-    return this.#changing?.isRestart ? this.#changing.what : undefined;
+    return this.#changes.restarting;
   }
 
-  /** @throws {ServerError} while a command changes the server: two at once would undo each other's work */
+  /** Whether a command changes the server at this moment. */
+  get isChanging(): boolean {
+    return this.#changes.isRunning;
+  }
+
+  /** @throws {ServerError} while a command changes the server */
   refuseWhileChanging(): void {
-    if (this.#changing === undefined) return;
-    throw new ServerError(`${this.#changing.what} is still running. Wait until it ends; nothing was done.`, {
-      link: "configuration",
-    });
+    this.#changes.refuse();
   }
 
-  /**
-   * Runs a command that changes the server, unless another one is running.
-   *
-   * @param what the command, as the user typed it
-   * @param isRestart whether it restarts the server: turns then wait for the end of it
-   * @throws {ServerError} while another one is running; what the work throws
-   */
-  async exclusively<T>(what: string, work: () => Promise<T>, isRestart = false): Promise<T> {
-    this.refuseWhileChanging();
-    this.#changing = { what, isRestart };
-    try {
-      return await work();
-    } finally {
-      this.#changing = undefined;
-    }
+  /** Runs a command that changes the server, as `Exclusive.run` does. */
+  exclusively<T>(what: string, work: () => Promise<T>, isRestart = false): Promise<T> {
+    return this.#changes.run(what, work, isRestart);
   }
 
   /** Closes every connection. Idempotent; a later use opens them again. */

@@ -59,6 +59,7 @@ export async function runTurn(
   const subject = { id, name, sessionId: options.sessionId, hasAnswered, blockedBy, beside };
   const activity = new TurnActivity(subject, questions, clock.now);
   activities.begin(activity);
+  aiServer.payloadHook.keep(options);
   const parts = {
     server: (stored: Variables | undefined) => aiServer.server(stored),
     traits: traitsOf,

@@ -214,18 +214,29 @@ interface RunningServer extends ServerAccess {
   running(signal: AbortSignal): Promise<RunningModel[] | undefined>;
 }
 
+/** A prompt that was read ahead of its turn, in a slot that was named. */
+export interface ReadPrompt {
+  slot: number;
+  /** Undefined while it is being read. */
+  tokens: number | undefined;
+}
+
 /**
- * The slot for a new conversation, where the server's own choice may cost another conversation its cache. Takes half
- * a second at most, and never throws.
+ * The slot that a turn should ask for: that of its prompt, which was read ahead; for a new conversation one where the
+ * server's own choice may cost another conversation its cache. Takes half a second at most, and never throws.
  *
  * @param id as `/running` lists it
  * @returns undefined: the server is to choose
  */
-export async function slotForNew(
+export async function slotFor(
   server: RunningServer,
   id: string,
+  { isNew, read }: { isNew: boolean; read: ReadPrompt | undefined },
   signal: AbortSignal,
 ): Promise<number | undefined> {
+  // The turn has just ended the reading: the slot is free in a moment.
+  if (read !== undefined && read.tokens === undefined) return read.slot;
+  if (!isNew && read === undefined) return undefined;
   try {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
     const running = await server.running(limit);
@@ -234,7 +245,10 @@ export async function slotForNew(
       return undefined;
     const backend = await server.backend(limit);
     const slots = await backend.slots(id, { signal: limit, timeoutMs: SLOT_TIMEOUT_MS });
-    return slots && slotWithLeast(slots);
+    const isThere = ({ id: slot, isBusy, tokens }: Slot): boolean =>
+      slot === read?.slot && !isBusy && tokens === read.tokens;
+    if (slots?.some(isThere)) return read?.slot;
+    return isNew && slots ? slotWithLeast(slots) : undefined;
   } catch {
     return undefined;
   }

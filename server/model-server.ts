@@ -6,7 +6,7 @@ import { type Holding, holdingOf, type OwnRequest } from "./holding.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
 import { Http, type HttpResponse } from "./http/http.ts";
 import { OpenDoor } from "./http/open-door.ts";
-import { isWorking, slotForNew } from "./in-flight.ts";
+import { isWorking, slotFor } from "./in-flight.ts";
 import {
   type Backend,
   type BackendKind,
@@ -29,6 +29,7 @@ import {
   type RunningModel,
 } from "./models/models.ts";
 import { MAX_MODELS } from "./models/names.ts";
+import { ReadAhead } from "./read-ahead.ts";
 import { ThinkingControl } from "./thinking-control.ts";
 
 /**
@@ -61,6 +62,7 @@ export class ModelServer {
   #leftOut = 0;
   readonly known = new KnownFacts();
   readonly thinkingControl = new ThinkingControl(this);
+  readonly readAhead: ReadAhead;
   /** Fields of a request body that this server has refused. */
   readonly refusedFields = new Set<string>();
 
@@ -82,6 +84,7 @@ export class ModelServer {
     this.#now = now;
     this.#kindBefore = kindBefore;
     this.#recogniseMs = recogniseMs;
+    this.readAhead = new ReadAhead(this, now);
   }
 
   /**
@@ -225,9 +228,9 @@ export class ModelServer {
     await this.http.json(path, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   }
 
-  /** The slot for a new conversation; undefined where the server is to choose. Never throws. */
-  slotForNew(id: string, signal: AbortSignal): Promise<number | undefined> {
-    return slotForNew(this, id, signal);
+  /** The slot that a turn should ask for; undefined where the server is to choose. Never throws. */
+  slotFor(id: string, isNew: boolean, signal: AbortSignal): Promise<number | undefined> {
+    return slotFor(this, id, { isNew, read: this.readAhead.takeSlot(id) }, signal);
   }
 
   /** The context window of a ready model, the one it was trained for, and other facts of its file. @throws {ServerError} */

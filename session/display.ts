@@ -80,6 +80,12 @@ export class Display {
     this.#look();
   }
 
+  /** @param doing what the server does before a turn comes; undefined: nothing any more */
+  worksAhead(doing: string | undefined): void {
+    this.#footer.works(doing);
+    if (doing === undefined) this.#look();
+  }
+
   compacts(isCompacting: boolean): void {
     if (this.#indicator) this.#indicator.isCompacting = isCompacting;
   }

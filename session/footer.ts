@@ -13,12 +13,18 @@ const KEY = "ai-server";
 /** The context that a running model itself has reported. */
 export type WindowOf = (id: string) => number | undefined;
 
-/** `Qwen3.6-35B ready · 128k`; of several loaded models pi's own first. */
+/**
+ * `Qwen3.6-35B ready · 128k`; of several loaded models pi's own first.
+ *
+ * @param doing what the server does for pi's own model before a turn comes
+ */
 export function footerLine(
   running: readonly RunningModel[] | undefined,
   own: string | undefined,
   windowOf: WindowOf,
+  doing?: string,
 ): string | undefined {
+  if (own !== undefined && doing !== undefined) return `${own} ${doing}`;
   if (running === undefined) return undefined;
   const [first, ...others] = [...running].sort((a, b) => Number(b.id === own) - Number(a.id === own));
   if (first === undefined) return "no model loaded";
@@ -48,6 +54,7 @@ export class Footer {
   #isClosed = false;
   #running: readonly RunningModel[] | undefined;
   #ready: string | undefined;
+  #doing: string | undefined;
 
   constructor(parts: FooterParts) {
     this.#parts = parts;
@@ -82,6 +89,12 @@ export class Footer {
     this.#stopLooking = this.#parts.clock.every(INTERVAL_MS, () => void this.look());
   }
 
+  /** @param doing what the server does before a turn comes; undefined: nothing any more */
+  works(doing: string | undefined): void {
+    this.#doing = doing;
+    this.showAgain();
+  }
+
   /** A turn begins: it loads its model, so a last look at a model that was not ready is out of date. */
   turnBegins(): void {
     if (this.#running?.some(({ id, state }) => id === this.#own && state === "ready")) return;
@@ -98,7 +111,7 @@ export class Footer {
   /** Shows the last look again, with the contexts known by now. */
   showAgain(): void {
     if (this.#isClosed || this.#own === undefined) return;
-    this.#show(footerLine(this.#running, this.#own, this.#parts.windowOf));
+    this.#show(footerLine(this.#running, this.#own, this.#parts.windowOf, this.#doing));
   }
 
   /** Idempotent. */

@@ -11,10 +11,11 @@ import type { Activities } from "../activity/activities.ts";
 import { isOffline, PROVIDER_ID } from "../config.ts";
 import type { AiServer } from "../provider/ai-server.ts";
 import { isContextKnown, noToolsNotice } from "../provider/pi-models.ts";
-import type { Level } from "../ui/result.ts";
+import type { Ahead } from "./ahead.ts";
 import type { Display } from "./display.ts";
 import { placedNotice } from "./model.ts";
 import { lostFailure, smallWindowNotice, unknownVariablesNotice, windowsNotice } from "./notices.ts";
+import { Notifier } from "./notifier.ts";
 import { SessionPlace } from "./place.ts";
 import { writtenCallNotice } from "./written-call.ts";
 
@@ -34,8 +35,8 @@ const NOT_THINKING =
 const NOT_ENDED = "The server did not end the thinking; it may be over already.";
 
 /** Runs on without being waited for: it has reported its own failures, or ends with the session. */
-function background(work: Promise<unknown>): void {
-  work.catch(() => {});
+function background(work: Promise<unknown> | undefined): void {
+  work?.catch(() => {});
 }
 
 /** Once it has ended it touches pi's context no more, which would throw. */
@@ -44,17 +45,21 @@ export class Session {
   readonly #parts: SessionParts;
   readonly #ended = new AbortController();
   readonly #place: SessionPlace;
-  readonly #given = new Set<string>();
+  readonly #says: Notifier;
   /** Models whose live facts were read after a turn. */
   readonly #read = new Set<string>();
   #hasReportedProblem = false;
   #isOpeningDisplay = false;
+  #registering: Promise<void> | undefined;
   /** In the terminal alone, and only once it is loaded. */
   #display: Display | undefined;
+  /** Once a model was chosen for which the server may work ahead. */
+  #ahead: Ahead | undefined;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
     this.id = parts.ctx.sessionManager.getSessionId();
+    this.#says = new Notifier(parts.ctx, this.ended);
     this.#place = new SessionPlace({ ...parts, args: process.argv.slice(2), ended: this.ended });
   }
 
@@ -68,9 +73,9 @@ export class Session {
     if (ctx.mode === "tui") background(this.#completeArguments());
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) background(this.#openDisplay());
     const placed = await this.#place.begin(reason);
-    if (placed !== undefined) await this.#notify(placedNotice(placed));
+    if (placed !== undefined) await this.#says.notify(placedNotice(placed));
     const unknown = await unknownVariablesNotice(process.env);
-    const notified = unknown === undefined ? undefined : this.#notify(`AI Server: ${unknown}`);
+    const notified = unknown === undefined ? undefined : this.#says.notify(`AI Server: ${unknown}`);
     // A quick command ends print and JSON mode before what happens in the background.
     if (ctx.mode === "print" || ctx.mode === "json") await notified?.catch(() => {});
     else if (notified !== undefined) background(notified);
@@ -91,9 +96,10 @@ export class Session {
   modelsChanged(windows: readonly string[]): void {
     this.#display?.modelsChanged();
     // After pi's own refresh: only a new registration gives the session's current model its new window.
-    setImmediate(() => background(this.#registerAgain()));
+    this.#registering = new Promise((resolve) => setImmediate(resolve)).then(() => this.#registerAgain());
+    background(this.#registering);
     // A single answer in print mode is over before it matters.
-    if (windows.length > 0) background(this.#showInteractive(windowsNotice(windows)));
+    if (windows.length > 0) background(this.#says.showInteractive(windowsNotice(windows)));
   }
 
   modelSelected(event: Pick<ModelSelectEvent, "model" | "source">): void {
@@ -106,6 +112,7 @@ export class Session {
 
   levelSelected(level: ModelThinkingLevel): void {
     this.#place.levelChanged(level);
+    background(this.#ahead?.changed());
   }
 
   /**
@@ -127,10 +134,11 @@ export class Session {
 
   compactionEnds(): void {
     this.#display?.compacts(false);
+    background(this.#ahead?.changed());
   }
 
   noticeOfTurn(text: string): void {
-    background(this.#notify(text));
+    background(this.#says.notify(text));
   }
 
   /** The key that ends the model's thinking was pressed. */
@@ -138,10 +146,11 @@ export class Session {
     const { ctx, activities } = this.#parts;
     const front = activities.front(ctx.sessionManager.getSessionId());
     const hasEnded = await front?.turn.answerNow();
-    if (hasEnded !== true) await this.#show(hasEnded === false ? NOT_ENDED : NOT_THINKING, "info");
+    if (hasEnded !== true) await this.#says.show(hasEnded === false ? NOT_ENDED : NOT_THINKING, "info");
   }
 
   agentStarts(): void {
+    this.#ahead?.stop();
     this.#display?.agentRuns(true);
   }
 
@@ -164,14 +173,14 @@ export class Session {
     background(this.#afterTurn(model.id));
     const tools = noToolsNotice(model) === undefined ? this.#parts.pi.getActiveTools() : [];
     const writtenCall = writtenCallNotice(last, tools);
-    if (writtenCall !== undefined) background(this.#notify(writtenCall));
+    if (writtenCall !== undefined) background(this.#says.notify(writtenCall));
   }
 
   async agentSettles(): Promise<void> {
     const { ctx } = this.#parts;
     const failure = ctx.mode === "print" ? lostFailure(ctx.sessionManager.getBranch()) : undefined;
     if (failure === undefined) return;
-    await this.#show(failure, "error");
+    await this.#says.show(failure, "error");
     process.exitCode = 1;
   }
 
@@ -184,6 +193,7 @@ export class Session {
     if (!aiServer.isLive && !this.#hasReportedProblem) await this.#refresh();
     if (aiServer.isLive) await this.#notifyWarnings().catch(() => {});
     await this.#notifyOfModel(ctx.model);
+    await this.#workAhead();
   }
 
   /** Only now does a model that this turn has loaded report its real window, which may differ from last time. */
@@ -203,8 +213,28 @@ export class Session {
   async #introduce(model: Model<Api>): Promise<void> {
     await this.#notifyOfModel(model);
     if (model.provider !== PROVIDER_ID) return;
-    const notice = await this.#display?.loadNotice(model);
-    if (notice !== undefined) await this.#show(notice, "info");
+    const notice = (await this.#workAhead()) ? undefined : await this.#display?.loadNotice(model);
+    if (notice !== undefined) await this.#says.show(notice, "info");
+  }
+
+  /** Has the server work for the chosen model before its first prompt. @returns whether it loads the model */
+  async #workAhead(): Promise<boolean> {
+    const { pi, ctx, aiServer } = this.#parts;
+    // In the other modes the prompt is there already.
+    const mayWait = ctx.mode === "tui" || ctx.mode === "rpc";
+    if (!mayWait || isOffline(process.env) || !aiServer.isUsed || aiServer.config().warm === "off")
+      return false;
+    const { Ahead } = await import("./ahead.ts");
+    if (this.ended.aborted) return false;
+    this.#ahead ??= new Ahead({
+      pi,
+      ctx,
+      aiServer,
+      refresh: () => this.#refresh(),
+      show: (doing) => this.#display?.worksAhead(doing),
+      ended: this.ended,
+    });
+    return this.#ahead.chosen();
   }
 
   async #isMistyped(text: string): Promise<boolean> {
@@ -214,14 +244,14 @@ export class Session {
     const others = pi.getCommands().map(({ name }) => name);
     const notice = mistypedCommand(text, others);
     if (notice === undefined) return false;
-    await this.#show(notice, "error");
+    await this.#says.show(notice, "error");
     if (ctx.mode === "tui" && !this.ended.aborted) ctx.ui.setEditorText(text);
     return true;
   }
 
   async #refuses(): Promise<boolean> {
     const notice = await this.#place.heldNotice();
-    if (notice !== undefined) await this.#show(notice, "error");
+    if (notice !== undefined) await this.#says.show(notice, "error");
     return notice !== undefined;
   }
 
@@ -229,7 +259,7 @@ export class Session {
     if (this.ended.aborted) return;
     this.#parts.pi.registerProvider(this.#parts.provider);
     const selected = await this.#place.modelsRead();
-    if (selected !== undefined) await this.#notify(`AI Server: ${selected} is selected.`, "info");
+    if (selected !== undefined) await this.#says.notify(`AI Server: ${selected} is selected.`, "info");
   }
 
   /** Ids and sizes on Tab; the commands work without it too. */
@@ -279,6 +309,7 @@ export class Session {
     if (isOffline(process.env)) return;
     const options = { providers: [PROVIDER_ID], allowNetwork: true, signal: this.ended };
     await this.#parts.ctx.modelRegistry.refresh(options);
+    await this.#registering;
     await this.#notifyProblem();
   }
 
@@ -286,23 +317,23 @@ export class Session {
     const problem = this.#parts.aiServer.takeProblem();
     if (problem === undefined || this.#hasReportedProblem) return;
     this.#hasReportedProblem = true;
-    await this.#notify(`AI Server: ${problem}`);
+    await this.#says.notify(`AI Server: ${problem}`);
   }
 
   async #notifyOfModel(model: Model<Api> | undefined): Promise<void> {
     if (model?.provider !== PROVIDER_ID) return;
     const noTools = noToolsNotice(model);
-    if (noTools !== undefined) await this.#notify(noTools);
+    if (noTools !== undefined) await this.#says.notify(noTools);
     if (!isContextKnown(model)) return;
     const smallWindow = smallWindowNotice(model, this.#parts.pi.getSettings());
-    if (smallWindow !== undefined) await this.#notify(smallWindow);
+    if (smallWindow !== undefined) await this.#says.notify(smallWindow);
   }
 
   async #notifyWarnings(): Promise<void> {
     const server = await this.#parts.aiServer.server();
     const identity = await server.http.identity();
     for (const warning of [...(identity?.warnings ?? []), ...server.tooMany])
-      await this.#notify(`AI Server: ${warning}`);
+      await this.#says.notify(`AI Server: ${warning}`);
     background(this.#notifyOfOpenDoor());
   }
 
@@ -311,23 +342,7 @@ export class Session {
     const { ctx, aiServer } = this.#parts;
     if ((ctx.mode !== "tui" && ctx.mode !== "rpc") || isOffline(process.env)) return;
     const { openDoor } = await aiServer.server();
-    for (const warning of await openDoor.warnings(this.ended)) await this.#notify(`AI Server: ${warning}`);
-  }
-
-  async #notify(text: string, level: Level = "warning"): Promise<void> {
-    if (this.#given.has(text)) return;
-    this.#given.add(text);
-    const { maskText } = await import("../masking/masking.ts");
-    await this.#show(maskText(text, "log"), level);
-  }
-
-  async #showInteractive(text: string): Promise<void> {
-    const { mode } = this.#parts.ctx;
-    if (mode === "tui" || mode === "rpc") await this.#show(text, "info");
-  }
-
-  async #show(text: string, level: Level): Promise<void> {
-    const { tell } = await import("../ui/output.ts");
-    if (!this.ended.aborted) tell(this.#parts.ctx, text, level);
+    for (const warning of await openDoor.warnings(this.ended))
+      await this.#says.notify(`AI Server: ${warning}`);
   }
 }

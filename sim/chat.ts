@@ -214,11 +214,12 @@ class Answer {
   /** Comments while there is nothing else to send (`--sse-ping-interval`). */
   async #ping(done: AbortSignal): Promise<void> {
     const { clock, behaviour } = this.#upstream;
+    const over = AbortSignal.any([done, this.#exchange.gone]);
     this.#lastWrite = clock.now();
-    while (behaviour.pingMs > 0 && !done.aborted) {
+    while (behaviour.pingMs > 0 && !over.aborted) {
       const quiet = clock.now() - this.#lastWrite;
       if (quiet >= behaviour.pingMs) await this.#write(":\n\n");
-      else await clock.sleep(behaviour.pingMs - quiet, done);
+      else await clock.sleep(behaviour.pingMs - quiet, over);
     }
   }
 

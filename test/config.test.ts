@@ -39,6 +39,7 @@ test("without any variable everything has the default of the manual", () => {
     connectTimeoutMs: 10_000,
     loadTimeoutMs: 600_000,
     isLoopGuarded: true,
+    warm: "off",
     sshHost: "ai-server@192.168.2.3",
     modelsDir: "~/models",
     presetPath: "~/.config/llama-swap/config.yaml",
@@ -297,6 +298,13 @@ describe("what goes to ssh, systemd or into a request line", () => {
     expect(refusal({ AI_SERVER_LOOP_GUARD: "no" })).toBe(
       'AI_SERVER_LOOP_GUARD is "no": it must be on or off.',
     );
+  });
+
+  test("AI_SERVER_WARM is off, load or read", () => {
+    for (const value of ["off", "load", "read"] as const)
+      expect(read({ AI_SERVER_WARM: value }).warm).toBe(value);
+    expect(read({}, { AI_SERVER_WARM: "load" }).warm).toBe("load");
+    expect(refusal({ AI_SERVER_WARM: "on" })).toBe('AI_SERVER_WARM is "on": it must be off, load or read.');
   });
 
   test("AI_SERVER_SSH_MODE is one of two", () => {

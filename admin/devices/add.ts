@@ -15,6 +15,8 @@ import { activeDevices } from "./words.ts";
 /** How long a link works. */
 export const LINK_MS = 5 * 60_000;
 
+const LOOPBACK = "127.0.0.1";
+
 type Way = { kind: "file" } | { kind: "link"; address: string };
 
 export async function add(call: Call, argument: string): Promise<void> {
@@ -89,13 +91,17 @@ async function chosenWay(call: Call, ca: CaMachine, name: string): Promise<Way |
   return chosenBy<Way | undefined>(call, question, [
     { words: "Do not add it", means: undefined },
     ...linkWays(ownAddresses()),
-    { words: `A file on this laptop, ${fileIn(`${name}.p12`)}`, means: { kind: "file" } },
+    {
+      words: `A link on ${LOOPBACK}, for a browser on this laptop`,
+      means: { kind: "link", address: LOOPBACK },
+    },
+    { words: `A file on this laptop, ~/${name}.p12`, means: { kind: "file" } },
   ]);
 }
 
 function linkWays(addresses: readonly OwnAddress[]): { words: string; means: Way }[] {
   return addresses.map(({ address, at }) => ({
-    words: `A QR code for a link on ${address} (${at})`,
+    words: `A link on ${address} (${at}), as a QR code`,
     means: { kind: "link", address },
   }));
 }
@@ -163,6 +169,6 @@ async function chosenAgain(call: Call, name: string, way: Way): Promise<Way | un
   return chosenBy<Way | undefined>(call, question, [
     { words: `Take ${name} off the list again`, means: undefined },
     { words: "A new link", means: way },
-    { words: `A file on this laptop, ${fileIn(`${name}.p12`)}`, means: { kind: "file" } },
+    { words: `A file on this laptop, ~/${name}.p12`, means: { kind: "file" } },
   ]);
 }

@@ -55,7 +55,7 @@ async function revokeNow(call: Call, name: string): Promise<void> {
     const text = [
       `${name} was revoked.`,
       ...notes.map((note) => note.text),
-      "Its idle connections are closed. A request that it has in flight goes on until the answer ends; a restart of Caddy ends it at once.",
+      "Its idle connections are closed. A request that it has in flight goes on until the answer ends; a restart of Caddy, or /ai-server-restart, ends it at once.",
     ];
     remember(call, { ...list, devices: list.devices.filter(({ serial }) => !isOneOf(serial, meant)) });
     show(ctx, text.join("\n"), notes.some(({ isFault }) => isFault) ? "warning" : "info");

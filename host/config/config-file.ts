@@ -4,11 +4,13 @@ import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
 import { planIniAddition, planIniRemoval } from "./ini/models.ts";
 import { iniStart } from "./ini/start.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
-import { refusalBecause, shown } from "./refusals.ts";
+import { refusalBecause } from "./refusals.ts";
 import { positionAt, type Span } from "./traced-text.ts";
+import { planYamlAddition } from "./yaml/addition.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
 import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
+import { planYamlRemoval } from "./yaml/removal.ts";
 
 export {
   type ContextChange,
@@ -127,16 +129,6 @@ export function planRemoval(
   others: readonly OtherFile[] = [],
 ): Removal {
   return format === "ini" ? planIniRemoval(text, id) : planYamlRemoval(text, id, others);
-}
-
-function planYamlAddition(_text: string, { id }: NewModel, _others: readonly OtherFile[]): Addition {
-  throw refusalBecause(`A model cannot be added to this kind of file yet: write ${shown(id)} by hand.`);
-}
-
-function planYamlRemoval(_text: string, id: string, _others: readonly OtherFile[]): Removal {
-  throw refusalBecause(
-    `A model cannot be taken out of this kind of file yet: take ${shown(id)} out by hand.`,
-  );
 }
 
 /** From a model's key to the end of its mapping. */

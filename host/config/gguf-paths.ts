@@ -24,6 +24,9 @@ export function ggufsAt(path: string): string[] {
 
 /** Whether a text names a file, in whatever folder: under its own name, or that of another of its shards. */
 export function mentions(text: string, path: string): boolean {
-  const name = path.replace(/^.*\//, "");
-  return text.includes(name.replace(SHARD, "-00"));
+  const name = path.replace(/^.*\//, "").replace(SHARD, "-00");
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    if (!/[\w.-]/.test(text.charAt(at - 1))) return true;
+  }
+  return false;
 }

@@ -35,7 +35,6 @@ export interface Addition {
 /** A new text that was proven to lack one model and what names it, and to be the same otherwise. */
 export interface Removal {
   readonly text: string;
-  readonly edits: readonly Edit[];
   /** Sentences: what else of the config changes with it. */
   readonly alsoChanged: readonly string[];
   /** Sentences: what stays as it is and may surprise. */

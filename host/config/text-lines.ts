@@ -16,7 +16,7 @@ export function linesOf(text: string, lineEnd: "\n" | "any"): Line[] {
   });
 }
 
-function isBlank(line: Line | undefined): boolean {
+export function isBlank(line: Line | undefined): boolean {
   return line !== undefined && line.text.trim() === "";
 }
 
@@ -36,14 +36,12 @@ export function commentAbove(lines: readonly Line[], at: number, isComment: (lin
 }
 
 /**
- * The span of these lines with the blank ones that set the block off: those after it, or where it is the last, those
- * before it.
+ * The span of these lines with the blank ones that set the block off from its neighbour: those after it, or where it is
+ * the last of its kind, those before it.
  */
-export function withGap(lines: readonly Line[], first: number, last: number): Span {
+export function withGap(lines: readonly Line[], first: number, last: number, isLast: boolean): Span {
   let [from, to] = [first, last];
-  if (lines.slice(last + 1).every(isBlank)) {
-    to = lines.length - 1;
-    while (isBlank(lines[from - 1])) from -= 1;
-  } else while (isBlank(lines[to + 1])) to += 1;
+  if (isLast) while (isBlank(lines[from - 1])) from -= 1;
+  else while (isBlank(lines[to + 1])) to += 1;
   return { start: lines[from]?.start ?? 0, end: lines[to]?.end ?? 0 };
 }

@@ -1,7 +1,7 @@
 /** Takes from what starts a model the part that its memory depends on. Pure. */
 import type { ModelStart } from "../config/command/model-start.ts";
 import { shown } from "../config/refusals.ts";
-import { VARIABLE } from "../config/yaml/config.ts";
+import { VARIABLE } from "../config/yaml/document.ts";
 import {
   type FitFlag,
   type StartedModel,

@@ -1,5 +1,7 @@
 /** The verbs of `ai-server-admin` with types. */
 import { splitWords } from "../../lib/split-words.ts";
+import { mountsOf } from "../config/command/mounts.ts";
+import { baseName, CONTAINER_ENGINES } from "../config/command/programs.ts";
 import { hostFault } from "./admin-faults.ts";
 import { type Answer, type HostRequest, sha256, shownName, valueFor } from "./protocol.ts";
 import type { Shell } from "./shell.ts";
@@ -245,8 +247,6 @@ function watchesConfig(words: readonly string[]): boolean {
   return last !== undefined && !/=(0|f|F|false|FALSE|False)$/.test(last);
 }
 
-const ENGINES = new Set(["docker", "podman", "nerdctl"]);
-
 /** Where the images of llama-swap have their config, when no flag names another place. */
 const IMAGE_CONFIG = "/app/config.yaml";
 
@@ -257,13 +257,13 @@ const IMAGE_CONFIG = "/app/config.yaml";
  * @param words of the unit's command line, of `docker run …` and its like
  */
 export function isMountedAlone(words: readonly string[]): boolean {
-  const engine = words.findIndex((word) => ENGINES.has(word.split("/").at(-1) ?? ""));
+  const engine = words.findIndex((word) => CONTAINER_ENGINES.has(baseName(word)));
   if (engine < 0) return false;
   const rest = words.slice(engine + 1);
   const path = flagValue(rest, /^--?config$/) ?? IMAGE_CONFIG;
   const isConfig = (target: string): boolean =>
     path.startsWith("/") ? target === path : target.endsWith(`/${path.replace(/^\.\//, "")}`);
-  return targetsOf(rest).some(isConfig);
+  return mountsOf(rest).some(({ target }) => isConfig(target));
 }
 
 /** The last value of a flag, as the next word or after `=`. */
@@ -275,33 +275,4 @@ function flagValue(words: readonly string[], flag: RegExp): string | undefined {
       return value.length > 0 ? [value.join("=")] : words.slice(at + 1, at + 2);
     })
     .at(-1);
-}
-
-/** Where files and folders of the machine are in the container. */
-function targetsOf(words: readonly string[]): string[] {
-  return words.flatMap((word, at) => {
-    const next = words[at + 1] ?? "";
-    if (/^(-[a-z]*v|--volume)$/.test(word)) return volumeTarget(next);
-    const volume = /^(?:--volume=|-v=?)(.+)$/.exec(word)?.[1];
-    if (volume !== undefined) return volumeTarget(volume);
-    if (word === "--mount") return mountTarget(next);
-    return word.startsWith("--mount=") ? mountTarget(word.slice("--mount=".length)) : [];
-  });
-}
-
-/** Of `source:target[:options]`. */
-function volumeTarget(volume: string): string[] {
-  return volume.split(":").slice(1, 2).map(withoutSlash);
-}
-
-/** Of `type=bind,source=…,target=…`, in any order. */
-function mountTarget(mount: string): string[] {
-  const field = (name: string): string | undefined =>
-    new RegExp(`(?:^|,)(?:${name})=([^,]*)`).exec(mount)?.[1];
-  const target = field("target|dst|destination");
-  return field("type") !== "bind" || target === undefined ? [] : [withoutSlash(target)];
-}
-
-function withoutSlash(path: string): string {
-  return path.replace(/(?<=.)\/+$/, "");
 }

@@ -94,6 +94,24 @@ export interface Backend {
   /** The slots of a ready model; undefined where it does not report them. @throws {ServerError} */
   slots(id: string, limits: Limits): Promise<Slot[] | undefined>;
 
+  /**
+   * How long ago a loaded model ended its last answer, in milliseconds; infinite where it has given none since it was
+   * loaded. Starts no idle time again.
+   *
+   * @returns undefined where the server does not report it
+   * @throws {ServerError}; the signal's reason
+   */
+  sinceAnswer?(id: string, signal: AbortSignal): Promise<number | undefined>;
+
+  /**
+   * How many tokens the prompt of a chat request has, counted by its model, which is ready: the request would load it.
+   *
+   * @param request the body of a chat/completions request, as JSON
+   * @returns undefined where the server does not count them
+   * @throws {ServerError}
+   */
+  promptTokens?(id: string, request: string, limits: Limits): Promise<number | undefined>;
+
   /** The release, as the server words it. @throws {ServerError} */
   version(signal: AbortSignal | undefined): Promise<ServerVersion>;
 

@@ -84,7 +84,7 @@ for (const program of CADDYS) {
           "phone was revoked.",
           "This laptop still gets in.",
           "phone is off the list, and Caddy has read it. Its certificate could not be tried: its key is not on this laptop.",
-          "Its idle connections are closed. A request that it has in flight goes on until the answer ends; a restart of Caddy ends it at once.",
+          "Its idle connections are closed. A request that it has in flight goes on until the answer ends; a restart of Caddy, or /ai-server-restart, ends it at once.",
         ].join("\n"),
       );
       expect((await place.curl(...phone)).code).not.toBe(0);

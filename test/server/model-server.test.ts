@@ -363,7 +363,7 @@ describe("the slot for a conversation that begins", () => {
 
   async function slotWhere(answers: Record<string, unknown>): Promise<number | undefined> {
     const { swap } = await scripted({ "/v1/models": { data: [] }, ...answers });
-    return swap.slotForNew("m", AbortSignal.timeout(5000));
+    return swap.slotFor("m", true, AbortSignal.timeout(5000));
   }
 
   test("is the one that loses least", async () => {

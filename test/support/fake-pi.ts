@@ -1,15 +1,23 @@
 import type {
   Api,
+  Message,
   Model,
   ModelsStoreEntry,
   ModelThinkingLevel,
   Provider,
   RefreshModelsContext,
+  Tool,
 } from "@earendil-works/pi-ai";
 import { clampThinkingLevel } from "@earendil-works/pi-ai";
 import type { EntryRenderer, ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 
 type Handler = (event: unknown, ctx: unknown) => unknown;
+
+/** A tool as pi lists it. */
+export function toolOf(name: string): Tool {
+  const parameters = { type: "object", properties: { text: { type: "string" } } };
+  return { name, description: `Runs ${name}`, parameters } as unknown as Tool;
+}
 
 /** As much of pi as an extension touches, with what it did to it. */
 export class FakePi {
@@ -18,6 +26,8 @@ export class FakePi {
   readonly shortcuts = new Map<string, { handler: (ctx: unknown) => Promise<void> }>();
   readonly renderers = new Map<string, EntryRenderer>();
   readonly notices: string[] = [];
+  /** What the footer has shown, one after the other. */
+  readonly statuses: string[] = [];
   /** What the extension has put into the editor. */
   editor = "";
   /** Providers that were registered by name with a key, which pi takes for configured at once. */
@@ -34,6 +44,10 @@ export class FakePi {
   available: readonly Model<Api>[] = [];
   /** The names of the tools that pi offers. */
   tools: string[] = ["read", "bash"];
+  /** pi's own prompt. */
+  prompt = "You are pi.";
+  /** What the session's branch comes to, as pi sends it. */
+  messages: Message[] = [];
   /** The names of the user's prompt templates. */
   readonly templates: string[] = [];
   /** Whether pi takes the models that an extension selects. */
@@ -52,6 +66,7 @@ export class FakePi {
       this.#model = provider.getModels().find(({ id }) => this.#isCurrent(provider.id, id)) ?? this.#model;
     },
     getActiveTools: () => this.tools,
+    getAllTools: () => ["read", "bash", "web"].map(toolOf),
     getCommands: () => [...this.commands.keys(), ...this.templates].map((name) => ({ name })),
     getSettings: () => this.settings,
     getThinkingLevel: () => this.level,
@@ -115,10 +130,20 @@ export class FakePi {
       mode,
       isIdle: () => true,
       scopedModels: this.scopedModels,
-      sessionManager: { getBranch: () => [...this.branch], getSessionId: () => "session" },
+      getSystemPrompt: () => this.prompt,
+      sessionManager: {
+        getBranch: () => [...this.branch],
+        getSessionId: () => "session",
+        buildSessionProjection: () => ({ messages: this.messages }),
+      },
       ui: {
         notify: (text: string) => this.notices.push(text),
         setWorkingMessage: () => {},
+        setStatus: (_: string, text: string | undefined) => {
+          if (text !== undefined && text !== this.statuses.at(-1)) this.statuses.push(text);
+        },
+        theme: { fg: (_: string, text: string) => text },
+        setWidget: () => {},
         setEditorText: (text: string) => {
           this.editor = text;
         },
@@ -126,6 +151,7 @@ export class FakePi {
       },
       modelRegistry: {
         getAvailable: () => this.available,
+        find: (_: string, id: string) => this.provider.getModels().find((model) => model.id === id),
         refresh: async ({ allowNetwork }: { allowNetwork: boolean }) => {
           await this.refresh();
           if (allowNetwork) await this.refresh({ allowNetwork });

@@ -83,8 +83,8 @@ export class FakeServer extends ModelServer {
     return this.state === "gone" ? others : [entry("thinker", this.state), ...others];
   }
 
-  override async slotForNew(): Promise<number | undefined> {
-    return this.slot;
+  override async slotFor(_: string, isNew: boolean): Promise<number | undefined> {
+    return isNew ? this.slot : undefined;
   }
 
   override async holding(): Promise<Holding> {

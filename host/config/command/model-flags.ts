@@ -1,6 +1,7 @@
 /** What of a llama-server's arguments belongs to one model, so that a command for another model cannot keep it. Pure. */
 import { wordSet } from "../../../lib/text.ts";
-import { canonical } from "./server-flags.ts";
+import { canonical, takesText } from "./server-flags.ts";
+import type { Word } from "./words.ts";
 
 /**
  * What an argument has to do with the model that it was written for.
@@ -27,6 +28,11 @@ const BONDS: Readonly<Record<Bond, ReadonlySet<string>>> = {
   ),
 };
 
+/** Those of the flags above that take no value. */
+const SWITCHES = wordSet(
+  "--mmproj-auto --no-mmproj --no-mmproj-auto --lora-init-without-apply --embedding --embeddings --rerank --reranking -cmoed --cpu-moe-draft --spec-draft-cpu-moe --spec-draft-backend-sampling --no-spec-draft-backend-sampling",
+);
+
 /** A flag that names a model which llama-server downloads, as `--gpt-oss-20b-default`. */
 const READY_MADE = /^--(embd-gemma|fim-qwen|gpt-oss|vision-gemma)-.*(default|spec)$/;
 
@@ -38,6 +44,50 @@ function bondOf(flag: string, value: string): Bond | undefined {
   if (name === "--spec-type") return value.startsWith("draft") ? "own" : undefined;
   if (/^--(no-)?spec-draft-|^--draft(-|$)|^--.+-draft$/.test(name)) return "own";
   return (Object.keys(BONDS) as Bond[]).find((bond) => BONDS[bond].has(name));
+}
+
+/** How many words of a flag follow it. */
+function valuesOf(flag: string): number {
+  const name = canonical(flag);
+  if (SWITCHES.has(name) || READY_MADE.test(name)) return 0;
+  return name === "--control-vector-layer-range" ? 2 : 1;
+}
+
+/** An argument that is bound to its model, with the words that it takes. */
+export interface BoundFlag {
+  readonly bond: Bond;
+  /** As written. */
+  readonly name: string;
+  readonly value: string;
+  readonly words: readonly Word[];
+  /** Whether the value stands in the flag's own word, after a `=`. */
+  readonly isJoined: boolean;
+}
+
+/** The arguments that are bound to their model, in order. */
+export function boundFlags(args: readonly Word[]): BoundFlag[] {
+  const found: BoundFlag[] = [];
+  for (let at = 0; at < args.length; at += 1) {
+    const word = args[at];
+    if (!word) break;
+    const [, name = "", sign = "", joined = ""] = /^(-[^=]*)(=?)(.*)$/s.exec(word.value.text) ?? [];
+    const next = args[at + 1]?.value.text ?? "";
+    const isJoined = sign === "=";
+    const bond = name === "" ? undefined : bondOf(name, isJoined ? joined : next);
+    if (bond !== undefined) {
+      const count = isJoined ? 0 : valuesOf(name);
+      const words = args.slice(at, at + 1 + count);
+      const value = isJoined
+        ? joined
+        : words
+            .slice(1)
+            .map((item) => item.value.text)
+            .join(" ");
+      found.push({ bond, name, value, words, isJoined });
+      at += count;
+    } else if (!isJoined && takesText(name)) at += 1;
+  }
+  return found;
 }
 
 /** The bond of an option of a preset: a flag without its dashes, or its variable. */

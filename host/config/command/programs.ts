@@ -46,6 +46,9 @@ const OTHERS: readonly (readonly [RegExp, Omit<Program, "kind">])[] = [
   [/^ollama([-_.].*)?$/, { sizeFlags: [], sizeVariable: "OLLAMA_CONTEXT_LENGTH" }],
 ];
 
+/** Programs that run containers. */
+export const CONTAINER_ENGINES: ReadonlySet<string> = new Set(["docker", "podman", "nerdctl"]);
+
 export function baseName(path: string): string {
   return path.replace(/^.*[/\\]/, "");
 }

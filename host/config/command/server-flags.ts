@@ -36,7 +36,7 @@ export function canonical(flag: string): string {
 }
 
 /** Whether a flag's next word is its value, whatever it looks like. */
-function takesText(flag: string): boolean {
+export function takesText(flag: string): boolean {
   return TEXT_FLAGS.has(canonical(flag));
 }
 

@@ -1,7 +1,7 @@
 /** Follows a command line through wrappers, containers and interpreters to the program that it finally starts. Pure. */
 
 import { sliceTraced, type TracedText } from "../traced-text.ts";
-import { baseName, type Program, programCalled, programOfImage } from "./programs.ts";
+import { baseName, CONTAINER_ENGINES, type Program, programCalled, programOfImage } from "./programs.ts";
 import type { Word } from "./words.ts";
 
 export interface Start {
@@ -67,7 +67,6 @@ const WRAPPERS: Readonly<Record<string, { values: string; operands: number }>> =
 };
 
 const SHELLS = new Set(["sh", "bash", "zsh", "dash", "ash", "ksh", "fish"]);
-const CONTAINERS = new Set(["docker", "podman", "nerdctl"]);
 const PYTHON = /^(python|pypy)[\d.]*(\.exe)?$/i;
 const SSH_VALUES = "-B -b -c -D -E -e -F -I -i -J -L -l -m -O -o -P -p -Q -R -S -W -w";
 const ASSIGNMENT = /^[A-Za-z_][A-Za-z0-9_]*=/;
@@ -257,7 +256,7 @@ export function startOf(words: readonly Word[], prefix: Prefix): Start | Script 
       const direct = named(words.slice(at));
       if (direct.program.kind !== "unknown") return direct;
       if (SHELLS.has(name)) return byShell(words, at);
-      if (CONTAINERS.has(name)) return inContainer(words, at, prefix);
+      if (CONTAINER_ENGINES.has(name)) return inContainer(words, at, prefix);
       if (name === "ssh") return overSsh(words, at, prefix);
       const start = PYTHON.test(name) ? byPython(words, at) : direct;
       if (start.program.kind !== "unknown") return start;

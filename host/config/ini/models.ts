@@ -124,7 +124,7 @@ function spanOf(lines: readonly Line[], sections: readonly Section[], section: S
   let last = indexOf(section.entries.at(-1)?.keySpan.start ?? section.start);
   for (let line = lines[last + 1]; line && last + 1 < limit && isComment(line); line = lines[last + 1])
     last += 1;
-  return withGap(lines, commentAbove(lines, indexOf(section.start), isComment), last);
+  return withGap(lines, commentAbove(lines, indexOf(section.start), isComment), last, next === undefined);
 }
 
 /**
@@ -157,7 +157,7 @@ export function planIniRemoval(text: string, id: string): Removal {
   const rest = readSections(after).flatMap(valuesIn);
   const named = doomed.slice(-1).flatMap(valuesIn).flatMap(ggufsAt);
   const files = [...new Set(named)].filter((path) => !rest.some((value) => mentions(value, path)));
-  return { text: after, edits, alsoChanged: [], notes: [], files };
+  return { text: after, alsoChanged: [], notes: [], files };
 }
 
 /** llama-server takes several files with commas between them. */

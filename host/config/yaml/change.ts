@@ -7,9 +7,10 @@ import { contextArgument } from "../command/server-flags.ts";
 import { type ContextChange, type ContextSetting, tokensOf } from "../context-setting.ts";
 import { shown } from "../refusals.ts";
 import { applyEdits, type Edit, originOf, ownSpan } from "../traced-text.ts";
-import { maskVariables, readYamlConfig, VARIABLE, type YamlConfig } from "./config.ts";
+import { readYamlConfig, type YamlConfig } from "./config.ts";
 import { type Located, locate, macroOf, modelOf, yamlSetting } from "./context.ts";
 import { type Following, follow } from "./declared-figures.ts";
+import { maskVariables, VARIABLE } from "./document.ts";
 import { endOfLine, lineEndOf, ownCommand, rangeOf } from "./own-command.ts";
 import { faultOf } from "./proof.ts";
 import {

@@ -1,6 +1,5 @@
 import {
   type Alias,
-  type Document,
   isAlias,
   isMap,
   isNode,
@@ -9,17 +8,14 @@ import {
   isSeq,
   type Node,
   type Pair,
-  parseDocument,
   type Scalar,
-  visit,
-  type YAMLMap,
-  type YAMLParseError,
+  YAMLMap,
 } from "yaml";
-import { type ServerError, sentenceOf } from "../../../lib/errors.ts";
-import { cleanText } from "../../../lib/text.ts";
+import type { ServerError } from "../../../lib/errors.ts";
 import { withoutComments } from "../command/words.ts";
 import { refusal, shown } from "../refusals.ts";
 import { positionAt, replaceTraced, type TracedText } from "../traced-text.ts";
+import { type Anchors, readYamlDocument, type YamlDocument } from "./document.ts";
 import { traceScalar } from "./scalar-source.ts";
 
 /** A named text that llama-swap puts in the place of `${name}`. */
@@ -50,32 +46,34 @@ export interface Found {
   readonly anchor: string | undefined;
 }
 
-/**
- * How a document becomes plain values. An anchor may be used by a thousand models; what grows by aliases of aliases
- * passes that at once.
- */
-export const AS_PLAIN = { mapAsMap: true, maxAliasCount: 1000 } as const;
-
 /** Characters of a text with its macros expanded: Linux takes no longer argument. Macros may double one another. */
 const MAX_EXPANDED = 131_072;
 
-export type Anchors = ReadonlyMap<Alias, Node>;
-
 /** llama-swap's configuration with the places of everything in it. */
-export interface YamlConfig {
-  /** As it was read: of the same length as the file, but variables of the environment may be masked in it. */
-  readonly text: string;
-  readonly document: Document;
-  readonly anchors: Anchors;
+export interface YamlConfig extends YamlDocument {
   readonly models: ReadonlyMap<string, Model>;
   readonly macros: readonly Macro[];
   readonly root: YAMLMap;
-  /** The document as plain values, aliases and merge keys resolved; mappings are `Map`s. */
-  readonly plain: unknown;
 }
 
 export function referenceTo(name: string): string {
   return `\${${name}}`;
+}
+
+function referencesIn(text: string): string[] {
+  return [...text.matchAll(/\$\{([\w-]+)\}/g)].map((match) => match[1] ?? "");
+}
+
+/** The names of the macros that a text uses, also through other macros. @param macros the text of each by its name */
+export function macrosUsedBy(text: string, macros: ReadonlyMap<string, string>): Set<string> {
+  const used = new Set<string>();
+  const queue = referencesIn(text);
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    if (used.has(name)) continue;
+    used.add(name);
+    queue.push(...referencesIn(macros.get(name) ?? ""));
+  }
+  return used;
 }
 
 /** Whether a text stays short enough when a macro is put into it. */
@@ -85,12 +83,13 @@ export function staysShort(text: string, reference: string, by: string): boolean
 }
 
 /** The name of a key as llama-swap reads it: a number keeps its digits. */
-function keyText(key: unknown): string {
+export function keyText(key: unknown): string {
   if (!isScalar(key)) return "";
   return key.type === "PLAIN" && key.source !== undefined ? key.source : String(key.value);
 }
 
-function isMerge(pair: Pair): boolean {
+/** Whether a pair takes over the settings of other mappings. */
+export function isMerge(pair: Pair): boolean {
   return keyText(pair.key) === "<<" && isScalar(pair.key) && pair.key.type === "PLAIN";
 }
 
@@ -132,6 +131,19 @@ export function lookUp(anchors: Anchors, mapping: YAMLMap, key: string, depth = 
   return undefined;
 }
 
+/** Where the rules stand that say which models may run together: llama-swap reads one of the two places. */
+export const ROUTING_PLACES: readonly (readonly string[])[] = [[], ["routing", "router", "settings"]];
+
+/** The value at a path of keys from the top of the file; a merge key on the way is followed. */
+export function nodeAt(
+  { anchors, root }: Pick<YamlConfig, "anchors" | "root">,
+  path: readonly string[],
+): Node | undefined {
+  let node: Node | undefined = root;
+  for (const key of path) node = isMap(node) ? lookUp(anchors, node, key)?.node : undefined;
+  return node;
+}
+
 /** The keys that stand in a mapping itself, with the offset of each. */
 export function ownKeys(mapping: YAMLMap): { name: string; offset: number }[] {
   return mapping.items
@@ -161,39 +173,6 @@ function readModels(anchors: Anchors, models: YAMLMap, isOwn: boolean, into: Map
   for (const { map } of mergedMaps(anchors, models)) readModels(anchors, map, false, into);
 }
 
-/** Stands for each character of a variable's name: a private one, which no configuration has a use for. */
-export const VARIABLE = "\uE000";
-
-/**
- * The text with every `${env.NAME}` replaced by as many characters, so that each offset stays. llama-swap puts these
- * variables into the text before it reads the text as YAML (`substituteEnvMacros` in its `internal/config/macros.go`),
- * so that they may stand where YAML allows no brace.
- */
-export function maskVariables(text: string): string {
-  return text.replace(/\$\{env\.[A-Za-z_][A-Za-z0-9_]*\}/g, (name) => VARIABLE.repeat(name.length));
-}
-
-/** Parses a text, and where that fails the one in which variables of the environment are masked. */
-function parseText(text: string): { document: Document; text: string } {
-  const options = { merge: true, keepSourceTokens: true, prettyErrors: false } as const;
-  const document = parseDocument(text, options);
-  const masked = maskVariables(text);
-  if (document.errors.length === 0 || masked === text) return { document, text };
-  return { document: parseDocument(masked, options), text: masked };
-}
-
-/** @throws {ServerError} where YAML itself is broken, or the text holds more than llama-swap reads */
-function refuseErrors(text: string, [error]: readonly YAMLParseError[]): void {
-  if (error === undefined) return;
-  const at = positionAt(text, error.pos[0]);
-  if (error.code === "MULTIPLE_DOCS") {
-    const what = "a second YAML document begins there, and llama-swap reads only the first";
-    throw refusal(at, what, "Write all models into one document.");
-  }
-  const what = error.message.split("\n")[0]?.replace(/;? please use YAML\.\w+\(\)/, "") ?? "";
-  throw refusal(at, `the YAML is broken there (${what})`, "Repair it by hand.");
-}
-
 /** The error for a file that has no mapping of models. */
 function noModels(config: Pick<YamlConfig, "text" | "root" | "anchors">): ServerError {
   const { text, root, anchors } = config;
@@ -213,57 +192,34 @@ function noModels(config: Pick<YamlConfig, "text" | "root" | "anchors">): Server
 /**
  * Reads llama-swap's YAML.
  *
+ * @param mayLackModels whether an empty file, and one without a model, is read as having none
  * @throws {ServerError} that names line and column, where YAML itself is broken or there is no `models:`
  */
-export function readYamlConfig(source: string): YamlConfig {
-  const { document, text } = parseText(source);
-  refuseErrors(text, document.errors);
-  const root = document.contents;
+export function readYamlConfig(source: string, mayLackModels = false): YamlConfig {
+  const read = readYamlDocument(source);
+  const { text, document, anchors } = read;
+  const isEmpty = mayLackModels && isNothing(document.contents);
+  const root: unknown = isEmpty ? new YAMLMap() : document.contents;
   if (!isMap(root)) {
     throw refusal({ line: 1, column: 1 }, "the file is not a YAML mapping", "It needs a `models:` section.");
   }
-  const anchors = readAnchors(document, text);
-  const plain = plainOf(document);
   const models = new Map<string, Model>();
   const found = lookUp(anchors, root, "models");
-  if (!found || !isMap(found.node)) throw noModels({ text, root, anchors });
-  readModels(anchors, found.node, found.written === found.node, models);
-  const macros = readMacros(anchors, root, "global", true);
-  return { text, document, anchors, root, models, macros, plain };
+  if (found && isMap(found.node)) readModels(anchors, found.node, found.written === found.node, models);
+  else if (!mayLackModels || !isWithoutModels(root, found)) throw noModels({ text, root, anchors });
+  return { ...read, root, models, macros: readMacros(anchors, root, "global", true) };
 }
 
-/** Follows every alias once, since each look of the library's own goes through the whole document. */
-function readAnchors(document: Document, text: string): Anchors {
-  const named = new Map<string, Node>();
-  const anchors = new Map<Alias, Node>();
-  visit(document, {
-    Node(_, node, path) {
-      if (!isAlias(node)) {
-        if (node.anchor) named.set(node.anchor, node);
-        return;
-      }
-      const found = named.get(node.source);
-      const at = positionAt(text, node.range?.[0] ?? 0);
-      const name = `the alias *${cleanText(node.source, 80)}`;
-      if (!found) throw refusal(at, `${name} has no anchor before it`, "Repair it by hand.");
-      if (path.includes(found))
-        throw refusal(at, `${name} refers to a block that contains it`, "Repair it by hand.");
-      anchors.set(node, found);
-    },
-  });
-  return anchors;
+/** An empty document, or one that holds `null`. */
+function isNothing(node: unknown): boolean {
+  return node === null || (isScalar(node) && node.value === null);
 }
 
-/** Plain values of a document. @throws {ServerError} where its aliases or merge keys lead to far too much, or nowhere */
-function plainOf(document: Document): unknown {
-  try {
-    return document.toJS(AS_PLAIN);
-  } catch (error) {
-    const what = sentenceOf(error).startsWith("Merge")
-      ? "a merge key (`<<`) refers to something that is no mapping"
-      : "the aliases expand without end";
-    throw refusal({ line: 1, column: 1 }, what, "Repair it by hand.");
-  }
+/** Whether a mapping has no `models`, in no spelling, or an empty one. */
+function isWithoutModels(root: YAMLMap, models: Found | undefined): boolean {
+  const isOther = ({ name }: { name: string }): boolean =>
+    name !== "models" && name.trim().toLowerCase() === "models";
+  return models ? isNothing(models.node) : !ownKeys(root).some(isOther);
 }
 
 /**

@@ -26,6 +26,7 @@ import {
   scalarsOf,
   type YamlConfig,
 } from "./config.ts";
+import { textOfScalar } from "./scalar-source.ts";
 
 /** The number that sets a model's context size. */
 interface Figure {
@@ -53,23 +54,28 @@ export function startOf(node: Node | null | undefined): number {
   return node?.range?.[0] ?? 0;
 }
 
-/** Whether a model goes by this name too; llama-swap takes the keys of `setParamsByID` for aliases. */
-function isAliasOf(config: YamlConfig, model: Model, id: string): boolean {
+/**
+ * The other names of a model, macros written out; llama-swap takes the keys of `setParamsByID` for aliases. A name with a
+ * macro is there as it is written too.
+ */
+export function aliasesOf(config: YamlConfig, model: Model): string[] {
   const aliases = lookUp(config.anchors, model.mapping, "aliases")?.node;
   const filters = lookUp(config.anchors, model.mapping, "filters")?.node;
   const byId = isMap(filters) ? lookUp(config.anchors, filters, "setParamsByID")?.node : undefined;
   const keys = isMap(byId) ? byId.items.flatMap(({ key }) => (isScalar(key) ? [key] : [])) : [];
   const names = aliases ? scalarsOf(config.anchors, aliases).map(({ scalar }) => scalar) : [];
-  return [...names, ...keys].some(
-    (name) => name.value === id || expand(config, model, name, false)?.text === id,
-  );
+  const all = [...names, ...keys].flatMap((name) => [
+    textOfScalar(name),
+    expand(config, model, name, false)?.text ?? "",
+  ]);
+  return [...new Set(all)].filter((name) => name !== model.id);
 }
 
 /** The model of this id. @throws {ServerError} that names the alias's model or the nearest spelling */
 export function modelOf(config: YamlConfig, id: string): Model {
   const model = config.models.get(id);
   if (model) return model;
-  const holder = [...config.models.values()].find((other) => isAliasOf(config, other, id));
+  const holder = [...config.models.values()].find((other) => aliasesOf(config, other).includes(id));
   if (holder) throw refusalOfAlias(id, holder.id);
   const models = lookUp(config.anchors, config.root, "models");
   const key = isMap(models?.node) && ownKeys(models.node).find(({ name }) => name === id);
@@ -137,10 +143,14 @@ function slotsOf(server: ServerCommand, environment: readonly TracedText[]): Slo
 /**
  * Understands a model's command and finds the number that sets its context size.
  *
+ * @param byHand a sentence that says what the user can do where it is not understood
  * @throws {ServerError} that names line and column
  */
-export function locate(config: YamlConfig, model: Model): Located {
-  const byHand = `Set the context size of ${shown(model.id)} by hand.`;
+export function locate(
+  config: YamlConfig,
+  model: Model,
+  byHand = `Set the context size of ${shown(model.id)} by hand.`,
+): Located {
   const cmd = lookUp(config.anchors, model.mapping, "cmd");
   const scalar = cmd?.node;
   if (!cmd || !isScalar(scalar) || typeof scalar.value !== "string" || scalar.value.trim() === "") {

@@ -3,16 +3,9 @@ import { isTrainedLength } from "../../../lib/trained-length.ts";
 import { contextFlags } from "../command/server-flags.ts";
 import { commandText } from "../command/words.ts";
 import { CONTEXT_VARIABLE, namesContext, shareOf, tokensOf } from "../context-setting.ts";
-import {
-  AS_PLAIN,
-  type Model,
-  macrosFor,
-  readYamlConfig,
-  referenceTo,
-  staysShort,
-  type YamlConfig,
-} from "./config.ts";
+import { type Model, macrosFor, readYamlConfig, referenceTo, staysShort, type YamlConfig } from "./config.ts";
 import { type Located, locate } from "./context.ts";
+import { AS_PLAIN } from "./document.ts";
 import { textOfScalar } from "./scalar-source.ts";
 
 type Path = readonly string[];
@@ -26,7 +19,7 @@ interface Difference {
  * What differs between two parsed values, by path. Keys are compared without their order, except those of
  * macros: each may use only the ones before it.
  */
-function differences(before: unknown, after: unknown, path: Path = []): Difference[] {
+export function differences(before: unknown, after: unknown, path: Path = []): Difference[] {
   if (before instanceof Map && after instanceof Map) {
     const keys = [...new Set<unknown>([...before.keys(), ...after.keys()])];
     const isOrdered = path.at(-1) === "macros";
@@ -96,6 +89,11 @@ function isTrained(settings: unknown, path: Path): boolean {
   return isTrainedLength(path.at(-1) ?? "", entries);
 }
 
+/** An entry of `env` without the size that it sets. */
+export function withoutFigure(entry: unknown): string {
+  return String(entry).replace(new RegExp(`^(${CONTEXT_VARIABLE}=).*`, "s"), "$1");
+}
+
 /** Everything of a model but its command, as llama-swap will have it. */
 function otherSettings(config: YamlConfig, model: Model): unknown {
   const plain: unknown = model.mapping.toJS(config.document, AS_PLAIN);
@@ -107,13 +105,14 @@ function otherSettings(config: YamlConfig, model: Model): unknown {
   rest.delete("cmd");
   rest.delete("macros");
   const env: unknown = expanded(rest.get("env"), macros);
-  if (Array.isArray(env)) {
-    rest.set(
-      "env",
-      env.map((entry: unknown) => String(entry).replace(new RegExp(`^(${CONTEXT_VARIABLE}=).*`, "s"), "$1")),
-    );
-  }
+  if (Array.isArray(env)) rest.set("env", env.map(withoutFigure));
   return expanded(rest, macros);
+}
+
+/** Whether a splitter written by others sees the same words in a command. */
+export function isSplitAlike(located: Located): boolean {
+  const words = located.server.words.map((word) => word.value.text);
+  return located.server.isInScript || same(words, secondOpinion(located) ?? []);
 }
 
 /** Word lists of a splitter written by others, or undefined where it cannot split. */

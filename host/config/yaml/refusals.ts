@@ -10,6 +10,9 @@ import { lookUp, type Model, ownKeys, type YamlConfig } from "./config.ts";
 import type { Located } from "./context.ts";
 import { rangeOf } from "./own-command.ts";
 
+/** What the user can do where a model is no pattern for another one. */
+export const OTHER_PATTERN = "Choose another model as the pattern, or write the block by hand.";
+
 /** The other models that run the very same `cmd`. */
 export function sharers(config: YamlConfig, located: Located): Model[] {
   return [...config.models.values()].filter(

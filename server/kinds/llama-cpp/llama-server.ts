@@ -5,6 +5,7 @@ import { flag, record } from "../../../lib/json.ts";
 import { type Access, optionalJson } from "../../http/access.ts";
 import { parseProps } from "../../models/models.ts";
 import { type Backend, versionAt } from "../backend.ts";
+import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
 import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { parseOwnModel, parseSlots } from "./list.ts";
 
@@ -46,6 +47,8 @@ export function llamaServer(access: Access): Backend {
     async slots(_, limits) {
       return parseSlots(await optionalJson(http, "/slots", limits));
     },
+
+    promptTokens: (_, request, limits) => requestCount(access, COUNT_PATH, request, limits),
 
     endThinking: (id, answer, signal) => requestThinkingEnd(access, THINKING_PATH, id, answer, signal),
 

@@ -11,6 +11,7 @@ import { idOf, nameOf } from "../../models/names.ts";
 import { type Backend, type LoadSteps, versionAt } from "../backend.ts";
 import { type EventHooks, frameReader, keepReading, quiet, readStream } from "../events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
+import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
 import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { cancelRoutersDownload, deleteFromCache, downloadByRouter, routersDownloads } from "./download.ts";
 import {
@@ -57,6 +58,15 @@ export function router(access: Access): Backend {
     async slots(id, limits) {
       return parseSlots(await ask("slots", id, limits));
     },
+
+    /** The router reports no times: only of a model whose slots are all unused it is known. */
+    async sinceAnswer(id, signal) {
+      const slots = parseSlots(await ask("slots", id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }));
+      return slots?.every(({ isUsed }) => !isUsed) ? Number.POSITIVE_INFINITY : undefined;
+    },
+
+    promptTokens: (_, request, limits) =>
+      requestCount(access, `${COUNT_PATH}?autoload=false`, request, limits),
 
     async version(signal) {
       return { name: NAME, version: await versionAt(access, "/props", "build_info", signal) };

@@ -9,11 +9,13 @@ import { parseErrorBody } from "../../http/error-body.ts";
 import { parseProps } from "../../models/models.ts";
 import { type Backend, releaseOf, swapVersion } from "../backend.ts";
 import { parseOwnModel, parseSlots } from "../llama-cpp/list.ts";
+import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
 import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { followEvents } from "./events.ts";
 import { parseListed, parseRunning } from "./list.ts";
 import { loadInSwap } from "./load.ts";
 import { logTail } from "./log.ts";
+import { sinceAnswer } from "./metrics.ts";
 
 export function llamaSwap(access: Access): Backend {
   const { http, config } = access;
@@ -57,6 +59,13 @@ export function llamaSwap(access: Access): Backend {
 
     async slots(id, limits) {
       return parseSlots(await upstream(id, "slots", limits));
+    },
+
+    sinceAnswer: (id, signal) => sinceAnswer(access, id, signal),
+
+    async promptTokens(id, request, limits) {
+      if (await isShadowed(id, limits.signal)) return undefined;
+      return requestCount(access, routeFor(`/upstream/<id>${COUNT_PATH}`, id), request, limits);
     },
 
     async version(signal) {

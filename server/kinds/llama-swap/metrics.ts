@@ -4,8 +4,10 @@
  */
 
 import { ServerError } from "../../../lib/errors.ts";
-import { count, type JsonRecord, list, number, record, records } from "../../../lib/json.ts";
+import { count, type JsonRecord, list, number, parsed, record, records, text } from "../../../lib/json.ts";
 import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../../http/access.ts";
+import { answerFault } from "../../http/answer-faults.ts";
+import { ERROR_BYTES, readText } from "../../http/http.ts";
 import { idOf, nameOf } from "../../models/names.ts";
 
 /** Readings kept of each memory: ten minutes at llama-swap's usual five seconds. */
@@ -173,6 +175,33 @@ export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
     return [{ model, promptTokens, outputTokens, promptRate, generationRate }];
   });
   return rows.reverse();
+}
+
+/**
+ * How long ago a model ended its last answer, by the server's own clock.
+ *
+ * @returns milliseconds, infinite where llama-swap has seen no answer of it; undefined where it keeps no such record
+ *   (before v236), or no time
+ * @throws {ServerError}; the signal's reason
+ */
+export async function sinceAnswer(
+  { http, config }: Access,
+  id: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const path = `/api/metrics/activity?limit=1&model=${encodeURIComponent(id)}`;
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(DETAIL_TIMEOUT_MS)]);
+  const { status, headers, body } = await http.request({ method: "GET", path, signal: limit });
+  const answer = await readText(body, ERROR_BYTES);
+  if (status === 404) return undefined;
+  if (status !== 200) throw answerFault(status, answer, config.basePath + path);
+  const data = record(parsed(answer))?.data;
+  if (!Array.isArray(data)) return undefined;
+  const [last] = records(data);
+  if (last === undefined) return Number.POSITIVE_INFINITY;
+  const age = Date.parse(headers.date ?? "") - Date.parse(text(last.timestamp) ?? "");
+  // One that does not filter by model has shown another one's.
+  return last.model !== id || Number.isNaN(age) ? undefined : age;
 }
 
 /** llama-swap writes 0 or -1 for a rate that it did not measure. */

@@ -1,65 +1,14 @@
 import { diffArrays } from "diff";
-import { split } from "shlex";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { findContext, planContextChange } from "../../../host/config/config-file.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { RUNS } from "../../support/random.ts";
 import { generatePreset, generateYaml } from "./config-generator.ts";
+import { effect, paths, started } from "./started.ts";
 
 /** With AI_SERVER_TEST_RUNS that many times as many; which ways the first ones reach is asserted below. */
 const SEEDS = Array.from({ length: 100 * RUNS }, (_, seed) => seed + 1);
-
-type Plain = Record<string, unknown>;
-
-function isPlain(value: unknown): value is Plain {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function plain(value: unknown): Plain {
-  return isPlain(value) ? value : {};
-}
-
-/** What differs, by path; written without a look at how the module compares. */
-function paths(before: unknown, after: unknown, path = ""): string[] {
-  if (JSON.stringify(before) === JSON.stringify(after)) return [];
-  if (!isPlain(before) || !isPlain(after)) return [path];
-  const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...keys].flatMap((key) => paths(before[key], after[key], `${path}/${key}`));
-}
-
-/** The words and variables that a model is started with, by the simplest means: expand, drop comments, split. */
-function started(text: string, id: string): { words: string[]; env: string[] } {
-  const config = plain(parse(text, { merge: true }));
-  const model = plain(plain(config.models)[id]);
-  const macros = { ...plain(config.macros), ...plain(model.macros) };
-  const resolve = (value: string): string => {
-    const next = value.replace(/\$\{(\w+)\}/g, (all, name: string) =>
-      name === "MODEL_ID" ? id : name in macros ? String(macros[name]) : all,
-    );
-    return next === value ? value : resolve(next);
-  };
-  const lines = String(model.cmd).split("\n");
-  const command = resolve(lines.filter((line) => !line.trim().startsWith("#")).join("\n"));
-  const env = Array.isArray(model.env) ? model.env.map((entry: unknown) => resolve(String(entry))) : [];
-  return { words: split(command.replace(/\\[ \t]*\n/g, " ")), env };
-}
-
-/** The size that llama-server takes from them, and everything else. */
-function effect(text: string, id: string): { size: string | undefined; rest: string[] } {
-  const { words, env } = started(text, id);
-  const variable = env.findLast((entry) => entry.startsWith("LLAMA_ARG_CTX_SIZE="));
-  let size = variable?.replace(/^.*=/, "");
-  const rest = env.filter((entry) => !entry.startsWith("LLAMA_ARG_CTX_SIZE="));
-  const queue = [...words];
-  for (let word = queue.shift(); word !== undefined; word = queue.shift()) {
-    if (word === "--alias" || word === "-m") rest.push(word, queue.shift() ?? "");
-    else if (word === "-c" || word === "--ctx-size") size = queue.shift();
-    else if (/^(-c|--ctx-size)=/.test(word)) size = word.replace(/^.*=/, "");
-    else rest.push(word);
-  }
-  return { size, rest };
-}
 
 describe("generated configurations of llama-swap", () => {
   test.each(SEEDS)("seed %d", (seed) => {

@@ -1,0 +1,252 @@
+/** Where llama-swap's YAML names a model beside its block, and how each of these places can do without it. */
+import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type Scalar } from "yaml";
+import { refusal, shown } from "../refusals.ts";
+import { type Edit, positionAt } from "../traced-text.ts";
+import { isMerge, keyText, nodeAt, ROUTING_PLACES, referenceTo, target, type YamlConfig } from "./config.ts";
+import { type Collection, cutEntry } from "./entries.ts";
+import { withoutModel } from "./matrix-sets.ts";
+import { rangeOf } from "./own-command.ts";
+import { textOfScalar, traceScalar } from "./scalar-source.ts";
+
+/** One place that names the model, and the change that makes it do without. */
+export interface Naming {
+  /** What changes there, as a sentence. */
+  readonly sentence: string;
+  /** The keys and indices that lead to what goes, or to the text that becomes `becomes`. */
+  readonly path: readonly (string | number)[];
+  readonly becomes?: string;
+  /** All ways to write it, the most natural first. */
+  readonly ways: readonly (readonly Edit[])[];
+}
+
+/** The model that goes: its id, and the names under which it may be asked for too. */
+export interface Gone {
+  readonly id: string;
+  readonly names: readonly string[];
+}
+
+/** A collection that stands in the file itself, and the pair whose value it is. */
+interface Holder {
+  readonly pair: Pair;
+  readonly collection: Collection;
+  readonly path: readonly string[];
+}
+
+/** A text with the macros written out that hold everywhere. */
+function plainText(config: YamlConfig, node: unknown): string | undefined {
+  const scalar = target(config.anchors, node);
+  if (!isScalar(scalar)) return undefined;
+  let text = textOfScalar(scalar);
+  for (const macro of [...config.macros].reverse())
+    text = text.replaceAll(referenceTo(macro.name), () => textOfScalar(macro.scalar));
+  return text;
+}
+
+function refuseAt(config: YamlConfig, node: unknown, what: string, byHand: string): never {
+  const start =
+    isScalar(node) || isMap(node) || isSeq(node) || isAlias(node) ? rangeOf(node as Node).start : 0;
+  throw refusal(positionAt(config.text, start), what, byHand);
+}
+
+/** The pair of a key that stands in a mapping itself. */
+function ownPair(map: unknown, key: string): Pair | undefined {
+  return isMap(map) ? map.items.find((pair) => keyText(pair.key) === key && !isMerge(pair)) : undefined;
+}
+
+/**
+ * The mapping or list at a path, where it is written there.
+ *
+ * @returns undefined where there is none; one that an anchor or a merge key puts there has `isOwn` false
+ */
+function holderAt(config: YamlConfig, path: readonly string[]): (Holder & { isOwn: boolean }) | undefined {
+  const collection = nodeAt(config, path);
+  if (!isMap(collection) && !isSeq(collection)) return undefined;
+  let above: unknown = config.root;
+  let pair: Pair | undefined;
+  for (const key of path) {
+    pair = ownPair(above, key);
+    above = pair?.value;
+  }
+  return { pair: pair ?? ({} as Pair), collection, path, isOwn: above === collection };
+}
+
+/** The keys below a path. */
+function keysBelow(config: YamlConfig, path: readonly string[]): string[] {
+  const map = nodeAt(config, path);
+  return isMap(map) ? map.items.filter((pair) => !isMerge(pair)).map(({ key }) => keyText(key)) : [];
+}
+
+const AT_HAND = "Take the model out there by hand, then try again.";
+
+/** The entries of a list that name the model. */
+function* inList(
+  config: YamlConfig,
+  path: readonly string[],
+  { id, names }: Gone,
+  place: string,
+): Generator<Naming> {
+  const holder = holderAt(config, path);
+  if (!holder || !isSeq(holder.collection)) return;
+  const { collection } = holder;
+  for (const [at, item] of collection.items.entries()) {
+    if (!names.includes(plainText(config, item)?.trim() ?? "")) continue;
+    if (!holder.isOwn)
+      refuseAt(config, item, `${place} names ${shown(id)} in a list that stands elsewhere too`, AT_HAND);
+    const ways = cutEntry(config.text, holder.pair, collection, at);
+    yield { sentence: `${place} no longer names it.`, path: [...path, at], ways };
+  }
+}
+
+/** The entries of a mapping whose key names the model. */
+function* inKeys(
+  config: YamlConfig,
+  path: readonly string[],
+  names: readonly string[],
+  { id, place }: { id: string; place: string },
+): Generator<Naming> {
+  const holder = holderAt(config, path);
+  if (!holder || !isMap(holder.collection)) return;
+  const { collection } = holder;
+  for (const [at, pair] of collection.items.entries()) {
+    const key = plainText(config, pair.key);
+    if (key === undefined || !names.includes(key) || isMerge(pair)) continue;
+    if (!holder.isOwn)
+      refuseAt(config, pair.key, `${place} names ${shown(id)} in a block that stands elsewhere too`, AT_HAND);
+    const ways = cutEntry(config.text, holder.pair, collection, at);
+    yield { sentence: `${place} no longer has a value for it.`, path: [...path, keyText(pair.key)], ways };
+  }
+}
+
+/** The variables of a matrix that mean the model. */
+function variablesFor(config: YamlConfig, path: readonly string[], id: string): string[] {
+  const vars = nodeAt(config, [...path, "vars"]);
+  if (!isMap(vars)) return [];
+  return vars.items.filter(({ value }) => plainText(config, value) === id).map(({ key }) => keyText(key));
+}
+
+/** The sets of a matrix: an alternative may go, or a set of this model alone; all else would change other sets. */
+function* inSets(
+  config: YamlConfig,
+  path: readonly string[],
+  id: string,
+  names: readonly string[],
+): Generator<Naming> {
+  const setsPath = [...path, "sets"];
+  const holder = holderAt(config, setsPath);
+  if (!holder || !isMap(holder.collection)) return;
+  const { collection } = holder;
+  const texts = collection.items.map(({ value }) => plainText(config, value) ?? "");
+  for (const [at, pair] of collection.items.entries()) {
+    const text = texts[at] ?? "";
+    const set = keyText(pair.key);
+    const place = `The set ${shown(set)} of the matrix`;
+    const result = withoutModel(text, names);
+    if (result === "unchanged") continue;
+    const isReferred = texts.some((other) =>
+      new RegExp(`\\+${escaped(set)}(?![\\p{L}\\p{N}_.-])`, "u").test(other),
+    );
+    const value = pair.value;
+    if (result === "empty" && !isReferred && collection.items.length > 1 && holder.isOwn) {
+      const ways = cutEntry(config.text, holder.pair, collection, at);
+      yield { sentence: `${place} goes: it had this model alone.`, path: [...setsPath, set], ways };
+      continue;
+    }
+    const edits =
+      typeof result === "object" && isScalar(value) && holder.isOwn
+        ? editsIn(config, value, result)
+        : undefined;
+    if (!edits || typeof result !== "object")
+      refuseAt(
+        config,
+        value,
+        `${place} needs ${shown(id)}`,
+        "Write the set without this model by hand, then try again.",
+      );
+    yield {
+      sentence: `${place} no longer offers it.`,
+      path: [...setsPath, set],
+      becomes: text.slice(0, result.start) + text.slice(result.end),
+      ways: [edits],
+    };
+  }
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}
+
+/** What takes this stretch of a text out of its scalar; undefined where the text is not written there as it is. */
+function editsIn(
+  config: YamlConfig,
+  scalar: Scalar,
+  { start, end }: { start: number; end: number },
+): Edit[] | undefined {
+  const traced = traceScalar(scalar, config.text);
+  const [first, last] = [traced?.traces[start], traced?.traces[end - 1]];
+  if (!traced || !first || !last || traced.text !== plainText(config, scalar)) return undefined;
+  return [{ start: first.own.start, end: last.own.end, text: "" }];
+}
+
+/** A matrix with its variables, costs and sets. */
+function* inMatrix(config: YamlConfig, path: readonly string[], id: string): Generator<Naming> {
+  const variables = variablesFor(config, path, id);
+  // A variable that is called as a model comes before the model.
+  const isHidden = keysBelow(config, [...path, "vars"]).includes(id) && !variables.includes(id);
+  const names = isHidden ? variables : [...variables, id];
+  yield* inSets(config, path, id, names);
+  yield* inKeys(config, [...path, "evict_costs"], names, { id, place: "The matrix (evict_costs)" });
+  yield* inKeys(config, [...path, "vars"], variables, { id, place: "The matrix (vars)" });
+}
+
+/** Selectors: one of several targets may go, but not the one that a `pin` leads to. */
+function* inSelectors(config: YamlConfig, gone: Gone): Generator<Naming> {
+  for (const selector of keysBelow(config, ["selectors"])) {
+    const path = ["selectors", selector];
+    const targets = nodeAt(config, [...path, "targets"]);
+    const place = `The selector ${shown(selector)}`;
+    const items = isSeq(targets) ? targets.items : [];
+    const named = items.filter((item) => gone.names.includes(plainText(config, item) ?? ""));
+    const [first] = named;
+    if (first === undefined) continue;
+    const isPin = plainText(config, nodeAt(config, [...path, "strategy"])) === "pin" && first === items[0];
+    if (isPin || named.length === items.length)
+      refuseAt(
+        config,
+        first,
+        `${place} leads to ${shown(gone.id)}`,
+        "Give it another target by hand, then try again.",
+      );
+    yield* inList(config, [...path, "targets"], gone, place);
+  }
+}
+
+/** @throws {ServerError} where a pin leads to the model: what it should lead to, only the user knows */
+function refusePins(config: YamlConfig, { id, names }: Gone): void {
+  for (const profile of keysBelow(config, ["profiles"])) {
+    const pins = nodeAt(config, ["profiles", profile, "pins"]);
+    for (const pair of isMap(pins) ? pins.items : []) {
+      if (!names.includes(plainText(config, pair.value) ?? "")) continue;
+      const what = `the profile ${shown(profile)} leads ${shown(keyText(pair.key))} to ${shown(id)}`;
+      refuseAt(config, pair.value, what, "Lead it to another model by hand, then try again.");
+    }
+  }
+}
+
+/**
+ * The places that name a model beside its block.
+ *
+ * @throws {ServerError} that names the line of one that cannot do without it
+ */
+export function* namingsOf(config: YamlConfig, gone: Gone): Generator<Naming> {
+  refusePins(config, gone);
+  yield* inSelectors(config, gone);
+  for (const place of ROUTING_PLACES) {
+    for (const group of keysBelow(config, [...place, "groups"])) {
+      yield* inList(config, [...place, "groups", group, "members"], gone, `The group ${shown(group)}`);
+    }
+    yield* inMatrix(config, [...place, "matrix"], gone.id);
+  }
+  const priority = ["routing", "scheduler", "settings", "fifo", "priority"];
+  yield* inKeys(config, priority, gone.names, { id: gone.id, place: "The scheduler (priority)" });
+  yield* inList(config, ["hooks", "on_startup", "preload"], gone, "What is loaded at the start (preload)");
+}

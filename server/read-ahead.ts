@@ -1,0 +1,150 @@
+/** Has llama-server read a prompt before the turn comes that needs it. */
+import type { JsonRecord } from "../lib/json.ts";
+import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
+import type { HttpResponse } from "./http/http.ts";
+import type { ReadPrompt } from "./in-flight.ts";
+import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
+import type { EventHooks } from "./kinds/events.ts";
+import type { RunningModel } from "./models/models.ts";
+import { canBeParked, type ReadingPlace, readingPlace } from "./reading-place.ts";
+
+/** A prompt like no conversation's, of more tokens than ten times those that a model puts before every prompt. */
+const PARKING = "a b c d e f g h i j k l m n o p q r s t u v w x";
+
+/** The command line of a llama-server that keeps no prompt but those in its slots. */
+const NO_STORE = /(?:--cache-ram|-cram)[= ]0\b/;
+
+/** How soon a turn that ended the reading asks for the slot, in milliseconds. */
+const CUT_MS = 2000;
+
+/** As much of the server as this needs. */
+interface ReadingServer extends ServerAccess {
+  chat(body: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse>;
+  follow(hooks: EventHooks, signal: AbortSignal): Promise<void>;
+}
+
+/** Of one server, and one prompt at a time. */
+export class ReadAhead {
+  readonly #server: ReadingServer;
+  readonly #now: () => number;
+  #last: (ReadPrompt & { id: string; cutAt: number | undefined }) | undefined;
+  /** Tokens of the prompts that were read, by model. */
+  readonly #own = new Map<string, number>();
+
+  /** @param now Unix time in milliseconds */
+  constructor(server: ReadingServer, now: () => number) {
+    this.#server = server;
+    this.#now = now;
+  }
+
+  /**
+   * Has a ready model read the prompt of a request, if that costs no other conversation its place in the server's cache.
+   * Ends early when a request of another client comes, where the server reports it.
+   *
+   * @param model as the server shows it
+   * @param body of a chat/completions request that asks for no answer
+   * @param isOwn whether so many tokens are those of an earlier request of this pi
+   * @param onBegin called when the reading begins
+   * @returns whether all of it was read
+   * @throws {ServerError}; the signal's reason
+   */
+  async read(
+    { id, commandLine }: Pick<RunningModel, "id" | "commandLine">,
+    body: JsonRecord,
+    isOwn: (tokens: number) => boolean,
+    signal: AbortSignal,
+    onBegin: () => void,
+  ): Promise<boolean> {
+    const backend = await this.#server.backend(signal);
+    const place = await this.#place(backend, id, body, isOwn, signal);
+    if (place === undefined || (place.hasOthers && NO_STORE.test(commandLine ?? ""))) return false;
+    const { slot, hasOthers } = place;
+    onBegin();
+    if (slot !== undefined) this.#last = { id, slot, tokens: undefined, cutAt: undefined };
+    const asked = slot === undefined ? body : { ...body, id_slot: slot };
+    const isWhole = await this.#send(backend, JSON.stringify(asked), signal).finally(() => this.#cut());
+    if (!isWhole) return false;
+    const read = await this.#slots(backend, id, signal);
+    const tokens = (read.find((one) => one.id === slot) ?? read[0])?.tokens;
+    if (tokens !== undefined) this.#own.set(id, tokens);
+    const isParked = hasOthers && canBeParked(read, slot) && (await this.#park(id, signal));
+    const after = isParked ? await this.#slots(backend, id, signal) : read;
+    const isThere = after.some((one) => one.id === slot && one.tokens === tokens);
+    this.#last = isThere && slot !== undefined ? { id, slot, tokens, cutAt: undefined } : undefined;
+    return true;
+  }
+
+  /** What was read last of this model and is in a slot by name; the next call returns undefined. */
+  takeSlot(id: string): ReadPrompt | undefined {
+    const last = this.#last;
+    if (last?.id !== id) return undefined;
+    this.#last = undefined;
+    const isOld = last.cutAt !== undefined && this.#now() - last.cutAt > CUT_MS;
+    return isOld ? undefined : { slot: last.slot, tokens: last.tokens };
+  }
+
+  #cut(): void {
+    if (this.#last !== undefined) this.#last.cutAt = this.#now();
+  }
+
+  async #place(
+    backend: Backend,
+    id: string,
+    body: JsonRecord,
+    isOwn: (tokens: number) => boolean,
+    signal: AbortSignal,
+  ): Promise<ReadingPlace | undefined> {
+    const slots = await this.#slots(backend, id, signal);
+    const isOurs = (tokens: number): boolean => tokens === this.#own.get(id) || isOwn(tokens);
+    const place = readingPlace(slots, isOurs, undefined);
+    if (place !== undefined || slots.length !== 1) return place;
+    const tokens = await backend.promptTokens?.(id, JSON.stringify(body), limitsOf(signal));
+    return readingPlace(slots, isOurs, tokens);
+  }
+
+  async #slots(backend: Backend, id: string, signal: AbortSignal): Promise<readonly Slot[]> {
+    return (await backend.slots(id, limitsOf(signal))) ?? [];
+  }
+
+  /** @returns whether the model has read all of it */
+  async #send({ kind }: Backend, body: string, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController();
+    const come = new AbortController();
+    const either = AbortSignal.any([signal, come.signal]);
+    // The other kinds show only the requests that have a slot.
+    const watching =
+      kind === "llama-swap" && this.#watch(() => come.abort(), AbortSignal.any([either, over.signal]));
+    try {
+      const answer = await this.#server.chat(body, {}, either);
+      for await (const _ of answer.body) either.throwIfAborted();
+      return answer.status === 200;
+    } catch (error) {
+      if (come.signal.aborted && !signal.aborted) return false;
+      throw error;
+    } finally {
+      over.abort();
+      await watching;
+    }
+  }
+
+  /** @param onOther called when the server has another request than the reading */
+  #watch(onOther: () => void, signal: AbortSignal): Promise<void> {
+    const own = this.#server.http.session;
+    const onRequests: EventHooks["onRequests"] = (requests) => {
+      const isOther = requests.some(({ client }) => client.session !== undefined && client.session !== own);
+      if (isOther || requests.length > 1) onOther();
+    };
+    return this.#server.follow({ onRequests }, signal);
+  }
+
+  /** Has another prompt take the place of the one that was read, which the server then moves into its store. */
+  async #park(id: string, signal: AbortSignal): Promise<boolean> {
+    const body = JSON.stringify({ model: id, prompt: PARKING, n_predict: 0 });
+    await this.#server.http.json("/completion", { ...limitsOf(signal), body });
+    return true;
+  }
+}
+
+function limitsOf(signal: AbortSignal): Limits {
+  return { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+}
