@@ -83,6 +83,30 @@ export function complete(
   return items.slice(0, MAX_ITEMS);
 }
 
+const SUBCOMMANDS: readonly (readonly [name: string, description: string])[] = [
+  ["list", "the devices of the CA, and those that were revoked"],
+  ["enrol", "a certificate for this laptop, or a new one: [<name>]"],
+  ["add", "a certificate for a phone, tablet or browser: <name>"],
+  ["revoke", "takes a device off the list: <name>"],
+];
+
+/** What follows `/ai-server-devices`. @param names on the list, as a command read it last */
+export function completeDevices(names: readonly string[], argument: string): AutocompleteItem[] {
+  const [, word = "", gap = "", rest = ""] = /^\s*(\S*)(\s*)(.*)$/s.exec(argument) ?? [];
+  if (gap === "") {
+    return SUBCOMMANDS.filter(([name]) => name.startsWith(word)).map(([name, description]) => ({
+      value: name === "list" || name === "enrol" ? name : `${name} `,
+      label: name,
+      description,
+    }));
+  }
+  if (word !== "revoke") return [];
+  return names
+    .filter((name) => name.startsWith(rest.trimEnd()))
+    .slice(0, MAX_ITEMS)
+    .map((name) => ({ value: `revoke ${name}`, label: name, description: "device" }));
+}
+
 /** Whether a command is one of ours that takes the id of a model. */
 export function takesId(command: string): boolean {
   return (OFFERS.get(command)?.first ?? "nothing") !== "nothing";
@@ -311,6 +335,7 @@ export function completer(
       hub ??= hubCompletion(aiServer);
       return (await hub).suggestions(argument, signal);
     }
+    if (command === "ai-server-devices") return completeDevices(aiServer.deviceNames, argument);
     // A command without a model is no reason to ask the server.
     if (!takesId(command)) return complete([], command, argument);
     const entries = await live.suggestions(signal);

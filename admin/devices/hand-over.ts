@@ -44,6 +44,8 @@ export interface ParcelState {
 
 interface Piece {
   text: string;
+  /** With an empty row before it, where there is room. */
+  begins?: boolean;
   colour?: "accent" | "warning" | "dim";
 }
 
@@ -62,13 +64,14 @@ export function parcelLines(
   const code = qrCode(target);
   const pieces = piecesOf(parcel, delivery, state, leave);
   const beside = width - code.width - GAP;
-  const wrapped = (columns: number): string[] =>
-    pieces.flatMap(({ text, colour }) =>
-      wrapTextWithAnsi(text, columns).map((line) => (colour === undefined ? line : theme.fg(colour, line))),
-    );
-  if (code.lines.length <= height && beside >= LEAST_BESIDE && wrapped(beside).length <= height) {
-    return sideBySide(code, wrapped(beside), width);
-  }
+  const wrapped = (columns: number, isRoomy = false): string[] =>
+    pieces.flatMap(({ text, colour, begins = false }) => [
+      ...(isRoomy && begins ? [""] : []),
+      ...wrapTextWithAnsi(text, columns).map((line) => (colour === undefined ? line : theme.fg(colour, line))),
+    ]);
+  const texts = beside < LEAST_BESIDE ? [] : [wrapped(beside, true), wrapped(beside)];
+  const fitting = texts.find((lines) => lines.length <= height);
+  if (code.lines.length <= height && fitting !== undefined) return sideBySide(code, fitting, width);
   const above = wrapped(width);
   if (code.width <= width && above.length + code.lines.length <= height) return [...above, ...code.lines];
   const need = `${code.width + GAP + LEAST_BESIDE} columns and ${Math.max(code.lines.length, above.length)} rows`;
@@ -97,13 +100,14 @@ function piecesOf(
 ): Piece[] {
   const title: Piece = { text: device, colour: "accent" };
   const secret: Piece[] = [{ text: "Its password, shown once:" }, { text: password, colour: "warning" }];
-  const end: Piece = { text: leave, colour: "dim" };
+  const end: Piece = { text: leave, colour: "dim", begins: true };
   if (delivery.kind === "link" && phase === "fetch") {
     return [
       title,
-      { text: `1 Scan, or open this. It works once, for ${duration(leftMs)}:` },
+      { text: "1 Scan this, or open:", begins: true },
       { text: delivery.link.url, colour: "dim" },
-      { text: `2 Import ${fileName}.` },
+      { text: `Once, within ${duration(leftMs)}.` },
+      { text: `2 Import ${fileName}.`, begins: true },
       ...secret,
       end,
     ];
@@ -112,11 +116,11 @@ function piecesOf(
   const has = delivery.kind === "file" ? `1 Copy this file to ${device}:` : `1 ${device} has ${fileName}.`;
   return [
     title,
-    { text: has },
+    { text: has, begins: true },
     ...where,
-    { text: `2 Import it.` },
+    { text: "2 Import it.", begins: true },
     ...secret,
-    { text: "3 Scan for the server:" },
+    { text: "3 Scan for the server:", begins: true },
     { text: serverUrl, colour: "dim" },
     end,
   ];

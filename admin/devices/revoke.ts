@@ -44,8 +44,8 @@ async function revokeNow(call: Call, name: string): Promise<void> {
       title: `Revoke ${name}?`,
       consequences: [
         ...meant.map((device) => deviceWords(device)),
-        `It is taken off the list ${whereIs(ca)}, and Caddy reads the list again. It is then tried that this laptop still gets in; if it does not, ${name} is put back.`,
-        `${name} cannot be put back later: it needs a new certificate then.`,
+        `It is taken off the list ${whereIs(ca)}, and Caddy reads the list again. If this laptop then no longer gets in, ${name} is put back at once.`,
+        `This cannot be undone later: ${name} would need a new certificate.`,
       ],
     };
     if (!(await isConfirmed(call, question, ["Leave it as it is", "Revoke"]))) {
