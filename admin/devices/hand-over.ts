@@ -67,7 +67,9 @@ export function parcelLines(
   const wrapped = (columns: number, isRoomy = false): string[] =>
     pieces.flatMap(({ text, colour, begins = false }) => [
       ...(isRoomy && begins ? [""] : []),
-      ...wrapTextWithAnsi(text, columns).map((line) => (colour === undefined ? line : theme.fg(colour, line))),
+      ...wrapTextWithAnsi(text, columns).map((line) =>
+        colour === undefined ? line : theme.fg(colour, line),
+      ),
     ]);
   const texts = beside < LEAST_BESIDE ? [] : [wrapped(beside, true), wrapped(beside)];
   const fitting = texts.find((lines) => lines.length <= height);

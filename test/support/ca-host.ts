@@ -47,6 +47,14 @@ function authorityFolder(): string {
   return folder;
 }
 
+/** `ai-server-ca` with its two values set. */
+export function caProgram(folder: string, reloadCommand: string): string {
+  const quoted = (value: string): string => `'${value.replaceAll("'", "'\\''")}'`;
+  return readFileSync(join(PROGRAMS, "ai-server-ca"), "utf8")
+    .replace(/^ca_folder=.*$/m, () => `ca_folder=${quoted(folder)}`)
+    .replace(/^reload_command=.*$/m, () => `reload_command=${quoted(reloadCommand)}`);
+}
+
 export type CaShell = "dash" | "bash" | "busybox";
 export const CA_SHELLS: readonly CaShell[] = ["dash", "bash", "busybox"];
 
@@ -128,10 +136,7 @@ export class CaHost {
 
   /** As an administrator would set both programs up, in one step. */
   #install(folder: string, reload: string): void {
-    const quoted = (value: string): string => `'${value.replaceAll("'", "'\\''")}'`;
-    const text = readFileSync(join(PROGRAMS, "ai-server-ca"), "utf8")
-      .replace(/^ca_folder=.*$/m, () => `ca_folder=${quoted(folder)}`)
-      .replace(/^reload_command=.*$/m, () => `reload_command=${quoted(reload)}`);
+    const text = caProgram(folder, reload);
     const path = join(this.tools, "ai-server-ca");
     writeFileSync(`${path}.new`, text, { mode: 0o755 });
     renameSync(`${path}.new`, path);
