@@ -53,17 +53,24 @@ async function addToConfig(
   const known = await host.downloads.read(modelsDir, waiting.signal);
   const wanted = named ?? (await searched(call, access.hub, known.flatMap(itemOf)));
   if (wanted === undefined) return show(ctx, NOT_ADDED);
-  const state = await underWay(call, host, access, known, wanted);
-  if (state === undefined) return;
-  const downloaded = await watched(call, host.downloads, modelsDir, state);
+  const found = await underWay(call, host, access, known, wanted);
+  if (found === undefined) return;
+  const downloaded = await watched(call, host.downloads, modelsDir, found.state);
   if (downloaded === undefined) return;
+  const model = { ...downloaded, trained: found.trained };
   const what = `/ai-server-add ${downloaded.label}`;
-  await aiServer.exclusively(what, () => addBlock(call, server, host, downloaded), true);
+  await aiServer.exclusively(what, () => addBlock(call, server, host, model), true);
 }
 
 function itemOf(state: DownloadState) {
   const means = nameIn(state.label);
   return means === undefined ? [] : [{ words: state.label, detail: stageWords(state), means }];
+}
+
+interface UnderWay {
+  readonly state: DownloadState;
+  /** The window it was trained for, in tokens, where the hub was asked and knows it. */
+  readonly trained: number | undefined;
 }
 
 /**
@@ -77,10 +84,10 @@ async function underWay(
   access: HubAccess,
   known: readonly DownloadState[],
   wanted: Named,
-): Promise<DownloadState | undefined> {
+): Promise<UnderWay | undefined> {
   const { ctx, waiting } = call;
   const found = known.find(({ label }) => label.toLowerCase() === labelOf(wanted).toLowerCase());
-  if (found !== undefined && canAsk(ctx) && isGoing(found)) return found;
+  if (found !== undefined && canAsk(ctx) && isGoing(found)) return { state: found, trained: undefined };
   waiting.say(`Reading ${wanted.repository}`);
   const [repository, memory] = await Promise.all([
     access.hub.repository(wanted.repository, waiting.signal),
@@ -93,8 +100,9 @@ async function underWay(
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen === undefined) return left(ctx);
   const before = known.find(({ label }) => label === chosen.label);
-  if (before !== undefined && isGoing(before)) return before;
-  return begun(call, host, access, chosen, { before, memory });
+  const isOnItsWay = before !== undefined && isGoing(before);
+  const state = isOnItsWay ? before : await begun(call, host, access, chosen, { before, memory });
+  return state && { state, trained: repository.trainedContext };
 }
 
 /** Whether all of it is there or on its way: nothing has to be asked of the hub. */

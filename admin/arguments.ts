@@ -136,9 +136,17 @@ export function parseSize(text: string): number | undefined {
   return Number.isInteger(tokens) && tokens >= 1 && tokens <= MAX_TOKENS ? tokens : undefined;
 }
 
+/** In place of a size: the largest that fits. */
+export const LARGEST = "max";
+
+/** The same, or the word for the largest that fits. */
+export function parseSizeOrLargest(text: string): number | typeof LARGEST | undefined {
+  return text.trim().toLowerCase() === LARGEST ? LARGEST : parseSize(text);
+}
+
 export function wrongSize(text: string): ServerError {
   return new ServerError(
-    `${shown(text)} is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+    `${shown(text)} is not a context size. Give a number of tokens (65536, 64k, 1m) or max.`,
     { link: "configuration" },
   );
 }

@@ -12,6 +12,7 @@ import { ANSWER_TIMEOUT_MS } from "../server/http/access.ts";
 import type { Backend } from "../server/kinds/backend.ts";
 import { loadModel } from "../server/load.ts";
 import type { ModelServer } from "../server/model-server.ts";
+import type { ListedModel } from "../server/models/listed-model.ts";
 import { countChanges, type DiffLine, diffOf, plainDiff } from "../ui/diff.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
@@ -45,6 +46,7 @@ export function stepWords({ step, id, isGoingBack }: Progress, restarted: string
     answer: "Waiting for the server to answer again",
     load: `Loading ${name}`,
     verify: `Checking the context of ${name}`,
+    "verify gone": `Checking that ${name} is gone`,
     "load again": `Loading ${name} again`,
     restore: "Restoring the previous config",
   };
@@ -81,8 +83,19 @@ export async function changePlaceOf(
   return { machine, probe, config, limits: { restartTimeoutMs, loadTimeoutMs } };
 }
 
+/** The models as the server lists them now; undefined where its kind is not known. @throws {ServerError}; the signal's reason */
+export async function listedModels(
+  server: ModelServer,
+  backend: Backend | undefined,
+  signal: AbortSignal,
+): Promise<ListedModel[] | undefined> {
+  const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
+  return backend?.listed(await server.http.json(server.config.modelsPath, limits), limits);
+}
+
 /** The server over HTTP. @param backend undefined where the server's kind is not known: then it is restarted and not reloaded */
 export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backend): ServerProbe {
+  const listedNow = (signal: AbortSignal) => listedModels(server, backend, signal);
   return {
     running: async (signal) => (await server.runningNow(signal)) ?? [],
     answers: async (signal) => {
@@ -94,12 +107,8 @@ export function httpProbe(server: ModelServer, hooks: LoadHooks, backend?: Backe
         throw error;
       }
     },
-    startLine: async (id, signal) => {
-      const limits = { signal, timeoutMs: ANSWER_TIMEOUT_MS };
-      const models = await server.http.json(server.config.modelsPath, limits);
-      const listed = await backend?.listed(models, limits);
-      return listed?.find((model) => model.id === id)?.commandLine;
-    },
+    startLine: async (id, signal) => (await listedNow(signal))?.find((model) => model.id === id)?.commandLine,
+    lists: async (id, signal) => (await listedNow(signal))?.some((model) => model.id === id),
     load: async (id, signal) => {
       const report = (progress: LoadState): void => hooks.onLoading(id, progress);
       const { loadMs } = await loadModel(server, id, { report, signal });

@@ -176,11 +176,13 @@ function offeredSeconds(entries: readonly Entry[], { second }: Offer, typed: str
     .map((item) => ({ ...item, value: `${id} ${item.value}` }));
 }
 
-/** Sensible sizes up to the trained window, where that is known, and the one that is set. */
+const LARGEST: AutocompleteItem = { value: "max", label: "max", description: "the largest that fits" };
+
+/** The largest that fits, then sensible sizes up to the trained window, where that is known, and the one that is set. */
 function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
   const sensible = SIZES.filter((tokens) => trainedTokens === undefined || tokens < trainedTokens);
   const known = [contextTokens, trainedTokens].filter((tokens) => tokens !== undefined);
-  return [...new Set([...sensible, ...known])]
+  const figures = [...new Set([...sensible, ...known])]
     .sort((a, b) => a - b)
     .map((tokens) => {
       const marks = [
@@ -190,6 +192,7 @@ function sizes({ contextTokens, trainedTokens }: Entry): AutocompleteItem[] {
       const label = sizeWord(tokens);
       return { value: label, label, description: [`${tokens} tokens`, ...marks].join(" · ") };
     });
+  return [LARGEST, ...figures];
 }
 
 /** A size as `parseSize` reads it, as short as it goes without rounding. */
@@ -335,7 +338,7 @@ export function completer(
       hub ??= hubCompletion(aiServer);
       return (await hub).suggestions(argument, signal);
     }
-    if (command === "ai-server-devices") return completeDevices(aiServer.deviceNames, argument);
+    if (command === "ai-server-devices") return completeDevices(aiServer.remembered.deviceNames, argument);
     // A command without a model is no reason to ask the server.
     if (!takesId(command)) return complete([], command, argument);
     const entries = await live.suggestions(signal);

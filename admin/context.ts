@@ -12,6 +12,7 @@ import {
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
+import type { Unknown } from "../host/fit/fit.ts";
 import type { Planned } from "../host/outcome.ts";
 import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -22,7 +23,7 @@ import type { ModelFacts } from "../server/models/models.ts";
 import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { type Aliases, parseSize, readId, readKnownId, wrongSize } from "./arguments.ts";
+import { type Aliases, LARGEST, parseSizeOrLargest, readId, readKnownId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
@@ -34,6 +35,8 @@ import {
   plannedDiff,
   shownSteps,
 } from "./change.ts";
+import { fitOfSize, fittingNow, largestSize, presentFit, type SizeFit } from "./context-fit.ts";
+import type { Fitting } from "./fit.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
 import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
@@ -42,6 +45,8 @@ interface Subject {
   readonly id: string;
   readonly rest: string;
   readonly file: HostFile;
+  /** All files of the config. */
+  readonly files: readonly HostFile[];
   readonly facts: ModelFacts | undefined;
 }
 
@@ -125,12 +130,12 @@ export async function changeContext(call: Call): Promise<void> {
     const models = await modelsNow(call, server).catch(() => []);
     waiting.signal.throwIfAborted();
     const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
-    if (subject.rest === "") return show(ctx, subjectWords(subject, host.config));
-    const tokens = parseSize(subject.rest);
-    if (tokens === undefined) throw wrongSize(subject.rest);
+    if (subject.rest === "") return show(ctx, await subjectWords(call, server, host, subject));
+    const size = parseSizeOrLargest(subject.rest);
+    if (size === undefined) throw wrongSize(subject.rest);
     requireUser(ctx);
-    const what = `/ai-server-ctx ${subject.id} ${tokens}`;
-    await aiServer.exclusively(what, () => setContext(call, server, host, subject, tokens), true);
+    const what = `/ai-server-ctx ${subject.id} ${size}`;
+    await aiServer.exclusively(what, () => setContext(call, server, host, subject, size), true);
   } finally {
     await host.close();
   }
@@ -141,20 +146,26 @@ async function setContext(
   server: ModelServer,
   host: Host,
   subject: Subject,
-  tokens: number,
+  size: number | typeof LARGEST,
 ): Promise<void> {
   const { ctx, waiting } = call;
   const { config } = host;
   const { id, file } = subject;
-  const change = plannedText(subject, tokens);
-  const model = { id, contextSize: tokens, slots: change.after.slots };
+  requireModel(subject);
   const place = await changePlaceOf(call, server, host);
+  let fitting: Fitting | Unknown | undefined;
+  if (size === LARGEST) fitting = await fittingNow(call, server, host, subject);
+  const tokens = fitting === undefined ? Number(size) : await largestSize(call, fitting);
+  const change = planContextChange(file.text, formatOf(file.name), id, tokens, subject.facts?.isFound);
+  const model = { id, contextSize: tokens, slots: change.after.slots };
   const { planChange } = await import("../host/change.ts");
   const planned = await planChange(place, { file, text: change.text, model }, shownSteps(waiting, config));
   if (planned === undefined) return show(ctx, ALREADY_SO);
   refuseOverridden(planned, config);
 
-  const question = await questionFor(call, server, config, planned, change);
+  fitting ??= await fittingNow(call, server, host, subject);
+  const fit = await fitOfSize(call, fitting, tokens);
+  const question = await questionFor(call, server, config, planned, change, fit);
   if (!(await isConfirmed(call, question, actsOf("Change", planned)))) return show(ctx, NOT_CHANGED);
   await applyAndReport(call, place, planned, `${id}: the context size is now ${sizeWords(tokens)}.`);
 }
@@ -179,26 +190,24 @@ function subjectOf(
   const presets = files.filter(({ name }) => facts?.isFound === true && formatOf(name) === "ini");
   const preset = presets.length === 1 ? presets[0] : undefined;
   const file = written.find(({ model }) => model === id)?.file ?? preset;
-  if (file !== undefined) return { id, rest: read.rest, file, facts };
+  if (file !== undefined) return { id, rest: read.rest, file, files, facts };
   throw new ServerError(
     `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
     { link: "config file" },
   );
 }
 
-function subjectWords({ id, file, facts }: Subject, config: Config): string {
+async function subjectWords(call: Call, server: ModelServer, host: Host, subject: Subject): Promise<string> {
+  const { id, file, facts } = subject;
   const setting = findContext(file.text, formatOf(file.name), id, facts?.isFound);
   const source = facts?.state === "ready" ? facts.context.source : undefined;
   const live =
     source === "live" || source === "last seen"
       ? [`Loaded now; a request may use ${facts?.context.value} tokens.`]
       : [];
-  return [id, ...settingWords(setting, pathOf(file, config)), ...live].join("\n");
-}
-
-function plannedText({ id, file, facts }: Subject, tokens: number): ContextChange {
-  requireModel(id, file, facts);
-  return planContextChange(file.text, formatOf(file.name), id, tokens, facts?.isFound);
+  const fit =
+    setting.problem === undefined ? await presentFit(call, server, host, subject, setting.tokens) : [];
+  return [id, ...settingWords(setting, pathOf(file, host.config)), ...live, ...fit].join("\n");
 }
 
 async function questionFor(
@@ -207,23 +216,26 @@ async function questionFor(
   config: Config,
   planned: Planned,
   { before, after, warnings }: ContextChange,
+  fit: SizeFit,
 ): Promise<Question> {
-  const trained = await trainedContext(call, server, after.model, planned.loaded);
+  const trained = (await trainedContext(call, server, after.model, planned.loaded)) ?? fit.trained;
   return {
     title: `Change the context size of ${after.model} to ${sizeWords(after.tokens)}?`,
     consequences: [
       presentWords(before),
+      ...(fit.isKnown ? fit.lines : []),
       ...(await consequencesOf(call, server, config, planned, [after.model])),
       ...slotWords(after.tokens, after),
       ...adviceFor(after.tokens ?? 0, trained, after.program),
       ...warnings,
+      ...(fit.isKnown ? [] : fit.lines),
     ],
     diff: plannedDiff(planned, config),
   };
 }
 
 /** A section without a model is listed like one, and its load would never end. @throws {ServerError} */
-function requireModel(id: string, { name, text }: HostFile, facts: ModelFacts | undefined): void {
+function requireModel({ id, file: { name, text }, facts }: Subject): void {
   // A router finds those of its folder and of the cache itself.
   const isFound = facts !== undefined && facts.problem === undefined;
   if (formatOf(name) !== "ini" || isFound || !lacksModel(text, id)) return;

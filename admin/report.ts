@@ -15,6 +15,7 @@ const FAILED: Readonly<Record<StepName, string>> = {
   answer: "The server did not come back with the new config.",
   load: "The model could not be loaded with the new config.",
   verify: "The server does not show the new config.",
+  "verify gone": "The server does not show the new config.",
   "load again": "The models that were loaded before could not be loaded again.",
   restore: "The previous config could not be restored.",
 };

@@ -4,7 +4,7 @@ import { findContexts, formatOf } from "../host/config/config-file.ts";
 import type { UnitStatus } from "../host/ssh/machine.ts";
 import { type Link, ServerError, sentenceOf } from "../lib/errors.ts";
 import { counted } from "../lib/figures.ts";
-import { maskText } from "../masking/masking.ts";
+import { maskLines, maskText } from "../masking/masking.ts";
 import type { BackendKind, ServerVersion } from "../server/kinds/backend.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
@@ -14,6 +14,8 @@ import type { Result, Style } from "../ui/result.ts";
 import type { Waiting } from "../ui/wait.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
+import { programsIn } from "./fit.ts";
+import { toolWords } from "./fit-words.ts";
 import { openHost, pathOf, withoutSshHost } from "./host-access.ts";
 import { modelDetails, modelsData, statusTable } from "./model-words.ts";
 import { aliasesOf, askedFacts, chosenModel, modelsNow } from "./models.ts";
@@ -145,7 +147,7 @@ async function machineLines(server: ModelServer, waiting: Waiting): Promise<stri
   if (sshHost === undefined) return [withoutSshHost().message];
   const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
-  const { machine, config, close } = await openHost(server, signal);
+  const { machine, memory, config, close } = await openHost(server, signal);
   const { serviceUnit, presetPath } = config;
   try {
     const unit = await machine.status(signal).catch(sentence(signal));
@@ -155,8 +157,12 @@ async function machineLines(server: ModelServer, waiting: Waiting): Promise<stri
         : [`${where}: reachable`, `${serviceUnit}: ${unit.problem ?? unitWords(unit)}`];
     if (typeof unit === "string" && !unit.includes(serviceUnit)) return lines;
     const files = await machine.read(signal).catch(sentence(signal));
-    if (typeof files === "string") return [...lines, `${presetPath}: ${files}`];
-    return [...lines, ...files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`)];
+    const read =
+      typeof files === "string"
+        ? [`${presetPath}: ${files}`]
+        : files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`);
+    const found = await memory.devices(signal, typeof files === "string" ? undefined : programsIn(files));
+    return [...lines, ...read, ...maskLines(toolWords(found), "log")];
   } finally {
     await close();
   }

@@ -75,6 +75,15 @@ export const RACES: readonly Race[] = [
           margin: MARGIN,
         },
       },
+      {
+        name: "floor",
+        figure: {
+          name: "streamOneEventVsFloor",
+          what: "CPU per text delta / undici + eventsource-parser + JSON.parse alone; 1 event a write",
+          limit: { most: 1.3 },
+          margin: MARGIN,
+        },
+      },
     ],
   },
 ];

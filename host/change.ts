@@ -6,22 +6,25 @@ import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { withoutPolling } from "../lib/log-noise.ts";
 import { formatOf } from "./config/config-file.ts";
 import { type ReloadEffect, reloadEffect } from "./config/ini/presets.ts";
-import { ConfigReader } from "./config-reader.ts";
+import { ConfigReader, type Shows } from "./config-reader.ts";
 import type { ChangedModel, ChangeOutcome, Edit, FileState, Options, Planned } from "./outcome.ts";
 import type { ContextVerdict, LoadedModel } from "./probe.ts";
 import {
   type ChangeHost,
   causeOf,
+  isListedNow,
   load,
   loadAgain,
   type Run,
   restartUnit,
   runningNow,
   StepFailed,
+  startLineNow,
   startRun,
   step,
   untilAnswers,
   verify,
+  verifyGone,
   wayBack,
 } from "./service.ts";
 import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
@@ -89,14 +92,16 @@ export async function applyChange(
   options: Options = {},
 ): Promise<ChangeOutcome> {
   const { signal } = options;
-  const { model } = planned;
+  const { model, removed } = planned;
   const run = startRun(host, options);
   const reader = new ConfigReader(planned);
   let before: readonly LoadedModel[] = [];
+  let shows: Shows = { expected: [] };
   let backup: string | undefined;
   try {
     signal?.throwIfAborted();
     before = await runningNow(run);
+    shows = await showsOf(run, planned);
     ({ backup } = await step(run, "write", () => write(run, planned)));
   } catch (error) {
     if (error instanceof StepFailed) return afterFailedWrite(run, { edit: planned, reader, before }, error);
@@ -104,10 +109,13 @@ export async function applyChange(
     throw error;
   }
   try {
-    const isSeen = await reader.read(run, before, effectOf(planned).expected, model !== undefined);
+    const isProvenLater = model !== undefined || shows.gone !== undefined;
+    const isSeen = await reader.read(run, before, shows, isProvenLater);
     await untilAnswers(run);
     const context = model && (await loadAndVerify(run, reader, model));
-    const notes = await loadAgain(run, before, model?.id);
+    const stays = removed === undefined ? "" : await verifyGone(run, removed);
+    const again = await loadAgain(run, before, model?.id ?? removed?.id);
+    const notes = stays === "" ? again : [stays, ...again];
     return { kind: "changed", backup, context, notes, ...(isSeen ? {} : { isUnseen: true }) };
   } catch (error) {
     if (signal?.aborted) return { kind: "cancelled", file: "new", backup };
@@ -155,9 +163,18 @@ function requireRestart({ problem }: UnitStatus): void {
 }
 
 /** What a reload of the new text does to the server's models. */
-function effectOf({ file, text, model }: Edit): ReloadEffect {
+function effectOf({ file, text, model, removed }: Edit): ReloadEffect {
   if (model !== undefined) return { changed: [model.id], expected: [model] };
+  if (removed !== undefined) return { changed: [removed.id], expected: [] };
   return formatOf(file.name) === "ini" ? reloadEffect(file.text, text) : { changed: undefined, expected: [] };
+}
+
+/** How the new text will show, by what the server shows before it is written. */
+async function showsOf(run: Run, edit: Edit): Promise<Shows> {
+  const { expected } = effectOf(edit);
+  const id = edit.removed?.id;
+  if (id === undefined || (await isListedNow(run, id)) !== true) return { expected };
+  return { expected, gone: { id, startLine: await startLineNow(run, id) } };
 }
 
 function write(
@@ -258,7 +275,7 @@ async function rollBack(
   const old: Found = { file: "old", backup };
   let trouble = "";
   try {
-    if (isRead) await reader.read(run, before, [], false);
+    if (isRead) await reader.read(run, before, { expected: [] }, false);
   } catch (error) {
     // A restart that failed twice may never have stopped the server: what counts is whether it answers.
     trouble = sentenceOf(causeOf(error));

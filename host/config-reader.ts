@@ -5,6 +5,7 @@ import type { ChangedModel, Planned } from "./outcome.ts";
 import type { LoadedModel } from "./probe.ts";
 import {
   answersNow,
+  isListedNow,
   isNew,
   isTimeout,
   limited,
@@ -12,6 +13,7 @@ import {
   restartUnit,
   runningNow,
   serverFault,
+  startLineNow,
   step,
 } from "./service.ts";
 
@@ -20,6 +22,14 @@ const REFUSED = /fail\w* to (re)?load .*config/i;
 const RELOADED = /\bconfig\w* reloaded/i;
 
 const LOG_LIMIT_MS = 5000;
+
+/** What shows that the server has read the new text. */
+export interface Shows {
+  /** Models with it on their command lines; a new one shows it by being listed. */
+  readonly expected: readonly ChangedModel[];
+  /** A model that is listed, with the command line with which it is started; without it, another line or none. */
+  readonly gone?: { readonly id: string; readonly startLine: string | undefined } | undefined;
+}
 
 /** Knows which way works with this server: what failed on the way there is not tried on the way back. */
 export class ConfigReader {
@@ -40,19 +50,19 @@ export class ConfigReader {
    * Makes the server read the file.
    *
    * @param before what was loaded
-   * @param expected models that show the new text on their command lines
-   * @param isProvenLater a model is loaded next whose command line is the proof
+   * @param effect by which the new text shows: on command lines, and in the list of models
+   * @param isProvenLater a model is loaded next whose command line is the proof, or the list is looked at
    * @returns whether it is known that the server has read the file, or will be by that model
    * @throws {StepFailed}
    */
   async read(
     run: Run,
     before: readonly LoadedModel[],
-    expected: readonly ChangedModel[],
+    effect: Shows,
     isProvenLater: boolean,
   ): Promise<boolean> {
     if (this.#way === "watch") {
-      const isReloaded = await untilReloaded(run, before, expected);
+      const isReloaded = await untilReloaded(run, before, effect);
       if (isReloaded !== false || !(await this.#canRestart(run))) {
         return isReloaded === true || run.isGoingBack || isProvenLater || proveReload(run, isReloaded);
       }
@@ -60,7 +70,7 @@ export class ConfigReader {
     }
     if (this.#way === "reload") {
       try {
-        if (await reload(run, expected)) return true;
+        if (await reload(run, effect)) return true;
         this.#way = "restart";
       } catch (error) {
         // A server that refuses the old text too would not start with it; one that is gone has nothing to lose.
@@ -98,7 +108,7 @@ export class ConfigReader {
 function untilReloaded(
   run: Run,
   before: readonly LoadedModel[],
-  expected: readonly ChangedModel[],
+  effect: Shows,
 ): Promise<boolean | undefined> {
   const { reloadTimeoutMs, pollMs } = run.limits;
   const ready = before.filter(({ state }) => state === "ready").map(({ id }) => id);
@@ -106,14 +116,26 @@ function untilReloaded(
     const end = performance.now() + reloadTimeoutMs;
     while (performance.now() < end) {
       await wait(pollMs, undefined, { signal: run.signal });
+      if ((await isListedAnew(run, effect)) === true) return true;
       if (ready.length === 0) continue;
       const now = await runningNow(run);
       if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return true;
       // A model that is loaded at the start may be back before the next look.
-      if (expected.some((model) => isShown(model, now))) return true;
+      if (effect.expected.some((model) => isShown(model, now))) return true;
     }
-    return ready.length === 0 ? undefined : false;
+    const isListed = await isListedAnew(run, effect);
+    return ready.length === 0 && isListed === undefined ? undefined : (isListed ?? false);
   });
+}
+
+/** Whether the list of models shows the new text; undefined where it would look the same, or is not known. */
+async function isListedAnew(run: Run, { expected, gone }: Shows): Promise<boolean | undefined> {
+  const added = expected.find((model) => model.isAdded === true);
+  if (added !== undefined) return isListedNow(run, added.id);
+  const isListed = gone && (await isListedNow(run, gone.id));
+  if (gone === undefined || isListed !== true) return isListed === undefined ? undefined : !isListed;
+  const line = await startLineNow(run, gone.id);
+  return line !== undefined && gone.startLine !== undefined && line !== gone.startLine;
 }
 
 function isShown(model: ChangedModel, running: readonly LoadedModel[]): boolean {
@@ -157,16 +179,17 @@ function proveReload(run: Run, isReloaded: false | undefined): Promise<boolean> 
 /**
  * Asks the server to read its config again.
  *
- * @param expected a router that knows no reload answers like one that does, and keeps the old command lines
+ * @param effect a router that knows no reload answers like one that does, and keeps the old command lines and models
  * @returns false where it cannot
  */
-function reload(run: Run, expected: readonly ChangedModel[]): Promise<boolean> {
+function reload(run: Run, effect: Shows): Promise<boolean> {
   const { restartTimeoutMs } = run.limits;
   return step(run, "reload", async () => {
     const limit = limited(run, restartTimeoutMs);
     try {
       if ((await run.probe.reload?.(limit)) !== "reloaded") return false;
-      for (const model of expected) {
+      if ((await isListedAnew(run, effect)) === false) return false;
+      for (const model of effect.expected) {
         const line = await run.probe.startLine(model.id, limit);
         if (line !== undefined && !isNew(model, line)) return false;
       }

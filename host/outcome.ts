@@ -8,8 +8,10 @@ export interface Edit {
   /** It is replaced only while it still has this text. */
   file: HostFile;
   text: string;
-  /** The only model that the text changes; absent where a backup is restored. */
+  /** The only model that the text changes or brings in; absent where a backup is restored. */
   model?: ChangedModel;
+  /** The only model that the text takes out; `model` is absent then. */
+  removed?: RemovedModel;
   /** Time stamp of the backup that has the text; absent where the text is new. */
   backup?: string;
 }
@@ -21,6 +23,15 @@ export interface ChangedModel {
   contextSize?: number;
   /** What the text says about slots: the environment or a script may hide it from the command line. */
   slots?: Slots;
+  /** The text brings it in: until the server has read that, it does not know the model. */
+  isAdded?: boolean;
+}
+
+export interface RemovedModel {
+  /** As the server lists it. */
+  id: string;
+  /** A router may have found the model itself: without its section it may still list it. */
+  mayStay?: boolean;
 }
 
 /** A change before it is applied, and what it would do: what a user needs to see before agreeing. */
@@ -49,6 +60,8 @@ export type StepName =
   | "answer"
   | "load"
   | "verify"
+  /** The server no longer offers the model that was taken out. */
+  | "verify gone"
   | "load again"
   | "restore";
 

@@ -32,6 +32,8 @@ export interface ServerProbe {
   reload?(signal: AbortSignal): Promise<"reloaded" | "not understood">;
   /** The command line with which a model would be started now, loaded or not; undefined where it is unknown. */
   startLine(id: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Whether the server offers a model now, loaded or not; undefined where its list is not understood. */
+  lists(id: string, signal: AbortSignal): Promise<boolean | undefined>;
   /** Resolves when the model is ready. @throws {ServerError} with the server's own reason */
   load(id: string, signal: AbortSignal): Promise<void>;
   /** Only called for a model that is ready. */

@@ -3,7 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { wholeSeconds } from "../lib/figures.ts";
 import { contextOfCommand } from "./config/command/server-arguments.ts";
-import type { ChangedModel, Options, Progress, StepName } from "./outcome.ts";
+import type { ChangedModel, Options, Progress, RemovedModel, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
 import type { Machine } from "./ssh/machine.ts";
 
@@ -103,15 +103,30 @@ export function isNew({ contextSize }: ChangedModel, commandLine: string): boole
   return contextSize === undefined || (contextOfCommand(commandLine) ?? contextSize) === contextSize;
 }
 
-/** What is loaded. A server that is down has nothing loaded: a change may repair it. */
-export async function runningNow(run: Run): Promise<readonly LoadedModel[]> {
+/** What the server answers now; undefined where it does not, as while it is down. */
+async function askedNow<T>(run: Run, ask: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
   try {
-    return await run.probe.running(limited(run, QUICK_LIMIT_MS));
+    return await ask(limited(run, QUICK_LIMIT_MS));
   } catch (error) {
     run.signal.throwIfAborted();
-    if (error instanceof ServerError || isTimeout(error)) return [];
+    if (error instanceof ServerError || isTimeout(error)) return undefined;
     throw error;
   }
+}
+
+/** What is loaded. A server that is down has nothing loaded: a change may repair it. */
+export async function runningNow(run: Run): Promise<readonly LoadedModel[]> {
+  return (await askedNow(run, (signal) => run.probe.running(signal))) ?? [];
+}
+
+/** Whether the server offers a model; undefined where that is not known. */
+export function isListedNow(run: Run, id: string): Promise<boolean | undefined> {
+  return askedNow(run, (signal) => run.probe.lists(id, signal));
+}
+
+/** The command line with which a model would be started; undefined where that is not known. */
+export function startLineNow(run: Run, id: string): Promise<string | undefined> {
+  return askedNow(run, (signal) => run.probe.startLine(id, signal));
 }
 
 export function answersNow(run: Run): Promise<boolean> {
@@ -188,6 +203,29 @@ export function verify(run: Run, model: ChangedModel): Promise<ContextVerdict | 
   return step(run, "verify", work, id);
 }
 
+/**
+ * Waits until the server no longer offers a model that was taken out.
+ *
+ * @returns a sentence where it does and may, empty otherwise
+ * @throws {StepFailed} where it still does
+ */
+export function verifyGone(run: Run, { id, mayStay = false }: RemovedModel): Promise<string> {
+  const { reloadTimeoutMs, pollMs } = run.limits;
+  const work = async (): Promise<string> => {
+    const end = performance.now() + reloadTimeoutMs;
+    while ((await isListedNow(run, id)) === true) {
+      if (mayStay) return `The router still offers ${id}: it finds the model's file itself.`;
+      if (performance.now() >= end)
+        throw serverFault(
+          `The server still offers ${id}. It may have refused the new config, or it reads another file.`,
+        );
+      await wait(pollMs, undefined, { signal: run.signal });
+    }
+    return "";
+  };
+  return step(run, "verify gone", work, id);
+}
+
 /** A restart command may return before the restart, and a reload may come late: the old process gets a moment. */
 async function newCommandLine(run: Run, wanted: ChangedModel): Promise<string> {
   const { id } = wanted;
@@ -216,14 +254,10 @@ async function newCommandLine(run: Run, wanted: ChangedModel): Promise<string> {
  * @param loaded a model that is loaded already
  * @returns a sentence for each that could not be loaded
  */
-export async function loadAgain(
-  run: Run,
-  before: readonly LoadedModel[],
-  loaded?: string,
-): Promise<string[]> {
+export async function loadAgain(run: Run, before: readonly LoadedModel[], but?: string): Promise<string[]> {
   const notes: string[] = [];
   for (const { id, state } of before) {
-    if (state !== "ready" || id === loaded || (await isReady(run, id))) continue;
+    if (state !== "ready" || id === but || (await isReady(run, id))) continue;
     try {
       await step(run, "load again", () => loadOnce(run, id), id);
     } catch (error) {

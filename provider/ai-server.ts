@@ -57,9 +57,7 @@ interface ModelsOrigin {
 export class AiServer {
   readonly activities = new Activities();
   readonly remembered: Remembered;
-  /** Names on the CA's list of devices, as a command read it last: Tab asks no machine. */
-  deviceNames: readonly string[] = [];
-  readonly payloadHook = new PayloadHook();
+  readonly payloadHook: PayloadHook;
   readonly #options: AiServerOptions;
   readonly #startTimeoutMs: number;
   #stored: Variables = {};
@@ -87,6 +85,7 @@ export class AiServer {
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     const remembered = new Remembered(join(options.agentDir, "ai-server.json"), options.now);
     this.remembered = remembered;
+    this.payloadHook = new PayloadHook(() => options.session?.());
     this.#changes = new Exclusive(() => this.activities.notify());
     this.#current = new CurrentServer(
       options.now,

@@ -5,16 +5,23 @@ type Hook = NonNullable<SimpleStreamOptions["onPayload"]>;
 
 /** pi hands it over with each turn and at no other time. */
 export class PayloadHook {
-  #last: { sessionId: string | undefined; onPayload: Hook | undefined } | undefined;
+  readonly #session: () => string | undefined;
+  #last: { sessionId: string; onPayload: Hook } | undefined;
 
-  /** @param options of a turn */
-  keep({ sessionId, onPayload }: SimpleStreamOptions): void {
-    this.#last = { sessionId, onPayload };
+  /** @param session the id of pi's session */
+  constructor(session: () => string | undefined) {
+    this.#session = session;
   }
 
-  /** The hook of the last turn, if that was one of this session: of another one it is another agent's. */
-  of(sessionId: string): { onPayload?: Hook } {
-    const { onPayload } = this.#last?.sessionId === sessionId ? this.#last : {};
-    return onPayload === undefined ? {} : { onPayload };
+  /** @param options of a turn, of a compaction or of a subagent: those have other ids */
+  keep({ sessionId, onPayload }: SimpleStreamOptions): void {
+    if (sessionId !== undefined && sessionId === this.#session())
+      this.#last = onPayload && { sessionId, onPayload };
+  }
+
+  /** The hook of the session's last turn, as an option. */
+  get option(): { onPayload?: Hook } {
+    const { sessionId, onPayload } = this.#last ?? {};
+    return onPayload === undefined || sessionId !== this.#session() ? {} : { onPayload };
   }
 }

@@ -1,7 +1,7 @@
 /** Whether a server has nothing to do, so that work ahead of a turn gets in nobody's way. Loads nothing. */
 
 import { requestsAhead } from "./in-flight.ts";
-import type { Backend, ServerAccess } from "./kinds/backend.ts";
+import type { Backend, OwnUse, ServerAccess } from "./kinds/backend.ts";
 import type { RunningModel } from "./models/models.ts";
 
 /** A model that has answered within this time is in use: whoever reads its answer may go on. */
@@ -9,6 +9,8 @@ const IN_USE_MS = 5 * 60_000;
 
 interface RunningServer extends ServerAccess {
   runningNow(signal: AbortSignal): Promise<RunningModel[] | undefined>;
+  /** What this pi has had a model read. */
+  readonly readAhead: { useOf(id: string): OwnUse };
 }
 
 /** The model that the work is for, on a server at rest. */
@@ -37,7 +39,9 @@ export async function restOf(
   if (running === undefined || own?.state === "stopping" || own?.state === "unknown") return undefined;
   const others = running.filter((model) => model !== own);
   // First: where that is not known, the models' slots need not be read, which some servers take for a use.
-  for (const other of others) if (!(await isIdle(backend, other, signal))) return undefined;
+  for (const other of others) {
+    if (!(await isIdle(backend, other, server.readAhead.useOf(other.id), signal))) return undefined;
+  }
   const { total } = await requestsAhead(server, signal);
   return total === 0 ? { backend, own } : undefined;
 }
@@ -45,10 +49,11 @@ export async function restOf(
 async function isIdle(
   backend: Backend,
   { id, state, isAsleep }: RunningModel,
+  own: OwnUse,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (state !== "ready") return false;
   if (isAsleep) return true;
-  const sinceMs = await backend.sinceAnswer?.(id, signal);
+  const sinceMs = await backend.sinceAnswer?.(id, own, signal);
   return sinceMs !== undefined && sinceMs >= IN_USE_MS;
 }

@@ -300,6 +300,7 @@ export class ModelServer {
       body,
       headers: { ...headers, accept: "text/event-stream, application/json" },
       signal,
+      isPaced: true,
     });
   }
 

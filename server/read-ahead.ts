@@ -3,16 +3,19 @@ import type { JsonRecord } from "../lib/json.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
 import type { HttpResponse } from "./http/http.ts";
 import type { ReadPrompt } from "./in-flight.ts";
-import type { Backend, ServerAccess, Slot } from "./kinds/backend.ts";
+import type { Backend, OwnUse, ServerAccess, Slot } from "./kinds/backend.ts";
 import type { EventHooks } from "./kinds/events.ts";
 import type { RunningModel } from "./models/models.ts";
-import { canBeParked, type ReadingPlace, readingPlace } from "./reading-place.ts";
+import { canBeParked, isNothing, type ReadingPlace, readingPlace } from "./reading-place.ts";
 
 /** A prompt like no conversation's, of more tokens than ten times those that a model puts before every prompt. */
 const PARKING = "a b c d e f g h i j k l m n o p q r s t u v w x";
 
 /** The command line of a llama-server that keeps no prompt but those in its slots. */
 const NO_STORE = /(?:--cache-ram|-cram)[= ]0\b/;
+
+/** llama-swap writes its times in whole seconds. */
+const ROUNDED_MS = 3000;
 
 /** How soon a turn that ended the reading asks for the slot, in milliseconds. */
 const CUT_MS = 2000;
@@ -28,8 +31,8 @@ export class ReadAhead {
   readonly #server: ReadingServer;
   readonly #now: () => number;
   #last: (ReadPrompt & { id: string; cutAt: number | undefined }) | undefined;
-  /** Tokens of the prompts that were read, by model. */
-  readonly #own = new Map<string, number>();
+  /** Of the last prompt of each model: its tokens, and when requests for it ended. */
+  readonly #own = new Map<string, { tokens: number | undefined; endedAt: number[] }>();
 
   /** @param now Unix time in milliseconds */
   constructor(server: ReadingServer, now: () => number) {
@@ -62,12 +65,14 @@ export class ReadAhead {
     onBegin();
     if (slot !== undefined) this.#last = { id, slot, tokens: undefined, cutAt: undefined };
     const asked = slot === undefined ? body : { ...body, id_slot: slot };
-    const isWhole = await this.#send(backend, JSON.stringify(asked), signal).finally(() => this.#cut());
+    const own = { tokens: undefined as number | undefined, endedAt: [] as number[] };
+    this.#own.set(id, own);
+    const isWhole = await this.#send(backend, JSON.stringify(asked), signal).finally(() => this.#ended(own));
     if (!isWhole) return false;
     const read = await this.#slots(backend, id, signal);
-    const tokens = (read.find((one) => one.id === slot) ?? read[0])?.tokens;
-    if (tokens !== undefined) this.#own.set(id, tokens);
-    const isParked = hasOthers && canBeParked(read, slot) && (await this.#park(id, signal));
+    const { tokens } = read.find((one) => one.id === slot) ?? read[0] ?? {};
+    own.tokens = tokens;
+    const isParked = hasOthers && canBeParked(read, slot) && (await this.#park(id, own, signal));
     const after = isParked ? await this.#slots(backend, id, signal) : read;
     const isThere = after.some((one) => one.id === slot && one.tokens === tokens);
     this.#last = isThere && slot !== undefined ? { id, slot, tokens, cutAt: undefined } : undefined;
@@ -83,8 +88,20 @@ export class ReadAhead {
     return isOld ? undefined : { slot: last.slot, tokens: last.tokens };
   }
 
-  #cut(): void {
-    if (this.#last !== undefined) this.#last.cutAt = this.#now();
+  /** What this pi has had a model do here. */
+  useOf(id: string): OwnUse {
+    const { tokens, endedAt = [] } = this.#own.get(id) ?? {};
+    const now = this.#now();
+    return {
+      hasEnded: (agoMs) => endedAt.some((at) => Math.abs(now - at - agoMs) <= ROUNDED_MS),
+      isAll: (held) => isNothing(held) || held === tokens,
+    };
+  }
+
+  #ended({ endedAt }: { endedAt: number[] }): void {
+    const now = this.#now();
+    endedAt.push(now);
+    if (this.#last !== undefined) this.#last.cutAt = now;
   }
 
   async #place(
@@ -95,7 +112,7 @@ export class ReadAhead {
     signal: AbortSignal,
   ): Promise<ReadingPlace | undefined> {
     const slots = await this.#slots(backend, id, signal);
-    const isOurs = (tokens: number): boolean => tokens === this.#own.get(id) || isOwn(tokens);
+    const isOurs = (tokens: number): boolean => tokens === this.#own.get(id)?.tokens || isOwn(tokens);
     const place = readingPlace(slots, isOurs, undefined);
     if (place !== undefined || slots.length !== 1) return place;
     const tokens = await backend.promptTokens?.(id, JSON.stringify(body), limitsOf(signal));
@@ -138,9 +155,11 @@ export class ReadAhead {
   }
 
   /** Has another prompt take the place of the one that was read, which the server then moves into its store. */
-  async #park(id: string, signal: AbortSignal): Promise<boolean> {
+  async #park(id: string, own: { endedAt: number[] }, signal: AbortSignal): Promise<boolean> {
     const body = JSON.stringify({ model: id, prompt: PARKING, n_predict: 0 });
-    await this.#server.http.json("/completion", { ...limitsOf(signal), body });
+    await this.#server.http
+      .json("/completion", { ...limitsOf(signal), body })
+      .finally(() => this.#ended(own));
     return true;
   }
 }

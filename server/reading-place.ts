@@ -8,8 +8,10 @@
  */
 import type { Slot } from "./kinds/backend.ts";
 
-/** Tokens of no conversation: what parks a prompt has fewer. */
-const MOST_OF_NOTHING = 64;
+/** Whether so many tokens are of no conversation: what parks a prompt has fewer. */
+export function isNothing(tokens: number): boolean {
+  return tokens <= 64;
+}
 
 export interface ReadingPlace {
   /** Undefined: the only one. */
@@ -30,7 +32,7 @@ export function readingPlace(
   tokens: number | undefined,
 ): ReadingPlace | undefined {
   if (slots.length === 0 || slots.some((slot) => slot.tokens === undefined)) return undefined;
-  const isFree = ({ tokens: held = 0 }: Slot): boolean => held <= MOST_OF_NOTHING || isOwn(held);
+  const isFree = ({ tokens: held = 0 }: Slot): boolean => isNothing(held) || isOwn(held);
   // What an idle slot has lost, or had before a prompt was parked, may be in the store.
   const hasOthers = slots.some((slot) => slot.isUsed && !isOwn(slot.tokens ?? 0));
   const free = slots.find(isFree);

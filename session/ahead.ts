@@ -161,7 +161,7 @@ export class Ahead {
       ...(level === "off" ? {} : { reasoning: level }),
       ...thinkingBudgets(pi.getSettings()),
     };
-    const options = { ...depending, sessionId, ...aiServer.payloadHook.of(sessionId) };
+    const options = { ...depending, sessionId, ...aiServer.payloadHook.option };
     return { model, context, options, digest: digestOf([context, depending]) };
   }
 }

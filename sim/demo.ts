@@ -16,6 +16,7 @@ import { ServerDownloads } from "../host/download/downloads.ts";
 import { Shell } from "../host/ssh/shell.ts";
 import { makeDemoFolder, removeDemoFolder } from "./demo-folder.ts";
 import { startDemoHub } from "./demo-hub.ts";
+import { writeDemoTools } from "./demo-tools.ts";
 import type { Hub } from "./hub.ts";
 import { type Sim, startSim } from "./server.ts";
 
@@ -124,6 +125,7 @@ function makeFolders() {
   for (const dir of Object.values(dirs)) mkdirSync(dir);
   copyFileSync(join(repository, "sim/demo.yaml"), join(dirs.server, "config.yaml"));
   cpSync(join(repository, "sim/demo-project"), dirs.work, { recursive: true });
+  writeDemoTools(dirs.tools);
   leaveOut(["fd", "rg"], join(dirs.agent, "bin"));
   const settings = {
     defaultProvider: "ai-server",

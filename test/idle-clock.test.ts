@@ -17,7 +17,7 @@ import { FakeTerminal } from "./support/fake-terminal.ts";
 import { startKind } from "./support/kinds.ts";
 import { Sitter } from "./support/panel-sitter.ts";
 import { setPiVariables } from "./support/pi-variables.ts";
-import { clientOf, kept } from "./support/wire.ts";
+import { clientOf, drained, kept } from "./support/wire.ts";
 
 beforeAll(() => initTheme());
 
@@ -161,7 +161,7 @@ test("a router's model, awake or asleep, is asked once", async () => {
     path: "/models/load",
     body: JSON.stringify({ model: "small" }),
   });
-  loaded.body.resume();
+  void drained(loaded.body);
   const state = async (): Promise<string | undefined> =>
     (await server.discover(new Map())).map(({ state }) => state)[0];
   await expect.poll(state).toBe("ready");

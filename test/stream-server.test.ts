@@ -8,6 +8,7 @@ import { type Sim, startSim } from "../sim/server.ts";
 import { assistant, call, model, result, system, tool, transcript, user } from "./support/samples.ts";
 import { eventually } from "./support/sim-client.ts";
 import { beginTurn, type RunningTurn, type TurnResult } from "./support/turns.ts";
+import { drained } from "./support/wire.ts";
 
 const SPEED = 20;
 const COMMAND = `llama-server --port \${PORT} --ctx-size 65536`;
@@ -191,14 +192,16 @@ describe("loading", () => {
   });
 
   it("begins again after an unload interrupts it", async () => {
-    await server.http.request({ method: "POST", path: "/api/models/unload" }).then(({ body }) => body.dump());
+    await server.http
+      .request({ method: "POST", path: "/api/models/unload" })
+      .then(({ body }) => drained(body));
     const loading = begin("loads", "sim: say Hi");
     await eventually(() =>
       expect(loading.activities).toContainEqual({ kind: "loading", elapsedMs: expect.any(Number) }),
     );
     await server.http
       .request({ method: "POST", path: "/api/models/unload/loads" })
-      .then(({ body }) => body.dump());
+      .then(({ body }) => drained(body));
     expect((await loading.ended).message.content).toEqual([{ type: "text", text: "Hi" }]);
     expect(chats().map(({ status }) => status)).toEqual([500, 200]);
   });
@@ -311,7 +314,9 @@ describe("an abort", () => {
   });
 
   it("while the model loads hangs up", async () => {
-    await server.http.request({ method: "POST", path: "/api/models/unload" }).then(({ body }) => body.dump());
+    await server.http
+      .request({ method: "POST", path: "/api/models/unload" })
+      .then(({ body }) => drained(body));
     const stop = new AbortController();
     const running = begin("loads", "sim: say Hi", { signal: stop.signal });
     await eventually(() => expect(running.activities.some(({ kind }) => kind === "loading")).toBe(true));

@@ -30,25 +30,31 @@ interface OnServer {
   readonly mmproj: string | undefined;
 }
 
+/** With the window that it was trained for, in tokens, where that is known. */
+type Added = Downloaded & { readonly trained: number | undefined };
+
+/** Adds a model that is on the server to its config: as the user chooses, asked, loaded, reported. */
 export async function addBlock(
   call: Call,
   server: ModelServer,
   host: Host,
-  { id: download, label, file, mmproj }: Downloaded,
+  { id: download, label, file, mmproj, trained }: Added,
 ): Promise<void> {
   const { ctx, waiting } = call;
   const { config, machine } = host;
   waiting.say("Reading the config on the server");
   const files = await machine.read(waiting.signal);
-  const forget = (): Promise<void> => host.downloads.clear(config.modelsDir, download, call.ended);
-  const present = modelWith(file, files);
+  // What is left of it only shows that it is there: the next try removes it.
+  const forget = (): Promise<void> =>
+    host.downloads.clear(config.modelsDir, download, call.ended).catch(() => undefined);
+  const present = modelWith({ label, file }, files);
   if (present !== undefined) {
     await forget();
     return show(ctx, `${label} is in the config already: ${present}.`);
   }
-  const block = await chosenBlock(call, files, { id: idFor(file, files), file, mmproj });
+  const block = await chosenBlock(call, files, { id: idFor(file, files), file, mmproj }, trained);
   if (block === undefined) return show(ctx, notAdded(label));
-  if (await isApplied(call, server, host, block, notAdded(label))) await forget();
+  if (await isApplied(call, server, host, block, { trained, otherwise: notAdded(label) })) await forget();
 }
 
 /**
@@ -74,7 +80,7 @@ export async function addSection(
   const later = `${id} is downloaded; /model has it now.`;
   if (size === undefined) return void show(ctx, later);
   const block = plannedBlock(files, { file, from: undefined }, { id, context: size });
-  await isApplied(call, server, host, block, later);
+  await isApplied(call, server, host, block, { trained: undefined, otherwise: later });
   return undefined;
 }
 
@@ -84,7 +90,7 @@ async function isApplied(
   server: ModelServer,
   host: Host,
   block: Block,
-  otherwise: string,
+  { trained, otherwise }: { trained: number | undefined; otherwise: string },
 ): Promise<boolean> {
   const { ctx, waiting } = call;
   const { config } = host;
@@ -92,7 +98,7 @@ async function isApplied(
   const { planChange } = await import("../../host/change.ts");
   const planned = await planChange(place, editOf(block), shownSteps(waiting, config));
   if (planned !== undefined) {
-    const question = await questionFor(call, server, config, planned, block);
+    const question = await questionFor(call, server, config, planned, block, trained);
     if (await isConfirmed(call, question, actsOf("Add", planned)))
       return applyAndReport(call, place, planned, `${block.id} is added; /model has it now.`);
   }
@@ -109,11 +115,12 @@ async function chosenBlock(
   call: Call,
   files: readonly HostFile[],
   model: OnServer,
+  trained: number | undefined,
 ): Promise<Block | undefined> {
   const pattern = await chosenPattern(call, files, model);
   if (pattern === undefined) return undefined;
   const block = plannedBlock(files, pattern, model);
-  const windows = { present: block.addition.setting.tokens, trained: undefined, largest: undefined };
+  const windows = { present: block.addition.setting.tokens, trained, largest: undefined };
   const size = await chosenSize(call, model.id, windows, []);
   if (size === undefined) return undefined;
   return size === "as it is" ? block : plannedBlock(files, pattern, { ...model, context: size });
@@ -131,6 +138,7 @@ async function questionFor(
   config: Config,
   planned: Planned,
   { id, addition }: Block,
+  trained: number | undefined,
 ): Promise<Question> {
   const { tokens } = addition.setting;
   const window = tokens === undefined ? "" : ` with a context of ${tokens} tokens (${shortTokens(tokens)})`;
@@ -138,7 +146,7 @@ async function questionFor(
     title: `Add ${id}${window}?`,
     consequences: [
       ...(await consequencesOf(call, server, config, planned, [id])),
-      ...(tokens === undefined ? [] : adviceFor(tokens, undefined)),
+      ...(tokens === undefined ? [] : adviceFor(tokens, trained)),
       ...addition.warnings,
     ],
     diff: plannedDiff(planned, config),

@@ -11,6 +11,7 @@ import type { HostFile } from "../../host/ssh/machine.ts";
 import { ServerError } from "../../lib/errors.ts";
 import type { PickItem } from "../../ui/pick.ts";
 import { type Call, pickedBy } from "../call.ts";
+import type { Downloaded } from "./download.ts";
 
 /** The file that gets the block, and the model whose command it takes over; none for a plain `llama-server`. */
 export interface Pattern {
@@ -30,27 +31,27 @@ const MOST_PATTERNS = 100;
 
 /** `Qwen3-8B-Q4_K_M` of `…/Qwen3-8B-Q4_K_M-00001-of-00002.gguf`, numbered where the config has one of that name. */
 export function idFor(path: string, files: readonly HostFile[]): string {
-  const name = baseName(path).replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
+  const name = path.slice(path.lastIndexOf("/") + 1).replace(/(?:-\d{5}-of-\d{5})?\.gguf$/i, "");
   const taken = new Set(modelsIn(files).map(({ model }) => model));
   let id = name;
   for (let number = 2; taken.has(id); number += 1) id = `${name}-${number}`;
   return id;
 }
 
-/** The model whose block names this file already. */
-export function modelWith(path: string, files: readonly HostFile[]): string | undefined {
+/** The model whose block names this file already, in whatever way it spells the folder for models. */
+export function modelWith(
+  { label, file }: Pick<Downloaded, "label" | "file">,
+  files: readonly HostFile[],
+): string | undefined {
+  // Files of other repositories may have the same name.
+  const at = file.indexOf(`/${label.replace(/:.*$/, "")}/`);
+  const end = file.slice(Math.max(0, at));
   const found = modelsIn(files).find(({ model, file: { name, text } }) => {
     const { first, last } = modelBlock(text, formatOf(name), model);
-    return text
-      .split("\n")
-      .slice(first - 1, last)
-      .some((line) => line.includes(baseName(path)));
+    const lines = text.split("\n").slice(first - 1, last);
+    return lines.some((line) => line.includes(end));
   });
   return found?.model;
-}
-
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /** @throws {ServerError} where it cannot be written */

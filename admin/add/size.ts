@@ -36,33 +36,29 @@ export function chosenSize(
   });
 }
 
-/** The largest that fits first, then what would be without a choice, then the usual ones below. */
+/** The most that is of use first: what fits, or what the model was trained for. The present size stands where it belongs. */
 export function sizeItems({ present, trained, largest }: Windows): PickItem<Size>[] {
   const most = largest ?? trained ?? Number.POSITIVE_INFINITY;
-  const usual = USUAL.filter((size) => size < most && size !== present).reverse();
-  const numbers = largest === undefined || largest === present ? usual : [largest, ...usual];
-  const items = numbers.map((size): PickItem<Size> => {
-    const marks = [
-      ...(size === largest ? ["max: the largest that fits"] : []),
-      ...(size === trained ? ["what it was trained for"] : []),
-    ];
-    return { words: shortTokens(size), detail: [`${size} tokens`, ...marks].join(" · "), means: size };
-  });
-  const asItIs: PickItem<Size> =
-    present === undefined
-      ? {
-          words: "As llama-server decides",
-          detail: "what it was trained for, or what fits",
-          means: "as it is",
-        }
-      : {
-          words: shortTokens(present),
-          detail: `${present} tokens · as in the model it is like${present === largest ? " · max" : ""}`,
-          means: "as it is",
-        };
-  return largest === undefined || largest === present
-    ? [asItIs, ...items]
-    : [...items.slice(0, 1), asItIs, ...items.slice(1)];
+  const known = [largest, trained].filter((size) => size !== undefined && size <= most);
+  const sizes = new Set([...known, present, ...USUAL.filter((size) => size < most)]);
+  sizes.delete(undefined);
+  const items = [...sizes]
+    .flatMap((size) => size ?? [])
+    .sort((a, b) => Number(a > most) - Number(b > most) || b - a)
+    .map((size): PickItem<Size> => {
+      const marks = [
+        ...(size === largest ? ["max: the largest that fits"] : []),
+        ...(size === trained ? ["what it was trained for"] : []),
+        ...(size === present ? ["as in the model it is like"] : []),
+        ...(size > most ? [`more than ${largest === undefined ? "it was trained for" : "fits"}`] : []),
+      ];
+      const means = size === present ? "as it is" : size;
+      return { words: shortTokens(size), detail: [`${size} tokens`, ...marks].join(" · "), means };
+    });
+  if (present !== undefined) return items;
+  const free = { words: "As llama-server decides", detail: "what it was trained for, or what fits" } as const;
+  const asItIs: PickItem<Size> = { ...free, means: "as it is" };
+  return known.length === 0 ? [asItIs, ...items] : [...items.slice(0, 1), asItIs, ...items.slice(1)];
 }
 
 function typedSize(text: string): TypedItem<Size> | undefined {

@@ -65,7 +65,7 @@ export async function listOf(call: Call, ca: CaMachine): Promise<DeviceList> {
 
 /** For Tab, which must not ask the machine. */
 export function remember({ aiServer }: Pick<Call, "aiServer">, { devices }: DeviceList): void {
-  aiServer.deviceNames = [
+  aiServer.remembered.deviceNames = [
     ...new Set(devices.filter(({ revoked }) => revoked === undefined).map(({ name }) => name)),
   ];
 }

@@ -1,7 +1,7 @@
 import { Input, type KeybindingsManager, visibleWidth, wrapTextWithAnsi } from "@earendil-works/pi-tui";
 import { shortTokens } from "../../lib/figures.ts";
 import { type Colours, fitted, flow, keyHint, keyNames, withoutMiddle } from "../../ui/layout.ts";
-import { parseSize, wrongSize } from "../arguments.ts";
+import { LARGEST, parseSizeOrLargest, wrongSize } from "../arguments.ts";
 import type { PanelRow } from "./lines.ts";
 
 type Keys = Pick<KeybindingsManager, "matches" | "getKeys">;
@@ -83,7 +83,7 @@ export class SizePrompt {
       return "open";
     }
     const text = this.#input.getValue().trim();
-    if (parseSize(text) !== undefined) return { text };
+    if (parseSizeOrLargest(text) !== undefined) return { text };
     this.#fault = text === "" ? `No size was typed. For example: ${this.#example}.` : wrongSize(text).message;
     return "open";
   }
@@ -91,7 +91,7 @@ export class SizePrompt {
   lines(width: number, theme: Colours): string[] {
     const now = this.#present === undefined ? "not known" : shortTokens(this.#present);
     const title = `Context size of ${withoutMiddle(this.id, Math.floor(width / 2))}:`;
-    const words = `now ${now}; for example ${this.#example}`;
+    const words = `now ${now}; for example ${this.#example}, or ${LARGEST}`;
     const isOneLine = visibleWidth(title) + 1 + visibleWidth(words) <= width;
     const fault = this.#fault === undefined ? [] : wrapTextWithAnsi(this.#fault, width);
     return [

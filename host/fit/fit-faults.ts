@@ -1,4 +1,4 @@
-/** Why a model's memory is not known, by the codes of `ai-server-admin`. */
+/** Why it is not known what fits, by the codes of `ai-server-admin`. */
 import { cleanText } from "../../lib/text.ts";
 
 interface Place {
@@ -10,21 +10,22 @@ interface Place {
 }
 
 /** How the tool comes to a machine. */
-const GET_IT =
-  "It comes with llama.cpp since April 2026; on Debian it is in the package llama.cpp-tools-extra.";
+export const GET_IT = "llama.cpp has it since April 2026; on Debian: llama.cpp-tools-extra";
 
 type Reason = (at: Place, said: string, program: string) => string;
 
+/** Where the programs were looked for. */
+function placeOf({ where, program, isWrapped }: Place): string {
+  if (isWrapped) return `in llama_folder of ai-server-admin or on the path of ${where}`;
+  return program.includes("/")
+    ? `beside ${cleanText(program, 200)} or on the path of ${where}`
+    : `on ${where}`;
+}
+
 const REASONS: Readonly<Record<string, Reason>> = {
-  "no-fit-tool": ({ where, program, isWrapped }) =>
-    isWrapped
-      ? `${where} has no llama-fit-params in llama_folder of ai-server-admin or on the path. ${GET_IT}`
-      : `${where} has no llama-fit-params beside ${cleanText(program, 200)} or on the path. ${GET_IT}`,
-  "no-server": ({ where, program, isWrapped }) =>
-    isWrapped
-      ? `${where} has no llama-server in llama_folder of ai-server-admin or on the path.`
-      : `${where} has no program ${cleanText(program, 200)}.`,
-  "fit-old": ({ where }) => `the llama-fit-params on ${where} is too old (it has no --fit-print). ${GET_IT}`,
+  "no-fit-tool": (at) => `there is no llama-fit-params ${placeOf(at)} (${GET_IT}).`,
+  "no-server": (at) => `there is neither llama-server nor llama-fit-params ${placeOf(at)} (${GET_IT}).`,
+  "fit-old": ({ where }) => `the llama-fit-params on ${where} is too old, without --fit-print (${GET_IT}).`,
   "fit-slow": ({ where }, _said, program) =>
     `${program} took longer than 20 s on ${where}. The disk may be busy, or a device may not answer.`,
   "fit-failed": ({ where }, said) => `llama-fit-params failed on ${where}: ${said || "it gave no reason."}`,
@@ -38,14 +39,15 @@ const REASONS: Readonly<Record<string, Reason>> = {
 };
 
 /**
+ * A clause.
+ *
  * @param verb what was asked for
  * @param detail what a program on the server wrote; cleaned and shortened here
  */
 export function fitProblem(verb: string, code: string, detail: string, at: Place): string {
   const said = reasonIn(detail);
   const program = verb === "devices" ? "llama-server --list-devices" : "llama-fit-params";
-  const reason = REASONS[code]?.(at, said, program) ?? `the step on ${at.where} failed (${code}).`;
-  return `${verb === "devices" ? "How much memory the devices have" : "What it needs"} is not known: ${reason}`;
+  return REASONS[code]?.(at, said, program) ?? `the step on ${at.where} failed (${code}).`;
 }
 
 /** The first line that names an error, which says most; else the last line. */

@@ -58,8 +58,9 @@ export interface Unknown {
   readonly reason: string;
 }
 
-export function unknown(reason: string): Unknown {
-  return { kind: "unknown", reason };
+/** @param why a clause, with how to find it out */
+export function unknown(why: string): Unknown {
+  return { kind: "unknown", reason: `What fits is not known: ${why}` };
 }
 
 /** A flag of the tool without its dashes, and its value; empty for a switch. */

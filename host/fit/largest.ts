@@ -23,6 +23,8 @@ export interface Search {
   /** In tokens; undefined where only the model's file knows it. */
   readonly trained: number | undefined;
   verdictOf(need: MemoryNeed): Verdict;
+  /** No larger size is looked at, in tokens; undefined where only the trained size is the limit. */
+  readonly below?: number | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -33,12 +35,12 @@ export async function largestContext(search: Search): Promise<Largest> {
   const step = STEP_TOKENS * shares;
   const least = await needFor(search, LEAST_TOKENS * shares);
   if (least.kind === "unknown") return least;
-  const trained = least.trained ?? search.trained;
-  if (trained === undefined)
-    return unknown("The largest size is not known: nothing says what the model was trained for.");
-  const most = await needFor(search, Math.max(1, Math.floor((trained * shares) / step)) * step);
+  const trained = (least.trained ?? search.trained ?? Infinity) * shares;
+  const limit = Math.min(trained, search.below ?? Infinity);
+  if (limit === Infinity) return unknown("nothing says what the model was trained for.");
+  const most = await needFor(search, Math.max(1, Math.floor(limit / step)) * step);
   if (most.kind === "unknown") return most;
-  if (isFit(search, most)) return { kind: "largest", need: most, isTrained: true };
+  if (isFit(search, most)) return { kind: "largest", need: most, isTrained: limit === trained };
   if (most.tokens <= least.tokens || !isFit(search, least))
     return noneOf(search, most.tokens < least.tokens ? most : least);
   return between(search, least, most, step);
@@ -84,7 +86,9 @@ function totalOf({ devices }: MemoryNeed): number {
 
 async function needFor({ memory, model, signal }: Search, tokens: number): Promise<MemoryNeed | Unknown> {
   const needs = await memory.needs(model, [tokens], signal);
-  return Array.isArray(needs) ? (needs[0] ?? unknown("llama-fit-params said nothing of this size.")) : needs;
+  return Array.isArray(needs)
+    ? (needs[0] ?? unknown("llama-fit-params printed nothing for this size."))
+    : needs;
 }
 
 function isFit(search: Search, need: MemoryNeed): boolean {
@@ -94,8 +98,6 @@ function isFit(search: Search, need: MemoryNeed): boolean {
 function noneOf(search: Search, need: MemoryNeed): Largest {
   const verdict = search.verdictOf(need);
   if (verdict.kind === "not known")
-    return unknown(
-      "The largest size is not known: not all that it needs, or not all that will be free, is known.",
-    );
+    return unknown("not all that it needs, or not all that will be free, can be counted.");
   return { kind: "none", need, verdict };
 }

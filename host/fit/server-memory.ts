@@ -140,9 +140,7 @@ export class ServerMemory {
 }
 
 function notUnderstood(where: string): Unknown {
-  return unknown(
-    `What it needs is not known: the llama-fit-params on ${where} printed something else than expected.`,
-  );
+  return unknown(`the llama-fit-params on ${where} printed something else than expected.`);
 }
 
 function largerOf(one: readonly DeviceNeed[], other: readonly DeviceNeed[]): DeviceNeed[] {

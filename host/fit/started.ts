@@ -38,20 +38,22 @@ export function startedModel(start: ModelStart): StartedModel | Unknown {
   const last = (kind: FlagKind): string | undefined => given(start, [kind]).at(-1)?.value;
   const flags = passedFlags(start);
   if (!flags.some(({ name }) => name === "model" || name === "hf-repo")) {
-    return unknown(`${notKnown()}: its command names no model by a file on the server.`);
+    return unknown(`its command names no model by a file on the server.`);
   }
-  const values = [start.path, ...flags.map(({ value }) => value), last(known.PROJECTOR) ?? ""];
-  const unresolved = values.find((value) => isUnresolved(value, start.isInScript));
+  // The values are not quoted: a file's address may hold a secret.
+  const values = [
+    { name: "the program", value: start.path },
+    ...flags.map(({ name, value }) => ({ name: `--${name}`, value })),
+    { name: "--mmproj", value: last(known.PROJECTOR) ?? "" },
+  ];
+  const unresolved = values.find(({ value }) => isUnresolved(value, start.isInScript));
   if (unresolved !== undefined) {
-    return unknown(
-      `${notKnown()}: only the server itself knows what ${shown(plainly(unresolved))} stands for.`,
-    );
+    return unknown(`only the server itself knows all of ${unresolved.name} in the model's command.`);
   }
   const wrong = flags.find((flag) => !isPassable(flag));
   if (wrong !== undefined) {
-    return unknown(
-      `${notKnown()}: ${shown(`--${wrong.name} ${wrong.value}`)} is not passed to llama-fit-params.`,
-    );
+    const what = wrong.name === "model" ? "a file on the server" : "plain";
+    return unknown(`the value of --${wrong.name} in the model's command is not ${what}.`);
   }
   return {
     kind: "started",
@@ -79,26 +81,22 @@ function isPassable({ name, value }: FitFlag): boolean {
   return /^(-1|[\w.,:+=][\w.,:+=-]*)$/.test(value);
 }
 
-function notKnown(): string {
-  return "What it needs is not known";
-}
-
 /** Why the tool of llama.cpp cannot know the memory of what is started. */
 function problemOf({ path, name, kind, place, flags, environment }: ModelStart): string | undefined {
   if (place !== undefined) {
-    return `${notKnown()}: its llama-server runs ${place === "a container" ? "in" : "on"} ${place}.`;
+    return `its llama-server runs ${place === "a container" ? "in" : "on"} ${place}.`;
   }
   const isServer = /^llama(?![a-z]*file)/i.test(name);
   if (kind !== "llama-server" || !isServer) {
-    return `${notKnown()}: it is started by ${shown(name)}, and llama-fit-params knows llama-server alone.`;
+    return `it is started by ${shown(name)}, and llama-fit-params knows llama-server alone.`;
   }
   const ofIk = flags.find((flag) => known.OF_IK.has(flag.name));
   if (/(^|[-_/.])ik[-_]?llama/i.test(path) || ofIk !== undefined) {
-    return `${notKnown()}: it is started by ik_llama.cpp, which has no llama-fit-params.`;
+    return `it is started by ik_llama.cpp, which has no llama-fit-params.`;
   }
   const isRemote =
     flags.some((flag) => flag.name === "rpc") || environment.some((entry) => /^LLAMA_ARG_RPC=./.test(entry));
-  return isRemote ? `${notKnown()}: it is divided among several machines (--rpc).` : undefined;
+  return isRemote ? `it is divided among several machines (--rpc).` : undefined;
 }
 
 /** The places where flags are given, in the order in which the server reads them: variables, then arguments. */
@@ -143,10 +141,6 @@ function fromHome(path: string): string {
 function isUnresolved(value: string, isInScript: boolean): boolean {
   if (fromHome(value).startsWith("~") && !isInScript) return isUnresolved(fromHome(value).slice(1), false);
   return isInScript ? /[$`]/.test(value) : /\$\{/.test(value) || value.includes(VARIABLE);
-}
-
-function plainly(value: string): string {
-  return value.replaceAll(VARIABLE, "?");
 }
 
 function projectorOf(start: ModelStart): string | undefined {

@@ -1,5 +1,5 @@
 /** Answers that a server or a proxy compressed, though none was asked to. */
-import { pipeline, type Readable, type Transform } from "node:stream";
+import { pipeline, Readable, type Transform } from "node:stream";
 import {
   constants,
   createBrotliDecompress,
@@ -9,6 +9,7 @@ import {
 } from "node:zlib";
 import { ServerError } from "../../lib/errors.ts";
 import { cleanText } from "../../lib/text.ts";
+import type { Body } from "./exchange.ts";
 
 /** An answer that was cut off is read as far as it goes, as one that is not compressed. */
 const LENIENT = { finishFlush: constants.Z_SYNC_FLUSH };
@@ -31,7 +32,7 @@ const MOST_ENCODINGS = 2;
  * @param encodings the `Content-Encoding` header (RFC 9110, section 8.4); undefined for none
  * @throws {ServerError} for one that cannot be unpacked
  */
-export function decodedBody(body: Readable, encodings: string | undefined): Readable {
+export function decodedBody(body: Body, encodings: string | undefined): Body {
   const names = (encodings ?? "")
     .toLowerCase()
     .split(",")
@@ -46,7 +47,7 @@ export function decodedBody(body: Readable, encodings: string | undefined): Read
       { link: "Caddy", remedy: "none" },
     );
   }
-  let plain = body;
+  let plain = Readable.from(body, { objectMode: false });
   for (const make of made.reverse()) {
     if (make === undefined) continue;
     const next = make();

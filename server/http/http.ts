@@ -1,11 +1,12 @@
-import { Readable } from "node:stream";
-import { Agent, type Dispatcher } from "undici";
+import type { IncomingHttpHeaders } from "node:http";
+import { Agent } from "undici";
 import type { ServerAddress } from "../../config.ts";
 import { abortable } from "../../lib/clock.ts";
 import { codeOf, ServerError } from "../../lib/errors.ts";
 import { wholeSeconds } from "../../lib/figures.ts";
 import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
+import { type Body, exchange } from "./exchange.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
 import { sessionHeader } from "./session-header.ts";
 import { alertOf, connectorFor, isListening, type Sockets } from "./tls.ts";
@@ -30,12 +31,14 @@ export interface HttpRequest {
   body?: string;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** Whether the answer is a stream for a terminal: its pieces may come up to 8 ms late, many at once. */
+  isPaced?: boolean;
 }
 
 export interface HttpResponse {
   status: number;
   headers: Record<string, string>;
-  body: Dispatcher.ResponseData["body"];
+  body: Body;
 }
 
 interface Connection {
@@ -210,40 +213,33 @@ export class Http {
       statusCode,
       headers: received,
       body,
-    } = await abortable(
-      agent.request({
+    } = await exchange(
+      agent,
+      {
         origin,
         path: basePath + request.path,
         method: request.method,
         headers: asked,
         body: request.body ?? null,
-        signal: request.signal ?? null,
-      }),
-      // undici takes an abort only after the connection is made, which may take its whole limit.
-      request.signal,
+      },
+      { signal: request.signal, isPaced: request.isPaced ?? false },
     );
-    // A body that is dropped without being read reports its own end; nothing listens any more.
-    body.on("error", () => {});
     if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);
     const plain = decodedBody(body, headers["content-encoding"]);
-    // What is made here lacks undici's own methods, such as json() and dump(), which no reader uses.
-    const safe = (statusCode === 200 ? plain : this.#blanked(plain)) as HttpResponse["body"];
-    return { status: statusCode, headers, body: safe };
+    return { status: statusCode, headers, body: statusCode === 200 ? plain : this.#blanked(plain) };
   }
 
   /** What an error says without the user's own secrets, before anything is made of it. */
-  #blanked(body: Readable): Readable {
+  #blanked(body: Body): Body {
     const { apiKey, passphrase } = this.#address;
     if (apiKey === undefined && passphrase === undefined) return body;
-    async function* blanked(): AsyncGenerator<Buffer> {
+    async function* blanked(): AsyncGenerator<Uint8Array> {
       const { blankedBody, blankerOf } = await import("../../masking/own-secrets.ts");
       const text = await readText(body, ERROR_BYTES);
       yield Buffer.from(blankedBody(text, blankerOf({ apiKey, passphrase })));
     }
-    const readable = Readable.from(blanked(), { objectMode: false });
-    // Where it is dropped unread, the generator has not begun and ends nothing.
-    return readable.on("error", () => {}).once("close", () => body.destroy());
+    return Object.assign(blanked(), { destroy: () => body.destroy() });
   }
 
   /**
@@ -328,7 +324,7 @@ export class Http {
 }
 
 /** Header names in lower case; repeated headers joined as HTTP joins them. */
-function flatten(headers: Dispatcher.ResponseData["headers"]): Record<string, string> {
+function flatten(headers: IncomingHttpHeaders): Record<string, string> {
   const flat: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
     if (value !== undefined) flat[name] = Array.isArray(value) ? value.join(", ") : value;

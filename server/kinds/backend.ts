@@ -50,6 +50,14 @@ export interface Slot {
   tokens: number | undefined;
 }
 
+/** What this pi has had a model do without asking it for an answer. */
+export interface OwnUse {
+  /** Whether something of it ended so many milliseconds ago. */
+  hasEnded(agoMs: number): boolean;
+  /** Whether a slot with so many tokens holds nothing else. */
+  isAll(tokens: number): boolean;
+}
+
 export interface ServerVersion {
   /** The program: `llama-swap`, `llama-server`. */
   name: string;
@@ -101,7 +109,7 @@ export interface Backend {
    * @returns undefined where the server does not report it
    * @throws {ServerError}; the signal's reason
    */
-  sinceAnswer?(id: string, signal: AbortSignal): Promise<number | undefined>;
+  sinceAnswer?(id: string, own: OwnUse, signal: AbortSignal): Promise<number | undefined>;
 
   /**
    * How many tokens the prompt of a chat request has, counted by its model, which is ready: the request would load it.

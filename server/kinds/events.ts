@@ -129,7 +129,7 @@ export async function readStream(
     if (status !== 200) throw answerFault(status, await readText(body, ERROR_BYTES), path);
     const push = await begin(headers, stop);
     clearTimeout(limit);
-    for await (const chunk of body as AsyncIterable<Uint8Array>) push(chunk);
+    for await (const chunk of body) push(chunk);
     return "ended";
   } finally {
     clearTimeout(limit);

@@ -234,7 +234,7 @@ describe("a size", () => {
     const error = wrongSize("lots");
     expect(error).toBeInstanceOf(ServerError);
     expect(error.message).toBe(
-      `"lots" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.`,
+      `"lots" is not a context size. Give a number of tokens (65536, 64k, 1m) or max.`,
     );
   });
 });

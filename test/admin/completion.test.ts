@@ -139,6 +139,7 @@ describe("the size", () => {
   test("goes up to the trained window, the present one marked", () => {
     const items = complete(ENTRIES, "ai-server-ctx", "Qwen3.6-35B-A3B-Q8_0 ");
     expect(items?.map(({ label, description }) => [label, description])).toEqual([
+      ["max", "the largest that fits"],
       ["8k", "8192 tokens"],
       ["16k", "16384 tokens"],
       ["32k", "32768 tokens"],
@@ -148,22 +149,23 @@ describe("the size", () => {
       ["192k", "196608 tokens"],
       ["256k", "262144 tokens · trained for"],
     ]);
-    expect(items?.[3]?.value).toBe("Qwen3.6-35B-A3B-Q8_0 64k");
+    expect(items?.[4]?.value).toBe("Qwen3.6-35B-A3B-Q8_0 64k");
   });
 
   test("goes to 1m where the trained window is not known", () => {
     const labels = complete(ENTRIES, "ai-server-ctx", "org/Größe:Q4 ")?.map(({ label }) => label);
-    expect(labels).toEqual(["8k", "16k", "32k", "64k", "96k", "128k", "192k", "256k", "512k", "1m"]);
+    expect(labels).toEqual(["max", "8k", "16k", "32k", "64k", "96k", "128k", "192k", "256k", "512k", "1m"]);
   });
 
   test("has windows that are not round, and what is set beyond the trained one", () => {
     const entry: Entry = { ...READY, contextTokens: 50_000, trainedTokens: 40_960 };
     const labels = complete([entry], "ai-server-ctx", `${entry.id} `)?.map(({ label }) => label);
-    expect(labels).toEqual(["8k", "16k", "32k", "40k", "50000"]);
-    for (const label of labels ?? []) expect(parseSize(label)).toBeDefined();
+    expect(labels).toEqual(["max", "8k", "16k", "32k", "40k", "50000"]);
+    for (const label of labels?.slice(1) ?? []) expect(parseSize(label)).toBeDefined();
   });
 
   test("begins with what is typed", () => {
+    expect(values("ai-server-ctx", "org/Größe:Q4 m")).toEqual(["org/Größe:Q4 max"]);
     expect(values("ai-server-ctx", "org/Größe:Q4 1")).toEqual([
       "org/Größe:Q4 16k",
       "org/Größe:Q4 128k",
@@ -177,7 +179,7 @@ describe("the size", () => {
   });
 
   test("stands beside the longer ids", () => {
-    expect(values("ai-server-ctx", "my model ")?.slice(0, 2)).toEqual(["my model large ", "my model 8k"]);
+    expect(values("ai-server-ctx", "my model ")?.slice(0, 2)).toEqual(["my model large ", "my model max"]);
     expect(values("ai-server-ctx", `"my model" 5`)).toEqual(["my model 512k"]);
   });
 

@@ -12,6 +12,7 @@ import { callOf } from "../support/calls.ts";
 import { byPath, cannedServer } from "../support/canned.ts";
 import { type Place, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
+import { drained } from "../support/wire.ts";
 
 const NEVER = new AbortController().signal;
 
@@ -171,7 +172,7 @@ describe("what a change interrupts", () => {
     place.sim.setSpeed(1);
     const client = await place.client();
     const asked = client.http.request({ method: "GET", path: "/upstream/slow/health" });
-    asked.then(({ body }) => body.resume()).catch(() => {});
+    asked.then(({ body }) => drained(body)).catch(() => {});
     await expect.poll(() => place.loaded()).toEqual(["slow starting"]);
     const [loaded, , time] = await stakes(place, ["slow"]);
     expect(loaded).toBe("Will be unloaded: slow (starting).");

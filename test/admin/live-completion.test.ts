@@ -45,6 +45,7 @@ describe("completion", () => {
     await expect
       .poll(() => offered("ai-server-ctx", "groesse "))
       .toEqual([
+        { value: "groesse max", label: "max", description: "the largest that fits" },
         { value: "groesse 8k", label: "8k", description: "8192 tokens" },
         { value: "groesse 16k", label: "16k", description: "16384 tokens · now" },
         { value: "groesse 32k", label: "32k", description: "32768 tokens" },

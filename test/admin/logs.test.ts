@@ -5,6 +5,7 @@ import { byPath, cannedServer } from "../support/canned.ts";
 import { ODD, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 import { llamaServerBody } from "../support/recorded.ts";
+import { drained } from "../support/wire.ts";
 
 beforeAll(() => initTheme());
 
@@ -76,7 +77,9 @@ describe("/ai-server-logs of a model", () => {
       .poll(() => place.sim.requests.filter(({ path }) => path.includes("no-history")).length)
       .toBe(1);
     const client = await place.client();
-    (await client.http.request({ method: "GET", path: "/upstream/m/live-now?token=hunter4" })).body.resume();
+    void drained(
+      (await client.http.request({ method: "GET", path: "/upstream/m/live-now?token=hunter4" })).body,
+    );
     await user.shows('"GET /live-now');
     expect(user.screen).toContain("loaded meta data from https://u:••••@hub/x.gguf");
     expect(user.screen).not.toContain("hunter");

@@ -5,6 +5,7 @@ import { type Link, ServerError } from "../../lib/errors.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import { ODD, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
+import { installFitTools } from "../support/fit-tools.ts";
 import { freePort } from "../support/network.ts";
 
 const DECLARED = (ctx: number, second: string): string => `
@@ -184,10 +185,25 @@ describe("/ai-server-status --ssh", () => {
       "this machine: reachable",
       "llama-swap.service: active, running",
       `${place.path}: -rw-r--r--, 2 models`,
+      expect.stringMatching(/\/tools\/llama-fit-params$/),
+      "llama.cpp's devices: Vulkan0 24 GiB, 23.4 GiB free",
     ];
+    installFitTools(place);
     expect(await machine(place)).toEqual(all);
     expect(await machine(place, "small ")).toEqual(all);
     expect((await place.type("/ai-server-status --ssh small")).told[0]).toMatch(/\nsmall\n.*State/);
+  });
+
+  test("says how to get the tool that knows what fits, and what is there without it", async () => {
+    const place = await startPlace();
+    expect((await machine(place))[3]).toMatch(
+      /^What fits is not known: .* on Debian: llama\.cpp-tools-extra\)\.$/,
+    );
+    place.tool("llama-server", "echo 'Available devices:'");
+    expect((await machine(place)).slice(3)).toEqual([
+      expect.stringMatching(/^llama-fit-params: missing \(llama\.cpp has it/),
+      expect.stringMatching(/^llama\.cpp's devices: no devices, \d[\d.]* [GT]iB of memory$/),
+    ]);
   });
 
   test("shows a unit that reloads by itself, and a restart command", async () => {

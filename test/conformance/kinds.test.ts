@@ -10,6 +10,7 @@ import { UNKNOWN_CONTEXT } from "../../server/models/models.ts";
 import { fastClock } from "../support/clock.ts";
 import { type KindStandIn, startKind } from "../support/kinds.ts";
 import { eventually } from "../support/sim-client.ts";
+import { drained } from "../support/wire.ts";
 import { Desk } from "./desk.ts";
 import { SITES, stand } from "./sites.ts";
 
@@ -88,7 +89,7 @@ describe("llama.cpp's router", () => {
       path: "/models/load",
       body: JSON.stringify({ model: "empty" }),
     });
-    await body.dump();
+    await drained(body);
     expect(await server.runningNow()).toMatchObject([{ id: "empty", state: "starting" }]);
     await expect(load(server, "small")).rejects.toThrow(/^small cannot be loaded: empty has no model path/);
     await unloadModel(server, "empty", NEVER, fastClock(10));

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChangeOutcome } from "../../host/outcome.ts";
-import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FAKE_DEEDS, FakeServer, fakeConfig } from "../support/fake-server.ts";
 import {
   checkFile,
   type Kill,
@@ -20,7 +20,7 @@ import { changeAt } from "../support/whole-change.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
 /** Kills of the server's shell; with those of the client and those over ssh more than 200. */
-const SHELL_KILLS = 160;
+const SHELL_KILLS = 200;
 const CLIENT_KILLS = 24;
 /** Most of a kill is waiting: for the next second of a backup, or for what a killed writer has left. */
 const AT_ONCE = 8;
@@ -28,9 +28,9 @@ const AT_ONCE = 8;
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 2000, loadTimeoutMs: 500, pollMs: 20, reloadTimeoutMs: 100 };
 
-function change(host: LocalHost, mode: Mode, size: number, more = ""): Promise<ChangeOutcome> {
+function change(host: LocalHost, { mode, deed, more }: Way): Promise<ChangeOutcome> {
   const probe = new FakeServer(host.path, join(host.tools, "restarts"));
-  return changeAt({ machine: host.machine(mode), probe, limits: LIMITS }, fakePlan(size, more));
+  return changeAt({ machine: host.machine(mode), probe, limits: LIMITS }, FAKE_DEEDS[deed].plan(more));
 }
 
 /** Nothing that is left of the kill may hinder the next writer, who also clears it away. */
@@ -44,6 +44,7 @@ async function checkNextWrite(host: LocalHost, mode: Mode): Promise<void> {
 
 interface Way {
   mode: Mode;
+  deed: keyof typeof FAKE_DEEDS;
   more: string;
   hasFlock: boolean;
 }
@@ -63,13 +64,13 @@ function removeFlock(host: LocalHost): void {
 }
 
 /** Every program that a change starts, in order. */
-async function stepsOf({ mode, more, hasFlock }: Way): Promise<string[]> {
-  const host = new LocalHost(OLD);
+async function stepsOf(way: Way): Promise<string[]> {
+  const host = new LocalHost(FAKE_DEEDS[way.deed].old);
   try {
     const steps = recordSteps(host);
-    if (!hasFlock) removeFlock(host);
+    if (!way.hasFlock) removeFlock(host);
     prepareUnit(host);
-    await change(host, mode, 2048, more);
+    await change(host, way);
     return steps();
   } finally {
     host.remove();
@@ -82,9 +83,12 @@ test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: th
   const random = seeded(SEED);
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const ways = (["direct", "wrapper"] as const).flatMap((mode): Way[] => [
-    { mode, more: "", hasFlock: true },
-    { mode, more: "unloadable", hasFlock: true },
-    { mode, more: "", hasFlock: false },
+    { mode, deed: "size", more: "", hasFlock: true },
+    { mode, deed: "size", more: "unloadable", hasFlock: true },
+    { mode, deed: "size", more: "", hasFlock: false },
+    { mode, deed: "add", more: "", hasFlock: true },
+    { mode, deed: "add", more: "unloadable", hasFlock: true },
+    { mode, deed: "remove", more: "", hasFlock: true },
   ]);
   const stepsByWay = new Map<Way, string[]>();
   for (const way of ways) stepsByWay.set(way, await stepsOf(way));
@@ -101,19 +105,20 @@ test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: th
       who: pick(["shell", "all"]),
       when: pick(["before", "after"]),
     };
-    const host = new LocalHost(OLD);
+    const { old, now } = FAKE_DEEDS[way.deed];
+    const host = new LocalHost(old);
     try {
       // The other programs are the real ones: a counter before each would take longer than they do.
       prepareKill(host, kill, [program]);
       if (!way.hasFlock) removeFlock(host);
       prepareUnit(host);
-      const outcome = await change(host, way.mode, 2048, way.more).catch((error: unknown) => {
+      const outcome = await change(host, way).catch((error: unknown) => {
         // Before anything is written the error is the answer.
         expect(error).toMatchObject({ name: "HostError" });
-        expect(host.text).toBe(OLD);
+        expect(host.text).toBe(old);
         return undefined;
       });
-      checkFile(host, OLD, [OLD, fakeConfig(2048, way.more)], outcome);
+      checkFile(host, old, [old, now(way.more)], outcome);
       if (!wasHit(host)) return false;
       const kind = outcome?.kind ?? "failed before";
       kinds.set(kind, (kinds.get(kind) ?? 0) + 1);

@@ -9,7 +9,7 @@ import { AiServer } from "../../provider/ai-server.ts";
 import { createProvider } from "../../provider/provider.ts";
 import { startSim } from "../../sim/server.ts";
 import { fastClock } from "../support/clock.ts";
-import { kept } from "../support/wire.ts";
+import { drained, kept } from "../support/wire.ts";
 
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
@@ -147,7 +147,7 @@ test("a turn whose model was unloaded unseen names the model that the server use
   const body = JSON.stringify({ model: "b", messages });
   const headers = { "content-type": "application/json" };
   const asked = await http.request({ method: "POST", path: "/v1/chat/completions", body, headers });
-  await asked.body.dump();
+  await drained(asked.body);
   sim.setSpeed(HELD);
   const again = turn("a", "sim: tokens 3");
   expect(await seen("a", "loading")).toMatchObject({ again: { blockedBy: undefined } });

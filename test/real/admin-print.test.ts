@@ -15,6 +15,8 @@ import { realSuite } from "../support/programs.ts";
 import { parseJsonLines } from "../support/rpc.ts";
 
 const BACKUP = "20260102T030405Z";
+/** Neither the tool nor the models' files are on this machine. */
+const FIT_NOT_KNOWN = expect.stringMatching(/^What fits is not known: /);
 const NOBODY_TO_ASK = /^This command asks before it changes anything, and (print|json) mode cannot ask/;
 
 let server: AdminServer;
@@ -75,10 +77,13 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
       "this machine: reachable",
       "stand-in.service: active, running",
       `${path}: -rw-r-----, 5 models`,
+      FIT_NOT_KNOWN,
       "org/Größe:Q4",
       `Context size: 32768 tokens (32k), set by --ctx-size in ${path}, line 14.`,
+      FIT_NOT_KNOWN,
       "steady",
       `Context size: 65536 tokens (64k), set by --ctx-size in ${path}, line 7.`,
+      FIT_NOT_KNOWN,
       expect.stringMatching(
         new RegExp(`^${BACKUP} · 2026-01-0\\d \\d\\d:04:05 · [\\d.]+ \\S+ · \\+1 −1 lines$`),
       ),
@@ -180,7 +185,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
     expect(errors(finished)).toEqual([
       'No model "stedy". Did you mean "steady"?',
       expect.stringMatching(/^Name a model\. The server has .*steady/),
-      '"much" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
+      '"much" is not a context size. Give a number of tokens (65536, 64k, 1m) or max.',
       expect.stringMatching(/^No model "nothing"\./),
       expect.stringMatching(/^No model "slow and steady"\./),
     ]);

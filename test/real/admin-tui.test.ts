@@ -90,7 +90,7 @@ realSuite(
         await clearEditor(terminal);
       }
       const sizes = await typeUntilOffered(terminal, "/ai-server-ctx steady ");
-      expect(sizes).toMatch(/^→ 8k +8192 tokens/m);
+      expect(sizes).toMatch(/^→ max +the largest that fits\n {2}8k +8192 tokens/m);
       expect(sizes).toMatch(/^ {2}64k +65536 tokens/m);
     });
 
@@ -130,9 +130,12 @@ realSuite(
     test("a context size: the question has every word of the difference, and the change goes through", async () => {
       await server.load("steady");
       await enter(terminal, "/ai-server-ctx org/Größe:Q4 48k");
-      const top = await terminal.waitFor(/→ Keep as it is/);
+      const middle = await terminal.waitFor(/→ Keep as it is/);
+      await terminal.press("Home");
+      const top = await terminal.waitFor(/^@@/m);
       await terminal.press("End");
-      const asked = wordsOf(top) + wordsOf(await terminal.waitFor(/^ {3}slow:$/m));
+      const end = await terminal.waitFor(/^ {3}slow:$/m);
+      const asked = [top, middle, end].map(wordsOf).join("");
       for (const words of [
         "Change the context size of org/Größe:Q4 to 49152 tokens (48k)? It is 32768 tokens (32k) now.",
         `In ${server.host.path}: @@ -11,7 +11,7 @@ cmd: | llama-server`,

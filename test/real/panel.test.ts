@@ -13,6 +13,7 @@ import { openPi, storeModels } from "../support/pi-terminal.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { processesWith, type Terminal } from "../support/terminal.ts";
+import { drained } from "../support/wire.ts";
 
 const [COLUMNS, ROWS] = [80, 24];
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
@@ -66,7 +67,7 @@ realSuite(problem, `the panel of pi ${NEWEST_PI}`, () => {
     try {
       const path = `/upstream/${encodeURIComponent(id)}/health`;
       const { body } = await http.request({ method: "GET", path });
-      await body.dump();
+      await drained(body);
     } finally {
       await http.close();
     }

@@ -10,7 +10,7 @@ import type { ServerProbe } from "../../host/probe.ts";
 import type { ChangeHost } from "../../host/service.ts";
 import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";
-import { FakeServer, fakeConfig, fakePlan } from "../support/fake-server.ts";
+import { FAKE_DEEDS, FakeServer, fakePlan } from "../support/fake-server.ts";
 import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
@@ -187,10 +187,10 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
   const KILLS = 32;
   const WHO = ["ssh", "connection", "shell", "client"] as const;
+  const DEEDS = ["size", "add", "remove"] as const;
 
   test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
     const random = seeded(SEED);
-    const old = fakeConfig(1024);
     const kinds = new Map<string, number>();
     for (let index = 0; index < KILLS; index++) {
       const who = WHO[index % WHO.length] ?? "ssh";
@@ -198,15 +198,18 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       const step: StepName =
         (["read", "write", "write", "restart"] as const)[Math.floor(random() * 4)] ?? "write";
       const delayMs = random() * 150;
-      const host = new SshHost(sshd, login, old);
+      // The client as a process of its own makes one change only.
+      const deed = FAKE_DEEDS[who === "client" ? "size" : (DEEDS[index % DEEDS.length] ?? "size")];
+      const host = new SshHost(sshd, login, deed.old);
       try {
         prepareUnit(host);
-        const outcome = await hit(host, { who, step, delayMs, at: 1 + Math.floor(random() * 55) });
+        const kill = { who, step, delayMs, at: 1 + Math.floor(random() * 55) };
+        const outcome = await hit(host, kill, deed);
         for (const name of PROGRAMS) rmSync(join(host.tools, name), { force: true });
         // Waits for a script that may still be at its work.
         await host.machine().read();
-        checkFile(host, old, [old, fakeConfig(2048)], outcome);
-        const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === old ? "old" : "new"}`;
+        checkFile(host, deed.old, [deed.old, deed.now()], outcome);
+        const end = `${who} ${outcome?.kind ?? "gone"} ${host.text === deed.old ? "old" : "new"}`;
         kinds.set(end, (kinds.get(end) ?? 0) + 1);
         const ends = { machine: host.machine(), probe: fake(host), limits: LIMITS };
         const next = await changeAt(ends, fakePlan(4096));
@@ -229,6 +232,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   async function hit(
     host: SshHost,
     kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },
+    deed: (typeof FAKE_DEEDS)[(typeof DEEDS)[number]],
   ): Promise<ChangeOutcome | undefined> {
     if (kill.who === "client") {
       const job = {
@@ -256,9 +260,9 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     };
     killIn("read");
     const ends = { machine: new RemoteMachine(shell, 5000), probe: fake(host), limits: LIMITS };
-    return changeAt(ends, fakePlan(2048), { report }).catch((error: unknown) => {
+    return changeAt(ends, deed.plan(), { report }).catch((error: unknown) => {
       expect(error).toMatchObject({ name: "HostError" });
-      expect(host.text).toBe(fakeConfig(1024));
+      expect(host.text).toBe(deed.old);
       return undefined;
     });
   }

@@ -90,6 +90,13 @@ describe("llama-swap is at rest", () => {
       { running: run(["other", "ready"]), activity: { other: 404 } },
     ],
     [
+      "with another model, where the record has more rows than are read",
+      {
+        running: run(["other", "ready"]),
+        activity: { other: { data: Array.from({ length: 10 }, () => ({ model: "own" })) } },
+      },
+    ],
+    [
       "with another model, where the record is not that model's",
       { running: run(["other", "ready"]), activity: { other: answered("own", 900) } },
     ],
@@ -100,6 +107,21 @@ describe("llama-swap is at rest", () => {
     ["while a request waits for a model that is not loaded", { running: run(), events: inFlight("other") }],
   ])("not %s", async (_, swap) => {
     expect(await restWith(swap)).toBeUndefined();
+  });
+
+  test.each([
+    ["beside a model that this pi alone has had read something", [5], true],
+    ["not beside one that has answered before that", [5, 60], false],
+    ["not beside one that has answered since", [1, 5], false],
+  ])("%s", async (_, secondsAgo, isAtRest) => {
+    const rows = secondsAgo.map((seconds) => (answered("other", seconds) as { data: unknown[] }).data[0]);
+    const { swap } = await swapWith({
+      running: run(["other", "ready"]),
+      activity: { other: { data: rows } },
+    });
+    const useOf = () => ({ hasEnded: (ms: number) => ms === 5000, isAll: () => false });
+    Object.assign(swap, { readAhead: { useOf } });
+    expect((await restIn(swap)) !== undefined).toBe(isAtRest);
   });
 
   test("by its slots, where it lists no requests and answers for a ready model at once (v218)", async () => {

@@ -7,7 +7,7 @@ import { ModelServer } from "../../server/model-server.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import { FakeClock, fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
-import { clientOf, faultOf, kept } from "../support/wire.ts";
+import { clientOf, drained, faultOf, kept } from "../support/wire.ts";
 
 const SPEED = 20;
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
@@ -203,7 +203,7 @@ describe("a load that fails", () => {
     for (const starts of [1, 2]) {
       await eventually(() => expect(run.sim.starts).toEqual({ slow: starts }));
       const { body } = await run.swap.http.request({ method: "POST", path: "/api/models/unload/slow" });
-      await body.dump();
+      await drained(body);
     }
     const fault = await faultOf(run.loading);
     expect(fault.message).toMatch(/^slow was unloaded while it was loading, twice/);

@@ -5,7 +5,7 @@ import { type Sim, startSim } from "../../sim/server.ts";
 import { type Answering, byPath, cannedServer, give, recordedAnswer } from "../support/canned.ts";
 import { FakeClock, fastClock } from "../support/clock.ts";
 import { eventually } from "../support/sim-client.ts";
-import { clientOf, faultOf, kept } from "../support/wire.ts";
+import { clientOf, drained, faultOf, kept } from "../support/wire.ts";
 
 const SPEED = 50;
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
@@ -51,7 +51,7 @@ describe("unloading", () => {
     await unloadModel(swap, "slow", NEVER, clock);
     expect(await swap.runningNow(NEVER)).toEqual([]);
     const { status, body } = await loading;
-    expect([status, await body.text()]).toEqual([500, expect.stringContaining("model unloaded")]);
+    expect([status, await drained(body)]).toEqual([500, expect.stringContaining("model unloaded")]);
   });
 
   test("by the paths that are configured", async () => {

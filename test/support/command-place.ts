@@ -23,7 +23,7 @@ import { type Sim, startSim } from "../../sim/server.ts";
 import { keptBy, User } from "./command-user.ts";
 import { installWrapper } from "./local-host.ts";
 import { UNIT } from "./machine-row.ts";
-import { clientOf, kept } from "./wire.ts";
+import { clientOf, drained, kept } from "./wire.ts";
 
 /** Two models, of which one fits at a time. The comments must outlive every change. */
 export const CONFIG = `# the models of this house
@@ -216,7 +216,7 @@ export class Place {
       method: "GET",
       path: `/upstream/${encodeURIComponent(id)}/health`,
     });
-    body.resume();
+    void drained(body);
     if (status !== 200) throw new Error(`${id} was not loaded: ${status}`);
   }
 
@@ -232,7 +232,7 @@ export class Place {
     onTestFinished(() => ended.abort());
     const body = JSON.stringify({ model, messages: [{ role: "user", content: "hi" }], stream: true });
     const response = await (await this.client()).chat(body, headers, ended.signal);
-    response.body.on("error", () => {}).resume();
+    void drained(response.body).catch(() => {});
   }
 
   /** Runs a command as pi does. */

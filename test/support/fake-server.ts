@@ -18,6 +18,39 @@ export function fakePlan(size: number, more = ""): (file: HostFile) => Edit {
   });
 }
 
+/** Brings in the model `new`; `more` is said to the server in its command. */
+export function fakeAddition(size: number, more = ""): (file: HostFile) => Edit {
+  return (file) => ({
+    file,
+    text: `${file.text}  new:\n    cmd: llama-server -m /m/new.gguf -c ${size} ${more}\n`,
+    model: { id: "new", contextSize: size, isAdded: true },
+  });
+}
+
+/** Takes the model `new` out again, or another. */
+export function fakeRemoval(id = "new"): (file: HostFile) => Edit {
+  return (file) => ({
+    file,
+    text: file.text.replace(new RegExp(`^  ${id}:\\n    .*\\n`, "m"), ""),
+    removed: { id },
+  });
+}
+
+function withNew(more = ""): string {
+  return `${fakeConfig(1024)}  new:\n    cmd: llama-server -m /m/new.gguf -c 512 ${more}\n`;
+}
+
+/** Changes of a file from one text to another; `more` is said to the server in the new one. */
+export const FAKE_DEEDS = {
+  size: {
+    old: fakeConfig(1024),
+    plan: (more = "") => fakePlan(2048, more),
+    now: (more = "") => fakeConfig(2048, more),
+  },
+  add: { old: fakeConfig(1024), plan: (more = "") => fakeAddition(512, more), now: withNew },
+  remove: { old: withNew(), plan: () => fakeRemoval(), now: () => fakeConfig(1024) },
+} as const;
+
 /**
  * A server in memory that reads its file when it is restarted, which it learns from the length of a file that a
  * fake systemctl appends to. In the configuration: `broken` never answers, `unloadable` fails to load, `slow` loads
@@ -38,6 +71,8 @@ export class FakeServer implements ServerProbe {
   heldFor = 0;
   /** How often a load was tried. */
   tries = 0;
+  /** Models that it finds itself, whatever its file says. */
+  found: string[] = [];
   /** How often it was asked to read its file again. */
   reloads = 0;
   /** Absent until `canReload`. */
@@ -60,7 +95,7 @@ export class FakeServer implements ServerProbe {
   }
 
   /**
-   * Makes it one that reads its file again when asked to, which unloads `m` alone and refuses a `broken` text; or one
+   * Makes it one that reads its file again when asked to, which unloads what it changes alone, and refuses a `broken` text; or one
    * that answers so and does nothing (`ignored`), or does not know the question.
    */
   canReload(how: "reloaded" | "ignored" | "not understood"): void {
@@ -72,19 +107,27 @@ export class FakeServer implements ServerProbe {
         throw new ServerError("option 'broken' not recognized", { link: "server", remedy: "none" });
       }
       if (how === "reloaded" && text !== this.#text) {
+        const old = new Map(this.loaded.map((id) => [id, this.#commandLine(id)]));
         this.#text = text;
-        this.loaded = this.loaded.filter((id) => id !== "m");
+        this.loaded = this.loaded.filter((id) => this.#commandLine(id) === old.get(id));
       }
       return "reloaded";
     };
   }
 
-  async startLine(): Promise<string> {
-    return this.#commandLine;
+  async startLine(id: string): Promise<string | undefined> {
+    this.#look();
+    return this.#commandLine(id);
   }
 
-  get #commandLine(): string {
-    return /cmd: (.*)/.exec(this.#text)?.[1] ?? "";
+  async lists(id: string): Promise<boolean | undefined> {
+    this.#look();
+    return this.#commandLine(id) !== undefined;
+  }
+
+  #commandLine(id: string): string | undefined {
+    const own = new RegExp(`^  ${id}:\n    cmd: (.*)$`, "m").exec(this.#text)?.[1];
+    return own ?? (this.found.includes(id) ? `llama-server -m /models/${id}.gguf` : undefined);
   }
 
   async answers(): Promise<boolean> {
@@ -97,8 +140,10 @@ export class FakeServer implements ServerProbe {
     if (this.#text.includes("broken")) {
       throw new ServerError("It is down.", { link: "server", remedy: "retry" });
     }
-    const commandLine = this.#commandLine;
-    return this.loaded.map((id) => ({ id, state: "ready", commandLine, ttlSeconds: 0 }));
+    return this.loaded.map((id) => {
+      const commandLine = this.#commandLine(id) ?? "";
+      return { id, state: "ready", commandLine, ttlSeconds: 0 };
+    });
   }
 
   async load(id: string, signal: AbortSignal): Promise<void> {
@@ -109,15 +154,16 @@ export class FakeServer implements ServerProbe {
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
       });
     }
-    if (this.#text.includes("unloadable") || id === "gone" || this.tries <= this.heldFor) {
+    const isUnknown = id === "new" && this.#commandLine(id) === undefined;
+    if (isUnknown || this.#text.includes("unloadable") || id === "gone" || this.tries <= this.heldFor) {
       throw new ServerError("upstream command exited prematurely", { link: "model", remedy: "none" });
     }
     this.loads.push(id);
     if (!this.loaded.includes(id)) this.loaded.push(id);
   }
 
-  async liveContext(): Promise<LiveContext> {
-    const size = Number(/-c (\d+)/.exec(this.#text)?.[1]);
+  async liveContext(id: string): Promise<LiveContext> {
+    const size = Number(/-c (\d+)/.exec(this.#commandLine(id) ?? "")?.[1]);
     return { tokens: this.#text.includes("half") ? size / 2 : size, trained: 131_072 };
   }
 

@@ -159,9 +159,11 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
       const need = await host.memory().need(model, 4096);
       return need.kind === "unknown" ? need.reason : JSON.stringify(need);
     };
-    expect(await reasonOf()).toMatch(/has no llama-fit-params .*; on Debian it is in the package/);
+    expect(await reasonOf()).toMatch(
+      /there is no llama-fit-params .*; on Debian: llama\.cpp-tools-extra\)\.$/,
+    );
     tool("echo", "--ctx-size N\n--model FNAME");
-    expect(await reasonOf()).toMatch(/too old \(it has no --fit-print\)/);
+    expect(await reasonOf()).toMatch(/too old, without --fit-print/);
     tool("echo '0.00.010 E llama_model_load: error loading model: no such file' >&2; exit 134");
     expect(await reasonOf()).toMatch(/failed on .*: llama_model_load: error loading model: no such file$/);
     tool("echo nonsense");

@@ -23,15 +23,23 @@ const RELOADER = `export default (pi) => {
 export class LlamaPlace {
   readonly #server: LlamaServer;
   readonly #workplace: Workplace;
+  readonly #env: Readonly<Record<string, string>>;
   readonly #sessions: LlamaSession[] = [];
 
-  private constructor(server: LlamaServer, workplace: Workplace) {
+  private constructor(server: LlamaServer, workplace: Workplace, env: Readonly<Record<string, string>>) {
     this.#server = server;
     this.#workplace = workplace;
+    this.#env = env;
   }
 
-  /** @param args of the llama-server */
-  static async start(args: readonly string[]): Promise<LlamaPlace> {
+  /**
+   * @param args of the llama-server
+   * @param env variables of the extension, besides those that lead to the server
+   */
+  static async start(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<LlamaPlace> {
     const server = await startLlamaServer({ args });
     const workplace = await makeWorkplace();
     // As the extension advises for a window of this size.
@@ -39,7 +47,14 @@ export class LlamaPlace {
     const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
     await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
-    return new LlamaPlace(server, workplace);
+    return new LlamaPlace(server, workplace, env);
+  }
+
+  /** The most tokens that an idle slot of the server holds; 0 while one is busy. */
+  async tokensHeld(): Promise<number> {
+    const slots = (await (await fetch(`${this.#server.url}/slots`)).json()) as Json[];
+    if (slots.some((slot) => slot.is_processing === true)) return 0;
+    return Math.max(...slots.map((slot) => Number(slot.n_prompt_tokens ?? 0)));
   }
 
   /** A pi that thinks, with its session in this place's folder; `args` choose which. */
@@ -48,7 +63,7 @@ export class LlamaPlace {
     const pi = await RpcPi.start({
       version,
       agentDir: this.#workplace.agentDir,
-      env: { AI_SERVER_URL: this.#server.url },
+      env: { AI_SERVER_URL: this.#server.url, ...this.#env },
       args: [
         ...["-e", EXTENSION, "-e", reloader],
         ...["--model", `ai-server/${TINY_ID}`, "--thinking", "medium", ...args],

@@ -7,7 +7,7 @@ import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from
 import { onTestFinished } from "vitest";
 import { type Config, readConfig, type Variables } from "../../config.ts";
 import { ServerError } from "../../lib/errors.ts";
-import { Http } from "../../server/http/http.ts";
+import { Http, readText } from "../../server/http/http.ts";
 import { issue, makeAuthority, writePemFiles } from "../../sim/certificates.ts";
 import { listen } from "./network.ts";
 
@@ -97,6 +97,11 @@ export async function kept<T extends { close(): Promise<unknown> }>(opening: T |
 /** A client of this server with the certificates in `folder`. */
 export function httpFor(server: { url: string }, folder: string, more: Variables = {}): Promise<Http> {
   return kept(new Http(clientOf(server.url, folder, more)));
+}
+
+/** Reads an answer to its end, however long it is. */
+export function drained(body: AsyncIterable<Uint8Array>): Promise<string> {
+  return readText(body, Number.POSITIVE_INFINITY);
 }
 
 /** The error of ours with which `work` ends. */

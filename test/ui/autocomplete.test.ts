@@ -211,7 +211,8 @@ describe.each(["@earendil-works/pi-tui", ...olderTui()])("in the editor of %s", 
     await keys("/ai-server-ctx Qw", ESCAPE, TAB);
     expect(text()).toBe("/ai-server-ctx Qwen3.6-35B-A3B-Q8_0 ");
     await keys(TAB);
-    expect(list().map((line) => line.split(" ").find((word) => /\dk$/.test(word)))).toEqual([
+    expect(list().map((line) => line.split(" ").find((word) => /^max$|\dk$/.test(word)))).toEqual([
+      "max",
       "8k",
       "16k",
       "32k",

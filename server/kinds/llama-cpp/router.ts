@@ -59,10 +59,11 @@ export function router(access: Access): Backend {
       return parseSlots(await ask("slots", id, limits));
     },
 
-    /** The router reports no times: only of a model whose slots are all unused it is known. */
-    async sinceAnswer(id, signal) {
+    /** The router reports no times: only of a model that nobody has used it is known. */
+    async sinceAnswer(id, own, signal) {
       const slots = parseSlots(await ask("slots", id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }));
-      return slots?.every(({ isUsed }) => !isUsed) ? Number.POSITIVE_INFINITY : undefined;
+      const isUnused = slots?.every(({ isUsed, tokens }) => !isUsed || own.isAll(tokens ?? Number.NaN));
+      return isUnused ? Number.POSITIVE_INFINITY : undefined;
     },
 
     promptTokens: (_, request, limits) =>

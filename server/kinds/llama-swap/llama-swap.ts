@@ -61,7 +61,7 @@ export function llamaSwap(access: Access): Backend {
       return parseSlots(await upstream(id, "slots", limits));
     },
 
-    sinceAnswer: (id, signal) => sinceAnswer(access, id, signal),
+    sinceAnswer: (id, own, signal) => sinceAnswer(access, id, own, signal),
 
     async promptTokens(id, request, limits) {
       if (await isShadowed(id, limits.signal)) return undefined;

@@ -41,7 +41,7 @@ export async function logTail(
   const stop = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
   const limit = setTimeout(() => ended.abort(), limitMs);
   let idle: NodeJS.Timeout | undefined;
-  const pieces: Buffer[] = [];
+  const pieces: Uint8Array[] = [];
   try {
     const { status, body } = await http.request({ method: "GET", path: pathOf(id), signal: stop });
     if (status !== 200) {
@@ -49,7 +49,7 @@ export async function logTail(
       return [];
     }
     let size = 0;
-    for await (const piece of body as AsyncIterable<Buffer>) {
+    for await (const piece of body) {
       pieces.push(piece);
       size += piece.length;
       while (size > TAIL_BYTES && pieces.length > 1) size -= pieces.shift()?.length ?? 0;
@@ -113,7 +113,7 @@ async function followOnce(
   const decoder = new StringDecoder("utf8");
   let rest = "";
   try {
-    for await (const piece of body as AsyncIterable<Buffer>) {
+    for await (const piece of body) {
       const lines = (rest + decoder.write(piece)).split("\n");
       rest = (lines.pop() ?? "").slice(-LINE_LENGTH);
       if (lines.length > 0) onLines(lines.map((line) => blank(cleanText(line, LINE_LENGTH))));

@@ -9,6 +9,7 @@ import { type Access, DETAIL_TIMEOUT_MS, optionalJson } from "../../http/access.
 import { answerFault } from "../../http/answer-faults.ts";
 import { ERROR_BYTES, readText } from "../../http/http.ts";
 import { idOf, nameOf } from "../../models/names.ts";
+import type { OwnUse } from "../backend.ts";
 
 /** Readings kept of each memory: ten minutes at llama-swap's usual five seconds. */
 export const MOST_READINGS = 120;
@@ -177,6 +178,9 @@ export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
   return rows.reverse();
 }
 
+/** Of one model: more than this pi adds to them at a time. */
+const LAST_ROWS = 10;
+
 /**
  * How long ago a model ended its last answer, by the server's own clock.
  *
@@ -187,9 +191,10 @@ export function parseActivity(answer: unknown): AnsweredRequest[] | undefined {
 export async function sinceAnswer(
   { http, config }: Access,
   id: string,
+  own: OwnUse,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const path = `/api/metrics/activity?limit=1&model=${encodeURIComponent(id)}`;
+  const path = `/api/metrics/activity?limit=${LAST_ROWS}&model=${encodeURIComponent(id)}`;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(DETAIL_TIMEOUT_MS)]);
   const { status, headers, body } = await http.request({ method: "GET", path, signal: limit });
   const answer = await readText(body, ERROR_BYTES);
@@ -197,11 +202,14 @@ export async function sinceAnswer(
   if (status !== 200) throw answerFault(status, answer, config.basePath + path);
   const data = record(parsed(answer))?.data;
   if (!Array.isArray(data)) return undefined;
-  const [last] = records(data);
-  if (last === undefined) return Number.POSITIVE_INFINITY;
-  const age = Date.parse(headers.date ?? "") - Date.parse(text(last.timestamp) ?? "");
-  // One that does not filter by model has shown another one's.
-  return last.model !== id || Number.isNaN(age) ? undefined : age;
+  const now = Date.parse(headers.date ?? "");
+  const ages = records(data).map(({ model, timestamp }) =>
+    // Where llama-swap does not filter by model, the rows are of any.
+    model === id ? now - Date.parse(text(timestamp) ?? "") : Number.NaN,
+  );
+  const last = ages.find((age) => !own.hasEnded(age));
+  if (last === undefined) return ages.length < LAST_ROWS ? Number.POSITIVE_INFINITY : undefined;
+  return Number.isNaN(last) ? undefined : last;
 }
 
 /** llama-swap writes 0 or -1 for a rate that it did not measure. */

@@ -126,21 +126,40 @@ describe("the sizes that are offered", () => {
   test("are the largest that fits, the pattern's, and usual ones below", () => {
     expect(shown({ present: 32_768, trained: 262_144, largest: 100_096 })).toEqual([
       ["100k", "100096 tokens · max: the largest that fits", 100_096],
-      ["32k", "32768 tokens · as in the model it is like", "as it is"],
       ["64k", "65536 tokens", 65_536],
-      ["16k", "16384 tokens", 16_384],
-      ["8k", "8192 tokens", 8192],
-    ]);
-  });
-
-  test("without the largest begin with what would be, and end at the trained one", () => {
-    expect(shown({ present: undefined, trained: 40_960, largest: undefined })).toEqual([
-      ["As llama-server decides", "what it was trained for, or what fits", "as it is"],
-      ["32k", "32768 tokens", 32_768],
+      ["32k", "32768 tokens · as in the model it is like", "as it is"],
       ["16k", "16384 tokens", 16_384],
       ["8k", "8192 tokens", 8192],
     ]);
     const [first] = shown({ present: 131_072, trained: 131_072, largest: 131_072 });
-    expect(first).toEqual(["128k", "131072 tokens · as in the model it is like · max", "as it is"]);
+    expect(first).toEqual([
+      "128k",
+      "131072 tokens · max: the largest that fits · what it was trained for · as in the model it is like",
+      "as it is",
+    ]);
+  });
+
+  test("without the largest begin with the trained one; a pattern that has more comes last", () => {
+    expect(shown({ present: 131_072, trained: 40_960, largest: undefined })).toEqual([
+      ["40k", "40960 tokens · what it was trained for", 40_960],
+      ["32k", "32768 tokens", 32_768],
+      ["16k", "16384 tokens", 16_384],
+      ["8k", "8192 tokens", 8192],
+      ["128k", "131072 tokens · as in the model it is like · more than it was trained for", "as it is"],
+    ]);
+    expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
+      "64k",
+      "65536 tokens · as in the model it is like · more than fits",
+      "as it is",
+    ]);
+  });
+
+  test("without a pattern's can be left to llama-server", () => {
+    const free = ["As llama-server decides", "what it was trained for, or what fits", "as it is"];
+    expect(shown({ present: undefined, trained: 40_960, largest: undefined }).slice(0, 2)).toEqual([
+      ["40k", "40960 tokens · what it was trained for", 40_960],
+      free,
+    ]);
+    expect(shown({ present: undefined, trained: undefined, largest: undefined })[0]).toEqual(free);
   });
 });

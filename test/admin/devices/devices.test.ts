@@ -305,6 +305,6 @@ describe("/ai-server-devices", () => {
     symlinkSync("/nowhere", join(home, "watch.p12"));
     expect((await adds("watch")).told.at(-1)).toMatch(/could not be written/);
     expect([host.admitted, readFileSync(join(home, "tablet.p12"), "utf8")]).toEqual([["phone"], "mine"]);
-    expect(place.aiServer.deviceNames).toEqual(["phone"]);
+    expect(place.aiServer.remembered.deviceNames).toEqual(["phone"]);
   });
 });

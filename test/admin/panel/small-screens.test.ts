@@ -104,13 +104,13 @@ describe.each(SIZES)("at %dx%d", (columns, rows) => {
     const shown = shownAt(columns, rows, { rows: [row("alpha", { contextTokens: 131_072 })] });
     const words = (): string => shown.screen.replaceAll(/\s+/g, " ");
     shown.press("c", "6", "4", "x");
-    expect(words()).toContain("Context size of alpha: now 128k; for example 64k > 64x");
+    expect(words()).toContain("Context size of alpha: now 128k; for example 64k, or max > 64x");
     expect(words()).toMatch(
       /enter shows the change and asks · ?escape changes nothing|enter shows the change and asks escape changes nothing/,
     );
     shown.press(ENTER);
     expect(words()).toContain(
-      '> 64x "64x" is not a context size. Give a number of tokens: 65536, 64k, 128K or 1m.',
+      '> 64x "64x" is not a context size. Give a number of tokens (65536, 64k, 1m) or max.',
     );
     expect(shown.actions).toEqual([]);
     expect(Math.max(...shown.lines().map((line) => visibleWidth(line)))).toBeLessThanOrEqual(columns);

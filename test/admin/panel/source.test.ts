@@ -7,7 +7,7 @@ import { type Sim, startSim } from "../../../sim/server.ts";
 import { cannedServer, frame } from "../../support/canned.ts";
 import { FakeClock, fastClock } from "../../support/clock.ts";
 import { eventually } from "../../support/sim-client.ts";
-import { clientOf, kept } from "../../support/wire.ts";
+import { clientOf, drained, kept } from "../../support/wire.ts";
 
 const CMD = `llama-server --port \${PORT} --no-reasoning`;
 const CONFIG = `
@@ -57,7 +57,7 @@ async function load(sim: Sim, id: string): Promise<void> {
     method: "GET",
     path: `/upstream/${id}/health`,
   });
-  await body.dump();
+  await drained(body);
 }
 
 describe("following a llama-swap", () => {
@@ -126,7 +126,7 @@ describe("following a llama-swap", () => {
     await eventually(() =>
       expect(source.state.requests).toMatchObject([{ model: "a", client: { agent: "pi/1" } }]),
     );
-    await chat.body.dump();
+    await drained(chat.body);
     await eventually(() => expect(source.state.requests).toEqual([]));
     await eventually(() => expect(modelIn(source.state, "a").rates.generation).toBeGreaterThan(0));
     expect(asked(sim, "/api/metrics/activity")).toBe(2);
@@ -158,7 +158,7 @@ describe("following a llama-swap", () => {
       stream: true,
     });
     const chat = await (await clientFor(sim)).chat(body, {}, hangUp.signal);
-    chat.body.on("error", () => {}).resume();
+    void drained(chat.body).catch(() => {});
     await eventually(() => expect(source.state.requests).toHaveLength(1));
     const before = changes();
     const told = sim.requests.at(-1);

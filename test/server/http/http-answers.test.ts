@@ -104,6 +104,27 @@ describe("an answer", () => {
     expect(written).toBeLessThan(64 * 1024 * 1024);
   });
 
+  test("in thousands of pieces comes whole, and in far fewer where it is for a terminal", async () => {
+    const pieces = Array.from({ length: 4000 }, (_, at) => `data: ${at}\n\n`);
+    const server = await kept(
+      httpsServer(pair(folder), (_, response) => {
+        const [...rest] = pieces;
+        const write = (): void => {
+          const piece = rest.shift();
+          if (piece === undefined) response.end();
+          else response.write(piece, write);
+        };
+        write();
+      }),
+    );
+    const http = await client(server);
+    const { body } = await http.request({ method: "GET", path: "/", isPaced: true });
+    const reads: Uint8Array[] = [];
+    for await (const read of body) reads.push(read);
+    expect(Buffer.concat(reads).toString()).toBe(pieces.join(""));
+    expect(reads.length).toBeLessThan(pieces.length / 2);
+  });
+
   test("that never comes ends the wait with a sentence about llama-swap", async () => {
     const server = await kept(httpsServer(pair(folder), () => {}));
     const http = await client(server);
