@@ -67,6 +67,7 @@ interface Plan {
   present: Device | undefined;
   /** Files are in their places, whether or not they work. */
   hasFiles: boolean;
+  caddy: DeviceList["caddy"];
 }
 
 async function planned(config: Config, list: DeviceList, wanted: string | undefined): Promise<Plan> {
@@ -88,7 +89,7 @@ async function planned(config: Config, list: DeviceList, wanted: string | undefi
       { link: "certificates" },
     );
   }
-  return { name: deviceName(name), present, hasFiles: own !== undefined };
+  return { name: deviceName(name), present, hasFiles: own !== undefined, caddy: list.caddy };
 }
 
 function questionFor({ name, present, hasFiles }: Plan, config: Config, ca: CaMachine) {
@@ -159,13 +160,13 @@ async function oldRevoked(
   call: Call,
   ca: CaMachine,
   config: Config,
-  { present }: Plan,
+  { present, caddy }: Plan,
 ): Promise<{ text: string; isFault: boolean }[]> {
   if (present === undefined) return [];
   try {
     call.waiting.say("Revoking the old certificate");
     const { revokedAndProven } = await import("./revoke.ts");
-    return await revokedAndProven(call, ca, config, [present]);
+    return await revokedAndProven(call, ca, config, caddy, [present]);
   } catch (error) {
     return [
       {

@@ -1,7 +1,7 @@
 /** `/ai-server-devices revoke`: takes a device off the list, and proves it. */
 import leven from "leven";
 import type { Config } from "../../config.ts";
-import { type Device, type DeviceList, serialOf } from "../../host/ca/devices.ts";
+import { type CaddyFacts, type Device, type DeviceList, serialOf } from "../../host/ca/devices.ts";
 import type { CaMachine } from "../../host/ca/machine.ts";
 import { shown } from "../../host/config/refusals.ts";
 import { ServerError, sentenceOf } from "../../lib/errors.ts";
@@ -51,7 +51,7 @@ async function revokeNow(call: Call, name: string): Promise<void> {
     if (!(await isConfirmed(call, question, ["Leave it as it is", "Revoke"]))) {
       return show(ctx, "Nothing was changed.");
     }
-    const notes = await revokedAndProven(call, ca, config, meant);
+    const notes = await revokedAndProven(call, ca, config, list.caddy, meant);
     const text = [
       `${name} was revoked.`,
       ...notes.map((note) => note.text),
@@ -135,6 +135,7 @@ export async function revokedAndProven(
   call: Call,
   ca: CaMachine,
   config: Config,
+  caddy: Pick<CaddyFacts, "list">,
   devices: readonly Device[],
 ): Promise<Note[]> {
   const { waiting } = call;
@@ -157,7 +158,9 @@ export async function revokedAndProven(
   }
   if (before.kind === "admitted") await refuseLockout(call, ca, config, gone, signal);
   const proofs: Note[] = [];
-  for (const device of gone) proofs.push(await proofOf(config, device, isRead, signal));
+  const read = isRead ? (caddy.list === "unknown" ? "perhaps" : "yes") : "no";
+  for (const device of gone)
+    proofs.push(await proofOf(config, device, { read, isOwnIn: before.kind === "admitted" }, signal));
   return [...ownNotes(before), ...proofs];
 }
 
@@ -209,17 +212,38 @@ async function allBack(
   }
 }
 
+/** Whether Caddy has read the list: a Caddyfile that is not seen may have none. */
+const BY_LIST: Readonly<
+  Record<"yes" | "perhaps" | "no", Omit<Note, "text"> & { says: (name: string) => string }>
+> = {
+  yes: {
+    says: (name) => `${name} is off the list, and Caddy has read it.`,
+    isFault: false,
+  },
+  perhaps: {
+    says: (name) =>
+      `${name} is off the list, and Caddy was reloaded. Its Caddyfile was not found, so check once that it has the list (docs/devices.md).`,
+    isFault: false,
+  },
+  no: {
+    says: (name) =>
+      `${name} is off the list, but no Caddy reads it: the old certificate is valid until it expires.`,
+    isFault: true,
+  },
+};
+
 /** With its key where that is at hand, else by the list. */
 async function proofOf(
   config: Config,
   { name, serial }: Device,
-  isRead: boolean,
+  { read, isOwnIn }: { read: keyof typeof BY_LIST; isOwnIn: boolean },
   signal: AbortSignal,
 ): Promise<Note> {
   const { backedUpPair } = await import("../../devices/pair.ts");
   const pair = await backedUpPair(config, serial, serialOf);
   const trial = pair && (await tried(config, pair, signal));
-  if (trial?.kind === "refused") {
+  // Not every program that checks certificates says why it closes a connection; this laptop's own gets in.
+  if (trial?.kind === "refused" || (trial?.kind === "unknown" && isOwnIn)) {
     return { text: `The server refuses the old certificate of ${name}: it was tried.`, isFault: false };
   }
   if (trial?.kind === "admitted") {
@@ -228,13 +252,10 @@ async function proofOf(
       isFault: true,
     };
   }
-  return isRead
-    ? {
-        text: `${name} is off the list, and Caddy has read it. Its certificate could not be tried: its key is not on this laptop.`,
-        isFault: false,
-      }
-    : {
-        text: `${name} is off the list, but no Caddy reads it: the old certificate is valid until it expires.`,
-        isFault: true,
-      };
+  const { says, isFault } = BY_LIST[read];
+  const untried =
+    trial === undefined
+      ? "Its certificate could not be tried: its key is not on this laptop."
+      : `Its certificate could not be tried: ${trial.why}`;
+  return { text: `${says(name)} ${untried}`, isFault };
 }

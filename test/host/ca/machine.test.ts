@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, KeyObject, X509Certificate } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -15,6 +15,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { laptopKey, phoneKey, signingRequest } from "../../../devices/keys.ts";
 import type { DeviceList } from "../../../host/ca/devices.ts";
 import type { CaMachine } from "../../../host/ca/machine.ts";
+import { makeAuthority } from "../../../sim/certificates.ts";
 import { CA_SHELLS, CaHost, requestFor, serialIn } from "../../support/ca-host.ts";
 import type { Mode } from "../../support/local-host.ts";
 
@@ -260,6 +261,18 @@ describe("signing", () => {
     await expect(sign()).rejects.toMatchObject({ code: "no-key" });
     chmodSync(host.folder, 0o755);
     expect([host.names("devices"), host.leftovers]).toEqual([[], []]);
+  });
+
+  test("a CA that another program made, without the identifier of its key, signs too", async () => {
+    const host = caHost();
+    const { cert, keys } = await makeAuthority("Another program's CA");
+    writeFileSync(host.path("root-ca.pem"), cert);
+    writeFileSync(
+      host.path("ca-key.pem"),
+      KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" }),
+    );
+    const { certificate } = await host.machine().sign("phone", await requestFor("phone"), {});
+    expect(host.verify(certificate)).toBe("OK");
   });
 
   test("a folder that may not be written to", async () => {
