@@ -38,7 +38,7 @@ const FRONTS = {
   session: ["session"],
   admin: ["completion"],
   "admin/panel": ["panel"],
-  "admin/devices": ["add", "ca-access", "enrol", "list-view", "revoke", "words"],
+  "admin/devices": ["add", "ca-access", "completion", "enrol", "list-view", "revoke", "words"],
   provider: ["provider", "ahead", "ai-server", "pi-models"],
   stream: ["body", "message"],
   messages: ["output-limit"],

@@ -13,6 +13,7 @@ import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
 import { type Memory, memoryOf, roomFor } from "./add/room.ts";
 import { addToRouter, downloadsItself } from "./add/router.ts";
 import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
+import { lookAtDownloads } from "./downloads.ts";
 import { type Host, openConfigHost } from "./host-access.ts";
 
 const NOT_ADDED = "Nothing was added.";
@@ -50,7 +51,7 @@ async function addToConfig(
   const { ctx, waiting, aiServer } = call;
   const { modelsDir } = host.config;
   waiting.say("Looking for downloads on the server");
-  const known = await host.downloads.read(modelsDir, waiting.signal);
+  const { states: known } = await lookAtDownloads(call, host, waiting.signal);
   const wanted = named ?? (await searched(call, access.hub, known.flatMap(itemOf)));
   if (wanted === undefined) return show(ctx, NOT_ADDED);
   const found = await underWay(call, host, access, known, wanted);
@@ -139,6 +140,7 @@ async function begun(
   }
   waiting.say(`Beginning the download of ${chosen.label}`);
   const { state, warning } = await downloads.start(request, waiting.signal);
+  call.aiServer.remembered.rememberDownloads(config, true);
   if (warning !== undefined) show(ctx, warning, "warning");
   return state;
 }

@@ -12,6 +12,7 @@ import type { Complete } from "../ui/autocomplete.ts";
 import type { HubCompletion } from "./add/completion.ts";
 import { readId, typedId } from "./arguments.ts";
 import { serverFor } from "./call.ts";
+import { completeDevices } from "./devices/completion.ts";
 
 export interface Entry {
   id: string;
@@ -81,30 +82,6 @@ export function complete(
   const items = offeredIds(entries, command, offer, typed.slice(flag.length), flag);
   if (flag === "") items.push(...offeredSeconds(entries, offer, typed));
   return items.slice(0, MAX_ITEMS);
-}
-
-const SUBCOMMANDS: readonly (readonly [name: string, description: string])[] = [
-  ["list", "the devices of the CA, and those that were revoked"],
-  ["enrol", "a certificate for this laptop, or a new one: [<name>]"],
-  ["add", "a certificate for a phone, tablet or browser: <name>"],
-  ["revoke", "takes a device off the list: <name>"],
-];
-
-/** What follows `/ai-server-devices`. @param names on the list, as a command read it last */
-export function completeDevices(names: readonly string[], argument: string): AutocompleteItem[] {
-  const [, word = "", gap = "", rest = ""] = /^\s*(\S*)(\s*)(.*)$/s.exec(argument) ?? [];
-  if (gap === "") {
-    return SUBCOMMANDS.filter(([name]) => name.startsWith(word)).map(([name, description]) => ({
-      value: name === "list" || name === "enrol" ? name : `${name} `,
-      label: name,
-      description,
-    }));
-  }
-  if (word !== "revoke") return [];
-  return names
-    .filter((name) => name.startsWith(rest.trimEnd()))
-    .slice(0, MAX_ITEMS)
-    .map((name) => ({ value: `revoke ${name}`, label: name, description: "device" }));
 }
 
 /** Whether a command is one of ours that takes the id of a model. */

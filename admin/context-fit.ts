@@ -18,7 +18,7 @@ interface FitSubject {
   readonly file: HostFile;
   /** All files of the config. */
   readonly files: readonly HostFile[];
-  readonly facts: ModelFacts | undefined;
+  readonly facts: Pick<ModelFacts, "trainedContext"> | undefined;
 }
 
 /** @throws the signal's reason, and nothing else */
@@ -99,14 +99,20 @@ export async function fitOfSize(call: Call, fitting: Fitting | Unknown, tokens: 
 
 /** @throws {ServerError} where it is not known, or none fits */
 export async function largestSize(call: Call, fitting: Fitting | Unknown): Promise<number> {
-  const largest = fitting.kind === "unknown" ? fitting : await largestIn(call, fitting);
+  const largest = await largestIn(call, fitting);
   if (largest.kind === "largest") return largest.need.tokens;
   const next = largest.kind === "unknown" ? " Give a number of tokens instead." : "";
   const words = maskText(largestWords(largest), "log");
   throw new ServerError(`${words}${next} Nothing was changed.`, { link: "model" });
 }
 
-function largestIn({ waiting }: Call, fitting: Fitting, below?: number): Promise<Largest> {
+/** @param below no larger size is looked at */
+export async function largestIn(
+  { waiting }: Call,
+  fitting: Fitting | Unknown,
+  below?: number,
+): Promise<Largest> {
+  if (fitting.kind === "unknown") return fitting;
   waiting.say("Looking for the largest size that fits");
   return fitting.largest(below);
 }

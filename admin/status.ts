@@ -11,9 +11,9 @@ import { NO_DESCRIPTION } from "../server/models/listed-model.ts";
 import type { ModelFacts, RunningModel } from "../server/models/models.ts";
 import { show } from "../ui/output.ts";
 import type { Result, Style } from "../ui/result.ts";
-import type { Waiting } from "../ui/wait.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, serverFor } from "./call.ts";
+import { downloadLines } from "./downloads.ts";
 import { programsIn } from "./fit.ts";
 import { toolWords } from "./fit-words.ts";
 import { openHost, pathOf, withoutSshHost } from "./host-access.ts";
@@ -79,7 +79,7 @@ export async function status(call: Call): Promise<void> {
     return { level: "error", content: maskText(fault, "log") };
   });
   if (!given.has("--ssh")) return show(ctx, result);
-  const machine = await machineLines(await serverFor(call), waiting).catch(sentence(waiting.signal));
+  const machine = await machineLines(call, await serverFor(call)).catch(sentence(waiting.signal));
   show(ctx, withLines(result, ["", ...[machine].flat()]));
 }
 
@@ -140,14 +140,16 @@ async function serverResult(call: Call, text: string): Promise<Result> {
   );
 }
 
-/** Whether ssh, the config file and the unit are reachable. */
-async function machineLines(server: ModelServer, waiting: Waiting): Promise<string[]> {
+/** Whether ssh, the config file and the unit are reachable, and what is being downloaded. */
+async function machineLines(call: Call, server: ModelServer): Promise<string[]> {
+  const { waiting } = call;
   const { signal } = waiting;
   const { sshHost } = server.config;
   if (sshHost === undefined) return [withoutSshHost().message];
   const where = sshHost === "local" ? "this machine" : `ssh ${sshHost}`;
   waiting.say(`Asking ${where}`);
-  const { machine, memory, config, close } = await openHost(server, signal);
+  const host = await openHost(server, signal);
+  const { machine, memory, config, close } = host;
   const { serviceUnit, presetPath } = config;
   try {
     const unit = await machine.status(signal).catch(sentence(signal));
@@ -162,7 +164,9 @@ async function machineLines(server: ModelServer, waiting: Waiting): Promise<stri
         ? [`${presetPath}: ${files}`]
         : files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`);
     const found = await memory.devices(signal, typeof files === "string" ? undefined : programsIn(files));
-    return [...lines, ...read, ...maskLines(toolWords(found), "log")];
+    const tools = maskLines(toolWords(found), "log");
+    const downloads = await downloadLines(call, server, host, signal).catch(sentence(signal));
+    return [...lines, ...read, ...tools, ...[downloads].flat()];
   } finally {
     await close();
   }

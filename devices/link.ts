@@ -44,7 +44,7 @@ export interface LinkFile {
 }
 
 /** How a link ended: fetched whole, its time over, or closed before. */
-export type LinkEnd = "fetched" | "expired" | "closed";
+type LinkEnd = "fetched" | "expired" | "closed";
 
 export interface Link {
   /** In capital letters where the address allows it. */

@@ -41,6 +41,8 @@ export interface ServerMemory {
   usedAt: number;
   /** The kind of server that answered last; its reader checks it. */
   kind: string | undefined;
+  /** Whether downloads were known on its machine. */
+  hasDownloads: boolean;
   readonly models: Map<string, ModelMemory>;
 }
 
@@ -92,6 +94,7 @@ export function readServers(content: string): Servers {
     entriesOf(file.servers, MAX_URL_LENGTH, (server) => ({
       usedAt: number(server.usedAt) ?? 0,
       kind: text(server.kind),
+      hasDownloads: server.hasDownloads === true,
       models: new Map(
         entriesOf(server.models, MAX_ID_LENGTH, (model) => ({
           usedAt: number(model.usedAt) ?? 0,

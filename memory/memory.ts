@@ -79,6 +79,11 @@ export class Memory {
     return (await this.#server(url))?.kind;
   }
 
+  /** Whether there were downloads on the server's machine when it was last looked at. */
+  async hasDownloads(url: string): Promise<boolean> {
+    return (await this.#server(url))?.hasDownloads ?? false;
+  }
+
   /** Remembers how long a load took. Like the others that remember, it resolves when that is written, or failed. */
   async rememberLoad(url: string, id: string, loadMs: number): Promise<void> {
     if (!isDuration(loadMs)) return;
@@ -99,6 +104,12 @@ export class Memory {
   async rememberKind(url: string, kind: string): Promise<void> {
     await this.#change(url, (server) => {
       server.kind = kind;
+    });
+  }
+
+  async rememberDownloads(url: string, hasDownloads: boolean): Promise<void> {
+    await this.#change(url, (server) => {
+      server.hasDownloads = hasDownloads;
     });
   }
 
@@ -142,7 +153,10 @@ export class Memory {
     const servers = readServers(content);
     for (const { url, apply } of changes) {
       const usedAt = this.#now();
-      const server = { ...(servers.get(url) ?? { kind: undefined, models: new Map() }), usedAt };
+      const server = {
+        ...(servers.get(url) ?? { kind: undefined, hasDownloads: false, models: new Map() }),
+        usedAt,
+      };
       apply(server, usedAt);
       servers.delete(url);
       servers.set(url, server);

@@ -89,6 +89,20 @@ export class Remembered {
     });
   }
 
+  /** Whether there were downloads on the server's machine when a pi here last looked. */
+  async hasDownloads(config: Address): Promise<boolean> {
+    await this.#writing;
+    return (await this.memory()).hasDownloads(baseUrlOf(config));
+  }
+
+  rememberDownloads(config: Address, hasDownloads: boolean): void {
+    const url = baseUrlOf(config);
+    this.#later(async (memory) => {
+      if ((await memory.hasDownloads(url)) !== hasDownloads)
+        await memory.rememberDownloads(url, hasDownloads);
+    });
+  }
+
   /** Resolves when everything so far is on disk, or failed: a process that prints an answer ends right after it. */
   async written(): Promise<void> {
     await this.#writing;

@@ -1,7 +1,8 @@
 /** Puts a model that is on the server into its config: planned, asked about, written, loaded, reported. */
 import type { Config } from "../../config.ts";
-import { modelsIn } from "../../host/config/config-file.ts";
-import type { Planned } from "../../host/outcome.ts";
+import { formatOf, modelsIn } from "../../host/config/config-file.ts";
+import type { Unknown } from "../../host/fit/fit.ts";
+import type { Edit, Planned } from "../../host/outcome.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { shortTokens } from "../../lib/figures.ts";
 import type { ModelServer } from "../../server/model-server.ts";
@@ -18,6 +19,8 @@ import {
   shownSteps,
 } from "../change.ts";
 import { adviceFor } from "../context.ts";
+import { fitOfSize, fittingNow } from "../context-fit.ts";
+import type { Fitting } from "../fit.ts";
 import type { Host } from "../host-access.ts";
 import type { Downloaded } from "./download.ts";
 import { type Block, chosenPattern, idFor, modelWith, plannedBlock } from "./plan.ts";
@@ -28,6 +31,13 @@ interface OnServer {
   readonly id: string;
   readonly file: string;
   readonly mmproj: string | undefined;
+  readonly trained: number | undefined;
+}
+
+/** A block, with what is known of the memory that its model needs. */
+interface FittedBlock extends Block {
+  readonly fitting: Fitting | Unknown;
+  readonly trained: number | undefined;
 }
 
 /** With the window that it was trained for, in tokens, where that is known. */
@@ -52,9 +62,10 @@ export async function addBlock(
     await forget();
     return show(ctx, `${label} is in the config already: ${present}.`);
   }
-  const block = await chosenBlock(call, files, { id: idFor(file, files), file, mmproj }, trained);
+  const model = { id: idFor(file, files), file, mmproj, trained };
+  const block = await chosenBlock(call, server, host, files, model);
   if (block === undefined) return show(ctx, notAdded(label));
-  if (await isApplied(call, server, host, block, { trained, otherwise: notAdded(label) })) await forget();
+  if (await isApplied(call, server, host, block, notAdded(label))) await forget();
 }
 
 /**
@@ -74,13 +85,13 @@ export async function addSection(
   const [file] = files;
   const hasSection = modelsIn(files).some(({ model }) => model === id);
   if (file === undefined || hasSection) return "as it is";
-  const windows = { present: undefined, trained: undefined, largest: undefined };
-  const size = await chosenSize(call, id, windows, []);
+  const fitting = await fittingNow(call, server, host, { id, file, files, facts: undefined });
+  const size = await chosenSize(call, id, fitting, { present: undefined, trained: undefined });
   if (size === "as it is") return size;
   const later = `${id} is downloaded; /model has it now.`;
   if (size === undefined) return void show(ctx, later);
   const block = plannedBlock(files, { file, from: undefined }, { id, context: size });
-  await isApplied(call, server, host, block, { trained: undefined, otherwise: later });
+  await isApplied(call, server, host, { ...block, fitting, trained: undefined }, later);
   return undefined;
 }
 
@@ -89,8 +100,8 @@ async function isApplied(
   call: Call,
   server: ModelServer,
   host: Host,
-  block: Block,
-  { trained, otherwise }: { trained: number | undefined; otherwise: string },
+  block: FittedBlock,
+  otherwise: string,
 ): Promise<boolean> {
   const { ctx, waiting } = call;
   const { config } = host;
@@ -98,7 +109,7 @@ async function isApplied(
   const { planChange } = await import("../../host/change.ts");
   const planned = await planChange(place, editOf(block), shownSteps(waiting, config));
   if (planned !== undefined) {
-    const question = await questionFor(call, server, config, planned, block, trained);
+    const question = await questionFor(call, server, config, planned, block);
     if (await isConfirmed(call, question, actsOf("Add", planned)))
       return applyAndReport(call, place, planned, `${block.id} is added; /model has it now.`);
   }
@@ -113,23 +124,33 @@ function notAdded(label: string): string {
 /** @returns undefined where the user leaves */
 async function chosenBlock(
   call: Call,
+  server: ModelServer,
+  host: Host,
   files: readonly HostFile[],
-  model: OnServer,
-  trained: number | undefined,
-): Promise<Block | undefined> {
+  { trained, ...model }: OnServer,
+): Promise<FittedBlock | undefined> {
   const pattern = await chosenPattern(call, files, model);
   if (pattern === undefined) return undefined;
   const block = plannedBlock(files, pattern, model);
-  const windows = { present: block.addition.setting.tokens, trained, largest: undefined };
-  const size = await chosenSize(call, model.id, windows, []);
+  // As it would be in the config, which does not have it yet.
+  const file = { ...block.file, text: block.addition.text };
+  const all = files.map((other) => (other === block.file ? file : other));
+  const source = "declared" as const;
+  const facts = trained === undefined ? undefined : { trainedContext: { value: trained, source } };
+  const fitting = await fittingNow(call, server, host, { id: model.id, file, files: all, facts });
+  const present = block.addition.setting.tokens;
+  const size = await chosenSize(call, model.id, fitting, { present, trained });
   if (size === undefined) return undefined;
-  return size === "as it is" ? block : plannedBlock(files, pattern, { ...model, context: size });
+  const chosen = size === "as it is" ? block : plannedBlock(files, pattern, { ...model, context: size });
+  return { ...chosen, fitting, trained };
 }
 
-function editOf({ id, file, addition }: Block) {
+/** A router knows the model already, and gets a section for it alone. */
+function editOf({ id, file, addition }: Block): Edit {
   const { tokens, slots } = addition.setting;
   const window = tokens === undefined ? {} : { contextSize: tokens };
-  return { file, text: addition.text, model: { id, slots, ...window } };
+  const isAdded = formatOf(file.name) === "yaml";
+  return { file, text: addition.text, model: { id, slots, ...window, isAdded } };
 }
 
 async function questionFor(
@@ -137,16 +158,17 @@ async function questionFor(
   server: ModelServer,
   config: Config,
   planned: Planned,
-  { id, addition }: Block,
-  trained: number | undefined,
+  { id, addition, fitting, trained }: FittedBlock,
 ): Promise<Question> {
   const { tokens } = addition.setting;
   const window = tokens === undefined ? "" : ` with a context of ${tokens} tokens (${shortTokens(tokens)})`;
+  const fit = tokens === undefined ? undefined : await fitOfSize(call, fitting, tokens);
   return {
     title: `Add ${id}${window}?`,
     consequences: [
+      ...(fit?.isKnown ? fit.lines : []),
       ...(await consequencesOf(call, server, config, planned, [id])),
-      ...(tokens === undefined ? [] : adviceFor(tokens, trained)),
+      ...(tokens === undefined ? [] : adviceFor(tokens, fit?.trained ?? trained)),
       ...addition.warnings,
     ],
     diff: plannedDiff(planned, config),

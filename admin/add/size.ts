@@ -1,8 +1,13 @@
 /** The context size that a new model gets. */
+import type { Unknown } from "../../host/fit/fit.ts";
 import { shortTokens } from "../../lib/figures.ts";
+import { maskText } from "../../masking/masking.ts";
 import type { PickItem, TypedItem } from "../../ui/pick.ts";
 import { parseSize } from "../arguments.ts";
 import { type Call, pickedBy } from "../call.ts";
+import { largestIn } from "../context-fit.ts";
+import type { Fitting } from "../fit.ts";
+import { largestWords } from "../fit-words.ts";
 
 /** What is known of a model's window before it is loaded, in tokens. */
 export interface Windows {
@@ -19,19 +24,27 @@ export type Size = number | "as it is";
 /** Sizes that are offered beside the present and the largest one. */
 const USUAL = [8, 16, 32, 64, 128, 256].map((thousands) => thousands * 1024);
 
-/** @returns undefined where the user leaves */
-export function chosenSize(
+/**
+ * The context size that the user chooses or types.
+ *
+ * @param known without what llama.cpp says of it
+ * @returns undefined where the user leaves
+ */
+export async function chosenSize(
   call: Call,
   id: string,
-  windows: Windows,
-  notes: readonly string[],
+  fitting: Fitting | Unknown,
+  known: Omit<Windows, "largest">,
 ): Promise<Size | undefined> {
+  const found = await largestIn(call, fitting);
+  const trained = found.kind === "unknown" ? known.trained : (found.need.trained ?? known.trained);
+  const largest = found.kind === "largest" ? found.need.tokens : undefined;
   return pickedBy(call, {
     title: `Which context size for ${id}?`,
-    notes,
+    notes: [maskText(largestWords(found), "log")],
     noun: "size",
     typing: "another size, such as 48k or 100000",
-    items: sizeItems(windows),
+    items: sizeItems({ ...known, trained, largest }),
     typed: typedSize,
   });
 }

@@ -13,7 +13,7 @@ import { deviceName } from "./names.ts";
 import { activeDevices } from "./words.ts";
 
 /** How long a link works. */
-export const LINK_MS = 5 * 60_000;
+const LINK_MS = 5 * 60_000;
 
 const LOOPBACK = "127.0.0.1";
 

@@ -34,7 +34,7 @@ export function daysLeft({ expires }: Device, now: number): number {
 }
 
 /** `laptop (this device)`; a second certificate of the same name takes the place of the first one. */
-export function nameWords(device: Device, own: string | undefined): string {
+function nameWords(device: Device, own: string | undefined): string {
   return device.serial === own ? `${device.name} (this device)` : device.name;
 }
 

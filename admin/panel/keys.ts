@@ -16,7 +16,7 @@ type Keys = Pick<KeybindingsManager, "getKeys">;
  * @param row the selected one
  */
 export function keyLine(
-  { isDown, hasSsh }: PanelContent,
+  { isDown, hasSsh, hasDownloads }: PanelContent,
   row: PanelRow | undefined,
   filter: string,
   keys: Keys,
@@ -32,11 +32,13 @@ export function keyLine(
     : [
         ...leave,
         ...(enter === undefined ? [] : keyHint(keyNames(keys, "tui.select.confirm"), enter)),
+        ...(hasDownloads ? ["d download"] : []),
         "/ filter",
         ...(row?.offers ?? []).map((letter) => LETTERS[letter]),
         "r refresh",
         ...overSsh("R restart"),
         "U unload all",
+        "a add",
         ...keyHint(keyNames(keys, "tui.select.up", "tui.select.down"), "move"),
       ];
   const shown: string[] = [];
@@ -73,6 +75,8 @@ export function helpLines(keys: Keys): string[] {
     ["m", "use it in pi"],
     ["c", "change its context"],
     ["l", "its log"],
+    ["a", "add a model"],
+    ["d", "downloads on the server"],
     ["r", "read everything again"],
     ["R", "restart the server"],
     ["U", "unload every model"],
@@ -84,7 +88,7 @@ export function helpLines(keys: Keys): string[] {
   return [
     ...shown.map(([key, does]) => `${key.padEnd(widest)}  ${does}`),
     "",
-    "c, R and U ask before they change anything; c and R work over ssh.",
+    "a, c, R and U ask before they change anything; a, c, d and R work over ssh.",
     "If the server is down, l shows the journal of its unit.",
     "Escape drops a filter before it leaves.",
     "",

@@ -54,6 +54,8 @@ export interface PanelContent {
   readonly isDown: boolean;
   /** Whether an ssh target is configured. */
   readonly hasSsh: boolean;
+  /** Whether there is a download to open. */
+  readonly hasDownloads: boolean;
   readonly bars: readonly PanelBar[];
   readonly message: { readonly level: Level; readonly text: string } | undefined;
   /** Name and value, of the selected model. */
@@ -63,7 +65,7 @@ export interface PanelContent {
 }
 
 export type PanelAction =
-  | { readonly kind: "leave" | "refresh" | "restart" | "unload all" | "journal" }
+  | { readonly kind: "leave" | "refresh" | "restart" | "unload all" | "journal" | "add" | "downloads" }
   | { readonly kind: "help"; readonly lines: readonly string[] }
   | { readonly kind: "toggle" | "use" | "log"; readonly id: string }
   /** Without a size the command says why there can be none. */

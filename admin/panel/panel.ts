@@ -8,6 +8,7 @@ import { show, widthOf, withResults } from "../../ui/output.ts";
 import { plainLines, type Result } from "../../ui/result.ts";
 import { showText, WHOLE_TERMINAL } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
+import { add } from "../add.ts";
 import { readId, typedId } from "../arguments.ts";
 import { type Call, type CommandUse, serverFor } from "../call.ts";
 import { changeContext } from "../context.ts";
@@ -17,6 +18,7 @@ import { logs } from "../logs.ts";
 import { faultText } from "../report.ts";
 import { restart } from "../restart.ts";
 import { status } from "../status.ts";
+import { PanelDownloads } from "./downloads.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoads } from "./load.ts";
 import { PanelSource } from "./source.ts";
@@ -43,6 +45,7 @@ class Panel {
   readonly #source: PanelSource;
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
   readonly #loads: PanelLoads;
+  readonly #downloads: PanelDownloads;
   /** The argument of the command, until the models are known. */
   #named: string | undefined;
   readonly #closed = new AbortController();
@@ -70,12 +73,14 @@ class Panel {
       expectedLoadMs: (id) => call.aiServer.remembered.expectedLoadMs(server.config, id),
       onChange: () => this.#redraw(),
     });
+    const redraw = (): void => this.#redraw();
+    this.#downloads = new PanelDownloads({ call, server, signal: this.#signal, redraw });
     this.#loads = new PanelLoads({
       call: this.#call,
       ctx: call.ctx,
       server,
       signal: this.#signal,
-      redraw: () => this.#redraw(),
+      redraw,
       wait: (work) => this.#wait(work),
     });
   }
@@ -84,6 +89,7 @@ class Panel {
   async run(): Promise<void> {
     const { ended } = this.#call;
     const under = [this.#source.follow(this.#signal), this.#tick()];
+    this.#downloads.lookIfKnown();
     try {
       while (!ended.aborted) {
         const action = await this.#show();
@@ -91,7 +97,7 @@ class Panel {
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
-      await Promise.all([...under, this.#loads.giveUp(), this.#reading]);
+      await Promise.all([...under, this.#loads.giveUp(), this.#downloads.ended(), this.#reading]);
     }
   }
 
@@ -125,6 +131,7 @@ class Panel {
       modelInPi: this.#modelInPi,
       hasConfigFile: this.#server.hasConfigFile !== false,
       hasSsh: this.#server.config.sshHost !== undefined,
+      downloads: this.#downloads.states,
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
@@ -181,6 +188,7 @@ class Panel {
   /** Whether the panel has to close its screen for a question, a view or a wait. */
   #needsScreen(action: PanelAction): boolean {
     if (action.kind === "refresh" || action.kind === "use") return false;
+    if (action.kind === "downloads") return this.#downloads.states.length > 0 || this.#isRouter;
     if (action.kind !== "toggle") return true;
     const model = this.#modelOf(action.id);
     return this.#isOwnLoad(action.id) || (model !== undefined && isLoaded(model));
@@ -193,6 +201,7 @@ class Panel {
       if (action.kind === "refresh") await this.#refresh();
       else if (action.kind === "use") await this.#use(action.id);
       else if (action.kind === "toggle") this.#begin(action.id);
+      else if (action.kind === "downloads") await this.#lookForDownloads();
     } catch (error) {
       if (!this.#signal.aborted) show(ctx, faultText(error), "error");
     }
@@ -224,6 +233,19 @@ class Panel {
     show(ctx, "pi has no credentials for this server: use /login ai-server.", "warning");
   }
 
+  /** Which downloads by itself, and reports that to the command alone. */
+  get #isRouter(): boolean {
+    return this.#server.kind === "router";
+  }
+
+  async #lookForDownloads(): Promise<void> {
+    const { ctx } = this.#call;
+    show(ctx, "Looking for downloads on the server…");
+    await this.#downloads.look();
+    const found = this.#downloads.states.length;
+    show(ctx, found === 0 ? "There is no download on the server." : "Press d again to go on with it.");
+  }
+
   #begin(id: string): void {
     const { ctx } = this.#call;
     const runsAs = this.#modelOf(id)?.runsAs;
@@ -251,6 +273,12 @@ class Panel {
       case "journal":
         await this.#command(logs, "");
         break;
+      case "add":
+        await this.#add("");
+        break;
+      case "downloads":
+        await this.#add(this.#onlyDownload);
+        break;
       case "restart":
         await this.#command(restart, "");
         break;
@@ -262,6 +290,18 @@ class Panel {
         break;
     }
     return false;
+  }
+
+  /** Among several the command lets the user choose. */
+  get #onlyDownload(): string {
+    const [first, ...others] = this.#downloads.states;
+    return others.length === 0 ? (first?.label ?? "") : "";
+  }
+
+  async #add(argument: string): Promise<void> {
+    await this.#command(add, argument);
+    // It may have left one on the server.
+    this.#downloads.lookIfKnown();
   }
 
   /** Runs a command on a model as if the user had typed it. */

@@ -200,6 +200,8 @@ export class PanelView implements Component, Focusable {
     else if (matchesKey(data, "shift+r")) act({ kind: "restart" });
     else if (matchesKey(data, "shift+u")) act({ kind: "unload all" });
     else if (matchesKey(data, "r")) act({ kind: "refresh" });
+    else if (matchesKey(data, "a")) act({ kind: "add" });
+    else if (matchesKey(data, "d")) act({ kind: "downloads" });
     // A server that does not answer has no log of a model either.
     else if (matchesKey(data, "l") && content.isDown) act({ kind: "journal" });
     else if (row !== undefined) this.#commandFor(row, data);

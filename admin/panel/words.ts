@@ -1,9 +1,11 @@
 /** The server's state as the words and figures of the panel. Pure. */
 
+import type { DownloadState } from "../../host/download/download.ts";
 import { duration, rateWords, shortTokens } from "../../lib/figures.ts";
 import { maskText } from "../../masking/masking.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
 import type { AnsweredRequest, MemoryHistory, Performance } from "../../server/kinds/llama-swap/metrics.ts";
+import { progressWords, stageWords } from "../add/download-words.ts";
 import { whose } from "../interruption.ts";
 import {
   commandRow,
@@ -51,6 +53,8 @@ export interface PanelExtras {
   readonly hasConfigFile: boolean;
   /** Whether an ssh target is configured. */
   readonly hasSsh: boolean;
+  /** On the server's machine, as far as they were looked at. */
+  readonly downloads: readonly DownloadState[];
 }
 
 /** Loaded models come first, each group in the server's order. */
@@ -77,7 +81,8 @@ export function panelContent(
     trouble: troubleWords(state, extras),
     isDown: state.problem !== undefined,
     hasSsh: extras.hasSsh,
-    bars: bars(state, extras, now),
+    hasDownloads: extras.downloads.length > 0,
+    bars: [...bars(state, extras, now), ...extras.downloads.map(downloadBar)],
     message: extras.message,
     details: model === undefined ? [] : details(model, extras),
     inFlight: inFlight(state, extras, now),
@@ -231,6 +236,14 @@ function barOf(title: string, elapsedMs: number, expectedMs: number | undefined,
   if (expectedMs === undefined || expectedMs <= 0) return { title, words, fraction: undefined, step };
   const fraction = Math.min(1, (step * STEP_MS) / expectedMs);
   return { title, words: `${words} of about ${duration(Math.max(1000, expectedMs))}`, fraction, step };
+}
+
+function downloadBar(download: DownloadState): PanelBar {
+  const { label, stage, doneBytes, totalBytes, rate, problem } = download;
+  const goesOn = stage === "running";
+  const title = goesOn ? `Downloading ${label}${problem === undefined ? "" : " (being tried again)"}` : label;
+  const words = goesOn ? progressWords(doneBytes, totalBytes, rate) : stageWords(download);
+  return { title, words, fraction: totalBytes === 0 ? 0 : doneBytes / totalBytes, step: 0 };
 }
 
 function inFlight(state: PanelState, { session }: PanelExtras, now: number): string[] {

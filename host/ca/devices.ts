@@ -18,7 +18,7 @@ export interface Device {
 }
 
 /** How Caddy reads the list: a folder (2.8 and newer), imported lines (2.6), not at all, or its file was not found. */
-export type ListForm = "leaf" | "import" | "none" | "unknown";
+type ListForm = "leaf" | "import" | "none" | "unknown";
 
 /** What is known of the Caddy on the machine. */
 export interface CaddyFacts {

@@ -36,13 +36,19 @@ export function findContexts(text: string, format: ConfigFormat): ContextSetting
   return format === "ini" ? iniSettings(text) : yamlSettings(text);
 }
 
-/** The models of all these files, each with its file. @throws {ServerError} as {@link findContexts} */
+/**
+ * The models of all these files, each with its file; a file without any has none.
+ *
+ * @throws {ServerError} that names line and column, where a file as a whole is not understood
+ */
 export function modelsIn<File extends { name: string; text: string }>(
   files: readonly File[],
 ): { model: string; file: File }[] {
-  return files.flatMap((file) =>
-    findContexts(file.text, formatOf(file.name)).map(({ model }) => ({ model, file })),
-  );
+  return files.flatMap((file) => {
+    const isPreset = formatOf(file.name) === "ini";
+    const settings = isPreset ? iniSettings(file.text) : yamlSettings(file.text, true);
+    return settings.map(({ model }) => ({ model, file }));
+  });
 }
 
 /**

@@ -2,15 +2,10 @@
 
 const SHARD = /-(\d{5})-of-(\d{5})\.gguf$/i;
 /** More shards than any model has: a name is only a name. */
-const MOST_SHARDS = 999;
+const MOST_SHARDS = 1000;
 
-/**
- * All files of a GGUF: of one in several shards, `NAME-00001-of-0000N.gguf`, every shard.
- *
- * @returns nothing for what is no absolute path of a GGUF
- */
-export function ggufsAt(path: string): string[] {
-  if (!path.startsWith("/") || !/\.gguf$/i.test(path)) return [];
+/** All shards of a file that is named as one of several, `NAME-00001-of-0000N.gguf`; of any other the file itself. */
+export function shardsOf(path: string): string[] {
   const [found, , total = ""] = SHARD.exec(path) ?? [];
   const count = Number(total);
   if (found === undefined || count < 1 || count > MOST_SHARDS) return [path];
@@ -20,6 +15,11 @@ export function ggufsAt(path: string): string[] {
     const number = String(at + 1).padStart(5, "0");
     return `${start}-${number}-of-${total}${end}`;
   });
+}
+
+/** All files of a GGUF; none of what is no absolute path of one. */
+export function ggufsAt(path: string): string[] {
+  return path.startsWith("/") && /\.gguf$/i.test(path) ? shardsOf(path) : [];
 }
 
 /** Whether a text names a file, in whatever folder: under its own name, or that of another of its shards. */

@@ -68,7 +68,7 @@ function fileOf({ key, value }: AnswerLine): DownloadedFile[] {
   return [{ path, bytes: Number(bytes), doneBytes: Math.min(Number(bytes), Number(done)) }];
 }
 
-/** `size <kind> <bytes> <path>`, with the words of a program that refused below it. */
+/** `size <kind> <bytes> <path>`, below it `real <path>` or the words of a program that refused. */
 export function filesInAnswer({ lines }: Answer): FileSize[] {
   return lines.flatMap(({ key, value }, at) => {
     const [, kind, bytes, path] =
@@ -76,7 +76,8 @@ export function filesInAnswer({ lines }: Answer): FileSize[] {
     if (bytes === undefined || path === undefined) return [];
     const next = lines[at + 1];
     const problem = next?.key === "detail" ? next.text : undefined;
-    return [{ path, bytes: Number(bytes), kind: kind as FileSize["kind"], problem }];
+    const realPath = next?.key === "real" ? next.value : undefined;
+    return [{ path, bytes: Number(bytes), kind: kind as FileSize["kind"], realPath, problem }];
   });
 }
 

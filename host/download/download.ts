@@ -61,6 +61,16 @@ export interface DownloadState {
   problem: HostError | undefined;
 }
 
+/** What there is for downloads on the machine. */
+export interface DownloadPlace {
+  /** On the file system of the folder; undefined where that is not known. */
+  freeBytes: number | undefined;
+  /** Those that are installed, the first one fetches. */
+  programs: readonly ("hf" | "curl")[];
+  /** The one that was started first comes first. */
+  states: readonly DownloadState[];
+}
+
 export interface Started {
   state: DownloadState;
   /** False where it ran already. */
@@ -75,6 +85,8 @@ export interface FileSize {
   bytes: number;
   /** Only a regular file is ever deleted; `link` leads to a file elsewhere. */
   kind: "file" | "link" | "other" | "missing";
+  /** Where it is once all links are followed, those of its folders too; undefined where it leads nowhere. */
+  realPath?: string | undefined;
   /** Why it could not be deleted, in the words of `rm`, or undefined. */
   problem?: string | undefined;
 }

@@ -1,10 +1,10 @@
 /** Downloads that run on the server's machine, by themselves: they need neither this machine nor its ssh connection. */
-import type { Answer, HostRequest } from "../ssh/protocol.ts";
+import { type Answer, type HostRequest, valueFor } from "../ssh/protocol.ts";
 import { workerScript } from "../ssh/scripts.ts";
 import type { Shell } from "../ssh/shell.ts";
 import type { HostError } from "../ssh/ssh-faults.ts";
 import { filesInAnswer, statesInAnswer } from "./answer.ts";
-import type { DownloadRequest, DownloadState, FileSize, Started } from "./download.ts";
+import type { DownloadPlace, DownloadRequest, DownloadState, FileSize, Started } from "./download.ts";
 import { downloadFault, wrapperFault } from "./download-faults.ts";
 import { allShards, downloadId, pathList, requestLines } from "./request.ts";
 
@@ -12,19 +12,23 @@ import { allShards, downloadId, pathList, requestLines } from "./request.ts";
 const READ_MS = 15_000;
 const WRITE_MS = 60_000;
 
+const PROGRAMS = ["hf", "curl"] as const;
+
 /** What can be downloaded and removed on the server's machine. */
 export interface Downloads {
   /** Also goes on with one that was stopped, has failed, or was interrupted. @throws {HostError} */
   start(request: DownloadRequest, signal?: AbortSignal): Promise<Started>;
-  /** All that are known in the folder, in the order of their start. Starts and changes nothing. @throws {HostError} */
-  read(folder: string, signal?: AbortSignal): Promise<DownloadState[]>;
+  /** What a download would find on the machine, and all that are known in the folder. @throws {HostError} */
+  look(folder: string, signal?: AbortSignal): Promise<DownloadPlace>;
+  /** Those alone, in the order of their start. Starts and changes nothing. @throws {HostError} */
+  read(folder: string, signal?: AbortSignal): Promise<readonly DownloadState[]>;
   /** Keeps what has arrived. @throws {HostError} */
   stop(folder: string, id: string, signal?: AbortSignal): Promise<void>;
   /** Forgets a download that does not run, and removes what has arrived of it; a complete one keeps its files. */
   clear(folder: string, id: string, signal?: AbortSignal): Promise<void>;
   /** On the file system of the folder, which need not exist yet. @throws {HostError} */
   freeBytes(folder: string, signal?: AbortSignal): Promise<number>;
-  /** @param paths absolute; that of a first shard stands for all of its shards. @throws {HostError} */
+  /** @param paths absolute; that of a shard stands for all shards of its file. @throws {HostError} */
   fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]>;
   /**
    * Deletes regular files, each only while it still has the size that was shown.
@@ -55,8 +59,20 @@ export class ServerDownloads implements Downloads {
     return { state, isNew, warning: endsAtLogout ? this.#fault("ends-at-logout", "").message : undefined };
   }
 
-  async read(folder: string, signal?: AbortSignal): Promise<DownloadState[]> {
-    return this.#states(await this.#ask({ verb: ["downloads"], download: { folder } }, READ_MS, signal));
+  async look(folder: string, signal?: AbortSignal): Promise<DownloadPlace> {
+    const answer = await this.#ask({ verb: ["downloads"], download: { folder } }, READ_MS, signal);
+    const free = valueFor(answer.lines, "free") ?? "";
+    return {
+      freeBytes: /^\d{1,15}$/.test(free) ? Number(free) : undefined,
+      programs: PROGRAMS.filter((name) =>
+        answer.lines.some(({ key, value }) => key === "program" && value === name),
+      ),
+      states: this.#states(answer),
+    };
+  }
+
+  async read(folder: string, signal?: AbortSignal): Promise<readonly DownloadState[]> {
+    return (await this.look(folder, signal)).states;
   }
 
   async stop(folder: string, id: string, signal?: AbortSignal): Promise<void> {
@@ -68,10 +84,9 @@ export class ServerDownloads implements Downloads {
   }
 
   async freeBytes(folder: string, signal?: AbortSignal): Promise<number> {
-    const { lines } = await this.#ask({ verb: ["free"], download: { folder } }, READ_MS, signal);
-    const free = lines.find(({ key }) => key === "free")?.value ?? "";
-    if (!/^\d{1,15}$/.test(free)) throw this.#fault("no-free-space-known", "");
-    return Number(free);
+    const { freeBytes } = await this.look(folder, signal);
+    if (freeBytes === undefined) throw this.#fault("no-free-space-known", "");
+    return freeBytes;
   }
 
   async fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]> {

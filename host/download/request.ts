@@ -1,6 +1,7 @@
 /** What a download asks of the server's machine, as the lines that `ai-server-download` reads. Pure. */
 import { createHash } from "node:crypto";
 import { cleanText } from "../../lib/text.ts";
+import { shardsOf } from "../config/gguf-paths.ts";
 import { HostError } from "../ssh/ssh-faults.ts";
 import type { DownloadFile, DownloadRequest } from "./download.ts";
 
@@ -64,17 +65,9 @@ export function pathList(files: readonly { path: string; bytes: number }[]): str
     .join("");
 }
 
-/** With all shards in the place of a first one, `NAME-00001-of-0000N.gguf`: llama-server takes the first one's path. */
+/** With all shards of each file: llama-server takes the path of the first one. */
 export function allShards(paths: readonly string[]): string[] {
-  return paths.flatMap((path) => {
-    const [, name, count] = /^(.*)-00001-of-(\d{5})\.gguf$/.exec(path) ?? [];
-    const number = Number(count);
-    if (name === undefined || !(number > 0 && number <= MOST_FILES)) return [path];
-    return Array.from({ length: number }, (_, at) => {
-      const shard = String(at + 1).padStart(5, "0");
-      return `${name}-${shard}-of-${count}.gguf`;
-    });
-  });
+  return [...new Set(paths.flatMap(shardsOf))];
 }
 
 /** Nothing hidden, nothing above the folder, and no space at an end, which a shell that reads a line drops. */

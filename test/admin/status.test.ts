@@ -1,8 +1,10 @@
 import { rmSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
 import { faultReport } from "../../admin/status.ts";
+import { HubClient } from "../../huggingface/hub.ts";
 import { type Link, ServerError } from "../../lib/errors.ts";
 import type { BackendKind } from "../../server/kinds/backend.ts";
+import { startAddPlace } from "../support/add-place.ts";
 import { ODD, startPlace } from "../support/command-place.ts";
 import { User } from "../support/command-user.ts";
 import { installFitTools } from "../support/fit-tools.ts";
@@ -187,11 +189,35 @@ describe("/ai-server-status --ssh", () => {
       `${place.path}: -rw-r--r--, 2 models`,
       expect.stringMatching(/\/tools\/llama-fit-params$/),
       "llama.cpp's devices: Vulkan0 24 GiB, 23.4 GiB free",
+      expect.stringMatching(/^~\/models: [\d.]+ [GT]iB free · downloads with (hf|curl)$/),
     ];
     installFitTools(place);
     expect(await machine(place)).toEqual(all);
     expect(await machine(place, "small ")).toEqual(all);
     expect((await place.type("/ai-server-status --ssh small")).told[0]).toMatch(/\nsmall\n.*State/);
+  });
+
+  test("shows a download that runs, and says if nothing could download", async () => {
+    const { place, hub, downloads, folder } = await startAddPlace();
+    const held = hub.break("Wren-Q4_K_M.gguf", { holdAfter: 120_000 });
+    const { quantisations } = await new HubClient({
+      url: hub.url,
+      isDefault: false,
+      token: undefined,
+    }).repository("maker/Wren-GGUF", new AbortController().signal);
+    await downloads.start({ label: "maker/Wren-GGUF:Q4_K_M", folder, files: quantisations[0]?.files ?? [] });
+    await held.happened;
+    const lines = await machine(place);
+    expect(lines.at(-2)).toMatch(/^\/.*\/models-\w+: .* free · downloads with curl$/);
+    expect(lines.at(-1)).toMatch(/^Downloading maker\/Wren-GGUF:Q4_K_M: [\d.]+ of 195 KiB/);
+    held.end();
+  });
+
+  test("says nothing about downloads where the key can do none", async () => {
+    const { place } = await startAddPlace();
+    place.installsWrapper();
+    place.set({ AI_SERVER_SSH_HOST: "tester@127.0.0.1", AI_SERVER_SSH_MODE: "wrapper" });
+    expect((await machine(place)).join()).not.toMatch(/downloads|may only run/);
   });
 
   test("says how to get the tool that knows what fits, and what is there without it", async () => {
@@ -200,7 +226,7 @@ describe("/ai-server-status --ssh", () => {
       /^What fits is not known: .* on Debian: llama\.cpp-tools-extra\)\.$/,
     );
     place.tool("llama-server", "echo 'Available devices:'");
-    expect((await machine(place)).slice(3)).toEqual([
+    expect((await machine(place)).slice(3, 5)).toEqual([
       expect.stringMatching(/^llama-fit-params: missing \(llama\.cpp has it/),
       expect.stringMatching(/^llama\.cpp's devices: no devices, \d[\d.]* [GT]iB of memory$/),
     ]);

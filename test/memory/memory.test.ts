@@ -57,6 +57,16 @@ test("remembers the kind of a server beside its models", async () => {
   expect(await again.kind("https://two.example")).toBeUndefined();
 });
 
+test("remembers whether there were downloads on a server, and not for another", async () => {
+  expect(await memory.hasDownloads(URL_ONE)).toBe(false);
+  await memory.rememberDownloads(URL_ONE, true);
+  await memory.rememberKind(URL_ONE, "router");
+  expect(await memory.hasDownloads(URL_ONE)).toBe(true);
+  expect(await memory.hasDownloads(`${URL_ONE}/other`)).toBe(false);
+  await memory.rememberDownloads(URL_ONE, false);
+  expect(await memory.hasDownloads(URL_ONE)).toBe(false);
+});
+
 describe("loads", () => {
   test("are expected to take the median of the last five", async () => {
     expect(await memory.expectedLoadMs(URL_ONE, "a")).toBeUndefined();

@@ -78,6 +78,7 @@ realSuite(await piProblem(NEWEST_PI), `administration in print and JSON mode, pi
       "stand-in.service: active, running",
       `${path}: -rw-r-----, 5 models`,
       FIT_NOT_KNOWN,
+      expect.stringMatching(/^~\/models: .* free · downloads with (hf|curl)$/),
       "org/Größe:Q4",
       `Context size: 32768 tokens (32k), set by --ctx-size in ${path}, line 14.`,
       FIT_NOT_KNOWN,

@@ -27,6 +27,7 @@ const CONTENT: PanelContent = {
   trouble: undefined,
   isDown: false,
   hasSsh: true,
+  hasDownloads: false,
   bars: [],
   message: undefined,
   details: [["State", "unloaded"]],

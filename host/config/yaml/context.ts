@@ -261,9 +261,13 @@ export function yamlStart(text: string, id: string): ModelStart {
   return startOfServer(locate(config, model).server, environment);
 }
 
-/** The settings of all models, in the file's order. */
-export function yamlSettings(text: string): ContextSetting[] {
-  const config = readYamlConfig(text);
+/**
+ * The settings of all models, in the file's order.
+ *
+ * @param mayLackModels whether an empty file, and one without a model, is read as having none
+ */
+export function yamlSettings(text: string, mayLackModels = false): ContextSetting[] {
+  const config = readYamlConfig(text, mayLackModels);
   const all = locateAll(config);
   return all.map(({ model, result }) => {
     if (!(result instanceof ServerError)) return describe(config, result, all);

@@ -217,6 +217,9 @@ describe("the download", () => {
     expect((await stateOf(all, WREN))?.stage).toBe("running");
     const { length: asked } = hub.requests;
     const again = saying(false, "tui");
+    again.sees = (screen) => {
+      if (screen instanceof PickView) screen.handleInput("\u001b");
+    };
     const typedAgain = place.type(`/ai-server-add ${WREN}`, again);
     await again.shows(`Downloading ${WREN}: `);
     held.end();

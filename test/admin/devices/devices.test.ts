@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { completeDevices } from "../../../admin/completion.ts";
+import { completeDevices } from "../../../admin/devices/completion.ts";
 import { deviceName, suggestedName } from "../../../admin/devices/names.ts";
 import { listResult, remarksOn } from "../../../admin/devices/words.ts";
 import { clientAuthLines, siteLines } from "../../../host/ca/caddyfile.ts";

@@ -41,6 +41,17 @@ describe("the screen", () => {
     ]);
   });
 
+  test("offers to open a download only if there is one, and a and d do the same whether or not", () => {
+    const shown = new Shown({ hasDownloads: true });
+    expect(shown.lines().at(-1)).toBe(
+      "escape leave · enter load · d download · / filter · m use in pi · ? help",
+    );
+    shown.content = { ...shown.content, hasDownloads: false };
+    expect(shown.screen).not.toContain("d download");
+    shown.press("a", "d");
+    expect(shown.actions).toEqual([{ kind: "add" }, { kind: "downloads" }]);
+  });
+
   test("has two columns if there is room", () => {
     const shown = new Shown();
     shown.columns = 120;

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { PanelModel, PanelState } from "../../../admin/panel/state.ts";
 import { isTicking, type PanelExtras, panelContent } from "../../../admin/panel/words.ts";
+import type { DownloadState } from "../../../host/download/download.ts";
+import { HostError } from "../../../host/ssh/ssh-faults.ts";
 import { ServerError } from "../../../lib/errors.ts";
 import { facts } from "../../support/model-facts.ts";
 
@@ -45,6 +47,7 @@ const EXTRAS: PanelExtras = {
   modelInPi: undefined,
   hasConfigFile: true,
   hasSsh: true,
+  downloads: [],
 };
 
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
@@ -135,6 +138,44 @@ describe("a row", () => {
     const [row] = content({}, { ownLoad }).rows;
     expect(row).toMatchObject({ toggles: "stop", tone: "changing" });
     expect(row?.cells[1]).toBe("waiting");
+  });
+});
+
+describe("a download", () => {
+  const download = (more: Partial<DownloadState>): DownloadState => ({
+    id: "a".repeat(16),
+    label: "org/name:Q4_0",
+    files: [],
+    doneBytes: 3 * 1024 ** 3,
+    totalBytes: 12 * 1024 ** 3,
+    stage: "running",
+    program: "curl",
+    rate: 24 * 1024 ** 2,
+    problem: undefined,
+    ...more,
+  });
+  const problem = new HostError("x", "network", { link: "ssh" });
+
+  test.each<[Partial<DownloadState>, string, string]>([
+    [{}, "Downloading org/name:Q4_0", "3 of 12 GiB · 24 MiB/s · 6 min 24 s left"],
+    [{ rate: undefined }, "Downloading org/name:Q4_0", "3 of 12 GiB"],
+    [{ problem, rate: undefined }, "Downloading org/name:Q4_0 (being tried again)", "3 of 12 GiB"],
+    [{ stage: "waiting" }, "org/name:Q4_0", "waiting · 25 %"],
+    [{ stage: "checking" }, "org/name:Q4_0", "being checked"],
+    [{ stage: "stopped" }, "org/name:Q4_0", "stopped at 25 %"],
+    [{ stage: "failed", problem }, "org/name:Q4_0", "failed at 25 %"],
+    [{ stage: "complete", doneBytes: 12 * 1024 ** 3 }, "org/name:Q4_0", "downloaded, not in the config"],
+  ])("is a bar: %o", (more, title, words) => {
+    const one = download(more);
+    const { bars, hasDownloads } = content({}, { downloads: [one] });
+    expect(bars).toEqual([{ title, words, fraction: one.doneBytes / one.totalBytes, step: 0 }]);
+    expect(hasDownloads).toBe(true);
+  });
+
+  test("stands below the loads", () => {
+    const loads = { models: [model("a", { state: "starting", loading: { since: NOW, isWhole: true } })] };
+    const { bars } = content(loads, { downloads: [download({})] });
+    expect(bars.map(({ title }) => title)).toEqual(["Loading a", "Downloading org/name:Q4_0"]);
   });
 });
 

@@ -6,6 +6,7 @@ import {
   findContext,
   findContexts,
   formatOf,
+  modelsIn,
   planContextChange,
 } from "../../../host/config/config-file.ts";
 import { applyEdits } from "../../../host/config/traced-text.ts";
@@ -476,4 +477,11 @@ describe("hostile ids and sizes", () => {
     expect(planContextChange(text, "yaml", "m99", 8192).text).toContain("/99.gguf\n      -c 8192\n");
     expect(spent()).toBeLessThan(2000);
   });
+});
+
+test("a file without models has none among those of a folder, and one that is broken is named", () => {
+  const files = ["", "# nothing yet\n", "models: {}\n", "models:\n", "models: {a: {cmd: x}}\n"];
+  const named = files.map((text, at) => ({ name: `${at}.yaml`, text }));
+  expect(modelsIn(named).map(({ model, file }) => [model, file.name])).toEqual([["a", "4.yaml"]]);
+  expect(() => modelsIn([{ name: "x.yaml", text: "Models: {}\n" }])).toThrow('the key is spelled "Models"');
 });

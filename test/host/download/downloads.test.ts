@@ -3,6 +3,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -180,6 +181,9 @@ describe.each(SHELLS)("in %s", (shell) => {
       [folder, "other", 0],
       [missing, "missing", 0],
     ]);
+    expect(sizes.map(({ realPath }) => realPath)).toEqual(
+      [...paths, paths[0], folder, undefined].map((path) => path && realpathSync(path)),
+    );
     writeFileSync(paths[1] ?? "", "grown");
     const left = await place.downloads.deleteFiles(sizes);
     expect(left).toMatchObject([
@@ -192,12 +196,42 @@ describe.each(SHELLS)("in %s", (shell) => {
   });
 });
 
-test("free space is that of the nearest folder that exists", async () => {
+test("a file is found behind links of its folders, and a link that leads nowhere has no file", async () => {
+  place = await DownloadPlace.start();
+  const folder = join(place.host.folder, "real");
+  mkdirSync(folder);
+  const [file, linked, lost] = [
+    join(folder, "a.gguf"),
+    join(place.host.folder, "linked"),
+    join(folder, "lost.gguf"),
+  ];
+  writeFileSync(file, "x");
+  symlinkSync("real", linked);
+  symlinkSync("nowhere.gguf", lost);
+  const sizes = await place.downloads.fileSizes([join(linked, "a.gguf"), lost]);
+  expect(sizes.map(({ kind, realPath }) => [kind, realPath])).toEqual([
+    ["file", realpathSync(file)],
+    ["link", undefined],
+  ]);
+});
+
+test("a look finds what there is room for and what fetches, also before the folder is made", async () => {
   place = await DownloadPlace.start();
   place.host.tool(
     "df",
     `printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\\n/dev/a b 100 50 1234 5%% %s\\n' "$2"`,
   );
-  expect(await place.downloads.freeBytes(join(place.folder, "not/there"))).toBe(1234 * 1024);
+  const folder = join(place.folder, "not/there");
+  expect(await place.downloads.look(folder)).toEqual({
+    freeBytes: 1234 * 1024,
+    programs: ["curl"],
+    states: [],
+  });
+  place.installHf();
+  expect(await place.downloads.look(folder)).toMatchObject({ programs: ["hf", "curl"] });
+  expect(await place.downloads.freeBytes(folder)).toBe(1234 * 1024);
   expect(place.names).toEqual([]);
+  place.host.tool("df", "exit 1");
+  expect(await place.downloads.look(folder)).toMatchObject({ freeBytes: undefined });
+  await expect(place.downloads.freeBytes(folder)).rejects.toMatchObject({ code: "no-free-space-known" });
 });

@@ -185,6 +185,26 @@ describe.each(SHELLS)("in %s", (shell) => {
     expect(place.hub.transfers).toEqual([]);
   });
 
+  test("room that a running download still needs is not promised twice", async () => {
+    place = await DownloadPlace.start(shell);
+    const kib = 1024 * 1024 + 1500;
+    place.host.tool("df", `printf 'a b c d e f\\n/dev/a 100 50 ${kib} 5%% /\\n'`);
+    const held = place.hub.break(FIRST, { holdAfter: 0 });
+    await place.downloads.start(place.request({ label: "first" }));
+    await held.happened;
+    await expect(attempt()).rejects.toMatchObject({
+      code: "no-space",
+      message: expect.stringMatching(
+        /^The download needs 1 MiB, 1 MiB for those that run already and 1 GiB to spare/,
+      ),
+    });
+    const known = await place.downloads.read(place.folder);
+    expect(known.map(({ label }) => label)).toEqual(["first"]);
+    held.end();
+    await place.ended(known[0]?.id);
+    await checkNextTry();
+  });
+
   test("a program that computes the hash and is killed says nothing about the file, which is kept", async () => {
     place = await DownloadPlace.start(shell);
     // The first hash is that of the request.

@@ -112,13 +112,10 @@ describe("refuses", () => {
   );
 });
 
-test("a first shard stands for all of its shards, and any other file for itself", () => {
-  expect(allShards(["/m/a-00001-of-00003.gguf", "/m/b.gguf", "/m/c-00002-of-00003.gguf"])).toEqual([
-    "/m/a-00001-of-00003.gguf",
-    "/m/a-00002-of-00003.gguf",
-    "/m/a-00003-of-00003.gguf",
-    "/m/b.gguf",
-    "/m/c-00002-of-00003.gguf",
-  ]);
+test("a shard stands for all shards of its file, and any other file for itself", () => {
+  const all = ["/m/a-00001-of-00003.gguf", "/m/a-00002-of-00003.gguf", "/m/a-00003-of-00003.gguf"];
+  expect(allShards([all[0] ?? "", "/m/b.gguf"])).toEqual([...all, "/m/b.gguf"]);
+  expect(allShards([all[1] ?? ""])).toEqual(all);
+  expect(allShards([...all, ...all])).toEqual(all);
   expect(allShards(["/m/a-00001-of-00000.gguf", "/m/a-00001-of-99999.gguf"])).toHaveLength(2);
 });
