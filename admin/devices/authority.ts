@@ -3,6 +3,7 @@ import type { Config } from "../../config.ts";
 import { siteLines } from "../../host/ca/caddyfile.ts";
 import type { DeviceList } from "../../host/ca/devices.ts";
 import type { CaMachine, Created } from "../../host/ca/machine.ts";
+import { ServerError } from "../../lib/errors.ts";
 import { show } from "../../ui/output.ts";
 import { type Call, isConfirmed } from "../call.ts";
 import { listOf, remember, whereIs } from "./ca-access.ts";
@@ -24,7 +25,7 @@ export async function listOrNewCa(
     remember(call, found);
     return found;
   }
-  const { hostname } = new URL(config.origin);
+  const hostname = serverName(config);
   const folder = found.missingIn;
   const question = {
     title: `There is no CA ${whereIs(ca)}. Make one in ${folder}?`,
@@ -37,11 +38,23 @@ export async function listOrNewCa(
   };
   if (!(await isConfirmed(call, question, ["Leave it as it is", "Make a CA"]))) return undefined;
   waiting.say("Making the CA");
-  showCaddyfile(call, ca, hostname, await ca.create(hostname, waiting.signal));
+  showCaddyfile(call, ca, config, await ca.create(hostname, waiting.signal));
   return listOf(call, ca);
 }
 
-function showCaddyfile(call: Call, ca: CaMachine, site: string, { folder, caddy }: Created): void {
+/** The name in the server's certificate. @throws {ServerError} for an IPv6 address */
+function serverName({ origin }: Config): string {
+  const { hostname } = new URL(origin);
+  if (/^[a-z0-9.-]+$/i.test(hostname)) return hostname;
+  throw new ServerError(
+    `AI_SERVER_URL names ${hostname}, for which no certificate can be made here. Give the server a name, in DNS or in /etc/hosts, and use that.`,
+    { link: "configuration", variable: "AI_SERVER_URL" },
+  );
+}
+
+function showCaddyfile(call: Call, ca: CaMachine, { origin }: Config, { folder, caddy }: Created): void {
+  const { hostname, port } = new URL(origin);
+  const site = port === "" ? hostname : origin;
   const older =
     caddy.version === undefined ? " (for Caddy 2.8 and newer; docs/devices.md has those for 2.6)" : "";
   const lines = [

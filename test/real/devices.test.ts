@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openCa } from "../../admin/devices/ca-access.ts";
 import { keyPem, laptopKey, signingRequest } from "../../devices/keys.ts";
+import { issue, makeAuthority } from "../../sim/certificates.ts";
 import { User } from "../support/command-user.ts";
 import { CADDYS, DevicePlace } from "../support/device-place.ts";
 import { run, runOk } from "../support/processes.ts";
@@ -57,8 +58,8 @@ for (const program of CADDYS) {
       const shown = told(user);
       expect(shown).toMatch(/Put this into Caddy's Caddyfile/);
       expect(shown).toMatch(/This laptop is laptop now: .*\nThe server was not reached with it yet: /);
-      // The very lines that were shown, with the test's port and upstream.
-      const site = /^localhost \{\n[\s\S]*?^\}$/m.exec(shown)?.[0] ?? "";
+      // The very lines that were shown, with the test's upstream.
+      const site = /^https:\/\/localhost:\d+ \{\n[\s\S]*?^\}$/m.exec(shown)?.[0] ?? "";
       expect(site).toContain("client_auth");
       place.writeCaddyfile(site);
       await place.startCaddy();
@@ -256,6 +257,27 @@ for (const program of CADDYS) {
         /^phone is on the list already\./,
       );
       expect(place.onList("devices")).toEqual(["laptop", "phone"]);
+    });
+
+    test("a laptop whose certificate has expired enrols, and keeps the old files", async () => {
+      await enrolled();
+      const authority = await makeAuthority("Another CA");
+      const day = 86_400_000;
+      const expired = await issue(authority, {
+        commonName: "old",
+        usage: "client",
+        notBefore: new Date(Date.now() - 9 * day),
+        notAfter: new Date(Date.now() - day),
+      });
+      writeFileSync(place.config.clientCert, expired.cert);
+      writeFileSync(place.config.clientKey, expired.key);
+      const status = told(await place.type("/ai-server-status"));
+      expect(status).toMatch(/expired on .* Renew it with \/ai-server-devices enrol/);
+      const user = await place.says("/ai-server-devices enrol laptop-2");
+      expect(told(user)).toMatch(/^This laptop is laptop-2 now: .*\nThe server admits it\./);
+      expect((await place.curlAsLaptop()).code).toBe(0);
+      expect(readdirSync(place.certs).filter((name) => name.includes(".bak-"))).toHaveLength(2);
+      expect(told(await place.type("/ai-server-status"))).toMatch(/one/);
     });
 
     test("a Caddyfile without the list: enrol and add work, and revoke says what to add", async () => {

@@ -99,10 +99,7 @@ export class DevicePlace {
 		format json
 	}
 }
-${site
-  .replace(/^(\S+ \{)\n/, "$1\n\tlog\n")
-  .replace("127.0.0.1:8080", new URL(this.sim.url).host)
-  .replace(/^localhost \{/m, `https://localhost:${this.port} {`)}
+${site.replace(/^(\S+ \{)\n/, "$1\n\tlog\n").replace("127.0.0.1:8080", new URL(this.sim.url).host)}
 `;
     writeFileSync(this.caddyfile, text);
   }
