@@ -4,6 +4,7 @@ import type { DeviceList } from "../../host/ca/devices.ts";
 import type { CaMachine, Signed } from "../../host/ca/machine.ts";
 import { HostError } from "../../host/ssh/ssh-faults.ts";
 import { ServerError } from "../../lib/errors.ts";
+import { show } from "../../ui/output.ts";
 import type { Call } from "../call.ts";
 
 /** In case pi is killed; a user may look at a QR code for minutes between two steps. */
@@ -95,11 +96,22 @@ export async function signedBy(
     try {
       return await ca.sign(name, request, { replaces, passphrase }, waiting.signal);
     } catch (error) {
+      if (waiting.signal.aborted) {
+        show(call.ctx, `Cancelled. ${name} may be on the list already: see /ai-server-devices.`, "warning");
+      }
       const isWrong = error instanceof HostError && error.code === "passphrase-wrong";
-      if (!isWrong || tries + 1 >= MOST_PASSPHRASES) throw error;
+      if (!isWrong || tries + 1 >= MOST_PASSPHRASES) throw withDoubt(error, name);
       fault = error.message;
     }
   }
+}
+
+/** A step whose answer did not come may have been done all the same. */
+export function withDoubt(error: unknown, name: string): unknown {
+  if (!(error instanceof HostError) || (error.code !== "timeout" && error.code !== "unanswered"))
+    return error;
+  const sentence = `${error.message} What was asked for may have been done all the same: see whether ${name} is on the list of /ai-server-devices.`;
+  return new HostError(sentence, error.code, { link: "ssh", cause: error });
 }
 
 async function askedPassphrase(call: Call, ca: CaMachine, fault: string): Promise<string | undefined> {

@@ -7,7 +7,7 @@ import { shown } from "../../host/config/refusals.ts";
 import { ServerError, sentenceOf } from "../../lib/errors.ts";
 import { show } from "../../ui/output.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "../call.ts";
-import { listOf, openCa, remember, whereIs } from "./ca-access.ts";
+import { listOf, openCa, remember, whereIs, withDoubt } from "./ca-access.ts";
 import { type Trial, tried } from "./trial.ts";
 import { activeDevices, dayOf, listToAdd, minuteOf, noListWords } from "./words.ts";
 
@@ -154,7 +154,7 @@ export async function revokedAndProven(
     }
   } catch (error) {
     await allBack(ca, gone, signal);
-    throw error;
+    throw withDoubt(error, devices[gone.length]?.name ?? "the device");
   }
   if (before.kind === "admitted") await refuseLockout(call, ca, config, gone, signal);
   const proofs: Note[] = [];

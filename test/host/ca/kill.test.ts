@@ -2,12 +2,12 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CaHost, requestFor, serialIn } from "../../support/ca-host.ts";
-import { type Kill, prepareKill, recordSteps, wasHit } from "../../support/kill.ts";
+import { type Kill, prepareKill, processesOf, recordSteps, wasHit } from "../../support/kill.ts";
 import { seeded } from "../../support/random.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261130);
 /** Of some fifty steps each, before and after it, of the shell alone or all. */
-const KILLS = 90;
+const KILLS = 60;
 const AT_ONCE = 6;
 const PROGRAMS =
   "base64 chmod date find flock head ls mkdir mv openssl rm sed sha256sum sync tail touch tr wc".split(" ");
@@ -100,6 +100,8 @@ test(`the machine's shell is killed ${KILLS} times, at any step: every device is
           return false;
         },
       );
+      // What a killed shell has started goes on for a moment.
+      await expect.poll(() => processesOf(one.host)).toEqual([]);
       expectWhole(one, act, isDone);
       if (!wasHit(one.host)) return false;
       const end = `${act} ${isDone ? "done" : one.host.admitted.join("+") || "none"}`;

@@ -17,7 +17,9 @@ import type { DeviceList } from "../../../host/ca/devices.ts";
 import type { CaMachine } from "../../../host/ca/machine.ts";
 import { makeAuthority } from "../../../sim/certificates.ts";
 import { CA_SHELLS, CaHost, requestFor, serialIn } from "../../support/ca-host.ts";
+import { processesOf } from "../../support/kill.ts";
 import type { Mode } from "../../support/local-host.ts";
+import { eventually } from "../../support/processes.ts";
 
 const MODES: readonly Mode[] = ["direct", "wrapper"];
 const modeOf = (path: string): string => (statSync(path).mode & 0o777).toString(8);
@@ -355,6 +357,41 @@ describe("Caddy's part", () => {
     expect((await host.list()).devices).toMatchObject([{ name: "old", serial, revoked: expect.any(Date) }]);
     await machine.putBack(serial);
     expect((await host.list()).devices).toMatchObject([{ name: "old", serial, revoked: undefined }]);
+  });
+});
+
+describe("a client that gives up", () => {
+  test.each(["sign", "revoke"] as const)("while Caddy reads the list: %s is done to its end", async (act) => {
+    const host = caHost();
+    const { serial } = await host.machine().sign("phone", await requestFor("phone"), {});
+    const [reached, released] = [join(host.root, "reached"), join(host.root, "released")];
+    const reload = `: >'${reached}'; while [ ! -e '${released}' ]; do sleep 0.02; done`;
+    const machine = host.machine("direct", { reload });
+    const gone = new AbortController();
+    const request = await requestFor("laptop");
+    const asked =
+      act === "sign" ? machine.sign("laptop", request, {}, gone.signal) : machine.revoke(serial, gone.signal);
+    await eventually("Caddy reads the list", () => existsSync(reached) || undefined);
+    gone.abort(new Error("enough"));
+    await expect(asked).rejects.toThrow("enough");
+    writeFileSync(released, "");
+    await expect.poll(() => processesOf(host)).toEqual([]);
+    expect(host.admitted).toEqual(act === "sign" ? ["laptop", "phone"] : []);
+    expect((await host.list()).caddy.isPending).toBe(false);
+    expect(host.leftovers).toEqual([]);
+  });
+
+  test("before anything is on the list: nothing is signed", async () => {
+    const host = caHost();
+    const reached = join(host.root, "reached");
+    host.tool("openssl", `: >'${reached}'; sleep 0.3; exec /usr/bin/openssl "$@"`);
+    const gone = new AbortController();
+    const asked = host.machine().sign("laptop", await requestFor("laptop"), {}, gone.signal);
+    await eventually("it has begun", () => existsSync(reached) || undefined);
+    gone.abort(new Error("enough"));
+    await expect(asked).rejects.toThrow("enough");
+    await expect.poll(() => processesOf(host)).toEqual([]);
+    expect([host.names("devices"), host.leftovers]).toEqual([[], []]);
   });
 });
 
