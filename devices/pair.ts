@@ -76,6 +76,7 @@ async function stagedAuthority(path: string, folder: string, authority: string):
  */
 export async function takeOver(files: Files, staged: StagedPair, stamp: string): Promise<Replaced> {
   const backups: string[] = [];
+  const moved: string[] = [];
   try {
     for (const path of [files.clientKey, files.clientCert]) {
       if (!(await exists(path))) continue;
@@ -86,11 +87,15 @@ export async function takeOver(files: Files, staged: StagedPair, stamp: string):
     }
     await mkdir(dirname(files.clientCert), { recursive: true, mode: 0o700 });
     if (staged.files.ca !== files.ca) await rename(staged.files.ca, files.ca);
-    await rename(staged.files.clientKey, files.clientKey);
-    await rename(staged.files.clientCert, files.clientCert);
+    for (const name of ["clientKey", "clientCert"] as const) {
+      await rename(staged.files[name], files[name]);
+      moved.push(files[name]);
+    }
   } catch (error) {
+    for (const path of moved)
+      await copyFile(`${path}.bak-${stamp}`, path).catch(() => rm(path, { force: true }));
     throw new ServerError(
-      `The new certificate could not be put into its place (${codeOf(error) || "unknown reason"}). It is in ${staged.folder}, and the old files are at ${backups.join(" and ") || files.clientCert}.`,
+      `The new certificate could not be put into its place, ${dirname(files.clientCert)} (${codeOf(error) || "unknown reason"}). The files there are as they were.`,
       { link: "certificates", cause: error },
     );
   }

@@ -4,7 +4,7 @@ import { clientAuthLines } from "../../host/ca/caddyfile.ts";
 import type { CaddyFacts, Device, DeviceList } from "../../host/ca/devices.ts";
 import { counted } from "../../lib/figures.ts";
 import { type Column, table } from "../../ui/layout.ts";
-import type { Result, Style } from "../../ui/result.ts";
+import { type Result, type Style, unpainted } from "../../ui/result.ts";
 
 const DAY_MS = 86_400_000;
 /** From then on a certificate is worth a look. */
@@ -96,18 +96,9 @@ export function listResult(list: DeviceList, own: string | undefined, where: str
   const remarks = remarksOn(list);
   const content = (width: number, style: Style): string[] => {
     const rows = active.map((device) => {
-      const isDue = daysLeft(device, now) < RENEW_DAYS;
-      return cellsOf(device, own, now).map((text, at) => ({
-        text,
-        paint:
-          at === 2 && isDue
-            ? style.busy
-            : at === 4
-              ? style.dim
-              : style.heading === undefined
-                ? style.dim
-                : (one: string) => one,
-      }));
+      const expiry = daysLeft(device, now) < RENEW_DAYS ? style.busy : unpainted;
+      const paints = [unpainted, unpainted, expiry, unpainted, style.dim];
+      return cellsOf(device, own, now).map((text, at) => ({ text, paint: paints[at] ?? unpainted }));
     });
     const listed =
       rows.length === 0

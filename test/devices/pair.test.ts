@@ -111,13 +111,23 @@ test("a backup is never overwritten, and a file that exists is not either", asyn
   const kept = readFileSync(files.clientCert, "utf8");
   writeFileSync(`${files.clientKey}.bak-${STAMP}`, "older");
   await expect(takeOver(files, await stage(files, await newPair()), STAMP)).rejects.toThrow(
-    /could not be put into its place \(EEXIST\).*the old files are at/,
+    /could not be put into its place, .* \(EEXIST\)\. The files there are as they were\./,
   );
   expect([
     readFileSync(files.clientCert, "utf8"),
     readFileSync(`${files.clientKey}.bak-${STAMP}`, "utf8"),
   ]).toEqual([kept, "older"]);
   await expect(writeNew(files.clientCert, "x")).rejects.toMatchObject({ code: "EEXIST" });
+});
+
+test("if the second file cannot be put in its place, the first one is back", async () => {
+  await takeOver(files, await stage(files, await newPair()), STAMP);
+  const before = [files.clientKey, files.clientCert].map((path) => readFileSync(path, "utf8"));
+  const staged = await stage(files, await newPair());
+  rmSync(staged.files.clientCert);
+  await expect(takeOver(files, staged, "20261201T120000Z")).rejects.toThrow(/ENOENT.*as they were/);
+  expect([files.clientKey, files.clientCert].map((path) => readFileSync(path, "utf8"))).toEqual(before);
+  await loadIdentity({ ...files, passphrase: undefined }, Date.now());
 });
 
 test("a place that cannot be written is named", async () => {
