@@ -15,6 +15,7 @@ const COMMANDS = {
   "ai-server-load": async () => (await import("./admin/load.ts")).load,
   "ai-server-unload": async () => (await import("./admin/load.ts")).unload,
   "ai-server-add": async () => (await import("./admin/add.ts")).add,
+  "ai-server-remove": async () => (await import("./admin/remove.ts")).remove,
   "ai-server-ctx": async () => (await import("./admin/context.ts")).changeContext,
   "ai-server-preset": async () => (await import("./admin/preset.ts")).preset,
   "ai-server-restart": async () => (await import("./admin/restart.ts")).restart,

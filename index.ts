@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-load": "Load a model: <id>",
   "ai-server-unload": "Unload a model, or all of them: [<id>]",
   "ai-server-add": "Add a model from Hugging Face: [<owner/repo>[:<quant>]]",
+  "ai-server-remove": "Remove a model from the AI server's config: <id>",
   "ai-server-ctx": "Show or change a model's context size: <id> [<size>, or max]",
   "ai-server-preset": "Show the AI server's config: [<id>]",
   "ai-server-restart": "Restart the AI server and load its models again",

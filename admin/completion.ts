@@ -55,6 +55,7 @@ const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
   ["ai-server-refresh", { first: "nothing", second: "config" }],
   ["ai-server-load", { first: "unloaded", second: "nothing", loads: true }],
   ["ai-server-unload", { first: "loaded", second: "nothing", loads: true }],
+  ["ai-server-remove", { first: "as listed", second: "nothing", isOfConfig: true }],
   ["ai-server-ctx", { first: "as listed", second: "size", isOfConfig: true }],
   ["ai-server-preset", { first: "as listed", second: "nothing", isOfConfig: true }],
   ["ai-server-logs", { first: "loaded", second: "nothing" }],

@@ -8,7 +8,7 @@ import type { ModelServer } from "../server/model-server.ts";
 import type { ModelFacts } from "../server/models/models.ts";
 import type { Call } from "./call.ts";
 import { listedModels } from "./change.ts";
-import { type Fitting, fittingOf } from "./fit.ts";
+import { type FitPlace, type Fitting, fittingOf } from "./fit.ts";
 import { largestWords, needWords, verdictWords } from "./fit-words.ts";
 import type { Host } from "./host-access.ts";
 
@@ -21,33 +21,42 @@ interface FitSubject {
   readonly facts: Pick<ModelFacts, "trainedContext"> | undefined;
 }
 
+/** The server's machine, and what the server itself says of its models. @throws the signal's reason, and nothing else */
+export async function fitPlaceOf(
+  server: ModelServer,
+  { machine, memory }: Host,
+  { files, loaded }: Pick<FitPlace, "files" | "loaded">,
+  signal: AbortSignal,
+): Promise<FitPlace> {
+  const backend = await server.backend(signal).catch(() => undefined);
+  signal.throwIfAborted();
+  return {
+    memory,
+    files,
+    loaded,
+    unit: () => machine.status(signal).catch(() => undefined),
+    startLine: async (model) => {
+      const listed = await listedModels(server, backend, signal).catch(() => undefined);
+      return listed?.find((one) => one.id === model)?.commandLine;
+    },
+    signal,
+  };
+}
+
 /** @throws the signal's reason, and nothing else */
 export async function fittingNow(
   call: Call,
   server: ModelServer,
-  { machine, memory }: Host,
+  host: Host,
   { id, file, files, facts }: FitSubject,
 ): Promise<Fitting | Unknown> {
   const { signal } = call.waiting;
   call.waiting.say("Asking llama.cpp what the model needs");
-  const backend = await server.backend(signal).catch(() => undefined);
   // A server that does not answer has nothing loaded that could be asked for.
   const loaded = (await server.runningNow(signal).catch(() => undefined)) ?? [];
   signal.throwIfAborted();
-  return fittingOf(
-    {
-      memory,
-      files,
-      loaded,
-      unit: () => machine.status(signal).catch(() => undefined),
-      startLine: async (model) => {
-        const listed = await listedModels(server, backend, signal).catch(() => undefined);
-        return listed?.find((one) => one.id === model)?.commandLine;
-      },
-      signal,
-    },
-    { id, file, trained: facts?.trainedContext?.value },
-  );
+  const place = await fitPlaceOf(server, host, { files, loaded }, signal);
+  return fittingOf(place, { id, file, trained: facts?.trainedContext?.value });
 }
 
 /** What the size needs that is set now, and the largest that fits. @param tokens undefined where none is set */

@@ -41,7 +41,7 @@ import { type Host, openConfigHost, pathOf } from "./host-access.ts";
 import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
 
 /** The model that an argument names, where the config has it. */
-interface Subject {
+export interface Subject {
   readonly id: string;
   readonly rest: string;
   readonly file: HostFile;
@@ -171,7 +171,7 @@ async function setContext(
 }
 
 /** @throws {ServerError} where the argument names no model of the config */
-function subjectOf(
+export function subjectOf(
   argument: string,
   files: readonly HostFile[],
   models: readonly ModelFacts[],

@@ -69,9 +69,13 @@ const BOUNDS = { exact: "", "at least": "at least ", "at most": "at most " } as 
  * @param leave `will be unloaded`, after the names of the models that make room
  */
 export function needWords(need: MemoryNeed, fitting: Fitting, leave: string): string {
+  return `Needs ${heldWords(need, fitting)}${roomWords(need, fitting, leave)}.`;
+}
+
+/** What a size needs of each device, and how much that has in all. */
+export function heldWords(need: MemoryNeed, fitting: Fitting): string {
   const places = fitting.placesFor(need);
-  const held = shownDevices(need).map((device) => placeWords(device, places));
-  return `Needs ${BOUNDS[need.bound]}${listed(held)}${roomWords(need, fitting, leave)}.`;
+  return BOUNDS[need.bound] + listed(shownDevices(need).map((device) => placeWords(device, places)));
 }
 
 /** On the devices alone: of the machine's own memory all counts as free. */

@@ -32,6 +32,8 @@ export interface ModelConfig {
   id: string;
   /** The command line as `/running` shows it: expanded, without full-line comments, line breaks kept. */
   cmd: string;
+  /** `NAME=value` */
+  env: string[];
   proxy: string;
   aliases: string[];
   /** Idle seconds until it is unloaded; 0 = never. */
@@ -171,6 +173,7 @@ function readModel(
   return {
     id,
     cmd: model.text("cmd", ""),
+    env: model.list("env"),
     proxy: model.text("proxy", ""),
     aliases: model.list("aliases"),
     ttl: ttl === -1 ? defaults.ttl : ttl,

@@ -2,10 +2,10 @@
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
 import {
   appendFileSync,
-  copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
+  readFileSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -17,7 +17,7 @@ import { Shell } from "../host/ssh/shell.ts";
 import { writeDemoAuthority } from "./demo-ca.ts";
 import { makeDemoFolder, removeDemoFolder } from "./demo-folder.ts";
 import { startDemoHub } from "./demo-hub.ts";
-import { writeDemoTools } from "./demo-tools.ts";
+import { inFolder, writeDemoModels, writeDemoTools } from "./demo-tools.ts";
 import type { Hub } from "./hub.ts";
 import { type Sim, startSim } from "./server.ts";
 
@@ -69,6 +69,7 @@ async function runDemo(args: string[]): Promise<number> {
   const sim = await startSim({ dir: dirs.server, devicesDir: join(dirs.ca, "devices") });
   process.on(`SIG${RELOAD_SIGNAL}`, () => void sim.reload());
   keepJournal(sim, dirs.tools);
+  writeDemoTools(dirs.tools, sim);
   const hub = await startDemoHub();
   const env = environment(sim, hub, dirs);
   const extension = ["-e", join(repository, "index.ts")];
@@ -115,20 +116,21 @@ async function findModels(args: string[], env: NodeJS.ProcessEnv, cwd: string): 
 }
 
 function makeFolders() {
-  const inFolder = (name: string) => join(folder, name);
+  const within = (name: string) => join(folder, name);
   const dirs = {
-    server: inFolder("server"),
-    models: inFolder("models"),
-    agent: inFolder("agent"),
-    work: inFolder("word-count"),
-    tools: inFolder("bin"),
-    ca: inFolder("ca"),
-    temporary: inFolder("tmp"),
+    server: within("server"),
+    models: within("models"),
+    agent: within("agent"),
+    work: within("word-count"),
+    tools: within("bin"),
+    ca: within("ca"),
+    temporary: within("tmp"),
   };
   for (const dir of Object.values(dirs)) mkdirSync(dir);
-  copyFileSync(join(repository, "sim/demo.yaml"), join(dirs.server, "config.yaml"));
+  const config = readFileSync(join(repository, "sim/demo.yaml"), "utf8");
+  writeFileSync(join(dirs.server, "config.yaml"), inFolder(config, dirs.models));
+  writeDemoModels(dirs.models);
   cpSync(join(repository, "sim/demo-project"), dirs.work, { recursive: true });
-  writeDemoTools(dirs.tools);
   leaveOut(["fd", "rg"], join(dirs.agent, "bin"));
   const settings = {
     defaultProvider: "ai-server",

@@ -42,9 +42,17 @@ export interface Behaviour {
   pingMs: number;
 }
 
-/** Reads the flags of an expanded `cmd`; the last of repeated flags wins, unknown flags are ignored. */
-export function readBehaviour(cmd: string): Behaviour {
-  const args = splitWords(cmd.replace(/\\\s*\n/g, " "));
+/** The variable with more flags of the stand-in, so that a command line can be that of a real llama-server. */
+const MORE_FLAGS = "STAND_IN=";
+
+/**
+ * Reads the flags of an expanded `cmd`; the last of repeated flags wins, unknown flags are ignored.
+ *
+ * @param env of the model, as `NAME=value`: `STAND_IN` holds more flags
+ */
+export function readBehaviour(cmd: string, env: readonly string[] = []): Behaviour {
+  const more = env.flatMap((entry) => (entry.startsWith(MORE_FLAGS) ? [entry.slice(MORE_FLAGS.length)] : []));
+  const args = splitWords([cmd.replace(/\\\s*\n/g, " "), ...more].join(" "));
   const text = (...names: string[]): string | undefined => {
     for (let i = args.length - 1; i > 0; i--) {
       const arg = args[i] ?? "";

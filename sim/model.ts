@@ -36,7 +36,7 @@ export class Model {
   /** @param healthCheckTimeout seconds */
   constructor(config: ModelConfig, healthCheckTimeout: number, clock: Clock, log: Log, events: ModelEvents) {
     this.config = config;
-    this.behaviour = readBehaviour(config.cmd);
+    this.behaviour = readBehaviour(config.cmd, config.env);
     this.log = new Log(log);
     this.#clock = clock;
     this.#healthCheckTimeout = healthCheckTimeout;

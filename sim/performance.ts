@@ -1,6 +1,11 @@
 /** A machine with one GPU, in MB: memory in use without a model, and by each model in the host. */
 const HOST = { total: 128_577, idle: 4096, model: 1024 };
-const GPU = { name: "NVIDIA RTX PRO 6000", total: 97_887, idle: 512 };
+export const GPU = { name: "NVIDIA RTX PRO 6000", total: 97_887, idle: 512 };
+
+/** Used of the GPU while models take this much, in MB. */
+function usedBy(gpuMb: number): number {
+  return Math.min(GPU.total, GPU.idle + gpuMb);
+}
 
 const EVERY_MS = 5000;
 /** Kept by llama-swap: an hour. */
@@ -10,6 +15,7 @@ const MOST = 720;
 export class Monitor {
   readonly #now: () => number;
   readonly #begun: number;
+  readonly #followers: ((usedMb: number) => void)[] = [];
   readonly #changes: { at: number; models: number; gpuMb: number }[] = [];
 
   /** @param now Unix milliseconds */
@@ -22,6 +28,13 @@ export class Monitor {
   note(gpuMb: readonly number[]): void {
     const total = gpuMb.reduce((sum, one) => sum + one, 0);
     this.#changes.push({ at: this.#now(), models: gpuMb.length, gpuMb: total });
+    for (const follower of this.#followers) follower(usedBy(total));
+  }
+
+  /** Calls `follower` with the GPU's used memory in MB, now and whenever it changes. */
+  follow(follower: (usedMb: number) => void): void {
+    this.#followers.push(follower);
+    follower(usedBy(this.#loadedAt(this.#now()).gpuMb));
   }
 
   /** The answer of `/api/performance`. @param after Unix milliseconds */
@@ -51,7 +64,7 @@ export class Monitor {
       vram_temp_c: 0,
       gpu_util_pct: models === 0 ? 0 : 50,
       mem_util_pct: 0,
-      mem_used_mb: Math.min(GPU.total, GPU.idle + gpuMb),
+      mem_used_mb: usedBy(gpuMb),
       mem_total_mb: GPU.total,
       fan_speed_pct: 30,
       power_draw_w: 60,

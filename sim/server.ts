@@ -52,6 +52,8 @@ export interface Sim extends StandInServer {
   readonly log: string;
   /** Calls `follower` for every line that llama-swap prints, as systemd's journal gets it, from the first one. */
   followOutput(follower: (text: string) => void): void;
+  /** Calls `follower` with the used memory of the GPU in MB, now and whenever it changes. */
+  followMemory(follower: (usedMb: number) => void): void;
   /** Destroys the idle connections. */
   dropConnections(): void;
   /** Reads config.yaml again as SIGHUP does: every model is unloaded; a bad config changes nothing. */
@@ -154,6 +156,10 @@ class RunningSim implements Sim {
   followOutput(follower: (text: string) => void): void {
     for (const line of this.#muxLog.history.split("\n").slice(0, -1)) follower(line);
     this.#muxLog.follow((line) => follower(line.trimEnd()));
+  }
+
+  followMemory(follower: (usedMb: number) => void): void {
+    this.#monitor.follow(follower);
   }
 
   dropConnections(): void {

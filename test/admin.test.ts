@@ -24,6 +24,7 @@ const LINES: [line: string, changes: boolean][] = [
   ["/ai-server-unload", true],
   ["/ai-server-unload small", true],
   ["/ai-server-add maker/Wren-GGUF:Q4_K_M", true],
+  ["/ai-server-remove small", true],
   ["/ai-server-ctx small", false],
   ["/ai-server-ctx small 4k", true],
   ["/ai-server-preset", false],

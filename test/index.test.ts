@@ -77,6 +77,7 @@ describe("the factory", () => {
       "ai-server-load",
       "ai-server-unload",
       "ai-server-add",
+      "ai-server-remove",
       "ai-server-ctx",
       "ai-server-preset",
       "ai-server-restart",

@@ -14,8 +14,9 @@ import { type Chosen, gatedWords } from "./choose.ts";
 import { downloadWords, progressWords } from "./download-words.ts";
 import { type Room, roomWords } from "./room.ts";
 
-/** Between two looks over ssh. */
+/** Between two looks over ssh; the first ones follow each other sooner. */
 const LOOK_MS = 1000;
+const FIRST_LOOK_MS = 200;
 
 /** Files that are on the server, under their final names. */
 export interface Downloaded {
@@ -90,7 +91,7 @@ async function untilEnd(
   folder: string,
   first: DownloadState,
 ): Promise<DownloadState> {
-  for (let state = first; ; ) {
+  for (let state = first, pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(LOOK_MS, 2 * pauseMs)) {
     if (state.stage === "complete") return state;
     if (state.stage === "failed" || state.stage === "stopped") {
       throw (
@@ -99,7 +100,7 @@ async function untilEnd(
       );
     }
     waiting.say(downloadWords(state));
-    await REAL_CLOCK.sleep(LOOK_MS, waiting.signal);
+    await REAL_CLOCK.sleep(pauseMs, waiting.signal);
     const states = await downloads.read(folder, waiting.signal);
     const now = states.find(({ id }) => id === first.id);
     if (now === undefined)

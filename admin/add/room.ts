@@ -1,9 +1,7 @@
 /** Whether a model's weights have room on the server's devices: a first look, from sizes alone. */
 
-import { type ConfigFormat, findContexts, findStart, formatOf } from "../../host/config/config-file.ts";
-import type { MachineMemory, StartedModel, Unknown } from "../../host/fit/fit.ts";
-import { startedModel } from "../../host/fit/started.ts";
-import type { HostFile } from "../../host/ssh/machine.ts";
+import type { MachineMemory } from "../../host/fit/fit.ts";
+import { programsIn } from "../fit.ts";
 import type { Host } from "../host-access.ts";
 
 /** The server's memory, as far as a first look needs it. */
@@ -28,38 +26,8 @@ const TIGHT = 0.85;
 export async function memoryOf({ machine, memory }: Host, signal: AbortSignal): Promise<Memory | undefined> {
   const files = await machine.read(signal).catch(() => []);
   signal.throwIfAborted();
-  const found = await memory.devices(signal, programIn(files));
+  const found = await memory.devices(signal, programsIn(files));
   return found.kind === "memory" ? found : undefined;
-}
-
-/** The llama-server of the first model that says which it is. */
-function programIn(files: readonly HostFile[]): StartedModel | undefined {
-  for (const { name, text } of files) {
-    const format = formatOf(name);
-    for (const id of idsIn(text, format)) {
-      const started = startedIn(text, format, id);
-      if (started?.kind === "started") return started;
-    }
-  }
-  return undefined;
-}
-
-/** None of a file that is not understood: only a first look is lost. */
-function idsIn(text: string, format: ConfigFormat): string[] {
-  try {
-    return findContexts(text, format).map(({ model }) => model);
-  } catch {
-    return [];
-  }
-}
-
-function startedIn(text: string, format: ConfigFormat, id: string): StartedModel | Unknown | undefined {
-  try {
-    const start = findStart(text, format, id);
-    return start && startedModel(start);
-  } catch {
-    return undefined;
-  }
 }
 
 /** @returns undefined where the memory is not known */

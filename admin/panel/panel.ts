@@ -19,6 +19,7 @@ import { faultText } from "../report.ts";
 import { restart } from "../restart.ts";
 import { status } from "../status.ts";
 import { PanelDownloads } from "./downloads.ts";
+import { type PanelFits, panelFits } from "./fits.ts";
 import type { PanelAction, PanelContent, PanelPlace } from "./lines.ts";
 import { PanelLoads } from "./load.ts";
 import { PanelSource } from "./source.ts";
@@ -46,6 +47,7 @@ class Panel {
   readonly #place: PanelPlace = { selected: undefined, filter: "" };
   readonly #loads: PanelLoads;
   readonly #downloads: PanelDownloads;
+  readonly #fits: PanelFits;
   /** The argument of the command, until the models are known. */
   #named: string | undefined;
   readonly #closed = new AbortController();
@@ -75,6 +77,7 @@ class Panel {
     });
     const redraw = (): void => this.#redraw();
     this.#downloads = new PanelDownloads({ call, server, signal: this.#signal, redraw });
+    this.#fits = panelFits(server, redraw, this.#signal);
     this.#loads = new PanelLoads({
       call: this.#call,
       ctx: call.ctx,
@@ -97,7 +100,8 @@ class Panel {
       }
     } finally {
       this.#closed.abort(new Error("The panel was closed."));
-      await Promise.all([...under, this.#loads.giveUp(), this.#downloads.ended(), this.#reading]);
+      const ends = [this.#loads.giveUp(), this.#downloads.ended(), this.#fits.ended(), this.#reading];
+      await Promise.all([...under, ...ends]);
     }
   }
 
@@ -122,6 +126,8 @@ class Panel {
   }
 
   #content(selected: string | undefined): PanelContent {
+    const hasSsh = this.#server.config.sshHost !== undefined;
+    const hasConfigFile = this.#server.hasConfigFile !== false;
     const extras = {
       address: baseUrlOf(this.#server.config),
       kind: this.#server.kind,
@@ -129,9 +135,10 @@ class Panel {
       message: this.#message,
       session: sessionOf(this.#call),
       modelInPi: this.#modelInPi,
-      hasConfigFile: this.#server.hasConfigFile !== false,
-      hasSsh: this.#server.config.sshHost !== undefined,
       downloads: this.#downloads.states,
+      hasConfigFile,
+      hasSsh,
+      needOf: (id: string) => (hasSsh && hasConfigFile ? this.#fits.of(id) : undefined),
     };
     return panelContent(this.#source.state, extras, selected, REAL_CLOCK.now());
   }
@@ -212,6 +219,7 @@ class Panel {
     const { aiServer, ctx } = this.#call;
     const wasDown = this.#source.state.problem !== undefined;
     show(ctx, "Reading everything again…");
+    this.#fits.clear();
     try {
       const found = await this.#source.refresh(this.#signal);
       const models = toServedModels(found, this.#server.config);
@@ -269,6 +277,7 @@ class Panel {
         break;
       case "context":
         await this.#commandFor(changeContext, action.id, action.size);
+        this.#fits.clear();
         break;
       case "journal":
         await this.#command(logs, "");

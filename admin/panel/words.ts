@@ -53,6 +53,8 @@ export interface PanelExtras {
   readonly hasConfigFile: boolean;
   /** Whether an ssh target is configured. */
   readonly hasSsh: boolean;
+  /** What a model needs of memory; undefined while that is not known. @param id under which the server runs it */
+  needOf(id: string): string | undefined;
   /** On the server's machine, as far as they were looked at. */
   readonly downloads: readonly DownloadState[];
 }
@@ -187,7 +189,7 @@ function unloadWords({ state, running, isInUse, unloadsAt }: PanelModel, now: nu
   return left < 60_000 ? `~${10 * Math.ceil(left / 10_000)} s` : `~${Math.round(left / 60_000)} min`;
 }
 
-function details(model: PanelModel, { address }: PanelExtras): [string, string][] {
+function details(model: PanelModel, { address, needOf }: PanelExtras): [string, string][] {
   const { id, facts, running, description, expectedLoadMs, runsAs } = model;
   const own: [string, string][] = [["Model", id], ...descriptionRows(description)];
   const where = placeRow(description, runsAs, address);
@@ -203,6 +205,9 @@ function details(model: PanelModel, { address }: PanelExtras): [string, string][
     ...detailRows(facts, expectedLoadMs, shortTokens),
     ...otherRows(facts, shortTokens).filter(isKnown),
   ];
+  const need = runsAs === undefined ? undefined : needOf(runsAs);
+  const size = rows.findIndex(([name]) => name === "Context") + 1;
+  if (need) rows.splice(size, 0, ["Memory", `needs ${need}`]);
   return [...own, ...rows, ...ratesRow(model), ...where, ...commandRow(running)];
 }
 

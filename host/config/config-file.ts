@@ -1,7 +1,7 @@
 import type { ModelStart } from "./command/model-start.ts";
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
 import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
-import { planIniAddition, planIniRemoval } from "./ini/models.ts";
+import { iniFiles, planIniAddition, planIniRemoval } from "./ini/models.ts";
 import { iniStart } from "./ini/start.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
 import { refusalBecause } from "./refusals.ts";
@@ -10,6 +10,7 @@ import { planYamlAddition } from "./yaml/addition.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
 import { readYamlConfig } from "./yaml/config.ts";
 import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
+import { yamlFiles } from "./yaml/model-files.ts";
 import { planYamlRemoval } from "./yaml/removal.ts";
 
 export {
@@ -135,6 +136,15 @@ export function planRemoval(
   others: readonly OtherFile[] = [],
 ): Removal {
   return format === "ini" ? planIniRemoval(text, id) : planYamlRemoval(text, id, others);
+}
+
+/**
+ * The absolute paths of all GGUFs that a file names, all shards of each. Links are not followed here.
+ *
+ * @throws {ServerError} that names line and column, where the file as a whole is not understood
+ */
+export function filesNamedIn(text: string, format: ConfigFormat): string[] {
+  return format === "ini" ? iniFiles(text) : yamlFiles(text);
 }
 
 /** From a model's key to the end of its mapping. */

@@ -39,7 +39,10 @@ export interface LiveFacts extends TemplateFacts {
 
 /** One model that can be chatted with. */
 export interface ModelFacts
-  extends Pick<ListedModel, "id" | "name" | "kind" | "runsAs" | "problem" | "isFound" | "failure"> {
+  extends Pick<
+    ListedModel,
+    "id" | "name" | "kind" | "runsAs" | "problem" | "isFound" | "isDownloaded" | "failure"
+  > {
   state: ModelState;
   ttlSeconds?: number | undefined;
   /** Tokens of prompt and answer together that one request may use. */
@@ -185,7 +188,7 @@ function factsOf(
   before: ReadonlyMap<string, RememberedFacts>,
 ): ModelFacts | undefined {
   if (!listed.isChat) return undefined;
-  const { id, name, kind, runsAs, declared, problem, isFound, failure } = listed;
+  const { id, name, kind, runsAs, declared, problem, isFound, isDownloaded, failure } = listed;
   const runs = runsAs === undefined ? undefined : running.get(runsAs);
   const commandLine = runs?.commandLine ?? listed.commandLine;
   const command = commandLine === undefined ? undefined : readCommandLine(commandLine);
@@ -221,6 +224,7 @@ function factsOf(
     runsAs,
     problem,
     ...(isFound === undefined ? {} : { isFound }),
+    ...(isDownloaded === undefined ? {} : { isDownloaded }),
     failure,
     context,
     outputLimit: best(Math.min(MAX_OUTPUT, Math.ceil(context.value / 2)), [declared.outputLimit, "declared"]),

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { httpProbe } from "../../admin/change.ts";
 import { readConfig } from "../../config.ts";
+import { planAddition, planRemoval } from "../../host/config/config-file.ts";
 import type { ChangeOutcome, Edit, StepName } from "../../host/outcome.ts";
 import type { ServerProbe } from "../../host/probe.ts";
 import type { ChangeHost } from "../../host/service.ts";
@@ -39,6 +40,20 @@ const toSize =
     model: { id: MODEL, contextSize: size },
   });
 
+const adding =
+  (more = "") =>
+  (file: HostFile): Edit => {
+    const model = { id: "new", from: "other", file: "/m/new.gguf", context: 1024 };
+    const { text, setting } = planAddition(file.text, "yaml", model);
+    const { tokens = 0, slots } = setting;
+    const added = { id: "new", contextSize: tokens, slots, isAdded: true };
+    return { file, text: text.replace(/(new\.gguf.*)/, (line) => line + more), model: added };
+  };
+
+const removing =
+  (id: string) =>
+  (file: HostFile): Edit => ({ file, text: planRemoval(file.text, "yaml", id).text, removed: { id } });
+
 const resized = (text: string, size: number, more = ""): string =>
   text.replace(/(one\.gguf --ctx-size )\d+.*/, (_all, before: string) => `${before}${size}${more}`);
 
@@ -64,7 +79,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       for (const [name, script] of Object.entries(supervisor.programs())) host.tool(name, script);
       await supervisor.start();
       server = new ModelServer(readConfig({ AI_SERVER_URL: supervisor.url }, {}, "/nowhere"));
-      probe = httpProbe(server, { onLoading: () => {}, onLoaded: () => {} });
+      const backend = await server.backend(AbortSignal.timeout(5000));
+      probe = httpProbe(server, { onLoading: () => {}, onLoaded: () => {} }, backend);
     });
     afterEach(async () => {
       await server.close();
@@ -75,6 +91,10 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
 
     function ends(restartTimeoutMs = LIMITS.restartTimeoutMs): ChangeHost {
       return { machine: host.machine(), probe, limits: { ...LIMITS, restartTimeoutMs } };
+    }
+
+    async function loadedNow(): Promise<string[]> {
+      return (await probe.running(AbortSignal.timeout(5000))).map(({ id }) => id);
     }
 
     function change(plan: (file: HostFile) => Edit, hooks: Hooks = {}): Promise<ChangeOutcome> {
@@ -118,6 +138,36 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
       expect(host.text).toBe(CONFIG);
       const [model] = await probe.running(AbortSignal.timeout(5000));
       expect(model?.commandLine).toContain("--ctx-size 4096");
+    });
+
+    test("a model comes in, after the pattern of another, and goes again", async () => {
+      await probe.load("other", AbortSignal.timeout(5000));
+      expect(await change(adding())).toMatchObject({
+        kind: "changed",
+        context: { kind: "as asked", tokens: 1024 },
+        notes: [],
+      });
+      expect(host.text).toBe(
+        `${CONFIG}  new:\n    cmd: llama-server --port \${PORT} --load 1 -m /m/new.gguf --ctx-size 1024\n`,
+      );
+      expect(await loadedNow()).toEqual(["other"]);
+      expect(await change(removing("other"))).toMatchObject({ kind: "changed", notes: [] });
+      expect(await change(removing("new"))).toMatchObject({ kind: "changed", notes: [] });
+      expect([host.text, await loadedNow()]).toEqual([CONFIG.replace(/ {2}other:\n.*\n/, ""), []]);
+      expect(await probe.lists("other", AbortSignal.timeout(5000))).toBe(false);
+      expect([supervisor.restarts, host.leftovers]).toEqual([3, []]);
+    });
+
+    test("a new model that does not load goes again, and what was loaded is loaded again", async () => {
+      await probe.load("other", AbortSignal.timeout(5000));
+      expect(await change(adding(" --fail-after 1"))).toMatchObject({
+        kind: "rolled back",
+        failed: "load",
+        file: "old",
+        isHealthy: true,
+        notes: [],
+      });
+      expect([host.text, await loadedNow()]).toEqual([CONFIG, ["other"]]);
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {

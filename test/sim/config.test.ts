@@ -64,6 +64,7 @@ describe("a config", () => {
     expect(config(model("")).models.get("a")).toEqual({
       id: "a",
       cmd: "x 5800",
+      env: [],
       proxy: "http://localhost:5800",
       aliases: [],
       ttl: 0,
@@ -137,6 +138,14 @@ describe("a command line", () => {
       modelPath: "/my models/x.gguf",
       alias: "A b",
     });
+  });
+
+  test("may be that of a real llama-server, with the stand-in's flags beside it", () => {
+    const [a] = config(
+      'models: { a: { cmd: "llama-server --port {{PORT}} -c 8192", env: ["A=1", "STAND_IN=--load 2 -c {{n}}"] } }\nmacros: { n: 4096 }',
+    ).models.values();
+    expect(readBehaviour(a?.cmd ?? "", a?.env)).toMatchObject({ loadMs: 2000, contextSize: 4096 });
+    expect(readBehaviour(a?.cmd ?? "")).toMatchObject({ loadMs: 0, contextSize: 8192 });
   });
 
   test("with an open quote is read all the same", () => {

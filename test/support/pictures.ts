@@ -24,7 +24,7 @@ const MODEL = "Qwen3.6-35B-A3B-Q8_0";
 const ON_MODEL = ["-e", EXTENSION, "--model", `ai-server/${MODEL}`];
 
 /** Slow enough that each phase of a turn can be seen. */
-const PACE = "--load 5 --prompt-rate 1200 --token-rate 38 --gpu-mb 43100 --n-ctx-train 262144";
+const PACE = "--load 5 --prompt-rate 1200 --token-rate 38 --gpu-mb 39840 --n-ctx-train 262144";
 const SYSTEM_PROMPT = "word ".repeat(6000);
 
 const QUESTION = "Is a word with a hyphen counted once?";
@@ -56,8 +56,7 @@ async function prepare(workplace: Workplace): Promise<Sim> {
   const dir = join(workplace.home, ".config/llama-swap");
   await mkdir(dir, { recursive: true });
   const config = await readFile(join(REPOSITORY, "sim/demo.yaml"), "utf8");
-  // Where no picture shows them: the stand-in's own flags are in no user's config.
-  const paced = config.replace(/ on"$/m, ` on ${PACE}"`).replaceAll(/^ +\$\{pace\}\n/gm, "");
+  const paced = config.replace(/^( {2}"pace": ").*"$/m, `$1${PACE}"`);
   await writeFile(join(dir, "config.yaml"), paced);
   await cp(join(REPOSITORY, "sim/demo-project"), join(workplace.home, "word-count"), { recursive: true });
   await writeFile(join(workplace.folder, "script.ts"), SCRIPT);

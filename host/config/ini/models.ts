@@ -164,3 +164,8 @@ export function planIniRemoval(text: string, id: string): Removal {
 function valuesIn({ entries }: Section): string[] {
   return entries.flatMap(({ value }) => value.split(",")).map((value) => value.trim());
 }
+
+/** Every absolute path of a GGUF in a preset. */
+export function iniFiles(text: string): string[] {
+  return [...new Set(readSections(text).flatMap(valuesIn).flatMap(ggufsAt))];
+}

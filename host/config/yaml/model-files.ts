@@ -79,3 +79,18 @@ export function filesOf(
     notes: shared.length === 0 ? [] : [`Still named in the config: ${shared.join(", ")}.`],
   };
 }
+
+/** Every absolute path of a GGUF in a configuration, as the machine has it where that is known. */
+export function yamlFiles(text: string): string[] {
+  const config = readYamlConfig(text, true);
+  const known = [...config.models.values()].flatMap((model) => {
+    const found = located(config, model);
+    return found ? ggufsOf(found) : [];
+  });
+  return [...new Set([...known, ...allTexts(config).flatMap(pathsIn)])];
+}
+
+/** The paths of GGUFs in a text, whatever stands around them. */
+function pathsIn(text: string): string[] {
+  return [text, ...(text.match(/\/[^\s"'=:,;]+\.gguf/gi) ?? [])].flatMap(ggufsAt);
+}

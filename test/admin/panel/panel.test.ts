@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { byPath, cannedServer } from "../../support/canned.ts";
 import { ODD, type Place, startPlace } from "../../support/command-place.ts";
 import { type Mode, User } from "../../support/command-user.ts";
+import { installFitTools } from "../../support/fit-tools.ts";
 import { Sitter } from "../../support/panel-sitter.ts";
 import { eventually } from "../../support/sim-client.ts";
 
@@ -57,6 +58,21 @@ describe("the panel", () => {
     await leaves({ place, sitter, over });
     await place.aiServer.close();
     await eventually(() => expect(place.sim.connections).toBe(0));
+  });
+
+  test("shows what the selected model needs of memory, and asks again after a change of its size", async () => {
+    const config = `models:\n  m:\n    cmd: llama-server --port \${PORT} -m /m.gguf -c 8192\n`;
+    const place = await startPlace(config);
+    installFitTools(place);
+    const sitter = new Sitter(place);
+    const over = sitter.open("m");
+    await sitter.sees(
+      /Memory +needs 1\.3 GiB on Vulkan0 \(weights 1\.0,\s+context 0\.3,\s+compute 0\.1\)\s+of 24 GiB/,
+    );
+    sitter.answers = () => "Change and restart";
+    sitter.press("c", "6", "4", "k", ENTER);
+    await sitter.sees(/Memory +needs 3\.1 GiB [\s\S]*context 2\.0,/);
+    await leaves({ place, sitter, over });
   });
 
   test("follows what another client does", async () => {

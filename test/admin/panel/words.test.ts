@@ -47,6 +47,7 @@ const EXTRAS: PanelExtras = {
   modelInPi: undefined,
   hasConfigFile: true,
   hasSsh: true,
+  needOf: () => undefined,
   downloads: [],
 };
 
@@ -337,4 +338,20 @@ test("time alone changes the content only while something goes on", () => {
   expect(of({ requests: [{ id: "1", model: "a", since: NOW, client: UNKNOWN_CLIENT }] })).toBe(true);
   expect(of({ models: [model("a", { unloadsAt: NOW })] })).toBe(true);
   expect(of({ models: [model("a", { loading: { since: NOW, isWhole: true } })] })).toBe(true);
+});
+
+test("the details show what the selected model needs of memory, as soon as it is known", () => {
+  const asked: string[] = [];
+  const needOf = (id: string): string | undefined => {
+    asked.push(id);
+    return id === "a" ? "41.3 GiB on Vulkan0 (weights 30.1, context 9.8, compute 1.4) of 96 GiB" : undefined;
+  };
+  const models = [model("a"), model("b")];
+  expect(content({ models }, { needOf }, "a").details).toContainEqual([
+    "Memory",
+    "needs 41.3 GiB on Vulkan0 (weights 30.1, context 9.8, compute 1.4) of 96 GiB",
+  ]);
+  expect(content({ models }, { needOf }, "b").details.map(([name]) => name)).not.toContain("Memory");
+  expect(content({ models }, { needOf }).details).toEqual([]);
+  expect(asked).toEqual(["a", "b"]);
 });
