@@ -169,12 +169,12 @@ export const WAY: FaultRow[] = [
   ),
   coded(
     "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
-    "The server refused the client certificate DIR/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.",
+    "The server refused the client certificate DIR/client.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.",
     "none",
   ),
   coded(
     "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE",
-    "The server refused the client certificate DIR/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.",
+    "The server refused the client certificate DIR/client.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.",
     "none",
   ),
   coded(
