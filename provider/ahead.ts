@@ -42,7 +42,7 @@ export async function loadAhead(
   if (backend.load === undefined) return undefined;
   onBegin();
   const { loadModel } = await import("../server/load.ts");
-  const { loadMs } = await loadModel(server, id, { signal, report: () => {} });
+  const { loadMs } = await loadModel(server, id, { signal, report: () => {}, givesWay: true });
   // With the same command line it may have got another window.
   server.known.outdate(id);
   if (loadMs !== undefined) await aiServer.remembered.rememberLoad(server.config, id, loadMs);
@@ -77,7 +77,8 @@ export async function readAhead(
       (turn) =>
         turn.model === model.name && tokens >= turn.promptTokens && tokens <= turn.promptTokens + turn.tokens,
     );
-  return server.readAhead.read(rest.own, body, isOwn, signal, onBegin);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(server.config.loadTimeoutMs)]);
+  return server.readAhead.read(rest.own, body, isOwn, limit, onBegin);
 }
 
 async function askRest(server: ModelServer, id: string, signal: AbortSignal) {

@@ -11,6 +11,7 @@ import type {
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
+import { unloadModel } from "../server/load.ts";
 import { ModelServer } from "../server/model-server.ts";
 import { type RequestRecord, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
@@ -107,6 +108,7 @@ async function picked<S extends { url: string; certsDir: string; requests: reado
   };
 }
 
+const NEVER = new AbortController().signal;
 const ready = (id: string): RegExp => new RegExp(`^${id} ready`);
 
 describe("a session with AI_SERVER_WARM=load", () => {
@@ -149,6 +151,21 @@ describe("a session with AI_SERVER_WARM=load", () => {
     const cost = expect.stringMatching(/^a is not loaded: the first turn loads it.*; it may unload b\.$/);
     await expect.poll(() => pi.notices).toEqual([cost]);
     expect(sim.starts).toEqual({ b: 1 });
+  });
+
+  test("does not begin a load again that another client's request has interrupted", async () => {
+    const { sim, pi, begin } = await pick("load", 1);
+    await begin("a");
+    await expect.poll(() => pi.statuses.at(-1)).toBe("a loading");
+    const other = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
+    await unloadModel(other, "a", NEVER);
+    const body = JSON.stringify({ model: "b", messages: [{ role: "user", content: "sim: say Hi" }] });
+    const answer = other.chat(body, {}, NEVER);
+    await expect.poll(() => pi.statuses.at(-1)).not.toBe("a loading");
+    sim.setSpeed(50);
+    expect((await answer).status).toBe(200);
+    await unchanged(() => sim.starts);
+    expect(sim.starts).toEqual({ a: 1, b: 1 });
   });
 
   test("gives way to a command that changes the server", async () => {
@@ -292,10 +309,9 @@ describe("a session with AI_SERVER_WARM=read", () => {
     await begin("slow");
     await expect.poll(() => pi.statuses.at(-1)).toBe("slow reading ahead");
     await expect.poll(reads).toHaveLength(1);
-    const other = new ModelServer(clientOf(sim.url, sim.certsDir));
-    await kept(other);
+    const other = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const body = JSON.stringify({ model: "slow", stream: true, messages: [{ role: "user", content: "Hi" }] });
-    const answer = other.chat(body, {}, new AbortController().signal);
+    const answer = other.chat(body, {}, NEVER);
     await expect.poll(() => pi.statuses.at(-1)).not.toBe("slow reading ahead");
     sim.setSpeed(1000);
     expect((await answer).status).toBe(200);

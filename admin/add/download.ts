@@ -93,7 +93,7 @@ async function untilEnd(
 ): Promise<DownloadState> {
   for (let state = first, pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(LOOK_MS, 2 * pauseMs)) {
     if (state.stage === "complete") return state;
-    if (state.stage === "failed" || state.stage === "stopped") {
+    if (!isGoing(state)) {
       throw (
         state.problem ??
         elsewhere(`The download of ${state.label} was stopped by another pi or on the server.`)
@@ -107,6 +107,11 @@ async function untilEnd(
       throw elsewhere(`The download of ${first.label} was removed by another pi or on the server.`);
     state = now;
   }
+}
+
+/** Whether all of it is there or on its way: nothing has to be asked of the hub. */
+export function isGoing({ stage }: DownloadState): boolean {
+  return stage !== "stopped" && stage !== "failed";
 }
 
 function elsewhere(message: string): ServerError {
@@ -136,6 +141,7 @@ async function leftOrStopped(
   if (state === undefined) return;
   const again = `/ai-server-add ${label} goes on from there.`;
   if (state.stage === "complete") return show(ctx, `${label} is downloaded. ${again}`);
+  if (state.problem !== undefined && !isGoing(state)) return show(ctx, state.problem.message, "error");
   const question = {
     title: `Stop the download of ${label}?`,
     consequences: [
