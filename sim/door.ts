@@ -207,6 +207,8 @@ function admitOnly(server: HttpsServer, dir: string, identity: Certificate): voi
       minVersion: "TLSv1.2",
       ca,
       allowPartialTrustChain: true,
+      // Without one, OpenSSL ends a resumed handshake with a client certificate in an internal error.
+      sessionIdContext: "devices",
     });
     // `setSecureContext` has no allowPartialTrustChain; this is what it sets.
     Object.assign(server, { _sharedCreds: context });

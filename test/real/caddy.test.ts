@@ -186,7 +186,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
     await expect(models(client("expired"))).rejects.toMatchObject({
       link: "certificates",
       message: expect.stringMatching(
-        /expired\.pem expired on \d{4}-\d\d-\d\d \(valid from \d{4}-\d\d-\d\d\)\. Issue a new one/,
+        /expired\.pem expired on \d{4}-\d\d-\d\d \(valid from \d{4}-\d\d-\d\d\)\. Renew it with /,
       ),
     });
   });
