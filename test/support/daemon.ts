@@ -20,6 +20,8 @@ export interface Daemon {
   /** What it has written so far. */
   log(): string;
   stop(): Promise<void>;
+  /** Ends it at once, as a crash does; `stop` still has to follow. */
+  kill(): void;
 }
 
 /** Starts a program that serves until `stop`. @throws with its output when it ends or is not up in time */
@@ -61,5 +63,5 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await stop();
     throw error;
   }
-  return { log: () => log, stop };
+  return { log: () => log, stop, kill: () => killGroup(child) };
 }
