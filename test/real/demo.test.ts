@@ -285,7 +285,7 @@ realSuite(missingProgram("tmux", "openssl"), "the demo in a terminal", () => {
     await terminal.press("Escape");
     await terminal.waitFor(/still gets in/);
     expect(wordsOf(await terminal.history())).toContain(
-      "The server refuses the old certificate of laptop: it was tried.",
+      "Tried: the server refuses the old certificate of laptop.",
     );
     await terminal.press("C-d");
     expect(await terminal.exitCode()).toBe(0);

@@ -178,7 +178,7 @@ for (const program of CADDYS) {
         /^Renew the certificate of this laptop, laptop, which expires on \d{4}-/,
       );
       expect(told(user)).toMatch(
-        /^This laptop is laptop now: its certificate is valid until \d{4}-\d\d-\d\d\.\nThe server admits it\.\nThe previous files are at .*client-key\.pem\.bak-\d{8}T\d{6}Z and .*\nThis laptop still gets in\.\nThe server refuses the old certificate of laptop: it was tried\.$/,
+        /^This laptop is enrolled as laptop\. Its certificate is valid until \d{4}-\d\d-\d\d\.\nThe server admits it\.\nThe previous files are at .*client-key\.pem\.bak-\d{8}T\d{6}Z and .*\nThis laptop still gets in\.\nTried: the server refuses the old certificate of laptop\.$/,
       );
       expect(user.notices.at(-1)?.level).toBe("info");
       expect(place.certificate()).not.toBe(before);
@@ -291,7 +291,7 @@ for (const program of CADDYS) {
       const phone = await addPhone();
       expect((await place.curl(...phone)).code).toBe(0);
       const renewed = await place.says("/ai-server-devices enrol");
-      expect(told(renewed)).toMatch(/The server still admits the old certificate of laptop/);
+      expect(told(renewed)).toMatch(/the server still admits the old certificate of laptop/);
       const user = await place.type("/ai-server-devices revoke phone");
       expect(told(user)).toMatch(
         /has no list of devices: every certificate of the CA is admitted until it expires/,

@@ -167,7 +167,7 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
     tool("echo '0.00.010 E llama_model_load: error loading model: no such file' >&2; exit 134");
     expect(await reasonOf()).toMatch(/failed on .*: llama_model_load: error loading model: no such file$/);
     tool("echo nonsense");
-    expect(await reasonOf()).toMatch(/printed something else than expected/);
+    expect(await reasonOf()).toMatch(/printed something unexpected/);
     tool('echo "Host 0 0 1 "');
     expect(await reasonOf(single({ projector: "/nowhere/mm.gguf" }))).toMatch(
       /its projector .*mm\.gguf cannot be read/,
@@ -225,7 +225,9 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
       writeFileSync(elsewhere, "#!/bin/sh\n", { mode: 0o755 });
       expect(await host.memory().need(single({ program: elsewhere }), 4096)).toMatchObject({
         devices: [{ weightsMiB: 6 }],
-        notes: [expect.stringMatching(/are those of .*llama-fit-params, which may be of another version/)],
+        notes: [
+          expect.stringMatching(/are those of .*llama-fit-params, which may be of a different version/),
+        ],
       });
     },
   );

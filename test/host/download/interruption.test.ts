@@ -141,7 +141,7 @@ describe.skipIf(!isRoot).each(SHELLS)("in %s, on a small disk", (shell) => {
       problem: {
         code: "disk-full",
         message: expect.stringMatching(
-          /^The disk on this machine is full: .* KiB are still missing, and 0 B are free\..*Make room first\.$/,
+          /^The disk on this machine is full: .* KiB is still missing, and 0 B is free\..*Make room first\.$/,
         ),
       },
     });
