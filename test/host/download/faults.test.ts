@@ -159,7 +159,7 @@ test("one that is cut again and again ends in a sentence, and the next try goes 
   await once.happened;
   await place.sees(
     "it says so while it goes on",
-    ({ stage, problem }) => isRunning(stage) && problem?.message.endsWith("it is being tried again."),
+    ({ stage, problem }) => isRunning(stage) && problem?.message.endsWith("; trying again."),
   );
   const state = await place.ended();
   expect(state).toMatchObject({
@@ -217,7 +217,7 @@ test("a gated repository, an unknown token, one without access, and a commit tha
   place.hub.publish(REPOSITORY, { files: { "a-Q4_0.gguf": "new" } });
   expect(await failed(undefined)).toMatchObject({
     code: "not-found",
-    message: expect.stringContaining("does not have a-Q4_0.gguf any more"),
+    message: expect.stringContaining("no longer has a-Q4_0.gguf"),
   });
   place.hub.publish(REPOSITORY, repositories[REPOSITORY] ?? { files });
   expect(await failed("hf_reader")).toBeUndefined();

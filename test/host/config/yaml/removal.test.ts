@@ -109,7 +109,7 @@ describe("which lines are the model's", () => {
   });
 });
 
-describe("what names the model elsewhere goes too", () => {
+describe("mentions of the model elsewhere are removed", () => {
   test.each([
     ["groups:", "  g: {swap: false, members: [a, b]}", "  g: {swap: false, members: [b]}"],
     ["groups:", '  g: {members: [b, "a"]}', "  g: {members: [b]}"],
@@ -287,7 +287,7 @@ describe("macros and anchors", () => {
   });
 });
 
-describe("what cannot be taken out", () => {
+describe("refuses to remove", () => {
   test.each([
     ["models:\n  b: {cmd: x, aliases: [a]}\n", '"a" is an alias of the model "b": give that id instead.'],
     ["models:\n  A: {cmd: x}\n", 'The configuration has no model "a". There is "A".'],
