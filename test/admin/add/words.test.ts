@@ -32,9 +32,17 @@ describe("the name of a model", () => {
       expect(() => readName("", { mode })).toThrow(
         "Name a model of Hugging Face: owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M. Only the terminal has a search.",
       );
-    expect(() => readName("two words", { mode: "tui" })).toThrow(
-      '"two words" is no repository. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.',
-    );
+  });
+
+  test("is asked for where a word is none, and only the terminal offers the search", () => {
+    const sentence =
+      '"wren" is no repository. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.';
+    const search = " Without an argument, /ai-server-add opens a search.";
+    for (const [mode, message] of [
+      ["tui", sentence + search],
+      ["print", sentence],
+    ] as const)
+      expect(() => readName("wren", { mode })).toThrow(expect.objectContaining({ message }));
   });
 });
 
