@@ -5,8 +5,15 @@ import type { HubFile } from "../huggingface/quantisations.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { addBlock } from "./add/block.ts";
-import { type Chosen, chosenProjector, chosenQuantisation, describeModel, searched } from "./add/choose.ts";
-import { downloadQuestion, requestFor, watched } from "./add/download.ts";
+import {
+  type Chosen,
+  chosenProjector,
+  chosenQuantisation,
+  describeModel,
+  NOT_ADDED,
+  searched,
+} from "./add/choose.ts";
+import { downloadQuestion, isGoing, requestFor, watched } from "./add/download.ts";
 import { stageWords } from "./add/download-words.ts";
 import { type HubAccess, openHub } from "./add/hub.ts";
 import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
@@ -15,8 +22,6 @@ import { addToRouter, downloadsItself } from "./add/router.ts";
 import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
 import { lookAtDownloads } from "./downloads.ts";
 import { type Host, openConfigHost } from "./host-access.ts";
-
-const NOT_ADDED = "Nothing was added.";
 
 /** Adds a model to the server: downloads it there, or goes on with its download, and then puts it into the config. */
 export async function add(call: Call): Promise<void> {
@@ -104,11 +109,6 @@ async function underWay(
   const isOnItsWay = before !== undefined && isGoing(before);
   const state = isOnItsWay ? before : await begun(call, host, access, chosen, { before, memory });
   return state && { state, trained: repository.trainedContext };
-}
-
-/** Whether all of it is there or on its way: nothing has to be asked of the hub. */
-function isGoing({ stage }: DownloadState): boolean {
-  return stage !== "stopped" && stage !== "failed";
 }
 
 function left(ctx: Call["ctx"]): undefined {

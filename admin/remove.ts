@@ -105,7 +105,7 @@ async function questionFor(
   server: ModelServer,
   { config }: Host,
   planned: Planned,
-  { id, removal: { alsoChanged, notes } }: Gone,
+  { id, removal: { alsoChanged, notes, files } }: Gone,
 ): Promise<Question> {
   const again = planned.unloads.filter((other) => other !== id);
   return {
@@ -115,7 +115,7 @@ async function questionFor(
       ...(await consequencesOf(call, server, config, planned, again)),
       ...(isOwnModel(call, id) ? ["This session uses it: choose another model with /model afterwards."] : []),
       ...notes,
-      "The question whether to delete its files comes after this one.",
+      ...(files.length > 0 ? ["You are asked about its files afterwards."] : []),
     ],
     diff: plannedDiff(planned, config),
   };

@@ -12,6 +12,7 @@ import { writeCertificateSet } from "../sim/certificates.ts";
 import { ACTIVITY_CPU, measureActivity } from "./activity.ts";
 import { HANDSHAKES, HANDSHAKES_QUICK, measureConnections, RESUMED } from "./connections.ts";
 import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from "./figure.ts";
+import { FIRST_WORD_WARM, firstWordProblem, measureFirstWord } from "./first-word.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
 import { measurePrefixReuse, PREFIX_REUSE, prefixProblem } from "./prefix-reuse.ts";
 import { measureRates, RATE_ERROR, ratesProblem } from "./rates.ts";
@@ -37,6 +38,7 @@ const GROUPS: readonly Group[] = [
   { figures: [ACTIVITY_CPU], measure: measureActivity },
   { figures: [RATE_ERROR], measure: measureRates, problem: ratesProblem },
   { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
+  { figures: [FIRST_WORD_WARM], measure: measureFirstWord, problem: firstWordProblem },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },

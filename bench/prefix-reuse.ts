@@ -2,6 +2,7 @@
 import { type Answer, LlamaPlace, type LlamaSession } from "../test/support/llama-pi.ts";
 import { llamaServerProblem } from "../test/support/llama-server.ts";
 import type { PiVersion } from "../test/support/pi.ts";
+import { eventually } from "../test/support/processes.ts";
 import { SCRIPTS } from "../test/support/tiny-model.ts";
 import type { Figure, Measured } from "./figure.ts";
 
@@ -14,10 +15,14 @@ const RESUMED_AFTER = 7;
 const CONTINUED_AFTER = 9;
 const WORDS_A_TURN = 300;
 const WORDS_OF_OTHERS = 200;
+/** So many that its conversation is more than twice as long as what another session begins with. */
+const WORDS_OF_FIRST = 5000;
+/** A slot that holds no more has been left to what parks a prompt that was read ahead. */
+const PARKED_TOKENS = 64;
 
 export const PREFIX_REUSE: Figure = {
   name: "prefixReuse",
-  what: "least part of the last request's prompt that comes from a real llama-server's cache: 12 turns in real pi with thinking and tool calls on one slot, across /reload, /resume and a new process; on two slots with another session, of the same beginning, in between",
+  what: "least part of the last request's prompt that comes from a real llama-server's cache: 12 turns in real pi with thinking and tool calls on one slot, across /reload, /resume and a new process; on two slots with another session, of the same beginning, in between; on one slot with such a session that reads ahead (AI_SERVER_WARM=read) in between",
   limit: { least: 0.95 },
   margin: 0,
 };
@@ -87,6 +92,29 @@ export async function talkBesideOthers(version: PiVersion): Promise<Conversation
   }
 }
 
+/**
+ * Six turns on the only slot, and before each but the first a new session of another process, with the same beginning,
+ * which reads that ahead and then says nothing.
+ */
+export async function talkBesideReading(version: PiVersion): Promise<Conversation> {
+  const place = await LlamaPlace.start(["-np", "1"], { AI_SERVER_WARM: "read" });
+  try {
+    const session = await place.session(version);
+    const answers = await session.turn(`${question(1)}${words(WORDS_OF_FIRST)}`);
+    const other: LlamaSession = await place.session(version, "--no-session");
+    const isParked = async (): Promise<true | undefined> =>
+      (await place.tokensHeld())?.every((tokens) => tokens <= PARKED_TOKENS) || undefined;
+    for (let turn = 2; turn <= TURNS_BESIDE; turn += 1) {
+      await eventually("the other session has read ahead", isParked);
+      answers.push(...(await session.turn(question(turn))));
+      await other.startAnew();
+    }
+    return answers;
+  } finally {
+    await place.stop();
+  }
+}
+
 /** Why there is nothing to measure on here, or undefined. */
 export const prefixProblem = llamaServerProblem;
 
@@ -100,11 +128,11 @@ export async function measurePrefixReuse(): Promise<Measured[]> {
   for (const kind of ["thinking", "toolCall", "text"])
     if (!alone.some(({ blocks }) => blocks.includes(kind))) throw new Error(`No answer has a ${kind} block`);
   const beside = await talkBesideOthers(VERSION);
-  const [least = Number.NaN, leastBeside = Number.NaN] = [alone, beside].map((answers) =>
-    Math.min(...prefixShares(answers)),
+  const reading = await talkBesideReading(VERSION);
+  const talks = { "one slot": alone, "two slots": beside, "beside a session that reads ahead": reading };
+  const least = Object.values(talks).map((answers) => Math.min(...prefixShares(answers)));
+  const detail = Object.entries(talks).map(
+    ([name, answers], at) => `${name} ${least[at]?.toFixed(3)}, cached of each prompt: ${told(answers)}`,
   );
-  const detail =
-    `one slot ${least.toFixed(3)}, cached of each prompt: ${told(alone)}\n` +
-    `    two slots ${leastBeside.toFixed(3)}: ${told(beside)}`;
-  return [{ figure: PREFIX_REUSE, value: Math.min(least, leastBeside), detail }];
+  return [{ figure: PREFIX_REUSE, value: Math.min(...least), detail: detail.join("\n    ") }];
 }

@@ -29,13 +29,20 @@ export async function loadAhead(
   { onBegin, signal }: AheadWork,
 ): Promise<"ready" | "loaded" | undefined> {
   const [id, server] = [runsAs(model), await aiServer.server()];
-  const rest = id === undefined || !isFree(aiServer) ? undefined : await restOf(server, id, signal);
+  const rest = id === undefined || !isFree(aiServer) ? undefined : await askRest(server, id, signal);
   if (id === undefined || rest === undefined) return undefined;
-  if (rest.own?.state === "ready") return "ready";
-  if (rest.backend.load === undefined) return undefined;
+  const { own, backend } = rest;
+  if (own?.isAsleep) {
+    onBegin();
+    // The question wakes it, and is answered once it is back.
+    await backend.slots(id, { signal, timeoutMs: server.config.loadTimeoutMs });
+    return "loaded";
+  }
+  if (own?.state === "ready") return "ready";
+  if (backend.load === undefined) return undefined;
   onBegin();
   const { loadModel } = await import("../server/load.ts");
-  const { loadMs } = await loadModel(server, id, { signal, report: () => {} });
+  const { loadMs } = await loadModel(server, id, { signal, report: () => {}, givesWay: true });
   // With the same command line it may have got another window.
   server.known.outdate(id);
   if (loadMs !== undefined) await aiServer.remembered.rememberLoad(server.config, id, loadMs);
@@ -58,7 +65,7 @@ export async function readAhead(
   { onBegin, signal }: AheadWork,
 ): Promise<boolean> {
   const [id, server] = [runsAs(model), await aiServer.server()];
-  const rest = id === undefined || !isFree(aiServer) ? undefined : await restOf(server, id, signal);
+  const rest = id === undefined || !isFree(aiServer) ? undefined : await askRest(server, id, signal);
   if (id === undefined || rest?.own?.state !== "ready") return false;
   const { readingBody } = await import("../stream/body.ts");
   const body = await readingBody({ traits: traitsOf, runsAs }, server, model, context, options);
@@ -70,10 +77,11 @@ export async function readAhead(
       (turn) =>
         turn.model === model.name && tokens >= turn.promptTokens && tokens <= turn.promptTokens + turn.tokens,
     );
-  return server.readAhead.read(rest.own, body, isOwn, signal, onBegin);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(server.config.loadTimeoutMs)]);
+  return server.readAhead.read(rest.own, body, isOwn, limit, onBegin);
 }
 
-async function restOf(server: ModelServer, id: string, signal: AbortSignal) {
+async function askRest(server: ModelServer, id: string, signal: AbortSignal) {
   const { restOf } = await import("../server/at-rest.ts");
   return restOf(server, id, signal);
 }

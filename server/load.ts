@@ -20,6 +20,8 @@ export interface LoadOptions {
   /** Ends the waiting at once; the server continues the load. */
   signal: AbortSignal;
   clock?: Clock;
+  /** Whether the load is given up where another client comes between, since nobody waits for it. */
+  givesWay?: boolean;
 }
 
 export interface Loaded {
@@ -37,7 +39,7 @@ export interface Loaded {
  *   load takes longer than `loadTimeoutMs`; where the server cannot load; the signal's reason
  */
 export async function loadModel(server: ModelServer, id: string, options: LoadOptions): Promise<Loaded> {
-  const { signal, report, clock = REAL_CLOCK } = options;
+  const { signal, report, clock = REAL_CLOCK, givesWay = false } = options;
   const { loadTimeoutMs } = server.config;
   signal.throwIfAborted();
   const backend = await server.backend(signal);
@@ -51,7 +53,7 @@ export async function loadModel(server: ModelServer, id: string, options: LoadOp
     const either = AbortSignal.any([stop, over.signal]);
     const watching = watchers(server, watch, report, wasLoaded ? REPORT_MS : 0, either, clock);
     try {
-      await backend.load?.(id, { watch, report, signal: stop, clock });
+      await backend.load?.(id, { watch, report, signal: stop, clock, givesWay });
     } finally {
       over.abort();
       await Promise.all(watching);

@@ -1,7 +1,7 @@
 /** Has llama-server read a prompt before the turn comes that needs it. */
 import type { JsonRecord } from "../lib/json.ts";
 import { ANSWER_TIMEOUT_MS, type Limits } from "./http/access.ts";
-import type { HttpResponse } from "./http/http.ts";
+import { ERROR_BYTES, type HttpResponse, readText } from "./http/http.ts";
 import type { ReadPrompt } from "./in-flight.ts";
 import type { Backend, OwnUse, ServerAccess, Slot } from "./kinds/backend.ts";
 import type { EventHooks } from "./kinds/events.ts";
@@ -17,6 +17,9 @@ const NO_STORE = /(?:--cache-ram|-cram)[= ]0\b/;
 /** llama-swap writes its times in whole seconds. */
 const ROUNDED_MS = 3000;
 
+/** As many of them as llama-swap is asked for. */
+const MOST_ENDS = 10;
+
 /** How soon a turn that ended the reading asks for the slot, in milliseconds. */
 const CUT_MS = 2000;
 
@@ -26,13 +29,21 @@ interface ReadingServer extends ServerAccess {
   follow(hooks: EventHooks, signal: AbortSignal): Promise<void>;
 }
 
+/** What this pi has had a model do. */
+interface Own {
+  /** Of the last prompt. */
+  tokens: number | undefined;
+  /** When requests of it ended, the last ones. */
+  endedAt: number[];
+}
+
 /** Of one server, and one prompt at a time. */
 export class ReadAhead {
   readonly #server: ReadingServer;
   readonly #now: () => number;
   #last: (ReadPrompt & { id: string; cutAt: number | undefined }) | undefined;
-  /** Of the last prompt of each model: its tokens, and when requests for it ended. */
-  readonly #own = new Map<string, { tokens: number | undefined; endedAt: number[] }>();
+  /** By model. */
+  readonly #own = new Map<string, Own>();
 
   /** @param now Unix time in milliseconds */
   constructor(server: ReadingServer, now: () => number) {
@@ -65,13 +76,14 @@ export class ReadAhead {
     onBegin();
     if (slot !== undefined) this.#last = { id, slot, tokens: undefined, cutAt: undefined };
     const asked = slot === undefined ? body : { ...body, id_slot: slot };
-    const own = { tokens: undefined as number | undefined, endedAt: [] as number[] };
+    const own: Own = { tokens: undefined, endedAt: this.#own.get(id)?.endedAt.slice(-MOST_ENDS) ?? [] };
     this.#own.set(id, own);
     const isWhole = await this.#send(backend, JSON.stringify(asked), signal).finally(() => this.#ended(own));
     if (!isWhole) return false;
     const read = await this.#slots(backend, id, signal);
     const { tokens } = read.find((one) => one.id === slot) ?? read[0] ?? {};
     own.tokens = tokens;
+    if (slot !== undefined) this.#last = { id, slot, tokens, cutAt: undefined };
     const isParked = hasOthers && canBeParked(read, slot) && (await this.#park(id, own, signal));
     const after = isParked ? await this.#slots(backend, id, signal) : read;
     const isThere = after.some((one) => one.id === slot && one.tokens === tokens);
@@ -98,10 +110,10 @@ export class ReadAhead {
     };
   }
 
-  #ended({ endedAt }: { endedAt: number[] }): void {
+  #ended({ endedAt }: Own): void {
     const now = this.#now();
     endedAt.push(now);
-    if (this.#last !== undefined) this.#last.cutAt = now;
+    if (this.#last?.tokens === undefined && this.#last !== undefined) this.#last.cutAt = now;
   }
 
   async #place(
@@ -132,9 +144,10 @@ export class ReadAhead {
     const watching =
       kind === "llama-swap" && this.#watch(() => come.abort(), AbortSignal.any([either, over.signal]));
     try {
-      const answer = await this.#server.chat(body, {}, either);
-      for await (const _ of answer.body) either.throwIfAborted();
-      return answer.status === 200;
+      const { status, body: answer } = await this.#server.chat(body, {}, either);
+      if (status === 200) for await (const _ of answer) either.throwIfAborted();
+      else await readText(answer, ERROR_BYTES);
+      return status === 200;
     } catch (error) {
       if (come.signal.aborted && !signal.aborted) return false;
       throw error;
@@ -155,10 +168,10 @@ export class ReadAhead {
   }
 
   /** Has another prompt take the place of the one that was read, which the server then moves into its store. */
-  async #park(id: string, own: { endedAt: number[] }, signal: AbortSignal): Promise<boolean> {
-    const body = JSON.stringify({ model: id, prompt: PARKING, n_predict: 0 });
+  async #park(id: string, own: Own, signal: AbortSignal): Promise<boolean> {
+    const body = JSON.stringify({ model: id, prompt: PARKING, max_tokens: 0 });
     await this.#server.http
-      .json("/completion", { ...limitsOf(signal), body })
+      .json("/v1/completions", { ...limitsOf(signal), body })
       .finally(() => this.#ended(own));
     return true;
   }

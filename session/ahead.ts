@@ -140,8 +140,12 @@ export class Ahead {
       show("reading ahead");
     };
     const isOver = AbortSignal.any([signal, this.#outdated.signal]);
-    const isRead = await readAhead(aiServer, model, context, options, { signal: isOver, onBegin: begins });
-    if (!isRead) this.#read.delete(model.id);
+    let isRead = false;
+    try {
+      isRead = await readAhead(aiServer, model, context, options, { signal: isOver, onBegin: begins });
+    } finally {
+      if (!isRead) this.#read.delete(model.id);
+    }
   }
 
   #isRead({ model, digest }: Beginning): boolean {

@@ -39,6 +39,7 @@ export class Display {
   readonly #indicator: Indicator | undefined;
   readonly #footer: Footer;
   #own: string | undefined;
+  #doing: string | undefined;
 
   /** @param looks undefined where the working line is left to pi */
   constructor(parts: DisplayParts, looks: Pick<IndicatorSettings, "mode" | "quotes"> | undefined) {
@@ -82,8 +83,10 @@ export class Display {
 
   /** @param doing what the server does before a turn comes; undefined: nothing any more */
   worksAhead(doing: string | undefined): void {
+    const hasEnded = doing === undefined && this.#doing !== undefined;
+    this.#doing = doing;
     this.#footer.works(doing);
-    if (doing === undefined) this.#look();
+    if (hasEnded) this.#look();
   }
 
   compacts(isCompacting: boolean): void {

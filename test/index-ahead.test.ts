@@ -11,10 +11,13 @@ import type {
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import extension from "../index.ts";
+import { unloadModel } from "../server/load.ts";
 import { ModelServer } from "../server/model-server.ts";
-import { startSim } from "../sim/server.ts";
+import { type RequestRecord, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi, toolOf } from "./support/fake-pi.ts";
+import { startKind } from "./support/kinds.ts";
+import { integer, RUNS, seeded } from "./support/random.ts";
 import { assistant, system, user } from "./support/samples.ts";
 import { clientOf, kept } from "./support/wire.ts";
 
@@ -59,7 +62,14 @@ interface Body {
 
 /** A pi that has read the models of a server, and has no session yet. */
 async function pick(warm: string | undefined, speed = 20) {
-  const sim = await kept(startSim({ config: CONFIG, speed }));
+  return picked(await kept(startSim({ config: CONFIG, speed })), warm);
+}
+
+/** The same, of a server that is there. */
+async function picked<S extends { url: string; certsDir: string; requests: readonly RequestRecord[] }>(
+  sim: S,
+  warm: string | undefined,
+) {
   setEnv({ AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir, AI_SERVER_WARM: warm });
   const pi = new FakePi();
   // The only level of these models.
@@ -98,6 +108,7 @@ async function pick(warm: string | undefined, speed = 20) {
   };
 }
 
+const NEVER = new AbortController().signal;
 const ready = (id: string): RegExp => new RegExp(`^${id} ready`);
 
 describe("a session with AI_SERVER_WARM=load", () => {
@@ -140,6 +151,21 @@ describe("a session with AI_SERVER_WARM=load", () => {
     const cost = expect.stringMatching(/^a is not loaded: the first turn loads it.*; it may unload b\.$/);
     await expect.poll(() => pi.notices).toEqual([cost]);
     expect(sim.starts).toEqual({ b: 1 });
+  });
+
+  test("does not begin a load again that another client's request has interrupted", async () => {
+    const { sim, pi, begin } = await pick("load", 1);
+    await begin("a");
+    await expect.poll(() => pi.statuses.at(-1)).toBe("a loading");
+    const other = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
+    await unloadModel(other, "a", NEVER);
+    const body = JSON.stringify({ model: "b", messages: [{ role: "user", content: "sim: say Hi" }] });
+    const answer = other.chat(body, {}, NEVER);
+    await expect.poll(() => pi.statuses.at(-1)).not.toBe("a loading");
+    sim.setSpeed(50);
+    expect((await answer).status).toBe(200);
+    await unchanged(() => sim.starts);
+    expect(sim.starts).toEqual({ a: 1, b: 1 });
   });
 
   test("gives way to a command that changes the server", async () => {
@@ -262,20 +288,55 @@ describe("a session with AI_SERVER_WARM=read", () => {
     expect([bodies().length, reads().length]).toEqual([2, 1]);
   });
 
+  test("ends it also on a llama-server, which shows no requests", async () => {
+    const models = { slow: "-c 65536 --no-reasoning --prompt-rate 0.1" };
+    const sim = await kept(startKind("llama-server", { models, speed: 20 }));
+    const { pi, begin, reads, turn } = await picked(sim, "read");
+    await begin("slow");
+    await expect.poll(() => pi.statuses.at(-1)).toBe("slow reading ahead");
+    await expect.poll(reads).toHaveLength(1);
+    const answer = turn("sim: say Hello", "slow");
+    const chats = () => sim.requests.filter(({ path }) => path === "/v1/chat/completions");
+    // The stand-in reads a batch to its end, as a real one does: the turn has not been answered.
+    await expect.poll(() => chats()[0]?.disconnectedAt).toBeDefined();
+    expect(pi.statuses.at(-1)).not.toBe("slow reading ahead");
+    sim.setSpeed(1000);
+    expect((await answer).errorMessage).toBeUndefined();
+  });
+
   test("ends the reading when a request of another client comes", async () => {
     const { sim, pi, begin, reads } = await pick("read");
     await begin("slow");
     await expect.poll(() => pi.statuses.at(-1)).toBe("slow reading ahead");
     await expect.poll(reads).toHaveLength(1);
-    const other = new ModelServer(clientOf(sim.url, sim.certsDir));
-    await kept(other);
+    const other = await kept(new ModelServer(clientOf(sim.url, sim.certsDir)));
     const body = JSON.stringify({ model: "slow", stream: true, messages: [{ role: "user", content: "Hi" }] });
-    const answer = other.chat(body, {}, new AbortController().signal);
+    const answer = other.chat(body, {}, NEVER);
     await expect.poll(() => pi.statuses.at(-1)).not.toBe("slow reading ahead");
     sim.setSpeed(1000);
     expect((await answer).status).toBe(200);
     expect(reads()).toHaveLength(1);
   });
+});
+
+test("a turn that comes at any moment is answered, and ends what was begun for it", async () => {
+  const values = seeded(7);
+  for (let round = 0; round < 3 * RUNS; round += 1) {
+    const { sim, pi, begin, turn, reads, bodies } = await pick("read", 50);
+    await begin("a");
+    // Between the first question and the end of the reading, which takes about as long.
+    await new Promise((resolve) => setTimeout(resolve, integer(values, 0, 60)));
+    const answer = turn(`sim: say Answer ${round}`);
+    const begun = reads().length;
+    expect(await answer).toMatchObject({ stopReason: "stop", content: [{ text: `Answer ${round}` }] });
+    await expect.poll(() => pi.statuses.at(-1)).not.toMatch(/loading|reading ahead/);
+    await unchanged(bodies);
+    expect(sim.starts).toEqual({ a: 1 });
+    // A reading that was sent in that moment has ended before it arrived.
+    expect(reads().length - begun).toBeLessThanOrEqual(1);
+    await pi.emit("session_shutdown", undefined);
+    await sim.close();
+  }
 });
 
 describe("nothing is asked of the server for a turn that has not come", () => {

@@ -14,6 +14,7 @@ import { cleanLine } from "../lib/text.ts";
 import {
   firstSeen,
   fitted,
+  fittedPlain,
   flow,
   keyHint,
   keyNames,
@@ -56,7 +57,9 @@ export interface Picking<T> {
 
 const MARK = 2;
 const GAP = 2;
-const LEAST_WORDS = 12;
+/** Columns: a name is cut no shorter, and a detail not shown in less. */
+const LEAST_WORDS = 24;
+const LEAST_DETAIL = 8;
 /** From this many rows on, empty rows separate the parts. */
 const ROOMY = 18;
 const COLOURS = { good: "success", doubtful: "warning", bad: "error" } as const;
@@ -189,10 +192,7 @@ export class PickView<T> implements Component, Focusable {
     const seen = Math.max(1, height - 1);
     this.#page = seen;
     const first = firstSeen(items.length, this.#chosen, seen);
-    const details = Math.max(...items.map(({ detail = "" }) => visibleWidth(detail)));
-    const room = width - MARK - (details === 0 ? 0 : GAP + details);
-    const widest = Math.max(...items.map(({ words }) => visibleWidth(words)));
-    const columns = room < LEAST_WORDS ? width - MARK : Math.min(room, widest);
+    const columns = wordColumns(items, width);
     const rows = items
       .slice(first, first + seen)
       .map((item, at) => this.#row(item, first + at === this.#chosen, columns, width));
@@ -202,12 +202,12 @@ export class PickView<T> implements Component, Focusable {
   #row({ words, detail = "", tone }: PickItem<T>, isChosen: boolean, columns: number, width: number): string {
     const { theme } = this.#parts;
     const name = padded(withoutMiddle(cleanLine(words), columns), columns);
-    const hasRoom = detail !== "" && MARK + columns + GAP + visibleWidth(detail) <= width;
-    const beside = hasRoom
-      ? " ".repeat(GAP) + theme.fg(tone ? COLOURS[tone] : "muted", cleanLine(detail))
-      : "";
-    if (!isChosen) return `  ${hasRoom ? name : name.trimEnd()}${beside}`;
-    return theme.fg("accent", theme.bold(`→ ${hasRoom ? name : name.trimEnd()}`)) + beside;
+    const room = width - MARK - columns - GAP;
+    const isBeside = detail !== "" && room >= LEAST_DETAIL;
+    const shown = isBeside ? fittedPlain(cleanLine(detail), room) : "";
+    const beside = isBeside ? " ".repeat(GAP) + theme.fg(tone ? COLOURS[tone] : "muted", shown) : "";
+    const line = `${isChosen ? "→" : " "} ${isBeside ? name : name.trimEnd()}`;
+    return (isChosen ? theme.fg("accent", theme.bold(line)) : line) + beside;
   }
 
   #dim(text: string): string {
@@ -235,6 +235,14 @@ export class PickView<T> implements Component, Focusable {
       width,
     );
   }
+}
+
+/** Of the words: what the details leave, but no less than they need for a name. */
+function wordColumns(items: readonly PickItem<unknown>[], width: number): number {
+  const widest = Math.max(...items.map(({ words }) => visibleWidth(words)));
+  const details = Math.max(...items.map(({ detail = "" }) => visibleWidth(detail)));
+  const room = width - MARK - (details === 0 ? 0 : GAP + details);
+  return Math.max(1, Math.min(widest, width - MARK, Math.max(room, LEAST_WORDS)));
 }
 
 /** The items that have every typed word in them. */

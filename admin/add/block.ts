@@ -129,9 +129,9 @@ async function chosenBlock(
   files: readonly HostFile[],
   { trained, ...model }: OnServer,
 ): Promise<FittedBlock | undefined> {
-  const pattern = await chosenPattern(call, files, model);
-  if (pattern === undefined) return undefined;
-  const block = plannedBlock(files, pattern, model);
+  const planned = await chosenPattern(call, files, model);
+  if (planned === undefined) return undefined;
+  const { pattern, block } = planned;
   // As it would be in the config, which does not have it yet.
   const file = { ...block.file, text: block.addition.text };
   const all = files.map((other) => (other === block.file ? file : other));

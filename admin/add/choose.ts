@@ -22,6 +22,9 @@ export interface Chosen {
   readonly quantisation: Quantisation;
 }
 
+/** Said where the user leaves before anything is downloaded. */
+export const NOT_ADDED = "Nothing was added.";
+
 const TONES = { fits: "good", tight: "doubtful", "too large": "bad" } as const;
 
 /**

@@ -14,8 +14,9 @@ import { type Chosen, gatedWords } from "./choose.ts";
 import { downloadWords, progressWords } from "./download-words.ts";
 import { type Room, roomWords } from "./room.ts";
 
-/** Between two looks over ssh. */
+/** Between two looks over ssh; the first ones follow each other sooner. */
 const LOOK_MS = 1000;
+const FIRST_LOOK_MS = 200;
 
 /** Files that are on the server, under their final names. */
 export interface Downloaded {
@@ -90,22 +91,27 @@ async function untilEnd(
   folder: string,
   first: DownloadState,
 ): Promise<DownloadState> {
-  for (let state = first; ; ) {
+  for (let state = first, pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(LOOK_MS, 2 * pauseMs)) {
     if (state.stage === "complete") return state;
-    if (state.stage === "failed" || state.stage === "stopped") {
+    if (!isGoing(state)) {
       throw (
         state.problem ??
         elsewhere(`The download of ${state.label} was stopped by another pi or on the server.`)
       );
     }
     waiting.say(downloadWords(state));
-    await REAL_CLOCK.sleep(LOOK_MS, waiting.signal);
+    await REAL_CLOCK.sleep(pauseMs, waiting.signal);
     const states = await downloads.read(folder, waiting.signal);
     const now = states.find(({ id }) => id === first.id);
     if (now === undefined)
       throw elsewhere(`The download of ${first.label} was removed by another pi or on the server.`);
     state = now;
   }
+}
+
+/** Whether all of it is there or on its way: nothing has to be asked of the hub. */
+export function isGoing({ stage }: DownloadState): boolean {
+  return stage !== "stopped" && stage !== "failed";
 }
 
 function elsewhere(message: string): ServerError {
@@ -135,6 +141,7 @@ async function leftOrStopped(
   if (state === undefined) return;
   const again = `/ai-server-add ${label} goes on from there.`;
   if (state.stage === "complete") return show(ctx, `${label} is downloaded. ${again}`);
+  if (state.problem !== undefined && !isGoing(state)) return show(ctx, state.problem.message, "error");
   const question = {
     title: `Stop the download of ${label}?`,
     consequences: [

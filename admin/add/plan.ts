@@ -9,7 +9,7 @@ import {
 import type { NewModel } from "../../host/config/model-change.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { ServerError } from "../../lib/errors.ts";
-import type { PickItem } from "../../ui/pick.ts";
+import type { Picking } from "../../ui/pick.ts";
 import { type Call, pickedBy } from "../call.ts";
 import type { Downloaded } from "./download.ts";
 
@@ -26,8 +26,10 @@ export interface Block {
   readonly addition: Addition;
 }
 
-/** More models are not offered as a pattern: each is tried. */
-const MOST_PATTERNS = 100;
+export interface Planned {
+  readonly pattern: Pattern;
+  readonly block: Block;
+}
 
 /** `Qwen3-8B-Q4_K_M` of `…/Qwen3-8B-Q4_K_M-00001-of-00002.gguf`, numbered where the config has one of that name. */
 export function idFor(path: string, files: readonly HostFile[]): string {
@@ -46,7 +48,8 @@ export function modelWith(
   // Files of other repositories may have the same name.
   const at = file.indexOf(`/${label.replace(/:.*$/, "")}/`);
   const end = file.slice(Math.max(0, at));
-  const found = modelsIn(files).find(({ model, file: { name, text } }) => {
+  const naming = files.filter(({ text }) => text.includes(end));
+  const found = modelsIn(naming).find(({ model, file: { name, text } }) => {
     const { first, last } = modelBlock(text, formatOf(name), model);
     const lines = text.split("\n").slice(first - 1, last);
     return lines.some((line) => line.includes(end));
@@ -69,42 +72,70 @@ export function plannedBlock(
 }
 
 /**
- * The model whose command the new one takes over, as the user chooses; without any, a plain command.
+ * The new model's block like that of the model which the user chooses, or with a plain command.
  *
  * @returns undefined where the user leaves
- * @throws {ServerError} where there is no config file
+ * @throws {ServerError} where it cannot be written
  */
 export async function chosenPattern(
   call: Call,
   files: readonly HostFile[],
   model: Omit<NewModel, "from">,
-): Promise<Pattern | undefined> {
-  const [first] = files;
-  if (first === undefined) throw new ServerError("The server has no config file.", { link: "config file" });
-  const plain: Pattern = { file: first, from: undefined };
-  const patterns = modelsIn(files)
-    .slice(0, MOST_PATTERNS)
-    .map(({ model: from, file }): Pattern => ({ file, from }))
-    .filter((pattern) => isUsable(files, pattern, model));
-  if (patterns.length === 0) return plain;
-  return pickedBy(call, {
-    title: `Which command shall start ${model.id}?`,
-    notes: ["That of another model, with the new file; its aliases, names and metadata are not copied."],
+): Promise<Planned | undefined> {
+  const plain = { file: files[0] ?? noFile(), from: undefined };
+  let patterns = patternsIn(files);
+  let notes = ["That of another model, with the new file; its aliases, names and metadata are not copied."];
+  while (patterns.length > 0) {
+    const pattern = await pickedBy(call, picking(model.id, notes, patterns, plain));
+    if (pattern === undefined) return undefined;
+    const planned = tried(files, pattern, model);
+    if (typeof planned !== "string") return planned;
+    // Whether it can be followed shows only when it is tried, which takes a moment in a large config.
+    patterns = patterns.filter((other) => other !== pattern);
+    notes = [planned];
+  }
+  return { pattern: plain, block: plannedBlock(files, plain, model) };
+}
+
+function noFile(): never {
+  throw new ServerError("The server has no config file.", { link: "config file" });
+}
+
+/** Models that are started by a llama-server, as far as their blocks show it. */
+function patternsIn(files: readonly HostFile[]): Pattern[] {
+  return modelsIn(files).flatMap(({ model, file, setting: { problem, program } }) =>
+    problem === undefined && program === undefined ? [{ file, from: model }] : [],
+  );
+}
+
+function picking(
+  id: string,
+  notes: readonly string[],
+  patterns: readonly Pattern[],
+  plain: Pattern,
+): Picking<Pattern> {
+  return {
+    title: `Which command shall start ${id}?`,
+    notes,
     noun: "command",
     typing: "part of a name",
     items: [
-      ...patterns.map((means): PickItem<Pattern> => ({ words: `Like ${means.from}`, means })),
+      ...patterns.map((means) => ({ words: `Like ${means.from}`, means })),
       { words: "A plain llama-server command", means: plain },
     ],
-  });
+  };
 }
 
-/** Whether a block can be written after this pattern, and is started by a llama-server. */
-function isUsable(files: readonly HostFile[], pattern: Pattern, model: Omit<NewModel, "from">): boolean {
+/** @returns why a block cannot be written after this pattern, as a sentence */
+function tried(
+  files: readonly HostFile[],
+  pattern: Pattern,
+  model: Omit<NewModel, "from">,
+): Planned | string {
   try {
-    return plannedBlock(files, pattern, model).addition.setting.program === undefined;
+    return { pattern, block: plannedBlock(files, pattern, model) };
   } catch (error) {
-    if (error instanceof ServerError) return false;
+    if (error instanceof ServerError && pattern.from !== undefined) return error.message;
     throw error;
   }
 }

@@ -12,13 +12,11 @@ import { loadNow, reportLoaded, runningOf } from "../load.ts";
 import { modelsNow, refreshModels } from "../models.ts";
 import { faultText } from "../report.ts";
 import { addSection } from "./block.ts";
-import { type Chosen, chosenQuantisation, describeModel, gatedWords, searched } from "./choose.ts";
+import { type Chosen, chosenQuantisation, describeModel, gatedWords, NOT_ADDED, searched } from "./choose.ts";
 import { progressWords, RateMeter } from "./download-words.ts";
 import type { HubAccess } from "./hub.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
 import { memoryOf, roomFor, roomWords } from "./room.ts";
-
-const NOT_ADDED = "Nothing was added.";
 
 /** A server that downloads by itself. */
 type Router = Backend & Required<Pick<Backend, "download">>;

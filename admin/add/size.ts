@@ -62,7 +62,7 @@ export function sizeItems({ present, trained, largest }: Windows): PickItem<Size
       const marks = [
         ...(size === largest ? ["max: the largest that fits"] : []),
         ...(size === trained ? ["what it was trained for"] : []),
-        ...(size === present ? ["as in the model it is like"] : []),
+        ...(size === present ? ["taken over"] : []),
         ...(size > most ? [`more than ${largest === undefined ? "it was trained for" : "fits"}`] : []),
       ];
       const means = size === present ? "as it is" : size;

@@ -38,17 +38,17 @@ export function findContexts(text: string, format: ConfigFormat): ContextSetting
 }
 
 /**
- * The models of all these files, each with its file; a file without any has none.
+ * The models of all these files, each with its file and context size; a file without any has none.
  *
  * @throws {ServerError} that names line and column, where a file as a whole is not understood
  */
 export function modelsIn<File extends { name: string; text: string }>(
   files: readonly File[],
-): { model: string; file: File }[] {
+): { model: string; file: File; setting: ContextSetting }[] {
   return files.flatMap((file) => {
     const isPreset = formatOf(file.name) === "ini";
     const settings = isPreset ? iniSettings(file.text) : yamlSettings(file.text, true);
-    return settings.map(({ model }) => ({ model, file }));
+    return settings.map((setting) => ({ model: setting.model, file, setting }));
   });
 }
 

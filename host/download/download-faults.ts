@@ -66,6 +66,7 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   interrupted: (where) =>
     `The download was cut off: ${where} was restarted, or its processes were killed. ${GOES_ON}`,
   gone: (where) => `The files were downloaded, and are no longer all on ${where}.`,
+  busy: (where) => `Another pi is starting or removing a download on ${where}. Try again.`,
   "still-running": () => "The download still runs. Stop it first.",
   "not-stopped": (where) => `The download on ${where} did not stop within 10 s. Try again.`,
   "unknown-download": (where) => `There is no such download on ${where}.`,

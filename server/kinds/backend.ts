@@ -23,6 +23,8 @@ export interface LoadSteps {
   report(progress: LoadState): void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
+  /** Whether the load is given up where another client comes between, since nobody waits for it. */
+  readonly givesWay: boolean;
 }
 
 /** Bytes of the files that a download has begun; both 0 until the first has. */

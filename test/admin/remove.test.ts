@@ -91,9 +91,9 @@ describe("a confirmed removal", () => {
     const place = await startPlace(config("-m /m/shared.gguf", "-m /m/shared.gguf", more));
     const user = await place.type("/ai-server-remove old", removing(undefined));
     const text = user.questions[0]?.text ?? "";
-    expect(text).toContain('The group "both" no longer names it.\n');
-    expect(text).toContain("What is loaded at the start (preload) no longer names it.\n");
-    expect(text).toContain("Still named in the config: /m/shared.gguf.");
+    expect(text).toContain('It leaves the group "both".\n');
+    expect(text).toContain("It is no longer loaded when the server starts.\n");
+    expect(text).toContain("/m/shared.gguf stays: another model uses that file.");
     expect(place.text).toContain("members: [kept]");
     expect(place.text).toContain("preload: []");
   });
@@ -277,7 +277,7 @@ describe("a removal that is not made", () => {
     expect(notices).toEqual([
       {
         level: "error",
-        text: 'The configuration at line 10, column 8: The set "s" of the matrix needs "old". Write the set without this model by hand, then try again.',
+        text: 'The configuration at line 10, column 8: the set "s" of the matrix needs "old". Write the set without this model by hand, then try again.',
       },
     ]);
     expect(place.text).toBe(text);

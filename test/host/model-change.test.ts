@@ -1,7 +1,7 @@
 import { appendFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ChangeOutcome, Edit, Planned, Progress } from "../../host/outcome.ts";
-import type { ChangeHost } from "../../host/service.ts";
+import type { ChangeHost, Limits } from "../../host/service.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
 import { FakeServer, fakeAddition, fakeConfig, fakeRemoval } from "../support/fake-server.ts";
 import { InProcessShell } from "../support/in-process-shell.ts";
@@ -50,8 +50,12 @@ const WAYS = {
   },
 } as const;
 
-function change(plan: (file: HostFile) => Edit, hooks: Hooks = {}): Promise<ChangeOutcome> {
-  const ends: ChangeHost = { machine: shell.machine(), probe: server, limits: LIMITS };
+function change(
+  plan: (file: HostFile) => Edit,
+  hooks: Hooks = {},
+  limits: Limits = LIMITS,
+): Promise<ChangeOutcome> {
+  const ends: ChangeHost = { machine: shell.machine(), probe: server, limits };
   return changeAt(ends, plan, { report: (progress) => steps.push(progress), ...hooks });
 }
 
@@ -154,6 +158,16 @@ test("a llama-swap that should watch its file and does not is restarted", async 
   expect(server.restarts).toBe(1);
   expect(await change(fakeAddition(512))).toMatchObject({ kind: "changed", context: { tokens: 512 } });
   expect(server.restarts).toBe(2);
+});
+
+test("a reload of an idle server is seen by the list, and not waited for to the end", async () => {
+  begin(WITHOUT, []);
+  WAYS.watch();
+  const limits = { ...LIMITS, reloadTimeoutMs: 600_000 };
+  expect(await change(fakeAddition(512), {}, limits)).toMatchObject({ kind: "changed" });
+  server.loaded = [];
+  expect(await change(fakeRemoval(), {}, limits)).toMatchObject({ kind: "changed" });
+  expect([host.text, server.restarts]).toEqual([WITHOUT, 0]);
 });
 
 test("a router may go on offering a model that it finds itself", async () => {

@@ -9,7 +9,7 @@ import { realSuite } from "../support/programs.ts";
 import { RpcPi } from "../support/rpc.ts";
 
 /** Those that read an argument. */
-const COMMANDS = ["status", "load", "unload", "ctx", "preset", "rollback", "logs"];
+const COMMANDS = ["status", "load", "unload", "remove", "ctx", "preset", "rollback", "logs"];
 const BACKUP = "20260102T030405Z";
 const ESCAPES = "\u001b]52;c;cHduZWQ=\u0007\u001b[2J\u001b[31m";
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -85,6 +85,45 @@ for (const [version, login] of LOGINS) {
         const { agentDir } = place;
         await eventually("no ssh is left", () => (processesWith(agentDir).length === 0 ? true : undefined));
         expect(sshLeftIn(place)).toEqual([]);
+      } finally {
+        await server.stop();
+        await place?.remove();
+      }
+    });
+
+    test(`a model removed by ${login}: its file goes where the key can do that`, async () => {
+      const host = new SshHost(sshd, login, CONFIG);
+      const file = join(host.folder, "steady model.gguf");
+      writeFileSync(file, "x".repeat(3000));
+      host.own(file);
+      const text = CONFIG.replace("/models/steady.gguf", `'${file}'`);
+      writeFileSync(host.path, text);
+      const server = await AdminServer.start(host);
+      let place: AdminPlace | undefined;
+      try {
+        place = await makeAdminPlace(version, server);
+        const dialogs = new Dialogs();
+        const pi = await RpcPi.start(place.options([], setUp(host)), dialogs.answer);
+        await server.load("steady");
+        const before = sshd.logins;
+        dialogs.expect(yes, yes);
+        const seen = noticesIn(await pi.command("/ai-server-remove steady"));
+        expect(seen[0]).toMatch(/^steady is no longer in the config\.\nThe server answers with it\./);
+        expect(dialogs.question()).toMatch(/^- {2}steady:$/m);
+        expect([host.text, host.backups.length]).toEqual([text.replace(/ {2}steady:\n(.+\n){2}/, ""), 1]);
+        expect([...(await server.running())]).toEqual([]);
+        expect(sshd.logins - before).toBeLessThanOrEqual(2);
+        if (login === "shell") {
+          expect(dialogs.question(1)).toContain(`${file} (2.9 KiB)`);
+          expect([seen.at(-1), existsSync(file)]).toEqual(["Deleted 1 file, 2.9 KiB.", false]);
+        } else {
+          expect(dialogs.asked).toHaveLength(1);
+          expect(seen.at(-1)).toContain("may only run ai-server-admin (AI_SERVER_SSH_MODE=wrapper)");
+          expect(existsSync(file)).toBe(true);
+          rmSync(file);
+        }
+        expect(host.leftovers).toEqual([]);
+        expect(await pi.close()).toBe(0);
       } finally {
         await server.stop();
         await place?.remove();

@@ -1,11 +1,13 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { ActivityPlace } from "../support/activity-place.ts";
+import { enter } from "../support/admin-terminal.ts";
 import { LlamaPlace } from "../support/llama-pi.ts";
 import { llamaServerProblem } from "../support/llama-server.ts";
 import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi, type Workplace } from "../support/pi.ts";
 import { eventually } from "../support/processes.ts";
-import { realSuite } from "../support/programs.ts";
+import { missingProgram, realSuite } from "../support/programs.ts";
 import { RpcPi } from "../support/rpc.ts";
 import { type StandIn, startStandIn } from "../support/stand-in.ts";
 
@@ -39,6 +41,24 @@ function beginningOf({ max_tokens: _, id_slot: __, messages, ...body }: Body): s
 }
 
 for (const version of PI_VERSIONS) {
+  realSuite((await piProblem(version)) ?? missingProgram("tmux"), `pi ${version} in the terminal`, () => {
+    test("shows what the server does before the first prompt, and answers a prompt that comes meanwhile", async () => {
+      const place = await ActivityPlace.open(version, { AI_SERVER_WARM: "read" });
+      try {
+        const terminal = await place.terminal("slow", [], /^slow loading$/m);
+        await terminal.waitFor(/^slow reading ahead$/m);
+        await enter(terminal, "sim: say Here it is.");
+        await terminal.waitFor(/^ *Here it is\./m);
+        const screen = await terminal.waitFor(/^slow ready · 64k$/m);
+        expect(screen).not.toMatch(/reading ahead|is not loaded/);
+        const chats = place.sim.requests.filter(({ path }) => path.endsWith("/chat/completions"));
+        expect(chats.map(({ disconnectedAt }) => disconnectedAt !== undefined)).toEqual([true, false]);
+      } finally {
+        await place.close();
+      }
+    });
+  });
+
   realSuite(await piProblem(version), `pi ${version} with AI_SERVER_WARM=read`, () => {
     let standIn: StandIn;
     let place: Workplace;
@@ -161,7 +181,9 @@ for (const version of PI_VERSIONS) {
           const place = await LlamaPlace.start(args, { AI_SERVER_WARM: "read" });
           try {
             const session = await place.session(version);
-            await eventually("the beginning is read", async () => (await place.tokensHeld()) || undefined);
+            await eventually("the beginning is read", async () =>
+              (await place.tokensHeld())?.find((tokens) => tokens > 0),
+            );
             const [answer] = await session.turn("What is this?");
             expect(answer?.prompt).toBeGreaterThan(2000);
             expect((answer?.prompt ?? 0) - (answer?.cached ?? 0)).toBeLessThan(20);

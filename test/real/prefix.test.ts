@@ -3,6 +3,7 @@ import {
   type Conversation,
   prefixShares,
   talkBesideOthers,
+  talkBesideReading,
   talkOnOneSlot,
 } from "../../bench/prefix-reuse.ts";
 import { llamaServerProblem } from "../support/llama-server.ts";
@@ -31,5 +32,11 @@ realSuite(problem, `the cache of a real llama-server under pi ${NEWEST_PI}`, () 
 
   test("holds on two slots with another session, of the same beginning, before each turn", async () => {
     expectReuse(await talkBesideOthers(NEWEST_PI));
+  });
+
+  test("holds in the only slot, although a session of the same beginning reads ahead before each turn", async () => {
+    const answers = await talkBesideReading(NEWEST_PI);
+    expect(answers.length).toBeGreaterThanOrEqual(6);
+    expect(Math.min(...prefixShares(answers)), JSON.stringify(answers)).toBeGreaterThanOrEqual(0.95);
   });
 });

@@ -1,9 +1,23 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { readConfig } from "../../config.ts";
+import { record } from "../../lib/json.ts";
+import { loadAhead } from "../../provider/ahead.ts";
+import { AiServer } from "../../provider/ai-server.ts";
+import { restOf } from "../../server/at-rest.ts";
+import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { readingBody } from "../../stream/body.ts";
-import { type LlamaServer, llamaServerProblem, startLlamaServer, TINY_ID } from "../support/llama-server.ts";
+import {
+  type LlamaServer,
+  llamaServerProblem,
+  startLlamaServer,
+  startRouter,
+  TINY_ID,
+  TINY_MODEL,
+} from "../support/llama-server.ts";
+import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
+import { integer, RUNS, seeded } from "../support/random.ts";
 import { assistant, model, PLAIN, system, tool, transcript, user } from "../support/samples.ts";
 import { TRAINED_CONTEXT } from "../support/tiny-model.ts";
 import { beginTurn } from "../support/turns.ts";
@@ -18,9 +32,9 @@ function words(count: number, [first, second] = [" read", " the"]): string {
   return Array.from({ length: count }, (_, at) => (at % 2 === 0 ? first : second)).join("");
 }
 
-/** What every turn of a project begins with: about 3,000 tokens, of which others have the first ones too. */
-function beginning(common: number, own: [string, string]) {
-  const text = `You are.${words(common)}|${words(3000 - common, own)}`;
+/** What every turn of a project begins with, of which others have the first tokens too. */
+function beginning(common: number, own: [string, string], size = 3000) {
+  const text = `You are.${words(common)}|${words(size - common, own)}`;
   return system(text, { toolsAdded: [tool("bash", { command: { type: "string" } })] });
 }
 
@@ -54,17 +68,31 @@ class Session {
    * @param commandLine of the model, where the server shows it
    * @returns whether what the next turn begins with was read
    */
-  async readAhead(commandLine?: string): Promise<boolean> {
+  async readAhead({ commandLine, signal = NEVER }: { commandLine?: string; signal?: AbortSignal } = {}) {
     const context = transcript(...this.#messages, user("x"));
-    const body = await readingBody(PARTS, this.client, TINY, context, {});
-    const served = { id: TINY_ID, commandLine };
+    const body = (await readingBody(PARTS, this.client, TINY, context, {})) ?? {};
+    const served = { id: TINY_ID, ...(commandLine === undefined ? {} : { commandLine }) };
     return this.client.readAhead.read(
       served,
-      body ?? {},
+      body,
       () => false,
-      NEVER,
+      signal,
       () => {},
     );
+  }
+
+  /** How many tokens of a prompt that is being read have been read. */
+  async tokensRead(): Promise<number> {
+    const slots = (await this.client.http.json("/slots", { timeoutMs: 10_000 })) as Record<string, unknown>[];
+    const busy = slots.filter(({ is_processing }) => is_processing === true);
+    return Math.max(0, ...busy.map(({ n_prompt_tokens_processed: read }) => Number(read)));
+  }
+
+  /** Whether every slot of the server is idle. */
+  async isIdle(): Promise<boolean> {
+    const backend = await this.client.backend();
+    const slots = await backend.slots(TINY_ID, { timeoutMs: 10_000 });
+    return slots?.every(({ isBusy }) => !isBusy) === true;
   }
 }
 
@@ -86,8 +114,26 @@ realSuite(llamaServerProblem(), "reading ahead on a real llama-server", () => {
     const theirs = session(beginning(0, THEIRS));
     const { prompt } = await theirs.turn(words(9000, [" set", " of"]));
     const ours = session(beginning(0, OURS));
-    expect(await ours.readAhead("llama-server -m tiny.gguf -np 1 --cache-ram 0")).toBe(false);
+    expect(await ours.readAhead({ commandLine: "llama-server -np 1 --cache-ram 0" })).toBe(false);
     expect((await theirs.turn("And then?")).cached / prompt).toBeGreaterThanOrEqual(0.95);
+  });
+
+  test("a model that sleeps is woken", async () => {
+    server = await startLlamaServer({ args: ["-np", "1", "--sleep-idle-seconds", "1"] });
+    const url = { AI_SERVER_URL: server.url };
+    const aiServer = new AiServer({ env: url, agentDir: "/nowhere", now: Date.now, onChanged: () => {} });
+    try {
+      const { http } = await aiServer.server();
+      const isAsleep = async () =>
+        record(await http.json("/props", { timeoutMs: 5_000 }))?.is_sleeping === true || undefined;
+      await eventually("it sleeps", isAsleep);
+      const work = { signal: NEVER, onBegin: () => {} };
+      expect(await loadAhead(aiServer, TINY, work)).toBe("loaded");
+      expect(await isAsleep()).toBeUndefined();
+      expect(await loadAhead(aiServer, TINY, work)).toBe("ready");
+    } finally {
+      await aiServer.close();
+    }
   });
 
   describe.each([
@@ -111,6 +157,46 @@ realSuite(llamaServerProblem(), "reading ahead on a real llama-server", () => {
       expect([await ours.readAhead(), await ours.readAhead()]).toEqual([true, true]);
       const { prompt, cached } = await ours.turn("What is this?");
       expect(prompt - cached).toBeLessThan(20);
+    });
+
+    test("ended by a turn, leaves that turn the batches that it has read", async () => {
+      server = await startLlamaServer({ args: [...args, "--batch-size", "64", "--ubatch-size", "64"] });
+      const ours = session(beginning(0, OURS, 20_000));
+      const turnComes = new AbortController();
+      const reading = ours.readAhead({ signal: turnComes.signal });
+      await eventually(
+        "some batches are read",
+        async () => (await ours.tokensRead()) >= 256 || undefined,
+        15_000,
+        1,
+      );
+      turnComes.abort(new Error("a turn comes"));
+      const [{ prompt, cached }] = await Promise.all([
+        ours.turn("What is this?"),
+        expect(reading).rejects.toThrow("a turn comes"),
+      ]);
+      expect(cached).toBeGreaterThanOrEqual(256);
+      expect(cached).toBeLessThan(prompt - 20);
+    });
+
+    test("ended by a turn at any moment, lets that turn be answered, and keeps no slot busy", async () => {
+      server = await startLlamaServer({ args: [...args, "--batch-size", "256"] });
+      const values = seeded(11);
+      for (let round = 0; round < 2 * RUNS; round += 1) {
+        const head = beginning(0, [` ${round}`, " path"]);
+        const ours = session(head);
+        const turnComes = new AbortController();
+        const reading = ours.readAhead({ signal: turnComes.signal });
+        await new Promise((resolve) => setTimeout(resolve, integer(values, 0, 120)));
+        turnComes.abort(new Error("a turn comes"));
+        const turn = ours.turn("What is this?");
+        const isWhole = await reading.catch((error: Error) => expect(error.message).toBe("a turn comes"));
+        const { prompt, cached } = await turn;
+        expect(prompt).toBeGreaterThan(3000);
+        if (isWhole === true) expect(prompt - cached).toBeLessThan(20);
+        expect(await ours.isIdle()).toBe(true);
+        await ours.client.close();
+      }
     });
 
     // How much of the beginning another session has too, and how long its conversation is.
@@ -147,5 +233,61 @@ realSuite(llamaServerProblem(), "reading ahead on a real llama-server", () => {
       const { prompt, cached } = await ours.turn("What is this?");
       expect(prompt - cached).toBeLessThan(20);
     });
+  });
+});
+
+realSuite(llamaServerProblem(), "reading ahead on a real router", () => {
+  test("is no use of the model: until its first turn, another model may take its place", async () => {
+    const preset = `version = 1\n[a]\nmodel = ${TINY_MODEL}\nnp = 1\n[b]\nmodel = ${TINY_MODEL}\n`;
+    const router = await startRouter({ preset, args: [] });
+    const client = new ModelServer(readConfig({ AI_SERVER_URL: router.url }, {}, "/nowhere"));
+    const on = model({ id: "a", contextWindow: TRAINED_CONTEXT });
+    const parts = { traits: () => PLAIN, runsAs: () => "a" };
+    try {
+      expect(await restOf(client, "a", NEVER)).toMatchObject({ own: undefined });
+      await loadModel(client, "a", { signal: NEVER, report: () => {} });
+      expect(await restOf(client, "a", NEVER)).toMatchObject({ own: { id: "a", state: "ready" } });
+      expect(await restOf(client, "b", NEVER)).toMatchObject({ own: undefined });
+
+      const ahead = transcript(beginning(0, OURS), user("x"));
+      const body = (await readingBody(parts, client, on, ahead, {})) ?? {};
+      const backend = await client.backend();
+      const tokens = await backend.promptTokens?.("a", JSON.stringify(body), { timeoutMs: 10_000 });
+      expect(tokens).toBeGreaterThan(3000);
+      expect(
+        await client.readAhead.read(
+          { id: "a" },
+          body,
+          () => false,
+          NEVER,
+          () => {},
+        ),
+      ).toBe(true);
+      expect((await backend.slots("a", { timeoutMs: 10_000 }))?.[0]?.tokens).toBe(tokens);
+      expect(await restOf(client, "b", NEVER)).toMatchObject({ own: undefined });
+
+      const context = transcript(beginning(0, OURS), user("What is this?"));
+      const { message } = await beginTurn(client, { clock, on, context, parts }).ended;
+      expect(message.usage.input).toBeLessThan(20);
+      expect(await restOf(client, "b", NEVER)).toBeUndefined();
+    } finally {
+      await client.close();
+      await router.stop();
+    }
+  });
+
+  test("its model that is not loaded is not loaded to count tokens", async () => {
+    const preset = `version = 1\n[a]\nmodel = ${TINY_MODEL}\n`;
+    const router = await startRouter({ preset, args: [] });
+    const client = new ModelServer(readConfig({ AI_SERVER_URL: router.url }, {}, "/nowhere"));
+    try {
+      const backend = await client.backend();
+      const request = JSON.stringify({ model: "a", messages: [{ role: "user", content: "Hi" }] });
+      expect(await backend.promptTokens?.("a", request, { timeoutMs: 10_000 })).toBeUndefined();
+      expect(await client.runningNow()).toEqual([]);
+    } finally {
+      await client.close();
+      await router.stop();
+    }
   });
 });

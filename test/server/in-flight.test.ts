@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { requestsAhead, requestsInFlight, slotWithLeast } from "../../server/in-flight.ts";
+import { requestsAhead, requestsInFlight, slotFor, slotWithLeast } from "../../server/in-flight.ts";
 import { parseSlots } from "../../server/kinds/llama-cpp/list.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startSim } from "../../sim/server.ts";
@@ -280,5 +280,45 @@ describe("a new conversation", () => {
     ],
   ])("%s", (_, answer, slot) => {
     expect(slotWithLeast(parseSlots(answer) ?? [])).toBe(slot);
+  });
+});
+
+describe("the slot for a turn whose prompt was read ahead", () => {
+  const slotOf = async (
+    slots: unknown,
+    asked: { isNew: boolean; read: { slot: number; tokens: number | undefined } | undefined },
+  ): Promise<{ slot: number | undefined; requests: string[] }> => {
+    const running = { running: [{ model: "m", state: "ready" }] };
+    const { swap, requests } = await cannedServer(
+      byPath({ "/running": running, "/upstream/m/slots": slots }),
+    );
+    return { slot: await slotFor(swap, "m", asked, NEVER), requests };
+  };
+  const held = (tokens: number, isBusy = false) => [
+    { id: 0, is_processing: false, id_task: 1, n_prompt_tokens: 9000 },
+    { id: 1, is_processing: isBusy, id_task: 2, n_prompt_tokens: tokens },
+    { id: 2, is_processing: false },
+  ];
+  const read = { slot: 1, tokens: 600 };
+
+  test("is where it is, for a new conversation and for one that goes on", async () => {
+    expect((await slotOf(held(600), { isNew: true, read })).slot).toBe(1);
+    expect((await slotOf(held(600), { isNew: false, read })).slot).toBe(1);
+  });
+
+  test("is asked of nobody while the reading ends", async () => {
+    const { slot, requests } = await slotOf(held(600), { isNew: true, read: { slot: 1, tokens: undefined } });
+    expect([slot, requests]).toEqual([1, []]);
+  });
+
+  test("is another one where a conversation has taken the place", async () => {
+    expect((await slotOf(held(700), { isNew: true, read })).slot).toBe(2);
+    expect((await slotOf(held(700), { isNew: false, read })).slot).toBeUndefined();
+    expect((await slotOf(held(600, true), { isNew: true, read })).slot).toBe(2);
+  });
+
+  test("is not asked for where nothing was read and the conversation goes on", async () => {
+    const { slot, requests } = await slotOf(held(600), { isNew: false, read: undefined });
+    expect([slot, requests]).toEqual([undefined, []]);
   });
 });

@@ -22,6 +22,11 @@ test.each<[string, RunningModel[] | undefined, string | undefined]>([
   expect(footerLine(running, "own", window)).toBe(line);
 });
 
+test("while the server works ahead, the line says what it does for pi's own model", () => {
+  expect(footerLine([runs("other"), runs("own")], "own", window, "reading ahead")).toBe("own reading ahead");
+  expect(footerLine(undefined, "own", window, "loading")).toBe("own loading");
+});
+
 function open(running: RunningModel[] | Error = [runs("own")]) {
   const terminal = new FakeTerminal();
   const timer = new FakeTimer();

@@ -53,17 +53,25 @@ export class ActivityPlace {
   readonly sim: Sim;
   readonly version: PiVersion;
   readonly #workplace: Workplace;
+  readonly #env: Readonly<Record<string, string>>;
   #terminal: Terminal | undefined;
 
-  private constructor(sim: Sim, version: PiVersion, workplace: Workplace) {
+  private constructor(
+    sim: Sim,
+    version: PiVersion,
+    workplace: Workplace,
+    env: Readonly<Record<string, string>>,
+  ) {
     this.sim = sim;
     this.version = version;
     this.#workplace = workplace;
+    this.#env = env;
   }
 
-  static async open(version: PiVersion): Promise<ActivityPlace> {
+  /** @param env variables of the extension, besides those that lead to the server */
+  static async open(version: PiVersion, env: Readonly<Record<string, string>> = {}): Promise<ActivityPlace> {
     const [sim, workplace] = await Promise.all([startSim({ config: CONFIG }), makeWorkplace()]);
-    const place = new ActivityPlace(sim, version, workplace);
+    const place = new ActivityPlace(sim, version, workplace, env);
     await writeFile(join(workplace.folder, "side.ts"), SIDE_EXTENSION);
     // So that a short conversation can be compacted.
     const settings = { compaction: { enabled: false, reserveTokens: 1000, keepRecentTokens: 50 } };
@@ -82,17 +90,23 @@ export class ActivityPlace {
       AI_SERVER_CERTS_DIR: sim.certsDir,
       // A model of another provider's, which is never asked.
       OPENAI_API_KEY: "sk-none",
+      ...this.#env,
     };
     // Offline nothing would be asked at rest, and the footer would stay empty.
     return { version, agentDir, env, offline: false };
   }
 
-  async terminal(model: string, more: readonly string[] = []): Promise<Terminal> {
+  /** @param footer that pi shows once its session has begun */
+  async terminal(
+    model: string,
+    more: readonly string[] = [],
+    footer = /^no model loaded/m,
+  ): Promise<Terminal> {
     const side = join(this.#workplace.folder, "side.ts");
     const args = ["-e", EXTENSION, "-e", side, "--model", `ai-server/${model}`, ...more];
     const terminal = await openPi({ ...this.#options, args });
     this.#terminal = terminal;
-    await terminal.waitFor(/^no model loaded/m);
+    await terminal.waitFor(footer);
     return terminal;
   }
 

@@ -62,8 +62,6 @@ export async function startAddPlace(
   const folder = mkdtempSync(join(tmpdir(), "models-"));
   const variables = { HF_ENDPOINT: hub.url, AI_SERVER_MODELS_DIR: folder, HF_HOME: folder };
   const place = await startPlace(config, variables);
-  // A worker that waits before it tries again does not keep a test waiting.
-  place.tool("sleep", "exec /usr/bin/sleep 0.02");
   const { serviceUnit } = place.aiServer.config({});
   const shell = new Shell({
     host: "local",

@@ -135,12 +135,22 @@ export class DownloadPlace {
     return (await this.downloads.read(this.folder)).find((state) => state.id === id);
   }
 
+  /** Waits until the download is like this. Each look is a shell with some programs, so they are not too many. */
+  async sees(
+    what: string,
+    isLike: (state: DownloadState) => boolean | undefined,
+    id = this.id,
+  ): Promise<DownloadState> {
+    const look = async (): Promise<DownloadState | undefined> => {
+      const state = await this.state(id);
+      return state && isLike(state) ? state : undefined;
+    };
+    return eventually(what, look, 45_000, 100);
+  }
+
   /** Waits until the download has no process any more. */
   async ended(id = this.id): Promise<DownloadState> {
-    return eventually("the download ends", async () => {
-      const state = await this.state(id);
-      return state && !isRunning(state.stage) ? state : undefined;
-    });
+    return this.sees("the download ends", ({ stage }) => !isRunning(stage), id);
   }
 
   /** Names under the folder, staging left out. */

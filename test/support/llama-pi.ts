@@ -50,11 +50,16 @@ export class LlamaPlace {
     return new LlamaPlace(server, workplace, env);
   }
 
-  /** The most tokens that an idle slot of the server holds; 0 while one is busy. */
-  async tokensHeld(): Promise<number> {
+  /** Has every session that begins from now on read this of its project. */
+  async describe(project: string): Promise<void> {
+    await writeFile(join(this.#workplace.folder, "AGENTS.md"), project);
+  }
+
+  /** The tokens that each slot of the server holds; undefined while one is busy. */
+  async tokensHeld(): Promise<number[] | undefined> {
     const slots = (await (await fetch(`${this.#server.url}/slots`)).json()) as Json[];
-    if (slots.some((slot) => slot.is_processing === true)) return 0;
-    return Math.max(...slots.map((slot) => Number(slot.n_prompt_tokens ?? 0)));
+    if (slots.some((slot) => slot.is_processing === true)) return undefined;
+    return slots.map((slot) => Number(slot.n_prompt_tokens ?? 0));
   }
 
   /** A pi that thinks, with its session in this place's folder; `args` choose which. */
@@ -97,6 +102,25 @@ export class LlamaSession {
       .map((event) => event.message)
       .filter((message) => at(message, "role") === "assistant");
     return messages.map(answerOf);
+  }
+
+  /** @returns milliseconds from the prompt to the answer's first token; the turn is over then too */
+  async firstWord(text: string): Promise<{ ms: number; answers: Answer[] }> {
+    const mark = this.#pi.mark();
+    const begun = performance.now();
+    const answers = this.turn(text);
+    const isWord = (event: Json): boolean =>
+      event.type === "message_update" && /_delta$/.test(String(at(event, "assistantMessageEvent", "type")));
+    const [ms] = await Promise.all([
+      this.#pi.waitFor(isWord, 60_000, mark).then(() => performance.now() - begun),
+      answers,
+    ]);
+    return { ms, answers: await answers };
+  }
+
+  /** Runs a slash command to its end. */
+  async command(line: string): Promise<void> {
+    await this.#pi.command(line);
   }
 
   /** As `/reload` does. */

@@ -218,6 +218,25 @@ test("a screen that is closed ends its search", async () => {
   expect(asked.asked).toEqual(["qw"]);
 });
 
+test("details that are too wide are cut, and names keep their ends", () => {
+  const detail = "131072 tokens · a note that is longer than the terminal";
+  const shown = new Shown({
+    items: [
+      { words: "128k", detail, means: "a" },
+      { words: "8k", detail: "short", means: "b" },
+    ],
+  });
+  shown.columns = 40;
+  expect(shown.rows.slice(0, 2)).toEqual(["→ 128k  131072 tokens · a note that is …", "  8k    short"]);
+  const long = new Shown({
+    items: [{ words: "someone/Model-With-A-Long-Name-GGUF", detail: "48k downloads", means: "a" }],
+  });
+  long.columns = 45;
+  expect(long.rows[0]).toBe("→ someone/Model-…ong-Name-GGUF  48k downloads");
+  long.columns = 32;
+  expect(long.rows[0]).toBe("→ someone/Mode…g-Name-GGUF");
+});
+
 test.each([
   [80, 24],
   [60, 20],

@@ -1,5 +1,6 @@
 /** The files that a model's command names, and whether anything else names them too. */
 import { ServerError } from "../../../lib/errors.ts";
+import { counted } from "../../../lib/figures.ts";
 import { boundFlags } from "../command/model-flags.ts";
 import { pathOutside } from "../command/mounts.ts";
 import { ggufsAt, mentions } from "../gguf-paths.ts";
@@ -76,8 +77,14 @@ export function filesOf(
   const shared = all.filter(isShared);
   return {
     files: all.filter((path) => !isShared(path)),
-    notes: shared.length === 0 ? [] : [`Still named in the config: ${shared.join(", ")}.`],
+    notes: staying(shared),
   };
+}
+
+function staying([first, ...more]: readonly string[]): string[] {
+  if (first === undefined) return [];
+  if (more.length === 0) return [`${first} stays: another model uses that file.`];
+  return [`${first} and ${counted(more.length, "more file")} stay: other models use them.`];
 }
 
 /** Every absolute path of a GGUF in a configuration, as the machine has it where that is known. */

@@ -78,12 +78,18 @@ function keysBelow(config: YamlConfig, path: readonly string[]): string[] {
 
 const AT_HAND = "Take the model out there by hand, then try again.";
 
+/** A place inside a sentence, and what happens there. */
+interface Words {
+  readonly place: string;
+  readonly sentence: string;
+}
+
 /** The entries of a list that name the model. */
 function* inList(
   config: YamlConfig,
   path: readonly string[],
   { id, names }: Gone,
-  place: string,
+  { place, sentence }: Words,
 ): Generator<Naming> {
   const holder = holderAt(config, path);
   if (!holder || !isSeq(holder.collection)) return;
@@ -93,7 +99,7 @@ function* inList(
     if (!holder.isOwn)
       refuseAt(config, item, `${place} names ${shown(id)} in a list that stands elsewhere too`, AT_HAND);
     const ways = cutEntry(config.text, holder.pair, collection, at);
-    yield { sentence: `${place} no longer names it.`, path: [...path, at], ways };
+    yield { sentence, path: [...path, at], ways };
   }
 }
 
@@ -101,8 +107,8 @@ function* inList(
 function* inKeys(
   config: YamlConfig,
   path: readonly string[],
-  names: readonly string[],
-  { id, place }: { id: string; place: string },
+  { id, names }: Gone,
+  { place, sentence }: Words,
 ): Generator<Naming> {
   const holder = holderAt(config, path);
   if (!holder || !isMap(holder.collection)) return;
@@ -113,7 +119,7 @@ function* inKeys(
     if (!holder.isOwn)
       refuseAt(config, pair.key, `${place} names ${shown(id)} in a block that stands elsewhere too`, AT_HAND);
     const ways = cutEntry(config.text, holder.pair, collection, at);
-    yield { sentence: `${place} no longer has a value for it.`, path: [...path, keyText(pair.key)], ways };
+    yield { sentence, path: [...path, keyText(pair.key)], ways };
   }
 }
 
@@ -139,7 +145,7 @@ function* inSets(
   for (const [at, pair] of collection.items.entries()) {
     const text = texts[at] ?? "";
     const set = keyText(pair.key);
-    const place = `The set ${shown(set)} of the matrix`;
+    const place = `the set ${shown(set)} of the matrix`;
     const result = withoutModel(text, names);
     if (result === "unchanged") continue;
     const isReferred = texts.some((other) =>
@@ -148,7 +154,8 @@ function* inSets(
     const value = pair.value;
     if (result === "empty" && !isReferred && collection.items.length > 1 && holder.isOwn) {
       const ways = cutEntry(config.text, holder.pair, collection, at);
-      yield { sentence: `${place} goes: it had this model alone.`, path: [...setsPath, set], ways };
+      const sentence = `The set ${shown(set)} of the matrix goes: it has this model alone.`;
+      yield { sentence, path: [...setsPath, set], ways };
       continue;
     }
     const edits =
@@ -163,7 +170,7 @@ function* inSets(
         "Write the set without this model by hand, then try again.",
       );
     yield {
-      sentence: `${place} no longer offers it.`,
+      sentence: `It leaves ${place}.`,
       path: [...setsPath, set],
       becomes: text.slice(0, result.start) + text.slice(result.end),
       ways: [edits],
@@ -187,6 +194,9 @@ function editsIn(
   return [{ start: first.own.start, end: last.own.end, text: "" }];
 }
 
+const COSTS: Words = { place: "the evict_costs of the matrix", sentence: "Its cost in the matrix goes." };
+const VARIABLES: Words = { place: "the vars of the matrix", sentence: "Its variable in the matrix goes." };
+
 /** A matrix with its variables, costs and sets. */
 function* inMatrix(config: YamlConfig, path: readonly string[], id: string): Generator<Naming> {
   const variables = variablesFor(config, path, id);
@@ -194,8 +204,8 @@ function* inMatrix(config: YamlConfig, path: readonly string[], id: string): Gen
   const isHidden = keysBelow(config, [...path, "vars"]).includes(id) && !variables.includes(id);
   const names = isHidden ? variables : [...variables, id];
   yield* inSets(config, path, id, names);
-  yield* inKeys(config, [...path, "evict_costs"], names, { id, place: "The matrix (evict_costs)" });
-  yield* inKeys(config, [...path, "vars"], variables, { id, place: "The matrix (vars)" });
+  yield* inKeys(config, [...path, "evict_costs"], { id, names }, COSTS);
+  yield* inKeys(config, [...path, "vars"], { id, names: variables }, VARIABLES);
 }
 
 /** Selectors: one of several targets may go, but not the one that a `pin` leads to. */
@@ -203,7 +213,7 @@ function* inSelectors(config: YamlConfig, gone: Gone): Generator<Naming> {
   for (const selector of keysBelow(config, ["selectors"])) {
     const path = ["selectors", selector];
     const targets = nodeAt(config, [...path, "targets"]);
-    const place = `The selector ${shown(selector)}`;
+    const place = `the selector ${shown(selector)}`;
     const items = isSeq(targets) ? targets.items : [];
     const named = items.filter((item) => gone.names.includes(plainText(config, item) ?? ""));
     const [first] = named;
@@ -216,7 +226,10 @@ function* inSelectors(config: YamlConfig, gone: Gone): Generator<Naming> {
         `${place} leads to ${shown(gone.id)}`,
         "Give it another target by hand, then try again.",
       );
-    yield* inList(config, [...path, "targets"], gone, place);
+    yield* inList(config, [...path, "targets"], gone, {
+      place,
+      sentence: `It is no longer a target of ${place}.`,
+    });
   }
 }
 
@@ -240,13 +253,22 @@ function refusePins(config: YamlConfig, { id, names }: Gone): void {
 export function* namingsOf(config: YamlConfig, gone: Gone): Generator<Naming> {
   refusePins(config, gone);
   yield* inSelectors(config, gone);
-  for (const place of ROUTING_PLACES) {
-    for (const group of keysBelow(config, [...place, "groups"])) {
-      yield* inList(config, [...place, "groups", group, "members"], gone, `The group ${shown(group)}`);
+  for (const routing of ROUTING_PLACES) {
+    for (const group of keysBelow(config, [...routing, "groups"])) {
+      const place = `the group ${shown(group)}`;
+      const words = { place, sentence: `It leaves ${place}.` };
+      yield* inList(config, [...routing, "groups", group, "members"], gone, words);
     }
-    yield* inMatrix(config, [...place, "matrix"], gone.id);
+    yield* inMatrix(config, [...routing, "matrix"], gone.id);
   }
-  const priority = ["routing", "scheduler", "settings", "fifo", "priority"];
-  yield* inKeys(config, priority, gone.names, { id: gone.id, place: "The scheduler (priority)" });
-  yield* inList(config, ["hooks", "on_startup", "preload"], gone, "What is loaded at the start (preload)");
+  const priority = {
+    place: "the priority of the scheduler",
+    sentence: "Its priority in the scheduler goes.",
+  };
+  yield* inKeys(config, ["routing", "scheduler", "settings", "fifo", "priority"], gone, priority);
+  const preload = {
+    place: "the preload at the start",
+    sentence: "It is no longer loaded when the server starts.",
+  };
+  yield* inList(config, ["hooks", "on_startup", "preload"], gone, preload);
 }

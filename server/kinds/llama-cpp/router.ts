@@ -113,7 +113,7 @@ function entryIn(models: unknown, id: string): ListedModel | undefined {
 
 /** The router answers before the load has ended; its list of models shows the result. */
 async function load({ http, config }: Access, id: string, steps: LoadSteps): Promise<void> {
-  const { watch, signal, clock } = steps;
+  const { watch, signal, clock, givesWay } = steps;
   const listNow = (): Promise<unknown> =>
     http.json(config.modelsPath, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
   const listed = await listNow();
@@ -125,7 +125,7 @@ async function load({ http, config }: Access, id: string, steps: LoadSteps): Pro
     // 400: another client has begun the load, or it is loaded.
     if (status === 200 || (status === 400 && /already/i.test(text))) break;
     if (status === 404) throw unknownModel(id);
-    if (!/limit reached/i.test(text)) throw answerFault(status, text, "/models/load");
+    if (!/limit reached/i.test(text) || givesWay) throw answerFault(status, text, "/models/load");
     const models = await listNow();
     const running = parseRouterRunning(models);
     const stuck = parseRouterModels(models).find(

@@ -47,7 +47,7 @@ export async function loadInSwap(
 ): Promise<void> {
   const path = routeFor(access.config.upstreamHealthPath, id);
   const load: Load = { ...steps, id, path, access, backend };
-  const { signal, clock, watch } = steps;
+  const { signal, clock, watch, givesWay } = steps;
   let [interruptions, failures, losses, silences] = [0, 0, 0, 0];
   /** Whether its process has answered that it is loading. */
   let isHeard = false;
@@ -55,7 +55,7 @@ export async function loadInSwap(
   /** A reload of the configuration may have interrupted the load: begins it again, once. */
   const interrupted = async (isUnloaded: boolean): Promise<void> => {
     interruptions += 1;
-    if (interruptions <= INTERRUPTIONS) return watch.restarted();
+    if (interruptions <= INTERRUPTIONS && !givesWay) return watch.restarted();
     throw isUnloaded ? unloadedTwice(id) : await failed(load, "could not be loaded: its process ended");
   };
 
@@ -78,7 +78,9 @@ export async function loadInSwap(
     signal.throwIfAborted();
     if (!(error instanceof ServerError) || error.remedy !== "retry" || losses >= LOSSES) throw error;
     losses += 1;
-    if ((await stateNow(load)) === "unreachable") throw error;
+    const state = await stateNow(load);
+    // Asked again, it would be loaded in the place of what runs now.
+    if (state === "unreachable" || (givesWay && state === "gone")) throw error;
     return "lost";
   };
 
@@ -96,10 +98,14 @@ export async function loadInSwap(
     // If it is shown as ready or starting, it may be loading for another client; endless requests would load it endlessly.
     if (verdict.kind === "wait" && isLoadFailure(text) && state !== "stopping") {
       failures += 1;
-      if (failures > FAILURES) throw await failed(load, "could not be loaded", parseErrorBody(text).message);
+      if (failures > FAILURES || givesWay)
+        throw await failed(load, "could not be loaded", parseErrorBody(text).message);
       watch.restarted();
     }
-    if (verdict.kind === "wait" && verdict.why === "busy") steps.report({ kind: "busy" });
+    if (verdict.kind === "wait" && verdict.why === "busy") {
+      if (givesWay) throw answerFault(status, text, path);
+      steps.report({ kind: "busy" });
+    }
     await clock.sleep(verdict.kind === "wait" ? verdict.delayMs : AGAIN_MS, signal);
   };
 

@@ -39,7 +39,7 @@ describe("the block of a new model", () => {
       "40k · 40960 tokens · what it was trained for",
       "32k · 32768 tokens",
       "16k · 16384 tokens",
-      "8k · 8192 tokens · as in the model it is like",
+      "8k · 8192 tokens · taken over",
     ]);
     expect(user.questions[1]?.title).toBe("Add Wren-Q4_K_M with a context of 16384 tokens (16k)?");
     expect(user.questions[1]?.text).toContain("+        --ctx-size 16384");
@@ -74,7 +74,7 @@ describe("the block of a new model", () => {
     expect(user.choices[1]?.offered).toEqual([
       "28k · 27904 tokens · max: the largest that fits",
       "16k · 16384 tokens",
-      "8k · 8192 tokens · as in the model it is like",
+      "8k · 8192 tokens · taken over",
     ]);
     expect(user.questions[1]?.text).toMatch(
       /^Needs 1\.9 GiB on Vulkan0 \(weights 1\.0, context 0\.9, compute 0\.1\) of 24 GiB; 2\.9 GiB now free\.$/m,
@@ -101,6 +101,19 @@ describe("the block of a new model", () => {
     expect(user.told[0]).toContain("Wren-Q8_0 is added; /model has it now.");
   });
 
+  test.each([
+    ["an empty file", ""],
+    ["a comment alone", "# my models\n"],
+    ["a list without models", "healthCheckTimeout: 60\nmodels:\n"],
+  ])("is the first one in %s", async (_what, text) => {
+    const { place } = await startAddPlace(text);
+    const user = choosing("32k");
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect(user.told).toEqual([expect.stringContaining("Wren-Q4_K_M is added; /model has it now.")]);
+    expect(place.text.startsWith(text)).toBe(true);
+    expect(await place.loaded()).toEqual(["Wren-Q4_K_M"]);
+  });
+
   test("names the projector that was chosen", async () => {
     const { place, folder } = await startAddPlace("models: {}\n");
     await place.type("/ai-server-add maker/Kestrel-VL-GGUF", choosing("mmproj", "As llama-server"));
@@ -118,6 +131,22 @@ describe("the block of a new model", () => {
     await place.type(`/ai-server-add ${WREN}`, user);
     expect(user.told[0]).toContain("Wren-Q4_K_M-2 is added; /model has it now.");
     expect(place.text).toContain("  Wren-Q4_K_M-2:\n");
+  });
+
+  test("cannot be like a model that its environment names: the others are offered again", async () => {
+    const named = `  named:\n    cmd: llama-server --port \${PORT}\n    env: ["LLAMA_ARG_MODEL=/models/n.gguf"]\n`;
+    const { place } = await startAddPlace(CONFIG + named);
+    const user = saying(true);
+    user.selects = (offered) =>
+      ["Like named", "Like small", "8k"].flatMap(
+        (words) => offered.find((line) => line.startsWith(words)) ?? [],
+      )[0];
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect(user.choices.slice(0, 2).map(({ offered }) => offered)).toEqual([
+      ["Like small", "Like org/Größe:Q4 x", "Like named", "A plain llama-server command"],
+      ["Like small", "Like org/Größe:Q4 x", "A plain llama-server command"],
+    ]);
+    expect(user.told[0]).toContain("Wren-Q4_K_M is added");
   });
 
   test("goes into the file of the model that it is like", async () => {

@@ -127,14 +127,14 @@ describe("the sizes that are offered", () => {
     expect(shown({ present: 32_768, trained: 262_144, largest: 100_096 })).toEqual([
       ["100k", "100096 tokens · max: the largest that fits", 100_096],
       ["64k", "65536 tokens", 65_536],
-      ["32k", "32768 tokens · as in the model it is like", "as it is"],
+      ["32k", "32768 tokens · taken over", "as it is"],
       ["16k", "16384 tokens", 16_384],
       ["8k", "8192 tokens", 8192],
     ]);
     const [first] = shown({ present: 131_072, trained: 131_072, largest: 131_072 });
     expect(first).toEqual([
       "128k",
-      "131072 tokens · max: the largest that fits · what it was trained for · as in the model it is like",
+      "131072 tokens · max: the largest that fits · what it was trained for · taken over",
       "as it is",
     ]);
   });
@@ -145,11 +145,11 @@ describe("the sizes that are offered", () => {
       ["32k", "32768 tokens", 32_768],
       ["16k", "16384 tokens", 16_384],
       ["8k", "8192 tokens", 8192],
-      ["128k", "131072 tokens · as in the model it is like · more than it was trained for", "as it is"],
+      ["128k", "131072 tokens · taken over · more than it was trained for", "as it is"],
     ]);
     expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
       "64k",
-      "65536 tokens · as in the model it is like · more than fits",
+      "65536 tokens · taken over · more than fits",
       "as it is",
     ]);
   });

@@ -76,13 +76,12 @@ test("a download that was left running is shown at once, also in a later session
   expect(shells()).toBe(1);
 });
 
-test("one that another machine has begun is found by d; of a failed one the same key goes on", async () => {
+test("one that is stopped is shown too, and the panel asks no more once there is none", async () => {
   const all = await startAddPlace();
   await leftRunning(all);
-  const { sitter, over } = await opened(all);
-  await sitter.sees(/Downloading maker/);
   const [state] = await all.downloads.read(all.folder);
   await all.downloads.stop(all.folder, state?.id ?? "");
+  const { sitter, over } = await opened(all);
   await sitter.sees(/maker\/Wren-GGUF:Q4_K_M\n█+░+ stopped at \d\d %/);
   sitter.press(ESCAPE);
   await over;

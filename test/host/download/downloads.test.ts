@@ -48,9 +48,7 @@ describe.each(SHELLS)("in %s", (shell) => {
     await place.downloads.start(place.request());
     await held.happened;
     // curl keeps the last bytes back until its buffer is full.
-    await eventually("the bytes are written", async () =>
-      ((await place.state())?.doneBytes ?? 0) > 290_000 ? true : undefined,
-    );
+    await place.sees("the bytes are written", ({ doneBytes }) => doneBytes > 290_000);
     expect(await place.state()).toMatchObject({ stage: "running", program: "curl" });
     await place.downloads.stop(place.folder, place.id);
     const stopped = await place.state();
@@ -90,9 +88,7 @@ describe.each(SHELLS)("in %s", (shell) => {
     const { state } = await place.downloads.start(other);
     await held.happened;
     await place.downloads.start(place.request());
-    await eventually("the second one waits", async () =>
-      (await place.state())?.stage === "waiting" ? true : undefined,
-    );
+    await place.sees("the second one waits", ({ stage }) => stage === "waiting");
     held.end();
     expect(await place.ended()).toMatchObject({ stage: "complete" });
     expect(await place.ended(state.id)).toMatchObject({ stage: "complete" });

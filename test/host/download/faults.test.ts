@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { isRunning } from "../../../host/download/download.ts";
 import { DownloadPlace, PROJECTOR, REPOSITORY, SHARDS, SHELLS } from "../../support/download-place.ts";
-import { eventually } from "../../support/processes.ts";
 
 const [FIRST = "", SECOND = "", THIRD = ""] = SHARDS;
 /** Kept between two tries of a download: nothing that is not whole has a final name. */
@@ -43,39 +42,6 @@ describe.each(SHELLS)("in %s", (shell) => {
     expect(starts).toEqual([0, 0, 1, 4096, 69_632, 169_631]);
   });
 
-  test("one that is cut again and again ends in a sentence, and the next try goes on from there", async () => {
-    place = await DownloadPlace.start(shell);
-    const once = place.hub.break(SECOND, { cutAfter: 50_000, times: 1 });
-    const broken = place.hub.break(SECOND, { cutAfter: 0 });
-    await place.downloads.start(place.request());
-    await once.happened;
-    await eventually("it says so while it goes on", async () => {
-      const state = await place.state();
-      return state && isRunning(state.stage) && state.problem?.message.endsWith("it is being tried again.")
-        ? true
-        : undefined;
-    });
-    const state = await place.ended();
-    expect(state).toMatchObject({
-      stage: "failed",
-      doneBytes: 250_000,
-      problem: {
-        code: "network",
-        link: "ssh",
-        remedy: "retry",
-        message: expect.stringMatching(
-          /^The connection from this machine broke off again and again, .*curl: \(\d+\).*the next try goes on from there\.$/,
-        ),
-      },
-    });
-    expect(place.names).toEqual([]);
-    broken.end();
-    const before = place.hub.transfers.length;
-    await checkNextTry();
-    expect(place.hub.transfers[before]?.headers.range).toBe("bytes=50000-");
-    expect(place.hub.transfers).toHaveLength(before + 3);
-  });
-
   test.each([
     ["the content is wrong", "wrong-hash"],
     ["another page comes in its place", "wrong-size"],
@@ -105,71 +71,6 @@ describe.each(SHELLS)("in %s", (shell) => {
     const before = place.hub.transfers.length;
     await checkNextTry();
     expect(place.hub.transfers).toHaveLength(before + 3);
-  });
-
-  test("a rate limit is waited for, and named if it does not end", async () => {
-    place = await DownloadPlace.start(shell);
-    place.hub.limitRate(1, 3);
-    expect(await attempt()).toMatchObject({ stage: "complete" });
-    await place.downloads.clear(place.folder, place.id);
-    for (const name of place.names) rmSync(join(place.folder, name));
-    place.hub.limitRate(1, MOST_TRIES);
-    expect(await attempt()).toMatchObject({
-      stage: "failed",
-      problem: {
-        code: "rate-limit",
-        link: "Hugging Face",
-        message: expect.stringMatching(/allows no more downloads/),
-      },
-    });
-    await checkNextTry();
-  });
-
-  test("a gated repository, an unknown token, one without access, and a commit that is gone", async () => {
-    const files = { "a-Q4_0.gguf": { bytes: 5000, seed: "a" } };
-    const repositories = { [REPOSITORY]: { files, gated: "auto" as const, readers: ["hf_reader"] } };
-    place = await DownloadPlace.start(shell, { repositories, tokens: ["hf_other"] });
-    const failed = async (token: string | undefined) => (await attempt({ token })).problem;
-    const link = "Hugging Face";
-    expect(await failed(undefined)).toMatchObject({
-      code: "needs-token",
-      link,
-      message: expect.stringMatching(/wants to know who downloads org\/Model-GGUF:Q4_0: .* Set HF_TOKEN/),
-    });
-    expect(await failed("hf_wrong")).toMatchObject({ code: "bad-token", link });
-    expect(await failed("hf_other")).toMatchObject({ code: "no-access", link });
-    expect(place.hub.transfers).toEqual([]);
-    place.hub.publish(REPOSITORY, { files: { "a-Q4_0.gguf": "new" } });
-    expect(await failed(undefined)).toMatchObject({
-      code: "not-found",
-      message: expect.stringContaining("does not have a-Q4_0.gguf any more"),
-    });
-    place.hub.publish(REPOSITORY, repositories[REPOSITORY] ?? { files });
-    expect(await failed("hf_reader")).toBeUndefined();
-    expect(place.names).toEqual(["a-Q4_0.gguf"]);
-  });
-
-  test("a server that can send no part of a file is asked for all of it again, three times", async () => {
-    place = await DownloadPlace.start(shell);
-    place.hub.obeyRanges(false);
-    place.hub.break(FIRST, { cutAfter: 150_000, times: 2 });
-    expect(await attempt()).toMatchObject({ stage: "complete" });
-    for (const name of place.names) rmSync(join(place.folder, name));
-    const broken = place.hub.break(FIRST, { cutAfter: 150_000 });
-    expect(await attempt()).toMatchObject({ stage: "failed", problem: { code: "server-error" } });
-    broken.end();
-    await checkNextTry();
-  });
-
-  test("a server that fails is asked again, and named if it goes on failing", async () => {
-    place = await DownloadPlace.start(shell);
-    for (let at = 0; at < MOST_TRIES; at++) place.hub.failTransfer({ status: 503 });
-    expect(await attempt()).toMatchObject({
-      stage: "failed",
-      problem: { code: "server-error", message: expect.stringContaining("(HTTP 503)") },
-    });
-    place.hub.failTransfer({ status: 503 });
-    await checkNextTry();
   });
 
   test("a disk without room for it: nothing is begun, and nothing is left", async () => {
@@ -246,6 +147,104 @@ describe.each(SHELLS)("in %s", (shell) => {
     held.end();
     await checkNextTry();
   });
+});
+
+// These take many tries, each in one of the shells.
+
+test("one that is cut again and again ends in a sentence, and the next try goes on from there", async () => {
+  place = await DownloadPlace.start("dash");
+  const once = place.hub.break(SECOND, { cutAfter: 50_000, times: 1 });
+  const broken = place.hub.break(SECOND, { cutAfter: 0 });
+  await place.downloads.start(place.request());
+  await once.happened;
+  await place.sees(
+    "it says so while it goes on",
+    ({ stage, problem }) => isRunning(stage) && problem?.message.endsWith("it is being tried again."),
+  );
+  const state = await place.ended();
+  expect(state).toMatchObject({
+    stage: "failed",
+    doneBytes: 250_000,
+    problem: {
+      code: "network",
+      link: "ssh",
+      remedy: "retry",
+      message: expect.stringMatching(
+        /^The connection from this machine broke off again and again, .*curl: \(\d+\).*the next try goes on from there\.$/,
+      ),
+    },
+  });
+  expect(place.names).toEqual([]);
+  broken.end();
+  const before = place.hub.transfers.length;
+  await checkNextTry();
+  expect(place.hub.transfers[before]?.headers.range).toBe("bytes=50000-");
+  expect(place.hub.transfers).toHaveLength(before + 3);
+});
+
+test("a rate limit is waited for, and named if it does not end", async () => {
+  place = await DownloadPlace.start("bash");
+  place.hub.limitRate(1, 3);
+  expect(await attempt()).toMatchObject({ stage: "complete" });
+  await place.downloads.clear(place.folder, place.id);
+  for (const name of place.names) rmSync(join(place.folder, name));
+  place.hub.limitRate(1, MOST_TRIES);
+  expect(await attempt()).toMatchObject({
+    stage: "failed",
+    problem: {
+      code: "rate-limit",
+      link: "Hugging Face",
+      message: expect.stringMatching(/allows no more downloads/),
+    },
+  });
+  await checkNextTry();
+});
+
+test("a gated repository, an unknown token, one without access, and a commit that is gone", async () => {
+  const files = { "a-Q4_0.gguf": { bytes: 5000, seed: "a" } };
+  const repositories = { [REPOSITORY]: { files, gated: "auto" as const, readers: ["hf_reader"] } };
+  place = await DownloadPlace.start("busybox", { repositories, tokens: ["hf_other"] });
+  const failed = async (token: string | undefined) => (await attempt({ token })).problem;
+  const link = "Hugging Face";
+  expect(await failed(undefined)).toMatchObject({
+    code: "needs-token",
+    link,
+    message: expect.stringMatching(/wants to know who downloads org\/Model-GGUF:Q4_0: .* Set HF_TOKEN/),
+  });
+  expect(await failed("hf_wrong")).toMatchObject({ code: "bad-token", link });
+  expect(await failed("hf_other")).toMatchObject({ code: "no-access", link });
+  expect(place.hub.transfers).toEqual([]);
+  place.hub.publish(REPOSITORY, { files: { "a-Q4_0.gguf": "new" } });
+  expect(await failed(undefined)).toMatchObject({
+    code: "not-found",
+    message: expect.stringContaining("does not have a-Q4_0.gguf any more"),
+  });
+  place.hub.publish(REPOSITORY, repositories[REPOSITORY] ?? { files });
+  expect(await failed("hf_reader")).toBeUndefined();
+  expect(place.names).toEqual(["a-Q4_0.gguf"]);
+});
+
+test("a server that can send no part of a file is asked for all of it again, three times", async () => {
+  place = await DownloadPlace.start("dash");
+  place.hub.obeyRanges(false);
+  place.hub.break(FIRST, { cutAfter: 150_000, times: 2 });
+  expect(await attempt()).toMatchObject({ stage: "complete" });
+  for (const name of place.names) rmSync(join(place.folder, name));
+  const broken = place.hub.break(FIRST, { cutAfter: 150_000 });
+  expect(await attempt()).toMatchObject({ stage: "failed", problem: { code: "server-error" } });
+  broken.end();
+  await checkNextTry();
+});
+
+test("a server that fails is asked again, and named if it goes on failing", async () => {
+  place = await DownloadPlace.start("busybox");
+  for (let at = 0; at < MOST_TRIES; at++) place.hub.failTransfer({ status: 503 });
+  expect(await attempt()).toMatchObject({
+    stage: "failed",
+    problem: { code: "server-error", message: expect.stringContaining("(HTTP 503)") },
+  });
+  place.hub.failTransfer({ status: 503 });
+  await checkNextTry();
 });
 
 test("a machine with neither hf nor curl is told apart from one that fails", async () => {

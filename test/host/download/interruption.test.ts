@@ -44,9 +44,7 @@ async function hold() {
   const held = place.hub.break(SECOND, { holdAfter: 100_000, times: 1 });
   await place.downloads.start(place.request());
   await held.happened;
-  await eventually("the bytes are written", async () =>
-    ((await place.state())?.doneBytes ?? 0) > 290_000 ? true : undefined,
-  );
+  await place.sees("the bytes are written", ({ doneBytes }) => doneBytes > 290_000);
   return held;
 }
 
@@ -87,13 +85,9 @@ describe.each(SHELLS)("in %s, in the middle of a file", (shell) => {
   test("the worker alone is killed: curl holds the download until it ends, or can be stopped", async () => {
     place = await DownloadPlace.start(shell);
     const held = await hold();
-    const worker = processes().find(({ id }) =>
-      readFileSync(`/proc/${id}/cmdline`, "utf8").includes(".worker"),
-    );
-    process.kill(worker?.id ?? 0, "SIGKILL");
-    await eventually("it has ended", () =>
-      processes().some(({ id }) => id === worker?.id) ? undefined : true,
-    );
+    const worker = Number(readFileSync(join(place.folder, ".ai-server-download", `${place.id}.pid`), "utf8"));
+    process.kill(worker, "SIGKILL");
+    await eventually("it has ended", () => (processes().some(({ id }) => id === worker) ? undefined : true));
     expect(await place.state()).toMatchObject({ stage: "running" });
     expect(await place.downloads.start(place.request())).toMatchObject({ isNew: false });
     if (shell === "bash") {
@@ -109,9 +103,7 @@ describe.each(SHELLS)("in %s, in the middle of a file", (shell) => {
     place = await DownloadPlace.start(shell);
     place.host.tool("curl", "trap '' TERM; while :; do /usr/bin/sleep 0.1; done");
     await place.downloads.start(place.request());
-    await eventually("it fetches", async () =>
-      (await place.state())?.program === "curl" ? true : undefined,
-    );
+    await place.sees("it fetches", ({ program }) => program === "curl");
     await place.downloads.stop(place.folder, place.id);
     expect(await place.state()).toMatchObject({ stage: "stopped", problem: undefined });
     expect(processes()).toEqual([]);

@@ -14,7 +14,7 @@ import { eventually } from "../../support/processes.ts";
 import { seeded } from "../../support/random.ts";
 
 const SEED = Number(process.env.KILL_SEED ?? 20261120);
-const KILLS = 100;
+const KILLS = 60;
 const AT_ONCE = 6;
 
 const FILES = Object.fromEntries(

@@ -4,7 +4,6 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { DownloadPlace, PROJECTOR, REPOSITORY, SHARDS, SHELLS } from "../../support/download-place.ts";
-import { eventually } from "../../support/processes.ts";
 
 const SECOND = SHARDS[1] ?? "";
 const MODEL = "Model-Q4_K_M.gguf";
@@ -81,9 +80,7 @@ describe.each(SHELLS)("in %s", (shell) => {
     const held = place.hub.break(SECOND, { holdAfter: 100_000 });
     await place.downloads.start(place.request());
     await held.happened;
-    await eventually("its bytes count", async () =>
-      ((await place.state())?.doneBytes ?? 0) > 290_000 ? true : undefined,
-    );
+    await place.sees("its bytes count", ({ doneBytes }) => doneBytes > 290_000);
     held.end();
     expect(await place.ended()).toMatchObject({ stage: "complete", program: "hf" });
     expect(await place.wrongFiles()).toEqual([]);

@@ -122,7 +122,7 @@ describe("what names the model elsewhere goes too", () => {
   ])("a group: %s%s", (head, line, expected) => {
     const { lines, alsoChanged } = rest(head, line);
     expect(lines).toEqual([head, expected]);
-    expect(alsoChanged).toEqual(['The group "g" no longer names it.']);
+    expect(alsoChanged).toEqual(['It leaves the group "g".']);
   });
 
   test("a group's lines, with their comments", () => {
@@ -149,7 +149,7 @@ describe("what names the model elsewhere goes too", () => {
     );
     const { text: after, alsoChanged } = remove(text);
     expect(after).toContain("preload: [b]}}");
-    expect(alsoChanged).toEqual(["What is loaded at the start (preload) no longer names it."]);
+    expect(alsoChanged).toEqual(["It is no longer loaded when the server starts."]);
   });
 
   test("a priority", () => {
@@ -169,7 +169,7 @@ describe("what names the model elsewhere goes too", () => {
       ["spillover", "a"],
     ] as const) {
       expect(() => rest(selector(strategy, targets))).toThrow(
-        /line 4, column \d+: The selector "s" leads to "a"\. Give it another target/,
+        /line 4, column \d+: the selector "s" leads to "a"\. Give it another target/,
       );
     }
   });
@@ -194,10 +194,7 @@ describe("what names the model elsewhere goes too", () => {
     ];
     const { lines, alsoChanged } = rest(...matrix(set));
     expect(lines).toEqual(matrix(expected, "{B: b}"));
-    expect(alsoChanged).toEqual([
-      'The set "s" of the matrix no longer offers it.',
-      "The matrix (vars) no longer has a value for it.",
-    ]);
+    expect(alsoChanged).toEqual(['It leaves the set "s" of the matrix.', "Its variable in the matrix goes."]);
   });
 
   test("a set of this model alone, and its cost", () => {
@@ -210,27 +207,27 @@ describe("what names the model elsewhere goes too", () => {
     );
     expect(lines).toEqual(["matrix:", "  evict_costs: {b: 2}", "  sets:", "    s: b"]);
     expect(alsoChanged).toEqual([
-      'The set "full" of the matrix goes: it had this model alone.',
-      "The matrix (evict_costs) no longer has a value for it.",
+      'The set "full" of the matrix goes: it has this model alone.',
+      "Its cost in the matrix goes.",
     ]);
   });
 
   test.each([
     [
       ["matrix: {sets: {s: a & b}}"],
-      'line 4, column 20: The set "s" of the matrix needs "a". Write the set without this model by hand',
+      'line 4, column 20: the set "s" of the matrix needs "a". Write the set without this model by hand',
     ],
-    [["matrix: {sets: {s: b | a & c}}"], 'The set "s" of the matrix needs "a"'],
-    [["matrix: {sets: {s: a}}"], 'The set "s" of the matrix needs "a"'],
-    [["matrix: {sets: {s: a, t: +s & b}}"], 'The set "s" of the matrix needs "a"'],
-    [[`matrix: {sets: {s: "b | ${ref("x")}"}}`, "macros: {x: a}"], 'The set "s" of the matrix needs "a"'],
+    [["matrix: {sets: {s: b | a & c}}"], 'the set "s" of the matrix needs "a"'],
+    [["matrix: {sets: {s: a}}"], 'the set "s" of the matrix needs "a"'],
+    [["matrix: {sets: {s: a, t: +s & b}}"], 'the set "s" of the matrix needs "a"'],
+    [[`matrix: {sets: {s: "b | ${ref("x")}"}}`, "macros: {x: a}"], 'the set "s" of the matrix needs "a"'],
     [
       ["profiles: {p: {pins: {x: a}}}"],
       'line 4, column 26: the profile "p" leads "x" to "a". Lead it to another model by hand',
     ],
     [
       ["x: &l [a, b]", "groups: {g: {members: *l}}"],
-      'The group "g" names "a" in a list that stands elsewhere too',
+      'the group "g" names "a" in a list that stands elsewhere too',
     ],
   ])("is refused where the change is not sure: %j", (more, sentence) => {
     expect(() => remove(config(...more))).toThrow(sentence);
@@ -362,7 +359,7 @@ describe("the files of a model", () => {
 
   test("says which ones are still named, and that an unknown command's are not known", () => {
     const text = "models:\n  a: {cmd: llama-server -m /m/x.gguf}\n  b: {cmd: llama-server -m /m/x.gguf}\n";
-    expect(remove(text).notes).toEqual(["Still named in the config: /m/x.gguf."]);
+    expect(remove(text).notes).toEqual(["/m/x.gguf stays: another model uses that file."]);
     expect(remove(text, "a", [{ name: "c.yaml", text: "" }]).files).toEqual([]);
     expect(remove('models:\n  a: {cmd: "llama-server -m \'/m"}\n').notes).toEqual([
       'The command of "a" is not understood: its files are not known.',
