@@ -1,6 +1,5 @@
 /** `/ai-server-add`: a model from Hugging Face, from the search to its first load. */
 import type { DownloadState } from "../host/download/download.ts";
-import { wrapperFault } from "../host/download/download-faults.ts";
 import type { HubFile } from "../huggingface/quantisations.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
@@ -34,16 +33,10 @@ export async function add(call: Call): Promise<void> {
   if (downloadsItself(backend)) return addToRouter(call, server, backend, access, named);
   const host = await openConfigHost(server, waiting.signal);
   try {
-    requireDownloads(host);
     await addToConfig(call, server, host, access, named);
   } finally {
     await host.close();
   }
-}
-
-/** @throws {ServerError} where the key of this machine can do no more than edit the config */
-function requireDownloads({ config: { sshHost = "", sshMode } }: Host): void {
-  if (sshMode === "wrapper" && sshHost !== "local") throw wrapperFault(sshHost);
 }
 
 async function addToConfig(

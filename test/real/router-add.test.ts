@@ -71,10 +71,13 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     await place.type(`/ai-server-add ${TINY}`, user);
     expect(user.told.at(-1)).toBe(`${TINY} is downloaded; /model has it now, and a turn loads it.`);
     expect([place.text, await states()]).toMatchObject([PRESET, { [TINY]: "unloaded" }]);
+    const { length: asked } = hub.requests;
     const again = choosing("As llama-server");
-    await place.type("/ai-server-add maker/tiny-gguf:q4_k_m".replace("tiny-gguf", "Tiny-GGUF"), again);
+    await place.type("/ai-server-add maker/Tiny-GGUF:q4_k_m", again);
     expect(again.questions.map(({ title }) => title)).toEqual([`Load ${TINY} now?`]);
     expect(again.told.at(-1)).toContain(`${TINY} is loaded; it took`);
+    // Nothing is asked of the hub for what the router has.
+    expect(hub.requests.length).toBe(asked);
     expect(await states()).toMatchObject({ [TINY]: "loaded" });
   });
 
