@@ -8,6 +8,7 @@ const MAY_IMPORT = {
   admin: [
     "provider",
     "host",
+    "devices",
     "huggingface",
     "server",
     "ui",
@@ -20,6 +21,7 @@ const MAY_IMPORT = {
   provider: ["stream", "messages", "server", "activity", "config", "masking", "memory", "lib"],
   stream: ["messages", "server", "activity", "config", "masking", "lib"],
   host: ["config", "lib"],
+  devices: ["config", "lib"],
   huggingface: ["config", "lib"],
   server: ["activity", "config", "masking", "lib"],
   messages: ["lib"],
@@ -36,6 +38,7 @@ const FRONTS = {
   session: ["session"],
   admin: ["completion"],
   "admin/panel": ["panel"],
+  "admin/devices": ["add", "ca-access", "completion", "enrol", "list-view", "revoke", "words"],
   provider: ["provider", "ahead", "ai-server", "pi-models"],
   stream: ["body", "message"],
   messages: ["output-limit"],
@@ -53,7 +56,7 @@ const FRONTS = {
 };
 
 const PRODUCT =
-  "^(index|config|messages|stream|admin)\\.ts$|^(session|admin|provider|stream|messages|activity|server|host|config|huggingface|ui|masking|memory|lib)/";
+  "^(index|config|messages|stream|admin)\\.ts$|^(session|admin|provider|stream|messages|activity|server|host|devices|config|huggingface|ui|masking|memory|lib)/";
 const place = (name) => `^${name}(\\.ts$|/)`;
 const places = (names) => names.map(place).join("|");
 

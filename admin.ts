@@ -21,6 +21,7 @@ const COMMANDS = {
   "ai-server-restart": async () => (await import("./admin/restart.ts")).restart,
   "ai-server-rollback": async () => (await import("./admin/rollback.ts")).rollback,
   "ai-server-logs": async () => (await import("./admin/logs.ts")).logs,
+  "ai-server-devices": async () => (await import("./admin/devices.ts")).devices,
   "ai-server-last": async () => (await import("./admin/last.ts")).last,
 } as const satisfies Record<string, () => Promise<Run>>;
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import {
   localPath,
   parseApiKey,
+  parseCommand,
   parseMilliseconds,
-  parseRestartCommand,
   parseRoute,
   parseServerPath,
   parseSshHost,
@@ -48,6 +48,7 @@ export const DEFAULTS = {
   AI_SERVER_MODELS_DIR: "~/models",
   AI_SERVER_SERVICE_UNIT: "llama-swap.service",
   AI_SERVER_SSH_MODE: "direct",
+  AI_SERVER_CA_DIR: "~/ai-server-ca",
   AI_SERVER_SSH_TIMEOUT_MS: 10_000,
   AI_SERVER_RESTART_TIMEOUT_MS: 60_000,
   AI_SERVER_INDICATOR: "activity",
@@ -64,6 +65,8 @@ export const VARIABLES: readonly string[] = [
   ...SECRET_VARIABLES,
   "AI_SERVER_CERTS_DIR",
   "AI_SERVER_RESTART_COMMAND",
+  "AI_SERVER_CA_HOST",
+  "AI_SERVER_CADDY_RELOAD",
   "AI_SERVER_QUOTES_FILE",
 ];
 
@@ -130,6 +133,12 @@ export interface Config extends ServerAddress {
   restartTimeoutMs: number;
   /** Runs on the server in the place of `systemctl --user restart <unit>`. */
   restartCommand: string | undefined;
+  /** The machine that has the CA, as in `sshHost`, which it is where the user has set no other. */
+  caHost: string | undefined;
+  /** There; `~` is the home of the machine's user. */
+  caDir: string;
+  /** Runs there in the place of `caddy reload`. */
+  caddyReload: string | undefined;
   modelsPath: string;
   runningPath: string;
   unloadPath: string;
@@ -169,6 +178,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
   const address = parseUrl(text("AI_SERVER_URL"));
   const isDefaultUrl = address.origin + address.basePath === DEFAULTS.AI_SERVER_URL;
   const sshHost = get("AI_SERVER_SSH_HOST") ?? (isDefaultUrl ? DEFAULTS.AI_SERVER_SSH_HOST : undefined);
+  const caHost = get("AI_SERVER_CA_HOST") ?? sshHost;
   const certsDir = localPath(get("AI_SERVER_CERTS_DIR") ?? "certs", agentDir, home);
   const ca = text("AI_SERVER_CA");
   return {
@@ -185,7 +195,7 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     loadTimeoutMs: duration("AI_SERVER_LOAD_TIMEOUT_MS"),
     isLoopGuarded: parseSwitch("AI_SERVER_LOOP_GUARD", text("AI_SERVER_LOOP_GUARD")),
     warm: parseWarm(text("AI_SERVER_WARM")),
-    sshHost: sshHost && parseSshHost(sshHost),
+    sshHost: sshHost && parseSshHost("AI_SERVER_SSH_HOST", sshHost),
     presetPath: parseServerPath("AI_SERVER_PRESET_PATH", text("AI_SERVER_PRESET_PATH")),
     modelsDir: parseServerPath("AI_SERVER_MODELS_DIR", text("AI_SERVER_MODELS_DIR")),
     serviceUnit: parseUnit(text("AI_SERVER_SERVICE_UNIT")),
@@ -194,7 +204,18 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     sshMode: parseSshMode(text("AI_SERVER_SSH_MODE")),
     sshTimeoutMs: duration("AI_SERVER_SSH_TIMEOUT_MS"),
     restartTimeoutMs: duration("AI_SERVER_RESTART_TIMEOUT_MS"),
-    restartCommand: parseRestartCommand(get("AI_SERVER_RESTART_COMMAND")),
+    restartCommand: parseCommand(
+      "AI_SERVER_RESTART_COMMAND",
+      get("AI_SERVER_RESTART_COMMAND"),
+      "sudo systemctl restart llama-swap",
+    ),
+    caHost: caHost && parseSshHost("AI_SERVER_CA_HOST", caHost),
+    caDir: parseServerPath("AI_SERVER_CA_DIR", text("AI_SERVER_CA_DIR")),
+    caddyReload: parseCommand(
+      "AI_SERVER_CADDY_RELOAD",
+      get("AI_SERVER_CADDY_RELOAD"),
+      "sudo systemctl restart caddy",
+    ),
     modelsPath: parseRoute("AI_SERVER_MODELS_PATH", text("AI_SERVER_MODELS_PATH")),
     runningPath: parseRoute("AI_SERVER_RUNNING_PATH", text("AI_SERVER_RUNNING_PATH")),
     unloadPath: parseRoute("AI_SERVER_UNLOAD_PATH", text("AI_SERVER_UNLOAD_PATH")),

@@ -12,6 +12,7 @@ import type { Complete } from "../ui/autocomplete.ts";
 import type { HubCompletion } from "./add/completion.ts";
 import { readId, typedId } from "./arguments.ts";
 import { serverFor } from "./call.ts";
+import { completeDevices } from "./devices/completion.ts";
 
 export interface Entry {
   id: string;
@@ -315,6 +316,7 @@ export function completer(
       hub ??= hubCompletion(aiServer);
       return (await hub).suggestions(argument, signal);
     }
+    if (command === "ai-server-devices") return completeDevices(aiServer.remembered.deviceNames, argument);
     // A command without a model is no reason to ask the server.
     if (!takesId(command)) return complete([], command, argument);
     const entries = await live.suggestions(signal);

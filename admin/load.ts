@@ -101,6 +101,8 @@ export async function reportLoaded(
       : `A request may use ${tokens} tokens (${shortTokens(tokens)}).`,
   ];
   if (gone.length > 0) lines.push(`Unloaded to make room: ${gone.join(", ")}.`);
+  const { warning } = server.several;
+  if (warning !== undefined) lines.push(`The next request may reach another server. ${warning}`);
   show(ctx, lines.join("\n"));
 }
 
@@ -187,7 +189,7 @@ async function unloadAll(call: Call, server: ModelServer, running: readonly Runn
 
 /** What runs now. @throws {ServerError} where the server does not report it, or cannot load or unload on request */
 export async function runningOf(server: ModelServer, signal: AbortSignal): Promise<RunningModel[]> {
-  const running = await server.runningNow(signal);
+  const running = await server.runningNow(signal, true);
   const backend = await server.backend(signal);
   if (backend.load === undefined) throw cannotLoad(backend);
   if (running !== undefined) return running;

@@ -1,7 +1,6 @@
 /** After a model was taken out of the config: asks whether its files are to be deleted too, and deletes them. */
 import { filesNamedIn, formatOf } from "../host/config/config-file.ts";
 import type { FileSize } from "../host/download/download.ts";
-import type { HostFile } from "../host/ssh/machine.ts";
 import { HostError } from "../host/ssh/ssh-faults.ts";
 import { binarySize, counted } from "../lib/figures.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -26,21 +25,19 @@ interface Deletable {
  * Asks whether to delete files that only this model has named.
  *
  * @param paths as its command named them
- * @param config the files of the config as they are now
  */
 export async function offerToDelete(
   call: Call,
   host: Host,
   id: string,
   paths: readonly string[],
-  config: readonly HostFile[],
 ): Promise<void> {
   const { ctx, waiting } = call;
   const { signal } = waiting;
   if (paths.length === 0) return;
   try {
     waiting.say("Looking for the model's files on the server");
-    const { files, notes } = await deletableOf(host, paths, config, signal);
+    const { files, notes } = await deletableOf(host, paths, signal);
     if (files.length === 0) return void (notes.length > 0 && show(ctx, notes.join("\n")));
     const total = binarySize(files.reduce((sum, { bytes }) => sum + bytes, 0));
     const question = {
@@ -49,9 +46,11 @@ export async function offerToDelete(
     };
     if (!(await isConfirmed(call, question, ["Keep the files", "Delete them"]))) return show(ctx, KEPT);
     waiting.say("Deleting the model's files");
-    const left = await host.downloads.deleteFiles(files, signal);
-    await forgetDownloads(host, files, signal);
-    reportDeleted(call, files, left);
+    // The config may have changed during the question.
+    const now = new Set((await deletableOf(host, paths, signal)).files.map(({ path }) => path));
+    const chosen = files.filter(({ path }) => now.has(path));
+    const spared = files.filter(({ path }) => !now.has(path));
+    reportDeleted(call, chosen, await host.downloads.deleteFiles(chosen, signal), spared);
   } catch (error) {
     signal.throwIfAborted();
     // What was asked for is done: this is no failure of it.
@@ -70,15 +69,16 @@ function level(error: unknown): "info" | "error" {
 
 /** Follows links: a file that another model names under another path stays. */
 async function deletableOf(
-  { downloads }: Host,
+  { downloads, machine }: Host,
   paths: readonly string[],
-  config: readonly HostFile[],
   signal: AbortSignal,
 ): Promise<Deletable> {
+  const config = await machine.read(signal);
   const named = config.flatMap(({ name, text }) => filesNamedIn(text, formatOf(name)));
   const own = new Set(paths);
   const sizes = await downloads.fileSizes([...paths, ...named], signal);
-  const used = new Set(sizes.flatMap(({ path, realPath }) => (own.has(path) ? [] : (realPath ?? []))));
+  const others = new Set(named);
+  const used = new Set(sizes.flatMap(({ path, realPath }) => (others.has(path) ? (realPath ?? []) : [])));
   const found = sizes.filter(({ path, kind }) => own.has(path) && kind !== "missing");
   const isUsed = ({ realPath }: FileSize): boolean => realPath !== undefined && used.has(realPath);
   const files = found.filter((file) => file.kind === "file" && !isUsed(file));
@@ -103,34 +103,21 @@ function shownPaths(files: readonly FileSize[]): string[] {
     : lines;
 }
 
-/** A download whose files are gone has nothing to go on from. */
-async function forgetDownloads(
-  { downloads, config }: Host,
+function reportDeleted(
+  { ctx }: Call,
   files: readonly FileSize[],
-  signal: AbortSignal,
-): Promise<void> {
-  const gone = new Set(files.map(({ path }) => path));
-  try {
-    for (const { id, stage, files: parts } of await downloads.read(config.modelsDir, signal)) {
-      const isOver = stage === "complete" || stage === "failed";
-      if (isOver && parts.some(({ path }) => gone.has(path)))
-        await downloads.clear(config.modelsDir, id, signal);
-    }
-  } catch {
-    signal.throwIfAborted();
-    // Only a convenience: the list of downloads would show one that is no longer there.
-  }
-}
-
-function reportDeleted({ ctx }: Call, files: readonly FileSize[], left: readonly FileSize[]): void {
+  left: readonly FileSize[],
+  spared: readonly FileSize[],
+): void {
   const kept = new Set(left.map(({ path }) => path));
   const deleted = files.filter(({ path }) => !kept.has(path));
   const total = binarySize(deleted.reduce((sum, { bytes }) => sum + bytes, 0));
   const lines = [
     ...(deleted.length === 0 ? [] : [`Deleted ${counted(deleted.length, "file")}, ${total}.`]),
     ...left.map(({ path, problem }) => `${path} was not deleted: ${problem ?? "no reason was given"}`),
+    ...spared.map(({ path }) => `${path} was not deleted: it has changed, or the config names it again.`),
   ];
-  show(ctx, lines.join("\n"), left.length > 0 ? "warning" : "info");
+  show(ctx, lines.join("\n"), left.length + spared.length > 0 ? "warning" : "info");
 }
 
 /** Asks whether a router is to delete a model that it has downloaded itself, with its files. */

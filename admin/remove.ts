@@ -64,8 +64,7 @@ async function removeModel(
     const others = files.filter((other) => other !== file);
     const removal = planRemoval(file.text, formatOf(file.name), id, others);
     if (!(await isTakenOut(call, server, host, { ...subject, removal }))) return;
-    const rest = [{ ...file, text: removal.text }, ...others];
-    await offerToDelete(call, host, id, removal.files, rest);
+    await offerToDelete(call, host, id, removal.files);
   }
   if (facts?.isDownloaded === true) await offerToDeleteDownloaded(call, server, id);
 }

@@ -93,25 +93,38 @@ function withLines(result: Result, lines: readonly string[]): Result {
   return { ...result, content: (width, style) => [...before(width, style), ...lines] };
 }
 
+/** Read again where the answers have just shown that several servers give them: the first ones were of one alone. */
+async function modelsAndRunning(
+  call: Call,
+  server: ModelServer,
+): Promise<[ModelFacts[], RunningModel[] | undefined]> {
+  const read = () => Promise.all([modelsNow(call, server), server.runningNow(call.waiting.signal, true)]);
+  const wasKnown = server.several.isKnown;
+  const found = await read();
+  return server.several.isKnown && !wasKnown ? read() : found;
+}
+
 async function serverResult(call: Call, text: string): Promise<Result> {
   const { waiting } = call;
   const { signal } = waiting;
   const server = await serverFor(call);
   const address = server.config.origin + server.config.basePath;
-  const list = modelsNow(call, server);
-  const [models, running, version, door] = await Promise.all([
+  const list = modelsAndRunning(call, server);
+  const [[models, running], version, door] = await Promise.all([
     list,
-    server.runningNow(signal),
     server.version(signal),
     // Without the certificate only what has answered with it is looked at.
     list.then(() => server.openDoor.warnings(signal)),
   ]);
   const abilities = server.canLoad === false ? " · cannot load or unload on request" : "";
-  const heading = `${address} · ${versionWords(version)}${abilities}`;
-  const warnings = [...door, ...server.tooMany];
+  const { upstream, warning } = server.several;
+  // Of several that take turns, the next answer is of another one.
+  const answeredBy = upstream === undefined || warning !== undefined ? "" : ` · answered by ${upstream}`;
+  const heading = `${address} · ${versionWords(version)}${answeredBy}${abilities}`;
+  const warnings = [...(warning === undefined ? [] : [warning]), ...door, ...server.tooMany];
   const chosen = chosenModel(text, models, running ?? [], aliasesOf(server));
   const found = running?.find(({ id }) => id === chosen?.id);
-  const about = { address, ...version };
+  const about = { address, ...version, ...(upstream === undefined ? {} : { upstream }) };
   const result = (lines: Lines, facts: readonly ModelFacts[], others: readonly RunningModel[]): Result => ({
     level: "info",
     heading,

@@ -15,6 +15,11 @@ import { type Bench, type Figure, isWithinLimit, limitText, type Measured } from
 import { FIRST_WORD_WARM, firstWordProblem, measureFirstWord } from "./first-word.ts";
 import { MEMORY_ADDED, measureMemory } from "./memory.ts";
 import { measurePrefixReuse, PREFIX_REUSE, prefixProblem } from "./prefix-reuse.ts";
+import {
+  measureTwoServers,
+  PREFIX_REUSE_TWO_SERVERS,
+  twoServersProblem,
+} from "./prefix-reuse-two-servers.ts";
 import { measureRates, RATE_ERROR, ratesProblem } from "./rates.ts";
 import { BenchServer } from "./server-process.ts";
 import { measureStartup, STARTUP_ADDED } from "./startup.ts";
@@ -38,6 +43,7 @@ const GROUPS: readonly Group[] = [
   { figures: [ACTIVITY_CPU], measure: measureActivity },
   { figures: [RATE_ERROR], measure: measureRates, problem: ratesProblem },
   { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
+  { figures: [PREFIX_REUSE_TWO_SERVERS], measure: measureTwoServers, problem: twoServersProblem },
   { figures: [FIRST_WORD_WARM], measure: measureFirstWord, problem: firstWordProblem },
   { figures: [STARTUP_ADDED], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },

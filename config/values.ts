@@ -71,9 +71,9 @@ export function localPath(path: string, folder: string, home: string): string {
   return isAbsolute(path) ? path : resolve(folder, path);
 }
 
-export function parseSshHost(value: string): string {
+export function parseSshHost(name: string, value: string): string {
   if (value.startsWith("-") || /[\s\p{Cc}]/u.test(value)) {
-    throw wrong("AI_SERVER_SSH_HOST", value, "use user@host, a name from your ssh configuration, or local.");
+    throw wrong(name, value, "use user@host, a name from your ssh configuration, or local.");
   }
   return value;
 }
@@ -112,13 +112,10 @@ export function parseWarm(value: string): "off" | "load" | "read" {
   throw wrong("AI_SERVER_WARM", value, "it must be off, load or read.");
 }
 
-export function parseRestartCommand(value: string | undefined): string | undefined {
+/** A command for the server's `sh`. */
+export function parseCommand(name: string, value: string | undefined, example: string): string | undefined {
   if (value !== undefined && /\p{Cc}/u.test(value)) {
-    throw wrong(
-      "AI_SERVER_RESTART_COMMAND",
-      value,
-      "it must be one line, such as sudo systemctl restart llama-swap.",
-    );
+    throw wrong(name, value, `it must be one line, such as ${example}.`);
   }
   return value;
 }

@@ -19,6 +19,8 @@ const KINDS: readonly BackendKind[] = ["llama-swap", "router", "llama-server", "
 
 /** Writes in the background; what cannot be written is not remembered. */
 export class Remembered {
+  /** Names on the CA's list of devices, as a command read it last, for Tab, which asks no machine. Never written. */
+  deviceNames: readonly string[] = [];
   readonly #path: string;
   readonly #now: () => number;
   #memory: Promise<Memory> | undefined;

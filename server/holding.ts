@@ -47,9 +47,9 @@ export async function holdingOf(
   own: OwnRequest,
   signal: AbortSignal,
 ): Promise<Holding> {
-  const { session } = server.http;
-  // A load balancer may have given another conversation's request to another server than the one that answers here.
-  if (session !== undefined && session !== own.session) return UNKNOWN;
+  const { session, isKnown } = server.several;
+  // A load balancer may have given the request to another server than the one that answers here.
+  if (isKnown || (session !== undefined && session !== own.session)) return UNKNOWN;
   try {
     const backend = await server.backend(signal);
     if (backend.kind === "llama-swap") {

@@ -264,6 +264,13 @@ export function unloadModel(
   });
 }
 
+function loadedElsewhere(id: string): ServerError {
+  return new ServerError(
+    `The server that took the request has unloaded what it had, but several answer at this address, and another one may still have ${id} loaded. /ai-server-status says what differs.`,
+    { link: "model", remedy: "retry" },
+  );
+}
+
 async function untilGone(
   server: ModelServer,
   { kind }: Backend,
@@ -275,6 +282,7 @@ async function untilGone(
     const running = await server.runningNow(signal);
     const left = running?.filter((model) => id === undefined || model.id === id) ?? [];
     if (left.length === 0) return;
+    if (server.several.isKnown) throw loadedElsewhere(left[0]?.id ?? "It");
     // llama-swap answers once the process has ended; others show a stopping model as before.
     const back = left.find(({ state }) => state === "starting" || state === "ready");
     if (kind === "llama-swap" && back !== undefined && looks > 1) {

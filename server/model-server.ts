@@ -22,6 +22,7 @@ import { otherServer } from "./kinds/other.ts";
 import { KnownFacts } from "./models/known-facts.ts";
 import type { FileFacts, ListedModel, ModelDescription } from "./models/listed-model.ts";
 import {
+  type LiveFacts,
   type ModelFacts,
   modelsOf,
   processesOf,
@@ -30,16 +31,15 @@ import {
 } from "./models/models.ts";
 import { MAX_MODELS } from "./models/names.ts";
 import { ReadAhead } from "./read-ahead.ts";
+import { SeveralServers } from "./several-servers.ts";
 import { ThinkingControl } from "./thinking-control.ts";
+import { WhatRuns } from "./what-runs.ts";
 
 /**
  * For the facts of a ready model, which earlier ones can replace. Up to v217 llama-swap answers no such request while it
  * answers the one that loaded the model.
  */
 const LIVE_TIMEOUT_MS = 2000;
-
-/** Least time between two requests for `/running`: each adds a line to llama-swap's log of 100 KiB. */
-const RUNNING_INTERVAL_MS = 1000;
 
 /** Pause before a follower looks again at a server that it could not recognise. */
 const FOLLOW_PAUSE_MS = 5000;
@@ -54,9 +54,11 @@ export class ModelServer {
   readonly #now: () => number;
   readonly #kindBefore: BackendKind | undefined;
   readonly #recogniseMs: number;
+  readonly #session: () => string | undefined;
+  #several: SeveralServers;
   #backend: Backend | undefined;
   #recognising: Promise<Backend> | undefined;
-  #running: { at: number; answer: Promise<RunningModel[] | undefined> } | undefined;
+  readonly #runs: WhatRuns;
   #listed: readonly ListedModel[] = [];
   /** How many models of the list exceed `MAX_MODELS`. */
   #leftOut = 0;
@@ -79,12 +81,26 @@ export class ModelServer {
     session: () => string | undefined = () => undefined,
   ) {
     this.config = config;
-    this.http = new Http(config, now, session);
+    this.#session = session;
+    this.#several = new SeveralServers(session(), now);
+    this.http = new Http(config, now, () => this.several);
     this.openDoor = new OpenDoor(config, this.http);
     this.#now = now;
+    this.#runs = new WhatRuns({
+      now,
+      several: () => this.several,
+      onRead: (running) => this.known.saw(running),
+    });
     this.#kindBefore = kindBefore;
     this.#recogniseMs = recogniseMs;
     this.readAhead = new ReadAhead(this, now);
+  }
+
+  /** What the answers to this session show of several servers behind the address. */
+  get several(): SeveralServers {
+    const session = this.#session();
+    if (this.#several.session !== session) this.#several = new SeveralServers(session, this.#now);
+    return this.#several;
   }
 
   /**
@@ -109,17 +125,8 @@ export class ModelServer {
     if (this.#backend?.kind !== kind)
       this.#backend = kind === "other" ? await otherServer(this, await models(), limits) : MAKERS[kind](this);
     const backend = this.#backend;
-    if (running !== undefined) this.#running = { at, answer: Promise.resolve(this.#saw(running)) };
+    if (running !== undefined) this.#runs.keep(running, at);
     return backend;
-  }
-
-  #saw(running: RunningModel[] | undefined): RunningModel[] | undefined {
-    if (running !== undefined) this.known.saw(running);
-    return running;
-  }
-
-  async #askRunning(backend: Backend, limits: Limits, models?: unknown): Promise<RunningModel[] | undefined> {
-    return this.#saw(await backend.running(limits, models));
   }
 
   /**
@@ -129,23 +136,21 @@ export class ModelServer {
    * @throws {ServerError}
    */
   async running(signal?: AbortSignal, timeoutMs = ANSWER_TIMEOUT_MS): Promise<RunningModel[] | undefined> {
-    const backend = await this.backend(signal);
-    const now = this.#now();
-    if (this.#running === undefined || now - this.#running.at >= RUNNING_INTERVAL_MS) {
-      const answer = this.#askRunning(backend, { timeoutMs });
-      this.#running = { at: now, answer };
-      answer.catch(() => undefined);
-    }
-    return abortable(this.#running.answer, signal);
+    return this.#runs.shared(await this.backend(signal), timeoutMs, signal);
   }
 
-  /** The same, read now for this caller alone. @throws {ServerError}; the signal's reason */
-  async runningNow(signal?: AbortSignal): Promise<RunningModel[] | undefined> {
+  /**
+   * The same, read now for this caller alone.
+   *
+   * @param isTwice whether to read it twice, so that several servers that take turns show
+   * @throws {ServerError}; the signal's reason
+   */
+  async runningNow(signal?: AbortSignal, isTwice = false): Promise<RunningModel[] | undefined> {
     const isNew = this.#backend === undefined;
     const backend = await this.backend(signal);
     // The server was just recognised by its answer to this very request.
-    if (isNew && this.#running !== undefined) return abortable(this.#running.answer, signal);
-    return this.#askRunning(backend, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
+    if (isNew && !isTwice && this.#runs.last !== undefined) return abortable(this.#runs.last, signal);
+    return this.#runs.read(backend, { signal, timeoutMs: ANSWER_TIMEOUT_MS }, isTwice);
   }
 
   async #readList(limits: Limits): Promise<unknown> {
@@ -176,22 +181,41 @@ export class ModelServer {
         return Math.max(1, end - now());
       },
     };
-    this.#running = undefined;
+    this.#runs.forget();
     const list = this.#readList(limits);
     const [models, backend] = await Promise.all([list, this.#recognise(limits, () => list)]);
     // Recognising llama-swap has read it already.
-    const known = this.#running as { answer: Promise<RunningModel[] | undefined> } | undefined;
-    const running = await (known?.answer ?? this.#askRunning(backend, limits, models));
-    const all = await backend.listed(models, limits);
+    const first = await (this.#runs.last ?? backend.running(limits, models));
+    const again = async (): Promise<ListedModel[]> => backend.listed(await this.#readList(limits), limits);
+    const all = await this.several.listed(await backend.listed(models, limits), again);
     this.#leftOut = Math.max(0, all.length - MAX_MODELS);
     const listed = all.slice(0, MAX_MODELS);
-    this.#running ??= { at: this.#now(), answer: Promise.resolve(running) };
     this.#listed = listed;
-    const processes = processesOf(listed, running ?? []);
-    const liveMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
-    const live = await this.known.read(backend, processes, before, { signal, timeoutMs: liveMs });
+    const { running, live } = await this.#liveFacts(backend, listed, first, before, limits);
+    this.#runs.keep(running, this.#now());
     signal?.throwIfAborted();
     return modelsOf({ listed, running, live }, before);
+  }
+
+  /** @param first what runs, as it was just read */
+  async #liveFacts(
+    backend: Backend,
+    listed: readonly ListedModel[],
+    first: RunningModel[] | undefined,
+    before: ReadonlyMap<string, RememberedFacts>,
+    limits: Limits,
+  ): Promise<{ running: RunningModel[] | undefined; live: ReadonlyMap<string, LiveFacts> }> {
+    let running = await this.#runs.check(backend, limits, first);
+    let processes = processesOf(listed, running ?? []);
+    if (backend.kind === "llama-swap" && this.known.asks(backend, processes, before)) {
+      // Of servers that take turns the next one would get the question, and load the model for it.
+      running = await this.#runs.read(backend, limits);
+      processes = processesOf(listed, running ?? []);
+    }
+    if (this.several.isKnown) return { running, live: new Map() };
+    const timeoutMs = Math.min(limits.timeoutMs, LIVE_TIMEOUT_MS);
+    const live = await this.known.read(backend, processes, before, { signal: limits.signal, timeoutMs });
+    return { running, live };
   }
 
   /** A sentence where the last list had more models than are kept; else none. */
@@ -244,7 +268,7 @@ export class ModelServer {
       backend.live(id, limits),
       backend.fileFacts(id, limits).catch(() => undefined),
     ]);
-    this.known.keep(id, live);
+    if (!this.several.isKnown) this.known.keep(id, live);
     return { tokens: live?.context, trained: file?.trainedContext, file };
   }
 
@@ -307,7 +331,7 @@ export class ModelServer {
   /** Sends later requests over new connections, and no longer shares an answer that is on its way. Never throws. */
   renew(): Promise<void> {
     this.#recognising = undefined;
-    this.#running = undefined;
+    this.#runs.forget();
     return this.http.renew();
   }
 

@@ -69,6 +69,8 @@ export class ReadAhead {
     signal: AbortSignal,
     onBegin: () => void,
   ): Promise<boolean> {
+    // The turn's own request could reach another server.
+    if (this.#server.several.isKnown) return false;
     const backend = await this.#server.backend(signal);
     const place = await this.#place(backend, id, body, isOwn, signal);
     if (place === undefined || (place.hasOthers && NO_STORE.test(commandLine ?? ""))) return false;
@@ -159,7 +161,7 @@ export class ReadAhead {
 
   /** @param onOther called when the server has another request than the reading */
   #watch(onOther: () => void, signal: AbortSignal): Promise<void> {
-    const own = this.#server.http.session;
+    const own = this.#server.several.session;
     const onRequests: EventHooks["onRequests"] = (requests) => {
       const isOther = requests.some(({ client }) => client.session !== undefined && client.session !== own);
       if (isOther || requests.length > 1) onOther();

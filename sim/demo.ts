@@ -14,6 +14,7 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { ServerDownloads } from "../host/download/downloads.ts";
 import { Shell } from "../host/ssh/shell.ts";
+import { writeDemoAuthority } from "./demo-ca.ts";
 import { makeDemoFolder, removeDemoFolder } from "./demo-folder.ts";
 import { startDemoHub } from "./demo-hub.ts";
 import { inFolder, writeDemoModels, writeDemoTools } from "./demo-tools.ts";
@@ -64,7 +65,8 @@ function openFolder(): string {
 
 async function runDemo(args: string[]): Promise<number> {
   const dirs = makeFolders();
-  const sim = await startSim({ dir: dirs.server });
+  await writeDemoAuthority(join(dirs.server, "certs"), dirs.ca);
+  const sim = await startSim({ dir: dirs.server, devicesDir: join(dirs.ca, "devices") });
   process.on(`SIG${RELOAD_SIGNAL}`, () => void sim.reload());
   keepJournal(sim, dirs.tools);
   writeDemoTools(dirs.tools, sim);
@@ -121,6 +123,7 @@ function makeFolders() {
     agent: within("agent"),
     work: within("word-count"),
     tools: within("bin"),
+    ca: within("ca"),
     temporary: within("tmp"),
   };
   for (const dir of Object.values(dirs)) mkdirSync(dir);
@@ -188,6 +191,9 @@ function environment(sim: Sim, hub: Hub, dirs: ReturnType<typeof makeFolders>): 
     AI_SERVER_CERTS_DIR: sim.certsDir,
     AI_SERVER_SSH_HOST: "local",
     AI_SERVER_PRESET_PATH: join(sim.dir, "config.yaml"),
+    AI_SERVER_CA_DIR: dirs.ca,
+    // The stand-in reads the list of devices by itself.
+    AI_SERVER_CADDY_RELOAD: "true",
     AI_SERVER_MODELS_DIR: dirs.models,
     HF_ENDPOINT: hub.url,
     // No token of the user's own reaches a stand-in.

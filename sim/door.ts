@@ -1,14 +1,14 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import {
   createServer as createHttpServer,
   type IncomingMessage,
   type Server,
   type ServerResponse,
 } from "node:http";
-import { createServer as createHttpsServer } from "node:https";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
-import type { TLSSocket } from "node:tls";
+import { createSecureContext, type TLSSocket } from "node:tls";
 import type { Certificate } from "./certificates.ts";
 import type { Exchange, RequestRecord } from "./http.ts";
 
@@ -21,6 +21,8 @@ export interface DoorOptions {
   serverCertificate?: Certificate;
   /** PEM of the CA whose clients are admitted, instead of the folder's. */
   clientAuthority?: string;
+  /** Folder with a `cert.pem` for each device: only these are admitted, as by a Caddy with that list. */
+  devicesDir?: string;
   /** Idle time after which the server closes a connection. Default 300000, as Caddy does. */
   keepAliveTimeoutMs?: number;
   /** Whether a Keep-Alive header names that time. Default false: Go's servers never send one. */
@@ -118,15 +120,17 @@ export class Door {
     const answer = (request: IncomingMessage, response: ServerResponse) => {
       void this.#answer(request, response);
     };
-    const { tls = "mutual", serverCertificate, clientAuthority } = this.#options;
+    const { tls = "mutual", serverCertificate, clientAuthority, devicesDir } = this.#options;
     if (tls === "none") return createHttpServer(answer);
     const pem = (name: string) => readFileSync(join(certsDir, name), "utf8");
     const identity = serverCertificate ?? { cert: pem("server.pem"), key: pem("server-key.pem") };
     const mutual = { ca: clientAuthority ?? pem("root-ca.pem"), requestCert: true, rejectUnauthorized: true };
-    return createHttpsServer(
+    const server = createHttpsServer(
       { ...identity, minVersion: "TLSv1.2", ...(tls === "mutual" ? mutual : {}) },
       answer,
     );
+    if (devicesDir !== undefined) admitOnly(server, devicesDir, identity);
+    return server;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -188,6 +192,27 @@ export class Door {
     const index = this.#failures.findIndex((failure) => path.startsWith(failure.path ?? ""));
     return index === -1 ? undefined : this.#failures.splice(index, 1)[0];
   }
+}
+
+/** Trusts the devices' own certificates and no CA, and looks at the list before each connection. */
+function admitOnly(server: HttpsServer, dir: string, identity: Certificate): void {
+  let known = "";
+  server.prependListener("connection", () => {
+    const names = readdirSync(dir);
+    if (names.join() === known) return;
+    known = names.join();
+    const ca = names.map((name) => readFileSync(join(dir, name, "cert.pem"), "utf8"));
+    const context = createSecureContext({
+      ...identity,
+      minVersion: "TLSv1.2",
+      ca,
+      allowPartialTrustChain: true,
+      // Without one, OpenSSL ends a resumed handshake with a client certificate in an internal error.
+      sessionIdContext: "devices",
+    });
+    // `setSecureContext` has no allowPartialTrustChain; this is what it sets.
+    Object.assign(server, { _sharedCreds: context });
+  });
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -50,6 +50,9 @@ test("without any variable everything has the default of the manual", () => {
     sshTimeoutMs: 10_000,
     restartTimeoutMs: 60_000,
     restartCommand: undefined,
+    caHost: "ai-server@192.168.2.3",
+    caDir: "~/ai-server-ca",
+    caddyReload: undefined,
     modelsPath: "/v1/models",
     runningPath: "/running",
     unloadPath: "/api/models/unload/<id>",
@@ -78,6 +81,9 @@ const VARIABLES: [name: string, field: keyof Config, first: string, second: stri
   ["AI_SERVER_SSH_TIMEOUT_MS", "sshTimeoutMs", "1001", "1002"],
   ["AI_SERVER_RESTART_TIMEOUT_MS", "restartTimeoutMs", "1001", "1002"],
   ["AI_SERVER_RESTART_COMMAND", "restartCommand", "docker restart one", "docker restart two"],
+  ["AI_SERVER_CA_HOST", "caHost", "user@ca", "local"],
+  ["AI_SERVER_CA_DIR", "caDir", "/srv/ca", "~/ca"],
+  ["AI_SERVER_CADDY_RELOAD", "caddyReload", "sudo systemctl restart caddy", "docker restart caddy"],
   ["AI_SERVER_MODELS_PATH", "modelsPath", "/one", "/two"],
   ["AI_SERVER_RUNNING_PATH", "runningPath", "/one", "/two"],
   ["AI_SERVER_UNLOAD_PATH", "unloadPath", "/one/<id>", "/two"],
@@ -238,6 +244,16 @@ describe("AI_SERVER_URL", () => {
     expect(read({ AI_SERVER_URL, AI_SERVER_SSH_HOST: "me@other" }).sshHost).toBe("me@other");
     expect(read({ AI_SERVER_URL: "https://ai.shahondin1624.de" }).sshHost).toBe("ai-server@192.168.2.3");
   });
+
+  test("the machine of the CA is the one for ssh, unless it is set", () => {
+    const AI_SERVER_URL = "https://other.example";
+    expect(read({ AI_SERVER_URL }).caHost).toBeUndefined();
+    expect(read({ AI_SERVER_URL, AI_SERVER_SSH_HOST: "me@other" }).caHost).toBe("me@other");
+    expect(read({ AI_SERVER_URL, AI_SERVER_CA_HOST: "me@ca" })).toMatchObject({
+      caHost: "me@ca",
+      sshHost: undefined,
+    });
+  });
 });
 
 describe.each([
@@ -315,6 +331,16 @@ describe("what goes to ssh, systemd or into a request line", () => {
         `AI_SERVER_SSH_MODE is "${value}": it must be direct or wrapper.`,
       );
     }
+  });
+
+  test("what is set for the CA is checked like what is set for the server", () => {
+    expect(refusal({ AI_SERVER_CA_HOST: "-oProxyCommand=id" })).toMatch(/^AI_SERVER_CA_HOST is /);
+    expect(refusal({ AI_SERVER_CA_DIR: "certs" })).toMatch(
+      /^AI_SERVER_CA_DIR is "certs": use an absolute path/,
+    );
+    expect(refusal({ AI_SERVER_CADDY_RELOAD: "one\ntwo" })).toMatch(
+      /^AI_SERVER_CADDY_RELOAD is ".*": it must be one line, such as sudo systemctl restart caddy\.$/s,
+    );
   });
 
   test("AI_SERVER_RESTART_COMMAND is one line of any kind", () => {

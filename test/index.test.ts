@@ -83,6 +83,7 @@ describe("the factory", () => {
       "ai-server-restart",
       "ai-server-rollback",
       "ai-server-logs",
+      "ai-server-devices",
       "ai-server-last",
     ]);
     expect(pi.provider.getModels()).toEqual([]);

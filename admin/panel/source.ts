@@ -141,21 +141,29 @@ export class PanelSource {
     }
   }
 
-  #sawProblem(problem: unknown): void {
-    this.#store.problem = problem;
+  #changed(): void {
+    const { upstream, warning } = this.#parts.server.several;
+    this.#store.upstream = upstream;
+    this.#store.warning = warning;
     this.#parts.onChange();
   }
 
+  #sawProblem(problem: unknown): void {
+    this.#store.problem = problem;
+    this.#changed();
+  }
+
   async #askModels(signal: AbortSignal): Promise<readonly ModelFacts[]> {
-    const { server, remembered, expectedLoadMs, onChange } = this.#parts;
+    const { server, remembered, expectedLoadMs } = this.#parts;
     const { events } = this.#store;
+    const isFirst = this.#timesAsked === undefined;
     const before = this.#timesAsked ?? new Map(server.known.timesAsked);
     const models = await server.discover(await remembered(), { signal });
     const times = new Map(server.known.timesAsked);
     this.#timesAsked = times;
     const asked = [...times].flatMap(([id, count]) => (count === before.get(id) ? [] : [id]));
-    // From the cache: the discovery has just read it.
-    const running = await server.running(signal);
+    // Read twice the first time, so that several servers that take turns show; later from the cache.
+    const running = await (isFirst ? server.runningNow(signal, true) : server.running(signal));
     const now = this.#clock.now();
     const processes = new Set(models.flatMap(({ runsAs }) => runsAs ?? []));
     const expected = await Promise.all(
@@ -169,7 +177,7 @@ export class PanelSource {
     const { descriptions } = server;
     const read = { models, running, descriptions, expectedLoads: new Map(expected.flat()), asked };
     if (this.#store.sawModels(read, events, now)) this.#models.want();
-    onChange();
+    this.#changed();
     return models;
   }
 
@@ -179,12 +187,12 @@ export class PanelSource {
     if (signal.aborted || answered === null) return;
     this.#hasActivity = answered !== undefined;
     this.#store.answered = answered;
-    this.#parts.onChange();
+    this.#changed();
   }
 
   /** Version and certificate, which seldom change. */
   async #readServer(signal: AbortSignal): Promise<void> {
-    const { server, onChange } = this.#parts;
+    const { server } = this.#parts;
     const [version, identity] = await Promise.all([
       server.version(signal).catch(() => undefined),
       server.http.identity().catch(() => undefined),
@@ -192,31 +200,32 @@ export class PanelSource {
     if (signal.aborted) return;
     this.#store.version = version ?? this.#store.version;
     this.#store.certificateEnds = identity?.validTo;
-    onChange();
+    this.#changed();
   }
 
   async #followEvents(signal: AbortSignal): Promise<void> {
     const store = this.#store;
-    const { server, onChange } = this.#parts;
+    const { server } = this.#parts;
     let isUnsupported = false;
     const hooks: EventHooks = {
       onModels: (states) => {
         const wasLost = store.following === "lost" || store.problem !== undefined;
         store.following = "live";
-        const isNews = store.sawStates(states, this.#clock.now());
+        // They are of one server alone, whichever answers the next request.
+        const isNews = server.several.isKnown || store.sawStates(states, this.#clock.now());
         if (isNews || wasLost) this.#models.want();
         if (wasLost) void this.#readServer(signal).catch(() => undefined);
-        onChange();
+        this.#changed();
       },
       onRequests: (requests) => {
-        if (store.sawRequests(requests, this.#clock.now())) onChange();
+        if (store.sawRequests(requests, this.#clock.now())) this.#changed();
       },
       onActivity: () => this.#activity.want(),
       onLost: () => {
         store.lostEvents();
         // Which finds out why, and tries again.
         this.#models.want();
-        onChange();
+        this.#changed();
       },
       onUnsupported: () => {
         isUnsupported = true;
@@ -230,7 +239,7 @@ export class PanelSource {
   async #poll(signal: AbortSignal): Promise<void> {
     const store = this.#store;
     store.following = "polling";
-    this.#parts.onChange();
+    this.#changed();
     for (;;) {
       await this.#clock.sleep(POLL_MS, signal);
       const running = await this.#parts.server.runningNow(signal).catch(() => null);
@@ -241,10 +250,10 @@ export class PanelSource {
       store.following = running === null ? "lost" : "polling";
       const isNews = running !== null && store.sawRunning(running, this.#clock.now());
       if (isNews || isBack) this.#models.want();
-      this.#parts.onChange();
+      this.#changed();
     }
     store.following = "still";
-    this.#parts.onChange();
+    this.#changed();
   }
 
   /** llama.cpp's router reports no requests; the slots of its models show them. */
@@ -265,7 +274,7 @@ export class PanelSource {
       store.isAskingRequests = requests !== undefined;
       if (requests === undefined) store.requests = undefined;
       else store.sawRequests(requests, this.#clock.now());
-      this.#parts.onChange();
+      this.#changed();
     } catch {
       // A model that is too busy to answer is still busy.
     }
@@ -286,7 +295,7 @@ export class PanelSource {
       const last = lastReadingAt(read);
       if (last !== undefined) {
         this.#store.performance = joinPerformance(this.#store.performance, read);
-        this.#parts.onChange();
+        this.#changed();
       }
       const known = this.#store.performance;
       after = known && lastReadingAt(known);

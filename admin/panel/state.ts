@@ -48,6 +48,10 @@ export interface PanelState {
   readonly version: ServerVersion | undefined;
   /** The last day of the client certificate. */
   readonly certificateEnds: Date | undefined;
+  /** The server that answered last, where a load balancer names it. */
+  readonly upstream: string | undefined;
+  /** What differs between several servers that answer at the address, as a sentence. */
+  readonly warning: string | undefined;
   readonly models: readonly PanelModel[];
   /** Undefined where the server does not report them. */
   readonly requests: readonly PanelRequest[] | undefined;
@@ -83,6 +87,8 @@ export class PanelStore implements PanelState {
   problem: unknown;
   version: ServerVersion | undefined;
   certificateEnds: Date | undefined;
+  upstream: string | undefined;
+  warning: string | undefined;
   /** Whether such a server loads and unloads when asked. */
   canLoad = true;
   answered: readonly AnsweredRequest[] | undefined;

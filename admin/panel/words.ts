@@ -85,11 +85,16 @@ export function panelContent(
     hasSsh: extras.hasSsh,
     hasDownloads: extras.downloads.length > 0,
     bars: [...bars(state, extras, now), ...extras.downloads.map(downloadBar)],
-    message: extras.message,
+    message: extras.message ?? warningMessage(state),
     details: model === undefined ? [] : details(model, extras),
     inFlight: inFlight(state, extras, now),
     plots: [...memoryPlots(performance), ...ratePlots(answered)],
   };
+}
+
+/** It stays as long as it holds, and gives way to what an action has said. */
+function warningMessage({ warning }: PanelState): PanelContent["message"] {
+  return warning === undefined ? undefined : { level: "warning", text: warning };
 }
 
 /** Whether the passing of time alone changes the screen. */
@@ -109,7 +114,7 @@ const FOLLOWING = {
 } as const;
 
 function heading(state: PanelState, { address }: PanelExtras): string[] {
-  const { version, certificateEnds, problem } = state;
+  const { version, certificateEnds, upstream, warning, problem } = state;
   const day = certificateEnds?.toISOString().slice(0, 10);
   const following = problem !== undefined && state.following === "reading" ? "lost" : state.following;
   return [
@@ -117,6 +122,7 @@ function heading(state: PanelState, { address }: PanelExtras): string[] {
     FOLLOWING[following],
     ...(version === undefined ? [] : [versionWords(version)]),
     address,
+    ...(upstream === undefined || warning !== undefined ? [] : [`answered by ${upstream}`]),
     ...(day === undefined ? [] : [`certificate until ${day}`]),
   ];
 }

@@ -75,7 +75,7 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `systemd on ${where} ends this download when that user's last login is over (KillUserProcesses). Run "loginctl enable-linger" there once as that user; until then keep a login open.`,
 };
 
-/** What a running download tries again after. */
+/** Why a running download tries again. */
 const TRIED_AGAIN: Readonly<Record<string, Sentence>> = {
   "rate-limit": () =>
     "Hugging Face allows no more downloads at the moment (rate limit); it is being tried again.",

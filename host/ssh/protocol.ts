@@ -38,6 +38,8 @@ export interface HostRequest {
   content?: Buffer;
   /** Set for a verb of `ai-server-download`, which no wrapper knows. */
   download?: { folder: string; token?: string | undefined };
+  /** Set for a verb of `ai-server-ca`. Its own wrapper takes the passphrase alone. */
+  ca?: { folder: string; reloadCommand?: string | undefined; passphrase?: string | undefined };
   /** For the verbs about memory. */
   fit?: FitRequest;
 }
@@ -101,6 +103,8 @@ export function requestText(nonce: string, request: HostRequest, direct: DirectS
     const { folder, token } = request.download;
     lines.push(`path ${base64(folder)}`, `verb ${verbLine(request.verb)}`);
     if (token !== undefined) lines.push(`token ${base64(token)}`);
+  } else if (request.ca !== undefined) {
+    lines.push(...caLines(request.verb, request.ca, direct !== undefined));
   } else if (direct !== undefined) {
     lines.push(`path ${base64(direct.presetPath)}`, `unit ${base64(direct.serviceUnit)}`);
     if (direct.restartCommand !== undefined) lines.push(`restart ${base64(direct.restartCommand)}`);
@@ -114,6 +118,15 @@ export function requestText(nonce: string, request: HostRequest, direct: DirectS
     lines.push(`content ${sha256(request.content)}`, ...encoded);
   }
   return `${lines.join("\n")}\n.\n`;
+}
+
+function caLines(verb: readonly string[], ca: NonNullable<HostRequest["ca"]>, isDirect: boolean): string[] {
+  const { folder, reloadCommand, passphrase } = ca;
+  return [
+    ...(isDirect ? [`path ${base64(folder)}`, `verb ${verbLine(verb)}`] : []),
+    ...(isDirect && reloadCommand !== undefined ? [`restart ${base64(reloadCommand)}`] : []),
+    ...(passphrase === undefined ? [] : [`passphrase ${base64(passphrase)}`]),
+  ];
 }
 
 /** @throws {RangeError} for the name of a flag with other than letters, digits and dashes */

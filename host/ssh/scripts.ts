@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { sharedFunctions } from "./protocol.ts";
 
-type Script = "ai-server-admin" | "ai-server-download";
+type Script = "ai-server-admin" | "ai-server-download" | "ai-server-ca";
 
 function functionsOf(script: Script): string {
   const text = readFileSync(new URL(`../${script}`, import.meta.url), "utf8");
@@ -17,6 +17,11 @@ export function adminFunctions(): string {
 /** What answers the verbs for downloads: it uses the functions of `ai-server-admin` too. */
 export function downloadFunctions(): string {
   return adminFunctions() + functionsOf("ai-server-download");
+}
+
+/** What answers the verbs of `ai-server-ca`: it uses the functions of `ai-server-admin` too. */
+export function caFunctions(): string {
+  return adminFunctions() + functionsOf("ai-server-ca");
 }
 
 /** A script of its own, for what runs on by itself on the server. */

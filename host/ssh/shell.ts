@@ -17,7 +17,7 @@ import {
   requestText,
   verbLine,
 } from "./protocol.ts";
-import { adminFunctions, downloadFunctions } from "./scripts.ts";
+import { adminFunctions, caFunctions, downloadFunctions } from "./scripts.ts";
 import { type HostError, lateFault, type SshTarget, spawnFault, sshError, sshFault } from "./ssh-faults.ts";
 
 /** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
@@ -147,6 +147,7 @@ export class Shell {
     if (request.download !== undefined) {
       return directScript(downloadFunctions(), nonce, text, "download_main");
     }
+    if (request.ca !== undefined) return directScript(caFunctions(), nonce, text, "ca_main");
     this.#functions ??= adminFunctions();
     return directScript(this.#functions, nonce, text);
   }

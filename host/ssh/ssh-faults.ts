@@ -42,13 +42,22 @@ function known(at: SshTarget, stderr: string): string {
   return (named?.[1] ?? named?.[2])?.slice(0, 255) ?? at.host.slice(at.host.lastIndexOf("@") + 1);
 }
 
-/** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */
-const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
+/** What a key's forced command of this project's says of the script that it got in the place of a verb. */
+const FORCED: readonly (readonly [RegExp, string, string])[] = [
   [
     /ai-server-admin: /,
-    () =>
-      "This ssh key may only run ai-server-admin. Set AI_SERVER_SSH_MODE=wrapper, or use a key without a forced command.",
+    "This ssh key may only run ai-server-admin. Set AI_SERVER_SSH_MODE=wrapper, or use a key without a forced command.",
+    "forced-admin",
   ],
+  [
+    /ai-server-ca: /,
+    "This ssh key may only run ai-server-ca. Use it in AI_SERVER_CA_HOST alone, and another one for AI_SERVER_SSH_HOST.",
+    "forced-ca",
+  ],
+];
+
+/** In the order in which they are looked for: the words of OpenSSH's clients, 7.4 to 10. */
+const SENTENCES: readonly (readonly [RegExp, Sentence])[] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED|host key for .* has changed/i,
     (at, stderr) =>
@@ -185,8 +194,10 @@ export function sshFault(target: SshTarget, code: number | null, stderr: string,
       `${host} runs no commands for this account. Check on the server whether it has a login shell, and whether it has expired. It says: ${lastLines(refusal)}`,
     );
   }
+  const forced = FORCED.find(([pattern]) => pattern.test(stderr));
+  if (forced !== undefined) return sshError(forced[1], forced[2]);
   const row = SENTENCES.find(([pattern]) => pattern.test(stderr));
-  if (row !== undefined && (code === 255 || row === SENTENCES[0])) return sshError(row[1](target, stderr));
+  if (row !== undefined && code === 255) return sshError(row[1](target, stderr));
   const there = loginFault(target, code, stderr);
   if (there !== undefined) return sshError(there);
   if (code === 127) {

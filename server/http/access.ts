@@ -12,6 +12,8 @@ export const DETAIL_TIMEOUT_MS = 5000;
 export interface Access {
   readonly config: Config;
   readonly http: Http;
+  /** What shows that several servers answer, and the session to which requests belong. */
+  readonly several: { readonly session: string | undefined; readonly isKnown: boolean };
 }
 
 export interface Limits {

@@ -8,7 +8,7 @@ import { answerFault } from "./answer-faults.ts";
 import { decodedBody } from "./content-encoding.ts";
 import { type Body, exchange } from "./exchange.ts";
 import { type Identity, loadIdentity, stampOf } from "./identity.ts";
-import { sessionHeader } from "./session-header.ts";
+import { type Conversation, NO_CONVERSATION, SESSION_HEADER, sessionHeader } from "./session-header.ts";
 import { alertOf, connectorFor, isListening, type Sockets } from "./tls.ts";
 import { transportFault } from "./transport-faults.ts";
 
@@ -63,7 +63,7 @@ const FROM_PROXY = new Set([502, 503, 504]);
 export class Http {
   readonly #address: ServerAddress;
   readonly #now: () => number;
-  readonly #session: () => string | undefined;
+  readonly #conversation: () => Conversation;
   #connection: Promise<Connection> | undefined;
   #stamp = "";
   #keepAliveMs = KEEP_ALIVE_MS;
@@ -72,25 +72,20 @@ export class Http {
   readonly #sockets: Sockets = { connecting: 0, open: new Set(), failed: new WeakMap() };
   #hasAnswered = false;
 
-  /** @param session the conversation that requests belong to which name none themselves */
+  /** @param conversation to which requests belong that name none themselves */
   constructor(
     address: ServerAddress,
     now: () => number = Date.now,
-    session: () => string | undefined = () => undefined,
+    conversation: () => Conversation = () => NO_CONVERSATION,
   ) {
     this.#address = address;
     this.#now = now;
-    this.#session = session;
+    this.#conversation = conversation;
   }
 
   /** Whether the server itself has answered since this was made. */
   get hasAnswered(): boolean {
     return this.#hasAnswered;
-  }
-
-  /** The conversation that requests belong to which name none themselves. */
-  get session(): string | undefined {
-    return this.#session();
   }
 
   /** Whether it is TLS, and not plain HTTP to this machine. */
@@ -202,9 +197,10 @@ export class Http {
   async #send(agent: Agent, request: HttpRequest): Promise<HttpResponse> {
     request.signal?.throwIfAborted();
     const { origin, basePath, apiKey } = this.#address;
+    const conversation = this.#conversation();
     const asked: Record<string, string> = {
       accept: "application/json, text/event-stream",
-      ...sessionHeader(this.#session()),
+      ...sessionHeader(conversation.session),
       ...request.headers,
     };
     if (request.body !== undefined) asked["content-type"] = "application/json";
@@ -226,6 +222,7 @@ export class Http {
     );
     if (!FROM_PROXY.has(statusCode)) this.#hasAnswered = true;
     const headers = flatten(received);
+    if (asked[SESSION_HEADER] === conversation.session) conversation.sawHeaders(headers);
     const plain = decodedBody(body, headers["content-encoding"]);
     return { status: statusCode, headers, body: statusCode === 200 ? plain : this.#blanked(plain) };
   }

@@ -193,7 +193,7 @@ export async function loadIdentity(files: Files, now: number): Promise<Identity>
   const privateKey = privateKeyIn(key, files.clientKey, files.passphrase);
   if (!leaf.checkPrivateKey(privateKey)) {
     throw fault(
-      `The client key ${files.clientKey} does not belong to the client certificate ${files.clientCert}. Use the pair that was made together.`,
+      `The client key ${files.clientKey} does not belong to the client certificate ${files.clientCert}. Use the pair that was made together, or make a new one with /ai-server-devices enrol.`,
     );
   }
   checkUsable({ cert, key, passphrase: files.passphrase }, files.clientCert);
@@ -201,7 +201,7 @@ export async function loadIdentity(files: Files, now: number): Promise<Identity>
     leaf,
     "client certificate",
     files.clientCert,
-    "Issue a new one with the same CA and put it there.",
+    "Renew it with /ai-server-devices enrol, or issue a new one with the same CA and put it there.",
     now,
   );
   if (ca !== undefined) {
@@ -215,7 +215,7 @@ export async function loadIdentity(files: Files, now: number): Promise<Identity>
   const warnings = await keyWarning(files.clientKey);
   if (daysLeft < WARN_DAYS) {
     warnings.push(
-      `The client certificate ${files.clientCert} expires on ${day(validTo)}, in ${counted(daysLeft, "day")}. Issue a new one in time.`,
+      `The client certificate ${files.clientCert} expires on ${day(validTo)}, in ${counted(daysLeft, "day")}. Renew it with /ai-server-devices enrol.`,
     );
   }
   return { ca, cert, key, passphrase: files.passphrase, validTo, warnings };

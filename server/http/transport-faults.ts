@@ -103,7 +103,7 @@ const ROWS: readonly Row[] = [
       "ALERT_CERTIFICATE_UNKNOWN ALERT_DECRYPT_ERROR ALERT_ACCESS_DENIED",
     "TLS",
     (at) =>
-      `The server refused the client certificate ${at.clientCert}. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+      `The server refused the client certificate ${at.clientCert}. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
   ),
   lasting(
     "ALERT_HANDSHAKE_FAILURE ALERT_INSUFFICIENT_SECURITY ERR_SSL_NO_SHARED_CIPHER ERR_SSL_NO_CIPHERS_AVAILABLE",

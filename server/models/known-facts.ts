@@ -42,6 +42,15 @@ export class KnownFacts {
       if (!this.#ready.has(id) || this.#ready.get(id) !== command) this.#answers.delete(id);
   }
 
+  /** Whether `read` would ask one of these models. */
+  asks(
+    backend: Pick<Backend, "kind">,
+    ids: readonly string[],
+    before: ReadonlyMap<string, RememberedFacts>,
+  ): boolean {
+    return ids.some((id) => this.#isUnknown(backend, id, before.get(id)));
+  }
+
   /**
    * The facts of these models. A model is asked only where nothing is known of it: neither from this process, nor from
    * a remembered one with the same command line. A model that does not answer, or is one of hundreds, loses only its

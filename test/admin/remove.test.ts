@@ -194,6 +194,22 @@ describe("the files of a removed model", () => {
     expect(names.filter((name) => !existsSync(join(folder, name)))).toEqual(["own.gguf"]);
   });
 
+  test("stay where the config names them again by the time that the user agrees", async () => {
+    const [path, other] = [file("a.gguf"), file("b.gguf")];
+    const place = await startPlace(config(`${quoted(path)} --mmproj "${other}"`));
+    const user = new User("rpc");
+    user.confirms = ({ title }) => {
+      if (title.startsWith("Delete ")) place.text += `  third:\n    cmd: ${COMMAND} ${quoted(path)}\n`;
+      return true;
+    };
+    await place.type("/ai-server-remove old", user);
+    expect(user.notices.at(-1)).toEqual({
+      level: "warning",
+      text: `Deleted 1 file, 2 KiB.\n${path} was not deleted: it has changed, or the config names it again.`,
+    });
+    expect([existsSync(path), existsSync(other)]).toEqual([true, false]);
+  });
+
   test("that are links stay, and so does what is no file", async () => {
     const real = file("real.gguf");
     const [link, dir] = [join(folder, "link.gguf"), join(folder, "dir.gguf")];

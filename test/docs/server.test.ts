@@ -70,6 +70,22 @@ test("the documented configuration starts, preloads one model, and declares both
   });
 });
 
+test("a documented peer's model is listed, answers, and loads nothing here", async () => {
+  const peers = docsBlock("several-machines.md", "peers");
+  const { url } = await serve(`${config.replace(/\nhooks:[\s\S]*/, "")}\n${peers}`);
+  const id = `office/${MINIMAX}`;
+  const models: unknown = await (await fetch(`${url}/v1/models`)).json();
+  expect(models).toMatchObject({
+    data: expect.arrayContaining([
+      expect.objectContaining({ id, meta: { llamaswap: { type: "peer", peerID: "office" } } }),
+    ]),
+  });
+  const body = JSON.stringify({ model: id, messages: [{ role: "user", content: "Hi" }] });
+  const headers = { "content-type": "application/json" };
+  expect((await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body })).status).toBe(200);
+  expect(sim?.starts).toEqual({});
+});
+
 test("an added model loads", async () => {
   const { url } = await serve(extended);
   expect((await fetch(`${url}/upstream/${ADDED}/health`)).status).toBe(200);

@@ -69,7 +69,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "a key of another certificate",
     provoke: (place) => place.certificates({ "client-key.pem": place.read("stranger-key.pem") }),
-    says: "The client key DIR/client-key.pem does not belong to the client certificate DIR/client.pem. Use the pair that was made together.",
+    says: "The client key DIR/client-key.pem does not belong to the client certificate DIR/client.pem. Use the pair that was made together, or make a new one with /ai-server-devices enrol.",
     pi: "none",
   },
   {
@@ -91,7 +91,7 @@ export const WAY: FaultRow[] = [
   {
     fault: "an expired client certificate",
     provoke: (place) => place.certificates({ "client.pem": place.old.cert, "client-key.pem": place.old.key }),
-    says: "The client certificate DIR/client.pem expired on 2020-02-01 (valid from 2020-01-01). Issue a new one with the same CA and put it there.",
+    says: "The client certificate DIR/client.pem expired on 2020-02-01 (valid from 2020-01-01). Renew it with /ai-server-devices enrol, or issue a new one with the same CA and put it there.",
     pi: "none",
   },
   {
@@ -169,12 +169,12 @@ export const WAY: FaultRow[] = [
   ),
   coded(
     "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
-    "The server refused the client certificate DIR/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.",
+    "The server refused the client certificate DIR/client.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.",
     "none",
   ),
   coded(
     "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE",
-    "The server refused the client certificate DIR/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.",
+    "The server refused the client certificate DIR/client.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.",
     "none",
   ),
   coded(

@@ -177,7 +177,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
       await expect(models(client("stranger"))).rejects.toMatchObject({
         link: "TLS",
         remedy: "none",
-        message: `The server refused the client certificate ${folder}/stranger.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+        message: `The server refused the client certificate ${folder}/stranger.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
       });
     },
   );
@@ -186,7 +186,7 @@ realSuite(missingProgram("caddy"), "behind real Caddy", () => {
     await expect(models(client("expired"))).rejects.toMatchObject({
       link: "certificates",
       message: expect.stringMatching(
-        /expired\.pem expired on \d{4}-\d\d-\d\d \(valid from \d{4}-\d\d-\d\d\)\. Issue a new one/,
+        /expired\.pem expired on \d{4}-\d\d-\d\d \(valid from \d{4}-\d\d-\d\d\)\. Renew it with /,
       ),
     });
   });

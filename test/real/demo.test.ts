@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, type onTestFinished, test } from "vitest";
+import { choose, wordsOf } from "../support/admin-terminal.ts";
 import { eventually } from "../support/processes.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
 import { Terminal } from "../support/terminal.ts";
@@ -207,7 +208,7 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
   });
 });
 
-realSuite(missingProgram("tmux"), "the demo in a terminal", () => {
+realSuite(missingProgram("tmux", "openssl"), "the demo in a terminal", () => {
   test("shows the footer and its server's journal, warns of nothing, and ends without naming its session", {
     timeout: LIMIT_MS,
   }, async ({ expect, onTestFinished }) => {
@@ -247,6 +248,47 @@ realSuite(missingProgram("tmux"), "the demo in a terminal", () => {
     const all = await terminal.history();
     expect(all).toContain("The demo is over; its files are removed.");
     expect(all).not.toMatch(/warning|not found|resume/i);
+    expect(room.leftovers()).toEqual([]);
+  });
+
+  test("has a CA with two devices: a phone that can be revoked, and this laptop, which can be renewed", {
+    timeout: LIMIT_MS,
+  }, async ({ expect, onTestFinished }) => {
+    const room = new Room(onTestFinished);
+    const env = {
+      PATH: "/usr/local/bin:/usr/bin:/bin",
+      HOME: room.home,
+      TMPDIR: room.temporary,
+      LANG: "C.UTF-8",
+    };
+    const terminal = await Terminal.start({
+      command: process.execPath,
+      args: [DEMO],
+      cwd: room.home,
+      env,
+      columns: 80,
+      rows: 24,
+    });
+    onTestFinished(() => terminal.close());
+    await terminal.waitFor(/^no model loaded$/m, LIMIT_MS / 2);
+    await terminal.submit("/ai-server-devices");
+    await terminal.waitFor(/^→ laptop \(this device\)[\s\S]*^ {2}phone /m);
+    await terminal.type("e");
+    await choose(terminal, "Renew");
+    const renewed = await terminal.waitFor(/^This laptop is laptop now/m);
+    expect(renewed).toMatch(/^The server admits it\.$/m);
+    await terminal.press("Down");
+    await terminal.waitFor(/^→ phone/m);
+    await terminal.type("r");
+    await choose(terminal, "Revoke");
+    await terminal.waitFor(/^phone was revoked\.$/m);
+    await terminal.press("Escape");
+    await terminal.waitFor(/still gets in/);
+    expect(wordsOf(await terminal.history())).toContain(
+      "The server refuses the old certificate of laptop: it was tried.",
+    );
+    await terminal.press("C-d");
+    expect(await terminal.exitCode()).toBe(0);
     expect(room.leftovers()).toEqual([]);
   });
 });

@@ -121,7 +121,7 @@ realSuite(missingProgram("ssh", "sshd", "curl"), "a download over a real sshd", 
     });
     await expect(downloads.read(place.folder)).rejects.toMatchObject({ code: "not-allowed" });
     expect(sshd.logins).toBe(logins);
-    // And the wrapper itself knows no such verb, whoever sends it.
+    // And the wrapper itself knows no such verb.
     const answer = await wrapper.shell().ask({ verb: ["start", place.id] }, { timeoutMs: 5000 });
     expect(answer.error).toBe("not-allowed");
     await wrapper.remove();

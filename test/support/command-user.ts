@@ -51,6 +51,10 @@ export class User {
   };
   /** What he takes from a list. */
   selects: (offered: readonly string[]) => string | undefined = () => undefined;
+  /** What he types into a line. */
+  types: (title: string) => string | undefined = () => {
+    throw new Error("No line was expected");
+  };
   /** What he does at a screen of ours. */
   sees: (screen: Screen) => void = () => {};
   #screen: Screen | undefined;
@@ -127,6 +131,7 @@ export class User {
       const [title = "", ...lines] = asked.split("\n");
       return this.#answers({ title, text: lines.join("\n"), offered });
     },
+    input: async (title: string) => this.types(title),
     custom: (make: (...parts: unknown[]) => Screen) =>
       new Promise((resolve, reject) => {
         const done = (result: unknown): void => {

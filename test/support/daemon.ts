@@ -21,6 +21,8 @@ export interface Daemon {
   /** What it has written so far. */
   log(): string;
   stop(): Promise<void>;
+  /** Ends it at once, as a crash does; `stop` still has to follow. */
+  kill(): void;
 }
 
 /** Starts a program that serves until `stop`. @throws with its output when it ends or is not up in time */
@@ -62,5 +64,5 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await stop();
     throw error;
   }
-  return { pid: child.pid ?? 0, log: () => log, stop };
+  return { pid: child.pid ?? 0, log: () => log, stop, kill: () => killGroup(child) };
 }

@@ -1,7 +1,7 @@
 /** Real pi with this extension on a real llama-server, turn after turn. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type LlamaServer, startLlamaServer, TINY_ID } from "./llama-server.ts";
+import { startLlamaServer, TINY_ID } from "./llama-server.ts";
 import { EXTENSION, makeWorkplace, type PiVersion, type Workplace } from "./pi.ts";
 import { at, type Json, RpcPi } from "./rpc.ts";
 
@@ -21,15 +21,19 @@ const RELOADER = `export default (pi) => {
 
 /** A llama-server with a folder for the pi processes that talk to it. */
 export class LlamaPlace {
-  readonly #server: LlamaServer;
-  readonly #workplace: Workplace;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #stopServer: () => Promise<void>;
+  readonly #workplace: Workplace;
   readonly #sessions: LlamaSession[] = [];
 
-  private constructor(server: LlamaServer, workplace: Workplace, env: Readonly<Record<string, string>>) {
-    this.#server = server;
-    this.#workplace = workplace;
+  private constructor(
+    env: Readonly<Record<string, string>>,
+    stopServer: () => Promise<void>,
+    workplace: Workplace,
+  ) {
     this.#env = env;
+    this.#stopServer = stopServer;
+    this.#workplace = workplace;
   }
 
   /**
@@ -41,13 +45,26 @@ export class LlamaPlace {
     env: Readonly<Record<string, string>> = {},
   ): Promise<LlamaPlace> {
     const server = await startLlamaServer({ args });
+    return LlamaPlace.at({ AI_SERVER_URL: server.url, ...env }, () => server.stop());
+  }
+
+  /**
+   * The same for servers that run already.
+   *
+   * @param env the variables of the extension
+   * @param stopServer ends them with this place
+   */
+  static async at(
+    env: Readonly<Record<string, string>>,
+    stopServer: () => Promise<void>,
+  ): Promise<LlamaPlace> {
     const workplace = await makeWorkplace();
     // As the extension advises for a window of this size.
     const room = { reserveTokens: 8_192, keepRecentTokens: 8_192 };
     const compaction = { modelOverrides: { [`ai-server/${TINY_ID}`]: room } };
     await writeFile(join(workplace.agentDir, "settings.json"), JSON.stringify({ compaction }));
     await writeFile(join(workplace.folder, "reloader.mjs"), RELOADER);
-    return new LlamaPlace(server, workplace, env);
+    return new LlamaPlace(env, stopServer, workplace);
   }
 
   /** Has every session that begins from now on read this of its project. */
@@ -57,7 +74,7 @@ export class LlamaPlace {
 
   /** The tokens that each slot of the server holds; undefined while one is busy. */
   async tokensHeld(): Promise<number[] | undefined> {
-    const slots = (await (await fetch(`${this.#server.url}/slots`)).json()) as Json[];
+    const slots = (await (await fetch(`${this.#env.AI_SERVER_URL}/slots`)).json()) as Json[];
     if (slots.some((slot) => slot.is_processing === true)) return undefined;
     return slots.map((slot) => Number(slot.n_prompt_tokens ?? 0));
   }
@@ -68,7 +85,7 @@ export class LlamaPlace {
     const pi = await RpcPi.start({
       version,
       agentDir: this.#workplace.agentDir,
-      env: { AI_SERVER_URL: this.#server.url, ...this.#env },
+      env: this.#env,
       args: [
         ...["-e", EXTENSION, "-e", reloader],
         ...["--model", `ai-server/${TINY_ID}`, "--thinking", "medium", ...args],
@@ -82,7 +99,7 @@ export class LlamaPlace {
 
   async stop(): Promise<void> {
     await Promise.all(this.#sessions.map((session) => session.close()));
-    await this.#server.stop();
+    await this.#stopServer();
     await this.#workplace.remove();
   }
 }

@@ -1,10 +1,11 @@
+import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rename, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
-import { startDaemon } from "./daemon.ts";
+import { basename, delimiter, join } from "node:path";
+import { type Daemon, startDaemon } from "./daemon.ts";
 import { withLoader } from "./elf.ts";
-import { freePort } from "./network.ts";
+import { freePort, listens } from "./network.ts";
 import { REPOSITORY } from "./pi.ts";
 import { tinyModel } from "./tiny-model.ts";
 
@@ -18,6 +19,8 @@ export interface LlamaServer {
   /** What it has logged so far, and in router mode its children too. */
   log(): string;
   stop(): Promise<void>;
+  /** Ends it at once, as a crash does; `stop` still has to follow. */
+  kill(): void;
 }
 
 /** Where `.ci/llama-server` unpacks Debian's packages. */
@@ -38,6 +41,9 @@ const STARTED = join(ROOT, "made", "llama-server");
 /** The same of the tool that says what memory a model needs; llama-server is beside it, as in the package. */
 const FIT_TOOL = join(ROOT, "made", "llama-fit-params");
 
+/** llama.cpp's RPC server, on which another llama-server computes. */
+const RPC_SERVER = join(ROOT, "made", "ggml-rpc-server");
+
 /** How to get a real llama-server when there is none here, or undefined when there is one. */
 export function llamaServerProblem(): string | undefined {
   return existsSync(PROGRAM) ? undefined : "there is no llama-server here; on Debian: .ci/llama-server";
@@ -50,6 +56,27 @@ export function fitToolProblem(): string | undefined {
     llamaServerProblem() ??
     (isThere ? undefined : "there is no llama-fit-params here; on Debian: .ci/llama-server")
   );
+}
+
+/** The same for llama.cpp's RPC server and what a llama-server needs to use one, which come in two more packages. */
+export function rpcProblem(): string | undefined {
+  const problem = llamaServerProblem();
+  if (problem !== undefined) return problem;
+  const isThere = existsSync(join(libraries().backends, "libggml-rpc.so")) && existsSync(rpcProgram());
+  return isThere ? undefined : "there is no RPC server of llama.cpp here; on Debian: .ci/llama-server";
+}
+
+function rpcProgram(): string {
+  const { machine } = libraries();
+  return join(ROOT, "usr/libexec", basename(machine), "llama/bin/ggml-rpc-server");
+}
+
+/** Starts llama.cpp's RPC server with these arguments, of which one is the port. */
+export async function startRpcServer(args: readonly string[], port: number): Promise<Daemon> {
+  const { cwd, env } = await prepareLlamaServer();
+  const folder = await mkdtemp(join(tmpdir(), "rpc-server-test-"));
+  const isUp = (): Promise<boolean> => listens(port);
+  return startDaemon({ name: "ggml-rpc-server", program: RPC_SERVER, args, folder, cwd, env, isUp });
 }
 
 /**
@@ -130,6 +157,7 @@ export async function prepareLlamaServer(): Promise<{
   for (const [made, program] of [
     [STARTED, PROGRAM],
     [FIT_TOOL, FIT_PROGRAM],
+    [RPC_SERVER, rpcProgram()],
   ] as const) {
     if (existsSync(program)) await keep(made, withLoader(await readFile(program), library.loader), 0o755);
   }
@@ -143,21 +171,22 @@ export async function prepareLlamaServer(): Promise<{
 }
 
 /** What the program needs of the unpacked packages, under the name that Debian gives this kind of machine. */
-function libraries(): { path: string; backends: string; loader: string } {
+function libraries(): { path: string; machine: string; backends: string; loader: string } {
   const all = join(ROOT, "usr/lib");
   const machine = join(all, readdirSync(all).find((name) => name.endsWith("-linux-gnu")) ?? "");
   const loader = readdirSync(machine).find((name) => /^ld-linux.*\.so/.test(name));
   const backends = join(machine, "ggml", readdirSync(join(machine, "ggml"))[0] ?? "");
   if (loader === undefined)
     throw new Error(`${machine} holds no dynamic loader; remove ${ROOT} and fetch it again`);
-  return { path: [machine, join(machine, "llama")].join(delimiter), backends, loader: join(machine, loader) };
+  const path = [machine, join(machine, "llama")].join(delimiter);
+  return { path, machine, backends, loader: join(machine, loader) };
 }
 
 /** Makes the file hold these bytes; other processes see the old file or the new one, whole. */
 async function keep(path: string, bytes: Buffer, mode: number): Promise<void> {
   if ((await readFile(path).catch(() => undefined))?.equals(bytes)) return;
   await mkdir(join(path, ".."), { recursive: true });
-  const temporary = `${path}.${process.pid}`;
+  const temporary = `${path}.${randomUUID()}`;
   await writeFile(temporary, bytes, { mode });
   await rename(temporary, path);
 }

@@ -17,6 +17,7 @@ const DEBIAN_PACKAGES = {
   "systemd-analyze": "systemd",
   tmux: "tmux",
   visudo: "sudo",
+  zbarimg: "zbar-tools",
   zsh: "zsh",
 } as const;
 

@@ -16,12 +16,13 @@ import { join } from "node:path";
 import { ServerMemory } from "../../host/fit/server-memory.ts";
 import { RemoteMachine } from "../../host/ssh/machine.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
+import { caProgram } from "./ca-host.ts";
 import { FILE, installWrapper, type Mode } from "./local-host.ts";
 import { freePort } from "./network.ts";
 import { eventually, killGroup, spawnGroup } from "./processes.ts";
 
-/** What the key in use leads to: the user's own shell, one that knows no sh syntax, or the wrapper. */
-export type Login = "shell" | "fish" | "wrapper";
+/** What the key in use leads to: the user's own shell, one that knows no sh syntax, or one of the two forced commands. */
+export type Login = "shell" | "fish" | "wrapper" | "ca";
 
 /** Like fish: it greets, and it runs words; anything that only sh understands it refuses. */
 const FISH_LIKE = `#!/bin/sh
@@ -130,6 +131,11 @@ export class Sshd {
     installWrapper(join(this.folder, "ai-server-admin"), settings);
   }
 
+  /** The same for `ai-server-ca`, which uses what `installWrapper` puts beside it. */
+  installCa(folder: string, reloadCommand: string): void {
+    writeFileSync(join(this.folder, "ai-server-ca"), caProgram(folder, reloadCommand), { mode: 0o755 });
+  }
+
   settings(presetPath: string, mode: Mode, change: Partial<ShellSettings> = {}): ShellSettings {
     return {
       host: `${this.user}@127.0.0.1`,
@@ -169,7 +175,7 @@ export class Sshd {
   }
 
   #writeKeys(): void {
-    for (const name of ["host_key", "key-shell", "key-fish", "key-wrapper"]) {
+    for (const name of ["host_key", "key-shell", "key-fish", "key-wrapper", "key-ca"]) {
       const path = join(this.folder, name);
       execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path]);
     }
@@ -180,6 +186,7 @@ export class Sshd {
       key("key-shell"),
       `command="${fish}" ${key("key-fish")}`,
       `restrict,command="sh ${this.folder}/ai-server-admin" ${key("key-wrapper")}`,
+      `restrict,command="sh ${this.folder}/ai-server-ca" ${key("key-ca")}`,
     ];
     writeFileSync(join(this.folder, "authorized_keys"), lines.join(""));
     this.knownHosts("right");

@@ -1,7 +1,8 @@
 /** A model taken out of llama-swap's YAML, with what names it elsewhere in the file, one proven step after another. */
 import { isAlias, isMap, isScalar, type Pair, visit } from "yaml";
+import { ServerError } from "../../../lib/errors.ts";
 import type { OtherFile, Removal } from "../model-change.ts";
-import { placeOf, refusal, shown } from "../refusals.ts";
+import { placeOf, refusal, refusalBecause, shown } from "../refusals.ts";
 import { applyEdits, positionAt } from "../traced-text.ts";
 import { isMerge, keyText, type Model, macrosUsedBy, readYamlConfig, type YamlConfig } from "./config.ts";
 import { aliasesOf, modelOf } from "./context.ts";
@@ -54,8 +55,7 @@ function made(source: string, config: YamlConfig, step: Naming): { text: string 
 }
 
 function stepFault(config: YamlConfig, text: string, masked: string, step: Naming): string | undefined {
-  if (config.text !== masked && text !== masked && maskVariables(text) !== masked)
-    return "the new text would be another";
+  if (text !== masked && maskVariables(text) !== masked) return "the new text would be another";
   try {
     const [stray] = differences(
       afterStep(config.plain, step.path, step.becomes),
@@ -134,18 +134,25 @@ function macroStep(config: YamlConfig, name: string): Naming | undefined {
   };
 }
 
-/** @throws {ServerError} where another file of the folder needs the model */
+/** @throws {ServerError} where another file of the folder names the model: a change is one file's */
 function refuseOthers(gone: Gone, others: readonly OtherFile[]): void {
   for (const { name, text } of others) {
-    const config = readYamlConfig(text, true);
-    const [first] = namingsOf(config, gone);
+    const [first] = namesIn(name, text, gone);
     if (!first) continue;
-    const what = `in ${shown(name)}, something names ${shown(gone.id)} (${first.path.join(".")})`;
-    throw refusal(
-      positionAt(text, first.ways[0]?.[0]?.start ?? 0),
-      what,
-      "Take it out there by hand, then try again.",
+    const at = placeOf(positionAt(text, first.ways[0]?.find((edit) => edit.end > edit.start)?.start ?? 0));
+    throw refusalBecause(
+      `${shown(name)} names ${shown(gone.id)} too (${first.path.join(".")}, ${at}). Take the model out there by hand, then try again.`,
     );
+  }
+}
+
+/** The places of another file that name the model. @throws {ServerError} that names the file too */
+function namesIn(name: string, text: string, gone: Gone): Naming[] {
+  try {
+    return [...namingsOf(readYamlConfig(text, true), gone)];
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    throw refusalBecause(`In ${shown(name)}: ${error.message}`);
   }
 }
 
@@ -162,20 +169,21 @@ export function planYamlRemoval(source: string, id: string, others: readonly Oth
   const gone: Gone = { id, names: [id, ...aliasesOf(first, model)] };
   blockStep(first, model);
   refuseUsedAnchors(first, model);
+  // Each place is looked at before anything is changed: a refusal then names a line of the file as it is.
+  Array.from(namingsOf(first, gone));
   refuseOthers(gone, others);
   const macros = ownMacros(first, model, others);
   const alsoChanged: string[] = [];
   let text = source;
-  const take = (config: YamlConfig, step: Naming): boolean => {
+  const take = (config: YamlConfig, step: Naming): void => {
     const result = made(text, config, step);
     if ("fault" in result) {
-      const at = step.ways[0]?.find((edit) => edit.end > edit.start)?.start ?? rangeOf(model.key).start;
+      const at = positionAt(source, rangeOf(model.key).start);
       const what = `${shown(id)} cannot be taken out alone (${result.fault})`;
-      throw refusal(positionAt(text, at), what, "Take it out by hand.");
+      throw refusal(at, what, "Take it out by hand.");
     }
     text = result.text;
     if (step.sentence !== "") alsoChanged.push(step.sentence);
-    return true;
   };
   for (let count = 0; count < MOST_STEPS; count += 1) {
     const config = readYamlConfig(text);
@@ -183,8 +191,8 @@ export function planYamlRemoval(source: string, id: string, others: readonly Oth
     if (!step) break;
     take(config, step);
   }
-  const config = readYamlConfig(text);
-  take(config, blockStep(config, modelOf(config, id)));
+  const named = readYamlConfig(text);
+  take(named, blockStep(named, modelOf(named, id)));
   for (const name of macros) {
     const rest = readYamlConfig(text, true);
     const step = macroStep(rest, name);

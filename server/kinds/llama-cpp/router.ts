@@ -112,7 +112,7 @@ function entryIn(models: unknown, id: string): ListedModel | undefined {
 }
 
 /** The router answers before the load has ended; its list of models shows the result. */
-async function load({ http, config }: Access, id: string, steps: LoadSteps): Promise<void> {
+async function load({ http, config, several }: Access, id: string, steps: LoadSteps): Promise<void> {
   const { watch, signal, clock, givesWay } = steps;
   const listNow = (): Promise<unknown> =>
     http.json(config.modelsPath, { signal, timeoutMs: ANSWER_TIMEOUT_MS });
@@ -148,7 +148,8 @@ async function load({ http, config }: Access, id: string, steps: LoadSteps): Pro
       if (state === "ready") return;
       looksAway = state === undefined ? looksAway + 1 : 0;
       if (state === undefined) await checkAway(entryIn(models, id), id, signal);
-      if (looksAway > LOOKS_FOR_BEGIN) throw unloadedMeanwhile(id);
+      // Where several servers answer, most looks may be at the others.
+      if (looksAway > LOOKS_FOR_BEGIN && !several.isKnown) throw unloadedMeanwhile(id);
     }
     await clock.sleep(LOOK_MS, signal);
   }

@@ -27,9 +27,12 @@ export function llamaSwap(access: Access): Backend {
     (entries === undefined ? await shadowingModel(access, id, signal) : shadowingIn(entries, id)) !==
     undefined;
 
-  /** Only for a ready model whose path leads to no other one: the request would load that. */
+  /**
+   * Only for a ready model whose path leads to no other one, and to no other server, on which it may not be ready: the
+   * request would load that.
+   */
   const upstream = async (id: string, route: "props" | "slots" | "v1/models", limits: Limits) => {
-    if (await isShadowed(id, limits.signal)) return undefined;
+    if (access.several.isKnown || (await isShadowed(id, limits.signal))) return undefined;
     return http.json(routeFor(`/upstream/<id>/${route}`, id), limits);
   };
 
@@ -87,7 +90,7 @@ export function llamaSwap(access: Access): Backend {
     },
 
     async endThinking(id, answer, signal) {
-      if (await isShadowed(id, signal)) return "unsupported";
+      if (access.several.isKnown || (await isShadowed(id, signal))) return "unsupported";
       return requestThinkingEnd(access, routeFor(`/upstream/<id>${THINKING_PATH}`, id), id, answer, signal);
     },
 

@@ -30,6 +30,8 @@ const stateOf = (more: Partial<PanelState> = {}): PanelState => ({
   problem: undefined,
   version: { name: "llama-swap", version: "v250" },
   certificateEnds: new Date("2027-01-02T12:00:00Z"),
+  upstream: undefined,
+  warning: undefined,
   models: [model("a")],
   requests: [],
   isAskingRequests: false,
@@ -54,6 +56,15 @@ const EXTRAS: PanelExtras = {
 const content = (state: Partial<PanelState>, extras: Partial<PanelExtras> = {}, selected?: string) =>
   panelContent(stateOf(state), { ...EXTRAS, ...extras }, selected, NOW);
 
+test("what differs between several servers is a message, until an action has one, and none of them is named", () => {
+  const state = { upstream: "10.0.0.2:8080", warning: "Several." };
+  const message = { level: "warning", text: "Several." };
+  expect(content(state).message).toEqual(message);
+  expect(content(state).heading).not.toContain("answered by 10.0.0.2:8080");
+  const said = { level: "info", text: "a is loaded." } as const;
+  expect(content(state, { message: said }).message).toEqual(said);
+});
+
 const cells = (one: PanelModel, extras: Partial<PanelExtras> = {}): readonly string[] =>
   content({ models: [one] }, extras).rows[0]?.cells ?? [];
 
@@ -74,6 +85,8 @@ test("the heading says which server, whether it is live, and how long the certif
   ]);
   const unread = { following: "reading", version: undefined, certificateEnds: undefined } as const;
   expect(content(unread).heading).toEqual(["AI server", "reading", "https://ai.example"]);
+  const [, , , , ...more] = content({ upstream: "10.0.0.2:8080" }).heading;
+  expect(more).toEqual(["answered by 10.0.0.2:8080", "certificate until 2027-01-02"]);
 });
 
 describe("a row", () => {

@@ -80,7 +80,7 @@ realSuite(missingProgram("openssl"), "a server that verifies client certificates
       expect(await faultAt(await opensslServer(version), stranger)).toEqual([
         "TLS",
         "none",
-        `The server refused the client certificate ${folder}/stranger.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+        `The server refused the client certificate ${folder}/stranger.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
       ]);
     });
 
@@ -89,7 +89,7 @@ realSuite(missingProgram("openssl"), "a server that verifies client certificates
       expect(await faultAt(await opensslServer(version), wrong)).toEqual([
         "TLS",
         "none",
-        `The server refused the client certificate ${folder}/server.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
+        `The server refused the client certificate ${folder}/server.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.`,
       ]);
     });
   });

@@ -84,7 +84,7 @@ describe("a server certificate", () => {
 /** What a TLS alert says of the client: number of RFC 8446, and the sentence. */
 describe("an alert", () => {
   const refused = () =>
-    `The server refused the client certificate ${folder}/client.pem. It may come from another CA than the one Caddy trusts, or lack the client-auth usage.`;
+    `The server refused the client certificate ${folder}/client.pem. It may have been revoked, come from another CA than the one Caddy trusts, or lack the client-auth usage.`;
 
   test.each([
     [42, "bad_certificate"],

@@ -151,7 +151,13 @@ describe("a request", () => {
   test("names the session, unless it names one itself or the session's id cannot stand in a header", async () => {
     const server = await kept(startSim({ config: CONFIG, tls: "none" }));
     let session: string | undefined = "mine";
-    const http = new Http(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"), Date.now, () => session);
+    let answers = 0;
+    const http = new Http(readConfig({ AI_SERVER_URL: server.url }, {}, "/nowhere"), Date.now, () => ({
+      session,
+      sawHeaders: () => {
+        answers += 1;
+      },
+    }));
     const ask = async (headers: Record<string, string> = {}): Promise<void> => {
       const { body } = await http.request({ method: "GET", path: "/running", headers });
       await readText(body, 1000);
@@ -168,6 +174,8 @@ describe("a request", () => {
       undefined,
       undefined,
     ]);
+    // The first and the last were of the session.
+    expect(answers).toBe(2);
     await http.close();
   });
 

@@ -201,7 +201,7 @@ describe("a key", () => {
   test("that belongs to another certificate", async () => {
     write("client-key.pem", other.key);
     expect(await refusal()).toBe(
-      `The client key ${file("client-key.pem")} does not belong to the client certificate ${file("client.pem")}. Use the pair that was made together.`,
+      `The client key ${file("client-key.pem")} does not belong to the client certificate ${file("client.pem")}. Use the pair that was made together, or make a new one with /ai-server-devices enrol.`,
     );
   });
 
@@ -244,7 +244,7 @@ describe("the dates", () => {
   test("of a certificate that has expired", async () => {
     await put(-10, -1);
     expect(await refusal()).toBe(
-      `The client certificate ${file("client.pem")} expired on ${day(-1)} (valid from ${day(-10)}). Issue a new one with the same CA and put it there.`,
+      `The client certificate ${file("client.pem")} expired on ${day(-1)} (valid from ${day(-10)}). Renew it with /ai-server-devices enrol, or issue a new one with the same CA and put it there.`,
     );
   });
 
@@ -270,7 +270,7 @@ describe("the dates", () => {
   ])("warn %s days before the end", async (left, _, words) => {
     await put(-1, left);
     expect((await load()).warnings).toEqual([
-      `The client certificate ${file("client.pem")} expires on ${day(left)}, in ${words}. Issue a new one in time.`,
+      `The client certificate ${file("client.pem")} expires on ${day(left)}, in ${words}. Renew it with /ai-server-devices enrol.`,
     ]);
   });
 

@@ -299,11 +299,28 @@ describe("what cannot be taken out", () => {
 
   test("what another file of the folder names", () => {
     const text = "models: {a: {cmd: x}}\n";
-    const others = [{ name: "20-groups.yaml", text: "# two\ngroups: {g: {members: [a, b]}}\n" }];
-    expect(() => remove(text, "a", others)).toThrow(
-      /line 2, column \d+: in "20-groups.yaml", something names "a" \(groups\.g\.members\.0\)/,
+    const other = (more: string): OtherFile[] => [{ name: "20-groups.yaml", text: `# two\n${more}\n` }];
+    expect(() => remove(text, "a", other("groups: {g: {members: [a, b]}}"))).toThrow(
+      '"20-groups.yaml" names "a" too (groups.g.members.0, line 2, column 24). Take the model out there by hand, then try again.',
+    );
+    expect(() => remove(text, "a", other("profiles: {p: {pins: {x: a}}}"))).toThrow(
+      'In "20-groups.yaml": The configuration at line 2, column 26: the profile "p" leads "x" to "a".',
     );
     expect(remove(text, "a", [{ name: "empty.yaml", text: "" }]).text).toBe("models: {}\n");
+  });
+
+  test("a refusal names the line of the file as it is, whatever else would have gone before", () => {
+    const lines = [
+      "groups:",
+      "  g:",
+      "    members:",
+      "      - a",
+      "      - b",
+      "matrix:",
+      "  sets:",
+      "    s: a & b",
+    ];
+    expect(() => remove(config(...lines))).toThrow(/^The configuration at line 11, column 8: the set "s"/);
   });
 });
 
