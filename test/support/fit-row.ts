@@ -166,6 +166,10 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
     expect(await reasonOf()).toMatch(/too old, without --fit-print/);
     tool("echo '0.00.010 E llama_model_load: error loading model: no such file' >&2; exit 134");
     expect(await reasonOf()).toMatch(/failed on .*: llama_model_load: error loading model: no such file$/);
+    const aborted =
+      "terminate called after throwing an instance of 'std::runtime_error'\\n  what():  failed to load model";
+    tool(`printf "%b\\n" "${aborted}" >&2; exit 134`);
+    expect(await reasonOf()).toMatch(/llama-fit-params failed on [^:]*: failed to load model$/);
     tool("echo nonsense");
     expect(await reasonOf()).toMatch(/printed something else than expected/);
     tool('echo "Host 0 0 1 "');
