@@ -78,6 +78,15 @@ test("a load, an unload and a load that fails are of one server", async () => {
   expect(place.looks).toBe(2 * states.length + 2);
 });
 
+test("a model that is unloaded between two looks of one moment is of one server", async () => {
+  const place = new Place(running("a"), running("a", "b"), running("a"));
+  const order = [0, 1, 2, 2];
+  place.choose = (nth) => order[nth - 1] ?? 2;
+  await place.look();
+  expect(await place.look()).toEqual(["a"]);
+  expect([place.looks, place.several.isKnown]).toEqual([5, false]);
+});
+
 test("an answer that comes back much later is of one server too", async () => {
   const place = new Place(running("a"), running());
   place.choose = () => Math.floor(place.time / 20_000) % 2;
