@@ -140,7 +140,7 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
       bytes.writeUInt32LE(tokens, 4);
       return Buffer.concat([Buffer.from(name), bytes]);
     };
-    writeFileSync(path, Buffer.concat([entry(key, 4096), entry("llama.context_length", 262_144)]));
+    writeFileSync(path, Buffer.concat([entry("llama.context_length", 262_144), entry(key, 4096)]));
     const projector = join(host.folder, "mmproj it's.gguf");
     writeFileSync(projector, Buffer.alloc(3 * 1024 ** 2 + 1));
     for (const file of [path, projector]) host.own(file);
@@ -166,6 +166,10 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
     expect(await reasonOf()).toMatch(/too old, without --fit-print/);
     tool("echo '0.00.010 E llama_model_load: error loading model: no such file' >&2; exit 134");
     expect(await reasonOf()).toMatch(/failed on .*: llama_model_load: error loading model: no such file$/);
+    const aborted =
+      "terminate called after throwing an instance of 'std::runtime_error'\\n  what():  failed to load model";
+    tool(`printf "%b\\n" "${aborted}" >&2; exit 134`);
+    expect(await reasonOf()).toMatch(/llama-fit-params failed on [^:]*: failed to load model$/);
     tool("echo nonsense");
     expect(await reasonOf()).toMatch(/printed something else than expected/);
     tool('echo "Host 0 0 1 "');
@@ -175,7 +179,10 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
     tool("exec tail -f /dev/null");
     // The limit passes at once.
     host.tool("sleep", "exit 0");
+    const begun = performance.now();
     expect(await reasonOf()).toMatch(/llama-fit-params took longer than 20 s/);
+    // The script ended it, and not the client, which waits for longer.
+    expect(performance.now() - begun).toBeLessThan(20_000);
     host.tool("sleep", 'exec /bin/sleep "$@"');
     host.tool("llama-server", "echo 'error: no driver' >&2; exit 1");
     expect(await host.memory().devices()).toMatchObject({

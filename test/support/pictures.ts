@@ -1,4 +1,5 @@
 // `npm run pictures`: the README's pictures, of real pi on the demo's server, in the demo's project.
+
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
@@ -59,9 +60,8 @@ async function prepare(workplace: Workplace): Promise<Sim> {
   const config = await readFile(join(REPOSITORY, "sim/demo.yaml"), "utf8");
   const paced = config.replace(/^( {2}"pace": ").*"$/m, `$1${PACE}"`);
   const models = join(workplace.home, "models");
-  await mkdir(models);
-  writeDemoModels(models);
   await writeFile(join(dir, "config.yaml"), inFolder(paced, models));
+  writeDemoModels(models);
   await cp(join(REPOSITORY, "sim/demo-project"), join(workplace.home, "word-count"), { recursive: true });
   await writeFile(join(workplace.folder, "script.ts"), SCRIPT);
   const settings = { quietStartup: true, theme: "dark" };
@@ -164,6 +164,7 @@ function isBlank(line: string): boolean {
 async function panel(terminal: Terminal): Promise<string[]> {
   await terminal.resize(COLUMNS, ROWS.panel);
   await terminal.submit(`/ai-server ${MODEL}`);
+  await terminal.waitFor(/^Memory +needs/m);
   return shot(terminal, /ready +128k +live +\d\d[\s\S]*^.* Answers/m);
 }
 
