@@ -155,6 +155,8 @@ describe("the sizes that are offered", () => {
       ["8k", "8192 tokens", 8192],
       ["128k", "131072 tokens · taken over · more than it was trained for", "as it is"],
     ]);
+    const [mark] = shown({ present: 131_072, trained: 40_960, largest: 40_960 }).at(-1)?.slice(1) ?? [];
+    expect(mark).toBe("131072 tokens · taken over · more than it was trained for");
     expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
       "64k",
       "65536 tokens · taken over · more than fits",
