@@ -16,7 +16,6 @@ import {
   parseWarm,
   wrong,
 } from "./config/values.ts";
-import { proxyVariable } from "./lib/proxy.ts";
 
 /** Environment variables, or what `/login` stored under their names. */
 export type Variables = Readonly<Record<string, string | undefined>>;
@@ -223,6 +222,25 @@ export function readConfig(env: Variables, stored: Variables, agentDir: string, 
     upstreamHealthPath: parseRoute("AI_SERVER_UPSTREAM_HEALTH_PATH", text("AI_SERVER_UPSTREAM_HEALTH_PATH")),
     isDefaultUrl,
   };
+}
+
+const PROXY_VARIABLES = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] as const;
+
+/** Whether a list such as `localhost,.example.org,10.0.0.1:8443`, or `*`, names this host, as curl reads it. */
+function isExcepted(list: string, { hostname, port }: URL): boolean {
+  return list.split(/[\s,]+/).some((entry) => {
+    const [, name = "", own] = /^\*?\.?(.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
+    if (entry === "*") return true;
+    if (name === "" || (own !== undefined && own !== (port || "443"))) return false;
+    return hostname === name || hostname.endsWith(`.${name}`);
+  });
+}
+
+/** @returns the variable that names a proxy for this origin; undefined where none applies */
+function proxyVariable(env: Variables, origin: string): string | undefined {
+  const url = new URL(origin);
+  if (url.protocol !== "https:" || isExcepted(env.no_proxy || env.NO_PROXY || "", url)) return undefined;
+  return PROXY_VARIABLES.find((name) => env[name]?.trim());
 }
 
 /** The look of the working line, and the file of its quotes. */

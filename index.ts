@@ -4,10 +4,9 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { ANSWER_KEY } from "./activity/activities.ts";
 import type { CommandName } from "./admin.ts";
-import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "./config.ts";
 import { AiServer } from "./provider/ai-server.ts";
-import { canBeNamed, createProvider } from "./provider/provider.ts";
-import { Session } from "./session/session.ts";
+import { createProvider, registerProvider } from "./provider/provider.ts";
+import type { Session } from "./session/session.ts";
 import type { Result } from "./ui/result.ts";
 import type { Results } from "./ui/results.ts";
 
@@ -40,6 +39,9 @@ function agentDir(): string {
 
 export default function aiServerExtension(pi: ExtensionAPI): void {
   let session: Session | undefined;
+  /** The session that begins, while its code is loaded. */
+  let coming: Promise<Session | undefined> | undefined;
+  const current = async (): Promise<Session | undefined> => coming ?? session;
   const aiServer = new AiServer({
     env: process.env,
     agentDir: agentDir(),
@@ -50,18 +52,8 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   });
   const { activities } = aiServer;
   const provider = createProvider(aiServer, activities);
-  /**
-   * First by name with a key: pi then takes the provider for configured at once, and not only when the last of the
-   * overlapping checks of a start has ended, before which pi may choose the session's model
-   * (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js).
-   */
-  const register = (): void => {
-    if ((aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed) && canBeNamed(agentDir()))
-      pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
-    pi.registerProvider(provider);
-  };
+  const register = (): void => registerProvider(pi, provider, aiServer, agentDir(), process.argv);
   register();
-
   // The first command makes them; an entry that is older than that has no result any more.
   let results: Results | undefined;
   pi.registerEntryRenderer(RESULT_ENTRY, ({ data }, _, theme) => results?.view(data, theme));
@@ -93,28 +85,34 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
 
   pi.on("session_start", async ({ reason }, ctx) => {
     session?.end();
-    session = new Session({ pi, ctx, aiServer, activities, provider, register, agentDir: agentDir() });
-    await session.begin(reason);
+    session = undefined;
+    const opening = import("./session/session.ts").then(({ Session }) => {
+      // Shut down meanwhile.
+      if (coming !== opening) return undefined;
+      coming = undefined;
+      session = new Session({ pi, ctx, aiServer, activities, provider, register, agentDir: agentDir() });
+      return session;
+    });
+    coming = opening;
+    await (await opening)?.begin(reason);
   });
   pi.on("session_shutdown", async () => {
+    coming = undefined;
     session?.end();
     session = undefined;
     await aiServer.close();
   });
-
   pi.on("input", async ({ text }) =>
-    (await session?.refusesPrompt(text)) ? { action: "handled" } : undefined,
+    (await (await current())?.refusesPrompt(text)) ? { action: "handled" } : undefined,
   );
-  pi.on("model_select", (event) => session?.modelSelected(event));
-  pi.on("thinking_level_select", ({ level }) => session?.levelSelected(level));
-
+  pi.on("model_select", async (event) => (await current())?.modelSelected(event));
+  pi.on("thinking_level_select", async ({ level }) => (await current())?.levelSelected(level));
   pi.on("agent_start", () => session?.agentStarts());
   pi.on("turn_start", () => session?.turnStarts());
   pi.on("agent_end", ({ messages }) => session?.agentEnds(messages));
   pi.on("agent_settled", () => session?.agentSettles());
-
   pi.on("session_before_compact", async () =>
-    (await session?.refusesCompaction()) ? { cancel: true } : undefined,
+    (await (await current())?.refusesCompaction()) ? { cancel: true } : undefined,
   );
   pi.on("session_compact", () => session?.compactionEnds());
   pi.on("session_compact_failed", () => session?.compactionEnds());

@@ -153,11 +153,18 @@ async function heldBy(place: FitPlace, loaded: LoadedModel): Promise<Held> {
   }
 }
 
-/** llama.cpp's programs as the first model that they start has them; undefined where none is. */
-export function programsIn(files: readonly HostFile[]): StartedModel | undefined {
+/**
+ * llama.cpp's programs as the first model that they start has them; undefined where none is.
+ *
+ * @param router the words of a router's own command line, for a preset
+ */
+export function programsIn(
+  files: readonly HostFile[],
+  router: readonly string[] | undefined,
+): StartedModel | undefined {
   for (const { model, file } of modelsNamed(files)) {
     try {
-      const start = findStart(file.text, formatOf(file.name), model);
+      const start = findStart(file.text, formatOf(file.name), model, router);
       const started = start && startedModel(start);
       if (started?.kind === "started") return started;
     } catch (error) {

@@ -176,7 +176,11 @@ async function machineLines(call: Call, server: ModelServer): Promise<string[]> 
       typeof files === "string"
         ? [`${presetPath}: ${files}`]
         : files.map((file) => `${pathOf(file, config)}: ${file.mode}, ${fileWords(file)}`);
-    const found = await memory.devices(signal, typeof files === "string" ? undefined : programsIn(files));
+    const commandLine = typeof unit === "string" ? undefined : unit.commandLine;
+    const found = await memory.devices(
+      signal,
+      typeof files === "string" ? undefined : programsIn(files, commandLine),
+    );
     const tools = maskLines(toolWords(found), "log");
     const downloads = await downloadLines(call, server, host, signal).catch(sentence(signal));
     return [...lines, ...read, ...tools, ...[downloads].flat()];

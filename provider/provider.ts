@@ -11,11 +11,12 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
+import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activity/activities.ts";
 import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import { sentenceOf } from "../lib/errors.ts";
-import { record } from "../lib/json.ts";
+import { parsed, record } from "../lib/json.ts";
 import { emptyMessage } from "../stream/message.ts";
 import type { AiServer } from "./ai-server.ts";
 
@@ -30,24 +31,54 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, senten
   stream.end();
 }
 
+/** Arguments with which pi begins no session, and chooses no model. */
+const WITHOUT_SESSION = ["--list-models", "--help", "-h"];
+
 /**
- * Whether pi accepts this provider's registration by name alone, before its models are there. pi checks such a
- * registration against models.json (`validateExtensionProvider`) and refuses to start if the user's own models there
- * build on this provider's.
+ * Registers the provider; first by name with a key, where that makes a difference: pi then takes it for configured at
+ * once, and not only when the last of the overlapping checks of a start has ended, before which pi may choose the
+ * session's model (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js). A stored login has
+ * the same effect. With each registration pi refreshes all of its providers, which takes as long as loading this one.
+ *
+ * @param args that pi was started with
  */
-export function canBeNamed(agentDir: string): boolean {
-  let text: string;
+export function registerProvider(
+  pi: Pick<ExtensionAPI, "registerProvider">,
+  provider: Provider,
+  aiServer: AiServer,
+  agentDir: string,
+  args: readonly string[],
+): void {
+  const isSetUp = aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed;
+  const choosesModel = !args.some((arg) => WITHOUT_SESSION.includes(arg));
+  if (isSetUp && choosesModel && !hasLogin(agentDir) && canBeNamed(agentDir))
+    pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
+  pi.registerProvider(provider);
+}
+
+function hasLogin(agentDir: string): boolean {
+  const text = textOf(join(agentDir, "auth.json"));
+  return text?.includes(PROVIDER_ID) === true && record(record(parsed(text))?.[PROVIDER_ID]) !== undefined;
+}
+
+/**
+ * Whether pi accepts a registration by name alone, before there are models. pi checks it against models.json
+ * (`validateExtensionProvider`) and refuses to start if the user's own models there build on this provider's.
+ */
+function canBeNamed(agentDir: string): boolean {
+  const text = textOf(join(agentDir, "models.json"));
+  if (text?.includes(PROVIDER_ID) !== true) return true;
+  const all = record(parsed(text));
+  if (all === undefined) return false;
+  const own = record(record(all.providers)?.[PROVIDER_ID]);
+  return own === undefined || Object.keys(own).join() === "modelOverrides";
+}
+
+function textOf(path: string): string | undefined {
   try {
-    text = readFileSync(join(agentDir, "models.json"), "utf8");
+    return readFileSync(path, "utf8");
   } catch {
-    return true;
-  }
-  if (!text.includes(PROVIDER_ID)) return true;
-  try {
-    const own = record(record(record(JSON.parse(text))?.providers)?.[PROVIDER_ID]);
-    return own === undefined || Object.keys(own).join() === "modelOverrides";
-  } catch {
-    return false;
+    return undefined;
   }
 }
 

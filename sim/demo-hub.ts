@@ -43,7 +43,7 @@ export function startDemoHub(): Promise<Hub> {
         downloads: 310_500,
         gated: "manual",
         gguf: { architecture: "heron", context_length: 32_768 },
-        files: { "Heron-9B-Q4_K_M.gguf": { listed: 5.6 * GIB } },
+        files: { "Heron-9B-Q4_K_M.gguf": { listed: Math.round(5.6 * GIB) } },
       },
       "aviary/Wren-0.6B": { downloads: 99_100, files: { "model.safetensors": "not for llama.cpp" } },
     },

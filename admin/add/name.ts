@@ -37,7 +37,8 @@ export function readName(
   const named = nameIn(argument);
   if (named !== undefined) return named;
   if (argument.trim() !== "") {
-    throw new ServerError(`${shown(argument.trim())} is no repository. Write it as ${EXAMPLE}.`, {
+    const search = mode === "tui" ? " Without an argument, /ai-server-add opens a search." : "";
+    throw new ServerError(`${shown(argument.trim())} is no repository. Write it as ${EXAMPLE}.${search}`, {
       link: "configuration",
     });
   }

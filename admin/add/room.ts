@@ -1,5 +1,6 @@
 /** Whether a model's weights have room on the server's devices: a first look, from sizes alone. */
 
+import { formatOf } from "../../host/config/config-file.ts";
 import type { MachineMemory } from "../../host/fit/fit.ts";
 import { programsIn } from "../fit.ts";
 import type { Host } from "../host-access.ts";
@@ -25,8 +26,11 @@ const TIGHT = 0.85;
  */
 export async function memoryOf({ machine, memory }: Host, signal: AbortSignal): Promise<Memory | undefined> {
   const files = await machine.read(signal).catch(() => []);
+  // A preset's models are started by the router itself.
+  const isRouter = files.some(({ name }) => formatOf(name) === "ini");
+  const unit = isRouter ? await machine.status(signal).catch(() => undefined) : undefined;
   signal.throwIfAborted();
-  const found = await memory.devices(signal, programsIn(files));
+  const found = await memory.devices(signal, programsIn(files, unit?.commandLine));
   return found.kind === "memory" ? found : undefined;
 }
 

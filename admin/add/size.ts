@@ -52,6 +52,7 @@ export async function chosenSize(
 /** The most that is of use first: what fits, or what the model was trained for. The present size stands where it belongs. */
 export function sizeItems({ present, trained, largest }: Windows): PickItem<Size>[] {
   const most = largest ?? trained ?? Number.POSITIVE_INFINITY;
+  const beyond = largest === undefined || largest === trained ? "it was trained for" : "fits";
   const known = [largest, trained].filter((size) => size !== undefined && size <= most);
   const sizes = new Set([...known, present, ...USUAL.filter((size) => size < most)]);
   sizes.delete(undefined);
@@ -63,7 +64,7 @@ export function sizeItems({ present, trained, largest }: Windows): PickItem<Size
         ...(size === largest ? ["max: the largest that fits"] : []),
         ...(size === trained ? ["what it was trained for"] : []),
         ...(size === present ? ["copied"] : []),
-        ...(size > most ? [`more than ${largest === undefined ? "it was trained for" : "fits"}`] : []),
+        ...(size > most ? [`more than ${beyond}`] : []),
       ];
       const means = size === present ? "as it is" : size;
       return { words: shortTokens(size), detail: [`${size} tokens`, ...marks].join(" · "), means };

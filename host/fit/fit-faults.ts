@@ -50,12 +50,15 @@ export function fitProblem(verb: string, code: string, detail: string, at: Place
   return REASONS[code]?.(at, said, program) ?? `the step on ${at.where} failed (${code}).`;
 }
 
-/** The first line that names an error, which says most; else the last line. */
+/**
+ * The first line that names an error, which says most; else the last line. The tool writes its log in a thread of its own:
+ * of a tool that aborts, often only the exception is left.
+ */
 function reasonIn(detail: string): string {
   const lines = cleanText(detail)
     .split("\n")
-    .filter((line) => line.trim() !== "");
+    .filter((line) => line.trim() !== "" && !line.startsWith("terminate called"));
   const line = lines.find((one) => /error|fail/i.test(one)) ?? lines.at(-1) ?? "";
-  // Time and level before the words of llama.cpp's log.
-  return line.replace(/^[\d.]+ [A-Z] +/, "").slice(0, 300);
+  // Time and level before the words of llama.cpp's log, and what C++ writes before those of an exception.
+  return line.replace(/^[\d.]+ [A-Z] +|^ *what\(\): +/, "").slice(0, 300);
 }

@@ -56,12 +56,13 @@ export class ServerMemory {
     sizes: readonly number[],
     signal?: AbortSignal,
   ): Promise<MemoryNeed[] | Unknown> {
-    const one = await this.#fit(model, sizes, model.isUnified ? 1 : model.slots, signal);
-    if (!("printed" in one)) return one;
     // The tool divides the cache among slots and the server shares it: one slot shows the cache, all show what each has.
     const isShared = model.isUnified && model.slots > 1;
-    const all = isShared ? await this.#fit(model, sizes, model.slots, signal) : one;
-    if (!("printed" in all)) return all;
+    const ask = (slots: number): Promise<FitAnswer | Unknown> => this.#fit(model, sizes, slots, signal);
+    const both = await Promise.all(isShared ? [ask(1), ask(model.slots)] : [ask(model.slots)]);
+    const [one, all = one] = both;
+    if (one === undefined || !("printed" in one)) return one ?? notUnderstood(this.#where);
+    if (all === undefined || !("printed" in all)) return all ?? notUnderstood(this.#where);
     return one.printed.map(({ tokens, devices }, at) => {
       const joined = largerOf(devices, all.printed[at]?.devices ?? devices);
       return this.#needOf(model, one, tokens, { devices: joined, isBound: !isSame(devices, joined) });

@@ -72,6 +72,9 @@ describe("/ai-server-ctx <id> <size>", () => {
       "It does not fit: 8.3 GiB too much on Vulkan0, with the 1 GiB that llama.cpp leaves free.",
       "251904 tokens (246k) would fit.",
     ]);
+    expect((await asked(await placeWith(), "/ai-server-ctx small 1m"))[2]).toBe(
+      "524288 tokens (512k) would fit.",
+    );
     const none = await placeWith(2000);
     expect((await asked(none, "/ai-server-ctx small 512k")).slice(1)).toEqual([
       "It does not fit: 16.1 GiB too much on Vulkan0, with the 1 GiB that llama.cpp leaves free.",

@@ -41,6 +41,12 @@ describe("what a size needs", () => {
       "Needs 13 GiB on CUDA0 (weights 10.0, context 2.0, compute 1.0) of 24 GiB and 13 GiB on CUDA1 (weights 10.0, context 2.0, compute 1.0) of 24 GiB; 30 GiB now used by a and b, which will be unloaded.",
     ],
     [
+      "another model holds less there than it would need",
+      QWEN,
+      fitting([["Vulkan0", 96, 90]], [MINIMAX]),
+      "Needs 41.3 GiB on Vulkan0 (weights 30.1, context 9.8, compute 1.4) of 96 GiB; 6 GiB now used by MiniMax-M2.7, which will be unloaded.",
+    ],
+    [
       "it is not known what another model holds",
       QWEN,
       fitting([["Vulkan0", 96, 20]], [MINIMAX, { id: "vllm-one", need: undefined }]),

@@ -6,11 +6,13 @@ import { startOfCommand } from "../../host/config/command/model-start.ts";
 import { type MemoryNeed, plainModel, type StartedModel, sumOf } from "../../host/fit/fit.ts";
 import type { ServerMemory } from "../../host/fit/server-memory.ts";
 import { startedModel } from "../../host/fit/started.ts";
+import { saying } from "../support/command-user.ts";
 import { fitRow } from "../support/fit-row.ts";
 import { fitToolProblem, llamaPlaces, startLlamaServer, TINY_MODEL } from "../support/llama-server.ts";
 import { LocalHost } from "../support/local-host.ts";
 import { attentionModel, windowModel } from "../support/memory-model.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
+import { RouterPlace } from "../support/router-place.ts";
 import { type Login, Sshd, SshHost } from "../support/sshd.ts";
 import { TRAINED_CONTEXT } from "../support/tiny-model.ts";
 
@@ -146,6 +148,36 @@ realSuite(fitToolProblem(), "llama-fit-params against a real llama-server of the
   });
 });
 
+realSuite(fitToolProblem(), "what fits, on a real router", () => {
+  const PRESET = `[small]\nmodel = ${TINY_MODEL}\nctx-size = 2048\n\n[other]\nmodel = ${TINY_MODEL}\nc = 1024\n`;
+  let place: RouterPlace;
+  beforeAll(async () => {
+    const { places } = await llamaPlaces();
+    const backend = places.find((entry) => entry.startsWith("GGML_BACKEND_PATH="))?.replace(/^.*?=/, "");
+    place = await RouterPlace.start(PRESET, undefined, { GGML_BACKEND_PATH: backend ?? "" });
+    place.unitHasProcess();
+  });
+  afterAll(() => place.stop());
+
+  test("the need of a model is that of the router's own command for it, and max is what it was trained for", async () => {
+    await place.begin(PRESET, ["other"]);
+    const shown = await place.type("/ai-server-ctx small");
+    expect(shown.told[0]?.split("\n").slice(2)).toEqual([
+      expect.stringMatching(
+        /^Needs \d MiB in the machine's own memory \(context \d, compute \d\) of \S+ GiB\.$/,
+      ),
+      "Largest that fits: 32768 tokens (32k), all that it was trained for.",
+    ]);
+    const user = saying(true);
+    await place.type("/ai-server-ctx small max", user);
+    expect(user.questions[0]?.text).toMatch(
+      /^It is 2048 tokens \(2k\) now\.\nNeeds 37 MiB in the machine's own memory \(context 4, compute 33\) of /,
+    );
+    expect(user.told[0]).toMatch(/^small: the context size is now 32768 tokens/);
+    expect(place.text).toBe(PRESET.replace("2048", "32768"));
+  });
+});
+
 realSuite(missingProgram("ssh", "sshd"), "what fits, over a real sshd", () => {
   let sshd: Sshd;
   beforeAll(async () => {
@@ -159,7 +191,7 @@ realSuite(missingProgram("ssh", "sshd"), "what fits, over a real sshd", () => {
   };
   describe("shell", () => fitRow(hostBy("shell"), false));
   describe("wrapper", () => fitRow(hostBy("wrapper"), true));
-  describe.skipIf(fitToolProblem() !== undefined)("with the real tool", () => {
+  realSuite(fitToolProblem(), "with the real tool", () => {
     test.each(["shell", "wrapper"] as const)("%s", async (login) => {
       const { program, places } = await llamaPlaces();
       const host = new SshHost(sshd, login, "models: {}\n");

@@ -107,6 +107,17 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
     // The older version answers for its own starts; the rest is the extension's part.
     if (version === OLDER_PI) return;
 
+    test("a stored login keeps a continued session on its model at each start", async () => {
+      for (let start = 0; start < STARTS; start += 1) {
+        const agentDir = await copied();
+        const login = { type: "api_key", env: standIn.env };
+        await writeFile(join(agentDir, "auth.json"), JSON.stringify({ "ai-server": login }));
+        const { stdout, stderr } = await print(agentDir, ["--continue"]);
+        expect([stdout, standIn.lastChat().model, elsewhere]).toEqual(["Here.\n", "seer", []]);
+        expect(stderr).not.toMatch(/Could not restore model|stays on/);
+      }
+    });
+
     test("the default model of the settings answers a new session at each start", async () => {
       for (let start = 0; start < STARTS; start += 1) {
         const agentDir = await copied("sessions");

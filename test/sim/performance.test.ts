@@ -38,3 +38,13 @@ test("has what the recorded llama-swap measures of its host", async () => {
   expect(Object.keys(answer.sys_stats[0] ?? {})).toEqual(Object.keys(recorded.sys_stats[0] ?? {}));
   expect((await client.send("/api/performance?after=yesterday")).status).toBe(400);
 });
+
+test("a follower hears of the GPU's used memory at once, and whenever it changes", () => {
+  const monitor = new Monitor(() => 0);
+  const heard: number[] = [];
+  monitor.follow((usedMb) => heard.push(usedMb));
+  monitor.note([4000, 100]);
+  monitor.note([200_000]);
+  monitor.note([]);
+  expect(heard).toEqual([512, 4612, 97_887, 512]);
+});

@@ -58,7 +58,7 @@ export async function startBalanced({
     rmSync(folder, { recursive: true });
   };
   const env = { AI_SERVER_URL: url, AI_SERVER_CERTS_DIR: certs };
-  return { url, env, log: caddy.log, kill: caddy.kill, stop, evenIds: (count) => evenIds(env, count) };
+  return { ...caddy, url, env, stop, evenIds: (count) => evenIds(env, count) };
 }
 
 async function evenIds(env: Record<string, string>, count: number): Promise<string[]> {

@@ -17,6 +17,7 @@ export interface DaemonOptions {
 }
 
 export interface Daemon {
+  readonly pid: number;
   /** What it has written so far. */
   log(): string;
   stop(): Promise<void>;
@@ -63,5 +64,5 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await stop();
     throw error;
   }
-  return { log: () => log, stop, kill: () => killGroup(child) };
+  return { pid: child.pid ?? 0, log: () => log, stop, kill: () => killGroup(child) };
 }

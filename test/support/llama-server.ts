@@ -10,6 +10,7 @@ import { REPOSITORY } from "./pi.ts";
 import { tinyModel } from "./tiny-model.ts";
 
 export interface LlamaServer {
+  readonly pid: number;
   /** `http://127.0.0.1:<port>` */
   url: string;
   port: number;
@@ -94,15 +95,17 @@ export async function startLlamaServer(options: { args: readonly string[] }): Pr
  * @param options.preset the text of its `--models-preset` file; `model = ${TINY_MODEL}` is a model that loads
  * @param options.hub where it downloads models from; without one it has nothing to download from
  * @param options.token the `HF_TOKEN` in its environment
+ * @param options.env more of its environment
  */
 export async function startRouter(options: {
   preset: string;
   args: readonly string[];
   hub?: string;
   token?: string;
+  env?: Readonly<Record<string, string>>;
 }): Promise<LlamaServer> {
   const { preset, args, hub = "http://127.0.0.1:9", token } = options;
-  const env = { HF_ENDPOINT: hub, ...(token === undefined ? {} : { HF_TOKEN: token }) };
+  const env = { HF_ENDPOINT: hub, ...(token === undefined ? {} : { HF_TOKEN: token }), ...options.env };
   return start(["--models-max", "1", ...args], { "--models-preset": preset }, env);
 }
 

@@ -1,8 +1,10 @@
 // `npm run pictures`: the README's pictures, of real pi on the demo's server, in the demo's project.
+
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../config.ts";
 import { Http, readText } from "../../server/http/http.ts";
+import { inFolder, writeDemoModels, writeDemoTools } from "../../sim/demo-tools.ts";
 import { type Sim, startSim } from "../../sim/server.ts";
 import {
   EXTENSION,
@@ -57,7 +59,9 @@ async function prepare(workplace: Workplace): Promise<Sim> {
   await mkdir(dir, { recursive: true });
   const config = await readFile(join(REPOSITORY, "sim/demo.yaml"), "utf8");
   const paced = config.replace(/^( {2}"pace": ").*"$/m, `$1${PACE}"`);
-  await writeFile(join(dir, "config.yaml"), paced);
+  const models = join(workplace.home, "models");
+  await writeFile(join(dir, "config.yaml"), inFolder(paced, models));
+  writeDemoModels(models);
   await cp(join(REPOSITORY, "sim/demo-project"), join(workplace.home, "word-count"), { recursive: true });
   await writeFile(join(workplace.folder, "script.ts"), SCRIPT);
   const settings = { quietStartup: true, theme: "dark" };
@@ -67,7 +71,9 @@ async function prepare(workplace: Workplace): Promise<Sim> {
   // pi would fetch the first two from the internet.
   const tools = { fd: "#!/bin/sh\n", rg: "#!/bin/sh\n", systemctl: SYSTEMCTL };
   for (const [name, text] of Object.entries(tools)) await writeFile(join(bin, name), text, { mode: 0o755 });
-  return startSim({ dir });
+  const sim = await startSim({ dir });
+  writeDemoTools(bin, sim);
+  return sim;
 }
 
 async function openPi(sim: Sim, workplace: Workplace): Promise<Terminal> {
@@ -158,6 +164,7 @@ function isBlank(line: string): boolean {
 async function panel(terminal: Terminal): Promise<string[]> {
   await terminal.resize(COLUMNS, ROWS.panel);
   await terminal.submit(`/ai-server ${MODEL}`);
+  await terminal.waitFor(/^Memory +needs/m);
   return shot(terminal, /ready +128k +live +\d\d[\s\S]*^.* Answers/m);
 }
 

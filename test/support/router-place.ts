@@ -42,7 +42,7 @@ export class RouterPlace {
   readonly #door: Server;
   readonly #former = { HOME: process.env.HOME, PATH: process.env.PATH };
   readonly #watcher: ReturnType<typeof watch>;
-  readonly #hub: string | undefined;
+  readonly #start: () => Promise<LlamaServer>;
   #router: LlamaServer;
   #restarting: Promise<void> | undefined;
 
@@ -51,10 +51,11 @@ export class RouterPlace {
     door: Server,
     port: number,
     router: LlamaServer,
+    start: () => Promise<LlamaServer>,
     hub: string | undefined,
   ) {
     this.home = home;
-    this.#hub = hub;
+    this.#start = start;
     this.#door = door;
     this.#router = router;
     door.on("request", (question, answer) => {
@@ -98,13 +99,19 @@ export class RouterPlace {
     });
   }
 
-  /** @param hub of which pi and the router know */
-  static async start(preset: string, hub?: string): Promise<RouterPlace> {
+  /** @param hub of which pi and the router know, @param env more of the router's environment */
+  static async start(
+    preset: string,
+    hub?: string,
+    env?: Readonly<Record<string, string>>,
+  ): Promise<RouterPlace> {
     const home = mkdtempSync(join(tmpdir(), "router-place-"));
     writeFileSync(join(home, PRESET), preset);
     mkdirSync(join(home, MODELS));
     const door = createServer();
-    return new RouterPlace(home, door, await listen(door), await routerOn(home, hub), hub);
+    const startAgain = (): Promise<LlamaServer> =>
+      routerOn(home, { ...(hub === undefined ? {} : { hub }), ...(env === undefined ? {} : { env }) });
+    return new RouterPlace(home, door, await listen(door), await startAgain(), startAgain, hub);
   }
 
   /** The command line of the unit, as systemd shows it. */
@@ -112,6 +119,14 @@ export class RouterPlace {
     const unit = UNIT(`llama-server ${args.join(" ")} --models-preset ${join(this.home, PRESET)}`);
     const systemctl = `#!/bin/sh\n[ "$2" != show ] || cat <<'END'\n${unit}\nEND\n`;
     writeFileSync(join(this.home, "tools", "systemctl"), systemctl, { mode: 0o755 });
+  }
+
+  /** systemd knows the router's process, whose environment its models have. */
+  unitHasProcess(): void {
+    const path = join(this.home, "tools", "systemctl");
+    const rest = readFileSync(path, "utf8").replace("#!/bin/sh\n", "");
+    const asked = `case $* in *'-p MainPID'*) echo MainPID=${this.#router.pid}; exit ;; esac`;
+    writeFileSync(path, `#!/bin/sh\n${asked}\n${rest}`, { mode: 0o755 });
   }
 
   get text(): string {
@@ -187,13 +202,16 @@ export class RouterPlace {
   async #restart(): Promise<void> {
     this.restarts += 1;
     await this.#router.stop();
-    this.#router = await routerOn(this.home, this.#hub);
+    this.#router = await this.#start();
   }
 }
 
 /** Of two values for one flag the last counts. */
-function routerOn(home: string, hub: string | undefined): Promise<LlamaServer> {
+function routerOn(
+  home: string,
+  more: { hub?: string; env?: Readonly<Record<string, string>> },
+): Promise<LlamaServer> {
   const files = ["--models-preset", join(home, PRESET), "--models-dir", join(home, MODELS)];
   const args = [...files, "--models-max", "2"];
-  return startRouter({ preset: "", args, ...(hub === undefined ? {} : { hub }) });
+  return startRouter({ preset: "", args, ...more });
 }

@@ -32,9 +32,17 @@ describe("the name of a model", () => {
       expect(() => readName("", { mode })).toThrow(
         "Name a model of Hugging Face: owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M. Only the terminal has a search.",
       );
-    expect(() => readName("two words", { mode: "tui" })).toThrow(
-      '"two words" is no repository. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.',
-    );
+  });
+
+  test("is asked for where a word is none, and only the terminal offers the search", () => {
+    const sentence =
+      '"wren" is no repository. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.';
+    const search = " Without an argument, /ai-server-add opens a search.";
+    for (const [mode, message] of [
+      ["tui", sentence + search],
+      ["print", sentence],
+    ] as const)
+      expect(() => readName("wren", { mode })).toThrow(expect.objectContaining({ message }));
   });
 });
 
@@ -147,6 +155,8 @@ describe("the sizes that are offered", () => {
       ["8k", "8192 tokens", 8192],
       ["128k", "131072 tokens · copied · more than it was trained for", "as it is"],
     ]);
+    const [mark] = shown({ present: 131_072, trained: 40_960, largest: 40_960 }).at(-1)?.slice(1) ?? [];
+    expect(mark).toBe("131072 tokens · taken over · more than it was trained for");
     expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
       "64k",
       "65536 tokens · copied · more than fits",

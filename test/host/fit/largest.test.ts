@@ -61,6 +61,13 @@ test("the largest multiple of 256 that fits, found in a few questions", async ()
   expect(asked.length).toBeLessThanOrEqual(4);
 });
 
+test("also where the need rises late and all at once", async () => {
+  const { asked, search } = place((thousands) => Math.max(0, thousands - 200) * 1000, 5000, 262_144);
+  // 2876 MiB are left for the context.
+  expect(shown(await search())).toBe(String(202.75 * 1024));
+  expect(asked.length).toBeLessThanOrEqual(16);
+});
+
 test("divided among slots it is a multiple for each, and each may have what it was trained for", async () => {
   const three = { ...MODEL, slots: 3, isUnified: false };
   const { search } = place((thousands) => thousands, 100_000, 32_768);

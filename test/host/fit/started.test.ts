@@ -98,6 +98,7 @@ test.each([
   ["--lora /m/l.gguf", "its LoRA adapter"],
   ["--mmproj-url http://127.0.0.1/p", "its projector"],
   ["--embeddings", "its output of vectors"],
+  ["--mmproj /m/p.gguf -mmdev CUDA1", "the device of its projector"],
   ["--quantum-cache 5", 'what "--quantum-cache" takes'],
 ])("with %s a part is not counted", (more, part) => {
   expect(started(`llama-server ${FILE} ${more}`)).toMatchObject({ uncounted: [part] });
