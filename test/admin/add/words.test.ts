@@ -156,7 +156,7 @@ describe("the sizes that are offered", () => {
       ["128k", "131072 tokens · copied · more than it was trained for", "as it is"],
     ]);
     const [mark] = shown({ present: 131_072, trained: 40_960, largest: 40_960 }).at(-1)?.slice(1) ?? [];
-    expect(mark).toBe("131072 tokens · taken over · more than it was trained for");
+    expect(mark).toBe("131072 tokens · copied · more than it was trained for");
     expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
       "64k",
       "65536 tokens · copied · more than fits",
