@@ -38,12 +38,15 @@ export function readName(
   if (named !== undefined) return named;
   if (argument.trim() !== "") {
     const search = mode === "tui" ? " Without an argument, /ai-server-add opens a search." : "";
-    throw new ServerError(`${shown(argument.trim())} is no repository. Write it as ${EXAMPLE}.${search}`, {
-      link: "configuration",
-    });
+    throw new ServerError(
+      `${shown(argument.trim())} is not a repository name. Write it as ${EXAMPLE}.${search}`,
+      {
+        link: "configuration",
+      },
+    );
   }
   if (mode === "tui") return undefined;
-  throw new ServerError(`Name a model of Hugging Face: ${EXAMPLE}. Only the terminal has a search.`, {
+  throw new ServerError(`Name a model on Hugging Face: ${EXAMPLE}. Only the terminal offers a search.`, {
     link: "configuration",
   });
 }

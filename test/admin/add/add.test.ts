@@ -52,7 +52,7 @@ describe("in print and JSON mode", () => {
     const { place } = await startAddPlace();
     const user = new User("print").readsOutput();
     await place.type("/ai-server-add", user);
-    expect(user.errors).toContain("Name a model of Hugging Face");
+    expect(user.errors).toContain("Name a model on Hugging Face");
   });
 });
 

@@ -30,13 +30,13 @@ describe("the name of a model", () => {
     expect(readName(" ", { mode: "tui" })).toBeUndefined();
     for (const mode of ["print", "json", "rpc"] as const)
       expect(() => readName("", { mode })).toThrow(
-        "Name a model of Hugging Face: owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M. Only the terminal has a search.",
+        "Name a model on Hugging Face: owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M. Only the terminal offers a search.",
       );
   });
 
   test("is asked for where a word is none, and only the terminal offers the search", () => {
     const sentence =
-      '"wren" is no repository. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.';
+      '"wren" is not a repository name. Write it as owner/repository or owner/repository:quantisation, such as unsloth/Qwen3-8B-GGUF:Q4_K_M.';
     const search = " Without an argument, /ai-server-add opens a search.";
     for (const [mode, message] of [
       ["tui", sentence + search],
