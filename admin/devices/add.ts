@@ -164,7 +164,7 @@ async function asLink(call: Call, parcel: Parcel, address: string): Promise<bool
 async function chosenAgain(call: Call, name: string, way: Way): Promise<Way | undefined> {
   const question = {
     title: `${name} has not fetched its certificate. What now?`,
-    consequences: ["The link works no more. The certificate and its password are still the same."],
+    consequences: ["The link no longer works. The certificate and its password are still the same."],
   };
   return chosenBy<Way | undefined>(call, question, [
     { words: `Take ${name} off the list again`, means: undefined },
