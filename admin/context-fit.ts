@@ -76,7 +76,7 @@ async function presentLines(
   tokens: number | undefined,
 ): Promise<string[]> {
   if (fitting.kind === "unknown") return [fitting.reason];
-  // 0 is the trained size, of which the largest says more.
+  // 0 is the trained size; the search for the largest says more about it.
   const need = tokens ? await fitting.needs(tokens) : undefined;
   if (need?.kind === "unknown") return [need.reason];
   const present =

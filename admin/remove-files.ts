@@ -92,7 +92,7 @@ async function deletableOf(
 const KINDS: Readonly<Record<FileSize["kind"], string>> = {
   file: "a file",
   link: "a link to a file elsewhere",
-  other: "no regular file",
+  other: "not a regular file",
   missing: "not there",
 };
 
@@ -129,7 +129,7 @@ export async function offerToDeleteDownloaded(call: Call, server: ModelServer, i
   const question = {
     title: `Delete ${id} from the router's cache?`,
     consequences: [
-      "The router has downloaded it itself: it unloads the model and deletes its files. Another use needs another download.",
+      "The router downloaded this model itself, so it unloads the model and deletes the files. To use the model again, download it again.",
     ],
   };
   if (!(await isConfirmed(call, question, ["Keep the files", "Delete them"]))) return show(ctx, KEPT);

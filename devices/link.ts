@@ -69,7 +69,7 @@ function isSame(a: string, b: string): boolean {
 /**
  * Opens a port on one address of this machine, and closes it once the file was fetched.
  *
- * @param limitMs after which the link works no more
+ * @param limitMs after which the link no longer works
  * @throws {ServerError} where the address cannot be listened on
  */
 export async function openLink(address: string, file: LinkFile, limitMs: number): Promise<Link> {

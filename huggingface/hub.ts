@@ -214,7 +214,7 @@ export class HubClient {
     if (status === 429) return this.#rateLimit(headers);
     if (status === 401 && token !== undefined && headers.get("x-error-code") === null) {
       return new RefusedError(
-        `${this.#name} does not know the token in HF_TOKEN or its file: it may have expired. Make a new one at ${this.#endpoint.url}/settings/tokens, or remove it.`,
+        `${this.#name} does not accept the token in HF_TOKEN or its file: it may have expired. Make a new one at ${this.#endpoint.url}/settings/tokens, or remove it.`,
         { link: "Hugging Face", status },
       );
     }
@@ -222,7 +222,7 @@ export class HubClient {
       const access =
         token === undefined
           ? "set HF_TOKEN to a token that may read it"
-          : "the token must be of a user who may read it";
+          : "the token must belong to a user who may read it";
       return new RefusedError(
         `${this.#name} has no repository ${id}, or does not show it to you. Check its name at ${this.#endpoint.url}/models; if it is private, ${access}.`,
         { link: "Hugging Face", status },
@@ -253,11 +253,11 @@ function withoutModel(id: string, strange: readonly string[], incomplete: readon
   const [first] = strange;
   const [part] = incomplete;
   if (part !== undefined) {
-    return hubFault(`In ${id}, parts of ${part} are missing, so that it cannot be loaded.`, "none");
+    return hubFault(`In ${id}, parts of ${part} are missing, so it cannot be loaded.`, "none");
   }
   if (first !== undefined) {
     return hubFault(
-      `${id} has GGUF files, but none that can be used: ${first} has a name with special characters, or no SHA-256 to prove a download by.`,
+      `${id} has GGUF files, but none that can be used: ${first} has a name with special characters, or no SHA-256 to check a download against.`,
       "none",
     );
   }

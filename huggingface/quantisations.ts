@@ -24,7 +24,7 @@ export interface Grouped {
   readonly quantisations: readonly Quantisation[];
   /** The encoders for images and sound (`mmproj`), the most usual first. */
   readonly projectors: readonly HubFile[];
-  /** Names of models of which a part is missing. */
+  /** Names of models with missing parts. */
   readonly incomplete: readonly string[];
 }
 

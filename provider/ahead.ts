@@ -12,13 +12,13 @@ export interface AheadWork {
   signal: AbortSignal;
 }
 
-/** Whether nobody in this pi needs the server. */
+/** Whether nothing in this pi needs the server. */
 function isFree({ activities, isChanging }: AiServer): boolean {
   return activities.front(undefined) === undefined && !isChanging;
 }
 
 /**
- * Loads a model, if that gets in nobody's way.
+ * Loads a model, if that disturbs no other client.
  *
  * @returns whether it is ready: `loaded` by this
  * @throws {ServerError}; the signal's reason
@@ -50,7 +50,7 @@ export async function loadAhead(
 }
 
 /**
- * Has a ready model read what the next request begins with, if that gets in nobody's way.
+ * Has a ready model read what the next request begins with, if that disturbs no other client.
  *
  * @param context of that request, with a short prompt in the place of the user's
  * @param options of that request

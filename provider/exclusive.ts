@@ -1,4 +1,4 @@
-/** The commands that change the server, of which only one runs at a time. */
+/** Runs the commands that change the server one at a time. */
 import { ServerError } from "../lib/errors.ts";
 
 export class Exclusive {

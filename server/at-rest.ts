@@ -1,10 +1,10 @@
-/** Whether a server has nothing to do, so that work ahead of a turn gets in nobody's way. Loads nothing. */
+/** Whether a server has nothing to do, so that work ahead of a turn disturbs no other client. Loads nothing. */
 
 import { requestsAhead } from "./in-flight.ts";
 import type { Backend, OwnUse, ServerAccess } from "./kinds/backend.ts";
 import type { RunningModel } from "./models/models.ts";
 
-/** A model that has answered within this time is in use: whoever reads its answer may go on. */
+/** A model that has answered within this time is in use: the reader of its answer may send more. */
 const IN_USE_MS = 5 * 60_000;
 
 interface RunningServer extends ServerAccess {

@@ -20,7 +20,7 @@ export interface LoadOptions {
   /** Ends the waiting at once; the server continues the load. */
   signal: AbortSignal;
   clock?: Clock;
-  /** Whether the load is given up where another client comes between, since nobody waits for it. */
+  /** Whether the load ends when another client's request interrupts it, since no turn waits for it. */
   givesWay?: boolean;
 }
 

@@ -214,7 +214,7 @@ class RunningHub implements Hub {
     return `${this.storageUrl}${path}?X-Amz-Expires=3600&X-Amz-Signature=${signature}&x-id=GetObject`;
   }
 
-  /** The storage knows no tokens: whoever has the signed address may read the file. */
+  /** The storage knows no tokens: any client with the signed address may read the file. */
   async #transfer(exchange: Exchange): Promise<void> {
     const url = new URL(exchange.path, this.storageUrl);
     const stored = this.#stored.get(url.pathname);

@@ -40,8 +40,8 @@ class SecretView implements Component, Focusable {
     const { prompt, theme, keys, tui } = this.#parts;
     const typed = "•".repeat(visibleWidth(this.#input.getValue()));
     const hints = [
-      ...keyHint(keyNames(keys, "tui.select.confirm"), "goes on"),
-      ...keyHint(keyNames(keys, "tui.select.cancel"), "gives up"),
+      ...keyHint(keyNames(keys, "tui.select.confirm"), "continue"),
+      ...keyHint(keyNames(keys, "tui.select.cancel"), "cancel"),
     ];
     const lines = [
       ...wrapTextWithAnsi(cleanLine(prompt.title), width).map((line) => theme.fg("accent", theme.bold(line))),

@@ -52,7 +52,7 @@ export function searched(
   return pickedBy(call, {
     title: "Add a model from Hugging Face",
     noun: "model",
-    typing: "words of its name, or owner/repository:quantisation",
+    typing: "part of its name, or owner/repository:quantisation",
     items: known,
     search: found,
     typed: typedName,
@@ -126,7 +126,7 @@ function sizeWords({ bytes }: Pick<Quantisation, "bytes">, room: Room | undefine
 }
 
 export function gatedWords({ isGated, page }: Repository): string[] {
-  return isGated ? [`It is gated: you need access, which its page gives: ${page}`] : [];
+  return isGated ? [`It is gated: ask for access on its page, ${page}`] : [];
 }
 
 /**
@@ -146,7 +146,7 @@ export async function chosenProjector(
   }));
   return pickedBy(call, {
     title: `Which projector for ${label}?`,
-    notes: ["A projector (mmproj) lets the model see images, and takes memory beside it."],
+    notes: ["A projector (mmproj) lets the model see images, and needs memory of its own."],
     noun: "choice",
     typing: "part of a name",
     items: [...items, { words: "None", detail: "text alone", means: null }],

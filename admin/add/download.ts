@@ -53,10 +53,10 @@ export function downloadQuestion(
   return {
     title: `Download ${label}?`,
     consequences: [
-      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}, where ${binarySize(freeBytes)} are free.`,
+      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}, where ${binarySize(freeBytes)} is free.`,
       ...roomWords(room),
       ...gatedWords(repository),
-      "The server fetches it by itself: the download goes on when pi is closed.",
+      "The server downloads it by itself, and continues when pi is closed.",
     ],
   };
 }
@@ -145,7 +145,7 @@ async function leftOrStopped(
   const question = {
     title: `Stop the download of ${label}?`,
     consequences: [
-      `On the server are ${progressWords(state.doneBytes, state.totalBytes, state.rate)}.`,
+      `Downloaded so far: ${progressWords(state.doneBytes, state.totalBytes, state.rate)}.`,
       `What has arrived is kept, and ${again}`,
     ],
   };

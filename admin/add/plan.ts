@@ -84,7 +84,9 @@ export async function chosenPattern(
 ): Promise<Planned | undefined> {
   const plain = { file: files[0] ?? noFile(), from: undefined };
   let patterns = patternsIn(files);
-  let notes = ["That of another model, with the new file; its aliases, names and metadata are not copied."];
+  let notes = [
+    "You can copy another model's command, with the new file. Its aliases, names and metadata are not copied.",
+  ];
   while (patterns.length > 0) {
     const pattern = await pickedBy(call, picking(model.id, notes, patterns, plain));
     if (pattern === undefined) return undefined;
@@ -115,7 +117,7 @@ function picking(
   plain: Pattern,
 ): Picking<Pattern> {
   return {
-    title: `Which command shall start ${id}?`,
+    title: `Which command should start ${id}?`,
     notes,
     noun: "command",
     typing: "part of a name",

@@ -65,6 +65,8 @@ function usableMiB(memory: Memory | undefined): number | undefined {
 /** What speaks against a model, as sentences. */
 export function roomWords(room: Room | undefined): string[] {
   if (room === "too large")
-    return ["Its weights are larger than the memory of the server's devices: what does not fit runs slowly."];
+    return [
+      "Its weights are larger than the memory of the server's devices: the part that does not fit runs slowly.",
+    ];
   return room === "tight" ? ["Its weights leave little memory for a context."] : [];
 }

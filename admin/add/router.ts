@@ -103,7 +103,7 @@ async function agreedLabel(
 
 function consequences({ repository, quantisation }: Chosen, room: readonly string[]): string[] {
   return [
-    `${binarySize(quantisation.bytes)}${repository.projectors.length > 0 ? " and a projector" : ""}, which the router fetches into its own cache. It goes on when pi is closed.`,
+    `${binarySize(quantisation.bytes)}${repository.projectors.length > 0 ? " and a projector" : ""}, which the router downloads into its own cache. The download continues when pi is closed.`,
     ...room,
     ...gatedWords(repository),
     ...(repository.needsToken ? ["The router needs HF_TOKEN in its own environment."] : []),
@@ -141,7 +141,7 @@ async function leftOrStopped(call: Call, router: Router, label: string): Promise
   if (ended.aborted) return;
   const question = {
     title: `Stop the download of ${label}?`,
-    consequences: ["The router removes what has arrived of the files that are not whole."],
+    consequences: ["The router deletes the files that have not arrived whole."],
   };
   const isStopped =
     router.cancelDownload !== undefined &&

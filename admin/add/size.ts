@@ -63,7 +63,7 @@ export function sizeItems({ present, trained, largest }: Windows): PickItem<Size
       const marks = [
         ...(size === largest ? ["max: the largest that fits"] : []),
         ...(size === trained ? ["what it was trained for"] : []),
-        ...(size === present ? ["taken over"] : []),
+        ...(size === present ? ["copied"] : []),
         ...(size > most ? [`more than ${beyond}`] : []),
       ];
       const means = size === present ? "as it is" : size;

@@ -70,7 +70,7 @@ async function addNow(call: Call, name: string): Promise<void> {
     if (end === undefined) {
       waiting.say(`Taking ${name} off the list again`);
       await ca.revoke(signed.serial);
-      return show(ctx, `${name} was taken off the list again, and its certificate is of no use.`);
+      return show(ctx, `${name} was taken off the list again, and its certificate is revoked.`);
     }
     remember(call, await listOf(call, ca));
     show(ctx, end);
@@ -85,7 +85,7 @@ async function chosenWay(call: Call, ca: CaMachine, name: string): Promise<Way |
     title: `Add ${name}: how should the certificate get there?`,
     consequences: [
       `A key and a certificate for ${name} are made and signed by the CA ${whereIs(ca)}. They are handed over in a file (PKCS#12) with a password, which is shown once.`,
-      "A link works once, for five minutes, from this laptop: choose the address of the network that the device is in. Without the password the file is of no use.",
+      "A link works once, for five minutes, from this laptop: choose the address of the network that the device is in. Without the password the file is useless.",
     ],
   };
   return chosenBy<Way | undefined>(call, question, [
@@ -164,7 +164,7 @@ async function asLink(call: Call, parcel: Parcel, address: string): Promise<bool
 async function chosenAgain(call: Call, name: string, way: Way): Promise<Way | undefined> {
   const question = {
     title: `${name} has not fetched its certificate. What now?`,
-    consequences: ["The link no longer works. The certificate and its password are still the same."],
+    consequences: ["The link no longer works. The certificate and its password are still valid."],
   };
   return chosenBy<Way | undefined>(call, question, [
     { words: `Take ${name} off the list again`, means: undefined },

@@ -31,9 +31,9 @@ export async function listOrNewCa(
     title: `There is no CA ${whereIs(ca)}. Make one in ${folder}?`,
     consequences: [
       "It signs the certificates of your devices, and one for the server.",
-      `In that folder it puts the CA (root-ca.pem, ca-key.pem), the certificate for ${hostname} (server.pem, server-key.pem) and the list of devices that Caddy reads.`,
-      "Caddy is not touched: the lines for its Caddyfile are shown afterwards.",
-      "If you have a CA elsewhere, leave it, and set AI_SERVER_CA_HOST and AI_SERVER_CA_DIR.",
+      `The folder then holds the CA (root-ca.pem, ca-key.pem), the certificate for ${hostname} (server.pem, server-key.pem) and the list of devices that Caddy reads.`,
+      "Caddy's files are not changed: pi shows the lines for the Caddyfile afterwards.",
+      "If you already have a CA elsewhere, make none here, and set AI_SERVER_CA_HOST and AI_SERVER_CA_DIR.",
     ],
   };
   if (!(await isConfirmed(call, question, ["Leave it as it is", "Make a CA"]))) return undefined;

@@ -110,7 +110,7 @@ export async function signedBy(
 export function withDoubt(error: unknown, name: string): unknown {
   if (!(error instanceof HostError) || (error.code !== "timeout" && error.code !== "unanswered"))
     return error;
-  const sentence = `${error.message} What was asked for may have been done all the same: see whether ${name} is on the list of /ai-server-devices.`;
+  const sentence = `${error.message} The change may have been made nevertheless: /ai-server-devices shows whether ${name} is on the list.`;
   return new HostError(sentence, error.code, { link: "ssh", cause: error });
 }
 

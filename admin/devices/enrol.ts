@@ -79,7 +79,7 @@ async function planned(config: Config, list: DeviceList, wanted: string | undefi
   const name = wanted ?? present?.name ?? suggestedName(hostname(), taken);
   if (present !== undefined && name !== present.name) {
     throw new ServerError(
-      `This laptop is on the list as ${present.name}. Renew it with /ai-server-devices enrol; a new name needs ${present.name} to be revoked from another device first.`,
+      `This laptop is on the list as ${present.name}. Renew it with /ai-server-devices enrol; for a new name, first revoke ${present.name} from another device.`,
       { link: "certificates" },
     );
   }
@@ -104,7 +104,7 @@ function questionFor({ name, present, hasFiles }: Plan, config: Config, ca: CaMa
       hasFiles
         ? `The new certificate is tried. If the server admits it, it takes the place of ${config.clientCert} and ${config.clientKey}, which are kept as backups.`
         : `The certificate is put into ${config.clientCert}, and its key into ${config.clientKey}.`,
-      ...(present === undefined ? [] : ["The old certificate is revoked then."]),
+      ...(present === undefined ? [] : ["Then the old certificate is revoked."]),
     ],
   };
 }
@@ -138,7 +138,7 @@ async function useNow(
   if (trial.kind === "admitted") await refreshModels(call, true).catch(() => undefined);
   const isWarning = trial.kind !== "admitted" || notes.some(({ isFault }) => isFault);
   const text = [
-    `This laptop is ${plan.name} now: its certificate is valid until ${expiryOf(signed)}.`,
+    `This laptop is enrolled as ${plan.name}. Its certificate is valid until ${expiryOf(signed)}.`,
     triedWords(trial),
     ...(backups.length === 0 ? [] : [`The previous files are at ${backups.join(" and ")}.`]),
     ...notes.map((note) => note.text),

@@ -189,8 +189,8 @@ export class DeviceListView implements Component {
           "dim",
           fitted(
             [
-              ...keyHint(keyNames(keys, "tui.select.confirm"), "goes on"),
-              ...keyHint(keyNames(keys, "tui.select.cancel"), "gives up"),
+              ...keyHint(keyNames(keys, "tui.select.confirm"), "continue"),
+              ...keyHint(keyNames(keys, "tui.select.cancel"), "cancel"),
             ].join(" · "),
             width,
           ),

@@ -168,7 +168,7 @@ function ownNotes(before: Trial): Note[] {
   if (before.kind === "admitted") return [{ text: "This laptop still gets in.", isFault: false }];
   return [
     {
-      text: `Whether this laptop still gets in could not be tried, since it did not before: ${before.why}`,
+      text: `Whether this laptop still gets in could not be checked, since it did not get in before: ${before.why}`,
       isFault: true,
     },
   ];
@@ -181,10 +181,10 @@ async function refuseLockout(
   gone: readonly Device[],
   signal: AbortSignal,
 ): Promise<void> {
-  call.waiting.say("Trying whether this laptop still gets in");
+  call.waiting.say("Checking that this laptop still gets in");
   const after = await tried(config, {}, signal, PATIENCE_MS);
   if (after.kind === "admitted") return;
-  call.waiting.say("This laptop is locked out: putting all back");
+  call.waiting.say("This laptop is locked out: putting everything back");
   const problem = await allBack(ca, gone, signal);
   const again = problem === undefined ? await tried(config, {}, signal, PATIENCE_MS) : after;
   const now =
@@ -222,7 +222,7 @@ const BY_LIST: Readonly<
   },
   perhaps: {
     says: (name) =>
-      `${name} is off the list, and Caddy was reloaded. Its Caddyfile was not found, so check once that it has the list (docs/devices.md).`,
+      `${name} is off the list, and Caddy was reloaded. Its Caddyfile was not found, so check that it has the list (docs/devices.md).`,
     isFault: false,
   },
   no: {
@@ -244,11 +244,11 @@ async function proofOf(
   const trial = pair && (await tried(config, pair, signal));
   // Not every program that checks certificates says why it closes a connection; this laptop's own gets in.
   if (trial?.kind === "refused" || (trial?.kind === "unknown" && isOwnIn)) {
-    return { text: `The server refuses the old certificate of ${name}: it was tried.`, isFault: false };
+    return { text: `Tried: the server refuses the old certificate of ${name}.`, isFault: false };
   }
   if (trial?.kind === "admitted") {
     return {
-      text: `The server still admits the old certificate of ${name}, which was tried: Caddy has no list of devices, or reads another one. See docs/devices.md.`,
+      text: `Tried: the server still admits the old certificate of ${name}. Caddy has no list of devices, or reads another one. See docs/devices.md.`,
       isFault: true,
     };
   }

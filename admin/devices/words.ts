@@ -65,7 +65,7 @@ export function remarksOn(list: DeviceList): string[] {
   return [
     ...(caddy.isPending
       ? [
-          "The list was changed after Caddy had read it: a step was cut off. The next enrol, add or revoke makes Caddy read it again.",
+          "The list has changed since Caddy read it, because a step was interrupted. The next enrol, add or revoke makes Caddy read it again.",
         ]
       : []),
     ...(caddy.list === "none" ? [noListWords(caddy)] : []),

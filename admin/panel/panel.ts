@@ -251,7 +251,7 @@ class Panel {
     show(ctx, "Looking for downloads on the server…");
     await this.#downloads.look();
     const found = this.#downloads.states.length;
-    show(ctx, found === 0 ? "There is no download on the server." : "Press d again to go on with it.");
+    show(ctx, found === 0 ? "There is no download on the server." : "Press d again to open it.");
   }
 
   #begin(id: string): void {

@@ -252,7 +252,7 @@ function barOf(title: string, elapsedMs: number, expectedMs: number | undefined,
 function downloadBar(download: DownloadState): PanelBar {
   const { label, stage, doneBytes, totalBytes, rate, problem } = download;
   const goesOn = stage === "running";
-  const title = goesOn ? `Downloading ${label}${problem === undefined ? "" : " (being tried again)"}` : label;
+  const title = goesOn ? `Downloading ${label}${problem === undefined ? "" : " (trying again)"}` : label;
   const words = goesOn ? progressWords(doneBytes, totalBytes, rate) : stageWords(download);
   return { title, words, fraction: totalBytes === 0 ? 0 : doneBytes / totalBytes, step: 0 };
 }

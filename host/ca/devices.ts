@@ -28,7 +28,7 @@ export interface CaddyFacts {
   /** As `2.6.2`. */
   version: string | undefined;
   hasReloadCommand: boolean;
-  /** The list was changed after Caddy had read it: a step was cut off. */
+  /** The list has changed since Caddy read it, because a step was interrupted. */
   isPending: boolean;
   /** A folder on the way to the list that other users, such as Caddy's, cannot enter. */
   closedFolder: string | undefined;

@@ -24,11 +24,11 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `The folder for models on ${where} cannot be used: ${said}. Set AI_SERVER_MODELS_DIR to one that can be written to.`,
   "no-space": (where, said) => {
     const [needed, free, others] = sizes(said);
-    return `The download needs ${needed}${others} and 1 GiB to spare on ${where}, and ${free} are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
+    return `The download needs ${needed}${others} and 1 GiB to spare on ${where}, and ${free} is free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.`;
   },
   "disk-full": (where, said) => {
     const [needed, free] = sizes(said);
-    return `The disk on ${where} is full: ${needed} are still missing, and ${free} are free. ${GOES_ON} Make room first.`;
+    return `The disk on ${where} is full: ${needed} is still missing, and ${free} is free. ${GOES_ON} Make room first.`;
   },
   "no-program": (where) =>
     `Neither hf nor curl is installed on ${where}. Install one of them there (on Debian: apt-get install curl).`,
@@ -36,24 +36,23 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
     `${where} has no ${said}, without which a download cannot run there by itself. Install util-linux or perl.`,
   "not-started": (where, said) => `The download did not start on ${where}: ${said || "it gave no reason."}`,
   "no-lock": (where, said) =>
-    `The file system of the folder for models on ${where} cannot lock files (${said}), so that two downloads could damage each other. Set AI_SERVER_MODELS_DIR to a local disk.`,
+    `The file system of the folder for models on ${where} cannot lock files (${said}), so two downloads could damage each other. Set AI_SERVER_MODELS_DIR to a local disk.`,
   exists: (where, said) =>
     `${said} on ${where} is another file of that name, and is not overwritten. Move it away, or remove its model first.`,
   "other-file-system": (where, said) =>
-    `${said} on ${where} is on another disk than the folder for models, so that a file could not appear there whole. Set AI_SERVER_MODELS_DIR to that folder itself.`,
+    `${said} on ${where} is on a different disk from the folder for models, so a file could not be moved there in one step. Set AI_SERVER_MODELS_DIR to that folder itself.`,
   "needs-token": (_where, said) =>
-    `Hugging Face wants to know who downloads ${said}: the repository is gated or private, or does not exist. Set HF_TOKEN to a token of an account that has access, and try again.`,
+    `Hugging Face does not give ${said} to anonymous users: the repository is gated or private, or does not exist. Set HF_TOKEN to a token of an account that has access, and try again.`,
   "bad-token": () =>
-    "Hugging Face does not know the token that was sent: it may have expired. Make a new one, set HF_TOKEN to it, and try again.",
+    "Hugging Face does not accept the token that was sent: it may have expired. Make a new one, set HF_TOKEN to it, and try again.",
   "no-access": (_where, said) =>
     `Hugging Face does not let this account download ${said}. Ask for access on the repository's page, and try again.`,
   "not-found": (_where, said) =>
-    `Hugging Face does not have ${said} any more. The repository was changed; choose the model again.`,
+    `Hugging Face no longer has ${said}. The repository has changed; choose the model again.`,
   "rate-limit": () => `Hugging Face allows no more downloads at the moment (rate limit). ${GOES_ON}`,
   network: (where, said) =>
-    `The connection from ${where} broke off again and again, or could not be made (${said}). ${GOES_ON}`,
-  "server-error": (_where, said) =>
-    `Hugging Face answered with an error again and again (${said}). ${GOES_ON}`,
+    `The connection from ${where} kept breaking off, or could not be made (${said}). ${GOES_ON}`,
+  "server-error": (_where, said) => `Hugging Face kept answering with an error (${said}). ${GOES_ON}`,
   refused: (_where, said) => `The download was refused (${said}). ${GOES_ON}`,
   "wrong-size": (_where, said) =>
     `${said} did not arrive with the size that the repository gives, so it was thrown away. The next try fetches this file again; the others are kept.`,
@@ -65,9 +64,9 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "curl-failed": (where, said) => `curl on ${where} failed: ${said}. ${GOES_ON}`,
   interrupted: (where) =>
     `The download was cut off: ${where} was restarted, or its processes were killed. ${GOES_ON}`,
-  gone: (where) => `The files were downloaded, and are no longer all on ${where}.`,
+  gone: (where) => `The files were downloaded, but some are no longer on ${where}.`,
   busy: (where) => `Another pi is starting or removing a download on ${where}. Try again.`,
-  "still-running": () => "The download still runs. Stop it first.",
+  "still-running": () => "The download is still running. Stop it first.",
   "not-stopped": (where) => `The download on ${where} did not stop within 10 s. Try again.`,
   "unknown-download": (where) => `There is no such download on ${where}.`,
   "no-free-space-known": (where) => `${where} did not say how much space is free.`,
@@ -77,13 +76,12 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
 
 /** Why a running download tries again. */
 const TRIED_AGAIN: Readonly<Record<string, Sentence>> = {
-  "rate-limit": () =>
-    "Hugging Face allows no more downloads at the moment (rate limit); it is being tried again.",
+  "rate-limit": () => "Hugging Face allows no more downloads at the moment (rate limit); trying again.",
   network: (where, said) =>
-    `The connection from ${where} broke off or could not be made (${said}); it is being tried again.`,
-  "server-error": (_where, said) => `Hugging Face answered with an error (${said}); it is being tried again.`,
-  interrupted: (where) => `A program of the download on ${where} was ended; it is being tried again.`,
-  "hf-failed": (where) => `hf on ${where} could not finish a file; it is being tried again.`,
+    `The connection from ${where} broke off or could not be made (${said}); trying again.`,
+  "server-error": (_where, said) => `Hugging Face answered with an error (${said}); trying again.`,
+  interrupted: (where) => `A program of the download on ${where} was ended; trying again.`,
+  "hf-failed": (where) => `hf on ${where} could not finish a file; trying again.`,
 };
 
 const OF_THE_HUB = new Set([

@@ -27,9 +27,10 @@ export function downloadId(label: string): string {
  */
 export function requestLines({ label, files, token }: DownloadRequest): string {
   if (token !== undefined && !/^[\w.~+/=:-]{1,1000}$/.test(token)) {
-    throw refusal("The token for Hugging Face has characters that no token has.");
+    throw refusal("The token for Hugging Face contains characters that no token can have.");
   }
-  if (!isLine(label, MOST_LABEL)) throw refusal("The model's name has characters that no repository has.");
+  if (!isLine(label, MOST_LABEL))
+    throw refusal("The model's name contains characters that no repository can have.");
   if (files.length === 0 || files.length > MOST_FILES) {
     throw refusal(`${label} has ${files.length} files; between 1 and ${MOST_FILES} can be downloaded.`);
   }
@@ -43,11 +44,11 @@ export function requestLines({ label, files, token }: DownloadRequest): string {
 
 function fileLine({ url, path, bytes, sha256 }: DownloadFile): string {
   const shown = cleanText(path, 100).replaceAll("\n", " ");
-  if (!isRelativePath(path)) throw refusal(`"${shown}" is no name for a file of a model.`);
+  if (!isRelativePath(path)) throw refusal(`"${shown}" is not a valid name for a model file.`);
   if (!isAddress(url)) throw refusal(`The address of ${shown} is not one that can be downloaded from.`);
   if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refusal(`The size of ${shown} is not known.`);
   if (!/^[0-9a-f]{64}$/.test(sha256)) {
-    throw refusal(`The repository gives no SHA-256 of ${shown}, so that its content could not be checked.`);
+    throw refusal(`The repository gives no SHA-256 for ${shown}, so its content could not be checked.`);
   }
   return `file ${sha256} ${bytes} ${url} ${path}\n`;
 }

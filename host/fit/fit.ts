@@ -46,7 +46,7 @@ export interface MemoryNeed {
   readonly devices: readonly DeviceNeed[];
   /** What the model was trained for, in tokens; undefined where the tool does not report it. */
   readonly trained: number | undefined;
-  /** `at least`: something is not counted; `at most`: the slots share a cache, of which only a bound is known. */
+  /** `at least`: something is not counted; `at most`: the slots share a cache, and only a bound is known. */
   readonly bound: "exact" | "at least" | "at most";
   /** Sentences: what is not counted, and whose figures these are where that is in doubt. */
   readonly notes: readonly string[];

@@ -37,7 +37,7 @@ export async function largestContext(search: Search): Promise<Largest> {
   if (least.kind === "unknown") return least;
   const trained = (least.trained ?? search.trained ?? Infinity) * shares;
   const limit = Math.min(trained, search.below ?? Infinity);
-  if (limit === Infinity) return unknown("nothing says what the model was trained for.");
+  if (limit === Infinity) return unknown("no source gives the context size that the model was trained for.");
   const most = await needFor(search, Math.max(1, Math.floor(limit / step)) * step);
   if (most.kind === "unknown") return most;
   if (isFit(search, most)) return { kind: "largest", need: most, isTrained: limit === trained };
@@ -98,6 +98,6 @@ function isFit(search: Search, need: MemoryNeed): boolean {
 function noneOf(search: Search, need: MemoryNeed): Largest {
   const verdict = search.verdictOf(need);
   if (verdict.kind === "not known")
-    return unknown("not all that it needs, or not all that will be free, can be counted.");
+    return unknown("what it needs, or what will be free, can be counted only in part.");
   return { kind: "none", need, verdict };
 }

@@ -92,7 +92,7 @@ export class ServerMemory {
     const notes = uncounted.length === 0 ? [] : [`Not counted: ${uncounted.join(", ")}.`];
     if (!answer.isBeside && answer.server !== undefined) {
       const [tool, server] = [answer.tool ?? "", answer.server].map((path) => cleanText(path, 200));
-      notes.push(`The figures are those of ${tool}, which may be of another version than ${server}.`);
+      notes.push(`The figures are those of ${tool}, which may be of a different version from ${server}.`);
     }
     return {
       kind: "need",
@@ -141,7 +141,7 @@ export class ServerMemory {
 }
 
 function notUnderstood(where: string): Unknown {
-  return unknown(`the llama-fit-params on ${where} printed something else than expected.`);
+  return unknown(`the llama-fit-params on ${where} printed something unexpected.`);
 }
 
 function largerOf(one: readonly DeviceNeed[], other: readonly DeviceNeed[]): DeviceNeed[] {

@@ -38,7 +38,7 @@ export function startedModel(start: ModelStart): StartedModel | Unknown {
   const last = (kind: FlagKind): string | undefined => given(start, [kind]).at(-1)?.value;
   const flags = passedFlags(start);
   if (!flags.some(({ name }) => name === "model" || name === "hf-repo")) {
-    return unknown(`its command names no model by a file on the server.`);
+    return unknown(`its command names no model file on the server.`);
   }
   // The values are not quoted: a file's address may hold a secret.
   const values = [
@@ -48,7 +48,7 @@ export function startedModel(start: ModelStart): StartedModel | Unknown {
   ];
   const unresolved = values.find(({ value }) => isUnresolved(value, start.isInScript));
   if (unresolved !== undefined) {
-    return unknown(`only the server itself knows all of ${unresolved.name} in the model's command.`);
+    return unknown(`only the server itself can resolve ${unresolved.name} in the model's command.`);
   }
   const wrong = flags.find((flag) => !isPassable(flag));
   if (wrong !== undefined) {
@@ -88,7 +88,7 @@ function problemOf({ path, name, kind, place, flags, environment }: ModelStart):
   }
   const isServer = /^llama(?![a-z]*file)/i.test(name);
   if (kind !== "llama-server" || !isServer) {
-    return `it is started by ${shown(name)}, and llama-fit-params knows llama-server alone.`;
+    return `it is started by ${shown(name)}, and llama-fit-params knows only llama-server.`;
   }
   const ofIk = flags.find((flag) => known.OF_IK.has(flag.name));
   if (/(^|[-_/.])ik[-_]?llama/i.test(path) || ofIk !== undefined) {

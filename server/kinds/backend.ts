@@ -23,7 +23,7 @@ export interface LoadSteps {
   report(progress: LoadState): void;
   readonly signal: AbortSignal;
   readonly clock: Clock;
-  /** Whether the load is given up where another client comes between, since nobody waits for it. */
+  /** Whether the load ends when another client's request interrupts it, since no turn waits for it. */
   readonly givesWay: boolean;
 }
 

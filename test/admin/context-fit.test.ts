@@ -108,7 +108,7 @@ describe("/ai-server-ctx <id> <size>", () => {
       "another server",
       "other",
       () => {},
-      /it is started by "vllm", and llama-fit-params knows llama-server alone\.$/,
+      /it is started by "vllm", and llama-fit-params knows only llama-server\.$/,
     ],
     [
       "a tool that fails",
@@ -183,7 +183,7 @@ describe("/ai-server-ctx <id> max", () => {
     );
     installFitTools(place);
     expect(await told("/ai-server-ctx drafting max")).toMatch(
-      /^What fits is not known: not all that it needs/,
+      /^What fits is not known: what it needs, or what will be free/,
     );
     const printing = new User("print").readsOutput();
     await place.type("/ai-server-ctx small max", printing);

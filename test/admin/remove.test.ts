@@ -218,7 +218,7 @@ describe("the files of a removed model", () => {
     const place = await startPlace(config(`${quoted(link)} --mmproj "${dir}"`));
     const user = await place.type("/ai-server-remove old", removing(undefined));
     expect(user.told.at(-1)).toBe(
-      `${link} stays: it is a link to a file elsewhere.\n${dir} stays: it is no regular file.`,
+      `${link} stays: it is a link to a file elsewhere.\n${dir} stays: it is not a regular file.`,
     );
     expect(readdirSync(folder).sort()).toEqual(["dir.gguf", "link.gguf", "real.gguf"]);
   });

@@ -103,9 +103,9 @@ test.each([
   [
     "maker/Strange-GGUF",
     () =>
-      "maker/Strange-GGUF has GGUF files, but none that can be used: $(reboot)-Q8_0.gguf has a name with special characters, or no SHA-256 to prove a download by.",
+      "maker/Strange-GGUF has GGUF files, but none that can be used: $(reboot)-Q8_0.gguf has a name with special characters, or no SHA-256 to check a download against.",
   ],
-  ["maker/Half-GGUF", () => "In maker/Half-GGUF, parts of Q8_0 are missing, so that it cannot be loaded."],
+  ["maker/Half-GGUF", () => "In maker/Half-GGUF, parts of Q8_0 are missing, so it cannot be loaded."],
   [
     "maker/None",
     () =>
@@ -118,7 +118,7 @@ test.each([
 test("a private repository is refused to a stranger and given to its reader", async () => {
   const refused = await faultOf(client(STRANGER).repository("maker/Hidden-GGUF", never));
   expect(refused).toBeInstanceOf(RefusedError);
-  expect(refused.message).toContain("the token must be of a user who may read it.");
+  expect(refused.message).toContain("the token must belong to a user who may read it.");
   const { quantisations } = await client(TOKEN).repository("maker/Hidden-GGUF", never);
   expect(quantisations.map(({ name }) => name)).toEqual(["Q8_0"]);
 });
@@ -126,7 +126,7 @@ test("a private repository is refused to a stranger and given to its reader", as
 test("a token that the hub does not know is not repeated", async () => {
   const { message } = await faultOf(client("hf_expired").search("x", never));
   expect(message).toBe(
-    `${host()} does not know the token in HF_TOKEN or its file: it may have expired. Make a new one at ${hub.url}/settings/tokens, or remove it.`,
+    `${host()} does not accept the token in HF_TOKEN or its file: it may have expired. Make a new one at ${hub.url}/settings/tokens, or remove it.`,
   );
 });
 

@@ -77,7 +77,7 @@ for (const version of [OLDER_PI, NEWEST_PI] as const) {
       const held = hub.break("Wren-Q4_K_M.gguf", { holdAfter: 100_000 });
       await enter(terminal, "/ai-server-add maker/Wren-GGUF:q4_k_m");
       expect(wordsOf(await terminal.waitFor(/^Download maker\/Wren-GGUF:Q4_K_M\?$/m))).toContain(
-        "the download goes on when pi is closed.",
+        "continues when pi is closed.",
       );
       await choose(terminal, "Download it");
       await held.happened;

@@ -275,7 +275,7 @@ realSuite(missingProgram("tmux", "openssl"), "the demo in a terminal", () => {
     await terminal.waitFor(/^→ laptop \(this device\)[\s\S]*^ {2}phone /m);
     await terminal.type("e");
     await choose(terminal, "Renew");
-    const renewed = await terminal.waitFor(/^This laptop is laptop now/m);
+    const renewed = await terminal.waitFor(/^This laptop is enrolled as laptop/m);
     expect(renewed).toMatch(/^The server admits it\.$/m);
     await terminal.press("Down");
     await terminal.waitFor(/^→ phone/m);
@@ -285,7 +285,7 @@ realSuite(missingProgram("tmux", "openssl"), "the demo in a terminal", () => {
     await terminal.press("Escape");
     await terminal.waitFor(/still gets in/);
     expect(wordsOf(await terminal.history())).toContain(
-      "The server refuses the old certificate of laptop: it was tried.",
+      "Tried: the server refuses the old certificate of laptop.",
     );
     await terminal.press("C-d");
     expect(await terminal.exitCode()).toBe(0);

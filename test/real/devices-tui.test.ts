@@ -200,7 +200,7 @@ for (const version of [NEWEST_PI, OLDER_PI] as const) {
       await terminal.type("e");
       await terminal.waitFor(/^Renew the certificate of this laptop, laptop,/m);
       await choose(terminal, "Renew");
-      await terminal.waitFor(/^This laptop is laptop now/m);
+      await terminal.waitFor(/^This laptop is enrolled as laptop/m);
       await terminal.press("Escape");
       expect(readdirSync(place.certs).filter((name) => name.includes(".bak-"))).toHaveLength(2);
     });

@@ -57,7 +57,9 @@ for (const program of CADDYS) {
       ]);
       const shown = told(user);
       expect(shown).toMatch(/Put this into Caddy's Caddyfile/);
-      expect(shown).toMatch(/This laptop is laptop now: .*\nThe server was not reached with it yet: /);
+      expect(shown).toMatch(
+        /This laptop is enrolled as laptop\. .*\nThe server was not reached with it yet: /,
+      );
       // The very lines that were shown, with the test's upstream.
       const site = /^https:\/\/localhost:\d+ \{\n[\s\S]*?^\}$/m.exec(shown)?.[0] ?? "";
       expect(site).toContain("client_auth");
@@ -88,7 +90,7 @@ for (const program of CADDYS) {
       );
       expect((await place.curl(...phone)).code).not.toBe(0);
       expect((await place.curlAsLaptop()).code).toBe(0);
-      // Nor after Caddy has started anew.
+      // Nor after Caddy has started again.
       await place.stopCaddy();
       await place.startCaddy();
       expect((await place.curl(...phone)).code).not.toBe(0);
@@ -178,7 +180,7 @@ for (const program of CADDYS) {
         /^Renew the certificate of this laptop, laptop, which expires on \d{4}-/,
       );
       expect(told(user)).toMatch(
-        /^This laptop is laptop now: its certificate is valid until \d{4}-\d\d-\d\d\.\nThe server admits it\.\nThe previous files are at .*client-key\.pem\.bak-\d{8}T\d{6}Z and .*\nThis laptop still gets in\.\nThe server refuses the old certificate of laptop: it was tried\.$/,
+        /^This laptop is enrolled as laptop\. Its certificate is valid until \d{4}-\d\d-\d\d\.\nThe server admits it\.\nThe previous files are at .*client-key\.pem\.bak-\d{8}T\d{6}Z and .*\nThis laptop still gets in\.\nTried: the server refuses the old certificate of laptop\.$/,
       );
       expect(user.notices.at(-1)?.level).toBe("info");
       expect(place.certificate()).not.toBe(before);
@@ -274,7 +276,7 @@ for (const program of CADDYS) {
       const status = told(await place.type("/ai-server-status"));
       expect(status).toMatch(/expired on .* Renew it with \/ai-server-devices enrol/);
       const user = await place.says("/ai-server-devices enrol laptop-2");
-      expect(told(user)).toMatch(/^This laptop is laptop-2 now: .*\nThe server admits it\./);
+      expect(told(user)).toMatch(/^This laptop is enrolled as laptop-2\. .*\nThe server admits it\./);
       expect((await place.curlAsLaptop()).code).toBe(0);
       expect(readdirSync(place.certs).filter((name) => name.includes(".bak-"))).toHaveLength(2);
       expect(told(await place.type("/ai-server-status"))).toMatch(/one/);
@@ -291,7 +293,7 @@ for (const program of CADDYS) {
       const phone = await addPhone();
       expect((await place.curl(...phone)).code).toBe(0);
       const renewed = await place.says("/ai-server-devices enrol");
-      expect(told(renewed)).toMatch(/The server still admits the old certificate of laptop/);
+      expect(told(renewed)).toMatch(/the server still admits the old certificate of laptop/);
       const user = await place.type("/ai-server-devices revoke phone");
       expect(told(user)).toMatch(
         /has no list of devices: every certificate of the CA is admitted until it expires/,
@@ -367,7 +369,7 @@ for (const program of CADDYS) {
     });
 
     if (program === "caddy") {
-      test("the last device cannot be taken off: an empty list may admit everybody", async () => {
+      test("the last device cannot be taken off: an empty list may admit every device", async () => {
         await enrolled();
         await addPhone();
         // As with a laptop whose certificate was never put on the list.
@@ -379,7 +381,7 @@ for (const program of CADDYS) {
         expect(place.onList("devices")).toEqual(["phone"]);
       });
 
-      test("an empty list admits nobody, by the line with the CA's own certificate", async () => {
+      test("an empty list admits no client, by the line with the CA's own certificate", async () => {
         await enrolled();
         for (const name of readdirSync(join(place.ca, "devices")))
           rmSync(join(place.ca, "devices", name), { recursive: true });

@@ -191,7 +191,7 @@ realSuite(missingProgram("ssh", "sshd"), "what fits, over a real sshd", () => {
   };
   describe("shell", () => fitRow(hostBy("shell"), false));
   describe("wrapper", () => fitRow(hostBy("wrapper"), true));
-  describe.skipIf(fitToolProblem() !== undefined)("with the real tool", () => {
+  realSuite(fitToolProblem(), "with the real tool", () => {
     test.each(["shell", "wrapper"] as const)("%s", async (login) => {
       const { program, places } = await llamaPlaces();
       const host = new SshHost(sshd, login, "models: {}\n");

@@ -9,7 +9,13 @@ import { loadModel } from "../../server/load.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { type Hub, startHub } from "../../sim/hub.ts";
 import { fastClock } from "../support/clock.ts";
-import { type LlamaServer, llamaServerProblem, startRouter, TINY_MODEL } from "../support/llama-server.ts";
+import {
+  type LlamaServer,
+  llamaServerProblem,
+  prepareLlamaServer,
+  startRouter,
+  TINY_MODEL,
+} from "../support/llama-server.ts";
 import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { faultOf, kept } from "../support/wire.ts";
@@ -35,6 +41,7 @@ realSuite(llamaServerProblem(), "a model that a real router downloads", () => {
   }
 
   beforeEach(async () => {
+    await prepareLlamaServer();
     const tiny = readFileSync(TINY_MODEL);
     hub = await kept(
       startHub({

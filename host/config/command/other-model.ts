@@ -113,7 +113,7 @@ function portSteps(server: ServerCommand, port: number | undefined): Step[] | st
   const flags = flagsNamed(server, ["--port"]);
   const own = flags.filter(({ value }) => value.text === String(port));
   if (own.length === 0 || own.length < flags.length || server.place !== undefined)
-    return `has the port ${port} to itself`;
+    return `needs the port ${port} for itself`;
   return own.map(({ words, name }) => ({
     kind: "swap",
     words: words.slice(-1),
@@ -167,7 +167,7 @@ export function rewritingFor(server: ServerCommand, model: OtherModel): Rewritin
   const projector = projectorSteps(flags, mmproj, naming[0]);
   // Only what is known to be llama-server gets an argument that was not there.
   if (server.program.kind !== "llama-server" && projector.some(({ kind }) => kind === "add"))
-    return "takes no projector that was not there";
+    return "has no projector, and cannot be given one";
   const bound = (bond: BoundFlag["bond"]): BoundFlag[] => flags.filter((flag) => flag.bond === bond);
   const aliases = bound("alias").flatMap((flag) => aliasStep(flag, model) ?? []);
   const steps = [...naming, ...projector, ...aliases, ...bound("own").map(drop), ...ports];

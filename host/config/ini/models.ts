@@ -66,8 +66,8 @@ function entriesFor(model: NewModel, from: Section | undefined): Entries {
   return {
     lines,
     warnings: [
-      ...(leftOut.length === 0 ? [] : [`Left out, as it was made for ${name}: ${named(leftOut)}.`]),
-      ...(tuned.length === 0 ? [] : [`Taken over from ${name}, check that it fits: ${named(tuned)}.`]),
+      ...(leftOut.length === 0 ? [] : [`Left out, being specific to ${name}: ${named(leftOut)}.`]),
+      ...(tuned.length === 0 ? [] : [`Copied from ${name}; check that this fits: ${named(tuned)}.`]),
     ],
   };
 }
@@ -83,7 +83,7 @@ export function planIniAddition(text: string, model: NewModel): Addition {
   const from = model.from === undefined ? undefined : requireSection(sections, model.from);
   const { lines, warnings } = entriesFor(model, from);
   if (lines.length === 0)
-    throw refusalBecause(`The section ${shown(model.id)} would say nothing: give a file or a context size.`);
+    throw refusalBecause(`The section ${shown(model.id)} would be empty: give a file or a context size.`);
   const sign = signOf(from ?? sections.findLast(({ entries }) => entries.length > 0));
   const edit = sectionAtEnd(
     text,
@@ -137,8 +137,8 @@ export function planIniRemoval(text: string, id: string): Removal {
   const doomed = sections.filter(({ name }) => name === requireSection(sections, id).name);
   const headless = doomed.find(({ headerEnd }) => headerEnd === 0);
   if (headless && headless.entries.length > 0) {
-    const what = `${shown(id)} is what stands before the first section`;
-    throw refusal(positionAt(text, headless.start), what, "Take it out by hand.");
+    const what = `${shown(id)} is the part before the first section`;
+    throw refusal(positionAt(text, headless.start), what, "Remove it by hand.");
   }
   const lines = linesOf(text, "any");
   const edits = doomed
@@ -152,7 +152,7 @@ export function planIniRemoval(text: string, id: string): Removal {
     JSON.stringify(valuesOf(after)) !== JSON.stringify(kept)
   ) {
     const at = positionAt(text, edits[0]?.start ?? 0);
-    throw refusal(at, `${shown(id)} cannot be taken out alone`, "Take its section out by hand.");
+    throw refusal(at, `${shown(id)} cannot be removed alone`, "Remove its section by hand.");
   }
   const rest = readSections(after).flatMap(valuesIn);
   const named = doomed.slice(-1).flatMap(valuesIn).flatMap(ggufsAt);

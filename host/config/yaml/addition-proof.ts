@@ -77,7 +77,7 @@ export function copyFault(from: Located, text: string, id: string): string | und
   const isSame =
     copy.expanded.text.trim() === withId(expanded, model, id).trim() &&
     JSON.stringify(copy.server.words.map((word) => word.value.text)) === JSON.stringify(words);
-  return isSame ? undefined : "its command would be another";
+  return isSame ? undefined : "its command would change";
 }
 
 /** @returns a clause that says what speaks against the new text, or undefined */
@@ -100,8 +100,8 @@ export function additionFault(before: YamlConfig, text: string, wanted: Wanted):
   const [stray] = differences(withModel(old.plain, id, plain), after.plain);
   if (stray) return `${stray.path.join(".")} would change too`;
   const [other] = differences(withoutSize(wanted.settings), withoutSize(plainSettings(after, located.model)));
-  if (other) return `its ${other.path.join(".")} would be another`;
+  if (other) return `its ${other.path.join(".")} would change`;
   const words = located.server.words.map((word) => word.value.text);
-  if (JSON.stringify(words) !== JSON.stringify(wanted.words)) return "its command would be another";
-  return isSplitAlike(located) ? undefined : "its command would be split in another way";
+  if (JSON.stringify(words) !== JSON.stringify(wanted.words)) return "its command would change";
+  return isSplitAlike(located) ? undefined : "its command would be split differently";
 }

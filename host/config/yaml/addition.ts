@@ -138,6 +138,6 @@ function faultOf(
   const edits = place.edits(block);
   const masked = applyEdits(config.text, edits);
   if (config.text !== text && maskVariables(applyEdits(text, edits)) !== masked)
-    return "the new text would be another";
+    return "the new text would differ";
   return additionFault(config, masked, wanted);
 }

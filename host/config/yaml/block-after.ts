@@ -61,7 +61,7 @@ function rewritten(
     if ("edits" in made) {
       const words = wordsAfter(located.server.words, steps);
       const result = applyEdits(text, made.edits);
-      return isRead(result, model.id, words) ? { text: result, rewriting } : "its command would be another";
+      return isRead(result, model.id, words) ? { text: result, rewriting } : "its command would change";
     }
     const edit = writtenOut(config, located, made.blockedBy);
     if (!edit) return "a macro of its command cannot be written out";
@@ -138,9 +138,9 @@ function notesOn({ model }: Located, { notTaken, port }: Pattern, { leftOut, tun
   const flags = (all: Rewriting["tuned"]): string =>
     all.map((flag) => `${flag.name}${flag.value === "" ? "" : ` ${flag.value}`}`).join(", ");
   return [
-    ...(notTaken.length === 0 ? [] : [`Not taken over from ${name}: ${notTaken.join(", ")}.`]),
-    ...(leftOut.length === 0 ? [] : [`Left out, as it was made for ${name}: ${flags(leftOut)}.`]),
-    ...(tuned.length === 0 ? [] : [`Taken over from ${name}, check that it fits: ${flags(tuned)}.`]),
+    ...(notTaken.length === 0 ? [] : [`Not copied from ${name}: ${notTaken.join(", ")}.`]),
+    ...(leftOut.length === 0 ? [] : [`Left out, being specific to ${name}: ${flags(leftOut)}.`]),
+    ...(tuned.length === 0 ? [] : [`Copied from ${name}; check that this fits: ${flags(tuned)}.`]),
     ...(port === undefined ? [] : [`llama-swap chooses its port: ${port} is that of ${name}.`]),
   ];
 }

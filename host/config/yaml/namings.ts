@@ -76,7 +76,7 @@ function keysBelow(config: YamlConfig, path: readonly string[]): string[] {
   return isMap(map) ? map.items.filter((pair) => !isMerge(pair)).map(({ key }) => keyText(key)) : [];
 }
 
-const AT_HAND = "Take the model out there by hand, then try again.";
+const AT_HAND = "Remove the model there by hand, then try again.";
 
 /** A place inside a sentence, and what happens there. */
 interface Words {
@@ -97,7 +97,7 @@ function* inList(
   for (const [at, item] of collection.items.entries()) {
     if (!names.includes(plainText(config, item)?.trim() ?? "")) continue;
     if (!holder.isOwn)
-      refuseAt(config, item, `${place} names ${shown(id)} in a list that stands elsewhere too`, AT_HAND);
+      refuseAt(config, item, `${place} names ${shown(id)} in a list that is used elsewhere too`, AT_HAND);
     const ways = cutEntry(config.text, holder.pair, collection, at);
     yield { sentence, path: [...path, at], ways };
   }
@@ -117,7 +117,12 @@ function* inKeys(
     const key = plainText(config, pair.key);
     if (key === undefined || !names.includes(key) || isMerge(pair)) continue;
     if (!holder.isOwn)
-      refuseAt(config, pair.key, `${place} names ${shown(id)} in a block that stands elsewhere too`, AT_HAND);
+      refuseAt(
+        config,
+        pair.key,
+        `${place} names ${shown(id)} in a block that is used elsewhere too`,
+        AT_HAND,
+      );
     const ways = cutEntry(config.text, holder.pair, collection, at);
     yield { sentence, path: [...path, keyText(pair.key)], ways };
   }
@@ -154,7 +159,7 @@ function* inSets(
     const value = pair.value;
     if (result === "empty" && !isReferred && collection.items.length > 1 && holder.isOwn) {
       const ways = cutEntry(config.text, holder.pair, collection, at);
-      const sentence = `The set ${shown(set)} of the matrix goes: it has this model alone.`;
+      const sentence = `The set ${shown(set)} of the matrix is removed: it contains only this model.`;
       yield { sentence, path: [...setsPath, set], ways };
       continue;
     }
@@ -194,8 +199,14 @@ function editsIn(
   return [{ start: first.own.start, end: last.own.end, text: "" }];
 }
 
-const COSTS: Words = { place: "the evict_costs of the matrix", sentence: "Its cost in the matrix goes." };
-const VARIABLES: Words = { place: "the vars of the matrix", sentence: "Its variable in the matrix goes." };
+const COSTS: Words = {
+  place: "the evict_costs of the matrix",
+  sentence: "Its cost in the matrix is removed.",
+};
+const VARIABLES: Words = {
+  place: "the vars of the matrix",
+  sentence: "Its variable in the matrix is removed.",
+};
 
 /** A matrix with its variables, costs and sets. */
 function* inMatrix(config: YamlConfig, path: readonly string[], id: string): Generator<Naming> {
@@ -240,7 +251,7 @@ function refusePins(config: YamlConfig, { id, names }: Gone): void {
     for (const pair of isMap(pins) ? pins.items : []) {
       if (!names.includes(plainText(config, pair.value) ?? "")) continue;
       const what = `the profile ${shown(profile)} leads ${shown(keyText(pair.key))} to ${shown(id)}`;
-      refuseAt(config, pair.value, what, "Lead it to another model by hand, then try again.");
+      refuseAt(config, pair.value, what, "Point it to another model by hand, then try again.");
     }
   }
 }
@@ -263,7 +274,7 @@ export function* namingsOf(config: YamlConfig, gone: Gone): Generator<Naming> {
   }
   const priority = {
     place: "the priority of the scheduler",
-    sentence: "Its priority in the scheduler goes.",
+    sentence: "Its priority in the scheduler is removed.",
   };
   yield* inKeys(config, ["routing", "scheduler", "settings", "fifo", "priority"], gone, priority);
   const preload = {

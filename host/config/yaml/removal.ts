@@ -51,11 +51,11 @@ function made(source: string, config: YamlConfig, step: Naming): { text: string 
     if (why === undefined) return { text };
     fault ??= why;
   }
-  return { fault: fault ?? "it does not stand on lines of its own" };
+  return { fault: fault ?? "it is not on lines of its own" };
 }
 
 function stepFault(config: YamlConfig, text: string, masked: string, step: Naming): string | undefined {
-  if (text !== masked && maskVariables(text) !== masked) return "the new text would be another";
+  if (text !== masked && maskVariables(text) !== masked) return "the new text would differ";
   try {
     const [stray] = differences(
       afterStep(config.plain, step.path, step.becomes),
@@ -74,7 +74,7 @@ function blockStep(config: YamlConfig, model: Model): Naming {
   const at = isMap(value) ? value.items.findIndex(({ key }) => key === model.key) : -1;
   if (!holder || !isMap(value) || at < 0) {
     const what = `${shown(model.id)} comes from an anchor or a merge key`;
-    throw refusal(positionAt(config.text, rangeOf(model.key).start), what, "Take it out by hand.");
+    throw refusal(positionAt(config.text, rangeOf(model.key).start), what, "Remove it by hand.");
   }
   return { sentence: "", path: ["models", model.id], ways: cutEntry(config.text, holder, value, at) };
 }
@@ -128,7 +128,7 @@ function macroStep(config: YamlConfig, name: string): Naming | undefined {
   // An anchor there may be used anywhere.
   if (isAlias(item) || (isScalar(item) && item.anchor !== undefined)) return undefined;
   return {
-    sentence: `The macro ${shown(name)} goes: no other model uses it.`,
+    sentence: `The macro ${shown(name)} is removed: no other model uses it.`,
     path: ["macros", name],
     ways: cutEntry(config.text, holder, value, at),
   };
@@ -141,7 +141,7 @@ function refuseOthers(gone: Gone, others: readonly OtherFile[]): void {
     if (!first) continue;
     const at = placeOf(positionAt(text, first.ways[0]?.find((edit) => edit.end > edit.start)?.start ?? 0));
     throw refusalBecause(
-      `${shown(name)} names ${shown(gone.id)} too (${first.path.join(".")}, ${at}). Take the model out there by hand, then try again.`,
+      `${shown(name)} names ${shown(gone.id)} too (${first.path.join(".")}, ${at}). Remove the model there by hand, then try again.`,
     );
   }
 }
@@ -179,8 +179,8 @@ export function planYamlRemoval(source: string, id: string, others: readonly Oth
     const result = made(text, config, step);
     if ("fault" in result) {
       const at = positionAt(source, rangeOf(model.key).start);
-      const what = `${shown(id)} cannot be taken out alone (${result.fault})`;
-      throw refusal(at, what, "Take it out by hand.");
+      const what = `${shown(id)} cannot be removed alone (${result.fault})`;
+      throw refusal(at, what, "Remove it by hand.");
     }
     text = result.text;
     if (step.sentence !== "") alsoChanged.push(step.sentence);

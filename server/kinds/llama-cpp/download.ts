@@ -248,7 +248,7 @@ function stalled(name: string, limitMs: number): ServerError {
 
 function notStopped(name: string): ServerError {
   return new ServerError(
-    `The router did not stop ${name} within ${wholeSeconds(STOP_MS)} (timed out). Its process may have ended without the router's notice; then only a restart of the router helps: /ai-server-restart.`,
+    `The router did not stop ${name} within ${wholeSeconds(STOP_MS)} (timed out). Its process may have ended without the router noticing; then only a restart of the router helps: /ai-server-restart.`,
     { link: "model", remedy: "retry" },
   );
 }

@@ -59,7 +59,7 @@ export function router(access: Access): Backend {
       return parseSlots(await ask("slots", id, limits));
     },
 
-    /** The router reports no times: only of a model that nobody has used it is known. */
+    /** The router reports no times: only a model without any request is known to be idle. */
     async sinceAnswer(id, own, signal) {
       const slots = parseSlots(await ask("slots", id, { signal, timeoutMs: ANSWER_TIMEOUT_MS }));
       const isUnused = slots?.every(({ isUsed, tokens }) => !isUsed || own.isAll(tokens ?? Number.NaN));

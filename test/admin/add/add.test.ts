@@ -64,7 +64,7 @@ describe("before the download", () => {
     expect(user.questions[0]?.title).toBe("Download maker/Wren-GGUF:Q8_0?");
     expect(user.questions[0]?.text).toMatch(
       new RegExp(
-        `^244 KiB in 2 files, into ${folder}/maker/Wren-GGUF on this machine, where .* are free\\.$`,
+        `^244 KiB in 2 files, into ${folder}/maker/Wren-GGUF on this machine, where .* is free\\.$`,
         "m",
       ),
     );
@@ -131,9 +131,7 @@ describe("before the download", () => {
     place.set({ HF_TOKEN: TOKEN });
     const reader = choosing();
     await place.type("/ai-server-add maker/Gated-GGUF", reader);
-    expect(reader.questions[0]?.text).toContain(
-      `It is gated: you need access, which its page gives: ${hub.url}`,
-    );
+    expect(reader.questions[0]?.text).toContain(`It is gated: ask for access on its page, ${hub.url}`);
     expect(names()).toEqual(["maker/Gated-GGUF/Gated-Q4_K_M.gguf"]);
     expect(reader.everything + JSON.stringify(await downloads.read(folder))).not.toContain(TOKEN);
     expect(hub.transfers.every(({ headers }) => headers.authorization === undefined)).toBe(true);

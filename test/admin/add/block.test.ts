@@ -27,7 +27,7 @@ describe("the block of a new model", () => {
     const user = choosing("Like small", "16k");
     await place.type(`/ai-server-add ${WREN}`, user);
     expect(user.choices.map(({ title }) => title)).toEqual([
-      "Which command shall start Wren-Q4_K_M?",
+      "Which command should start Wren-Q4_K_M?",
       "Which context size for Wren-Q4_K_M?",
     ]);
     expect(user.choices[0]?.offered).toEqual([
@@ -39,7 +39,7 @@ describe("the block of a new model", () => {
       "40k · 40960 tokens · what it was trained for",
       "32k · 32768 tokens",
       "16k · 16384 tokens",
-      "8k · 8192 tokens · taken over",
+      "8k · 8192 tokens · copied",
     ]);
     expect(user.questions[1]?.title).toBe("Add Wren-Q4_K_M with a context of 16384 tokens (16k)?");
     expect(user.questions[1]?.text).toContain("+        --ctx-size 16384");
@@ -74,7 +74,7 @@ describe("the block of a new model", () => {
     expect(user.choices[1]?.offered).toEqual([
       "28k · 27904 tokens · max: the largest that fits",
       "16k · 16384 tokens",
-      "8k · 8192 tokens · taken over",
+      "8k · 8192 tokens · copied",
     ]);
     expect(user.questions[1]?.text).toMatch(
       /^Needs 1\.9 GiB on Vulkan0 \(weights 1\.0, context 0\.9, compute 0\.1\) of 24 GiB; 2\.9 GiB now free\.$/m,

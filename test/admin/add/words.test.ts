@@ -135,14 +135,14 @@ describe("the sizes that are offered", () => {
     expect(shown({ present: 32_768, trained: 262_144, largest: 100_096 })).toEqual([
       ["100k", "100096 tokens · max: the largest that fits", 100_096],
       ["64k", "65536 tokens", 65_536],
-      ["32k", "32768 tokens · taken over", "as it is"],
+      ["32k", "32768 tokens · copied", "as it is"],
       ["16k", "16384 tokens", 16_384],
       ["8k", "8192 tokens", 8192],
     ]);
     const [first] = shown({ present: 131_072, trained: 131_072, largest: 131_072 });
     expect(first).toEqual([
       "128k",
-      "131072 tokens · max: the largest that fits · what it was trained for · taken over",
+      "131072 tokens · max: the largest that fits · what it was trained for · copied",
       "as it is",
     ]);
   });
@@ -153,13 +153,13 @@ describe("the sizes that are offered", () => {
       ["32k", "32768 tokens", 32_768],
       ["16k", "16384 tokens", 16_384],
       ["8k", "8192 tokens", 8192],
-      ["128k", "131072 tokens · taken over · more than it was trained for", "as it is"],
+      ["128k", "131072 tokens · copied · more than it was trained for", "as it is"],
     ]);
     const [mark] = shown({ present: 131_072, trained: 40_960, largest: 40_960 }).at(-1)?.slice(1) ?? [];
-    expect(mark).toBe("131072 tokens · taken over · more than it was trained for");
+    expect(mark).toBe("131072 tokens · copied · more than it was trained for");
     expect(shown({ present: 65_536, trained: 262_144, largest: 20_480 }).at(-1)).toEqual([
       "64k",
-      "65536 tokens · taken over · more than fits",
+      "65536 tokens · copied · more than fits",
       "as it is",
     ]);
   });

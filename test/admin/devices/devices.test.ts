@@ -106,7 +106,7 @@ describe("the list in words", () => {
       { caddy: { ...listed([]).caddy, list: "none" as const } },
       /^\/etc\/caddy\/Caddyfile has no list of devices/,
     ],
-    [{ caddy: { ...listed([]).caddy, isPending: true } }, /was changed after Caddy had read it/],
+    [{ caddy: { ...listed([]).caddy, isPending: true } }, /has changed since Caddy read it/],
   ])("says what is wrong: %j", (change, words) => {
     expect(remarksOn(listed(devices, change))).toEqual([expect.stringMatching(words)]);
     expect(listResult(listed(devices, change), undefined, "on ca", NOW).level).toBe("warning");

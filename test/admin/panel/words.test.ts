@@ -173,7 +173,7 @@ describe("a download", () => {
   test.each<[Partial<DownloadState>, string, string]>([
     [{}, "Downloading org/name:Q4_0", "3 of 12 GiB · 24 MiB/s · 6 min 24 s left"],
     [{ rate: undefined }, "Downloading org/name:Q4_0", "3 of 12 GiB"],
-    [{ problem, rate: undefined }, "Downloading org/name:Q4_0 (being tried again)", "3 of 12 GiB"],
+    [{ problem, rate: undefined }, "Downloading org/name:Q4_0 (trying again)", "3 of 12 GiB"],
     [{ stage: "waiting" }, "org/name:Q4_0", "waiting · 25 %"],
     [{ stage: "checking" }, "org/name:Q4_0", "being checked"],
     [{ stage: "stopped" }, "org/name:Q4_0", "stopped at 25 %"],

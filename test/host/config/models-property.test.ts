@@ -112,7 +112,7 @@ const NOT_REMOVED: Readonly<Record<string, readonly string[]>> = {
   ],
   'the alias *cmd uses what the block of "a" defines (line 3, column 15)': ["anchor-holder.yaml a"],
   'the alias *caps uses what the block of "a" defines (line 5, column 7)': ["declared-anchor-holder.yaml a"],
-  '"default" is what stands before the first section': ["preset-before-sections.ini default"],
+  '"default" is the part before the first section': ["preset-before-sections.ini default"],
 };
 
 function reasonIn(
@@ -205,7 +205,9 @@ describe("generated configurations", () => {
       expect(effect(plan.text, id)).toEqual(effect(text, id));
     const gone = paths(parsed(text), parsed(plan.text)).filter((path) => path !== `/models/${target}`);
     expect(
-      gone.map((path) => `The macro "${path.replace("/macros/", "")}" goes: no other model uses it.`).sort(),
+      gone
+        .map((path) => `The macro "${path.replace("/macros/", "")}" is removed: no other model uses it.`)
+        .sort(),
     ).toEqual([...plan.alsoChanged].sort());
     expect(addedLines(text, plan.text)).toEqual([]);
   });

@@ -46,7 +46,7 @@ describe("an answer", () => {
         problem: {
           code: "network",
           message:
-            "The connection from host broke off or could not be made (curl: (56) reset); it is being tried again.",
+            "The connection from host broke off or could not be made (curl: (56) reset); trying again.",
         },
       },
     ]);
@@ -71,7 +71,7 @@ describe("a fault", () => {
   test("without room names what is needed, also by others, and what is free", () => {
     const gib = 1024 ** 3;
     expect(downloadFault("no-space", `${41 * gib} ${30.5 * gib} ${12 * gib}`, "host").message).toBe(
-      "The download needs 41 GiB, 12 GiB for those that run already and 1 GiB to spare on host, and 30.5 GiB are free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.",
+      "The download needs 41 GiB, 12 GiB for those that run already and 1 GiB to spare on host, and 30.5 GiB is free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.",
     );
   });
 

@@ -79,7 +79,7 @@ describe.each(SHELLS)("in %s", (shell) => {
     await expect(attempt()).rejects.toMatchObject({
       code: "no-space",
       message: expect.stringMatching(
-        /^The download needs 1 MiB and 1 GiB to spare on this machine, and 1 GiB are free/,
+        /^The download needs 1 MiB and 1 GiB to spare on this machine, and 1 GiB is free/,
       ),
     });
     expect(existsSync(join(place.folder, ".ai-server-download"))).toBe(false);
@@ -159,7 +159,7 @@ test("one that is cut again and again ends in a sentence, and the next try goes 
   await once.happened;
   await place.sees(
     "it says so while it goes on",
-    ({ stage, problem }) => isRunning(stage) && problem?.message.endsWith("it is being tried again."),
+    ({ stage, problem }) => isRunning(stage) && problem?.message.endsWith("; trying again."),
   );
   const state = await place.ended();
   expect(state).toMatchObject({
@@ -170,7 +170,7 @@ test("one that is cut again and again ends in a sentence, and the next try goes 
       link: "ssh",
       remedy: "retry",
       message: expect.stringMatching(
-        /^The connection from this machine broke off again and again, .*curl: \(\d+\).*the next try goes on from there\.$/,
+        /^The connection from this machine kept breaking off, .*curl: \(\d+\).*the next try goes on from there\.$/,
       ),
     },
   });
@@ -209,7 +209,7 @@ test("a gated repository, an unknown token, one without access, and a commit tha
   expect(await failed(undefined)).toMatchObject({
     code: "needs-token",
     link,
-    message: expect.stringMatching(/wants to know who downloads org\/Model-GGUF:Q4_0: .* Set HF_TOKEN/),
+    message: expect.stringMatching(/does not give org\/Model-GGUF:Q4_0 to anonymous users: .* Set HF_TOKEN/),
   });
   expect(await failed("hf_wrong")).toMatchObject({ code: "bad-token", link });
   expect(await failed("hf_other")).toMatchObject({ code: "no-access", link });
@@ -217,7 +217,7 @@ test("a gated repository, an unknown token, one without access, and a commit tha
   place.hub.publish(REPOSITORY, { files: { "a-Q4_0.gguf": "new" } });
   expect(await failed(undefined)).toMatchObject({
     code: "not-found",
-    message: expect.stringContaining("does not have a-Q4_0.gguf any more"),
+    message: expect.stringContaining("no longer has a-Q4_0.gguf"),
   });
   place.hub.publish(REPOSITORY, repositories[REPOSITORY] ?? { files });
   expect(await failed("hf_reader")).toBeUndefined();

@@ -141,7 +141,7 @@ describe.skipIf(!isRoot).each(SHELLS)("in %s, on a small disk", (shell) => {
       problem: {
         code: "disk-full",
         message: expect.stringMatching(
-          /^The disk on this machine is full: .* KiB are still missing, and 0 B are free\..*Make room first\.$/,
+          /^The disk on this machine is full: .* KiB is still missing, and 0 B is free\..*Make room first\.$/,
         ),
       },
     });
@@ -153,7 +153,7 @@ describe.skipIf(!isRoot).each(SHELLS)("in %s, on a small disk", (shell) => {
     expect(place.hub.transfers).toHaveLength(before + 3);
   });
 
-  test("below the folder: a file could not appear there whole, so nothing is fetched", async () => {
+  test("below the folder: a file could not be moved there in one step, so nothing is fetched", async () => {
     place = await DownloadPlace.start(shell);
     mountSmallDisk("3m", join(place.folder, "org"));
     place.host.own(place.folder);
@@ -163,7 +163,7 @@ describe.skipIf(!isRoot).each(SHELLS)("in %s, on a small disk", (shell) => {
       stage: "failed",
       problem: {
         code: "other-file-system",
-        message: expect.stringContaining(`${place.folder}/org on this machine is on another disk`),
+        message: expect.stringContaining(`${place.folder}/org on this machine is on a different disk`),
       },
     });
     expect(place.hub.transfers).toEqual([]);

@@ -70,7 +70,7 @@ describe("refuses", () => {
   });
 
   test.each(["", "a\nfile x", " a", "x".repeat(301), "a\u001b"])("the label %j", (label) => {
-    expect(() => lines({}, label)).toThrow(/has characters that no repository has/);
+    expect(() => lines({}, label)).toThrow(/contains characters that no repository can have/);
   });
 
   test.each(["", "a b", 'a"b', "a\nb", "a\\b", "$(x)", "x".repeat(1001)])(
@@ -84,7 +84,7 @@ describe("refuses", () => {
         }
       })();
       expect(refused).toBe(
-        "HostError: The token for Hugging Face has characters that no token has. Nothing was downloaded.",
+        "HostError: The token for Hugging Face contains characters that no token can have. Nothing was downloaded.",
       );
     },
   );

@@ -84,7 +84,7 @@ test("none, where not even the smallest fits", async () => {
 
 test("not known, where nothing says what it was trained for, or the tool fails on the way", async () => {
   const { search } = place((thousands) => thousands, 10_000, undefined);
-  expect(shown(await search())).toMatch(/nothing says what the model was trained for/);
+  expect(shown(await search())).toMatch(/no source gives the context size that the model was trained for/);
   expect(shown(await search(MODEL, 8192))).toBe("8192 trained");
   let calls = 0;
   const memory = {

@@ -31,7 +31,7 @@ describe("a section for a new model", () => {
     expect(add("", { id: "ggml-org/x-GGUF:Q8_0", file: undefined, context: 4096 }).text).toBe(
       "[ggml-org/x-GGUF:Q8_0]\nctx-size = 4096\n",
     );
-    expect(() => add("", { file: undefined })).toThrow(/would say nothing/);
+    expect(() => add("", { file: undefined })).toThrow(/would be empty/);
   });
 
   test("takes over the options of a pattern, but not what was made for that model", () => {
@@ -55,8 +55,8 @@ describe("a section for a new model", () => {
       `\n[new]\nmodel = ${FILE}\nc = 8192\nn-gpu-layers = 99\ntemp = 0.7\ncache-type-k = q8_0\n`,
     );
     expect(warnings).toEqual([
-      'Left out, as it was made for "a": lora = /m/lora.gguf, LLAMA_ARG_CHAT_TEMPLATE_FILE = /m/a.jinja, model-draft = /m/draft.gguf.',
-      'Taken over from "a", check that it fits: temp = 0.7.',
+      'Left out, being specific to "a": lora = /m/lora.gguf, LLAMA_ARG_CHAT_TEMPLATE_FILE = /m/a.jinja, model-draft = /m/draft.gguf.',
+      'Copied from "a"; check that this fits: temp = 0.7.',
     ]);
   });
 
@@ -175,7 +175,7 @@ describe("a section that is taken out", () => {
 
   test("is refused where it has no header", () => {
     expect(() => remove(["c = 1", "[a]"], "default")).toThrow(
-      /line 1, column 1: "default" is what stands before/,
+      /line 1, column 1: "default" is the part before/,
     );
   });
 });

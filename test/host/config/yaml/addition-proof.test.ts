@@ -23,11 +23,11 @@ describe("the proof of a new model", () => {
     ["no such model", OLD, "the model would not be there"],
     ["a model by an anchor", `${OLD}  b: *x\n`.replace("  a:", "  a: &x"), "the model would not be there"],
     ["broken text", `${OLD}${NEW}  - x\n`, "the new text would not be understood"],
-    ["another word", OLD + NEW.replace("b.gguf", "b.gguf -c 5"), "its command would be another"],
-    ["a word less", OLD + NEW.replace(" -m /m/b.gguf", ""), "its command would be another"],
-    ["another setting", OLD + NEW.replace("ttl: 5", "ttl: 6"), "its ttl would be another"],
-    ["a setting more", `${OLD}${NEW}    name: x\n`, "its name would be another"],
-    ["a setting less", OLD + NEW.replace("    ttl: 5\n", ""), "its ttl would be another"],
+    ["another word", OLD + NEW.replace("b.gguf", "b.gguf -c 5"), "its command would change"],
+    ["a word less", OLD + NEW.replace(" -m /m/b.gguf", ""), "its command would change"],
+    ["another setting", OLD + NEW.replace("ttl: 5", "ttl: 6"), "its ttl would change"],
+    ["a setting more", `${OLD}${NEW}    name: x\n`, "its name would change"],
+    ["a setting less", OLD + NEW.replace("    ttl: 5\n", ""), "its ttl would change"],
   ])("does not hold for %s", (_what, text, fault) => {
     expect(faultOf(text)).toBe(fault);
   });

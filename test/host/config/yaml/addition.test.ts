@@ -190,13 +190,13 @@ describe("ids and paths that are hostile to YAML, a splitter or a shell", () => 
     expect(add(bare, { id: "a/b:c", from: "a" }).setting.model).toBe("a/b:c");
     for (const id of ["a b", "a'b", "a #b"]) {
       expect(() => add(bare, { id, from: "a" })).toThrow(
-        /cannot be added alone \(its command would be another|the new text would not be understood/,
+        /cannot be added alone \(its command would change|the new text would not be understood/,
       );
     }
     const shell = `models:\n  a:\n    cmd: sh -c "exec llama-server -m /m/a.gguf --alias ${ID}"\n`;
     for (const id of ["$(id)", "`id`", "a;b", "a&b"]) {
       expect(() => add(shell, { id, from: "a" })).toThrow(
-        /"a" starts a shell, which could read|would be another/,
+        /"a" starts a shell, which could read|would change|would differ/,
       );
     }
   });
@@ -290,7 +290,7 @@ describe("a block after the pattern of another", () => {
   test("says what it does not take over", () => {
     expect(
       warningsAfter("llama-server -m /m/a.gguf", "    name: x\n    aliases: [y]\n    metadata: {z: 1}\n"),
-    ).toEqual(['Not taken over from "a": name, aliases, metadata.']);
+    ).toEqual(['Not copied from "a": name, aliases, metadata.']);
   });
 
   test.each([
@@ -373,8 +373,8 @@ describe("a block after the pattern of another", () => {
     expect(
       warningsAfter("llama-server -m /m/a.gguf --temp 0.7 --lora /m/l.gguf --embeddings --port 1"),
     ).toEqual([
-      'Left out, as it was made for "a": --lora /m/l.gguf.',
-      'Taken over from "a", check that it fits: --temp 0.7, --embeddings.',
+      'Left out, being specific to "a": --lora /m/l.gguf.',
+      'Copied from "a"; check that this fits: --temp 0.7, --embeddings.',
     ]);
   });
 });
@@ -478,7 +478,7 @@ describe("what belongs to the pattern alone", () => {
     ],
     [
       "proxy: http://127.0.0.1:9001\ncmd: docker run -p 9001:80 -v /home/ai/models:/m ghcr.io/ggml-org/llama.cpp:server -m /m/a.gguf",
-      'line 2, column 3: "a" has the port 9001 to itself',
+      'line 2, column 3: "a" needs the port 9001 for itself',
     ],
     [
       "cmdStop: docker stop llama\ncmd: llama-server -m /m/a.gguf",
@@ -547,7 +547,7 @@ describe("what belongs to the pattern alone", () => {
       '"new" cannot be added alone (the context size of this command cannot be set)',
     );
     expect(() => commandAfter("/opt/run.sh -m /m/a.gguf -ngl 99", { mmproj: "/m/p.gguf" })).toThrow(
-      '"a" takes no projector that was not there',
+      '"a" has no projector, and cannot be given one',
     );
   });
 });

@@ -88,7 +88,7 @@ describe("which lines are the model's", () => {
     ['{"models": {"a": {"cmd": "x"}}}', '{"models": {}}'],
     ["? models\n: a:\n    cmd: x\n", undefined],
   ])("the last one leaves an empty mapping: %j", (text, expected) => {
-    if (expected === undefined) expect(() => remove(text)).toThrow("cannot be taken out alone");
+    if (expected === undefined) expect(() => remove(text)).toThrow("cannot be removed alone");
     else expect(remove(text).text).toBe(expected);
   });
 
@@ -109,7 +109,7 @@ describe("which lines are the model's", () => {
   });
 });
 
-describe("what names the model elsewhere goes too", () => {
+describe("mentions of the model elsewhere are removed", () => {
   test.each([
     ["groups:", "  g: {swap: false, members: [a, b]}", "  g: {swap: false, members: [b]}"],
     ["groups:", '  g: {members: [b, "a"]}', "  g: {members: [b]}"],
@@ -194,7 +194,10 @@ describe("what names the model elsewhere goes too", () => {
     ];
     const { lines, alsoChanged } = rest(...matrix(set));
     expect(lines).toEqual(matrix(expected, "{B: b}"));
-    expect(alsoChanged).toEqual(['It leaves the set "s" of the matrix.', "Its variable in the matrix goes."]);
+    expect(alsoChanged).toEqual([
+      'It leaves the set "s" of the matrix.',
+      "Its variable in the matrix is removed.",
+    ]);
   });
 
   test("a set of this model alone, and its cost", () => {
@@ -207,8 +210,8 @@ describe("what names the model elsewhere goes too", () => {
     );
     expect(lines).toEqual(["matrix:", "  evict_costs: {b: 2}", "  sets:", "    s: b"]);
     expect(alsoChanged).toEqual([
-      'The set "full" of the matrix goes: it has this model alone.',
-      "Its cost in the matrix goes.",
+      'The set "full" of the matrix is removed: it contains only this model.',
+      "Its cost in the matrix is removed.",
     ]);
   });
 
@@ -223,11 +226,11 @@ describe("what names the model elsewhere goes too", () => {
     [[`matrix: {sets: {s: "b | ${ref("x")}"}}`, "macros: {x: a}"], 'the set "s" of the matrix needs "a"'],
     [
       ["profiles: {p: {pins: {x: a}}}"],
-      'line 4, column 26: the profile "p" leads "x" to "a". Lead it to another model by hand',
+      'line 4, column 26: the profile "p" leads "x" to "a". Point it to another model by hand',
     ],
     [
       ["x: &l [a, b]", "groups: {g: {members: *l}}"],
-      'the group "g" names "a" in a list that stands elsewhere too',
+      'the group "g" names "a" in a list that is used elsewhere too',
     ],
   ])("is refused where the change is not sure: %j", (more, sentence) => {
     expect(() => remove(config(...more))).toThrow(sentence);
@@ -257,8 +260,8 @@ describe("macros and anchors", () => {
     const { text: after, alsoChanged } = remove(text.join("\n"));
     expect(after).toBe([text[0], text[1], text[4], text[6], text[7], text[9], ""].join("\n"));
     expect(alsoChanged).toEqual([
-      'The macro "inner" goes: no other model uses it.',
-      'The macro "one" goes: no other model uses it.',
+      'The macro "inner" is removed: no other model uses it.',
+      'The macro "one" is removed: no other model uses it.',
     ]);
   });
 
@@ -284,7 +287,7 @@ describe("macros and anchors", () => {
   });
 });
 
-describe("what cannot be taken out", () => {
+describe("refuses to remove", () => {
   test.each([
     ["models:\n  b: {cmd: x, aliases: [a]}\n", '"a" is an alias of the model "b": give that id instead.'],
     ["models:\n  A: {cmd: x}\n", 'The configuration has no model "a". There is "A".'],
@@ -301,7 +304,7 @@ describe("what cannot be taken out", () => {
     const text = "models: {a: {cmd: x}}\n";
     const other = (more: string): OtherFile[] => [{ name: "20-groups.yaml", text: `# two\n${more}\n` }];
     expect(() => remove(text, "a", other("groups: {g: {members: [a, b]}}"))).toThrow(
-      '"20-groups.yaml" names "a" too (groups.g.members.0, line 2, column 24). Take the model out there by hand, then try again.',
+      '"20-groups.yaml" names "a" too (groups.g.members.0, line 2, column 24). Remove the model there by hand, then try again.',
     );
     expect(() => remove(text, "a", other("profiles: {p: {pins: {x: a}}}"))).toThrow(
       'In "20-groups.yaml": The configuration at line 2, column 26: the profile "p" leads "x" to "a".',
