@@ -41,6 +41,8 @@ function oneState(lines: readonly AnswerLine[], fault: Fault): DownloadState[] {
   const sum = (key: "bytes" | "doneBytes"): number => files.reduce((all, file) => all + file[key], 0);
   const doneBytes = sum("doneBytes");
   const code = valueFor(lines, "problem");
+  // While it waits to try again nothing arrives, whatever the rate was.
+  const rate = code === undefined ? rateOf(doneBytes - numberIn(before), numberIn(seconds)) : undefined;
   const detail = lines.find(({ key }) => key === "detail")?.text ?? "";
   return [
     {
@@ -51,7 +53,7 @@ function oneState(lines: readonly AnswerLine[], fault: Fault): DownloadState[] {
       totalBytes: sum("bytes"),
       stage,
       program: tool === "hf" || tool === "curl" ? tool : undefined,
-      rate: rateOf(doneBytes - numberIn(before), numberIn(seconds)),
+      rate,
       problem: code === undefined ? undefined : fault(code, detail, isRunning(stage)),
     },
   ];

@@ -55,7 +55,7 @@ export interface DownloadState {
   stage: DownloadStage;
   /** The program that fetches, or did last. */
   program: "hf" | "curl" | undefined;
-  /** Bytes a second since it was started last; undefined where nothing can be said yet. */
+  /** Bytes a second since it was started last; undefined where nothing can be said yet, or after a problem. */
   rate: number | undefined;
   /** Why it failed or was interrupted; while it runs, what it tries again after. */
   problem: HostError | undefined;

@@ -41,7 +41,7 @@ describe("an answer", () => {
         program: "curl",
         doneBytes: 250,
         totalBytes: 300,
-        rate: 20,
+        rate: undefined,
         files: [{ path: "/m/one.gguf" }, { path: "/m/two two.gguf", bytes: 200, doneBytes: 150 }],
         problem: {
           code: "network",
@@ -50,6 +50,12 @@ describe("an answer", () => {
         },
       },
     ]);
+  });
+
+  test("has no rate while a download waits to try again, since nothing arrives then", () => {
+    const block = `download ${A} running curl 200 10 50\nlabel org/a:Q4\npart 300 250 /m/a.gguf`;
+    expect(states(block)).toMatchObject([{ rate: 20 }]);
+    expect(states(`${block}\nproblem network`)).toMatchObject([{ rate: undefined }]);
   });
 
   test("whose lines are none of ours is left out", () => {
