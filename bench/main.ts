@@ -22,7 +22,7 @@ import {
 } from "./prefix-reuse-two-servers.ts";
 import { measureRates, RATE_ERROR, ratesProblem } from "./rates.ts";
 import { BenchServer } from "./server-process.ts";
-import { measureStartup, STARTUP_ADDED } from "./startup.ts";
+import { measureStartup, STARTUP_ADDED, STARTUP_VS_EMPTY } from "./startup.ts";
 import { measureRace, RACES } from "./stream.ts";
 import { measureToolArgsGrowth, TOOL_ARGS_GROWTH } from "./tool-args-growth.ts";
 
@@ -45,7 +45,7 @@ const GROUPS: readonly Group[] = [
   { figures: [PREFIX_REUSE], measure: measurePrefixReuse, problem: prefixProblem },
   { figures: [PREFIX_REUSE_TWO_SERVERS], measure: measureTwoServers, problem: twoServersProblem },
   { figures: [FIRST_WORD_WARM], measure: measureFirstWord, problem: firstWordProblem },
-  { figures: [STARTUP_ADDED], measure: measureStartup },
+  { figures: [STARTUP_ADDED, STARTUP_VS_EMPTY], measure: measureStartup },
   { figures: [HANDSHAKES, HANDSHAKES_QUICK, RESUMED], measure: measureConnections },
   { figures: [MEMORY_ADDED], measure: measureMemory },
 ];

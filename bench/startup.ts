@@ -1,5 +1,5 @@
 /** What loading the extension adds to a start of pi. */
-import { readFile, rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { EXTENSION, makeWorkplace, runPi, type Workplace } from "../test/support/pi.ts";
 import type { Bench, Figure, Measured } from "./figure.ts";
@@ -19,13 +19,20 @@ export const STARTUP_ADDED: Figure = {
   margin: 0.25,
 };
 
+export const STARTUP_VS_EMPTY: Figure = {
+  name: "startupVsEmpty",
+  what: "the same time, over what an extension adds that does nothing, in the same run",
+  limit: { most: 2.5 },
+  margin: 0.25,
+};
+
 /** How many rounds there are at least, and how many until the medians count as they are. */
 const ROUNDS = { least: 15, most: 41 };
 const QUICK_ROUNDS = { least: 11, most: 21 };
 /** A median that may be wrong by less than this, in milliseconds, is steady. */
 const STEADY_MS = 4;
 
-/** One way to start pi: without the extension, or with it and a server that is up or down. */
+/** One way to start pi: without an extension, with an empty one, or with this one and a server that is up or down. */
 interface Start {
   workplace: Workplace;
   env: Record<string, string>;
@@ -50,31 +57,37 @@ async function timeOf({ workplace, env, args }: Start, isListed: boolean): Promi
   return elapsedMs - waitedMs;
 }
 
-/**
- * Starts one after the other until both medians are steady.
- *
- * @returns medians of what a start with the extension took longer than that without, of the same round
- */
+/** Medians of what a start with an extension took longer than that without, of the same round; in milliseconds. */
+interface Added {
+  ofEmpty: number;
+  ofUp: number;
+  ofDown: number;
+  rounds: number;
+}
+
+/** Starts one after the other until the medians are steady. */
 async function takeTurns(
-  starts: readonly [none: Start, up: Start, down: Start],
+  starts: readonly [none: Start, empty: Start, up: Start, down: Start],
   { least, most }: { least: number; most: number },
-): Promise<{ ofUp: number; ofDown: number; rounds: number }> {
-  const added: { up: number[]; down: number[] } = { up: [], down: [] };
+): Promise<Added> {
+  const added: { empty: number[]; up: number[]; down: number[] } = { empty: [], up: [], down: [] };
   for (let round = 0; ; round++) {
-    const took = [0, 0, 0];
+    const took = [0, 0, 0, 0];
     // Each takes each place in turn: on a machine that heats up, or has just idled, the place makes a difference.
     for (let place = 0; place < starts.length; place++) {
       const index = (place + round) % starts.length;
       const start = starts[index];
-      if (start !== undefined) took[index] = await timeOf(start, index > 0);
+      if (start !== undefined) took[index] = await timeOf(start, index > 1);
     }
-    const [none = 0, up = 0, down = 0] = took;
+    const [none = 0, empty = 0, up = 0, down = 0] = took;
+    added.empty.push(empty - none);
     added.up.push(up - none);
     added.down.push(down - none);
     const rounds = added.up.length;
-    const isSteady = errorOfMedian(added.up) < STEADY_MS && errorOfMedian(added.down) < STEADY_MS;
+    const isSteady = Object.values(added).every((times) => errorOfMedian(times) < STEADY_MS);
     if ((rounds >= least && isSteady) || rounds >= most) {
-      return { ofUp: median(added.up), ofDown: median(added.down), rounds };
+      const { empty, up, down } = added;
+      return { ofEmpty: median(empty), ofUp: median(up), ofDown: median(down), rounds };
     }
   }
 }
@@ -87,20 +100,30 @@ function errorOfMedian(numbers: readonly number[]): number {
 }
 
 export async function measureStartup({ certsDir, server, isQuick }: Bench): Promise<Measured[]> {
-  const workplaces = await Promise.all([makeWorkplace(), makeWorkplace(), makeWorkplace()]);
-  const [bare, whileUp, whileDown] = workplaces;
+  const workplaces = await Promise.all([makeWorkplace(), makeWorkplace(), makeWorkplace(), makeWorkplace()]);
+  const [bare, whileEmpty, whileUp, whileDown] = workplaces;
   const leaving = await BenchServer.start(certsDir);
+  const emptyExtension = join(whileEmpty.folder, "empty.ts");
+  await writeFile(emptyExtension, "export default function () {}\n");
   const args = ["-e", EXTENSION];
   const none: Start = { workplace: bare, env: server.env, args: [] };
+  const empty: Start = { workplace: whileEmpty, env: server.env, args: ["-e", emptyExtension] };
   const up: Start = { workplace: whileUp, env: server.env, args };
   const down: Start = { workplace: whileDown, env: leaving.env, args };
   try {
     // The first start of each stores the catalogue, and what pi keeps of a transpiled extension.
+    await timeOf(empty, false);
     for (const start of [up, down]) await timeOf(start, true);
     await leaving.stop();
-    const { ofUp, ofDown, rounds } = await takeTurns([none, up, down], isQuick ? QUICK_ROUNDS : ROUNDS);
-    const detail = `server up ${ofUp.toFixed(0)} ms, down ${ofDown.toFixed(0)} ms, medians of ${rounds} pairs`;
-    return [{ figure: STARTUP_ADDED, value: Math.max(ofUp, ofDown), detail }];
+    const rounds = isQuick ? QUICK_ROUNDS : ROUNDS;
+    const added = await takeTurns([none, empty, up, down], rounds);
+    const worse = Math.max(added.ofUp, added.ofDown);
+    const [ofEmpty, ofUp, ofDown] = [added.ofEmpty, added.ofUp, added.ofDown].map((ms) => ms.toFixed(0));
+    const detail = `server up ${ofUp} ms, down ${ofDown} ms, medians of ${added.rounds} rounds`;
+    return [
+      { figure: STARTUP_ADDED, value: worse, detail },
+      { figure: STARTUP_VS_EMPTY, value: worse / added.ofEmpty, detail: `an empty extension ${ofEmpty} ms` },
+    ];
   } finally {
     await leaving.stop();
     await Promise.all(workplaces.map((workplace) => workplace.remove()));
