@@ -16,7 +16,7 @@ const COMMAND = `llama-server --port \${PORT} --load 0.2`;
 const CONFIG = `
 models:
   thinker:
-    cmd: ${COMMAND} -m /models/thinker.gguf --ctx-size 65536
+    cmd: ${COMMAND} -m /models/thinker.gguf --ctx-size 65536 --token-rate 5000
     metadata: { context_length: 65536, thinking: true }
   seer:
     cmd: ${COMMAND} -m /models/seer.gguf --ctx-size 32768 --mmproj /models/seer-mmproj.gguf --no-reasoning
