@@ -52,7 +52,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   });
   const { activities } = aiServer;
   const provider = createProvider(aiServer, activities);
-  const register = (): void => registerProvider(pi, provider, aiServer, agentDir(), process.argv);
+  const register = (): void => registerProvider(pi, provider, aiServer, agentDir());
   register();
   // The first command makes them; an entry that is older than that has no result any more.
   let results: Results | undefined;

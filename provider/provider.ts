@@ -31,27 +31,21 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, senten
   stream.end();
 }
 
-/** Arguments with which pi begins no session, and chooses no model. */
-const WITHOUT_SESSION = ["--list-models", "--help", "-h"];
-
 /**
  * Registers the provider; first by name with a key, where that makes a difference: pi then takes it for configured at
  * once, and not only when the last of the overlapping checks of a start has ended, before which pi may choose the
  * session's model (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js). A stored login has
  * the same effect. With each registration pi refreshes all of its providers, which takes as long as loading this one.
- *
- * @param args that pi was started with
+ * A pi that only lists models chooses one too, and warns where it finds none.
  */
 export function registerProvider(
   pi: Pick<ExtensionAPI, "registerProvider">,
   provider: Provider,
   aiServer: AiServer,
   agentDir: string,
-  args: readonly string[],
 ): void {
   const isSetUp = aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed;
-  const choosesModel = !args.some((arg) => WITHOUT_SESSION.includes(arg));
-  if (isSetUp && choosesModel && !hasLogin(agentDir) && canBeNamed(agentDir))
+  if (isSetUp && !hasLogin(agentDir) && canBeNamed(agentDir))
     pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
   pi.registerProvider(provider);
 }

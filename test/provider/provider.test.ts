@@ -135,28 +135,23 @@ describe("the registration by name, which makes pi take the provider for configu
   const SET_UP = { AI_SERVER_URL: "https://x" };
 
   /** What is registered: a name, or the provider. */
-  const registered = (env: Variables, args: readonly string[] = []): string[] => {
+  const registered = (env: Variables): string[] => {
     const { provider: own, aiServer } = provider(env);
     const all: string[] = [];
     const register = (given: Provider | string): void => {
       all.push(typeof given === "string" ? `name ${given}` : `provider ${given.id}`);
     };
-    registerProvider({ registerProvider: register }, own, aiServer, agentDir, args);
+    registerProvider({ registerProvider: register }, own, aiServer, agentDir);
     return all;
   };
   const BOTH = ["name ai-server", "provider ai-server"];
   const ALONE = ["provider ai-server"];
 
   test.each([
-    [SET_UP, [], BOTH],
-    [SET_UP, ["-p", "list the models"], BOTH],
-    [{}, [], ALONE],
-    [SET_UP, ["--list-models"], ALONE],
-    [SET_UP, ["-e", "x", "--list-models", "qwen"], ALONE],
-    [SET_UP, ["--help"], ALONE],
-    [SET_UP, ["-h"], ALONE],
-  ])("with %j and the arguments %j is %j", (env, args, expected) => {
-    expect(registered(env, args)).toEqual(expected);
+    [SET_UP, BOTH],
+    [{}, ALONE],
+  ])("with %j is %j", (env, expected) => {
+    expect(registered(env)).toEqual(expected);
   });
 
   test.each([

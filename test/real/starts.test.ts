@@ -118,6 +118,20 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
       }
     });
 
+    test("a list of models brings no warning at any start, with a stored login either", async () => {
+      const login = { type: "api_key", env: standIn.env };
+      for (let start = 0; start < 4 * STARTS; start += 1) {
+        const agentDir = await copied("models.json", "sessions");
+        if (start % 2 === 1)
+          await writeFile(join(agentDir, "auth.json"), JSON.stringify({ "ai-server": login }));
+        const { stdout, stderr } = await runPi({
+          ...options(agentDir),
+          args: ["-e", EXTENSION, "--list-models"],
+        });
+        expect([stderr, /^ai-server +seer /m.test(stdout)]).toEqual(["", true]);
+      }
+    });
+
     test("the default model of the settings answers a new session at each start", async () => {
       for (let start = 0; start < STARTS; start += 1) {
         const agentDir = await copied("sessions");
