@@ -57,7 +57,8 @@ export class Blocks {
   #pendingCall: OpenCall | undefined;
   #deltas = 0;
   #characters = 0;
-  #loose = 0;
+  /** How many deltas there were when the text was last read. */
+  #readAt = 0;
   /** Of the open block. */
   #guard: LoopGuard | undefined;
   #loop: Loop | undefined;
@@ -173,9 +174,9 @@ export class Blocks {
 
   #joined(text: string, delta: string): string {
     const joined = text + delta;
-    this.#loose += 1;
     // The result goes into the count, since the compiler would drop a read without effect.
-    if (this.#loose >= LOOSE_PIECES) this.#loose = joined.charCodeAt(0) === 0 ? 1 : 0;
+    if (this.#deltas - this.#readAt >= LOOSE_PIECES)
+      this.#readAt = this.#deltas - (joined.charCodeAt(0) === 0 ? 1 : 0);
     return joined;
   }
 

@@ -17,6 +17,9 @@ const QUICK_MS = 2;
 const QUICK_IN_A_ROW = 8;
 const HOLD_MS = 8;
 
+/** A read that brings more than this is worth its waking up. */
+const FEW_BYTES = 1024;
+
 /** Where so many bytes were waiting, the reader is the slower one. */
 const MANY_BYTES = 16 * 1024;
 
@@ -208,6 +211,7 @@ class Pace {
   #at = Number.NEGATIVE_INFINITY;
   #bytes = 0;
   #quick = 0;
+  #isHeld = false;
 
   handsOut(bytes: number): void {
     this.#at = performance.now();
@@ -217,8 +221,10 @@ class Pace {
   /** Milliseconds for which a piece is to wait that just came; 0 for none. */
   holdMs(): number {
     const sinceMs = performance.now() - this.#at;
-    this.#quick = sinceMs < QUICK_MS ? this.#quick + 1 : 0;
-    return this.#quick > QUICK_IN_A_ROW && this.#bytes < MANY_BYTES ? HOLD_MS - sinceMs : 0;
+    const isQuick = sinceMs < QUICK_MS && (this.#isHeld || this.#bytes < FEW_BYTES);
+    this.#quick = isQuick ? this.#quick + 1 : 0;
+    this.#isHeld = this.#quick > QUICK_IN_A_ROW && this.#bytes < MANY_BYTES;
+    return this.#isHeld ? HOLD_MS - sinceMs : 0;
   }
 }
 

@@ -238,13 +238,13 @@ describe("a stream for a terminal", () => {
   type Begun = Awaited<ReturnType<typeof begun>>;
 
   /** Brings pieces, each some milliseconds after the last one was read. @returns how many were not held up */
-  async function pieces({ wire, next }: Begun, count: number, everyMs: number): Promise<number> {
+  async function pieces({ wire, next }: Begun, count: number, everyMs: number, bytes = 300): Promise<number> {
     for (let at = 0; at < count; at++) {
       const piece = next();
       vi.advanceTimersByTime(everyMs);
-      wire.brings("x".repeat(300));
+      wire.brings("x".repeat(bytes));
       if (wire.paused) return at;
-      expect((await piece)?.length).toBe(300);
+      expect((await piece)?.length).toBe(bytes);
     }
     return count;
   }
@@ -256,6 +256,11 @@ describe("a stream for a terminal", () => {
     [1, 9],
   ])("whose pieces come every %i ms: %i of a hundred are not held up", async (everyMs, count) => {
     expect(await pieces(await begun({ isPaced: true }), 100, everyMs)).toBe(count);
+  });
+
+  test("is not held up where each of its pieces is worth the reading", async () => {
+    expect(await pieces(await begun({ isPaced: true }), 100, 0, 1023)).toBe(9);
+    expect(await pieces(await begun({ isPaced: true }), 100, 0, 1024)).toBe(100);
   });
 
   test("is held up where it is not for a terminal: never", async () => {
