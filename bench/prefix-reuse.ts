@@ -82,7 +82,7 @@ export async function talkBesideOthers(version: PiVersion): Promise<Conversation
     const answers = await session.turn(question(1));
     const other: LlamaSession = await place.session(version, "--no-session");
     for (let turn = 2; turn <= TURNS_BESIDE; turn += 1) {
-      await other.startAnew();
+      await other.newSession();
       await other.turn(`Review number ${turn}:${words(WORDS_OF_OTHERS)}`);
       answers.push(...(await session.turn(question(turn))));
     }
@@ -107,7 +107,7 @@ export async function talkBesideReading(version: PiVersion): Promise<Conversatio
     for (let turn = 2; turn <= TURNS_BESIDE; turn += 1) {
       await eventually("the other session has read ahead", isParked);
       answers.push(...(await session.turn(question(turn))));
-      await other.startAnew();
+      await other.newSession();
     }
     return answers;
   } finally {

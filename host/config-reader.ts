@@ -116,20 +116,20 @@ function untilReloaded(
     const end = performance.now() + reloadTimeoutMs;
     while (performance.now() < end) {
       await wait(pollMs, undefined, { signal: run.signal });
-      if ((await isListedAnew(run, effect)) === true) return true;
+      if ((await isListChanged(run, effect)) === true) return true;
       if (ready.length === 0) continue;
       const now = await runningNow(run);
       if (!now.some(({ id, state }) => state === "ready" && ready.includes(id))) return true;
       // A model that is loaded at the start may be back before the next look.
       if (effect.expected.some((model) => isShown(model, now))) return true;
     }
-    const isListed = await isListedAnew(run, effect);
+    const isListed = await isListChanged(run, effect);
     return ready.length === 0 && isListed === undefined ? undefined : (isListed ?? false);
   });
 }
 
 /** Whether the list of models shows the new text; undefined where it would look the same, or is not known. */
-async function isListedAnew(run: Run, { expected, gone }: Shows): Promise<boolean | undefined> {
+async function isListChanged(run: Run, { expected, gone }: Shows): Promise<boolean | undefined> {
   const added = expected.find((model) => model.isAdded === true);
   if (added !== undefined) return isListedNow(run, added.id);
   const isListed = gone && (await isListedNow(run, gone.id));
@@ -188,7 +188,7 @@ function reload(run: Run, effect: Shows): Promise<boolean> {
     const limit = limited(run, restartTimeoutMs);
     try {
       if ((await run.probe.reload?.(limit)) !== "reloaded") return false;
-      if ((await isListedAnew(run, effect)) === false) return false;
+      if ((await isListChanged(run, effect)) === false) return false;
       for (const model of effect.expected) {
         const line = await run.probe.startLine(model.id, limit);
         if (line !== undefined && !isNew(model, line)) return false;

@@ -54,7 +54,7 @@ export function groupFiles(files: readonly HubFile[]): Grouped {
   const named = groups.map((group) => ({ group, name: quantisationOf(group.stem) ?? nameOf(group.stem) }));
   const uses = new Map<string, number>();
   for (const { name } of named) uses.set(name, (uses.get(name) ?? 0) + 1);
-  // Two models of the same quantisation are told apart by their files' names.
+  // Two models of the same quantisation differ by their files' names.
   const titled = named.map(({ group, name }) =>
     uses.get(name) === 1 ? { group, name } : { group, name: group.stem.replaceAll("/", "-") },
   );

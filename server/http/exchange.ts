@@ -228,7 +228,7 @@ class Pace {
   }
 }
 
-/** What undici is told; no reader sees it. */
+/** The reason given to undici; no reader sees it. */
 function givenUp(): Error {
   return new Error("The request was given up");
 }

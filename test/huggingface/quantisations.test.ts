@@ -60,7 +60,7 @@ test("a model without one of its parts is not offered", () => {
   expect(incomplete).toEqual(["Q4_K_M"]);
 });
 
-test("two models of the same quantisation are told apart by their names", () => {
+test("two models of the same quantisation are named by their files", () => {
   expect(
     names("a-7B-Q4_K_M.gguf", "a-13B-Q4_K_M.gguf", "b/x-Q8_0.gguf", "c/x-Q8_0.gguf", "y-F16.gguf"),
   ).toEqual(["a-7B-Q4_K_M", "a-13B-Q4_K_M", "b-x-Q8_0", "c-x-Q8_0", "F16"]);

@@ -27,7 +27,7 @@ import { model, transcript, user } from "../support/samples.ts";
 import { beginTurn, type RunningTurn } from "../support/turns.ts";
 import { startTwoServers, type TwoServers } from "../support/two-servers.ts";
 
-/** The Caddys of which the page says that it was tried with them. */
+/** The versions of Caddy that the page names as tried. */
 const CADDYS = [
   ["caddy", /^v?2\.6\./],
   ["caddy-current", /^v?2\.(1\d|[89])\./],

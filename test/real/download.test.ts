@@ -110,7 +110,7 @@ realSuite(missingProgram("ssh", "sshd", "curl"), "a download over a real sshd", 
     });
   });
 
-  test("a key that may only run ai-server-admin is told from one that may do this, without a connection", async () => {
+  test("a key that runs ai-server-admin alone is refused without a connection", async () => {
     place = await DownloadPlace.start("dash", {}, host);
     const wrapper = new SshHost(sshd, "wrapper", "");
     const logins = sshd.logins;

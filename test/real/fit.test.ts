@@ -141,7 +141,7 @@ realSuite(fitToolProblem(), "llama-fit-params against a real llama-server of the
   });
 
   test("a repository that is not in the cache is not downloaded", async () => {
-    const model = modelOf(attention, ["-hf", "nobody/nothing-GGUF:Q4_K_M"]);
+    const model = modelOf(attention, ["-hf", "maker/nothing-GGUF:Q4_K_M"]);
     const flags = model.flags.filter(({ name }) => name !== "model");
     const need = await memory.need({ ...model, flags }, 4096);
     expect(need).toMatchObject({ kind: "unknown", reason: expect.stringMatching(/llama-fit-params failed/) });

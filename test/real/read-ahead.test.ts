@@ -32,7 +32,7 @@ function words(count: number, [first, second] = [" read", " the"]): string {
   return Array.from({ length: count }, (_, at) => (at % 2 === 0 ? first : second)).join("");
 }
 
-/** What every turn of a project begins with, of which others have the first tokens too. */
+/** What every turn of a project begins with; other projects share its first tokens. */
 function beginning(common: number, own: [string, string], size = 3000) {
   const text = `You are.${words(common)}|${words(size - common, own)}`;
   return system(text, { toolsAdded: [tool("bash", { command: { type: "string" } })] });
@@ -109,7 +109,7 @@ realSuite(llamaServerProblem(), "reading ahead on a real llama-server", () => {
     await server.stop();
   });
 
-  test("takes nobody's place where the server keeps no prompt but those in its slots", async () => {
+  test("overwrites no slot where the server keeps only the prompts in its slots", async () => {
     server = await startLlamaServer({ args: ["-np", "1", "--cache-ram", "0"] });
     const theirs = session(beginning(0, THEIRS));
     const { prompt } = await theirs.turn(words(9000, [" set", " of"]));

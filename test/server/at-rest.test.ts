@@ -62,7 +62,7 @@ describe("llama-swap is at rest", () => {
   test.each<[string, Swap, string]>([
     ["with nothing loaded", { running: run() }, "unloaded"],
     ["with the model itself loaded", { running: run(["own", "ready"]) }, "ready"],
-    ["while the model loads and nobody has asked for it", { running: run(["own", "starting"]) }, "starting"],
+    ["while the model loads without a request for it", { running: run(["own", "starting"]) }, "starting"],
     ["with another model that has never answered", { running: run(["other", "ready"]) }, "unloaded"],
     [
       "with another model that answered five minutes ago",
@@ -79,7 +79,7 @@ describe("llama-swap is at rest", () => {
       { running: run(["other", "ready"]), activity: { other: answered("other", 299) } },
     ],
     [
-      "with two others, of which the second answered lately",
+      "with two others, the second of which answered lately",
       {
         running: run(["first", "ready"], ["second", "ready"]),
         activity: { second: answered("second", 1) },
@@ -169,7 +169,7 @@ describe("llama.cpp's router is at rest", () => {
     return rest && (rest.own?.state ?? "unloaded");
   }
 
-  test("with nothing loaded, with the idle model itself, and beside a model that nobody has used", async () => {
+  test("with nothing loaded, with the idle model itself, and beside a model that has not been used", async () => {
     expect(await routerWith({ own: "unloaded" })).toBe("unloaded");
     expect(await routerWith({ own: "loaded" }, { own: USED })).toBe("ready");
     expect(await routerWith({ own: "unloaded", other: "loaded" }, { other: IDLE })).toBe("unloaded");

@@ -306,7 +306,7 @@ describe("the slot for a turn whose prompt was read ahead", () => {
     expect((await slotOf(held(600), { isNew: false, read })).slot).toBe(1);
   });
 
-  test("is asked of nobody while the reading ends", async () => {
+  test("sends no request while the reading ends", async () => {
     const { slot, requests } = await slotOf(held(600), { isNew: true, read: { slot: 1, tokens: undefined } });
     expect([slot, requests]).toEqual([1, []]);
   });

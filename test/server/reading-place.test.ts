@@ -9,7 +9,7 @@ const holding = (id: number, tokens: number | undefined): Slot => ({
   isUsed: true,
   tokens,
 });
-const nobody = (): boolean => false;
+const noneOurs = (): boolean => false;
 
 describe("the place for a prompt that is read ahead", () => {
   test.each<[string, Slot[], ReturnType<typeof readingPlace>]>([
@@ -22,7 +22,7 @@ describe("the place for a prompt that is read ahead", () => {
     ["none where the tokens are not reported", [holding(0, undefined), unused(1)], undefined],
     ["none without slots", [], undefined],
   ])("%s", (_, slots, place) => {
-    expect(readingPlace(slots, nobody, 100)).toEqual(place);
+    expect(readingPlace(slots, noneOurs, 100)).toEqual(place);
   });
 
   test.each([
@@ -31,15 +31,15 @@ describe("the place for a prompt that is read ahead", () => {
     ["a little longer", 1100, false],
     ["shorter", 500, false],
   ])("the only slot, with a conversation that is %s", (_, held, isPlace) => {
-    const place = readingPlace([holding(0, held)], nobody, 1000);
+    const place = readingPlace([holding(0, held)], noneOurs, 1000);
     expect(place).toEqual(isPlace ? { slot: undefined, hasOthers: true } : undefined);
   });
 
   test("is none in the only slot, with a conversation, where the tokens of the prompt are not known", () => {
-    expect(readingPlace([holding(0, 1e6)], nobody, undefined)).toBeUndefined();
+    expect(readingPlace([holding(0, 1e6)], noneOurs, undefined)).toBeUndefined();
   });
 
-  test("is a slot with a request of our own, which counts as nobody's", () => {
+  test("is a slot with a request of our own, which counts as free", () => {
     const isOwn = (tokens: number): boolean => tokens === 900;
     const own = { slot: undefined, hasOthers: false };
     expect(readingPlace([holding(0, 900)], isOwn, undefined)).toEqual(own);

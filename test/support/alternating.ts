@@ -5,7 +5,7 @@ import { listen } from "./network.ts";
 export interface Alternating {
   /** `http://127.0.0.1:<port>` */
   url: string;
-  /** What was asked and of which server, as `1 GET /running`. */
+  /** Each request with its server, as `1 GET /running`. */
   asked: string[];
   /** Which server gets a request: its place in the list. Default: each in turn. */
   choose: (nth: number, session: string | undefined) => number;

@@ -18,7 +18,7 @@ export interface Balanced extends Daemon {
   url: string;
   /** The variables of a client that it lets in. */
   env: Record<string, string>;
-  /** Ids of sessions, of which the servers get as many each under the documented policy. */
+  /** Ids of sessions that the documented policy divides equally among the servers. */
   evenIds(count: number): Promise<string[]>;
 }
 

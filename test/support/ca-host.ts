@@ -143,7 +143,7 @@ export class CaHost {
     copyFileSync(join(PROGRAMS, "ai-server-admin"), join(this.tools, "ai-server-admin"));
   }
 
-  /** Runs the forced command as sshd does for whoever has its key: with any command line and any input. */
+  /** Runs the forced command as sshd does for its key: with any command line and any input. */
   forced(commandLine: string, input: string, env: Record<string, string> = {}): SpawnSyncReturns<string> {
     this.#install(this.folder, "true");
     return this.#forced(commandLine, input, env);

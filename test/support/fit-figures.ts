@@ -53,7 +53,7 @@ export function fitting(
     placesFor,
     verdictOf: (one) => verdictOf(one, placesFor(one), model),
     needs: async (tokens) => need([], { tokens }),
-    largest: async () => unknown("nobody asked."),
+    largest: async () => unknown("no model was asked for."),
   };
 }
 

@@ -153,7 +153,7 @@ export class LlamaSession {
     if (!success) throw new Error(`pi did not open its session again: ${error}`);
   }
 
-  async startAnew(): Promise<void> {
+  async newSession(): Promise<void> {
     await this.#pi.send({ type: "new_session" });
   }
 

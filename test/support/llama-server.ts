@@ -71,7 +71,7 @@ function rpcProgram(): string {
   return join(ROOT, "usr/libexec", basename(machine), "llama/bin/ggml-rpc-server");
 }
 
-/** Starts llama.cpp's RPC server with these arguments, of which one is the port. */
+/** Starts llama.cpp's RPC server with these arguments; one of them is the port. */
 export async function startRpcServer(args: readonly string[], port: number): Promise<Daemon> {
   const { cwd, env } = await prepareLlamaServer();
   const folder = await mkdtemp(join(tmpdir(), "rpc-server-test-"));

@@ -99,7 +99,7 @@ export class RouterPlace {
     });
   }
 
-  /** @param hub of which pi and the router know, @param env more of the router's environment */
+  /** @param hub that pi and the router use, @param env more of the router's environment */
   static async start(
     preset: string,
     hub?: string,

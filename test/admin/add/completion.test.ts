@@ -51,7 +51,7 @@ test("the hub is asked once for the same, not for a few letters, and not while t
   expect(hub.requests.length).toBe(1);
 });
 
-test("the editor offers repositories after the command, and asks nobody offline", async () => {
+test("the editor offers repositories after the command, and sends no request offline", async () => {
   const env: Record<string, string> = {
     AI_SERVER_URL: "http://127.0.0.1:9",
     HF_ENDPOINT: hub.url,

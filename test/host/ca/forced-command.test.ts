@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { readAnswer, requestText } from "../../../host/ssh/protocol.ts";
 import { CaHost, requestFor } from "../../support/ca-host.ts";
 
-// What a key that is tied to ai-server-ca can be used for, by whoever has it.
+// What a thief can do with a key that runs ai-server-ca alone.
 
 let host: CaHost;
 let serial: string;

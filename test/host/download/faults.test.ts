@@ -247,7 +247,7 @@ test("a server that fails is asked again, and named if it goes on failing", asyn
   await checkNextTry();
 });
 
-test("a machine with neither hf nor curl is told apart from one that fails", async () => {
+test("a machine with neither hf nor curl gets another sentence than one on which they fail", async () => {
   place = await DownloadPlace.start();
   place.without("curl");
   await expect(attempt()).rejects.toMatchObject({
