@@ -47,6 +47,7 @@ const FRONTS = {
     "answer-faults",
     "error-body",
     "http",
+    "identity",
     "open-door",
     "session-header",
     "transport-faults",

@@ -22,6 +22,7 @@ const COMMANDS = {
   "ai-server-rollback": async () => (await import("./admin/rollback.ts")).rollback,
   "ai-server-logs": async () => (await import("./admin/logs.ts")).logs,
   "ai-server-devices": async () => (await import("./admin/devices.ts")).devices,
+  "ai-server-doctor": async () => (await import("./admin/doctor.ts")).doctor,
   "ai-server-last": async () => (await import("./admin/last.ts")).last,
 } as const satisfies Record<string, () => Promise<Run>>;
 

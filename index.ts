@@ -23,8 +23,8 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
   "ai-server-restart": "Restart the AI server and load its models again",
   "ai-server-rollback": "Restore a backup of the AI server's config: [<stamp>]",
   "ai-server-logs": "Show the log of a model, or of the AI server: [<id>]",
-  "ai-server-devices":
-    "Show, add and revoke devices and their certificates: [list|enrol|add|revoke] [<name>]",
+  "ai-server-devices": "Show, enrol, add and revoke devices: [list|enrol|add|revoke] [<name>]",
+  "ai-server-doctor": "Check the whole way to the model, from this laptop on: [--fix] [--model <id>]",
   "ai-server-last": "Show the figures of the last turns on the AI server",
 };
 

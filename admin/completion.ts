@@ -33,7 +33,7 @@ const SIZES = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024].map((thousands) => t
 
 interface Offer {
   first: "loaded" | "unloaded" | "as listed" | "nothing";
-  second: "size" | "ssh" | "config" | "nothing";
+  second: "size" | "ssh" | "config" | "doctor" | "nothing";
   /** For models that the server loads and unloads. */
   loads?: boolean;
   /** For servers with a config file that can be changed. */
@@ -43,6 +43,8 @@ interface Offer {
 const FLAGS = {
   ssh: flagItem("--ssh", "check ssh, the config file and the unit"),
   config: flagItem("--config", "read every model's context size from the config over ssh"),
+  fix: flagItem("--fix", "offer to fix what is small and safe"),
+  model: { ...flagItem("--model", "load a model and try it"), value: "--model " },
 } as const;
 
 function flagItem(flag: string, description: string): AutocompleteItem {
@@ -58,6 +60,7 @@ const OFFERS: ReadonlyMap<string, Offer> = new Map<string, Offer>([
   ["ai-server-remove", { first: "as listed", second: "nothing", isOfConfig: true }],
   ["ai-server-ctx", { first: "as listed", second: "size", isOfConfig: true }],
   ["ai-server-preset", { first: "as listed", second: "nothing", isOfConfig: true }],
+  ["ai-server-doctor", { first: "as listed", second: "doctor" }],
   ["ai-server-logs", { first: "loaded", second: "nothing" }],
 ]);
 
@@ -79,10 +82,21 @@ export function complete(
   const typed = argument.trimStart();
   if (offer.second === "config")
     return [FLAGS.config].filter(({ value }) => value.startsWith(typed.trimEnd()));
+  if (offer.second === "doctor") return doctorItems(entries, offer, typed).slice(0, MAX_ITEMS);
   const flag = offer.second === "ssh" ? leadingFlag(typed, ids) : "";
   const items = offeredIds(entries, command, offer, typed.slice(flag.length), flag);
   if (flag === "") items.push(...offeredSeconds(entries, offer, typed));
   return items.slice(0, MAX_ITEMS);
+}
+
+/** Each flag once, and after `--model` the ids. */
+function doctorItems(entries: readonly Entry[], offer: Offer, typed: string): AutocompleteItem[] {
+  const before = /^(?:--fix\s+)?(?:--model\s+)?/.exec(typed)?.[0] ?? "";
+  const rest = typed.slice(before.length);
+  if (before.includes("--model")) return offeredIds(entries, "ai-server-doctor", offer, rest, before);
+  return [FLAGS.fix, FLAGS.model]
+    .filter(({ label }) => label.startsWith(rest) && !before.includes(label))
+    .map((item) => ({ ...item, value: before + item.value }));
 }
 
 /** Whether a command is one of ours that takes the id of a model. */

@@ -70,6 +70,7 @@ describe("the factory", () => {
       "ai-server-rollback",
       "ai-server-logs",
       "ai-server-devices",
+      "ai-server-doctor",
       "ai-server-last",
     ]);
     expect(pi.provider.getModels()).toEqual([]);

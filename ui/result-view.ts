@@ -50,7 +50,8 @@ function linesOf({ level, heading, content }: Result, width: number, theme: Colo
     .map((line) => " ".repeat(margin) + line);
 }
 
-function themed(theme: Colours): Style {
+/** How the parts of a result look in the terminal. */
+export function themed(theme: Colours): Style {
   return {
     heading: (text) => theme.fg("accent", theme.bold(text)),
     ok: (text) => theme.fg("success", text),

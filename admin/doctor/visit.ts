@@ -1,0 +1,75 @@
+/** What the checks of one visit share: each part is opened when the first check needs it. */
+import type { Config, Variables } from "../../config.ts";
+import type { HostFile } from "../../host/ssh/machine.ts";
+import type { ModelServer } from "../../server/model-server.ts";
+import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
+import { type Call, serverFor, storedVariables } from "../call.ts";
+import { type Host, openHost } from "../host-access.ts";
+
+type VisitParts = Pick<Visit, "call" | "server" | "stored" | "model" | "signal">;
+
+export class Visit {
+  readonly call: Call;
+  readonly server: ModelServer;
+  /** What `/login` stored. */
+  readonly stored: Variables;
+  /** The model that is to be tried. */
+  readonly model: string | undefined;
+  /** Aborts when the user stops the checks, and with the command. */
+  readonly signal: AbortSignal;
+  /** Why the server cannot be asked; set by the checks of the way. */
+  outOfReach: string | undefined;
+  #host: Promise<Host> | undefined;
+  #files: Promise<HostFile[]> | undefined;
+  #models: Promise<ModelFacts[]> | undefined;
+  #running: Promise<RunningModel[] | undefined> | undefined;
+
+  constructor({ call, server, stored, model, signal }: VisitParts) {
+    this.call = call;
+    this.server = server;
+    this.stored = stored;
+    this.model = model;
+    this.signal = signal;
+  }
+
+  get config(): Config {
+    return this.server.config;
+  }
+
+  /** The machine behind `AI_SERVER_SSH_HOST`. @throws {ServerError} where none is set */
+  host(): Promise<Host> {
+    this.#host ??= openHost(this.server, this.signal);
+    return this.#host;
+  }
+
+  /** The server's config files, read once. @throws {ServerError} */
+  files(): Promise<HostFile[]> {
+    this.#files ??= this.host().then(({ machine }) => machine.read(this.signal));
+    return this.#files;
+  }
+
+  /** The models that the server lists, read once. @throws {ServerError} */
+  models(): Promise<ModelFacts[]> {
+    this.#models ??= this.call.aiServer
+      .rememberedFacts(this.config)
+      .then((before) => this.server.discover(before, { signal: this.signal }));
+    return this.#models;
+  }
+
+  /** What is loaded, read once; undefined where the server does not report it. @throws {ServerError} */
+  running(): Promise<RunningModel[] | undefined> {
+    this.#running ??= this.server.running(this.signal);
+    return this.#running;
+  }
+
+  async close(): Promise<void> {
+    const host = await this.#host?.catch(() => undefined);
+    await host?.close();
+  }
+}
+
+/** @throws {ServerError} where a setting is wrong */
+export async function openVisit(call: Call, model: string | undefined, signal: AbortSignal): Promise<Visit> {
+  const [server, stored] = await Promise.all([serverFor(call), storedVariables(call.ctx)]);
+  return new Visit({ call, server, stored, model, signal });
+}
