@@ -102,7 +102,10 @@ const MAY_PASS = new Set(["network", "server-error", "rate-limit", "interrupted"
  * @param isRunning the download goes on by itself
  */
 export function downloadFault(code: string, detail: string, where: string, isRunning = false): HostError {
-  const said = cleanText(detail, 300).replaceAll("\n", " ");
+  // `curl: (56) …` would stand in parentheses of ours.
+  const said = cleanText(detail, 300)
+    .replaceAll("\n", " ")
+    .replace(/^curl: \((\d+)\)/, "curl error $1:");
   const table = isRunning && Object.hasOwn(TRIED_AGAIN, code) ? TRIED_AGAIN : FAULTS;
   const sentence = Object.hasOwn(table, code) ? table[code]?.(where, said) : undefined;
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, {
