@@ -69,7 +69,6 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "still-running": () => "The download is still running. Stop it first.",
   "not-stopped": (where) => `The download on ${where} did not stop within 10 s. Try again.`,
   "unknown-download": (where) => `There is no such download on ${where}.`,
-  "no-free-space-known": (where) => `${where} did not say how much space is free.`,
   "ends-at-logout": (where) =>
     `systemd on ${where} ends this download when that user's last login is over (KillUserProcesses). Run "loginctl enable-linger" there once as that user; until then keep a login open.`,
 };
