@@ -56,7 +56,7 @@ function settingsFix(small: readonly ServedModel[]) {
  *
  * @throws {ServerError} where the file is not JSON, or cannot be written
  */
-export async function addCompaction(
+async function addCompaction(
   path: string,
   overrides: Readonly<Record<string, object>>,
 ): Promise<void> {
