@@ -56,10 +56,7 @@ function settingsFix(small: readonly ServedModel[]) {
  *
  * @throws {ServerError} where the file is not JSON, or cannot be written
  */
-async function addCompaction(
-  path: string,
-  overrides: Readonly<Record<string, object>>,
-): Promise<void> {
+async function addCompaction(path: string, overrides: Readonly<Record<string, object>>): Promise<void> {
   const text = await readFile(path, "utf8").catch((error: unknown) => {
     if (codeOf(error) === "ENOENT") return "{}";
     throw settingsFault(path, error);
