@@ -2,6 +2,7 @@
 import { VERSION } from "@earendil-works/pi-coding-agent";
 import { unknownVariables } from "../../config/unknown-variables.ts";
 import { type Config, VARIABLES, type Variables } from "../../config.ts";
+import { counted } from "../../lib/figures.ts";
 import { type Finding, ok, warning } from "./finding.ts";
 import type { Visit } from "./visit.ts";
 
@@ -31,8 +32,9 @@ function* ignored(
   for (const sentence of sentences) yield warning(check, subject, sentence, next);
   if (sentences.length > 0) return;
   const set = VARIABLES.filter((name) => env[name]?.trim());
-  const words = set.length === 0 ? "none is set" : `${set.join(", ")} set`;
-  yield ok(check, subject, `${words}; none is ignored`);
+  const words =
+    set.length === 0 ? "none is set" : `${counted(set.length, "variable")} set, none of them ignored`;
+  yield ok(check, subject, words);
 }
 
 /** Neither value is shown: one may be a secret. */
