@@ -50,10 +50,11 @@ export function show(screen: AnsweringScreen, shown: string | Result, level: Lev
   }
 }
 
-/** In print mode on standard output, errors on standard error; elsewhere as a notice. The session does not keep it. */
+/** In print mode on standard output, errors that are no answers on standard error; elsewhere as a notice. The session does not keep it. */
 function showPlain(screen: Screen, result: Result): void {
   const text = plainLines(result, widthOf(screen)).join("\n");
-  if (screen.mode === "print") writeLine(result.level === "error" ? STDERR : STDOUT, text);
+  if (screen.mode === "print")
+    writeLine(result.level === "error" && !result.isAnswer ? STDERR : STDOUT, text);
   else screen.ui.notify(text, result.level);
 }
 

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import type { SelectModel } from "../../admin/call.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
@@ -64,6 +64,8 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
     mode: user.mode,
     ui: user.ui,
     isIdle: () => true,
+    cwd: tmpdir(),
+    isProjectTrusted: () => false,
     modelRegistry: {
       getProviderAuth: async () => ({ env: {} }),
       refresh: ({ allowNetwork }: { allowNetwork: boolean }) =>
@@ -134,6 +136,11 @@ export class Place {
 
   set text(text: string) {
     writeFileSync(this.path, text);
+  }
+
+  /** pi's own folder. */
+  get agentDir(): string {
+    return join(this.#root, "agent");
   }
 
   /** The stamps of the backups, the oldest first. */
@@ -310,9 +317,11 @@ export async function startPlace(
   cpSync(await certificates, join(dir, "certs"), { recursive: true });
   writeFileSync(join(root, "config", "config.yaml"), config);
   const before = process.env.PATH ?? "";
+  vi.stubEnv("PI_CODING_AGENT_DIR", join(root, "agent"));
   process.env.PATH = `${join(root, "tools")}${delimiter}${before}`;
   onTestFinished(() => {
     process.env.PATH = before;
+    vi.unstubAllEnvs();
     rmSync(root, { recursive: true, force: true });
   });
   return kept(new Place(root, await startSim({ dir, config, speed: 100, ...more }), env));
