@@ -169,7 +169,7 @@ describe("/ai-server-status", () => {
       const good = await place.type("/ai-server-status", new User(mode).readsOutput());
       expect(good.answered).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
       expect([good.failed, process.exitCode]).toEqual(["", undefined]);
-      const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
+      const bad = await place.type("/ai-server-status absent", new User(mode).readsOutput());
       expect([bad.answered, bad.failed]).toEqual(["", expect.stringContaining("model FAILS")]);
       expect(process.exitCode).toBe(1);
       expect([...good.notices, ...bad.notices]).toEqual([]);
