@@ -71,6 +71,14 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     expect(user.choices).toEqual([]);
   });
 
+  test("that another section downloads is refused before the question", async () => {
+    place.text = `${SMALL_PRESET}\n[mine]\nhf-repo = ${TINY}\n`;
+    const user = choosing();
+    await place.type(`/ai-server-add ${TINY}`, user);
+    expect(user.questions).toEqual([]);
+    expect(user.told[0]).toContain(`${TINY} is in the config already: mine. Nothing was downloaded;`);
+  });
+
   test("is shown while it arrives, left on Escape, found again, and stopped", async () => {
     hub.setPace(50_000);
     const leaving = saying(false, "tui");
