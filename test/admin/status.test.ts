@@ -282,7 +282,7 @@ describe("/ai-server-status --ssh", () => {
     const { notices } = await place.type("/ai-server-status --ssh");
     expect(notices[0]?.level).toBe("error");
     expect(notices[0]?.text).toMatch(
-      /TCP FAILS\n[^\n]*\n\nthis machine: reachable\nllama-swap.service: active/,
+      /TCP FAILS\n[^\n]*\n\/ai-server-doctor looks at each of these links\.\n\nthis machine: reachable\nllama-swap.service: active/,
     );
   });
 });
