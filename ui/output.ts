@@ -115,7 +115,7 @@ function writeInTurn(text: string): void {
 }
 
 /** Shows a notice that no command asked for: never on standard output. */
-export function tell(screen: Screen, text: string, level: Level): void {
+export function notify(screen: Screen, text: string, level: Level): void {
   try {
     if (screen.mode === "tui" || screen.mode === "rpc") screen.ui.notify(text, level);
     else writeLine(STDERR, text);

@@ -25,7 +25,7 @@ import { installWrapper } from "./local-host.ts";
 import { UNIT } from "./machine-row.ts";
 import { clientOf, drained, kept } from "./wire.ts";
 
-/** Two models, of which one fits at a time. The comments must outlive every change. */
+/** Two models; one fits at a time. The comments must outlive every change. */
 export const CONFIG = `# the models of this house
 includeAliasesInList: true
 models:
@@ -76,8 +76,8 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
 }
 
 /**
- * A server that a fake systemctl restarts, the config that it reads then, and somebody at pi who administers it from
- * the same machine.
+ * A server that a fake systemctl restarts, the config that it reads then, and a user of pi who administers it
+ * from the same machine.
  */
 export class Place {
   /** Holds the config and nothing else. */
@@ -165,7 +165,7 @@ export class Place {
     writeFileSync(join(this.#root, "tools", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
 
-  /** Gives the unit this command line, as `systemctl show` tells it. */
+  /** Gives the unit this command line, as `systemctl show` prints it. */
   unitRuns(commandLine: string): void {
     this.unitShows(UNIT(commandLine));
   }
@@ -211,13 +211,13 @@ export class Place {
     onTestFinished(() => watcher.close());
   }
 
-  /** Somebody else's client. */
+  /** Another client. */
   client(): Promise<ModelServer> {
     const { url, certsDir } = this.#sim;
     return kept(new ModelServer(clientOf(url, certsDir, this.#env)));
   }
 
-  /** Loads a model, as anybody may. */
+  /** Loads a model, as any client may. */
   async load(id: string): Promise<void> {
     const { body, status } = await (await this.client()).http.request({
       method: "GET",
@@ -233,7 +233,7 @@ export class Place {
     return (running ?? []).map(({ id, state }) => (state === "ready" ? id : `${id} ${state}`));
   }
 
-  /** Lets a model answer somebody until the test ends or the server cuts it. */
+  /** Lets a model answer another client until the test ends or the server cuts it. */
   async chat(model: string, headers: Record<string, string>): Promise<void> {
     const ended = new AbortController();
     onTestFinished(() => ended.abort());
