@@ -7,11 +7,12 @@ import { type Call, requireUser } from "./call.ts";
 import { examine, examineShown } from "./doctor/examination.ts";
 import { type Finding, type Fix, fault, type Group } from "./doctor/finding.ts";
 import { laptop } from "./doctor/laptop.ts";
+import { machine } from "./doctor/machine.ts";
 import { openVisit } from "./doctor/visit.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop];
+const GROUPS: readonly Group[] = [laptop, machine];
 
 interface Request {
   isFixing: boolean;
