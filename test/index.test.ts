@@ -1,5 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Api, Model, ModelsStoreEntry, TranscriptContext } from "@earendil-works/pi-ai";
 import type { EntryRenderer, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
@@ -10,6 +9,7 @@ import { type Sim, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { freePort } from "./support/network.ts";
+import { ownAgentDir, setEnv } from "./support/pi-variables.ts";
 import { kept } from "./support/wire.ts";
 
 const HINTS = { expanded: false, keyText: () => "", keyHint: () => "" };
@@ -24,23 +24,9 @@ models:
 
 let agentDir = "";
 beforeEach(() => {
-  const dir = mkdtempSync(join(tmpdir(), "index-test-"));
-  agentDir = dir;
-  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  agentDir = ownAgentDir();
+  setEnv({ PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
 });
-
-function setEnv(variables: Record<string, string | undefined>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    const before = process.env[name];
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
-}
 
 async function sim(ctx?: number): Promise<Sim> {
   const server = await kept(startSim({ config: CONFIG(ctx), speed: 100 }));
@@ -356,7 +342,7 @@ models:
     expect(windows(pi)).toEqual([4096]);
     await expect.poll(changes).toEqual(["a: context 4k"]);
     expect(await turn()).toBe("stop");
-    // The next start is to know it too, and has nothing to tell.
+    // The next start is to know it too, and has nothing to report.
     await expect.poll(() => pi.store?.models).toMatchObject([{ contextWindow: 4096 }]);
     expect(changes()).toHaveLength(1);
   });
