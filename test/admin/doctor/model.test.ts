@@ -146,6 +146,21 @@ describe("the trial on llama-swap", () => {
     expect(found["tool-call"]).toMatchObject({ verdict: "ok" });
   });
 
+  test("uses the window that the model has now, though its command line is the same", async () => {
+    const config = (size: number): string =>
+      `models:\n  grown: { cmd: "llama-server --port \${PORT} --no-reasoning", env: ["STAND_IN=-c ${size}"] }\n`;
+    const one = await startPlace(config(8192));
+    one.sim.setSpeed(1);
+    const windowOf = async (): Promise<string | undefined> => {
+      const { told } = await one.type("/ai-server-doctor --model grown", saying(true));
+      return /a full window of (\S+)/.exec(told.at(-1) ?? "")?.[1];
+    };
+    expect(await windowOf()).toBe("8k");
+    one.text = config(4096);
+    await one.reload();
+    expect(await windowOf()).toBe("4k");
+  });
+
   test("leaves a model alone that answers another client", async () => {
     const one = await place();
     await one.load("talker");
