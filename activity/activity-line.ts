@@ -70,10 +70,11 @@ function loadingWords(
   modelName: string,
 ): string {
   const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
-  const why =
-    again?.blockedBy === undefined ? "it was unloaded meanwhile" : `${again.blockedBy} was loaded meanwhile`;
-  const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
-  return `${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
+  const line = (what: string): string =>
+    `Loading ${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
+  if (again === undefined) return line(modelName);
+  const why = again.blockedBy === undefined ? "it was unloaded" : `${again.blockedBy} was loaded`;
+  return `${line(`${modelName} again`)} · ${why} meanwhile`;
 }
 
 function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {

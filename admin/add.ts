@@ -16,6 +16,7 @@ import { downloadQuestion, isGoing, requestFor, watched } from "./add/download.t
 import { stageWords } from "./add/download-words.ts";
 import { type HubAccess, openHub } from "./add/hub.ts";
 import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
+import { requireNew } from "./add/plan.ts";
 import { type Memory, memoryOf, roomFor } from "./add/room.ts";
 import { addToRouter, downloadsItself } from "./add/router.ts";
 import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
@@ -98,6 +99,7 @@ async function underWay(
   }
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen === undefined) return left(ctx);
+  requireNew(chosen, await host.machine.read(waiting.signal));
   const before = known.find(({ label }) => label === chosen.label);
   const isOnItsWay = before !== undefined && isGoing(before);
   const state = isOnItsWay ? before : await begun(call, host, access, chosen, { before, memory });
@@ -126,7 +128,7 @@ async function begun(
   const request = requestFor(chosen, projector ?? undefined, modelsDir, token);
   if (before === undefined) {
     waiting.say("Reading how much space is free on the server");
-    const free = await downloads.freeBytes(modelsDir, waiting.signal);
+    const free = await downloads.requireSpace(request, waiting.signal);
     const room = roomFor(chosen.quantisation.bytes, memory);
     const question = downloadQuestion(chosen, request, config, free, room);
     if (!(await isConfirmed(call, question, ["Do not download it", "Download it"]))) return left(ctx);

@@ -57,7 +57,7 @@ async function useAll(place: Place): Promise<void> {
     "status",
     "refresh",
     "status other",
-    "status nobody",
+    "status absent",
     "preset",
     "ctx quick",
     "logs quick",

@@ -374,7 +374,7 @@ models:
     expect(windows(pi)).toEqual([4096]);
     await expect.poll(changes).toEqual(["a: context 4k"]);
     expect(await turn()).toBe("stop");
-    // The next start is to know it too, and has nothing to tell.
+    // The next start is to know it too, and has nothing to report.
     await expect.poll(() => pi.store?.models).toMatchObject([{ contextWindow: 4096 }]);
     expect(changes()).toHaveLength(1);
   });

@@ -45,15 +45,16 @@ export function downloadQuestion(
   { repository }: Chosen,
   { label, files }: DownloadRequest,
   { modelsDir, sshHost }: Pick<Config, "modelsDir" | "sshHost">,
-  freeBytes: number,
+  freeBytes: number | undefined,
   room: Room | undefined,
 ): Question {
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const where = sshHost === "local" ? "this machine" : "the server";
+  const free = freeBytes === undefined ? "" : `, where ${binarySize(freeBytes)} is free`;
   return {
     title: `Download ${label}?`,
     consequences: [
-      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}, where ${binarySize(freeBytes)} is free.`,
+      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}${free}.`,
       ...roomWords(room),
       ...gatedWords(repository),
       "The server downloads it by itself, and continues when pi is closed.",

@@ -16,6 +16,7 @@ import { type Chosen, chosenQuantisation, describeModel, gatedWords, NOT_ADDED, 
 import { progressWords, RateMeter } from "./download-words.ts";
 import type { HubAccess } from "./hub.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
+import { requireNew } from "./plan.ts";
 import { memoryOf, roomFor, roomWords } from "./room.ts";
 
 /** A server that downloads by itself. */
@@ -90,6 +91,8 @@ async function agreedLabel(
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen !== undefined) {
     if (there.includes(chosen.label.toUpperCase())) return chosen.label;
+    // The router can download without its preset, so one that cannot be read stops nothing here.
+    requireNew(chosen, (await host?.machine.read(waiting.signal).catch(() => [])) ?? []);
     const room = roomFor(chosen.quantisation.bytes, memory);
     const question = {
       title: `Download ${chosen.label}?`,
@@ -137,7 +140,7 @@ async function downloadedBy(call: Call, router: Router, label: string): Promise<
 
 /** By the session's own end alone: the user's signal is aborted already. */
 async function leftOrStopped(call: Call, router: Router, label: string): Promise<void> {
-  const { ctx, ended } = call;
+  const { ctx, ended, waiting } = call;
   if (ended.aborted) return;
   const question = {
     title: `Stop the download of ${label}?`,
@@ -148,6 +151,7 @@ async function leftOrStopped(call: Call, router: Router, label: string): Promise
     (await isConfirmed(call, question, ["Leave it running", "Stop it"]));
   if (!isStopped)
     return show(ctx, `The router goes on with the download. /ai-server-add ${label} shows it again.`);
+  waiting.say(`Stopping the download of ${label}`);
   await router.cancelDownload?.(label, ended);
   show(ctx, `The download of ${label} is stopped.`);
 }

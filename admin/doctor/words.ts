@@ -54,7 +54,7 @@ function countOf(findings: readonly Finding[], verdict: Verdict): number {
   return findings.filter((finding) => finding.verdict === verdict).length;
 }
 
-/** `2 faults, 1 warning, 31 in order, 4 not checked.` */
+/** `2 faults, 1 warning, 31 checks in order, 4 not made.` */
 function summary(findings: readonly Finding[]): string {
   const faults = countOf(findings, "fault");
   const warnings = countOf(findings, "warning");
@@ -63,8 +63,8 @@ function summary(findings: readonly Finding[]): string {
   return `${[
     ...(faults === 0 ? [] : [counted(faults, "fault")]),
     ...(warnings === 0 ? [] : [counted(warnings, "warning")]),
-    `${fine} in order`,
-    ...(unseen === 0 ? [] : [`${unseen} not checked`]),
+    `${counted(fine, "check")} in order`,
+    ...(unseen === 0 ? [] : [`${unseen} not made`]),
   ].join(", ")}.`;
 }
 
@@ -96,6 +96,7 @@ export function resultOf(examined: readonly Examination[], isFixing: boolean): R
   const faults = countOf(findings, "fault");
   const warnings = countOf(findings, "warning");
   return {
+    isAnswer: true,
     level: faults > 0 ? "error" : warnings > 0 ? "warning" : "info",
     content: (width, style) => [
       ...examinedLines(examined, width, style),

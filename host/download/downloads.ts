@@ -4,13 +4,23 @@ import { workerScript } from "../ssh/scripts.ts";
 import type { Shell } from "../ssh/shell.ts";
 import type { HostError } from "../ssh/ssh-faults.ts";
 import { filesInAnswer, statesInAnswer } from "./answer.ts";
-import type { DownloadPlace, DownloadRequest, DownloadState, FileSize, Started } from "./download.ts";
+import {
+  type DownloadPlace,
+  type DownloadRequest,
+  type DownloadState,
+  type FileSize,
+  isRunning,
+  type Started,
+} from "./download.ts";
 import { downloadFault, wrapperFault } from "./download-faults.ts";
 import { allShards, downloadId, pathList, requestLines } from "./request.ts";
 
 /** Milliseconds for a verb that only looks, and for one that starts, ends or removes something. */
 const READ_MS = 15_000;
 const WRITE_MS = 60_000;
+
+/** What a start keeps free beside the files: `spare_bytes` in `ai-server-download`. */
+const SPARE_BYTES = 1024 ** 3;
 
 const PROGRAMS = ["hf", "curl"] as const;
 
@@ -26,8 +36,13 @@ export interface Downloads {
   stop(folder: string, id: string, signal?: AbortSignal): Promise<void>;
   /** Forgets a download that does not run, and removes what has arrived of it; a complete one keeps its files. */
   clear(folder: string, id: string, signal?: AbortSignal): Promise<void>;
-  /** On the file system of the folder, which need not exist yet. @throws {HostError} */
-  freeBytes(folder: string, signal?: AbortSignal): Promise<number>;
+  /**
+   * Checks before the user is asked what a start checks too: that a new download fits beside those that run.
+   *
+   * @returns the bytes that are free there; undefined where the machine does not say, and nothing is checked
+   * @throws {HostError}
+   */
+  requireSpace(request: DownloadRequest, signal?: AbortSignal): Promise<number | undefined>;
   /** @param paths absolute; that of a shard stands for all shards of its file. @throws {HostError} */
   fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]>;
   /**
@@ -63,6 +78,7 @@ export class ServerDownloads implements Downloads {
     const answer = await this.#ask({ verb: ["downloads"], download: { folder } }, READ_MS, signal);
     const free = valueFor(answer.lines, "free") ?? "";
     return {
+      folder: valueFor(answer.lines, "folder") ?? folder,
       freeBytes: /^\d{1,15}$/.test(free) ? Number(free) : undefined,
       programs: PROGRAMS.filter((name) =>
         answer.lines.some(({ key, value }) => key === "program" && value === name),
@@ -83,9 +99,24 @@ export class ServerDownloads implements Downloads {
     await this.#ask({ verb: ["clear", id], download: { folder } }, WRITE_MS, signal);
   }
 
-  async freeBytes(folder: string, signal?: AbortSignal): Promise<number> {
-    const { freeBytes } = await this.look(folder, signal);
-    if (freeBytes === undefined) throw this.#fault("no-free-space-known", "");
+  async requireSpace(request: DownloadRequest, signal?: AbortSignal): Promise<number | undefined> {
+    const { freeBytes, folder, states } = await this.look(request.folder, signal);
+    if (freeBytes === undefined) return undefined;
+    const others = states.filter(({ id, stage }) => isRunning(stage) && id !== downloadId(request.label));
+    const theirs = others.reduce((sum, { totalBytes, doneBytes }) => sum + totalBytes - doneBytes, 0);
+    const room = freeBytes - theirs - SPARE_BYTES;
+    if (sizeOf(request.files) <= room) return freeBytes;
+    // Files of a model that was removed from the config may be there still.
+    const files = request.files.map(({ path, bytes }) => ({ path: `${folder}/${path}`, bytes }));
+    const found = await this.fileSizes(
+      files.map(({ path }) => path),
+      signal,
+    );
+    const missing = files.filter(
+      ({ path, bytes }) => !found.some((one) => one.path === path && one.bytes === bytes),
+    );
+    const needed = sizeOf(missing);
+    if (needed > 0 && needed > room) throw this.#fault("no-space", `${needed} ${freeBytes} ${theirs}`);
     return freeBytes;
   }
 
@@ -122,4 +153,8 @@ export class ServerDownloads implements Downloads {
     const { host } = this.#shell.settings;
     return downloadFault(code, detail, host === "local" ? "this machine" : host, isRunning);
   }
+}
+
+function sizeOf(files: readonly { bytes: number }[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -9,7 +9,7 @@ import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { saying, type User } from "../support/command-user.ts";
 
-/** Somebody at pi who uses a server of any kind, and has nothing of its machine. */
+/** A user of pi with a server of any kind, and no access to its machine. */
 export class Desk {
   readonly aiServer: AiServer;
   readonly #activities = new Activities();

@@ -277,7 +277,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     return new FakeServer(host.path, join(host.tools, "restarts"));
   }
 
-  /** One change with one kill in it; undefined where nobody is left to tell how it ended. */
+  /** One change with one kill in it; undefined where no client is left to report how it ended. */
   async function hit(
     host: SshHost,
     kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },

@@ -126,7 +126,7 @@ export function wasHit(host: Machine): boolean {
   return existsSync(join(host.tools, "count.hit"));
 }
 
-/** One kill that a test makes: in which of its ways, and at a call of which program. */
+/** One kill that a test makes: how, and at the call of what program. */
 export interface PlannedKill<Way> extends Kill {
   readonly way: Way;
   readonly program: string;

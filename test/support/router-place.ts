@@ -23,7 +23,7 @@ import { listen } from "./network.ts";
 import { eventually } from "./processes.ts";
 import { at } from "./rpc.ts";
 
-/** The router's own default path, in the home of whoever runs it. */
+/** The router's own default path, in the home of its user. */
 const PRESET = ".llama-models.ini";
 /** The folder in its home in which the router finds models itself. */
 const MODELS = "models";
@@ -47,7 +47,7 @@ export async function placeWithHub(...names: readonly string[]): Promise<{ place
 }
 
 /**
- * A real router on this machine with its preset in a home of its own, and somebody at pi who administers it with every
+ * A real router on this machine with its preset in a home of its own, and a user of pi who administers it with every
  * default. Behind a door that counts requests, may be too old to reload, and leads to the next router after a restart.
  */
 export class RouterPlace {
@@ -171,7 +171,7 @@ export class RouterPlace {
     return Object.fromEntries(data.map((one) => [at(one, "id"), at(one, "status", "value")]));
   }
 
-  /** Reads the preset and loads models, as anybody may. */
+  /** Reads the preset and loads models, as any client may. */
   async begin(preset: string, ids: readonly string[]): Promise<void> {
     this.text = preset;
     await this.ask("/models?reload=1");
