@@ -140,7 +140,7 @@ async function downloadedBy(call: Call, router: Router, label: string): Promise<
 
 /** By the session's own end alone: the user's signal is aborted already. */
 async function leftOrStopped(call: Call, router: Router, label: string): Promise<void> {
-  const { ctx, ended } = call;
+  const { ctx, ended, waiting } = call;
   if (ended.aborted) return;
   const question = {
     title: `Stop the download of ${label}?`,
@@ -151,6 +151,7 @@ async function leftOrStopped(call: Call, router: Router, label: string): Promise
     (await isConfirmed(call, question, ["Leave it running", "Stop it"]));
   if (!isStopped)
     return show(ctx, `The router goes on with the download. /ai-server-add ${label} shows it again.`);
+  waiting.say(`Stopping the download of ${label}`);
   await router.cancelDownload?.(label, ended);
   show(ctx, `The download of ${label} is stopped.`);
 }

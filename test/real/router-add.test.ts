@@ -3,6 +3,7 @@ import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Hub } from "../../sim/hub.ts";
 import { saying, type User } from "../support/command-user.ts";
 import { llamaServerProblem, prepareLlamaServer } from "../support/llama-server.ts";
+import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { placeWithHub, type RouterPlace, SMALL_PRESET } from "../support/router-place.ts";
 
@@ -101,6 +102,23 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     expect(stopping.told.at(-1)).toBe(`The download of ${TINY} is stopped.`);
     expect(Object.keys(await place.states())).not.toContain(TINY);
   });
+
+  test("and stalls is stopped when its next bytes arrive, which pi says and does not wait for", async () => {
+    const held = hub.break("Tiny-Q4_K_M.gguf", { holdAfter: 300_000 });
+    const user = saying(true, "tui");
+    const typed = place.type(`/ai-server-add ${TINY}`, user);
+    await user.shows(`Downloading ${TINY}: `);
+    await held.happened;
+    user.escape();
+    await user.shows(`Stopping the download of ${TINY}`);
+    await typed;
+    expect(user.told.at(-1)).toContain(
+      `The router has not stopped the download of ${TINY} yet: it stops a stalled one when the next bytes arrive`,
+    );
+    expect(await place.states()).toMatchObject({ [TINY]: "downloading" });
+    held.end();
+    await eventually("it has stopped", async () => !(TINY in (await place.states())) || undefined);
+  }, 20_000);
 
   test("and that does not exist ends in a sentence", async () => {
     const user = choosing();
