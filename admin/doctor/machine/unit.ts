@@ -26,6 +26,10 @@ export async function* unit(site: Site): AsyncIterable<Finding> {
     );
     return;
   }
+  if (site.kind === "other" && !host.config.isServiceUnitSet) {
+    yield unchecked("unit", "Unit", "AI_SERVER_SERVICE_UNIT is not set to the unit of this server");
+    return;
+  }
   const { problem, systemUnit, path, fileState } = facts.unit;
   if (problem?.code === "no-unit") {
     yield systemUnit === undefined ? missing(site) : ofTheMachine(site, systemUnit);
