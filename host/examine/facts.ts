@@ -9,7 +9,7 @@ export interface Room {
   mount: string;
 }
 
-export interface UnitFacts {
+interface UnitFacts {
   /** The code of what keeps systemd from reporting it, and systemd's words; undefined where it reports the unit. */
   problem: { code: string; detail: string } | undefined;
   /** systemd's words; empty where they are unknown. */

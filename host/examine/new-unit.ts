@@ -13,9 +13,11 @@ export interface NewUnit {
 /** @returns undefined where a path cannot be part of a unit, or the config is a folder */
 export function newUnit({ kind, program, configPath, home }: NewUnit): string | undefined {
   const isFile = kind === "router" ? /\.ini$/i.test(configPath) : /\.ya?ml$/i.test(configPath);
-  const words = [program, configPath].map((path) => wordOf(path, home));
-  const [start, config] = words;
-  if (!isFile || start === undefined || config === undefined) return undefined;
+  // systemd takes none of these in the path of a program, and reads no $$ there.
+  const isProgram = !/["'\\$]/.test(program);
+  const start = wordOf(program, home);
+  const config = wordOf(configPath, home);
+  if (!isFile || !isProgram || start === undefined || config === undefined) return undefined;
   return kind === "llama-swap" ? llamaSwap(start, config) : router(start, config);
 }
 

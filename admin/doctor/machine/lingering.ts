@@ -1,13 +1,13 @@
 /** Whether the user's units run without a login. */
 import { asking, type Finding, ok, unchecked, warning } from "../finding.ts";
-import { onServer, type Site } from "./site.ts";
+import { onServer, type Site, withoutUnit } from "./site.ts";
 
 const CHECK = "linger";
 const SUBJECT = "Lingering";
 
 export function* lingering(site: Site): Iterable<Finding> {
   const { facts, host } = site;
-  if (host.config.restartCommand !== undefined || facts.unit.systemUnit !== undefined) return;
+  if (withoutUnit(site) !== undefined) return;
   if (facts.isLingering === true) {
     yield ok(CHECK, SUBJECT, `on: the units of ${facts.user} start with the machine`);
     return;

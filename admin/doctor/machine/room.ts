@@ -2,7 +2,7 @@
 import type { Room } from "../../../host/examine/facts.ts";
 import { binarySize, counted } from "../../../lib/figures.ts";
 import { type Finding, fault, ok, unchecked, warning } from "../finding.ts";
-import { hasConfig, type Site } from "./site.ts";
+import { hasConfig, type Site, withoutUnit } from "./site.ts";
 
 const GIB = 2 ** 30;
 
@@ -85,10 +85,11 @@ const NO_FILES = /No journal files were (?:found|opened)/;
 
 export function* journal(site: Site): Iterable<Finding> {
   const [check, subject] = ["journal", "Journal"];
-  const { journal: read, user, unit } = site.facts;
-  const { restartCommand, serviceUnit } = site.host.config;
-  if (restartCommand !== undefined || unit.systemUnit !== undefined) {
-    yield unchecked(check, subject, "the server is no unit of the user's, so its journal is elsewhere");
+  const { journal: read, user } = site.facts;
+  const { serviceUnit } = site.host.config;
+  const why = withoutUnit(site);
+  if (why !== undefined) {
+    yield unchecked(check, subject, `${why}; its journal is elsewhere`);
   } else if (read === undefined) {
     yield unchecked(check, subject, "there is no journalctl");
   } else if (NO_FILES.test(read.said) || !read.isReadable) {

@@ -26,10 +26,8 @@ export function writing(site: Site): Fix | undefined {
   const kind = isLlamaSwap(site) ? "llama-swap" : site.kind;
   if (kind !== "llama-swap" && kind !== "router") return undefined;
   const program = facts.programs.get(kind === "router" ? "llama-server" : "llama-swap");
-  const text = 
-    program === undefined
-      ? undefined
-      : newUnit({ kind, program, configPath: presetPath, home: facts.home });
+  const text =
+    program === undefined ? undefined : newUnit({ kind, program, configPath: presetPath, home: facts.home });
   if (text === undefined || !serviceUnit.endsWith(".service")) return undefined;
   const path = `~/.config/systemd/user/${serviceUnit}`;
   return asking(

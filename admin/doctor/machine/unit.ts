@@ -2,7 +2,7 @@
 import type { WrongLine } from "../../../host/examine/unit-file.ts";
 import { counted, duration } from "../../../lib/figures.ts";
 import { type Finding, fault, ok, unchecked, warning } from "../finding.ts";
-import { isLlamaSwap, onServer, type Site } from "./site.ts";
+import { isLlamaSwap, onServer, type Site, stateInMachine, withoutUnit } from "./site.ts";
 import { enabling, writing } from "./unit-fixes.ts";
 
 /** llama-swap (since v218) gives requests in flight 30 s, and exits after 35 s at the latest. */
@@ -18,21 +18,15 @@ const EXITS: Readonly<Record<number, string>> = { 200: "CHDIR", 203: "EXEC", 216
 export async function* unit(site: Site): AsyncIterable<Finding> {
   const { facts, host, signal } = site;
   const name = host.config.serviceUnit;
-  if (host.config.restartCommand !== undefined) {
-    yield unchecked(
-      "unit",
-      "Unit",
-      "AI_SERVER_RESTART_COMMAND restarts the server; no user unit is looked at",
-    );
+  const { problem, path, fileState } = facts.unit;
+  const why = withoutUnit(site);
+  if (why !== undefined) {
+    const state = host.config.restartCommand === undefined ? stateInMachine(facts.unit) : undefined;
+    yield state === undefined ? unchecked("unit", "Unit", why) : ofTheMachine(site, state);
     return;
   }
-  if (site.kind === "other" && !host.config.isServiceUnitSet) {
-    yield unchecked("unit", "Unit", "AI_SERVER_SERVICE_UNIT is not set to the unit of this server");
-    return;
-  }
-  const { problem, systemUnit, path, fileState } = facts.unit;
   if (problem?.code === "no-unit") {
-    yield systemUnit === undefined ? missing(site) : ofTheMachine(site, systemUnit);
+    yield missing(site);
     return;
   }
   if (problem !== undefined) {
