@@ -1,6 +1,6 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
-import type { Downloads } from "../host/download/downloads.ts";
+import type { ServerDownloads } from "../host/download/downloads.ts";
 import type { ServerMemory } from "../host/fit/server-memory.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -16,7 +16,7 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** What models need of its memory. */
   readonly memory: ServerMemory;
-  readonly downloads: Downloads;
+  readonly downloads: ServerDownloads;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
   close(): Promise<void>;
