@@ -1,5 +1,5 @@
 import { counted, duration, rateWords, shortTokens } from "../lib/figures.ts";
-import { ANSWER_KEY } from "./activities.ts";
+import { ANSWER_KEY } from "../lib/thinking.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
 

@@ -58,7 +58,7 @@ async function picked<S extends { url: string; certsDir: string; requests: reado
   const pi = new FakePi();
   // The only level of these models.
   pi.level = "off";
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   await pi.refresh({ allowNetwork: true });
   const modelNamed = (id: string): Model<Api> => {

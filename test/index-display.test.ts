@@ -40,7 +40,7 @@ async function session(
   const sim = await kept(startSim({ config: CONFIG }));
   setEnv({ AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir });
   const pi = new FakePi();
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   await pi.refresh({ allowNetwork: true });
   const store = pi.store;
@@ -53,7 +53,7 @@ async function session(
   if (isReload) {
     await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
     await pi.emit("session_shutdown", ctx);
-    extension(pi.api);
+    await extension(pi.api);
     pi.store = store;
     // pi refreshes in the background of its reload.
     await pi.emit("session_start", ctx);

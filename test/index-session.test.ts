@@ -49,7 +49,7 @@ const ANSWER = { type: "message", message: { role: "assistant", provider: "ai-se
 async function cameUpElsewhere(entries: object[], store?: ModelsStoreEntry): Promise<FakePi> {
   const pi = new FakePi();
   pi.store = store;
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown"));
   for (const entry of entries) pi.append(entry as Record<string, unknown>);
   await pi.refresh();
@@ -115,7 +115,7 @@ describe("of overlapping refreshes, the one that pi waits for", () => {
       else if (config !== undefined) runtime.registerProvider(provider, config);
     };
     const held = vi.spyOn(runtime, "refresh").mockResolvedValue({ aborted: false, errors: new Map() });
-    extension({ ...new FakePi().api, registerProvider } as unknown as ExtensionAPI);
+    await extension({ ...new FakePi().api, registerProvider } as unknown as ExtensionAPI);
     held.mockRestore();
     const late: Promise<unknown>[] = [];
     credentials.onFirst = () => late.push(runtime.refresh({ allowNetwork: false }));
@@ -352,7 +352,7 @@ test("a mistyped command goes to no model, and stands in the editor again", asyn
 
 test("the key that ends a model's thinking says so where no model thinks, and sends nothing", async () => {
   const pi = new FakePi();
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown"));
   const press = (): Promise<void> | undefined => pi.shortcuts.get("alt+a")?.handler(pi.context("rpc"));
   // Before a session, and after it, there is nothing to say it in.

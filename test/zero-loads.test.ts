@@ -124,7 +124,7 @@ test.each(states)("starts, model changes and ends of sessions load nothing while
   setPiVariables(place.sim);
   for (const mode of ["tui", "rpc"] as const) {
     const pi = new FakePi();
-    extension(pi.api);
+    await extension(pi.api);
     await pi.refresh();
     const terminal = new FakeTerminal();
     for (const model of pi.provider.getModels()) {
