@@ -156,7 +156,8 @@ describe("the trial on llama-swap", () => {
   test("ends with a request that fails, in the server's words", async () => {
     const one = await place();
     await one.load("small");
-    one.sim.failNext({ path: "/v1/chat", status: 500, body: '{"error":{"message":"ggml went away"}}' });
+    const body = '{"error":{"message":"ggml went away"}}';
+    one.sim.failNext({ path: "/v1/chat", asking: '"model"', status: 500, body });
     const found = await findings(one, "--model small");
     expect(found["first-token"]).toMatchObject({
       verdict: "fault",
