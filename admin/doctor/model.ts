@@ -1,7 +1,7 @@
 /** A model that the user names, tried as pi uses it: loaded if need be, and asked a few short questions. */
-import type { Api, Model } from "@earendil-works/pi-ai";
 import { ServerError, sentenceOf } from "../../lib/errors.ts";
 import { spent } from "../../lib/figures.ts";
+import type { ServedModel } from "../../provider/pi-models.ts";
 import { requestsInFlight } from "../../server/in-flight.ts";
 import { type Loaded, loadModel } from "../../server/load.ts";
 import { requestsOn, requestWords, sessionOf } from "../interruption.ts";
@@ -117,7 +117,7 @@ async function servedModel(
   { call, server, stored, signal }: Visit,
   { id, runsAs }: Trial,
   { wasLoaded }: Loaded,
-): Promise<Model<Api> | undefined> {
+): Promise<ServedModel | undefined> {
   // With the same command line it may have got another window.
   if (!wasLoaded && runsAs !== undefined) server.known.outdate(runsAs);
   const { models } = await call.aiServer.discover(stored, { signal });

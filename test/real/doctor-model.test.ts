@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Desk } from "../conformance/desk.ts";
 import { saying } from "../support/command-user.ts";
-import { trial } from "../support/doctor-trial.ts";
+import { blamed, modelPart, trial } from "../support/doctor-trial.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -56,7 +56,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
         "image unchecked: the model takes no images",
       ]),
     );
-    expect(shown.filter((line) => /^\S+ (warning|fault)/.test(line))).toEqual([]);
+    expect(blamed(found)).toEqual([]);
   });
 
   describe("finds what a server or a proxy does wrong:", () => {
@@ -108,6 +108,13 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
       expect(image?.next).toContain("--mmproj");
     });
 
+    test("a template that shows the model no tools", async () => {
+      const caps = { supports_tools: false, supports_tool_calls: false };
+      const change = (props: Record<string, unknown>) => ({ ...props, chat_template_caps: caps });
+      const { "tool-call": found } = await through({ answered: { path: "/props", change } });
+      expect(found).toMatchObject({ verdict: "warning", seen: expect.stringContaining("shows no tools") });
+    });
+
     test("a prompt that is read again", async () => {
       const { prefix } = await through({ asked: (body) => ({ ...body, cache_prompt: false }) });
       expect(prefix).toMatchObject({
@@ -147,7 +154,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama.cpp ro
     const desk = new Desk({ AI_SERVER_URL: server.url });
     await desk.type("/ai-server-load large");
     const user = saying(true);
-    const shown = await desk.type("/ai-server-doctor --model small", user);
+    const shown = modelPart(await desk.type("/ai-server-doctor --model small", user));
     expect(user.questions).toEqual([
       {
         title: "Load small and try it?",

@@ -11,3 +11,15 @@ export async function trial(env: Record<string, string>, id: string): Promise<Re
   };
   return findings({ type }, `--model ${id}`);
 }
+
+/** The lines of the model's own checks in what the doctor has shown. */
+export function modelPart(shown: string | undefined): string {
+  return /^A model\n(.*?)\n\n/ms.exec(shown ?? "")?.[1] ?? "";
+}
+
+/** What it blames the model, its server or the way for. */
+export function blamed(found: Record<string, ShownFinding>): ShownFinding[] {
+  return Object.values(found).filter(
+    ({ group, verdict }) => group === "model" && /warning|fault/.test(verdict),
+  );
+}

@@ -1,8 +1,8 @@
 /** What the model can do for pi: call a tool, think and leave it, look at an image. */
-import type { Api, AssistantMessage, Model, ThinkingLevel, Tool } from "@earendil-works/pi-ai";
+import type { AssistantMessage, ThinkingLevel, Tool } from "@earendil-works/pi-ai";
 import { getSupportedThinkingLevels } from "@earendil-works/pi-ai";
 import { writtenCall } from "../../../lib/written-call.ts";
-import { noToolsNotice } from "../../../provider/pi-models.ts";
+import type { ServedModel } from "../../../provider/pi-models.ts";
 import { type Finding, fault, ok, unchecked, warning } from "../finding.ts";
 import type { Visit } from "../visit.ts";
 import { type Answer, ask, system, user } from "./request.ts";
@@ -32,25 +32,25 @@ const RED_SQUARE =
 /** @param before an answer for which thinking was off, where it can be */
 export async function* abilities(
   visit: Visit,
-  model: Model<Api>,
+  model: ServedModel,
   before: Answer,
   say: Say,
 ): AsyncGenerator<Finding> {
-  const refused = noToolsNotice(model);
+  const { tools } = model.aiServer;
   say("a tool call");
-  const called = refused === undefined ? await ask(visit, model, TOOL_QUESTION()) : undefined;
-  yield called === undefined ? noTools(refused ?? "") : toolCall(called);
+  const called = tools.value ? await ask(visit, model, toolQuestion()) : undefined;
+  yield called === undefined ? noTools(tools.source) : toolCall(called);
   yield* thinking(visit, model, called === undefined ? [before] : [before, called], say);
   yield await image(visit, model, say);
 }
 
-const TOOL_QUESTION = () => ({
-  messages: [
+function toolQuestion() {
+  const messages = [
     system("You help with files, and use the tools that you have.", [BASH]),
     user("List the files in the current folder: call a tool for that, and write nothing else."),
-  ],
-  maxTokens: CALL_TOKENS,
-});
+  ];
+  return { messages, maxTokens: CALL_TOKENS };
+}
 
 function textOf({ content }: AssistantMessage): string {
   return content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("");
@@ -62,8 +62,12 @@ function hasThought({ content }: AssistantMessage): boolean {
 
 const TOOL = ["tool-call", "Tool call"] as const;
 
-function noTools(notice: string): Finding {
-  return unchecked(...TOOL, notice);
+function noTools(source: ServedModel["aiServer"]["tools"]["source"]): Finding {
+  const can = "in pi it can only answer, not read, write or run anything";
+  if (source === "declared")
+    return unchecked(...TOOL, `the server's configuration declares it without tools: ${can}`);
+  const next = "Choose another model with /model, or give it another template with --chat-template-file.";
+  return warning(...TOOL, `its chat template shows no tools to the model: ${can}`, next);
 }
 
 /** Pure. */
@@ -92,7 +96,7 @@ export function toolCall({ message, failure }: Answer): Finding {
 
 async function* thinking(
   visit: Visit,
-  model: Model<Api>,
+  model: ServedModel,
   off: readonly Answer[],
   say: Say,
 ): AsyncGenerator<Finding> {
@@ -134,7 +138,7 @@ export function thinkingOff(off: readonly Answer[], canBeOff: boolean): Finding 
   return warning(check, subject, "it thinks all the same: the switch has no effect", HOW_IT_THINKS);
 }
 
-async function image(visit: Visit, model: Model<Api>, say: Say): Promise<Finding> {
+async function image(visit: Visit, model: ServedModel, say: Say): Promise<Finding> {
   const [check, subject] = ["image", "Image"];
   if (!model.input.includes("image")) return unchecked(check, subject, "the model takes no images");
   say("an image");

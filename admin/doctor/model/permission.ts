@@ -1,12 +1,11 @@
 /** Which model the user names, and whether it may be loaded for a trial: asked before the checks begin. */
 import { ServerError, sentenceOf } from "../../../lib/errors.ts";
-import { duration } from "../../../lib/figures.ts";
 import { requestsInFlight } from "../../../server/in-flight.ts";
 import type { ModelServer } from "../../../server/model-server.ts";
 import type { RunningModel } from "../../../server/models/models.ts";
 import type { Question } from "../../../ui/question.ts";
 import { type Call, canAsk, isConfirmed, serverFor } from "../../call.ts";
-import { requestsOn, requestWords, sessionOf } from "../../interruption.ts";
+import { modelNames, requestsOn, requestWords, sessionOf, timeWords } from "../../interruption.ts";
 import { aliasesOf, type Chosen, modelsNow, requiredModel } from "../../models.ts";
 
 /** The model of `--model`. */
@@ -40,6 +39,9 @@ export async function permittedTrial(call: Call, text: string): Promise<Trial> {
   const trial = { id: chosen.facts?.id ?? chosen.id, runsAs };
   if (chosen.facts === undefined)
     return { ...trial, mayLoad: false, obstacle: "the server does not list it, so pi does not offer it" };
+  const { problem } = chosen.facts;
+  if (problem !== undefined)
+    return { ...trial, mayLoad: false, obstacle: `pi does not offer it: ${problem}` };
   if (isReady(running, runsAs)) return { ...trial, mayLoad: false };
   if (!canAsk(call.ctx)) return { ...trial, mayLoad: false, obstacle: notReady(chosen, running) };
   const question = await questionOf(call, server, chosen, running);
@@ -80,31 +82,23 @@ async function questionOf(
     const unknown = "The server does not report whether it is loaded: the first request may load it.";
     return { title: `Try ${facts?.id ?? id}?`, consequences: [unknown, after] };
   }
-  const [losses, time] = await Promise.all([
+  const [losses, expected] = await Promise.all([
     lossesOf(
       call,
       server,
       running.filter((model) => model.id !== id),
     ),
-    timeOf(call, server, id),
+    call.aiServer.remembered.expectedLoadMs(server.config, id),
   ]);
-  return { title: `Load ${id} and try it?`, consequences: [...losses, time, after] };
+  return { title: `Load ${id} and try it?`, consequences: [...losses, timeWords([expected]), after] };
 }
 
 async function lossesOf(call: Call, server: ModelServer, others: readonly RunningModel[]): Promise<string[]> {
   if (others.length === 0) return ["No other model is loaded."];
   const ids = others.map(({ id }) => id);
   const requests = requestsOn(await requestsInFlight(server, call.waiting.signal), ids);
-  const words = others.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`));
   return [
-    `May be unloaded to make room: ${words.join(", ")}.`,
+    `May be unloaded to make room: ${modelNames(others)}.`,
     requestWords(requests, sessionOf(call), false),
   ];
-}
-
-async function timeOf({ aiServer }: Call, server: ModelServer, id: string): Promise<string> {
-  const expected = await aiServer.remembered.expectedLoadMs(server.config, id);
-  return expected === undefined
-    ? "No load time recorded yet; a minute is typical."
-    : `It should take about ${duration(expected)}.`;
 }

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Api, AssistantMessage, Message, Model, ThinkingLevel, Tool } from "@earendil-works/pi-ai";
 import { normalizeContext } from "@earendil-works/pi-ai";
 import { Activities } from "../../../activity/activities.ts";
-import { wholeSeconds } from "../../../lib/figures.ts";
+import { spent, wholeSeconds } from "../../../lib/figures.ts";
 import { type JsonRecord, record } from "../../../lib/json.ts";
 import { createProvider } from "../../../provider/provider.ts";
 import { sessionOf } from "../../interruption.ts";
@@ -64,7 +64,7 @@ export async function ask(visit: Visit, model: Model<Api>, question: Question): 
   visit.signal.throwIfAborted();
   const message = await stream.result();
   const failure = limit.aborted
-    ? `No whole answer came within ${wholeSeconds(limitMs)} (AI_SERVER_LOAD_TIMEOUT_MS).`
+    ? `No whole answer came within ${wholeSeconds(limitMs)} (AI_SERVER_LOAD_TIMEOUT_MS)${firstMs === undefined ? "" : `; its first token came after ${spent(firstMs)}`}.`
     : message.errorMessage;
   return { message, failure, firstMs, lastMs, pieces, ...wire.seen };
 }

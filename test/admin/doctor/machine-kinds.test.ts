@@ -1,13 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import type { KindName } from "../../../sim/kinds/server.ts";
 import { Desk } from "../../conformance/desk.ts";
 import { User } from "../../support/command-user.ts";
 import { allFindings } from "../../support/doctor-findings.ts";
 import { startKind } from "../../support/kinds.ts";
-import { installSystemd } from "../../support/systemd.ts";
 
 const KINDS: readonly KindName[] = [
   "router",
@@ -20,19 +16,8 @@ const KINDS: readonly KindName[] = [
   "html",
 ];
 
-/** Programs of a machine where everything is right, first on PATH. */
-function goodMachine(): void {
-  const tools = mkdtempSync(join(tmpdir(), "machine-tools-"));
-  onTestFinished(() => rmSync(tools, { recursive: true, force: true }));
-  installSystemd({
-    tool: (name, script) => writeFileSync(join(tools, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 }),
-  });
-  vi.stubEnv("PATH", `${tools}${delimiter}${process.env.PATH}`);
-  onTestFinished(() => void vi.unstubAllEnvs());
-}
-
 test.each(KINDS)("on a machine in order, nothing is wrong with a server of the kind %s", async (kind) => {
-  goodMachine();
+  // The desk's machine is in order.
   const stand = await startKind(kind, { speed: 100 });
   onTestFinished(() => stand.close());
   // Some kinds load their models when they start.

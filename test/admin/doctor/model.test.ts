@@ -5,6 +5,7 @@ import { Desk } from "../../conformance/desk.ts";
 import { ODD, type Place, startPlace } from "../../support/command-place.ts";
 import { saying, User } from "../../support/command-user.ts";
 import { findings } from "../../support/doctor-findings.ts";
+import { blamed, modelPart } from "../../support/doctor-trial.ts";
 import { startKind } from "../../support/kinds.ts";
 import { eventually } from "../../support/sim-client.ts";
 import { kept } from "../../support/wire.ts";
@@ -19,11 +20,14 @@ models:
   seeing: { cmd: "llama-server --port \${PORT} -c 8192 --load 0.2 --vision" }
   slow: { cmd: "${CMD} --load 600" }
   bad: { cmd: "${CMD} --load 60 --fail-after 1" }
+  thinking: { cmd: "llama-server --port \${PORT} -c 8192 --load 0.2", metadata: { thinking: always } }
+  talking: { cmd: "${CMD} --load 0.2", metadata: { tools: false } }
   talker: { cmd: "${CMD} --load 0.2 --token-rate 2" }
 `;
 
+/** How many chat requests named a model: those by which the way's size is tried are no JSON. */
 const chats = ({ sim }: Place): number =>
-  sim.requests.filter(({ path }) => path === "/v1/chat/completions").length;
+  sim.requests.filter(({ path, body }) => path === "/v1/chat/completions" && body.includes('"model"')).length;
 
 /** A server whose models write no faster than they say. */
 async function place(env: Record<string, string> = {}): Promise<Place> {
@@ -109,7 +113,7 @@ describe("the trial on llama-swap", () => {
   test("loads the model, and has nothing to warn of", async () => {
     const one = await place();
     const user = await one.type("/ai-server-doctor --model seeing", saying(true));
-    const shown = user.told.at(-1) ?? "";
+    const shown = modelPart(user.told.at(-1));
     expect(shown).toMatch(/^✓ Load: loaded in \d\.\d s, of 30 s that llama-swap's healthCheckTimeout/m);
     for (const subject of [
       "First token",
@@ -134,7 +138,44 @@ describe("the trial on llama-swap", () => {
     const found = await findings(one, "--model small");
     expect(found.thinking).toMatchObject({ verdict: "unchecked" });
     expect(found.image).toMatchObject({ verdict: "unchecked" });
-    expect(Object.values(found).filter(({ verdict }) => /warning|fault/.test(verdict))).toEqual([]);
+    expect(blamed(found)).toEqual([]);
+  });
+
+  test("does not blame a model that always thinks, or one that is declared without tools", async () => {
+    const one = await place();
+    const thinking = await one.type("/ai-server-doctor --model thinking", saying(true));
+    expect(modelPart(thinking.told.at(-1))).toMatch(/^– Thinking off: it always thinks/m);
+    expect(modelPart(thinking.told.at(-1))).not.toMatch(/^[!✗]/m);
+    const talking = await one.type("/ai-server-doctor --model talking", saying(true));
+    expect(modelPart(talking.told.at(-1))).toMatch(
+      /^– Tool call: the server's configuration declares it without tools/m,
+    );
+    expect(modelPart(talking.told.at(-1))).not.toMatch(/^[!✗]/m);
+  });
+
+  test("ends with a request that fails, in the server's words", async () => {
+    const one = await place();
+    await one.load("small");
+    const body = '{"error":{"message":"ggml went away"}}';
+    one.sim.failNext({ path: "/v1/chat", asking: '"model"', status: 500, body });
+    const found = await findings(one, "--model small");
+    expect(found["first-token"]).toMatchObject({
+      verdict: "fault",
+      seen: expect.stringContaining("ggml went away"),
+    });
+    expect([found["tool-call"], chats(one)]).toEqual([undefined, 1]);
+  });
+
+  test("gives a request no more time than a load", async () => {
+    const one = await place({ AI_SERVER_LOAD_TIMEOUT_MS: "1000" });
+    await one.load("talker");
+    const found = await findings(one, "--model talker");
+    expect(found["first-token"]).toMatchObject({
+      verdict: "fault",
+      seen: expect.stringMatching(
+        /^No whole answer came within 1 s .*; its first token came after 0\.\d s\.$/,
+      ),
+    });
   });
 
   test("tries a model by an alias, under the name that pi has for it", async () => {
@@ -231,7 +272,7 @@ describe("on every other kind of server", () => {
     const desk = new Desk(env);
     // One llama-server lists nothing while it loads.
     await eventually(async () => expect(await desk.type("/ai-server-status")).toContain(id));
-    const shown = await desk.type(`/ai-server-doctor --model ${id}`);
+    const shown = modelPart(await desk.type(`/ai-server-doctor --model ${id}`));
     expect(shown).not.toMatch(/^[!✗]/m);
     expect(shown).toMatch(/^✓ Tool call: /m);
   });
