@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Desk } from "../conformance/desk.ts";
 import { saying } from "../support/command-user.ts";
@@ -11,6 +12,7 @@ import {
   TINY_MODEL,
 } from "../support/llama-server.ts";
 import { type Meddling, meddle } from "../support/meddler.ts";
+import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi } from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 
 const PRESET = `version = 1
@@ -37,7 +39,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
   test("a good model has nothing to warn of, and each figure is there", async () => {
     const found = await trial({ AI_SERVER_URL: server.url }, TINY_ID);
     const shown = Object.values(found).map(({ check, verdict, seen }) => `${check} ${verdict}: ${seen}`);
-    const [tokens, time] = [String.raw`\d+`, String.raw`\d+(\.\d)? s`];
+    const [tokens, time] = [String.raw`\d+`, String.raw`\d+(\.\d)? m?s`];
     expect(shown).toEqual(
       expect.arrayContaining([
         "load ok: tiny is loaded",
@@ -167,3 +169,35 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama.cpp ro
     expect(shown).not.toMatch(/^[!✗]/m);
   });
 });
+
+for (const version of PI_VERSIONS)
+  realSuite(
+    llamaServerProblem() ?? (await piProblem(version)),
+    `pi ${version} tries a model on a real llama-server`,
+    () => {
+      test("prints what was found", async () => {
+        const server = await startLlamaServer({ args: ["-c", "32768"] });
+        const place = await makeWorkplace();
+        try {
+          const { stdout, stderr } = await runPi({
+            version,
+            agentDir: place.agentDir,
+            args: ["-e", EXTENSION, "-p", `/ai-server-doctor --model ${TINY_ID}`],
+            env: {
+              AI_SERVER_URL: server.url,
+              AI_SERVER_SSH_HOST: "local",
+              AI_SERVER_PRESET_PATH: join(place.folder, "none.yaml"),
+            },
+            offline: false,
+          });
+          const shown = modelPart(stdout);
+          for (const subject of ["First token", "Prompt cache", "Tool call", "Thinking on", "Thinking off"])
+            expect(shown, stderr).toMatch(new RegExp(`^✓ ${subject}: `, "m"));
+          expect(shown).not.toMatch(/^[!✗]/m);
+        } finally {
+          await place.remove();
+          await server.stop();
+        }
+      });
+    },
+  );

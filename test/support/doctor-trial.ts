@@ -14,7 +14,7 @@ export async function trial(env: Record<string, string>, id: string): Promise<Re
 
 /** The lines of the model's own checks in what the doctor has shown. */
 export function modelPart(shown: string | undefined): string {
-  return /^A model\n(.*?)\n\n/ms.exec(shown ?? "")?.[1] ?? "";
+  return /^The model\n(.*?)\n\n/ms.exec(shown ?? "")?.[1] ?? "";
 }
 
 /** What it blames the model, its server or the way for. */

@@ -1,5 +1,8 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { Finding } from "../../../admin/doctor/finding.ts";
+import { model } from "../../../admin/doctor/model.ts";
+import { openVisit } from "../../../admin/doctor/visit.ts";
 import type { KindName } from "../../../sim/kinds/server.ts";
 import { Desk } from "../../conformance/desk.ts";
 import { ODD, type Place, startPlace } from "../../support/command-place.ts";
@@ -212,6 +215,19 @@ describe("the trial on llama-swap", () => {
       ),
     });
     expect(chats(one)).toBe(1);
+  });
+
+  test("does not load a model that was ready when the command began, and is not any more", async () => {
+    const one = await place();
+    const { signal } = new AbortController();
+    const waiting = { signal, say: () => {}, ask: <T>(dialog: () => Promise<T>) => dialog() };
+    const ctx = one.contextOf(new User("rpc"));
+    const call = { aiServer: one.aiServer, ctx, argument: "", ended: signal, waiting };
+    const visit = await openVisit(call, { id: "small", runsAs: "small", mayLoad: false }, signal);
+    const found: Finding[] = [];
+    for await (const finding of model.examine(visit)) found.push(finding);
+    expect(found).toMatchObject([{ check: "load", verdict: "unchecked" }]);
+    expect([one.sim.starts, chats(one)]).toEqual([{}, 0]);
   });
 
   test("a model that fails to load is a fault with the end of its log", async () => {
