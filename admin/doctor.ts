@@ -10,10 +10,11 @@ import { laptop } from "./doctor/laptop.ts";
 import { permittedTrial, type Trial } from "./doctor/model/permission.ts";
 import { model as modelGroup } from "./doctor/model.ts";
 import { openVisit } from "./doctor/visit.ts";
+import { way } from "./doctor/way.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop, modelGroup];
+const GROUPS: readonly Group[] = [laptop, way, modelGroup];
 
 interface Request {
   isFixing: boolean;

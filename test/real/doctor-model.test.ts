@@ -49,7 +49,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
         ),
         expect.stringMatching(`^writing ok: ${tokens} tok/s, measured on 64 tokens$`),
         expect.stringMatching(`^usage ok: ${tokens} read, 64 written, as the server counts$`),
-        expect.stringMatching(`^stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`),
+        expect.stringMatching(`^answer-stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`),
         expect.stringMatching(`^progress ok: .* \\(${tokens} reports\\)$`),
         expect.stringMatching(`^prefix ok: ${tokens} of ${tokens} tokens .* \\(99 %\\)$`),
         'tool-call ok: a call of bash came: {"command":"echo tiny"}',
@@ -130,7 +130,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
       // Long enough to see it: the model writes up to three tokens a millisecond.
       const asked: Meddling["asked"] = (body) =>
         body.max_tokens === 64 ? { ...body, max_tokens: 2000 } : body;
-      const { stream } = await through({ asked, isBuffered: true });
+      const { "answer-stream": stream } = await through({ asked, isBuffered: true });
       expect(stream).toMatchObject({
         verdict: "warning",
         seen: expect.stringMatching(/^2000 tokens came in \d+ pieces? .* holds the stream back$/),

@@ -109,7 +109,7 @@ function usage(answer: Answer): Finding {
 
 /** Whether the answer came as it was written. */
 function pieces({ message, timings, pieces: came, lastMs }: Answer, firstMs: number): Finding {
-  const [check, subject] = ["stream", "Stream"];
+  const [check, subject] = ["answer-stream", "Answer stream"];
   const { output } = message.usage;
   const spread = lastMs - firstMs;
   const writtenMs = number(timings?.predicted_ms);
