@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Desk } from "../conformance/desk.ts";
 import { saying } from "../support/command-user.ts";
-import { blamed, modelPart, trial } from "../support/doctor-trial.ts";
+import { blamed, trialPart, tried } from "../support/doctor-trial.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -33,11 +33,13 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
   });
   afterAll(() => server.stop());
 
-  const through = async (meddling: Meddling): ReturnType<typeof trial> =>
-    trial({ AI_SERVER_URL: await meddle(server.url, meddling), AI_SERVER_LOOP_GUARD: "off" }, TINY_ID);
+  const through = async (meddling: Meddling): ReturnType<typeof tried> => {
+    const url = await meddle(server.url, meddling);
+    return tried(new Desk({ AI_SERVER_URL: url, AI_SERVER_LOOP_GUARD: "off" }), TINY_ID);
+  };
 
   test("a good model has nothing to warn of, and each figure is there", async () => {
-    const found = await trial({ AI_SERVER_URL: server.url }, TINY_ID);
+    const found = await tried(new Desk({ AI_SERVER_URL: server.url }), TINY_ID);
     const shown = Object.values(found).map(({ check, verdict, seen }) => `${check} ${verdict}: ${seen}`);
     const [tokens, time] = [String.raw`\d+`, String.raw`\d+(\.\d)? m?s`];
     expect(shown).toEqual(
@@ -49,7 +51,9 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
         ),
         expect.stringMatching(`^writing ok: ${tokens} tok/s, measured on 64 tokens$`),
         expect.stringMatching(`^usage ok: ${tokens} read, 64 written, as the server counts$`),
-        expect.stringMatching(`^answer-stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`),
+        expect.stringMatching(
+          `^answer-stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`,
+        ),
         expect.stringMatching(`^progress ok: .* \\(${tokens} reports\\)$`),
         expect.stringMatching(`^prefix ok: ${tokens} of ${tokens} tokens .* \\(99 %\\)$`),
         'tool-call ok: a call of bash came: {"command":"echo tiny"}',
@@ -156,7 +160,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama.cpp ro
     const desk = new Desk({ AI_SERVER_URL: server.url });
     await desk.type("/ai-server-load large");
     const user = saying(true);
-    const shown = modelPart(await desk.type("/ai-server-doctor --model small", user));
+    const shown = trialPart(await desk.type("/ai-server-doctor --model small", user));
     expect(user.questions).toEqual([
       {
         title: "Load small and try it?",
@@ -190,7 +194,7 @@ for (const version of PI_VERSIONS)
             },
             offline: false,
           });
-          const shown = modelPart(stdout);
+          const shown = trialPart(stdout);
           for (const subject of ["First token", "Prompt cache", "Tool call", "Thinking on", "Thinking off"])
             expect(shown, stderr).toMatch(new RegExp(`^✓ ${subject}: `, "m"));
           expect(shown).not.toMatch(/^[!✗]/m);

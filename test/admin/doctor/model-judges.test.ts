@@ -48,7 +48,9 @@ describe("the figures", () => {
 
   test("say nothing of the pieces of a short answer, nor of a fast one without timings", () => {
     expect(figure("answer-stream", answer({}, 19))).toMatchObject({ verdict: "unchecked" });
-    expect(figure("answer-stream", answer({ pieces: 1, lastMs: 501 }))).toMatchObject({ verdict: "unchecked" });
+    expect(figure("answer-stream", answer({ pieces: 1, lastMs: 501 }))).toMatchObject({
+      verdict: "unchecked",
+    });
     const fast = { pieces: 1, lastMs: 501, timings: { predicted_ms: 100 } };
     expect(figure("answer-stream", answer(fast))).toMatchObject({ verdict: "unchecked" });
   });
