@@ -1,7 +1,6 @@
 /** A proxy in front of a server, as one on the way or an older server would be: it changes what passes. */
 import { createServer, type IncomingMessage, request } from "node:http";
 import { onTestFinished } from "vitest";
-import { parsed, record } from "../../lib/json.ts";
 import { listen } from "./network.ts";
 
 export interface Meddling {
@@ -17,9 +16,10 @@ export interface Meddling {
 export async function meddle(url: string, meddling: Meddling): Promise<string> {
   const server = createServer(async (question, reply) => {
     const { method, url: path = "", headers } = question;
-    const isChat = path.endsWith("/chat/completions");
     const given = await textOf(question);
-    const body = isChat ? changed(given, meddling.asked) : given;
+    // The sizes that the doctor tries are no JSON.
+    const isChat = path.endsWith("/chat/completions") && given.includes('"model"');
+    const body = isChat && meddling.asked ? JSON.stringify(meddling.asked(JSON.parse(given))) : given;
     const { "content-length": _, ...others } = headers;
     const length = body === "" ? {} : { "content-length": Buffer.byteLength(body) };
     const onward = request(`${url}${path}`, { method, headers: { ...others, ...length } }, async (answer) => {
@@ -40,12 +40,6 @@ export async function meddle(url: string, meddling: Meddling): Promise<string> {
     await new Promise((resolve) => server.close(resolve));
   });
   return `http://127.0.0.1:${port}`;
-}
-
-/** A body that is no JSON passes as it is: its size alone is tried. */
-function changed(text: string, change: Meddling["asked"]): string {
-  const body = record(parsed(text));
-  return body === undefined || change === undefined ? text : JSON.stringify(change(body));
 }
 
 async function textOf(message: IncomingMessage): Promise<string> {

@@ -151,7 +151,8 @@ describe("the trial on llama-swap", () => {
   test("ends with a request that fails, in the server's words", async () => {
     const one = await place();
     await one.load("small");
-    one.sim.failNext({ path: "/v1/chat", status: 500, body: '{"error":{"message":"ggml went away"}}' });
+    const body = '{"error":{"message":"ggml went away"}}';
+    one.sim.failNext({ path: "/v1/chat", asking: '"model"', status: 500, body });
     const found = await tried(one, "small");
     expect(seenOf(found)["first-token"]).toMatch(/^fault: .*ggml went away/);
     expect([found["tool-call"], chats(one)]).toEqual([undefined, 1]);
