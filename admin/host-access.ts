@@ -1,6 +1,6 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
-import type { Downloads } from "../host/download/downloads.ts";
+import type { ServerDownloads } from "../host/download/downloads.ts";
 import type { Examiner } from "../host/examine/examiner.ts";
 import type { ServerMemory } from "../host/fit/server-memory.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
@@ -17,7 +17,7 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** What models need of its memory. */
   readonly memory: ServerMemory;
-  readonly downloads: Downloads;
+  readonly downloads: ServerDownloads;
   /** What the doctor looks at there. */
   readonly examiner: Examiner;
   /** With the path and unit of this machine and this kind of server. */

@@ -1,7 +1,7 @@
 /** The download onto the server's machine: begun or found again, watched, and left or stopped. */
 import type { Config } from "../../config.ts";
 import type { DownloadRequest, DownloadState } from "../../host/download/download.ts";
-import type { Downloads } from "../../host/download/downloads.ts";
+import type { ServerDownloads } from "../../host/download/downloads.ts";
 import type { HubFile } from "../../huggingface/quantisations.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
@@ -70,7 +70,7 @@ export function downloadQuestion(
  */
 export async function watched(
   call: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   first: DownloadState,
 ): Promise<Downloaded | undefined> {
@@ -88,7 +88,7 @@ export async function watched(
 
 async function untilEnd(
   { waiting }: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   first: DownloadState,
 ): Promise<DownloadState> {
@@ -132,7 +132,7 @@ function isProjector(path: string): boolean {
 /** By the session's own end alone: the user's signal is aborted already. */
 async function leftOrStopped(
   call: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   { id, label }: DownloadState,
 ): Promise<void> {

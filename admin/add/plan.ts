@@ -8,7 +8,7 @@ import {
 } from "../../host/config/config-file.ts";
 import type { NewModel } from "../../host/config/model-change.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
-import { ServerError } from "../../lib/errors.ts";
+import { orFault, ServerError } from "../../lib/errors.ts";
 import { wordSet } from "../../lib/text.ts";
 import type { Picking } from "../../ui/pick.ts";
 import { type Call, pickedBy } from "../call.ts";
@@ -165,10 +165,8 @@ function tried(
   pattern: Pattern,
   model: Omit<NewModel, "from">,
 ): Planned | string {
-  try {
-    return { pattern, block: plannedBlock(files, pattern, model) };
-  } catch (error) {
-    if (error instanceof ServerError && pattern.from !== undefined) return error.message;
-    throw error;
-  }
+  const block = orFault(() => plannedBlock(files, pattern, model));
+  if (!(block instanceof ServerError)) return { pattern, block };
+  if (pattern.from === undefined) throw block;
+  return block.message;
 }

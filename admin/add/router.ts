@@ -1,4 +1,5 @@
 /** The same on llama.cpp's router, which downloads by itself into its own cache. */
+import type { HubClient } from "../../huggingface/hub.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { binarySize } from "../../lib/figures.ts";
 import { ANSWER_TIMEOUT_MS } from "../../server/http/access.ts";
@@ -14,7 +15,6 @@ import { faultText } from "../report.ts";
 import { addSection } from "./block.ts";
 import { type Chosen, chosenQuantisation, describeModel, gatedWords, NOT_ADDED, searched } from "./choose.ts";
 import { progressWords, RateMeter } from "./download-words.ts";
-import type { HubAccess } from "./hub.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
 import { requireNew } from "./plan.ts";
 import { memoryOf, roomFor, roomWords } from "./room.ts";
@@ -31,13 +31,13 @@ export async function addToRouter(
   call: Call,
   server: ModelServer,
   router: Router,
-  access: HubAccess,
+  hub: HubClient,
   named: Named | undefined,
 ): Promise<void> {
   const { ctx, waiting, aiServer } = call;
   const limits = { signal: waiting.signal, timeoutMs: ANSWER_TIMEOUT_MS };
   const running = (await router.downloads?.(limits)) ?? [];
-  const wanted = named ?? (await searched(call, access.hub, running.flatMap(itemOf)));
+  const wanted = named ?? (await searched(call, hub, running.flatMap(itemOf)));
   if (wanted === undefined) return show(ctx, NOT_ADDED);
   const host = server.config.sshHost === undefined ? undefined : await openConfigHost(server, waiting.signal);
   try {
@@ -45,7 +45,7 @@ export async function addToRouter(
     const label = await agreedLabel(
       call,
       host,
-      access,
+      hub,
       there.map((name) => name.toUpperCase()),
       wanted,
     );
@@ -72,7 +72,7 @@ function itemOf(name: string) {
 async function agreedLabel(
   call: Call,
   host: Host | undefined,
-  { hub }: HubAccess,
+  hub: HubClient,
   there: readonly string[],
   wanted: Named,
 ): Promise<string | undefined> {

@@ -11,6 +11,8 @@ export interface Examination {
   readonly findings: readonly Finding[];
   /** Whether the user stopped it before its last check. */
   readonly isStopped?: boolean;
+  /** What then stays on the server, as a sentence. */
+  readonly leaves?: string | undefined;
 }
 
 const MARKS: Readonly<Record<Verdict, string>> = { ok: "✓", warning: "!", fault: "✗", unchecked: "–" };
@@ -74,11 +76,11 @@ function closing(examined: readonly Examination[], isFixing: boolean, style: Sty
   const faults = findings.filter(({ verdict }) => verdict === "fault").map(({ subject }) => subject);
   const warnings = findings.filter(({ verdict }) => verdict === "warning").map(({ subject }) => subject);
   const fixable = findings.flatMap(({ fix }) => (fix === undefined ? [] : [fix.does]));
+  const stopped = examined.find(({ isStopped }) => isStopped);
+  const left = stopped?.leaves === undefined ? "" : ` ${stopped.leaves}`;
   return [
     "",
-    ...(examined.some(({ isStopped }) => isStopped)
-      ? [style.busy("Stopped; the rest was not checked.")]
-      : []),
+    ...(stopped === undefined ? [] : [style.busy(`Stopped; the rest was not checked.${left}`)]),
     summary(findings),
     ...(faults.length === 0 ? [] : [style.bad(`✗ ${faults.join(", ")}`)]),
     ...(warnings.length === 0 ? [] : [style.busy(`! ${warnings.join(", ")}`)]),

@@ -25,43 +25,14 @@ const SPARE_BYTES = 1024 ** 3;
 const PROGRAMS = ["hf", "curl"] as const;
 
 /** What can be downloaded and removed on the server's machine. */
-export interface Downloads {
-  /** Also goes on with one that was stopped, has failed, or was interrupted. @throws {HostError} */
-  start(request: DownloadRequest, signal?: AbortSignal): Promise<Started>;
-  /** What a download would find on the machine, and all that are known in the folder. @throws {HostError} */
-  look(folder: string, signal?: AbortSignal): Promise<DownloadPlace>;
-  /** Those alone, in the order of their start. Starts and changes nothing. @throws {HostError} */
-  read(folder: string, signal?: AbortSignal): Promise<readonly DownloadState[]>;
-  /** Keeps what has arrived. @throws {HostError} */
-  stop(folder: string, id: string, signal?: AbortSignal): Promise<void>;
-  /** Forgets a download that does not run, and removes what has arrived of it; a complete one keeps its files. */
-  clear(folder: string, id: string, signal?: AbortSignal): Promise<void>;
-  /**
-   * Checks before the user is asked what a start checks too: that a new download fits beside those that run.
-   *
-   * @returns the bytes that are free there; undefined where the machine does not say, and nothing is checked
-   * @throws {HostError}
-   */
-  requireSpace(request: DownloadRequest, signal?: AbortSignal): Promise<number | undefined>;
-  /** @param paths absolute; that of a shard stands for all shards of its file. @throws {HostError} */
-  fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]>;
-  /**
-   * Deletes regular files, each only while it still has the size that was shown.
-   *
-   * @returns those that are still there, with the reason
-   * @throws {HostError}
-   */
-  deleteFiles(files: readonly FileSize[], signal?: AbortSignal): Promise<FileSize[]>;
-}
-
-/** Over a `Shell`. */
-export class ServerDownloads implements Downloads {
+export class ServerDownloads {
   readonly #shell: Pick<Shell, "ask" | "settings">;
 
   constructor(shell: Pick<Shell, "ask" | "settings">) {
     this.#shell = shell;
   }
 
+  /** Also goes on with one that was stopped, has failed, or was interrupted. @throws {HostError} */
   async start(request: DownloadRequest, signal?: AbortSignal): Promise<Started> {
     const id = downloadId(request.label);
     const content = Buffer.from(`${requestLines(request)}\n${workerScript()}`);
@@ -74,6 +45,7 @@ export class ServerDownloads implements Downloads {
     return { state, isNew, warning: endsAtLogout ? this.#fault("ends-at-logout", "").message : undefined };
   }
 
+  /** What a download would find on the machine, and all that are known in the folder. @throws {HostError} */
   async look(folder: string, signal?: AbortSignal): Promise<DownloadPlace> {
     const answer = await this.#ask({ verb: ["downloads"], download: { folder } }, READ_MS, signal);
     const free = valueFor(answer.lines, "free") ?? "";
@@ -87,18 +59,27 @@ export class ServerDownloads implements Downloads {
     };
   }
 
+  /** Those alone, in the order of their start. Starts and changes nothing. @throws {HostError} */
   async read(folder: string, signal?: AbortSignal): Promise<readonly DownloadState[]> {
     return (await this.look(folder, signal)).states;
   }
 
+  /** Keeps what has arrived. @throws {HostError} */
   async stop(folder: string, id: string, signal?: AbortSignal): Promise<void> {
     await this.#ask({ verb: ["stop", id], download: { folder } }, WRITE_MS, signal);
   }
 
+  /** Forgets a download that does not run, and removes what has arrived of it; a complete one keeps its files. */
   async clear(folder: string, id: string, signal?: AbortSignal): Promise<void> {
     await this.#ask({ verb: ["clear", id], download: { folder } }, WRITE_MS, signal);
   }
 
+  /**
+   * Checks before the user is asked what a start checks too: that a new download fits beside those that run.
+   *
+   * @returns the bytes that are free there; undefined where the machine does not say, and nothing is checked
+   * @throws {HostError}
+   */
   async requireSpace(request: DownloadRequest, signal?: AbortSignal): Promise<number | undefined> {
     const { freeBytes, folder, states } = await this.look(request.folder, signal);
     if (freeBytes === undefined) return undefined;
@@ -120,6 +101,7 @@ export class ServerDownloads implements Downloads {
     return freeBytes;
   }
 
+  /** @param paths absolute; that of a shard stands for all shards of its file. @throws {HostError} */
   async fileSizes(paths: readonly string[], signal?: AbortSignal): Promise<FileSize[]> {
     if (paths.length === 0) return [];
     const content = Buffer.from(pathList(allShards(paths).map((path) => ({ path, bytes: 0 }))));
@@ -128,6 +110,12 @@ export class ServerDownloads implements Downloads {
     );
   }
 
+  /**
+   * Deletes regular files, each only while it still has the size that was shown.
+   *
+   * @returns those that are still there, with the reason
+   * @throws {HostError}
+   */
   async deleteFiles(files: readonly FileSize[], signal?: AbortSignal): Promise<FileSize[]> {
     const regular = files.filter(({ kind }) => kind === "file");
     if (regular.length === 0) return [];

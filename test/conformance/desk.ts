@@ -33,9 +33,8 @@ export class Desk {
     });
   }
 
-  /** Types a command, says yes to every question, and gives back what was shown. */
-  async type(line: string): Promise<string> {
-    const user = saying(true);
+  /** Types a command, by default as somebody who says yes to every question, and gives back what was shown. */
+  async type(line: string, user = saying(true)): Promise<string> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
     await runCommand(name as CommandName, {
       aiServer: this.aiServer,
