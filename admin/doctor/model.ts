@@ -19,7 +19,7 @@ const LOADED: Loaded = { wasLoaded: true, loadMs: undefined };
 
 export const model: Group = {
   name: "model",
-  title: "A model",
+  title: "The model",
   async *examine(visit) {
     const { trial } = visit;
     if (trial === undefined) return yield unchecked("model", "Trial", UNNAMED);

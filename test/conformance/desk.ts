@@ -43,7 +43,7 @@ export class Desk {
       activities: this.#activities,
       selectModel: async () => false,
       keepResult: () => {},
-      ctx: this.#contextOf(user),
+      ctx: this.contextOf(user),
       argument,
       ended: this.#ended.signal,
     });
@@ -52,7 +52,7 @@ export class Desk {
 
   /** What Tab offers behind a command, when the server has answered. */
   async offers(name: CommandName, argument: string): Promise<string[]> {
-    const complete = completer(this.aiServer, this.#contextOf(saying(true)), this.#ended.signal);
+    const complete = completer(this.aiServer, this.contextOf(saying(true)), this.#ended.signal);
     const command = name.replace(/^ai-server-?/, "ai-server-").replace(/-$/, "");
     const items = await complete(command, argument, this.#ended.signal);
     return (items ?? []).map(({ value }) => value);
@@ -67,7 +67,8 @@ export class Desk {
     return this.aiServer.refresh({ allowNetwork, signal: this.#ended.signal, publish });
   }
 
-  #contextOf(user: User): ExtensionCommandContext {
+  /** What pi hands to a command. */
+  contextOf(user: User): ExtensionCommandContext {
     return {
       mode: user.mode,
       ui: user.ui,

@@ -22,8 +22,7 @@ export function* kills({ facts, host }: Site): Iterable<Finding> {
   if (last !== undefined) {
     const seen = `${named(last, host.config.serviceUnit)} was ended on ${when(last)}, because memory ran out`;
     const isRecent = last.date === undefined || now === undefined || +now - +last.date < RECENT_MS;
-    const next =
-      "/ai-server-fit shows what a model needs; /ai-server-ctx <id> max sets the largest context that fits.";
+    const next = "/ai-server-ctx <id> max gives the model the largest context that fits.";
     yield isRecent ? warning(CHECK, SUBJECT, seen, next) : ok(CHECK, SUBJECT, seen);
     return;
   }

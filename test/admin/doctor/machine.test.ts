@@ -301,7 +301,10 @@ describe("memory", () => {
 
   test("ran out today for a model", async () => {
     const [memory] = await found({ kernel: killed(now(), "llama-server") }, "memory");
-    expect(memory).toMatchObject({ verdict: "warning", next: expect.stringContaining("/ai-server-fit") });
+    expect(memory).toMatchObject({
+      verdict: "warning",
+      next: expect.stringContaining("/ai-server-ctx <id> max"),
+    });
   });
 
   test("ran out for a process of the unit's, which its own journal says", async () => {
