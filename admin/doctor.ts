@@ -7,6 +7,7 @@ import { type Call, requireUser } from "./call.ts";
 import { examine, examineShown } from "./doctor/examination.ts";
 import { type Finding, type Fix, fault, type Group } from "./doctor/finding.ts";
 import { laptop } from "./doctor/laptop.ts";
+import { machine } from "./doctor/machine.ts";
 import { permittedTrial, type Trial } from "./doctor/model/permission.ts";
 import { model as modelGroup } from "./doctor/model.ts";
 import { openVisit } from "./doctor/visit.ts";
@@ -14,7 +15,7 @@ import { way } from "./doctor/way.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop, way, modelGroup];
+const GROUPS: readonly Group[] = [laptop, way, machine, modelGroup];
 
 interface Request {
   isFixing: boolean;

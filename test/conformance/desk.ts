@@ -8,6 +8,7 @@ import { completer } from "../../admin/completion.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { saying, type User } from "../support/command-user.ts";
+import { installSystemdHere } from "../support/systemd.ts";
 
 /** A user of pi with a server of any kind, and no access to its machine. */
 export class Desk {
@@ -18,6 +19,7 @@ export class Desk {
   /** @param env the variables that lead to the server */
   constructor(env: Record<string, string>) {
     const agentDir = mkdtempSync(join(tmpdir(), "desk-"));
+    installSystemdHere();
     // Nothing of the server's machine is there to be read; the default is a real one.
     const machine = { AI_SERVER_SSH_HOST: "local", AI_SERVER_PRESET_PATH: join(agentDir, "none.ini") };
     this.aiServer = new AiServer({
