@@ -2,11 +2,13 @@
 import { asking, type Finding, ok, unchecked, warning } from "../finding.ts";
 import { onServer, type Site, withoutUnit } from "./site.ts";
 
+import { onMachine } from "./unit-fixes.ts";
+
 const CHECK = "linger";
 const SUBJECT = "Lingering";
 
 export function* lingering(site: Site): Iterable<Finding> {
-  const { facts, host } = site;
+  const { facts } = site;
   if (withoutUnit(site) !== undefined) return;
   if (facts.isLingering === true) {
     yield ok(CHECK, SUBJECT, `on: the units of ${facts.user} start with the machine`);
@@ -25,7 +27,7 @@ export function* lingering(site: Site): Iterable<Finding> {
       ],
     },
     ["Leave it as it is", "Enable lingering"],
-    ({ waiting }) => host.examiner.enableLingering(waiting.signal),
+    (call) => onMachine(call, (examiner) => examiner.enableLingering(call.waiting.signal)),
   );
   const seen = `off: the server stops at the last logout of ${facts.user}, and does not start with the machine`;
   yield warning(CHECK, SUBJECT, seen, `${onServer(site)}: loginctl enable-linger`, fix);

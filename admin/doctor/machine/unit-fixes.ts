@@ -1,5 +1,8 @@
 /** What the doctor can do about the unit. */
+import type { Examiner } from "../../../host/examine/examiner.ts";
 import { newUnit } from "../../../host/examine/new-unit.ts";
+import { type Call, serverFor } from "../../call.ts";
+import { openHost } from "../../host-access.ts";
 import { asking, type Fix } from "../finding.ts";
 import { isLlamaSwap, type Site } from "./site.ts";
 
@@ -15,7 +18,7 @@ export function enabling({ host, facts }: Site): Fix {
       ],
     },
     ["Leave it as it is", "Enable it"],
-    ({ waiting }) => host.examiner.enableUnit(waiting.signal),
+    (call) => onMachine(call, (examiner) => examiner.enableUnit(call.waiting.signal)),
   );
 }
 
@@ -47,9 +50,20 @@ export function writing(site: Site): Fix | undefined {
       },
     },
     ["Write nothing", "Write and enable it"],
-    async ({ waiting }) => {
-      await host.examiner.writeUnit(text, waiting.signal);
-      await host.examiner.enableUnit(waiting.signal);
-    },
+    (call) =>
+      onMachine(call, async (examiner) => {
+        await examiner.writeUnit(text, call.waiting.signal);
+        await examiner.enableUnit(call.waiting.signal);
+      }),
   );
+}
+
+/** Does something on the machine over a connection of its own: that of the visit is closed when a fix runs. */
+export async function onMachine(call: Call, work: (examiner: Examiner) => Promise<void>): Promise<void> {
+  const host = await openHost(await serverFor(call), call.waiting.signal);
+  try {
+    await work(host.examiner);
+  } finally {
+    await host.close();
+  }
 }

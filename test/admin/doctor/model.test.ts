@@ -221,6 +221,15 @@ describe("the trial on llama-swap", () => {
     expect([one.sim.starts, chats(one)]).toEqual([{}, 0]);
   });
 
+  test("a model that the server no longer lists is a fault", async () => {
+    const one = await place();
+    await one.load("small");
+    const given = { id: "renamed", runsAs: "small", mayLoad: false };
+    const found = await tried(one, "renamed", new User("json"), given);
+    expect(seenOf(found).model).toBe("fault: the server does not list it any more");
+    expect(chats(one)).toBe(0);
+  });
+
   test("a model that fails to load is a fault with the end of its log", async () => {
     const one = await place();
     one.sim.setSpeed(100);
