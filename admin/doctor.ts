@@ -4,14 +4,16 @@ import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { show } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, requireUser } from "./call.ts";
+import { config } from "./doctor/config.ts";
 import { examine, examineShown } from "./doctor/examination.ts";
 import { type Finding, type Fix, fault, type Group } from "./doctor/finding.ts";
 import { laptop } from "./doctor/laptop.ts";
+import { server } from "./doctor/server.ts";
 import { openVisit } from "./doctor/visit.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop];
+const GROUPS: readonly Group[] = [laptop, server, config];
 
 interface Request {
   isFixing: boolean;

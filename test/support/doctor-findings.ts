@@ -23,7 +23,7 @@ export async function findings(
 }
 
 /** The same as a list, in the order in which they are shown. */
-async function allFindings(place: Pick<Place, "type">, argument = ""): Promise<ShownFinding[]> {
+export async function allFindings(place: Pick<Place, "type">, argument = ""): Promise<ShownFinding[]> {
   const user = await place.type(`/ai-server-doctor ${argument}`, new User("json").readsOutput());
   const [answer] = user.objects;
   if (!Array.isArray(answer?.findings)) throw new Error(`No findings: ${user.everything}`);
