@@ -3,7 +3,7 @@
  * A page (`stream.ts`) and the folder of its name (`stream/`) are one place.
  */
 const MAY_IMPORT = {
-  index: ["session", "admin", "provider", "ui", "activity", "config"],
+  index: ["session", "admin", "provider", "ui", "config", "lib"],
   session: ["admin", "provider", "ui", "activity", "server", "config", "masking", "lib"],
   admin: [
     "provider",
@@ -39,7 +39,7 @@ const FRONTS = {
   admin: ["completion"],
   "admin/panel": ["panel"],
   "admin/devices": ["add", "ca-access", "completion", "enrol", "list-view", "revoke", "words"],
-  provider: ["provider", "ahead", "ai-server", "pi-models"],
+  provider: ["provider", "ahead", "ai-server", "pi-models", "registration"],
   stream: ["body", "message"],
   messages: ["output-limit"],
   "server/http": [

@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { DEFAULTS, lookUp, type Variables } from "./config/set-up.ts";
 import {
   localPath,
   parseApiKey,
@@ -17,46 +16,20 @@ import {
   wrong,
 } from "./config/values.ts";
 
-/** Environment variables, or what `/login` stored under their names. */
-export type Variables = Readonly<Record<string, string | undefined>>;
-
-export const PROVIDER_ID = "ai-server";
-
-/** pi's key for a provider without one; never sent. */
-export const PLACEHOLDER_API_KEY = "ai-server-mtls";
+export {
+  DEFAULTS,
+  isSetUp,
+  MODELS,
+  PLACEHOLDER_API_KEY,
+  PROVIDER_ID,
+  type Variables,
+} from "./config/set-up.ts";
 
 /** The variables that hold a secret itself, and not the path of one. */
 const SECRET_VARIABLES = ["AI_SERVER_CLIENT_KEY_PASSPHRASE", "AI_SERVER_API_KEY"] as const;
 
 /** All variables that no process which pi starts may inherit. */
 export const KEPT_VARIABLES: readonly string[] = [...SECRET_VARIABLES, "HF_TOKEN"];
-
-/** Every default, by the name of its variable. Paths of files are relative to the certificate folder. */
-export const DEFAULTS = {
-  AI_SERVER_URL: "https://ai.shahondin1624.de",
-  AI_SERVER_CA: "root-ca.pem",
-  AI_SERVER_CLIENT_CERT: "client.pem",
-  AI_SERVER_CLIENT_KEY: "client-key.pem",
-  AI_SERVER_TIMEOUT_MS: 300_000,
-  AI_SERVER_CONNECT_TIMEOUT_MS: 10_000,
-  AI_SERVER_LOAD_TIMEOUT_MS: 600_000,
-  AI_SERVER_LOOP_GUARD: "on",
-  AI_SERVER_WARM: "off",
-  AI_SERVER_SSH_HOST: "ai-server@192.168.2.3",
-  AI_SERVER_PRESET_PATH: "~/.config/llama-swap/config.yaml",
-  AI_SERVER_MODELS_DIR: "~/models",
-  AI_SERVER_SERVICE_UNIT: "llama-swap.service",
-  AI_SERVER_SSH_MODE: "direct",
-  AI_SERVER_CA_DIR: "~/ai-server-ca",
-  AI_SERVER_SSH_TIMEOUT_MS: 10_000,
-  AI_SERVER_RESTART_TIMEOUT_MS: 60_000,
-  AI_SERVER_INDICATOR: "activity",
-  AI_SERVER_MODELS_PATH: "/v1/models",
-  AI_SERVER_RUNNING_PATH: "/running",
-  AI_SERVER_UNLOAD_PATH: "/api/models/unload/<id>",
-  AI_SERVER_UNLOAD_ALL_PATH: "/api/models/unload",
-  AI_SERVER_UPSTREAM_HEALTH_PATH: "/upstream/<id>/health",
-} as const;
 
 /** The name of every variable. */
 export const VARIABLES: readonly string[] = [
@@ -74,12 +47,6 @@ export const ROUTER_DEFAULTS = {
   AI_SERVER_PRESET_PATH: "~/.llama-models.ini",
   AI_SERVER_SERVICE_UNIT: "llama-server.service",
 } as const;
-
-/** The models of the default server, shown until it is first reached. */
-export const MODELS = [
-  { id: "Qwen_Qwen3.6-35B-A3B-Q8_0", contextWindow: 262_144 },
-  { id: "MiniMax-M2.7-IQ3_XXS", contextWindow: 131_072 },
-] as const;
 
 /** Where requests go, and how they identify themselves. */
 export interface ServerAddress {
@@ -145,18 +112,6 @@ export interface Config extends ServerAddress {
   upstreamHealthPath: string;
   /** Whether URL and server are the defaults, so that the fallback `MODELS` may stand for them. */
   isDefaultUrl: boolean;
-}
-
-const CERTIFICATE_VARIABLES = [
-  "AI_SERVER_CERTS_DIR",
-  "AI_SERVER_CA",
-  "AI_SERVER_CLIENT_CERT",
-  "AI_SERVER_CLIENT_KEY",
-] as const;
-
-/** The environment wins over what was stored; an empty value counts as none. */
-function lookUp(env: Variables, stored: Variables, name: string): string | undefined {
-  return env[name]?.trim() || stored[name]?.trim() || undefined;
 }
 
 /**
@@ -257,18 +212,6 @@ export function readIndicator(env: Variables, agentDir: string, home = homedir()
     return { mode, quotesFile: file && localPath(file, agentDir, home) };
   }
   throw wrong("AI_SERVER_INDICATOR", mode, "it must be activity, quotes or off.");
-}
-
-/**
- * Whether the user has set up anything at all: a login, the URL, a certificate variable, or one of the three
- * files in their default place. Cheap, since pi asks many times during a start; never throws.
- */
-export function isSetUp(env: Variables, stored: Variables | undefined, agentDir: string): boolean {
-  if (stored !== undefined) return true;
-  if (["AI_SERVER_URL", ...CERTIFICATE_VARIABLES].some((name) => env[name]?.trim())) return true;
-  return [DEFAULTS.AI_SERVER_CA, DEFAULTS.AI_SERVER_CLIENT_CERT, DEFAULTS.AI_SERVER_CLIENT_KEY].some((file) =>
-    existsSync(join(agentDir, "certs", file)),
-  );
 }
 
 /** pi's own switch: it stops requests that the user did not ask for. */

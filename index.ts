@@ -1,11 +1,10 @@
 /** The extension: registers the provider and the commands, and hands pi's events to the session. */
-import { homedir } from "node:os";
-import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
-import { ANSWER_KEY } from "./activity/activities.ts";
 import type { CommandName } from "./admin.ts";
-import { AiServer } from "./provider/ai-server.ts";
-import { createProvider, registerProvider } from "./provider/provider.ts";
+import { agentDirOf } from "./config/set-up.ts";
+import { ANSWER_KEY } from "./lib/thinking.ts";
+import type { ProviderParts } from "./provider/provider.ts";
+import { registerStoredModels } from "./provider/registration.ts";
 import type { Session } from "./session/session.ts";
 import type { Result } from "./ui/result.ts";
 import type { Results } from "./ui/results.ts";
@@ -31,29 +30,20 @@ const COMMANDS: Readonly<Record<CommandName, string>> = {
 /** The type of the session's entries that stand for results of commands. */
 const RESULT_ENTRY = "ai_server_result";
 
-function agentDir(): string {
-  const moved = process.env.PI_CODING_AGENT_DIR;
-  if (!moved) return join(homedir(), ".pi", "agent");
-  return moved.replace(/^~(?=\/|$)/, () => homedir());
-}
-
-export default function aiServerExtension(pi: ExtensionAPI): void {
+export default async function aiServerExtension(pi: ExtensionAPI): Promise<void> {
   let session: Session | undefined;
   /** The session that begins, while its code is loaded. */
   let coming: Promise<Session | undefined> | undefined;
   const current = async (): Promise<Session | undefined> => coming ?? session;
-  const aiServer = new AiServer({
-    env: process.env,
-    agentDir: agentDir(),
-    now: Date.now,
-    onChanged: (windows) => session?.modelsChanged(windows),
-    onNotice: (text) => session?.noticeOfTurn(text),
-    session: () => session?.id,
-  });
-  const { activities } = aiServer;
-  const provider = createProvider(aiServer, activities);
-  const register = (): void => registerProvider(pi, provider, aiServer, agentDir());
-  register();
+  const { env } = process;
+  const agentDir = agentDirOf(env);
+  let opened: Promise<ProviderParts> | undefined;
+  const parts = (): Promise<ProviderParts> => {
+    opened ??= import("./provider/provider.ts").then(({ openProvider }) =>
+      openProvider(pi, env, agentDir, () => session),
+    );
+    return opened;
+  };
   // The first command makes them; an entry that is older than that has no result any more.
   let results: Results | undefined;
   pi.registerEntryRenderer(RESULT_ENTRY, ({ data }, _, theme) => results?.view(data, theme));
@@ -63,6 +53,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
       description,
       handler: async (argument, ctx) => {
         const ended = session?.ended ?? new AbortController().signal;
+        const { aiServer, activities } = await parts();
         const [{ runCommand }, { Results }] = await Promise.all([
           import("./admin.ts"),
           import("./ui/results.ts"),
@@ -86,11 +77,12 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   pi.on("session_start", async ({ reason }, ctx) => {
     session?.end();
     session = undefined;
-    const opening = import("./session/session.ts").then(({ Session }) => {
+    const opening = parts().then(async (all) => {
+      const { Session } = await import("./session/session.ts");
       // Shut down meanwhile.
       if (coming !== opening) return undefined;
       coming = undefined;
-      session = new Session({ pi, ctx, aiServer, activities, provider, register, agentDir: agentDir() });
+      session = new Session({ pi, ctx, ...all, agentDir });
       return session;
     });
     coming = opening;
@@ -100,7 +92,7 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
     coming = undefined;
     session?.end();
     session = undefined;
-    await aiServer.close();
+    await (await opened)?.aiServer.close();
   });
   pi.on("input", async ({ text }) =>
     (await (await current())?.refusesPrompt(text)) ? { action: "handled" } : undefined,
@@ -116,4 +108,8 @@ export default function aiServerExtension(pi: ExtensionAPI): void {
   );
   pi.on("session_compact", () => session?.compactionEnds());
   pi.on("session_compact_failed", () => session?.compactionEnds());
+
+  // A list needs the stored models alone; all else waits for a session, which a pi that lists does not begin.
+  const isList = process.argv.includes("--list-models");
+  if (!isList || !registerStoredModels(pi, env, agentDir)) await parts();
 }

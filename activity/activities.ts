@@ -3,12 +3,6 @@ import type { TurnActivity, TurnFigures } from "./turn-activity.ts";
 
 const KEPT_FIGURES = 20;
 
-/**
- * Ends the model's thinking. pi binds nothing to it by default, and terminals send it as Escape and the letter; of the
- * letters with Control, pi uses all that terminals can tell from Tab, Enter and Backspace.
- */
-export const ANSWER_KEY = "alt+a";
-
 /** The running turns, and the figures of the last ones. */
 export class Activities {
   readonly #running = new Set<TurnActivity>();

@@ -1,5 +1,5 @@
 import { counted, duration, rateWords, shortTokens } from "../lib/figures.ts";
-import { ANSWER_KEY } from "./activities.ts";
+import { ANSWER_KEY } from "../lib/thinking.ts";
 import type { LoadStage } from "./load-state.ts";
 import type { Activity, QuietReason } from "./turn-activity.ts";
 
@@ -70,10 +70,11 @@ function loadingWords(
   modelName: string,
 ): string {
   const about = expectedMs === undefined ? "" : ` of about ${duration(expectedMs)}`;
-  const why =
-    again?.blockedBy === undefined ? "it was unloaded meanwhile" : `${again.blockedBy} was loaded meanwhile`;
-  const what = again === undefined ? `Loading ${modelName}` : `Loading ${modelName} again (${why})`;
-  return `${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
+  const line = (what: string): string =>
+    `Loading ${what}${stageWords(stage)} · ${duration(elapsedMs)}${about}`;
+  if (again === undefined) return line(modelName);
+  const why = again.blockedBy === undefined ? "it was unloaded" : `${again.blockedBy} was loaded`;
+  return `${line(`${modelName} again`)} · ${why} meanwhile`;
 }
 
 function promptWords(activity: Extract<Activity, { kind: "prompt" }>): string {

@@ -1,5 +1,6 @@
 /** `/ai-server-add`: a model from Hugging Face, from the search to its first load. */
 import type { DownloadState } from "../host/download/download.ts";
+import { type HubClient, openHub } from "../huggingface/hub.ts";
 import type { HubFile } from "../huggingface/quantisations.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
@@ -14,8 +15,8 @@ import {
 } from "./add/choose.ts";
 import { downloadQuestion, isGoing, requestFor, watched } from "./add/download.ts";
 import { stageWords } from "./add/download-words.ts";
-import { type HubAccess, openHub } from "./add/hub.ts";
 import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
+import { requireNew } from "./add/plan.ts";
 import { type Memory, memoryOf, roomFor } from "./add/room.ts";
 import { addToRouter, downloadsItself } from "./add/router.ts";
 import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
@@ -29,11 +30,11 @@ export async function add(call: Call): Promise<void> {
   aiServer.refuseWhileChanging();
   const server = await serverFor(call);
   const backend = await server.backend(waiting.signal);
-  const access = await openHub(call);
-  if (downloadsItself(backend)) return addToRouter(call, server, backend, access, named);
+  const hub = await openHub(aiServer.variables);
+  if (downloadsItself(backend)) return addToRouter(call, server, backend, hub, named);
   const host = await openConfigHost(server, waiting.signal);
   try {
-    await addToConfig(call, server, host, access, named);
+    await addToConfig(call, server, host, hub, named);
   } finally {
     await host.close();
   }
@@ -43,16 +44,16 @@ async function addToConfig(
   call: Call,
   server: ModelServer,
   host: Host,
-  access: HubAccess,
+  hub: HubClient,
   named: Named | undefined,
 ): Promise<void> {
   const { ctx, waiting, aiServer } = call;
   const { modelsDir } = host.config;
   waiting.say("Looking for downloads on the server");
   const { states: known } = await lookAtDownloads(call, host, waiting.signal);
-  const wanted = named ?? (await searched(call, access.hub, known.flatMap(itemOf)));
+  const wanted = named ?? (await searched(call, hub, known.flatMap(itemOf)));
   if (wanted === undefined) return show(ctx, NOT_ADDED);
-  const found = await underWay(call, host, access, known, wanted);
+  const found = await underWay(call, host, hub, known, wanted);
   if (found === undefined) return;
   const downloaded = await watched(call, host.downloads, modelsDir, found.state);
   if (downloaded === undefined) return;
@@ -80,7 +81,7 @@ interface UnderWay {
 async function underWay(
   call: Call,
   host: Host,
-  access: HubAccess,
+  hub: HubClient,
   known: readonly DownloadState[],
   wanted: Named,
 ): Promise<UnderWay | undefined> {
@@ -89,7 +90,7 @@ async function underWay(
   if (found !== undefined && canAsk(ctx) && isGoing(found)) return { state: found, trained: undefined };
   waiting.say(`Reading ${wanted.repository}`);
   const [repository, memory] = await Promise.all([
-    access.hub.repository(wanted.repository, waiting.signal),
+    hub.repository(wanted.repository, waiting.signal),
     memoryOf(host, waiting.signal),
   ]);
   if (!canAsk(ctx)) {
@@ -98,9 +99,10 @@ async function underWay(
   }
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen === undefined) return left(ctx);
+  requireNew(chosen, await host.machine.read(waiting.signal));
   const before = known.find(({ label }) => label === chosen.label);
   const isOnItsWay = before !== undefined && isGoing(before);
-  const state = isOnItsWay ? before : await begun(call, host, access, chosen, { before, memory });
+  const state = isOnItsWay ? before : await begun(call, host, hub, chosen, { before, memory });
   return state && { state, trained: repository.trainedContext };
 }
 
@@ -113,7 +115,7 @@ function left(ctx: Call["ctx"]): undefined {
 async function begun(
   call: Call,
   { downloads, config }: Host,
-  { hub, token }: HubAccess,
+  hub: HubClient,
   chosen: Chosen,
   { before, memory }: { before: DownloadState | undefined; memory: Memory | undefined },
 ): Promise<DownloadState | undefined> {
@@ -123,10 +125,10 @@ async function begun(
     await hub.requireAccess(chosen.repository, chosen.quantisation, waiting.signal);
   const projector = before === undefined ? await chosenProjector(call, chosen) : projectorIn(before, chosen);
   if (projector === undefined) return left(ctx);
-  const request = requestFor(chosen, projector ?? undefined, modelsDir, token);
+  const request = requestFor(chosen, projector ?? undefined, modelsDir, hub.token);
   if (before === undefined) {
     waiting.say("Reading how much space is free on the server");
-    const free = await downloads.freeBytes(modelsDir, waiting.signal);
+    const free = await downloads.requireSpace(request, waiting.signal);
     const room = roomFor(chosen.quantisation.bytes, memory);
     const question = downloadQuestion(chosen, request, config, free, room);
     if (!(await isConfirmed(call, question, ["Do not download it", "Download it"]))) return left(ctx);

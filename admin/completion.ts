@@ -302,9 +302,9 @@ async function readEntries(
 async function hubCompletion(aiServer: AiServer): Promise<HubCompletion> {
   const [{ HubCompletion }, { openHub }] = await Promise.all([
     import("./add/completion.ts"),
-    import("./add/hub.ts"),
+    import("../huggingface/hub.ts"),
   ]);
-  return new HubCompletion(async () => (await openHub({ aiServer })).hub, REAL_CLOCK);
+  return new HubCompletion(() => openHub(aiServer.variables), REAL_CLOCK);
 }
 
 /**

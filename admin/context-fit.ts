@@ -1,7 +1,6 @@
 /** What `/ai-server-ctx` shows of memory: what a size needs, and the largest that fits. */
 import type { Unknown } from "../host/fit/fit.ts";
 import type { Largest } from "../host/fit/largest.ts";
-import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { maskLines, maskText } from "../masking/masking.ts";
 import type { ModelServer } from "../server/model-server.ts";
@@ -11,15 +10,12 @@ import { listedModels } from "./change.ts";
 import { type FitPlace, type Fitting, fittingOf } from "./fit.ts";
 import { largestWords, needWords, verdictWords } from "./fit-words.ts";
 import type { Host } from "./host-access.ts";
+import type { Subject } from "./subject.ts";
 
-/** A model of the config. */
-interface FitSubject {
-  readonly id: string;
-  readonly file: HostFile;
-  /** All files of the config. */
-  readonly files: readonly HostFile[];
+/** A model of the config, which the server need not have read yet. */
+type InConfig = Pick<Subject, "id" | "file" | "files"> & {
   readonly facts: Pick<ModelFacts, "trainedContext"> | undefined;
-}
+};
 
 /** The server's machine, and what the server itself says of its models. @throws the signal's reason, and nothing else */
 export async function fitPlaceOf(
@@ -48,7 +44,7 @@ export async function fittingNow(
   call: Call,
   server: ModelServer,
   host: Host,
-  { id, file, files, facts }: FitSubject,
+  { id, file, files, facts }: InConfig,
 ): Promise<Fitting | Unknown> {
   const { signal } = call.waiting;
   call.waiting.say("Asking llama.cpp what the model needs");
@@ -64,7 +60,7 @@ export async function presentFit(
   call: Call,
   server: ModelServer,
   host: Host,
-  subject: FitSubject,
+  subject: InConfig,
   tokens: number | undefined,
 ): Promise<string[]> {
   return maskLines(await presentLines(call, await fittingNow(call, server, host, subject), tokens), "log");

@@ -7,23 +7,19 @@ import {
   contextPerSlot,
   findContext,
   formatOf,
-  modelsIn,
   planContextChange,
 } from "../host/config/config-file.ts";
 import { lacksModel } from "../host/config/ini/presets.ts";
 import { shown } from "../host/config/refusals.ts";
 import type { Unknown } from "../host/fit/fit.ts";
 import type { Planned } from "../host/outcome.ts";
-import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import { shortTokens } from "../lib/figures.ts";
 import { cleanText } from "../lib/text.ts";
 import type { ModelServer } from "../server/model-server.ts";
-import type { ModelFacts } from "../server/models/models.ts";
-import { idOf } from "../server/models/names.ts";
 import { show } from "../ui/output.ts";
 import type { Question } from "../ui/question.ts";
-import { type Aliases, LARGEST, parseSizeOrLargest, readId, readKnownId, wrongSize } from "./arguments.ts";
+import { LARGEST, parseSizeOrLargest, readId, wrongSize } from "./arguments.ts";
 import { type Call, isConfirmed, requireUser, serverFor } from "./call.ts";
 import {
   ALREADY_SO,
@@ -38,17 +34,8 @@ import {
 import { fitOfSize, fittingNow, largestSize, presentFit, type SizeFit } from "./context-fit.ts";
 import type { Fitting } from "./fit.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { aliasesOf, modelsNow, noIdGiven, trainedContext } from "./models.ts";
-
-/** The model that an argument names, where the config has it. */
-export interface Subject {
-  readonly id: string;
-  readonly rest: string;
-  readonly file: HostFile;
-  /** All files of the config. */
-  readonly files: readonly HostFile[];
-  readonly facts: ModelFacts | undefined;
-}
+import { trainedContext } from "./models.ts";
+import { readSubject, type Subject } from "./subject.ts";
 
 /** Below this a window is of no use, and llama-server works in steps of this size. */
 const LEAST_TOKENS = 512;
@@ -124,12 +111,7 @@ export async function changeContext(call: Call): Promise<void> {
   const server = await serverFor(call);
   const host = await openConfigHost(server, waiting.signal);
   try {
-    waiting.say("Reading the config on the server");
-    const files = await host.machine.read(waiting.signal);
-    // A server that is down must not prevent its own repair.
-    const models = await modelsNow(call, server).catch(() => []);
-    waiting.signal.throwIfAborted();
-    const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
+    const subject = await readSubject(call, server, host);
     if (subject.rest === "") return show(ctx, await subjectWords(call, server, host, subject));
     const size = parseSizeOrLargest(subject.rest);
     if (size === undefined) throw wrongSize(subject.rest);
@@ -168,33 +150,6 @@ async function setContext(
   const question = await questionFor(call, server, config, planned, change, fit);
   if (!(await isConfirmed(call, question, actsOf("Change", planned)))) return show(ctx, NOT_CHANGED);
   await applyAndReport(call, place, planned, `${id}: the context size is now ${sizeWords(tokens)}.`);
-}
-
-/** @throws {ServerError} where the argument names no model of the config */
-export function subjectOf(
-  argument: string,
-  files: readonly HostFile[],
-  models: readonly ModelFacts[],
-  aliases: Aliases,
-  config: Config,
-): Subject {
-  const written = modelsIn(files);
-  // An id that would steer a terminal is none, as where the server lists it.
-  const safe = written.flatMap(({ model }) => idOf(model) ?? []);
-  const ids = [...new Set([...safe, ...models.map(({ id }) => id)])];
-  const read = readKnownId(argument, ids, aliases);
-  if (read === undefined) throw noIdGiven(ids);
-  const facts = models.find(({ id }) => id === read.id);
-  const id = facts?.runsAs ?? read.id;
-  // A model that a router has found itself need not be in its preset yet.
-  const presets = files.filter(({ name }) => facts?.isFound === true && formatOf(name) === "ini");
-  const preset = presets.length === 1 ? presets[0] : undefined;
-  const file = written.find(({ model }) => model === id)?.file ?? preset;
-  if (file !== undefined) return { id, rest: read.rest, file, files, facts };
-  throw new ServerError(
-    `${id} is not in the config ${files.map((found) => pathOf(found, config)).join(", ")}: it runs elsewhere, or AI_SERVER_PRESET_PATH is not the file that the server reads.`,
-    { link: "config file" },
-  );
 }
 
 async function subjectWords(call: Call, server: ModelServer, host: Host, subject: Subject): Promise<string> {

@@ -8,12 +8,14 @@ import { config } from "./doctor/config.ts";
 import { examine, examineShown } from "./doctor/examination.ts";
 import { type Finding, type Fix, fault, type Group } from "./doctor/finding.ts";
 import { laptop } from "./doctor/laptop.ts";
+import { permittedTrial, type Trial } from "./doctor/model/permission.ts";
+import { model as modelGroup } from "./doctor/model.ts";
 import { server } from "./doctor/server.ts";
 import { openVisit } from "./doctor/visit.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop, server, config];
+const GROUPS: readonly Group[] = [laptop, server, config, modelGroup];
 
 interface Request {
   isFixing: boolean;
@@ -24,9 +26,10 @@ interface Request {
 export async function doctor(call: Call): Promise<void> {
   const { isFixing, model } = requestOf(call);
   if (isFixing) requireUser(call.ctx);
-  const seen = await visited(call, model, GROUPS, examineShown);
+  const trial = model === undefined ? undefined : await permittedTrial(call, model);
+  const seen = await visited(call, trial, GROUPS, examineShown);
   show(call.ctx, resultOf(seen, isFixing));
-  if (isFixing && !seen.some(({ isStopped }) => isStopped)) await fix(call, seen, model);
+  if (isFixing && !seen.some(({ isStopped }) => isStopped)) await fix(call, seen, trial);
 }
 
 /** @throws {ServerError} for what the command does not take */
@@ -49,13 +52,13 @@ function requestOf({ argument, aiServer }: Pick<Call, "argument" | "aiServer">):
 /** The groups, examined in turn; a wrong setting is the only finding, since nothing can be looked at with it. */
 async function visited(
   call: Call,
-  model: string | undefined,
+  trial: Trial | undefined,
   groups: readonly Group[],
   how: typeof examineShown,
 ): Promise<readonly Examination[]> {
   const stopped = new AbortController();
   const signal = AbortSignal.any([call.waiting.signal, stopped.signal]);
-  const visit = await openVisit(call, model, signal).catch((error: unknown) => {
+  const visit = await openVisit(call, trial, signal).catch((error: unknown) => {
     if (!(error instanceof ServerError)) throw error;
     return error;
   });
@@ -71,14 +74,14 @@ async function visited(
 }
 
 /** Offers what can be fixed, one after another, and looks again at each that was. */
-async function fix(call: Call, seen: readonly Examination[], model: string | undefined): Promise<void> {
+async function fix(call: Call, seen: readonly Examination[], trial: Trial | undefined): Promise<void> {
   const fixable = seen.flatMap(({ group, findings }) =>
     findings.flatMap((finding) => (finding.fix === undefined ? [] : [{ group, finding, fix: finding.fix }])),
   );
   if (fixable.length === 0) return show(call.ctx, "Nothing here can be fixed by the doctor.");
   for (const { group, finding, fix } of fixable) {
     if (!(await isCarriedOut(call, finding, fix))) continue;
-    const again = await visited(call, model, [group], (visit, groups) => examine(visit, groups));
+    const again = await visited(call, trial, [group], (visit, groups) => examine(visit, groups));
     const now = again
       .flatMap(({ findings }) => findings)
       .find(({ check, subject }) => check === finding.check && subject === finding.subject);

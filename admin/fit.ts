@@ -15,7 +15,7 @@ import { type Held, type Place, placesOf, type Verdict, verdictOf } from "../hos
 import { startedModel } from "../host/fit/started.ts";
 import type { LoadedModel } from "../host/probe.ts";
 import type { HostFile, UnitStatus } from "../host/ssh/machine.ts";
-import { ServerError } from "../lib/errors.ts";
+import { orFault, ServerError } from "../lib/errors.ts";
 import type { Host } from "./host-access.ts";
 
 /** The server's machine at this moment. */
@@ -163,13 +163,11 @@ export function programsIn(
   router: readonly string[] | undefined,
 ): StartedModel | undefined {
   for (const { model, file } of modelsNamed(files)) {
-    try {
+    const started = orFault(() => {
       const start = findStart(file.text, formatOf(file.name), model, router);
-      const started = start && startedModel(start);
-      if (started?.kind === "started") return started;
-    } catch (error) {
-      if (!(error instanceof ServerError)) throw error;
-    }
+      return start && startedModel(start);
+    });
+    if (started && !(started instanceof ServerError) && started.kind === "started") return started;
   }
   return undefined;
 }
@@ -177,11 +175,7 @@ export function programsIn(
 /** None of a file that is not understood. */
 function modelsNamed(files: readonly HostFile[]): { model: string; file: HostFile }[] {
   return files.flatMap((file) => {
-    try {
-      return modelsIn([file]);
-    } catch (error) {
-      if (!(error instanceof ServerError)) throw error;
-      return [];
-    }
+    const models = orFault(() => modelsIn([file]));
+    return models instanceof ServerError ? [] : models;
   });
 }

@@ -1,6 +1,7 @@
 /** The server's machine, as a command uses it: opened, and closed when the command is over. */
 import { type Config, DEFAULTS, ROUTER_DEFAULTS } from "../config.ts";
-import type { Downloads } from "../host/download/downloads.ts";
+import type { ServerDownloads } from "../host/download/downloads.ts";
+import type { Examiner } from "../host/examine/examiner.ts";
 import type { ServerMemory } from "../host/fit/server-memory.ts";
 import type { HostFile, RemoteMachine } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
@@ -16,7 +17,9 @@ export interface Host {
   readonly machine: RemoteMachine;
   /** What models need of its memory. */
   readonly memory: ServerMemory;
-  readonly downloads: Downloads;
+  readonly downloads: ServerDownloads;
+  /** What the doctor looks at there. */
+  readonly examiner: Examiner;
   /** With the path and unit of this machine and this kind of server. */
   readonly config: Config;
   close(): Promise<void>;
@@ -76,12 +79,14 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
   const { sshHost } = server.config;
   if (sshHost === undefined) throw withoutSshHost();
   const config = placedConfig(server.config, backend?.kind, server.lastKind);
-  const [{ Shell }, { RemoteMachine }, { ServerMemory }, { ServerDownloads }] = await Promise.all([
-    import("../host/ssh/shell.ts"),
-    import("../host/ssh/machine.ts"),
-    import("../host/fit/server-memory.ts"),
-    import("../host/download/downloads.ts"),
-  ]);
+  const [{ Shell }, { RemoteMachine }, { ServerMemory }, { ServerDownloads }, { Examiner }] =
+    await Promise.all([
+      import("../host/ssh/shell.ts"),
+      import("../host/ssh/machine.ts"),
+      import("../host/fit/server-memory.ts"),
+      import("../host/download/downloads.ts"),
+      import("../host/examine/examiner.ts"),
+    ]);
   const shell = new Shell({
     host: sshHost,
     mode: config.sshMode,
@@ -95,6 +100,7 @@ async function hostOf(server: Server, backend: Backend | undefined): Promise<Hos
     machine: new RemoteMachine(shell, config.restartTimeoutMs),
     memory: new ServerMemory(shell),
     downloads: new ServerDownloads(shell),
+    examiner: new Examiner(shell),
     config,
     close: () => shell.close(),
   };

@@ -63,11 +63,20 @@ export function requestsOn(
   };
 }
 
-/** How long it should take, from what earlier loads took on this machine. */
-function timeWords(expected: readonly (number | undefined)[]): string {
+/**
+ * How long it should take, from what earlier loads took on this machine.
+ *
+ * @param besidesMs what is done besides the loads
+ */
+export function timeWords(expected: readonly (number | undefined)[], besidesMs = 0): string {
   const known = expected.filter((ms) => ms !== undefined);
   if (known.length < expected.length) return "No load time recorded yet; a minute is typical.";
-  return `It should take about ${duration(known.reduce((sum, ms) => sum + ms, RESTART_MS))}.`;
+  return `It should take about ${duration(known.reduce((sum, ms) => sum + ms, besidesMs))}.`;
+}
+
+/** The names of models, with the state of what is not ready. */
+export function modelNames(models: readonly LoadedModel[]): string {
+  return models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
 }
 
 /** The session as its requests name it. */
@@ -103,7 +112,11 @@ export async function interruptionOf(
   const expected = await Promise.all(
     toLoad.map((id) => call.aiServer.remembered.expectedLoadMs(server.config, id)),
   );
-  return [...lines, ...(toLoad.length === 0 ? [] : [timeWords(expected)]), ...(drains ? [DRAIN_WORDS] : [])];
+  return [
+    ...lines,
+    ...(toLoad.length === 0 ? [] : [timeWords(expected, RESTART_MS)]),
+    ...(drains ? [DRAIN_WORDS] : []),
+  ];
 }
 
 async function lossesOf(
@@ -113,14 +126,12 @@ async function lossesOf(
   { isUnloaded = () => true }: Unloading,
   isCut: boolean,
 ): Promise<string[]> {
-  const words = (models: readonly LoadedModel[]): string =>
-    models.map(({ id, state }) => (state === "ready" ? id : `${id} (${state})`)).join(", ");
   const [gone, left] = [
     loaded.filter(({ id }) => isUnloaded(id)),
     loaded.filter(({ id }) => !isUnloaded(id)),
   ];
-  const lines = gone.length === 0 ? [] : [`Will be unloaded: ${words(gone)}.`];
-  if (left.length > 0) lines.push(`Stays loaded if there is room: ${words(left)}.`);
+  const lines = gone.length === 0 ? [] : [`Will be unloaded: ${modelNames(gone)}.`];
+  if (left.length > 0) lines.push(`Stays loaded if there is room: ${modelNames(left)}.`);
   if (gone.length === 0) return lines;
   const requests = await requestsInFlight(server, call.waiting.signal);
   if (left.length === 0) return [...lines, requestWords(requests, sessionOf(call), isCut)];

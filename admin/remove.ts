@@ -2,7 +2,6 @@
 import { PROVIDER_ID } from "../config.ts";
 import { formatOf, modelsIn, planRemoval, type Removal } from "../host/config/config-file.ts";
 import type { Planned } from "../host/outcome.ts";
-import type { HostFile } from "../host/ssh/machine.ts";
 import { ServerError } from "../lib/errors.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
@@ -18,10 +17,10 @@ import {
   plannedDiff,
   shownSteps,
 } from "./change.ts";
-import { type Subject, subjectOf } from "./context.ts";
 import { type Host, openConfigHost, pathOf } from "./host-access.ts";
-import { aliasesOf, modelsNow, requireEnd } from "./models.ts";
+import { requireEnd } from "./models.ts";
 import { offerToDelete, offerToDeleteDownloaded } from "./remove-files.ts";
+import { readSubject, type Subject } from "./subject.ts";
 
 /** A model that is to go, with its file as it is without the model. */
 interface Gone extends Subject {
@@ -30,34 +29,23 @@ interface Gone extends Subject {
 
 /** Takes a model out of the config, and asks then whether its files are to be deleted. */
 export async function remove(call: Call): Promise<void> {
-  const { aiServer, ctx, waiting, argument } = call;
+  const { aiServer, ctx, waiting } = call;
   requireUser(ctx);
   aiServer.refuseWhileChanging();
   const server = await serverFor(call);
   const host = await openConfigHost(server, waiting.signal);
   try {
-    waiting.say("Reading the config on the server");
-    const files = await host.machine.read(waiting.signal);
-    // A server that is down must not prevent its own repair.
-    const models = await modelsNow(call, server).catch(() => []);
-    waiting.signal.throwIfAborted();
-    const subject = subjectOf(argument, files, models, aliasesOf(server), host.config);
+    const subject = await readSubject(call, server, host);
     requireEnd(subject.rest);
     const what = `/ai-server-remove ${subject.id}`;
-    await aiServer.exclusively(what, () => removeModel(call, server, host, subject, files), true);
+    await aiServer.exclusively(what, () => removeModel(call, server, host, subject), true);
   } finally {
     await host.close();
   }
 }
 
-async function removeModel(
-  call: Call,
-  server: ModelServer,
-  host: Host,
-  subject: Subject,
-  files: readonly HostFile[],
-): Promise<void> {
-  const { id, file, facts } = subject;
+async function removeModel(call: Call, server: ModelServer, host: Host, subject: Subject): Promise<void> {
+  const { id, file, files, facts } = subject;
   const isWritten = modelsIn([file]).some(({ model }) => model === id);
   if (!isWritten && facts?.isDownloaded !== true) throw nothingWritten(subject, host);
   if (isWritten) {

@@ -100,7 +100,7 @@ async function offersOf({ machine, config }: Host, signal: AbortSignal): Promise
   return merged(ofEachFile);
 }
 
-/** Across files only the stamps give an order; within one file they may not: see `Machine.list`. */
+/** Across files only the stamps give an order; within one file they may not: see `RemoteMachine.list`. */
 function merged(ofEachFile: readonly Offer[][]): Offer[] {
   const offers: Offer[] = [];
   for (;;) {

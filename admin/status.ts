@@ -49,6 +49,9 @@ export function versionWords({ name, version }: ServerVersion): string {
 /** Links that plain HTTP to this machine does not have. */
 const OF_TLS: readonly Link[] = ["certificates", "TLS", "Caddy"];
 
+/** Where the doctor sees more than the one sentence. */
+const OF_WAY: readonly Link[] = ["certificates", "DNS", "TCP", "TLS", "Caddy", "server"];
+
 /**
  * Which link of the way to the model fails, and the sentence with what to do.
  *
@@ -76,7 +79,9 @@ export async function status(call: Call): Promise<void> {
     waiting.signal.throwIfAborted();
     const server = await serverFor(call).catch(() => undefined);
     const fault = faultReport(error, server?.kind, server?.http.isTls ?? true);
-    return { level: "error", content: maskText(fault, "log") };
+    const isOfWay = error instanceof ServerError && OF_WAY.includes(error.link);
+    const next = isOfWay ? "\n/ai-server-doctor looks at each of these links." : "";
+    return { level: "error", content: maskText(fault, "log") + next };
   });
   if (!given.has("--ssh")) return show(ctx, result);
   const machine = await machineLines(call, await serverFor(call)).catch(sentence(waiting.signal));

@@ -9,7 +9,7 @@ import type { Figure, Measured } from "./figure.ts";
 const VERSION = "1.6.0";
 const TURNS = 12;
 const TURNS_BESIDE = 6;
-/** Turns of which this one is the last that a session sees before it is loaded or opened again. */
+/** After this turn the session is loaded or opened again. */
 const RELOADED_AFTER = 4;
 const RESUMED_AFTER = 7;
 const CONTINUED_AFTER = 9;

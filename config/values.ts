@@ -2,6 +2,7 @@
 import { isAbsolute, join, resolve } from "node:path";
 import { ServerError } from "../lib/errors.ts";
 import { cleanText } from "../lib/text.ts";
+import { addressOf } from "./set-up.ts";
 
 function fault(variable: string, sentence: string): ServerError {
   return new ServerError(sentence, { link: "configuration", remedy: "none", variable });
@@ -40,7 +41,7 @@ export function parseUrl(value: string): { origin: string; basePath: string } {
     throw wrong(name, value, "it must begin with https: (http: is only for addresses of this machine).");
   }
   if (url.search || url.hash) throw wrong(name, value, "leave out everything from the ? or # on.");
-  return { origin: url.origin, basePath: url.pathname.replace(/\/+$/, "") };
+  return addressOf(url);
 }
 
 export function parseMilliseconds(name: string, value: string | undefined, fallback: number): number {

@@ -27,7 +27,7 @@ import {
   verifyGone,
   wayBack,
 } from "./service.ts";
-import type { HostFile, Machine, UnitStatus } from "./ssh/machine.ts";
+import type { HostFile, RemoteMachine, UnitStatus } from "./ssh/machine.ts";
 import { sha256 } from "./ssh/protocol.ts";
 import { HostError } from "./ssh/ssh-faults.ts";
 
@@ -290,7 +290,7 @@ async function rollBack(
 }
 
 /** Which text the file has, asked again; twice, since the connection may just have broken. */
-async function lookAfter(machine: Machine, { file, text }: Edit): Promise<Found> {
+async function lookAfter(machine: RemoteMachine, { file, text }: Edit): Promise<Found> {
   const current = (await readAgain(machine, file)) ?? (await readAgain(machine, file));
   if (current === undefined) return { file: "unknown", backup: undefined };
   if (current.hash === file.hash) return { file: "old", backup: undefined };
@@ -299,7 +299,7 @@ async function lookAfter(machine: Machine, { file, text }: Edit): Promise<Found>
   return { file: current.hash === sha256(text) ? "new" : "other", backup };
 }
 
-async function readAgain(machine: Machine, { name }: HostFile): Promise<HostFile | undefined> {
+async function readAgain(machine: RemoteMachine, { name }: HostFile): Promise<HostFile | undefined> {
   const files = await machine.read().catch(() => []);
   return files.find((file) => file.name === name);
 }

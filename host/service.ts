@@ -5,7 +5,7 @@ import { wholeSeconds } from "../lib/figures.ts";
 import { contextOfCommand } from "./config/command/server-arguments.ts";
 import type { ChangedModel, Options, Progress, RemovedModel, StepName } from "./outcome.ts";
 import { type ContextVerdict, judgeContext, type LoadedModel, type ServerProbe } from "./probe.ts";
-import type { Machine } from "./ssh/machine.ts";
+import type { RemoteMachine } from "./ssh/machine.ts";
 
 export interface Limits {
   /** For a restart, and again for the server to answer. */
@@ -24,7 +24,7 @@ export interface Limits {
 
 /** The server from both sides: its machine over ssh, its answers over HTTP. */
 export interface ChangeHost {
-  machine: Machine;
+  machine: RemoteMachine;
   probe: ServerProbe;
   limits: Limits;
 }

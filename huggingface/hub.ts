@@ -1,10 +1,11 @@
 /** Hugging Face as its API shows it: a search, and the files of one repository. */
+import type { Variables } from "../config.ts";
 import { type Clock, REAL_CLOCK, within } from "../lib/clock.ts";
 import { codeOf, ServerError } from "../lib/errors.ts";
 import { wholeSeconds } from "../lib/figures.ts";
 import { count, list, number, parsed, record, records, text } from "../lib/json.ts";
 import { cleanText } from "../lib/text.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { type Endpoint, readEndpoint } from "./endpoint.ts";
 import { groupFiles, type HubFile, type Quantisation } from "./quantisations.ts";
 
 export interface FoundRepository {
@@ -50,6 +51,11 @@ export function isRepositoryId(id: string): boolean {
   return REPOSITORY_ID.test(id);
 }
 
+/** The hub that the environment names. @throws {ServerError} where a variable or a token cannot be used */
+export async function openHub(variables: Variables): Promise<HubClient> {
+  return new HubClient(await readEndpoint(variables));
+}
+
 /** A client of one hub. Its token goes to that hub alone: `fetch` leaves it out where a redirect leads elsewhere. */
 export class HubClient {
   readonly #endpoint: Endpoint;
@@ -61,6 +67,11 @@ export class HubClient {
     this.#endpoint = endpoint;
     this.#fetch = fetch;
     this.#clock = clock;
+  }
+
+  /** Which a download on another machine needs too. */
+  get token(): string | undefined {
+    return this.#endpoint.token;
   }
 
   /**

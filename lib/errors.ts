@@ -86,6 +86,16 @@ export function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What the work returns, or the fault that it ends with. @throws any other error */
+export function orFault<T>(work: () => T): T | ServerError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof ServerError) return error;
+    throw error;
+  }
+}
+
 /** The `code` of a Node, undici or OpenSSL error, looked for along the causes. */
 export function codeOf(error: unknown): string {
   for (let at = error; at instanceof Error; at = at.cause) {

@@ -17,6 +17,12 @@ export type Thinking =
   | { kind: "budget"; variable?: string }
   | { kind: "always" };
 
+/**
+ * Ends the model's thinking. pi binds nothing to it by default, and terminals send it as Escape and the letter; of the
+ * letters with Control, pi uses all that terminals can tell from Tab, Enter and Backspace.
+ */
+export const ANSWER_KEY = "alt+a";
+
 /** The levels of a template that prints any word it is given. */
 export const EFFORTS = ["low", "medium", "high"] as const;
 

@@ -120,7 +120,7 @@ export class AiServer {
 
   /**
    * Ends with pi's first refresh that pi did not abort itself, at the latest at the limit of a start. A start of pi begins
-   * two refreshes at once, either of which may abort the other and then goes on without its models; the last thing that
+   * two refreshes at once: either may abort the other and then goes on without its models; the last thing that
    * a start waits for is whether the provider is available.
    */
   started(): Promise<void> {

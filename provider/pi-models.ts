@@ -1,6 +1,7 @@
 /** The server's models as pi's models, and back. Pure. */
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
-import { type Config, MODELS, PROVIDER_ID } from "../config.ts";
+import { MODELS, PROVIDER_ID } from "../config/set-up.ts";
+import type { Config } from "../config.ts";
 import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
 import { isKeepingVariable, restoredThinking, type Thinking } from "../lib/thinking.ts";
 import type { ModelTraits } from "../messages.ts";

@@ -1,6 +1,4 @@
 /** The provider `ai-server` as pi sees it. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type {
   Api,
   ApiKeyCredential,
@@ -13,12 +11,12 @@ import type {
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import type { Activities } from "../activity/activities.ts";
-import { PLACEHOLDER_API_KEY, PROVIDER_ID } from "../config.ts";
+import { PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "../config.ts";
 import type { Clock } from "../lib/clock.ts";
 import { sentenceOf } from "../lib/errors.ts";
-import { parsed, record } from "../lib/json.ts";
 import { emptyMessage } from "../stream/message.ts";
-import type { AiServer } from "./ai-server.ts";
+import { AiServer } from "./ai-server.ts";
+import { registerProvider } from "./registration.ts";
 
 const NOT_SET_UP =
   "The AI server of this session is not set up here. Run /login ai-server, or set AI_SERVER_URL and the certificates and start pi again; to use another provider, choose one of its models with /model.";
@@ -31,49 +29,47 @@ function failTurn(stream: AssistantMessageEventStream, model: Model<Api>, senten
   stream.end();
 }
 
+/** The provider, and all that it leads to. */
+export interface ProviderParts {
+  aiServer: AiServer;
+  activities: Activities;
+  provider: Provider;
+  /** Makes pi take the provider for configured at once. */
+  register(): void;
+}
+
+/** What a session hears from the provider. */
+export interface Listener {
+  /** The id of pi's session. */
+  readonly id: string;
+  modelsChanged(windows: readonly string[]): void;
+  noticeOfTurn(text: string): void;
+}
+
 /**
- * Registers the provider; first by name with a key, where that makes a difference: pi then takes it for configured at
- * once, and not only when the last of the overlapping checks of a start has ended, before which pi may choose the
- * session's model (`markProvisionallyConfigured` and `availabilityRefreshSeq` in pi's model-runtime.js). A stored login has
- * the same effect. With each registration pi refreshes all of its providers, which takes as long as loading this one.
- * A pi that only lists models chooses one too, and warns where it finds none.
+ * Makes the provider and registers it.
+ *
+ * @param session the one of the moment, if there is one
  */
-export function registerProvider(
+export function openProvider(
   pi: Pick<ExtensionAPI, "registerProvider">,
-  provider: Provider,
-  aiServer: AiServer,
+  env: Variables,
   agentDir: string,
-): void {
-  const isSetUp = aiServer.isSetUp(undefined) || aiServer.isOnlyClaimed;
-  if (isSetUp && !hasLogin(agentDir) && canBeNamed(agentDir))
-    pi.registerProvider(PROVIDER_ID, { apiKey: PLACEHOLDER_API_KEY });
-  pi.registerProvider(provider);
-}
-
-function hasLogin(agentDir: string): boolean {
-  const text = textOf(join(agentDir, "auth.json"));
-  return text?.includes(PROVIDER_ID) === true && record(record(parsed(text))?.[PROVIDER_ID]) !== undefined;
-}
-
-/**
- * Whether pi accepts a registration by name alone, before there are models. pi checks it against models.json
- * (`validateExtensionProvider`) and refuses to start if the user's own models there build on this provider's.
- */
-function canBeNamed(agentDir: string): boolean {
-  const text = textOf(join(agentDir, "models.json"));
-  if (text?.includes(PROVIDER_ID) !== true) return true;
-  const all = record(parsed(text));
-  if (all === undefined) return false;
-  const own = record(record(all.providers)?.[PROVIDER_ID]);
-  return own === undefined || Object.keys(own).join() === "modelOverrides";
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
+  session: () => Listener | undefined,
+): ProviderParts {
+  const aiServer = new AiServer({
+    env,
+    agentDir,
+    now: Date.now,
+    onChanged: (windows) => session()?.modelsChanged(windows),
+    onNotice: (text) => session()?.noticeOfTurn(text),
+    session: () => session()?.id,
+  });
+  const { activities } = aiServer;
+  const provider = createProvider(aiServer, activities);
+  const register = (): void => registerProvider(pi, provider, aiServer, agentDir);
+  register();
+  return { aiServer, activities, provider, register };
 }
 
 /**

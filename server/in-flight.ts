@@ -200,8 +200,11 @@ export async function requestsInSlots(
   );
 }
 
-/** A busy server reports its slots only between two batches: no turn waits longer than this. */
-const SLOT_TIMEOUT_MS = 500;
+/**
+ * A busy server reports its slots only between two batches, and would begin no request before that either. No turn
+ * waits longer than this for them.
+ */
+const SLOT_TIMEOUT_MS = 3000;
 
 /** Whether a ready model is working on a request; unknown counts as no. Never throws. */
 export async function isWorking(server: ServerAccess, id: string, signal: AbortSignal): Promise<boolean> {

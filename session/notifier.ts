@@ -26,7 +26,7 @@ export class Notifier {
   }
 
   async show(text: string, level: Level): Promise<void> {
-    const { tell } = await import("../ui/output.ts");
-    if (!this.#ended.aborted) tell(this.#ctx, text, level);
+    const { notify } = await import("../ui/output.ts");
+    if (!this.#ended.aborted) notify(this.#ctx, text, level);
   }
 }

@@ -1,5 +1,5 @@
 /** One session of pi: keeps it on its model, shows the server's work, and gives notices. */
-import type { Api, Model, ModelThinkingLevel, Provider } from "@earendil-works/pi-ai";
+import type { Api, Model, ModelThinkingLevel } from "@earendil-works/pi-ai";
 import type {
   AgentEndEvent,
   ExtensionAPI,
@@ -7,26 +7,21 @@ import type {
   ModelSelectEvent,
   SessionStartEvent,
 } from "@earendil-works/pi-coding-agent";
-import type { Activities } from "../activity/activities.ts";
+import { unknownVariables } from "../config/unknown-variables.ts";
 import { isOffline, PROVIDER_ID } from "../config.ts";
-import type { AiServer } from "../provider/ai-server.ts";
 import { isContextKnown, noToolsNotice } from "../provider/pi-models.ts";
+import type { ProviderParts } from "../provider/provider.ts";
 import type { Ahead } from "./ahead.ts";
 import type { Display } from "./display.ts";
 import { placedNotice } from "./model.ts";
-import { lostFailure, smallWindowNotice, unknownVariablesNotice, windowsNotice } from "./notices.ts";
+import { lostFailure, smallWindowNotice, windowsNotice } from "./notices.ts";
 import { Notifier } from "./notifier.ts";
 import { SessionPlace } from "./place.ts";
 import { writtenCallNotice } from "./written-call.ts";
 
-export interface SessionParts {
+export interface SessionParts extends ProviderParts {
   pi: ExtensionAPI;
   ctx: ExtensionContext;
-  aiServer: AiServer;
-  activities: Activities;
-  provider: Provider;
-  /** Makes pi take the provider for configured at once. */
-  register(): void;
   agentDir: string;
 }
 
@@ -74,8 +69,8 @@ export class Session {
     if (aiServer.isUsed || ctx.model?.provider === PROVIDER_ID) background(this.#openDisplay());
     const placed = await this.#place.begin(reason);
     if (placed !== undefined) await this.#says.notify(placedNotice(placed));
-    const unknown = await unknownVariablesNotice(process.env);
-    const notified = unknown === undefined ? undefined : this.#says.notify(`AI Server: ${unknown}`);
+    const unknown = await unknownVariables(process.env);
+    const notified = unknown.length === 0 ? undefined : this.#says.notify(`AI Server: ${unknown.join("\n")}`);
     // A quick command ends print and JSON mode before what happens in the background.
     if (ctx.mode === "print" || ctx.mode === "json") await notified?.catch(() => {});
     else if (notified !== undefined) background(notified);

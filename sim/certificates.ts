@@ -36,7 +36,7 @@ export interface Authority {
 
 export interface CertificateRequest {
   commonName: string;
-  /** Subject alternative names: host names and IP addresses, told apart by their look. */
+  /** Subject alternative names: host names and IP addresses, recognised by their form. */
   names?: string[];
   usage: "server" | "client";
   /** Default: yesterday, and in a year. */

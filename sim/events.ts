@@ -51,7 +51,7 @@ class Tracked {
   readonly #exchange: Exchange;
   readonly #begun = Date.now();
   readonly #timer: NodeJS.Timeout;
-  readonly #tell: (entry: Record<string, unknown>) => void;
+  readonly #send: (entry: Record<string, unknown>) => void;
   readonly #socket: Socket | null;
   readonly #writtenBefore: number;
   #told = "";
@@ -61,7 +61,7 @@ class Tracked {
     exchange: Exchange,
     path: string,
     model: string,
-    tell: (entry: Record<string, unknown>) => void,
+    send: (entry: Record<string, unknown>) => void,
   ) {
     this.#exchange = exchange;
     this.#fixed = {
@@ -73,7 +73,7 @@ class Tracked {
       req_headers: goHeaders(exchange.headers),
       remote_ip: "127.0.0.1",
     };
-    this.#tell = tell;
+    this.#send = send;
     this.#socket = exchange.response.socket;
     this.#writtenBefore = this.#socket?.bytesWritten ?? 0;
     this.#update();
@@ -101,7 +101,7 @@ class Tracked {
     const progress = `${headersSent} ${this.#written()}`;
     if (this.#told === progress) return;
     this.#told = progress;
-    this.#tell(this.entry());
+    this.#send(this.entry());
   }
 
   #written(): number {

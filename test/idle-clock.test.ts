@@ -57,7 +57,7 @@ async function useAll(place: Place): Promise<void> {
     "status",
     "refresh",
     "status other",
-    "status nobody",
+    "status absent",
     "preset",
     "ctx quick",
     "logs quick",
@@ -134,7 +134,7 @@ test("pi's own starts, model changes and ends of turns ask a ready model once", 
   questions(place);
   setPiVariables(place.sim);
   const pi = new FakePi();
-  extension(pi.api);
+  await extension(pi.api);
   await pi.refresh();
   const terminal = new FakeTerminal();
   for (const model of pi.provider.getModels()) {

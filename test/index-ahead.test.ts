@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type {
   Api,
   AssistantMessage,
@@ -17,6 +14,7 @@ import { type RequestRecord, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi, toolOf } from "./support/fake-pi.ts";
 import { startKind } from "./support/kinds.ts";
+import { ownAgentDir, setEnv } from "./support/pi-variables.ts";
 import { integer, RUNS, seeded } from "./support/random.ts";
 import { assistant, system, user } from "./support/samples.ts";
 import { clientOf, kept } from "./support/wire.ts";
@@ -34,23 +32,9 @@ models:
 `;
 
 beforeEach(() => {
-  const dir = mkdtempSync(join(tmpdir(), "index-ahead-"));
-  const unset = { PI_OFFLINE: undefined, AI_SERVER_URL: undefined, AI_SERVER_WARM: undefined };
-  setEnv({ PI_CODING_AGENT_DIR: dir, ...unset });
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  ownAgentDir();
+  setEnv({ PI_OFFLINE: undefined, AI_SERVER_URL: undefined, AI_SERVER_WARM: undefined });
 });
-
-function setEnv(variables: Record<string, string | undefined>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    const before = process.env[name];
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
-}
 
 /** A chat/completions body, as far as the tests look into it. */
 interface Body {
@@ -74,7 +58,7 @@ async function picked<S extends { url: string; certsDir: string; requests: reado
   const pi = new FakePi();
   // The only level of these models.
   pi.level = "off";
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   await pi.refresh({ allowNetwork: true });
   const modelNamed = (id: string): Model<Api> => {

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Api, Model, TranscriptContext } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
@@ -9,6 +6,7 @@ import { type Sim, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { FakeTerminal } from "./support/fake-terminal.ts";
+import { ownAgentDir, setEnv } from "./support/pi-variables.ts";
 import { kept } from "./support/wire.ts";
 
 const CONFIG = `
@@ -18,22 +16,9 @@ models:
 `;
 
 beforeEach(() => {
-  const dir = mkdtempSync(join(tmpdir(), "index-display-"));
-  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  ownAgentDir();
+  setEnv({ PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
 });
-
-function setEnv(variables: Record<string, string | undefined>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    const before = process.env[name];
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
-}
 
 interface Place {
   sim: Sim;
@@ -55,7 +40,7 @@ async function session(
   const sim = await kept(startSim({ config: CONFIG }));
   setEnv({ AI_SERVER_URL: sim.url, AI_SERVER_CERTS_DIR: sim.certsDir });
   const pi = new FakePi();
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   await pi.refresh({ allowNetwork: true });
   const store = pi.store;
@@ -68,7 +53,7 @@ async function session(
   if (isReload) {
     await expect.poll(() => terminal.statuses.length).toBeGreaterThan(0);
     await pi.emit("session_shutdown", ctx);
-    extension(pi.api);
+    await extension(pi.api);
     pi.store = store;
     // pi refreshes in the background of its reload.
     await pi.emit("session_start", ctx);

@@ -93,7 +93,7 @@ class Session {
   }
 
   async start(reason: "startup" | "resume"): Promise<void> {
-    extension(this.pi.api);
+    await extension(this.pi.api);
     await this.pi.refresh({ allowNetwork: true });
     this.terminal.model = this.#model("quick");
     await this.pi.emit("session_start", this.#ctx, { type: "session_start", reason });

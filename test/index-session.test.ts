@@ -1,6 +1,5 @@
 /** A session stays on its model: pi's own runtime where the order of its refreshes counts, and else the fake pi. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Api,
@@ -17,6 +16,7 @@ import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import extension from "../index.ts";
 import { startSim } from "../sim/server.ts";
 import { FakePi } from "./support/fake-pi.ts";
+import { ownAgentDir, setEnv } from "./support/pi-variables.ts";
 import { model } from "./support/samples.ts";
 import { kept } from "./support/wire.ts";
 
@@ -24,23 +24,9 @@ const URL = "https://127.0.0.1:9";
 
 let agentDir = "";
 beforeEach(() => {
-  const dir = mkdtempSync(join(tmpdir(), "index-session-test-"));
-  agentDir = dir;
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
-  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: "1", AI_SERVER_URL: URL });
+  agentDir = ownAgentDir();
+  setEnv({ PI_OFFLINE: "1", AI_SERVER_URL: URL });
 });
-
-function setEnv(variables: Record<string, string | undefined>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    const before = process.env[name];
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
-}
 
 /** A catalogue as pi stores it. */
 function catalogue(ids: readonly string[], thinking: object = { kind: "none" }): ModelsStoreEntry {
@@ -63,7 +49,7 @@ const ANSWER = { type: "message", message: { role: "assistant", provider: "ai-se
 async function cameUpElsewhere(entries: object[], store?: ModelsStoreEntry): Promise<FakePi> {
   const pi = new FakePi();
   pi.store = store;
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown"));
   for (const entry of entries) pi.append(entry as Record<string, unknown>);
   await pi.refresh();
@@ -129,7 +115,7 @@ describe("of overlapping refreshes, the one that pi waits for", () => {
       else if (config !== undefined) runtime.registerProvider(provider, config);
     };
     const held = vi.spyOn(runtime, "refresh").mockResolvedValue({ aborted: false, errors: new Map() });
-    extension({ ...new FakePi().api, registerProvider } as unknown as ExtensionAPI);
+    await extension({ ...new FakePi().api, registerProvider } as unknown as ExtensionAPI);
     held.mockRestore();
     const late: Promise<unknown>[] = [];
     credentials.onFirst = () => late.push(runtime.refresh({ allowNetwork: false }));
@@ -366,7 +352,7 @@ test("a mistyped command goes to no model, and stands in the editor again", asyn
 
 test("the key that ends a model's thinking says so where no model thinks, and sends nothing", async () => {
   const pi = new FakePi();
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown"));
   const press = (): Promise<void> | undefined => pi.shortcuts.get("alt+a")?.handler(pi.context("rpc"));
   // Before a session, and after it, there is nothing to say it in.

@@ -1,5 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Api, Model, ModelsStoreEntry, TranscriptContext } from "@earendil-works/pi-ai";
 import type { EntryRenderer, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
@@ -10,6 +9,7 @@ import { type Sim, startSim } from "../sim/server.ts";
 import { unchanged } from "./support/clock.ts";
 import { FakePi } from "./support/fake-pi.ts";
 import { freePort } from "./support/network.ts";
+import { ownAgentDir, setEnv } from "./support/pi-variables.ts";
 import { kept } from "./support/wire.ts";
 
 const HINTS = { expanded: false, keyText: () => "", keyHint: () => "" };
@@ -24,23 +24,9 @@ models:
 
 let agentDir = "";
 beforeEach(() => {
-  const dir = mkdtempSync(join(tmpdir(), "index-test-"));
-  agentDir = dir;
-  setEnv({ PI_CODING_AGENT_DIR: dir, PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  agentDir = ownAgentDir();
+  setEnv({ PI_OFFLINE: undefined, AI_SERVER_URL: undefined });
 });
-
-function setEnv(variables: Record<string, string | undefined>): void {
-  for (const [name, value] of Object.entries(variables)) {
-    const before = process.env[name];
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-    onTestFinished(() => {
-      if (before === undefined) delete process.env[name];
-      else process.env[name] = before;
-    });
-  }
-}
 
 async function sim(ctx?: number): Promise<Sim> {
   const server = await kept(startSim({ config: CONFIG(ctx), speed: 100 }));
@@ -48,16 +34,16 @@ async function sim(ctx?: number): Promise<Sim> {
   return server;
 }
 
-function load(store?: ModelsStoreEntry): FakePi {
+async function load(store?: ModelsStoreEntry): Promise<FakePi> {
   const pi = new FakePi();
   pi.store = store;
-  extension(pi.api);
+  await extension(pi.api);
   onTestFinished(() => pi.emit("session_shutdown", undefined));
   return pi;
 }
 
 async function storeOf(): Promise<ModelsStoreEntry | undefined> {
-  const pi = load();
+  const pi = await load();
   await pi.refresh();
   await pi.emit("session_shutdown", undefined);
   return pi.store;
@@ -68,7 +54,7 @@ const windows = (pi: FakePi): number[] => pi.provider.getModels().map(({ context
 describe("the factory", () => {
   test("registers a provider and the commands, and sends no request", async () => {
     const server = await sim();
-    const pi = load();
+    const pi = await load();
     expect(pi.registered.map(({ id, name }) => [id, name])).toEqual([["ai-server", "AI Server"]]);
     expect([...pi.commands.keys()]).toEqual([
       "ai-server",
@@ -101,10 +87,42 @@ describe("the factory", () => {
     { PI_CODING_AGENT_DIR: "~/nowhere" },
   ])("does not throw with %j", async (variables) => {
     setEnv({ AI_SERVER_CA: "x", PI_OFFLINE: "1", ...variables });
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     await pi.emit("session_shutdown");
+  });
+});
+
+describe("a pi that lists models", () => {
+  const listing = async (): Promise<FakePi> => {
+    const before = process.argv;
+    process.argv = [...before.slice(0, 2), "--list-models"];
+    onTestFinished(() => {
+      process.argv = before;
+    });
+    return load();
+  };
+
+  test("registers the stored ones, and a session that begins all the same has the provider", async () => {
+    const server = await sim();
+    const stored = JSON.stringify({ "ai-server": await storeOf() });
+    writeFileSync(join(agentDir, "models-store.json"), stored);
+    expect((await load()).registered).toHaveLength(1);
+    server.requests.length = 0;
+    const pi = await listing();
+    expect([pi.marked, pi.registered, server.requests]).toEqual([["ai-server"], [], []]);
+    await pi.emit("session_start");
+    expect(pi.registered.map(({ id }) => id)).toEqual(["ai-server"]);
+    await pi.refresh();
+    expect(windows(pi)).toEqual([65_536]);
+  });
+
+  test("registers the provider where nothing is stored", async () => {
+    await sim();
+    const pi = await listing();
+    await pi.refresh();
+    expect(windows(pi)).toEqual([65_536]);
   });
 });
 
@@ -112,7 +130,7 @@ test("an agent folder that is the home itself is found, as pi finds it", async (
   setEnv({ HOME: agentDir, PI_CODING_AGENT_DIR: "~", PI_OFFLINE: "1" });
   mkdirSync(join(agentDir, "certs"));
   writeFileSync(join(agentDir, "certs", "client.pem"), "");
-  const pi = load();
+  const pi = await load();
   await pi.refresh();
   const asked = pi.provider.auth.apiKey?.check?.({ signal: new AbortController().signal } as never);
   expect(await asked).toMatchObject({ type: "api_key" });
@@ -123,7 +141,7 @@ describe("a session", () => {
     const server = await sim();
     const store = await storeOf();
     server.requests.length = 0;
-    const pi = load(store);
+    const pi = await load(store);
     await pi.refresh();
     expect([windows(pi), server.requests.length]).toEqual([[65_536], 0]);
     writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
@@ -137,7 +155,7 @@ describe("a session", () => {
 
   test("whose models did not change registers nothing again", async () => {
     const server = await sim();
-    const pi = load(await storeOf());
+    const pi = await load(await storeOf());
     await pi.refresh();
     server.requests.length = 0;
     await pi.emit("session_start");
@@ -155,7 +173,7 @@ describe("a session", () => {
     "asks for the loaded model's facts after a turn that ended with %s: %i requests",
     async (stopReason, asked) => {
       const server = await sim();
-      const pi = load(await storeOf());
+      const pi = await load(await storeOf());
       await pi.refresh();
       server.requests.length = 0;
       await pi.emit("session_start");
@@ -171,7 +189,7 @@ describe("a session", () => {
 
   test("is named in every request that it makes, so that a load balancer gives them to one server", async () => {
     const server = await sim();
-    const pi = load(await storeOf());
+    const pi = await load(await storeOf());
     await pi.refresh();
     server.requests.length = 0;
     await pi.emit("session_start");
@@ -185,7 +203,7 @@ describe("a session", () => {
     const store = await storeOf();
     server.requests.length = 0;
     setEnv({ PI_OFFLINE: "1" });
-    const pi = load(store);
+    const pi = await load(store);
     await pi.refresh();
     await pi.emit("session_start");
     await pi.emit("agent_end", pi.context("rpc", { provider: "ai-server", id: "a" }));
@@ -200,7 +218,7 @@ describe("a session", () => {
     const url = `https://127.0.0.1:${port}`;
     setEnv({ AI_SERVER_URL: url });
     const models = (store?.models ?? []).map((model) => ({ ...model, baseUrl: url }));
-    const pi = load({ ...store, models });
+    const pi = await load({ ...store, models });
     await pi.refresh();
     await pi.emit("session_start");
     const said = `AI Server: 127.0.0.1:${port} refuses connections (connection refused). Caddy may be stopped, or the port in AI_SERVER_URL is wrong.`;
@@ -214,7 +232,7 @@ describe("a session", () => {
 
   test("gives a notice of a first start that failed", async () => {
     setEnv({ AI_SERVER_URL: "https://127.0.0.1:9", AI_SERVER_CERTS_DIR: agentDir });
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     await expect.poll(() => pi.notices.length).toBe(1);
@@ -224,7 +242,7 @@ describe("a session", () => {
   test("warns once of a key that others can read", async () => {
     const server = await sim();
     chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     const turn = pi.context("rpc", { provider: "ai-server", id: "a" });
@@ -240,7 +258,7 @@ describe("a session", () => {
     const store = await storeOf();
     chmodSync(join(server.certsDir, "client-key.pem"), 0o644);
     server.requests.length = 0;
-    const pi = load(store);
+    const pi = await load(store);
     const reload = { type: "session_start", reason: "reload" };
     await pi.emit("session_start", pi.context("rpc", store?.models[0]), reload);
     await pi.refresh();
@@ -251,7 +269,7 @@ describe("a session", () => {
   });
 
   test("gives no notices after a reload where nothing is set up", async () => {
-    const pi = load();
+    const pi = await load();
     await pi.emit("session_start", pi.context("rpc"), { type: "session_start", reason: "reload" });
     await pi.refresh();
     await unchanged(() => [pi.notices, pi.registered.length]);
@@ -260,7 +278,7 @@ describe("a session", () => {
 
   test("gives one notice for a model whose window is too small", async () => {
     await sim(16_384);
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     const [model] = pi.provider.getModels();
     await pi.emit("session_start", pi.context("rpc", model));
@@ -272,7 +290,7 @@ describe("a session", () => {
 
   test("gives one notice for a model that takes no tools", async () => {
     setEnv({ PI_OFFLINE: "1" });
-    const pi = load();
+    const pi = await load();
     const tools = { value: false, source: "live" };
     const model = (id: string) => ({ provider: "ai-server", id, name: id, aiServer: { tools } });
     await pi.emit("session_start");
@@ -285,7 +303,7 @@ describe("a session", () => {
   });
 
   test("gives no notices where nothing is set up", async () => {
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     await pi.emit("agent_end", pi.context("rpc", { provider: "other", id: "x" }));
@@ -304,7 +322,7 @@ models:
   async function started(ctx: number) {
     const server = await kept(startSim({ config: UNDECLARED(ctx), speed: 20 }));
     setEnv({ AI_SERVER_URL: server.url, AI_SERVER_CERTS_DIR: server.certsDir });
-    const pi = load();
+    const pi = await load();
     await pi.refresh({ allowNetwork: true });
     const [model] = pi.provider.getModels() as Model<Api>[];
     if (model === undefined) throw new Error("no model");
@@ -356,7 +374,7 @@ models:
     expect(windows(pi)).toEqual([4096]);
     await expect.poll(changes).toEqual(["a: context 4k"]);
     expect(await turn()).toBe("stop");
-    // The next start is to know it too, and has nothing to tell.
+    // The next start is to know it too, and has nothing to report.
     await expect.poll(() => pi.store?.models).toMatchObject([{ contextWindow: 4096 }]);
     expect(changes()).toHaveLength(1);
   });
@@ -365,7 +383,7 @@ models:
 describe("a command", () => {
   test("receives its argument and its context", async () => {
     const server = await sim();
-    const pi = load();
+    const pi = await load();
     await pi.emit("session_start");
     await pi.commands.get("ai-server-load")?.handler("a", pi.context("rpc"));
     expect(pi.notices[0]).toMatch(/^a is loaded/);
@@ -376,14 +394,14 @@ describe("a command", () => {
 
   test("runs before a session has begun too", async () => {
     await sim();
-    const pi = load();
+    const pi = await load();
     await pi.commands.get("ai-server-refresh")?.handler("", pi.context("rpc"));
     expect(pi.notices).toEqual(["1 change, 1 model now\na: added"]);
   });
 
   test("leaves in the terminal's session a key alone, whose result a later start does not draw", async () => {
     await sim();
-    const pi = load();
+    const pi = await load();
     const type = (argument: string): Promise<void> | undefined =>
       pi.commands.get("ai-server-load")?.handler(argument, pi.context("tui"));
     const drawn = (): (readonly string[] | undefined)[] =>
@@ -406,14 +424,14 @@ describe("a command", () => {
       [expect.stringContaining('No model "absent".')],
     ]);
     expect(pi.notices).toEqual([]);
-    extension(pi.api);
+    await extension(pi.api);
     expect(drawn()).toEqual([undefined, undefined]);
   });
 
   test("ends with the session", async () => {
     const server = await sim();
     server.setSpeed(0.01);
-    const pi = load();
+    const pi = await load();
     await pi.emit("session_start");
     const ctx = pi.context("rpc");
     const loading = pi.commands.get("ai-server-load")?.handler("a", ctx);
@@ -441,7 +459,7 @@ describe("completion in the terminal", () => {
 
   test("offers the server's models after a command", async () => {
     await sim();
-    const pi = load();
+    const pi = await load();
     const { ctx, added } = completing(pi, "tui");
     await pi.emit("session_start", ctx);
     await expect.poll(() => added.length).toBe(1);
@@ -455,7 +473,7 @@ describe("completion in the terminal", () => {
 
   test.each(["rpc", "print", "json"] as const)("is none in %s mode", async (mode) => {
     const server = await sim();
-    const pi = load();
+    const pi = await load();
     const { ctx, added } = completing(pi, mode);
     await pi.emit("session_start", ctx);
     await unchanged(() => [added.length, server.requests.length]);
@@ -464,7 +482,7 @@ describe("completion in the terminal", () => {
 
   test("is not set up for a session that has ended meanwhile", async () => {
     await sim();
-    const pi = load();
+    const pi = await load();
     const { ctx, added } = completing(pi, "tui");
     const begun = pi.emit("session_start", ctx);
     await pi.emit("session_shutdown", undefined);
@@ -477,7 +495,7 @@ describe("completion in the terminal", () => {
 describe("the end of a session", () => {
   test("may come more than once, and leaves no connection", async () => {
     const server = await sim();
-    const pi = load();
+    const pi = await load();
     await pi.emit("session_shutdown");
     await pi.refresh();
     await pi.emit("session_start");
@@ -495,7 +513,7 @@ describe("the end of a session", () => {
     async (isTold) => {
       const server = await sim();
       const store = await storeOf();
-      const pi = load(store);
+      const pi = await load(store);
       await pi.refresh();
       server.failNext({ path: "/v1/models", status: 503 });
       writeFileSync(join(server.dir, "config.yaml"), CONFIG(131_072));
@@ -522,7 +540,7 @@ describe("a server that asks for no client certificate", () => {
 
   test("is reported once a session", async () => {
     const server = await open();
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     await expect
@@ -536,11 +554,11 @@ describe("a server that asks for no client certificate", () => {
 
   test("is not checked for a single answer in print mode", async () => {
     const server = await open();
-    const printing = load();
+    const printing = await load();
     await printing.refresh();
     await printing.emit("session_start", printing.context("print"));
     // What begins later has come to its look.
-    const pi = load();
+    const pi = await load();
     await pi.refresh();
     await pi.emit("session_start");
     await expect

@@ -39,7 +39,7 @@ function randomTurn(random: Random): Message[] {
   return [
     assistant([text(randomText(random)), ...calls]),
     ...results.map((id) => result(id, random() < 0.3 ? [image()] : randomText(random))),
-    ...(random() < 0.2 ? [result("nobody", "lost")] : []),
+    ...(random() < 0.2 ? [result("unasked", "lost")] : []),
     ...(random() < 0.7 ? [wish] : []),
   ];
 }

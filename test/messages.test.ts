@@ -209,7 +209,7 @@ describe("tool calls", () => {
 
 describe("results", () => {
   it("without a call are left out", () => {
-    expect(sent([user("Hi"), result("nobody", "lost"), user("Ho")])).toEqual([
+    expect(sent([user("Hi"), result("unasked", "lost"), user("Ho")])).toEqual([
       { role: "user", content: "Hi" },
       { role: "user", content: "Ho" },
     ]);

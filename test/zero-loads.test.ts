@@ -1,4 +1,4 @@
-/** Looking loads nothing, and swaps nothing out: told by how often the server started a model's process. */
+/** Looking loads nothing, and swaps nothing out: shown by how often the server started a model's process. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,7 +34,7 @@ const LOOKS = [
   "/ai-server-status --ssh",
   "/ai-server-status other",
   "/ai-server-status third --ssh",
-  "/ai-server-status nobody",
+  "/ai-server-status absent",
   "/ai-server-refresh",
   "/ai-server-refresh --config",
   "/ai-server-ctx other",
@@ -124,7 +124,7 @@ test.each(states)("starts, model changes and ends of sessions load nothing while
   setPiVariables(place.sim);
   for (const mode of ["tui", "rpc"] as const) {
     const pi = new FakePi();
-    extension(pi.api);
+    await extension(pi.api);
     await pi.refresh();
     const terminal = new FakeTerminal();
     for (const model of pi.provider.getModels()) {

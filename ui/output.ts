@@ -50,10 +50,11 @@ export function show(screen: AnsweringScreen, shown: string | Result, level: Lev
   }
 }
 
-/** In print mode on standard output, errors on standard error; elsewhere as a notice. The session does not keep it. */
+/** In print mode on standard output, errors that are no answers on standard error; elsewhere as a notice. The session does not keep it. */
 function showPlain(screen: Screen, result: Result): void {
   const text = plainLines(result, widthOf(screen)).join("\n");
-  if (screen.mode === "print") writeLine(result.level === "error" ? STDERR : STDOUT, text);
+  if (screen.mode === "print")
+    writeLine(result.level === "error" && !result.isAnswer ? STDERR : STDOUT, text);
   else screen.ui.notify(text, result.level);
 }
 
@@ -114,7 +115,7 @@ function writeInTurn(text: string): void {
 }
 
 /** Shows a notice that no command asked for: never on standard output. */
-export function tell(screen: Screen, text: string, level: Level): void {
+export function notify(screen: Screen, text: string, level: Level): void {
   try {
     if (screen.mode === "tui" || screen.mode === "rpc") screen.ui.notify(text, level);
     else writeLine(STDERR, text);

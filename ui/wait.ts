@@ -8,7 +8,7 @@ import {
   type TUI,
 } from "@earendil-works/pi-tui";
 import { duration } from "../lib/figures.ts";
-import { type Screen, tell } from "./output.ts";
+import { notify, type Screen } from "./output.ts";
 
 /** When a wait is shown, and how its time goes on. */
 export interface Pace {
@@ -203,7 +203,7 @@ class Wait implements Waiting {
     if (this.#screen.mode === "tui") this.#loader?.setMessage(this.#message());
     else if (this.#screen.mode === "rpc")
       this.#quietly(() => this.#screen.ui.setStatus(STATUS_KEY, `${this.#said.text}…`));
-    else tell(this.#screen, `${this.#said.text}…`, "info");
+    else notify(this.#screen, `${this.#said.text}…`, "info");
   }
 
   #quietly(act: () => void): void {

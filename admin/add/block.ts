@@ -23,7 +23,7 @@ import { fitOfSize, fittingNow } from "../context-fit.ts";
 import type { Fitting } from "../fit.ts";
 import type { Host } from "../host-access.ts";
 import type { Downloaded } from "./download.ts";
-import { type Block, chosenPattern, idFor, modelWith, plannedBlock } from "./plan.ts";
+import { type Block, chosenPattern, idFor, inConfig, modelWith, plannedBlock } from "./plan.ts";
 import { chosenSize } from "./size.ts";
 
 /** The model as its block names it. */
@@ -60,7 +60,7 @@ export async function addBlock(
   const present = modelWith({ label, file }, files);
   if (present !== undefined) {
     await forget();
-    return show(ctx, `${label} is in the config already: ${present}.`);
+    return show(ctx, inConfig(label, present));
   }
   const model = { id: idFor(file, files), file, mmproj, trained };
   const block = await chosenBlock(call, server, host, files, model);

@@ -38,7 +38,7 @@ export function downloadWords(state: DownloadState): string {
     case "checking":
       return `Checking the SHA-256 of ${label}`;
     case "running": {
-      const again = problem === undefined ? "" : ` (${problem.message})`;
+      const again = problem === undefined ? "" : `. ${problem.message}`;
       return `Downloading ${label}: ${progressWords(doneBytes, totalBytes, rate)}${again}`;
     }
     default:

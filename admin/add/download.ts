@@ -1,7 +1,7 @@
 /** The download onto the server's machine: begun or found again, watched, and left or stopped. */
 import type { Config } from "../../config.ts";
 import type { DownloadRequest, DownloadState } from "../../host/download/download.ts";
-import type { Downloads } from "../../host/download/downloads.ts";
+import type { ServerDownloads } from "../../host/download/downloads.ts";
 import type { HubFile } from "../../huggingface/quantisations.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { ServerError } from "../../lib/errors.ts";
@@ -45,15 +45,16 @@ export function downloadQuestion(
   { repository }: Chosen,
   { label, files }: DownloadRequest,
   { modelsDir, sshHost }: Pick<Config, "modelsDir" | "sshHost">,
-  freeBytes: number,
+  freeBytes: number | undefined,
   room: Room | undefined,
 ): Question {
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const where = sshHost === "local" ? "this machine" : "the server";
+  const free = freeBytes === undefined ? "" : `, where ${binarySize(freeBytes)} is free`;
   return {
     title: `Download ${label}?`,
     consequences: [
-      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}, where ${binarySize(freeBytes)} is free.`,
+      `${binarySize(bytes)} in ${counted(files.length, "file")}, into ${modelsDir}/${repository.id} on ${where}${free}.`,
       ...roomWords(room),
       ...gatedWords(repository),
       "The server downloads it by itself, and continues when pi is closed.",
@@ -69,7 +70,7 @@ export function downloadQuestion(
  */
 export async function watched(
   call: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   first: DownloadState,
 ): Promise<Downloaded | undefined> {
@@ -87,7 +88,7 @@ export async function watched(
 
 async function untilEnd(
   { waiting }: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   first: DownloadState,
 ): Promise<DownloadState> {
@@ -131,7 +132,7 @@ function isProjector(path: string): boolean {
 /** By the session's own end alone: the user's signal is aborted already. */
 async function leftOrStopped(
   call: Call,
-  downloads: Downloads,
+  downloads: ServerDownloads,
   folder: string,
   { id, label }: DownloadState,
 ): Promise<void> {

@@ -8,10 +8,15 @@ import {
 } from "../../host/config/config-file.ts";
 import type { NewModel } from "../../host/config/model-change.ts";
 import type { HostFile } from "../../host/ssh/machine.ts";
-import { ServerError } from "../../lib/errors.ts";
+import { orFault, ServerError } from "../../lib/errors.ts";
+import { wordSet } from "../../lib/text.ts";
 import type { Picking } from "../../ui/pick.ts";
 import { type Call, pickedBy } from "../call.ts";
+import type { Chosen } from "./choose.ts";
 import type { Downloaded } from "./download.ts";
+
+/** What makes llama-server download a model itself. */
+const FETCHING = wordSet("-hf -hfr --hf-repo hf hfr hf-repo LLAMA_ARG_HF_REPO");
 
 /** The file that gets the block, and the model whose command it takes over; none for a plain `llama-server`. */
 export interface Pattern {
@@ -40,7 +45,7 @@ export function idFor(path: string, files: readonly HostFile[]): string {
   return id;
 }
 
-/** The model whose block names this file already, in whatever way it spells the folder for models. */
+/** The model whose block has this one already: names its file, in whatever way it spells the folder, or downloads it. */
 export function modelWith(
   { label, file }: Pick<Downloaded, "label" | "file">,
   files: readonly HostFile[],
@@ -48,13 +53,39 @@ export function modelWith(
   // Files of other repositories may have the same name.
   const at = file.indexOf(`/${label.replace(/:.*$/, "")}/`);
   const end = file.slice(Math.max(0, at));
-  const naming = files.filter(({ text }) => text.includes(end));
+  const isNamed = (text: string): boolean => text.includes(end) || fetches(text, label);
+  const naming = files.filter(({ text }) => isNamed(text));
   const found = modelsIn(naming).find(({ model, file: { name, text } }) => {
     const { first, last } = modelBlock(text, formatOf(name), model);
-    const lines = text.split("\n").slice(first - 1, last);
-    return lines.some((line) => line.includes(end));
+    return isNamed(
+      text
+        .split("\n")
+        .slice(first - 1, last)
+        .join("\n"),
+    );
   });
   return found?.model;
+}
+
+/** Whether a command or a preset has llama-server download this model itself. */
+function fetches(block: string, label: string): boolean {
+  const words = block.split(/[\s"'=,]+/);
+  return words.some((word, at) => FETCHING.has(word) && words[at + 1]?.toLowerCase() === label.toLowerCase());
+}
+
+/** @throws {ServerError} where a model of the config has the chosen one's file already, or downloads it itself */
+export function requireNew({ label, repository, quantisation }: Chosen, files: readonly HostFile[]): void {
+  const file = `/${repository.id}/${quantisation.files[0]?.path}`;
+  const present = modelWith({ label, file }, files);
+  if (present === undefined) return;
+  throw new ServerError(
+    `${inConfig(label, present)} Nothing was downloaded; to add it again, first run /ai-server-remove ${present}.`,
+    { link: "config file" },
+  );
+}
+
+export function inConfig(label: string, id: string): string {
+  return `${label} is in the config already: ${id}.`;
 }
 
 /** @throws {ServerError} where it cannot be written */
@@ -134,10 +165,8 @@ function tried(
   pattern: Pattern,
   model: Omit<NewModel, "from">,
 ): Planned | string {
-  try {
-    return { pattern, block: plannedBlock(files, pattern, model) };
-  } catch (error) {
-    if (error instanceof ServerError && pattern.from !== undefined) return error.message;
-    throw error;
-  }
+  const block = orFault(() => plannedBlock(files, pattern, model));
+  if (!(block instanceof ServerError)) return { pattern, block };
+  if (pattern.from === undefined) throw block;
+  return block.message;
 }

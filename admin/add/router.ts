@@ -1,4 +1,5 @@
 /** The same on llama.cpp's router, which downloads by itself into its own cache. */
+import type { HubClient } from "../../huggingface/hub.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { binarySize } from "../../lib/figures.ts";
 import { ANSWER_TIMEOUT_MS } from "../../server/http/access.ts";
@@ -14,8 +15,8 @@ import { faultText } from "../report.ts";
 import { addSection } from "./block.ts";
 import { type Chosen, chosenQuantisation, describeModel, gatedWords, NOT_ADDED, searched } from "./choose.ts";
 import { progressWords, RateMeter } from "./download-words.ts";
-import type { HubAccess } from "./hub.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
+import { requireNew } from "./plan.ts";
 import { memoryOf, roomFor, roomWords } from "./room.ts";
 
 /** A server that downloads by itself. */
@@ -30,13 +31,13 @@ export async function addToRouter(
   call: Call,
   server: ModelServer,
   router: Router,
-  access: HubAccess,
+  hub: HubClient,
   named: Named | undefined,
 ): Promise<void> {
   const { ctx, waiting, aiServer } = call;
   const limits = { signal: waiting.signal, timeoutMs: ANSWER_TIMEOUT_MS };
   const running = (await router.downloads?.(limits)) ?? [];
-  const wanted = named ?? (await searched(call, access.hub, running.flatMap(itemOf)));
+  const wanted = named ?? (await searched(call, hub, running.flatMap(itemOf)));
   if (wanted === undefined) return show(ctx, NOT_ADDED);
   const host = server.config.sshHost === undefined ? undefined : await openConfigHost(server, waiting.signal);
   try {
@@ -44,7 +45,7 @@ export async function addToRouter(
     const label = await agreedLabel(
       call,
       host,
-      access,
+      hub,
       there.map((name) => name.toUpperCase()),
       wanted,
     );
@@ -71,7 +72,7 @@ function itemOf(name: string) {
 async function agreedLabel(
   call: Call,
   host: Host | undefined,
-  { hub }: HubAccess,
+  hub: HubClient,
   there: readonly string[],
   wanted: Named,
 ): Promise<string | undefined> {
@@ -90,6 +91,8 @@ async function agreedLabel(
   const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
   if (chosen !== undefined) {
     if (there.includes(chosen.label.toUpperCase())) return chosen.label;
+    // The router can download without its preset, so one that cannot be read stops nothing here.
+    requireNew(chosen, (await host?.machine.read(waiting.signal).catch(() => [])) ?? []);
     const room = roomFor(chosen.quantisation.bytes, memory);
     const question = {
       title: `Download ${chosen.label}?`,
@@ -137,7 +140,7 @@ async function downloadedBy(call: Call, router: Router, label: string): Promise<
 
 /** By the session's own end alone: the user's signal is aborted already. */
 async function leftOrStopped(call: Call, router: Router, label: string): Promise<void> {
-  const { ctx, ended } = call;
+  const { ctx, ended, waiting } = call;
   if (ended.aborted) return;
   const question = {
     title: `Stop the download of ${label}?`,
@@ -148,6 +151,7 @@ async function leftOrStopped(call: Call, router: Router, label: string): Promise
     (await isConfirmed(call, question, ["Leave it running", "Stop it"]));
   if (!isStopped)
     return show(ctx, `The router goes on with the download. /ai-server-add ${label} shows it again.`);
+  waiting.say(`Stopping the download of ${label}`);
   await router.cancelDownload?.(label, ended);
   show(ctx, `The download of ${label} is stopped.`);
 }

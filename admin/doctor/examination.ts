@@ -25,16 +25,27 @@ export async function examine(
     const findings: Finding[] = [];
     const since = REAL_CLOCK.now();
     const report = (): void =>
-      onProgress({ examined: [...done, { group, findings }], at: { title: group.title, since } });
+      onProgress({ examined: [...done, { group, findings }], at: placeOf(visit, group, since) });
     report();
     const isStopped = await isStoppedIn(visit, group, (finding) => {
       findings.push(finding);
       report();
     });
-    done.push({ group, findings, isStopped });
+    done.push({ group, findings, isStopped, leaves: isStopped ? visit.leaves : undefined });
+    visit.doing = undefined;
     if (isStopped) break;
   }
   return done;
+}
+
+/** What is being looked at, as it is when it is drawn. */
+function placeOf(visit: Visit, { title }: Group, since: number): Progress["at"] {
+  return {
+    get title() {
+      return visit.doing ?? title;
+    },
+    since,
+  };
 }
 
 /** A check that fails in an unexpected way must not hide what the others have found. */

@@ -5,8 +5,9 @@ import type { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
 import { type Call, serverFor, storedVariables } from "../call.ts";
 import { type Host, openHost } from "../host-access.ts";
+import type { Trial } from "./model/permission.ts";
 
-type VisitParts = Pick<Visit, "call" | "server" | "stored" | "model" | "signal">;
+type VisitParts = Pick<Visit, "call" | "server" | "stored" | "trial" | "signal">;
 
 export class Visit {
   readonly call: Call;
@@ -14,22 +15,26 @@ export class Visit {
   /** What `/login` stored. */
   readonly stored: Variables;
   /** The model that is to be tried. */
-  readonly model: string | undefined;
+  readonly trial: Trial | undefined;
   /** Aborts when the user stops the checks, and with the command. */
   readonly signal: AbortSignal;
   /** Why the server cannot be asked; set by the checks of the way. */
   outOfReach: string | undefined;
+  /** What a long check does at this moment, in a few words. */
+  doing: string | undefined;
+  /** What stays on the server where the user stops the checks now, as a sentence. */
+  leaves: string | undefined;
   #host: Promise<Host> | undefined;
   #files: Promise<HostFile[]> | undefined;
   #unit: Promise<UnitStatus> | undefined;
   #models: Promise<ModelFacts[]> | undefined;
   #running: Promise<RunningModel[] | undefined> | undefined;
 
-  constructor({ call, server, stored, model, signal }: VisitParts) {
+  constructor({ call, server, stored, trial, signal }: VisitParts) {
     this.call = call;
     this.server = server;
     this.stored = stored;
-    this.model = model;
+    this.trial = trial;
     this.signal = signal;
   }
 
@@ -76,7 +81,7 @@ export class Visit {
 }
 
 /** @throws {ServerError} where a setting is wrong */
-export async function openVisit(call: Call, model: string | undefined, signal: AbortSignal): Promise<Visit> {
+export async function openVisit(call: Call, trial: Trial | undefined, signal: AbortSignal): Promise<Visit> {
   const [server, stored] = await Promise.all([serverFor(call), storedVariables(call.ctx)]);
-  return new Visit({ call, server, stored, model, signal });
+  return new Visit({ call, server, stored, trial, signal });
 }

@@ -11,6 +11,8 @@ export interface Examination {
   readonly findings: readonly Finding[];
   /** Whether the user stopped it before its last check. */
   readonly isStopped?: boolean;
+  /** What then stays on the server, as a sentence. */
+  readonly leaves?: string | undefined;
 }
 
 const MARKS: Readonly<Record<Verdict, string>> = { ok: "✓", warning: "!", fault: "✗", unchecked: "–" };
@@ -54,7 +56,7 @@ function countOf(findings: readonly Finding[], verdict: Verdict): number {
   return findings.filter((finding) => finding.verdict === verdict).length;
 }
 
-/** `2 faults, 1 warning, 31 in order, 4 not checked.` */
+/** `2 faults, 1 warning, 31 checks in order, 4 not made.` */
 function summary(findings: readonly Finding[]): string {
   const faults = countOf(findings, "fault");
   const warnings = countOf(findings, "warning");
@@ -63,8 +65,8 @@ function summary(findings: readonly Finding[]): string {
   return `${[
     ...(faults === 0 ? [] : [counted(faults, "fault")]),
     ...(warnings === 0 ? [] : [counted(warnings, "warning")]),
-    `${fine} in order`,
-    ...(unseen === 0 ? [] : [`${unseen} not checked`]),
+    `${counted(fine, "check")} in order`,
+    ...(unseen === 0 ? [] : [`${unseen} not made`]),
   ].join(", ")}.`;
 }
 
@@ -74,11 +76,11 @@ function closing(examined: readonly Examination[], isFixing: boolean, style: Sty
   const faults = findings.filter(({ verdict }) => verdict === "fault").map(({ subject }) => subject);
   const warnings = findings.filter(({ verdict }) => verdict === "warning").map(({ subject }) => subject);
   const fixable = findings.flatMap(({ fix }) => (fix === undefined ? [] : [fix.does]));
+  const stopped = examined.find(({ isStopped }) => isStopped);
+  const left = stopped?.leaves === undefined ? "" : ` ${stopped.leaves}`;
   return [
     "",
-    ...(examined.some(({ isStopped }) => isStopped)
-      ? [style.busy("Stopped; the rest was not checked.")]
-      : []),
+    ...(stopped === undefined ? [] : [style.busy(`Stopped; the rest was not checked.${left}`)]),
     summary(findings),
     ...(faults.length === 0 ? [] : [style.bad(`✗ ${faults.join(", ")}`)]),
     ...(warnings.length === 0 ? [] : [style.busy(`! ${warnings.join(", ")}`)]),
@@ -96,6 +98,7 @@ export function resultOf(examined: readonly Examination[], isFixing: boolean): R
   const faults = countOf(findings, "fault");
   const warnings = countOf(findings, "warning");
   return {
+    isAnswer: true,
     level: faults > 0 ? "error" : warnings > 0 ? "warning" : "info",
     content: (width, style) => [
       ...examinedLines(examined, width, style),

@@ -125,7 +125,7 @@ function certificateIn(body: Buffer | undefined): X509Certificate | undefined {
   try {
     return body && new X509Certificate(body);
   } catch {
-    // Another program's file: Caddy would not admit anybody by it.
+    // Another program's file: it admits no device.
     return undefined;
   }
 }

@@ -1,8 +1,7 @@
 import type { ModelStart } from "./command/model-start.ts";
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
-import { findIni, iniBlock, iniSettings, planIni } from "./ini/config.ts";
+import { findIni, iniBlock, iniSettings, iniStart, planIni } from "./ini/config.ts";
 import { iniFiles, planIniAddition, planIniRemoval } from "./ini/models.ts";
-import { iniStart } from "./ini/start.ts";
 import { iniSurvey } from "./ini/survey.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
 import { refusalBecause } from "./refusals.ts";

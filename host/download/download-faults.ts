@@ -69,7 +69,6 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "still-running": () => "The download is still running. Stop it first.",
   "not-stopped": (where) => `The download on ${where} did not stop within 10 s. Try again.`,
   "unknown-download": (where) => `There is no such download on ${where}.`,
-  "no-free-space-known": (where) => `${where} did not say how much space is free.`,
   "ends-at-logout": (where) =>
     `systemd on ${where} ends this download when that user's last login is over (KillUserProcesses). Run "loginctl enable-linger" there once as that user; until then keep a login open.`,
 };
@@ -102,7 +101,10 @@ const MAY_PASS = new Set(["network", "server-error", "rate-limit", "interrupted"
  * @param isRunning the download goes on by itself
  */
 export function downloadFault(code: string, detail: string, where: string, isRunning = false): HostError {
-  const said = cleanText(detail, 300).replaceAll("\n", " ");
+  // `curl: (56) …` would stand in parentheses of ours.
+  const said = cleanText(detail, 300)
+    .replaceAll("\n", " ")
+    .replace(/^curl: \((\d+)\)/, "curl error $1:");
   const table = isRunning && Object.hasOwn(TRIED_AGAIN, code) ? TRIED_AGAIN : FAULTS;
   const sentence = Object.hasOwn(table, code) ? table[code]?.(where, said) : undefined;
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, {

@@ -63,6 +63,8 @@ export interface DownloadState {
 
 /** What there is for downloads on the machine. */
 export interface DownloadPlace {
+  /** The folder, as an absolute path. */
+  folder: string;
   /** On the file system of the folder; undefined where that is not known. */
   freeBytes: number | undefined;
   /** Those that are installed, the first one fetches. */

@@ -103,26 +103,3 @@ export const USUAL_MARGIN_MIB = 1024;
 
 /** The slots of a llama-server whose command names none: they share one cache (seen on llama.cpp 0.7.0). */
 export const USUAL_SLOTS = 4;
-
-/**
- * A model that no config names yet, started by a plain `llama-server -m FILE`.
- *
- * @param program llama-server, by its path or to be found on the path
- * @param file the path of the model on the server, of its first shard
- */
-export function plainModel(program: string, file: string, projector?: string): StartedModel {
-  return {
-    kind: "started",
-    program,
-    flags: [{ name: "model", value: file }],
-    variables: [],
-    places: [],
-    projector,
-    isProjectorOffloaded: true,
-    slots: USUAL_SLOTS,
-    isUnified: true,
-    isSplitFixed: false,
-    marginsMiB: [USUAL_MARGIN_MIB],
-    uncounted: [],
-  };
-}

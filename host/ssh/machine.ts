@@ -60,25 +60,8 @@ export interface UnitStatus {
   hasRestartCommand: boolean;
 }
 
-/** What can be done on the server's machine; `change.ts` sees it through this. */
-export interface Machine {
-  /** All files of a folder, or the one file. */
-  read(signal?: AbortSignal): Promise<HostFile[]>;
-  /** @param name of the file in its folder, as `read` gave it */
-  readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile>;
-  /** In the order in which they were written, which is not that of their names where a clock was wrong. */
-  list(name: string, signal?: AbortSignal): Promise<Backup[]>;
-  /** @param expected hash of the file that is replaced; any other content stays */
-  write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
-  restore(stamp: string, expected: string, name: string, signal?: AbortSignal): Promise<Written>;
-  restart(signal?: AbortSignal): Promise<void>;
-  status(signal?: AbortSignal): Promise<UnitStatus>;
-  /** The last lines of the unit's journal. */
-  logs(lines: number, signal?: AbortSignal): Promise<string[]>;
-}
-
 /** The machine at the other end of a `Shell`. Every method rejects with a `HostError`, or the signal's reason. */
-export class RemoteMachine implements Machine {
+export class RemoteMachine {
   readonly #shell: Pick<Shell, "ask" | "settings">;
   readonly #restartTimeoutMs: number;
   /** The names of files as the machine spells them, by those that are shown. */
@@ -89,10 +72,12 @@ export class RemoteMachine implements Machine {
     this.#restartTimeoutMs = restartTimeoutMs;
   }
 
+  /** All files of a folder, or the one file. */
   async read(signal?: AbortSignal): Promise<HostFile[]> {
     return this.#files(await this.#ask({ verb: ["read"] }, READ_MS, signal));
   }
 
+  /** @param name of the file in its folder, as `read` gave it */
   async readBackup(stamp: string, name: string, signal?: AbortSignal): Promise<HostFile> {
     const answer = await this.#ask({ verb: ["read", stampWord(stamp)], name }, READ_MS, signal);
     const [file] = this.#files(answer);
@@ -100,6 +85,7 @@ export class RemoteMachine implements Machine {
     return file;
   }
 
+  /** In the order in which they were written, which is not that of their names where a clock was wrong. */
   async list(name: string, signal?: AbortSignal): Promise<Backup[]> {
     const answer = await this.#ask({ verb: ["list"], name }, READ_MS, signal);
     return answer.lines.flatMap(({ key, value }) => {
@@ -109,6 +95,7 @@ export class RemoteMachine implements Machine {
     });
   }
 
+  /** @param expected hash of the file that is replaced; any other content stays */
   async write(text: string, expected: string, name: string, signal?: AbortSignal): Promise<Written> {
     const content = Buffer.from(text, "utf8");
     return written(await this.#ask({ verb: ["write", expected], name, content }, WRITE_MS, signal));
@@ -150,6 +137,7 @@ export class RemoteMachine implements Machine {
     };
   }
 
+  /** The last lines of the unit's journal. */
   async logs(lines: number, signal?: AbortSignal): Promise<string[]> {
     const count = String(Math.min(99_999, Math.max(1, Math.trunc(lines))));
     const answer = await this.#ask({ verb: ["logs", count] }, READ_MS, signal);

@@ -38,6 +38,8 @@ export interface HostRequest {
   content?: Buffer;
   /** Set for a verb of `ai-server-download`, which no wrapper knows. */
   download?: { folder: string; token?: string | undefined };
+  /** Set for a verb of `ai-server-examine`, which no wrapper knows. */
+  isExamine?: true;
   /** Set for a verb of `ai-server-ca`. Its own wrapper takes the passphrase alone. */
   ca?: { folder: string; reloadCommand?: string | undefined; passphrase?: string | undefined };
   /** For the verbs about memory. */
@@ -62,7 +64,19 @@ export interface Answer {
 }
 
 const PROTOCOL = "ai-server-1";
-const TEXT_BLOCKS = new Set(["detail", "show", "command-line", "logs", "devices", "fit"]);
+const TEXT_BLOCKS = new Set([
+  "detail",
+  "show",
+  "command-line",
+  "logs",
+  "devices",
+  "fit",
+  "system-unit",
+  "unit",
+  "verify",
+  "kernel",
+  "kernel-unit",
+]);
 const ERROR_CODE = /^[a-z0-9-]{1,40}$/;
 const WORD = /^[a-zA-Z0-9]{1,64}$/;
 
@@ -72,6 +86,10 @@ const MOST_VALUE = 6000;
 
 /** Lines of an answer beside those in blocks: a folder of files and backups has some hundred. */
 const MOST_LINES = 10_000;
+
+/** Lines and characters that are kept of what a startup file prints. */
+const MOST_NOISE_LINES = 20;
+const MOST_NOISE = 200;
 
 /** Bytes of a file's name, on every file system. */
 const MOST_NAME = 255;
@@ -185,20 +203,23 @@ export function sharedFunctions(script: string): string {
 
 /** What a program wrote, cut into answer and surroundings. */
 export interface ReadAnswer {
+  /** The first words of what came before the answer, safe to show: a startup file's. */
+  noise: string;
   /** Whether the answer has begun: then the script has run, at least in part. */
   begun: boolean;
   /** Undefined while it is not complete. */
   answer: Answer | undefined;
 }
 
-/** Finds the answer that carries this request's number; everything else that stands around it is not looked at. */
+/** Finds the answer that carries this request's number; what else stands around it decides nothing. */
 export function readAnswer(output: string, nonce: string): ReadAnswer {
   const lines = output.split(/\r?\n/);
   const begin = lines.indexOf(`${nonce} begin`);
-  if (begin === -1) return { begun: false, answer: undefined };
+  if (begin === -1) return { noise: "", begun: false, answer: undefined };
+  const noise = cleanText(lines.slice(0, Math.min(begin, MOST_NOISE_LINES)).join(" ").trim(), MOST_NOISE);
   const end = lines.indexOf(`${nonce} end`, begin);
-  if (end === -1) return { begun: true, answer: undefined };
-  return { begun: true, answer: parseLines(lines.slice(begin + 1, end)) };
+  const answer = end === -1 ? undefined : parseLines(lines.slice(begin + 1, end));
+  return { noise, begun: true, answer };
 }
 
 function parseLines(lines: readonly string[]): Answer {

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { sharedFunctions } from "./protocol.ts";
 
-type Script = "ai-server-admin" | "ai-server-download" | "ai-server-ca";
+type Script = "ai-server-admin" | "ai-server-download" | "ai-server-examine" | "ai-server-ca";
 
 function functionsOf(script: Script): string {
   const text = readFileSync(new URL(`../${script}`, import.meta.url), "utf8");
@@ -17,6 +17,11 @@ export function adminFunctions(): string {
 /** What answers the verbs for downloads: it uses the functions of `ai-server-admin` too. */
 export function downloadFunctions(): string {
   return adminFunctions() + functionsOf("ai-server-download");
+}
+
+/** What answers the verbs of `ai-server-examine`: it uses the functions of the other two. */
+export function examineFunctions(): string {
+  return downloadFunctions() + functionsOf("ai-server-examine");
 }
 
 /** What answers the verbs of `ai-server-ca`: it uses the functions of `ai-server-admin` too. */

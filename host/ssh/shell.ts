@@ -17,7 +17,7 @@ import {
   requestText,
   verbLine,
 } from "./protocol.ts";
-import { adminFunctions, caFunctions, downloadFunctions } from "./scripts.ts";
+import { adminFunctions, caFunctions, downloadFunctions, examineFunctions } from "./scripts.ts";
 import { type HostError, lateFault, type SshTarget, spawnFault, sshError, sshFault } from "./ssh-faults.ts";
 
 /** Bytes of standard output that are read at most: a file of 4 MiB as base64, and a chatty login. */
@@ -46,6 +46,13 @@ export interface AskLimits {
 
 export type Spawn = typeof nodeSpawn;
 
+/** How the first call that was answered went: over ssh it opened the connection. */
+export interface FirstCall {
+  ms: number;
+  /** The first words of what a startup file there printed; empty where it printed nothing. */
+  noise: string;
+}
+
 interface Finished {
   code: number | null;
   stdout: string;
@@ -65,6 +72,7 @@ export class Shell {
   #functions: string | undefined;
   /** The call that opens the shared connection: a second one at the same time would open another. */
   #opening: Promise<Answer> | undefined;
+  #firstCall: FirstCall | undefined;
 
   constructor(
     settings: ShellSettings,
@@ -94,6 +102,11 @@ export class Shell {
     return this.#askOnce(request, limits);
   }
 
+  /** Undefined before the first answer. */
+  get firstCall(): FirstCall | undefined {
+    return this.#firstCall;
+  }
+
   /** Ends what still runs and the shared connection. Idempotent; a later call opens a new one. */
   async close(): Promise<void> {
     for (const child of this.#children) this.#end(child);
@@ -120,9 +133,13 @@ export class Shell {
       ? ["sh", ["-s"]]
       : ["ssh", [...this.#connection.options(), "--", settings.host, command]];
     const timeoutMs = limits.timeoutMs + (isLocal ? 0 : settings.connectTimeoutMs);
+    const started = performance.now();
     const finished = await this.#run(program, args, input, { ...limits, timeoutMs });
-    const { begun, answer } = readAnswer(finished.stdout, nonce);
-    if (answer !== undefined) return answer;
+    const { begun, answer, noise } = readAnswer(finished.stdout, nonce);
+    if (answer !== undefined) {
+      this.#firstCall ??= { ms: performance.now() - started, noise };
+      return answer;
+    }
     if (finished.isLate) throw lateFault(settings, timeoutMs, begun);
     if (!begun && finished.code === 255 && this.#leavesOut(args, finished.stderr)) {
       limits.signal?.throwIfAborted();
@@ -147,6 +164,7 @@ export class Shell {
     if (request.download !== undefined) {
       return directScript(downloadFunctions(), nonce, text, "download_main");
     }
+    if (request.isExamine) return directScript(examineFunctions(), nonce, text, "examine_main");
     if (request.ca !== undefined) return directScript(caFunctions(), nonce, text, "ca_main");
     this.#functions ??= adminFunctions();
     return directScript(this.#functions, nonce, text);

@@ -125,7 +125,7 @@ export class RouterEvents {
   }
 
   /** Reports a child's change. */
-  tell(section: Section, child: Child): void {
+  send(section: Section, child: Child): void {
     const model = section.id;
     if (child.state === "loading") {
       if (!child.waking) this.#emit({ model, event: "model_status", data: { status: "loading" } });
@@ -137,7 +137,7 @@ export class RouterEvents {
   }
 
   /** @param data none for an end */
-  tellDownload(model: string, event: string, data?: unknown): void {
+  sendDownload(model: string, event: string, data?: unknown): void {
     this.#emit(data === undefined ? { model, event } : { model, event, data });
   }
 

@@ -50,7 +50,7 @@ export class RouterDownloads {
     if (known(name) || this.#running.has(name))
       throw new LlamaError(400, INVALID, `model '${name}' already exists`);
     const stop = new AbortController();
-    this.#events.tellDownload(name, "model_status", { status: "downloading" });
+    this.#events.sendDownload(name, "model_status", { status: "downloading" });
     const ended = this.#fetch(name, repository, quantisation, stop.signal);
     this.#running.set(name, { state: "downloading", stop, ended });
   }
@@ -80,8 +80,8 @@ export class RouterDownloads {
     try {
       const files = await this.#files(repository, quantisation);
       const progress: Record<string, { done: number; total: number }> = {};
-      const tell = (): void => this.#events.tellDownload(name, "download_progress", { progress });
-      await Promise.all(files.map((file) => this.#receive(file, progress, tell, stop)));
+      const send = (): void => this.#events.sendDownload(name, "download_progress", { progress });
+      await Promise.all(files.map((file) => this.#receive(file, progress, send, stop)));
       const id = files.map(({ url }) => quantisationIn(url)).find((found) => found !== undefined);
       if (id !== undefined) this.cached.add(`${repository}:${id}`);
     } catch {
@@ -89,7 +89,7 @@ export class RouterDownloads {
     }
     const download = this.#running.get(name);
     if (download !== undefined) download.state = "downloaded";
-    this.#events.tellDownload(name, event);
+    this.#events.sendDownload(name, event);
   }
 
   /** The model's files, shards and projector too; none where Hugging Face knows no such model. */
@@ -111,7 +111,7 @@ export class RouterDownloads {
   async #receive(
     file: File,
     progress: Record<string, { done: number; total: number }>,
-    tell: () => void,
+    send: () => void,
     stop: AbortSignal,
   ): Promise<void> {
     // Who is refused here is refused at once, without a report.
@@ -119,12 +119,12 @@ export class RouterDownloads {
     if (!ok) throw new Error("refused");
     const at = { done: 0, total: file.size };
     progress[file.url] = at;
-    tell();
+    send();
     for (const pause of PAUSES_MS) {
       await this.#clock.sleep(pause, stop);
       stop.throwIfAborted();
-      const isWhole = await this.#read(file.url, at, tell, stop).catch(() => false);
-      if (isWhole) return tell();
+      const isWhole = await this.#read(file.url, at, send, stop).catch(() => false);
+      if (isWhole) return send();
     }
     throw new Error("after three attempts");
   }
@@ -132,7 +132,7 @@ export class RouterDownloads {
   async #read(
     url: string,
     at: { done: number; total: number },
-    tell: () => void,
+    send: () => void,
     stop: AbortSignal,
   ): Promise<boolean> {
     const headers: Record<string, string> = at.done > 0 ? { Range: `bytes=${at.done}-` } : {};
@@ -143,7 +143,7 @@ export class RouterDownloads {
       at.done += piece.length;
       if (this.#clock.now() - told < REPORT_MS) continue;
       told = this.#clock.now();
-      tell();
+      send();
     }
     return at.done === at.total;
   }

@@ -83,7 +83,7 @@ export class Router implements Kind {
     const { behaviour, hasModel } = section;
     const loads = { ...behaviour, neverHealthy: behaviour.neverHealthy || !hasModel };
     const child = new Child(section.id, loads, this.#around, (changed) =>
-      this.#events.tell(section, changed),
+      this.#events.send(section, changed),
     );
     this.#entries.set(section.id, { section, child });
   }
@@ -156,7 +156,7 @@ export class Router implements Kind {
     await child?.stop();
     this.#entries.delete(name);
     this.#downloads.cached.delete(name);
-    this.#events.tellDownload(name, "model_remove");
+    this.#events.sendDownload(name, "model_remove");
     replyLlamaJson(exchange, 200, { success: true });
   }
 

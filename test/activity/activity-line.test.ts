@@ -77,8 +77,11 @@ test.each<[Activity, string]>([
     loading({ stage: { name: "text_model", share: 0.436 }, expectedMs: 20_000 }),
     "Loading Qwen (text_model 43 %) · 12 s of about 20 s",
   ],
-  [loading({ again: { blockedBy: "other" } }), "Loading Qwen again (other was loaded meanwhile) · 12 s"],
-  [loading({ again: { blockedBy: undefined } }), "Loading Qwen again (it was unloaded meanwhile) · 12 s"],
+  [loading({ again: { blockedBy: "other" } }), "Loading Qwen again · 12 s · other was loaded meanwhile"],
+  [
+    loading({ again: { blockedBy: undefined }, stage: { name: "text_model", share: 0.436 } }),
+    "Loading Qwen again (text_model 43 %) · 12 s · it was unloaded meanwhile",
+  ],
   [prompt({ cached: 200, processed: 600 }), "Reading prompt · 50 % of 1k (200 cached)"],
   [prompt({}), "Reading prompt · 0 % of 1k"],
   [prompt({ cached: 200, processed: 1200 }), "Reading prompt · 100 % of 1k (200 cached)"],

@@ -64,8 +64,8 @@ test("the server is that of what is stored at this moment", async () => {
   const ctx = { ...call.ctx, modelRegistry: registry } as unknown as typeof call.ctx;
   expect(await storedVariables(ctx)).toEqual(stored);
   expect((await serverFor({ ...call, ctx })).config.serviceUnit).toBe("mine.service");
-  const nobody = { modelRegistry: { getProviderAuth: async () => undefined } } as unknown as typeof ctx;
-  expect(await storedVariables(nobody)).toEqual({});
+  const loggedOut = { modelRegistry: { getProviderAuth: async () => undefined } } as unknown as typeof ctx;
+  expect(await storedVariables(loggedOut)).toEqual({});
 });
 
 describe("the machine", () => {

@@ -211,7 +211,7 @@ includeAliasesInList: true
   });
 
   test("says why the machine is unreachable, and still reads the list", async () => {
-    const place = await startPlace(CONFIG("8192"), { AI_SERVER_SSH_HOST: "somebody@127.0.0.1" });
+    const place = await startPlace(CONFIG("8192"), { AI_SERVER_SSH_HOST: "user@127.0.0.1" });
     place.tool("ssh", "echo 'ssh: connect to host 127.0.0.1 port 22: Connection refused' >&2; exit 255");
     const { notices } = await place.type("/ai-server-refresh --config");
     expect(notices[0]?.level).toBe("warning");

@@ -76,7 +76,7 @@ both("/ai-server-status --ssh", async (place, user, line) => {
   expectClean(user, 2);
 });
 
-both("/ai-server-status --ssh of a unit that is not told", async (place, user) => {
+both("/ai-server-status --ssh of a unit without a word about it", async (place, user) => {
   says(place, "systemctl", HOSTILE, "; exit 1");
   await place.type("/ai-server-status --ssh", user);
   expectClean(user, 1);

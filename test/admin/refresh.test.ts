@@ -107,7 +107,7 @@ describe("a router's preset", () => {
       { text: "models: {}", file: "config.yaml" },
       /AI_SERVER_PRESET_PATH is .*config\.yaml, a config of llama-swap, but the server is llama\.cpp's router/,
     ],
-  ])("with a file that %s asks all the same, and says why it cannot tell", async (_what, given, why) => {
+  ])("with a file that %s asks all the same, and says why it does not know", async (_what, given, why) => {
     const { told, user } = await refreshed({ models: LOADED, ...given });
     expect(told).toBe(isRead);
     expect(user.questions[0]?.text).toMatch(why);

@@ -45,7 +45,7 @@ function removing(deletes: boolean | undefined): User {
 const quoted = (path: string): string => `-m "${path}"`;
 
 describe("a confirmed removal", () => {
-  test("takes the block out, restarts, checks, loads the others again, and tells pi", async () => {
+  test("takes the block out, restarts, checks, loads the others again, and updates pi", async () => {
     const place = await startPlace();
     await place.load(ODD);
     const user = await place.type("/ai-server-remove small", saying(true));

@@ -169,7 +169,7 @@ describe("/ai-server-status", () => {
       const good = await place.type("/ai-server-status", new User(mode).readsOutput());
       expect(good.answered).toMatch(/^https:.*\nModel .*\n(.*\n){3}$/);
       expect([good.failed, process.exitCode]).toEqual(["", undefined]);
-      const bad = await place.type("/ai-server-status nobody", new User(mode).readsOutput());
+      const bad = await place.type("/ai-server-status absent", new User(mode).readsOutput());
       expect([bad.answered, bad.failed]).toEqual(["", expect.stringContaining("model FAILS")]);
       expect(process.exitCode).toBe(1);
       expect([...good.notices, ...bad.notices]).toEqual([]);
@@ -282,7 +282,7 @@ describe("/ai-server-status --ssh", () => {
     const { notices } = await place.type("/ai-server-status --ssh");
     expect(notices[0]?.level).toBe("error");
     expect(notices[0]?.text).toMatch(
-      /TCP FAILS\n[^\n]*\n\nthis machine: reachable\nllama-swap.service: active/,
+      /TCP FAILS\n[^\n]*\n\/ai-server-doctor looks at each of these links\.\n\nthis machine: reachable\nllama-swap.service: active/,
     );
   });
 });

@@ -175,7 +175,7 @@ async function idleSession(env: Record<string, string>): Promise<void> {
   for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
   try {
     const pi = new FakePi();
-    extension(pi.api);
+    await extension(pi.api);
     await pi.emit("session_start");
     await pi.refresh({ allowNetwork: true });
     expect(pi.provider.getModels().length).toBeGreaterThan(0);

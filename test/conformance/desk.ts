@@ -9,7 +9,7 @@ import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { saying, type User } from "../support/command-user.ts";
 
-/** Somebody at pi who uses a server of any kind, and has nothing of its machine. */
+/** A user of pi with a server of any kind, and no access to its machine. */
 export class Desk {
   readonly aiServer: AiServer;
   readonly #activities = new Activities();
@@ -33,9 +33,8 @@ export class Desk {
     });
   }
 
-  /** Types a command, says yes to every question, and gives back what was shown. */
-  async type(line: string): Promise<string> {
-    const user = saying(true);
+  /** Types a command, by default as somebody who says yes to every question, and gives back what was shown. */
+  async type(line: string, user = saying(true)): Promise<string> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
     await runCommand(name as CommandName, {
       aiServer: this.aiServer,

@@ -24,7 +24,7 @@ const NEVER = new AbortController().signal;
 const SEED = 20_261_121;
 /** Mutations of values, of each kind; with AI_SERVER_TEST_RUNS that many times as many. */
 const VALUES = 20;
-/** No answer of these keeps anybody waiting: what has not ended by then hangs. */
+/** None of these answers takes long: what has not ended by then hangs. */
 const LIMIT_MS = 8000;
 /** So fast that a limit of a minute is over in a few dozen looks. */
 const SPEED = 2000;

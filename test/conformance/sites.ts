@@ -41,7 +41,7 @@ export interface Site {
   first: { state: ModelState; context: Told };
   /** When it has answered a chat. */
   after: { state: ModelState; context: Told };
-  /** Loads before anybody has asked: a server that loads its model when it starts. */
+  /** Loads before the first request: a server that loads its model when it starts. */
   loadsAtStart: number;
   canLoad: boolean;
   /** Whether the requests under way can be seen, and where. */

@@ -109,7 +109,7 @@ describe("names", () => {
 
   test("every command that is named exists, and every one that exists is named", () => {
     const known = commands(`${textsOf(".", /^(index|admin)\.ts$/)}\n${sources("admin")}`);
-    const scripts = ["ai-server-admin", "ai-server-download", "ai-server-ca"];
+    const scripts = ["ai-server-admin", "ai-server-download", "ai-server-examine", "ai-server-ca"];
     const named = commands(`${README}${ALL_PAGES}`).filter((name) => !scripts.includes(name));
     expect(named).toEqual(known);
   });

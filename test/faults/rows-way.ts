@@ -3,7 +3,7 @@
 import { lostConnection } from "../support/turns.ts";
 import { answered, coded, type FaultRow } from "./rows.ts";
 
-/** Faults of certificates, TLS and network (what can be told before connecting, then from the wire). */
+/** Faults of certificates, TLS and network (what is known before connecting, then from the wire). */
 export const WAY: FaultRow[] = [
   {
     fault: "no client certificate",

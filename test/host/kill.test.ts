@@ -6,8 +6,10 @@ import type { ChangeOutcome } from "../../host/outcome.ts";
 import { FAKE_DEEDS, FakeServer, fakeConfig } from "../support/fake-server.ts";
 import {
   checkFile,
-  type Kill,
+  inParallel,
+  KILL_SEED,
   killedClient,
+  killShells,
   prepareKill,
   prepareUnit,
   processesOf,
@@ -18,12 +20,9 @@ import { FILE, LocalHost, type Mode } from "../support/local-host.ts";
 import { seeded } from "../support/random.ts";
 import { changeAt } from "../support/whole-change.ts";
 
-const SEED = Number(process.env.KILL_SEED ?? 20261120);
 /** Kills of the server's shell; with those of the client and those over ssh more than 200. */
 const SHELL_KILLS = 200;
 const CLIENT_KILLS = 24;
-/** Most of a kill is waiting: for the next second of a backup, or for what a killed writer has left. */
-const AT_ONCE = 8;
 
 const OLD = fakeConfig(1024);
 const LIMITS = { restartTimeoutMs: 2000, loadTimeoutMs: 500, pollMs: 20, reloadTimeoutMs: 100 };
@@ -49,15 +48,6 @@ interface Way {
   hasFlock: boolean;
 }
 
-async function inParallel(count: number, work: (index: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      while (next < count) await work(next++);
-    }),
-  );
-}
-
 /** What a system without flock says of it. */
 function removeFlock(host: LocalHost): void {
   host.tool("flock", "exit 69");
@@ -77,11 +67,9 @@ async function stepsOf(way: Way): Promise<string[]> {
   }
 }
 
-test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: the file is whole, and the next write works (seed ${SEED})`, {
+test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: the file is whole, and the next write works (seed ${KILL_SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seeded(SEED);
-  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
   const ways = (["direct", "wrapper"] as const).flatMap((mode): Way[] => [
     { mode, deed: "size", more: "", hasFlock: true },
     { mode, deed: "size", more: "unloadable", hasFlock: true },
@@ -90,21 +78,7 @@ test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: th
     { mode, deed: "add", more: "unloadable", hasFlock: true },
     { mode, deed: "remove", more: "", hasFlock: true },
   ]);
-  const stepsByWay = new Map<Way, string[]>();
-  for (const way of ways) stepsByWay.set(way, await stepsOf(way));
-  const kinds = new Map<string, number>();
-  let misses = 0;
-  /** Gives false where the change needed fewer steps than the one that was recorded: then nothing was killed. */
-  const killOnce = async (): Promise<boolean> => {
-    const way = pick(ways);
-    const steps = stepsByWay.get(way) ?? [];
-    const step = Math.floor(random() * steps.length);
-    const program = steps[step] ?? "";
-    const kill: Kill = {
-      at: steps.slice(0, step + 1).filter((name) => name === program).length,
-      who: pick(["shell", "all"]),
-      when: pick(["before", "after"]),
-    };
+  await killShells(SHELL_KILLS, ways, stepsOf, async ({ way, program, ...kill }) => {
     const { old, now } = FAKE_DEEDS[way.deed];
     const host = new LocalHost(old);
     try {
@@ -119,31 +93,20 @@ test(`the server's shell is killed ${SHELL_KILLS} times, at any of its steps: th
         return undefined;
       });
       checkFile(host, old, [old, now(way.more)], outcome);
-      if (!wasHit(host)) return false;
-      const kind = outcome?.kind ?? "failed before";
-      kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+      if (!wasHit(host)) return undefined;
       rmSync(join(host.tools, program));
       await checkNextWrite(host, way.mode);
-      return true;
-    } catch (error) {
-      throw new Error(`a kill: ${JSON.stringify({ ...way, ...kill, program })}: ${error}`, { cause: error });
+      return outcome?.kind ?? "failed before";
     } finally {
       host.remove();
     }
-  };
-  await inParallel(SHELL_KILLS, async () => {
-    while (!(await killOnce())) misses += 1;
   });
-  expect(misses).toBeLessThan(SHELL_KILLS * 0.1);
-  process.stdout.write(
-    `killed ${SHELL_KILLS} shells, missed ${misses} (${JSON.stringify([...stepsByWay.values()].map((steps) => steps.length))} steps): ${JSON.stringify([...kinds])}\n`,
-  );
 });
 
-test(`the client is killed ${CLIENT_KILLS} times, at any moment: the file is whole, and the next write works (seed ${SEED})`, {
+test(`the client is killed ${CLIENT_KILLS} times, at any moment: the file is whole, and the next write works (seed ${KILL_SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seeded(SEED + 1);
+  const random = seeded(KILL_SEED + 1);
   const states = new Map<string, number>();
   const cache = mkdtempSync(join(tmpdir(), "kill-cache-"));
   onTestFinished(() => rmSync(cache, { recursive: true }));

@@ -23,7 +23,7 @@ models:
   announced: { cmd: "/bin/sh -c 'echo out of memory \${PORT}; exit 1'", sendLoadingState: true }
 `;
 
-/** A llama-swap, and somebody at pi who uses it. */
+/** A llama-swap, and a user of pi. */
 class Place {
   readonly swap: LlamaSwap;
   readonly aiServer: AiServer;
@@ -41,7 +41,7 @@ class Place {
     const on = model({ id, name: id });
     const context = transcript(user(text));
     const running = runTurn(this.aiServer, this.activities, stream, on, context, { signal });
-    // Somebody looks at what it does, as the terminal does.
+    // As the terminal does, while it shows the activity.
     const looks = setInterval(() => this.activities.front(undefined)?.turn.look(), 100);
     for await (const event of stream) if (event.type === "text_delta") onText();
     clearInterval(looks);
@@ -72,7 +72,7 @@ test("a turn that waits for another's request loads nothing but its own model", 
   const own = new Place(place.swap, "/nowhere");
   onTestFinished(() => own.aiServer.close());
   const waiting = own.turn("second", "Hello");
-  // Until it has looked who keeps the model, and given up to be told.
+  // Until it has looked who keeps the model, and given up hearing.
   setTimeout(() => end.abort(), 5000);
   expect((await waiting).stopReason).toBe("stop");
   await others;
@@ -99,7 +99,7 @@ test("a turn and a load go on when a reload of the config breaks the load off", 
 }, 60_000);
 
 test.each(["broken", "announced"])(
-  "why %s cannot be loaded is told in the turn",
+  "a turn says why %s cannot be loaded",
   async (id) => {
     const place = await open();
     const { stopReason, errorMessage } = await place.turn(id, "Hello");

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiKeyCredential, AuthContext, Provider, TranscriptContext } from "@earendil-works/pi-ai";
@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import { PLACEHOLDER_API_KEY, type Variables } from "../../config.ts";
 import { AiServer } from "../../provider/ai-server.ts";
-import { createProvider, registerProvider } from "../../provider/provider.ts";
+import { createProvider } from "../../provider/provider.ts";
 import { startSim } from "../../sim/server.ts";
 import { model } from "../support/samples.ts";
 import { kept } from "../support/wire.ts";
@@ -128,44 +128,5 @@ models:
       "error",
       "The extension could not be loaded; run /reload, or install it again. (broken)",
     ]);
-  });
-});
-
-describe("the registration by name, which makes pi take the provider for configured at once", () => {
-  const SET_UP = { AI_SERVER_URL: "https://x" };
-
-  /** What is registered: a name, or the provider. */
-  const registered = (env: Variables): string[] => {
-    const { provider: own, aiServer } = provider(env);
-    const all: string[] = [];
-    const register = (given: Provider | string): void => {
-      all.push(typeof given === "string" ? `name ${given}` : `provider ${given.id}`);
-    };
-    registerProvider({ registerProvider: register }, own, aiServer, agentDir);
-    return all;
-  };
-  const BOTH = ["name ai-server", "provider ai-server"];
-  const ALONE = ["provider ai-server"];
-
-  test.each([
-    [SET_UP, BOTH],
-    [{}, ALONE],
-  ])("with %j is %j", (env, expected) => {
-    expect(registered(env)).toEqual(expected);
-  });
-
-  test.each([
-    [{ "ai-server": { type: "api_key", env: {} } }, ALONE],
-    [{ other: { type: "api_key", key: "ai-server" } }, BOTH],
-    [{ "ai-server": null }, BOTH],
-    ["ai-server", BOTH],
-  ])("with the stored logins %j is %j", (logins, expected) => {
-    writeFileSync(join(agentDir, "auth.json"), JSON.stringify(logins));
-    expect(registered(SET_UP)).toEqual(expected);
-  });
-
-  test("is made where the stored logins cannot be read", () => {
-    writeFileSync(join(agentDir, "auth.json"), '{"ai-server":');
-    expect(registered(SET_UP)).toEqual(BOTH);
   });
 });

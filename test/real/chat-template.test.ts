@@ -59,7 +59,7 @@ const STRICT = `{%- set ns = namespace(turns=0) %}
 {%- endfor %}
 ${PROMPT}{% endif %}`;
 
-/** Drops the thinking of earlier turns, unless it is told not to. */
+/** Drops the thinking of earlier turns, unless a variable keeps it. */
 const FORGETS = `{%- set ns = namespace(last=0) %}
 {%- for message in messages %}{% if message.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}
 {%- for message in messages %}
@@ -73,9 +73,9 @@ const FORGETS = `{%- set ns = namespace(last=0) %}
 ${PROMPT}{% endif %}`;
 
 interface Place {
-  /** What the server tells of the template. */
+  /** What the server reports of the template. */
   traits: ModelTraits;
-  /** One turn with what was told, unless with other traits. */
+  /** One turn with the reported traits, unless with others. */
   ask(
     messages: readonly Message[],
     options?: TurnOptions["options"],

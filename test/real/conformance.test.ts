@@ -30,7 +30,7 @@ parallel = 2
 ctx-size = 4096
 `;
 
-/** The states of a server's models, by id; none where the list does not tell them. */
+/** The states of a server's models, by id; none where the list has none. */
 async function statesOf({ url }: LlamaServer): Promise<Map<string, unknown>> {
   const client = new ModelServer(clientOf(url, "/nowhere"));
   try {

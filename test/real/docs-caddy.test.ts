@@ -95,7 +95,7 @@ for (const { program, own, version } of CADDYS) {
               headers: { host, "content-type": "application/json" },
               ca: pem("root-ca.pem"),
               agent: false,
-              ...(who === "nobody" ? {} : { cert: pem(`${who}.pem`), key: pem(`${who}-key.pem`) }),
+              ...(who === "stranger" ? {} : { cert: pem(`${who}.pem`), key: pem(`${who}-key.pem`) }),
               ...(signal ? { signal } : {}),
             },
             (response: IncomingMessage) => {
@@ -156,7 +156,7 @@ for (const { program, own, version } of CADDYS) {
         }
         await expect(ask("stranger", "/v1/models")).rejects.toThrow();
         await expect(ask("expired", "/v1/models")).rejects.toThrow();
-        await expect(ask("nobody", "/v1/models")).rejects.toThrow();
+        await expect(ask("stranger", "/v1/models")).rejects.toThrow();
       });
     });
 

@@ -20,7 +20,7 @@ models:
   slow: { cmd: "${CMD} --load 3 -c 65536", metadata: { context_length: 65536 } }
 `;
 
-/** llama-swap keeps as much of each of its two logs, and sends both to whoever follows its events. */
+/** llama-swap keeps as much of each of its two logs, and sends both to each client that follows its events. */
 const HISTORY_BYTES = 100 * 1024;
 const LONG = 8000;
 

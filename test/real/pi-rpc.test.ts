@@ -265,7 +265,7 @@ realSuite(await piProblem(NEWEST_PI), `a session in RPC mode of pi ${NEWEST_PI}`
       let pi: RpcPi | undefined;
       await standIn.whileDown(async () => {
         pi = await session("thinker", { retry: { enabled: false } }, false);
-        const failed = lastAnswer(await pi.turn("sim: say Nobody hears."));
+        const failed = lastAnswer(await pi.turn("sim: say Into the void."));
         expect(at(failed, "stopReason")).toBe("error");
         expect(at(failed, "errorMessage")).toMatch(
           /refuses connections \(connection refused\)\. Caddy may be stopped/,

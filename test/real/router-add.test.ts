@@ -1,21 +1,12 @@
-import { readFileSync } from "node:fs";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { type Hub, startHub } from "../../sim/hub.ts";
+import type { Hub } from "../../sim/hub.ts";
 import { saying, type User } from "../support/command-user.ts";
-import { llamaServerProblem, prepareLlamaServer, TINY_MODEL } from "../support/llama-server.ts";
+import { llamaServerProblem, prepareLlamaServer } from "../support/llama-server.ts";
+import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
-import { RouterPlace } from "../support/router-place.ts";
-import { at } from "../support/rpc.ts";
+import { placeWithHub, type RouterPlace, SMALL_PRESET } from "../support/router-place.ts";
 
-const PRESET = `; the models of this house
-[*]
-threads = 1
-
-[small]
-model = ${TINY_MODEL}
-ctx-size = 2048
-`;
 const TINY = "maker/Tiny-GGUF:Q4_K_M";
 
 /** One who says yes, and chooses the items that begin with these words. */
@@ -35,21 +26,13 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
   });
 
   beforeEach(async () => {
-    const tiny = readFileSync(TINY_MODEL);
-    const files = { "Tiny-Q4_K_M.gguf": tiny, "Tiny-Q8_0.gguf": tiny };
-    hub = await startHub({ repositories: { "maker/Tiny-GGUF": { files } } });
-    place = await RouterPlace.start(PRESET, hub.url);
+    ({ place, hub } = await placeWithHub("Tiny-Q4_K_M.gguf", "Tiny-Q8_0.gguf"));
   });
 
   afterEach(async () => {
     await place.stop();
     await hub.close();
   });
-
-  const states = async () => {
-    const data = at(await place.ask("/models"), "data") as unknown[];
-    return Object.fromEntries(data.map((one) => [at(one, "id"), at(one, "status", "value")]));
-  };
 
   test("with a context is downloaded, written into the preset, loaded and checked", async () => {
     const user = choosing("4.1k", "4k", "8k", "Q4_K_M");
@@ -58,10 +41,10 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
       `Download ${TINY}?`,
       `Add ${TINY} with a context of 8192 tokens (8k)?`,
     ]);
-    expect(place.text).toBe(`${PRESET}\n[${TINY}]\nctx-size = 8192\n`);
+    expect(place.text).toBe(`${SMALL_PRESET}\n[${TINY}]\nctx-size = 8192\n`);
     expect(user.told.at(-1)).toContain(`${TINY} is added; /model has it now.`);
     expect(user.told.at(-1)).toContain("It is loaded, and a request may use");
-    expect(await states()).toMatchObject({ [TINY]: "loaded" });
+    expect(await place.states()).toMatchObject({ [TINY]: "loaded" });
     expect(place.restarts).toBe(0);
   });
 
@@ -70,7 +53,7 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     user.confirms = ({ title }) => title.startsWith("Download");
     await place.type(`/ai-server-add ${TINY}`, user);
     expect(user.told.at(-1)).toBe(`${TINY} is downloaded; /model has it now, and a turn loads it.`);
-    expect([place.text, await states()]).toMatchObject([PRESET, { [TINY]: "unloaded" }]);
+    expect([place.text, await place.states()]).toMatchObject([SMALL_PRESET, { [TINY]: "unloaded" }]);
     const { length: asked } = hub.requests;
     const again = choosing("As llama-server");
     await place.type("/ai-server-add maker/Tiny-GGUF:q4_k_m", again);
@@ -78,15 +61,23 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     expect(again.told.at(-1)).toContain(`${TINY} is loaded; it took`);
     // Nothing is asked of the hub for what the router has.
     expect(hub.requests.length).toBe(asked);
-    expect(await states()).toMatchObject({ [TINY]: "loaded" });
+    expect(await place.states()).toMatchObject({ [TINY]: "loaded" });
   });
 
   test("whose section the preset has already is loaded with it", async () => {
-    place.text = `${PRESET}\n[${TINY}]\nctx-size = 1024\n`;
+    place.text = `${SMALL_PRESET}\n[${TINY}]\nctx-size = 1024\n`;
     const user = choosing();
     await place.type(`/ai-server-add ${TINY}`, user);
     expect(user.questions.map(({ title }) => title)).toEqual([`Download ${TINY}?`, `Load ${TINY} now?`]);
     expect(user.choices).toEqual([]);
+  });
+
+  test("that another section downloads is refused before the question", async () => {
+    place.text = `${SMALL_PRESET}\n[mine]\nhf-repo = ${TINY}\n`;
+    const user = choosing();
+    await place.type(`/ai-server-add ${TINY}`, user);
+    expect(user.questions).toEqual([]);
+    expect(user.told[0]).toContain(`${TINY} is in the config already: mine. Nothing was downloaded;`);
   });
 
   test("is shown while it arrives, left on Escape, found again, and stopped", async () => {
@@ -101,7 +92,7 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     expect(leaving.told.at(-1)).toBe(
       `The router goes on with the download. /ai-server-add ${TINY} shows it again.`,
     );
-    expect(await states()).toMatchObject({ [TINY]: "downloading" });
+    expect(await place.states()).toMatchObject({ [TINY]: "downloading" });
     const stopping = saying(true, "tui");
     const second = place.type(`/ai-server-add ${TINY}`, stopping);
     await stopping.shows(`Downloading ${TINY}`);
@@ -109,8 +100,25 @@ realSuite(llamaServerProblem(), "a model that is added to a real router", () => 
     await second;
     expect(stopping.questions.map(({ title }) => title)).toEqual([`Stop the download of ${TINY}?`]);
     expect(stopping.told.at(-1)).toBe(`The download of ${TINY} is stopped.`);
-    expect(Object.keys(await states())).not.toContain(TINY);
+    expect(Object.keys(await place.states())).not.toContain(TINY);
   });
+
+  test("and stalls is stopped when its next bytes arrive, which pi says and does not wait for", async () => {
+    const held = hub.break("Tiny-Q4_K_M.gguf", { holdAfter: 300_000 });
+    const user = saying(true, "tui");
+    const typed = place.type(`/ai-server-add ${TINY}`, user);
+    await user.shows(`Downloading ${TINY}: `);
+    await held.happened;
+    user.escape();
+    await user.shows(`Stopping the download of ${TINY}`);
+    await typed;
+    expect(user.told.at(-1)).toContain(
+      `The router has not stopped the download of ${TINY} yet: it stops a stalled one when the next bytes arrive`,
+    );
+    expect(await place.states()).toMatchObject({ [TINY]: "downloading" });
+    held.end();
+    await eventually("it has stopped", async () => !(TINY in (await place.states())) || undefined);
+  }, 20_000);
 
   test("and that does not exist ends in a sentence", async () => {
     const user = choosing();

@@ -186,7 +186,7 @@ realSuite(llamaServerProblem(), "the preset of a real router, with every default
     expect(user.questions[0]?.text).toContain("Stays loaded if there is room: other.");
     expect(user.told[0]).toMatch(/^2 changes, 3 models now\nThe router reread its preset\.\n/);
     expect(await states()).toMatchObject({ small: "unloaded", other: "loaded", new: "unloaded" });
-    // Nobody loses anything by the next one.
+    // The next one cuts nothing off.
     place.text = `${place.text}; a comment\n`;
     expect((await place.type("/ai-server-refresh")).told[0]).toMatch(/^The router reread its preset\./);
     expect(await states()).toMatchObject({ other: "loaded" });

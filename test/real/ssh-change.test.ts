@@ -12,7 +12,7 @@ import type { ChangeHost } from "../../host/service.ts";
 import { type HostFile, RemoteMachine } from "../../host/ssh/machine.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { FAKE_DEEDS, FakeServer, fakePlan } from "../support/fake-server.ts";
-import { checkFile, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
+import { checkFile, KILL_SEED, killedClient, PROGRAMS, prepareKill, prepareUnit } from "../support/kill.ts";
 import { FILE } from "../support/local-host.ts";
 import { freePort } from "../support/network.ts";
 import { missingProgram, realSuite } from "../support/programs.ts";
@@ -21,7 +21,6 @@ import { Sshd, SshHost } from "../support/sshd.ts";
 import { Supervisor } from "../support/supervisor.ts";
 import { changeAt, type Hooks } from "../support/whole-change.ts";
 
-const SEED = Number(process.env.KILL_SEED ?? 20261120);
 const CONFIG = `# two models, one at a time
 models:
   "org/Model:Q8":
@@ -171,7 +170,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     });
 
     test("the stand-in killed at any step: the file is whole, and the next try works", async () => {
-      const random = seeded(SEED + login.length);
+      const random = seeded(KILL_SEED + login.length);
       const steps: StepName[] = ["write", "restart", "load", "verify"];
       for (const step of steps) {
         const old = host.text;
@@ -239,8 +238,8 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
   const WHO = ["ssh", "connection", "shell", "client"] as const;
   const DEEDS = ["size", "add", "remove"] as const;
 
-  test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${SEED})`, { timeout: 300_000 }, async () => {
-    const random = seeded(SEED);
+  test(`${KILLS} kills of ${WHO.join(", ")} over ssh (seed ${KILL_SEED})`, { timeout: 300_000 }, async () => {
+    const random = seeded(KILL_SEED);
     const kinds = new Map<string, number>();
     for (let index = 0; index < KILLS; index++) {
       const who = WHO[index % WHO.length] ?? "ssh";
@@ -278,7 +277,7 @@ realSuite(missingProgram("ssh", "sshd"), "a change over a real sshd", () => {
     return new FakeServer(host.path, join(host.tools, "restarts"));
   }
 
-  /** One change with one kill in it; undefined where nobody is left to tell how it ended. */
+  /** One change with one kill in it; undefined where no client is left to report how it ended. */
   async function hit(
     host: SshHost,
     kill: { who: (typeof WHO)[number]; step: StepName; delayMs: number; at: number },

@@ -104,18 +104,14 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
       }
     });
 
-    // The older version answers for its own starts; the rest is the extension's part.
-    if (version === OLDER_PI) return;
-
-    test("a stored login keeps a continued session on its model at each start", async () => {
-      for (let start = 0; start < STARTS; start += 1) {
-        const agentDir = await copied();
-        const login = { type: "api_key", env: standIn.env };
-        await writeFile(join(agentDir, "auth.json"), JSON.stringify({ "ai-server": login }));
-        const { stdout, stderr } = await print(agentDir, ["--continue"]);
-        expect([stdout, standIn.lastChat().model, elsewhere]).toEqual(["Here.\n", "seer", []]);
-        expect(stderr).not.toMatch(/Could not restore model|stays on/);
-      }
+    test("a list of stored models is the same as the one that came from the server, with the user's own changes", async () => {
+      const agentDir = await copied("models-store.json", "sessions");
+      const providers = { "ai-server": { modelOverrides: { seer: { contextWindow: 12_345 } } } };
+      await writeFile(join(agentDir, "models.json"), JSON.stringify({ providers }));
+      const list = () => runPi({ ...options(agentDir), args: ["-e", EXTENSION, "--list-models"] });
+      const first = await list();
+      expect(first.stdout).toMatch(/^ai-server +seer +12\.3K /m);
+      expect(await list()).toEqual(first);
     });
 
     test("a list of models brings no warning at any start, with a stored login either", async () => {
@@ -129,6 +125,20 @@ for (const version of [NEWEST_PI, OLDER_PI]) {
           args: ["-e", EXTENSION, "--list-models"],
         });
         expect([stderr, /^ai-server +seer /m.test(stdout)]).toEqual(["", true]);
+      }
+    });
+
+    // The older version answers for its own starts; the rest is the extension's part.
+    if (version === OLDER_PI) return;
+
+    test("a stored login keeps a continued session on its model at each start", async () => {
+      for (let start = 0; start < STARTS; start += 1) {
+        const agentDir = await copied();
+        const login = { type: "api_key", env: standIn.env };
+        await writeFile(join(agentDir, "auth.json"), JSON.stringify({ "ai-server": login }));
+        const { stdout, stderr } = await print(agentDir, ["--continue"]);
+        expect([stdout, standIn.lastChat().model, elsewhere]).toEqual(["Here.\n", "seer", []]);
+        expect(stderr).not.toMatch(/Could not restore model|stays on/);
       }
     });
 

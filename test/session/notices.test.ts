@@ -1,11 +1,6 @@
 import type { SessionEntry } from "@earendil-works/pi-coding-agent";
 import { describe, expect, test } from "vitest";
-import {
-  lostFailure,
-  smallWindowNotice,
-  unknownVariablesNotice,
-  windowsNotice,
-} from "../../session/notices.ts";
+import { lostFailure, smallWindowNotice, windowsNotice } from "../../session/notices.ts";
 import { assistant, user } from "../support/samples.ts";
 
 test("one notice names at most five changed windows", () => {
@@ -81,35 +76,5 @@ describe("the failure of a turn", () => {
     ["without any answer", [said("1", user("Hi"))]],
   ])("%s is not reported", (_, entries) => {
     expect(lostFailure(entries)).toBeUndefined();
-  });
-});
-
-describe("a variable that the extension does not read", () => {
-  test.each([
-    ["AI_SERVER_ULR", "AI_SERVER_ULR is set, but there is no such variable; did you mean AI_SERVER_URL?"],
-    [
-      "AI_SERVER_SSHHOST",
-      "AI_SERVER_SSHHOST is set, but there is no such variable; did you mean AI_SERVER_SSH_HOST?",
-    ],
-    [
-      "AI_SERVER_COFFEE",
-      "AI_SERVER_COFFEE is set, but there is no such variable; docs/variables.md lists all.",
-    ],
-    [
-      "AI_SERVER_\u001b[31mTEA\u0007\nPOT",
-      "AI_SERVER_TEA POT is set, but there is no such variable; docs/variables.md lists all.",
-    ],
-  ])("%s is named", async (name, notice) => {
-    expect(await unknownVariablesNotice({ [name]: "x", AI_SERVER_URL: "https://x", PATH: "" })).toBe(notice);
-  });
-
-  test("gives no notice where every variable is known, empty, or another program's", async () => {
-    const env = {
-      AI_SERVER_URL: "https://x",
-      AI_SERVER_CERTS_DIR: "/c",
-      AI_SERVER_ULR: "",
-      MY_AI_SERVER_X: "y",
-    };
-    expect(await unknownVariablesNotice(env)).toBeUndefined();
   });
 });

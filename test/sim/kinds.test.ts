@@ -42,8 +42,8 @@ describe("llama.cpp's router", () => {
   const preset = recorded("router-presets.ini")
     .replace("[*]", "[*]\nthreads = 2\nn-ctx-train = 32768")
     .replace("[slow]", "[slow]\nload = 4")
-    .replace("[missing]", "[missing]\nfail-after = 0.02")
-    .replace("[garbage]", "[garbage]\nfail-after = 0.02");
+    .replace("[missing]", "[missing]\nfail-after = 0.02\nload = 60")
+    .replace("[garbage]", "[garbage]\nfail-after = 0.02\nload = 60");
   const statusOf = async (client: Client, id: string): Promise<unknown> => {
     const { data } = await json(client.send("/models"));
     return (data as { id: string; status: { value: string } }[]).find((model) => model.id === id)?.status;

@@ -66,7 +66,7 @@ test("a banner that is still being written when its model is ready no longer sho
   state("ready");
   waiting.sawBanner(`${BANNER}Done! (4.26s)`, 5100);
   expect(reports).toEqual(["loading since 100 instead of undefined", "connecting"]);
-  // Somebody else had it unloaded before it was our turn.
+  // Another client had it unloaded before it was our turn.
   state("stopping");
   waiting.sawBanner(`${BANNER}.`, 6000);
   expect(reports.at(-1)).toBe("loading since 6000 instead of undefined");

@@ -46,7 +46,7 @@ export default (pi) => pi.registerCommand("side", {
 });
 `;
 
-/** Long enough for several batches, each of which llama-server tells of. */
+/** Long enough for several batches; llama-server reports each. */
 const SYSTEM_PROMPT = "word ".repeat(3000);
 
 export class ActivityPlace {

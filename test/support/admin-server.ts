@@ -12,7 +12,7 @@ import { EXTENSION, makeWorkplace, type PiOptions, type PiVersion, runPi, type W
 import type { SshHost } from "./sshd.ts";
 
 /** Stands in the config and in the logs, and must never be found in a session or at a model. */
-export const PRIVATE = "nobody-elses-business";
+export const PRIVATE = "private-matter";
 
 /** What no command may show. */
 export const SECRETS = ["sk-adminsuite0123456789abcdef", "hf_AdminSuiteToken0123456789abcdefgh"] as const;
@@ -51,7 +51,7 @@ const RESTART_LOOKS_MS = 25;
 
 /**
  * A server and its machine: the stand-in behind mutual TLS on a fixed port, whose config.yaml is the host's file, and a
- * `systemctl` and a `journalctl` among the host's programs of which the first really stops and starts it.
+ * `systemctl` and a `journalctl` among the host's programs; this systemctl really stops and starts it.
  */
 export class AdminServer {
   readonly host: LocalHost | SshHost;

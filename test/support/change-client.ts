@@ -8,7 +8,7 @@ import { Shell, type ShellSettings, type Spawn } from "../../host/ssh/shell.ts";
 import { FakeServer, fakePlan } from "./fake-server.ts";
 import { changeAt } from "./whole-change.ts";
 
-/** What the process is told, as JSON. */
+/** The process's orders, as JSON. */
 export interface ClientJob {
   settings: ShellSettings;
   /** Programs that come first on PATH, for a server that is this machine. */

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { Activities } from "../../activity/activities.ts";
 import type { SelectModel } from "../../admin/call.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
@@ -25,7 +25,7 @@ import { installWrapper } from "./local-host.ts";
 import { UNIT } from "./machine-row.ts";
 import { clientOf, drained, kept } from "./wire.ts";
 
-/** Two models, of which one fits at a time. The comments must outlive every change. */
+/** Two models; one fits at a time. The comments must outlive every change. */
 export const CONFIG = `# the models of this house
 includeAliasesInList: true
 models:
@@ -64,6 +64,8 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
     mode: user.mode,
     ui: user.ui,
     isIdle: () => true,
+    cwd: tmpdir(),
+    isProjectTrusted: () => false,
     modelRegistry: {
       getProviderAuth: async () => ({ env: {} }),
       refresh: ({ allowNetwork }: { allowNetwork: boolean }) =>
@@ -74,8 +76,8 @@ export function contextOf(aiServer: AiServer, user: User): ExtensionCommandConte
 }
 
 /**
- * A server that a fake systemctl restarts, the config that it reads then, and somebody at pi who administers it from
- * the same machine.
+ * A server that a fake systemctl restarts, the config that it reads then, and a user of pi who administers it
+ * from the same machine.
  */
 export class Place {
   /** Holds the config and nothing else. */
@@ -136,6 +138,11 @@ export class Place {
     writeFileSync(this.path, text);
   }
 
+  /** pi's own folder. */
+  get agentDir(): string {
+    return join(this.#root, "agent");
+  }
+
   /** The stamps of the backups, the oldest first. */
   get backups(): string[] {
     const names = readdirSync(this.folder).filter((name) => name.startsWith("config.yaml.bak-"));
@@ -158,7 +165,7 @@ export class Place {
     writeFileSync(join(this.#root, "tools", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
 
-  /** Gives the unit this command line, as `systemctl show` tells it. */
+  /** Gives the unit this command line, as `systemctl show` prints it. */
   unitRuns(commandLine: string): void {
     this.unitShows(UNIT(commandLine));
   }
@@ -204,13 +211,13 @@ export class Place {
     onTestFinished(() => watcher.close());
   }
 
-  /** Somebody else's client. */
+  /** Another client. */
   client(): Promise<ModelServer> {
     const { url, certsDir } = this.#sim;
     return kept(new ModelServer(clientOf(url, certsDir, this.#env)));
   }
 
-  /** Loads a model, as anybody may. */
+  /** Loads a model, as any client may. */
   async load(id: string): Promise<void> {
     const { body, status } = await (await this.client()).http.request({
       method: "GET",
@@ -226,7 +233,7 @@ export class Place {
     return (running ?? []).map(({ id, state }) => (state === "ready" ? id : `${id} ${state}`));
   }
 
-  /** Lets a model answer somebody until the test ends or the server cuts it. */
+  /** Lets a model answer another client until the test ends or the server cuts it. */
   async chat(model: string, headers: Record<string, string>): Promise<void> {
     const ended = new AbortController();
     onTestFinished(() => ended.abort());
@@ -310,9 +317,11 @@ export async function startPlace(
   cpSync(await certificates, join(dir, "certs"), { recursive: true });
   writeFileSync(join(root, "config", "config.yaml"), config);
   const before = process.env.PATH ?? "";
+  vi.stubEnv("PI_CODING_AGENT_DIR", join(root, "agent"));
   process.env.PATH = `${join(root, "tools")}${delimiter}${before}`;
   onTestFinished(() => {
     process.env.PATH = before;
+    vi.unstubAllEnvs();
     rmSync(root, { recursive: true, force: true });
   });
   return kept(new Place(root, await startSim({ dir, config, speed: 100, ...more }), env));

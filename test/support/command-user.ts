@@ -69,7 +69,7 @@ export class User {
     return this.notices.map(({ text }) => text);
   }
 
-  /** What was told on standard error at the end: what is waited for is told only on a machine that is slow. */
+  /** The last words on standard error; lines about waiting come only on a slow machine. */
   get errors(): string {
     return this.stderr.replace(/^.*…\n/gm, "");
   }

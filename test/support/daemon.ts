@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { eventually, killGroup, spawnGroup } from "./processes.ts";
 
 export interface DaemonOptions {
-  /** For what is told when it does not start. */
+  /** For the error when it does not start. */
   name: string;
   program: string;
   args: readonly string[];

@@ -99,7 +99,7 @@ describe("ssh of a test", () => {
     expect(ssh(host)).toEqual([97, "", expect.stringMatching(/this machine only/)]);
   });
 
-  test.each(["127.0.0.1", "me@localhost", "nobody@nowhere.invalid"])("to %s goes its way", (host) => {
+  test.each(["127.0.0.1", "me@localhost", "user@nowhere.invalid"])("to %s goes its way", (host) => {
     expect(ssh(host)).toEqual([0, "went\n", ""]);
   });
 });

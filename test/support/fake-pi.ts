@@ -100,7 +100,7 @@ export class FakePi {
     this.branch.push({ id: `entry-${this.branch.length}`, ...entry });
   }
 
-  /** Selects a model as pi does: records it, sets the level of the settings as far as the model has it, tells. */
+  /** Selects a model as pi does: records it, sets the level of the settings as far as the model has it, emits the event. */
   async select(model: Model<Api>): Promise<void> {
     this.#model = model;
     this.append({ type: "model_change", provider: model.provider, modelId: model.id });
@@ -196,7 +196,7 @@ export class FakePi {
     payload: unknown = { type: event, messages: [] },
   ): Promise<unknown> {
     const handler = this.#handlers.get(event);
-    if (handler === undefined) throw new Error(`nobody listens to ${event}`);
+    if (handler === undefined) throw new Error(`no handler for ${event}`);
     return await handler(payload, ctx);
   }
 }

@@ -1,9 +1,32 @@
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { plainModel, type StartedModel } from "../../host/fit/fit.ts";
+import { type StartedModel, USUAL_MARGIN_MIB, USUAL_SLOTS } from "../../host/fit/fit.ts";
 import type { ServerMemory } from "../../host/fit/server-memory.ts";
 import { type HostUnderTest, OLD } from "./machine-row.ts";
+
+/**
+ * A model that no config names yet, started by a plain `llama-server -m FILE`.
+ *
+ * @param program llama-server, by its path or to be found on the path
+ * @param file the path of the model on the server, of its first shard
+ */
+export function plainModel(program: string, file: string, projector?: string): StartedModel {
+  return {
+    kind: "started",
+    program,
+    flags: [{ name: "model", value: file }],
+    variables: [],
+    places: [],
+    projector,
+    isProjectorOffloaded: true,
+    slots: USUAL_SLOTS,
+    isUnified: true,
+    isSplitFixed: false,
+    marginsMiB: [USUAL_MARGIN_MIB],
+    uncounted: [],
+  };
+}
 
 export interface FitHost extends HostUnderTest {
   /** Where programs that stand in for others are. */

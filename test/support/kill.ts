@@ -6,6 +6,12 @@ import { expect } from "vitest";
 import type { ChangeOutcome } from "../../host/outcome.ts";
 import type { ClientJob } from "./change-client.ts";
 import { UNIT } from "./machine-row.ts";
+import { integer, pick, type Random, seeded } from "./random.ts";
+
+/** Each run kills at the same steps; KILL_SEED=<number> tries others. */
+export const KILL_SEED = Number(process.env.KILL_SEED ?? 20261120);
+/** Most of a kill is waiting: for the next second of a backup, or for what a killed writer has left. */
+const AT_ONCE = 7;
 
 /** A server whose programs may be replaced. */
 interface Machine {
@@ -118,6 +124,69 @@ export function recordSteps(host: Machine, programs: readonly string[] = PROGRAM
 /** Whether the kill's turn has come. */
 export function wasHit(host: Machine): boolean {
   return existsSync(join(host.tools, "count.hit"));
+}
+
+/** One kill that a test makes: how, and at the call of what program. */
+export interface PlannedKill<Way> extends Kill {
+  readonly way: Way;
+  readonly program: string;
+}
+
+/**
+ * Kills the shell at random steps, until it was hit as often as wanted.
+ *
+ * @param stepsOf the programs that one way starts, in order
+ * @param killOnce goes that way with the kill in it, and checks what is left; gives a word for how it ended, undefined
+ *   where it started fewer programs than were recorded: then nothing was killed
+ */
+export async function killShells<Way>(
+  times: number,
+  ways: readonly Way[],
+  stepsOf: (way: Way) => Promise<string[]>,
+  killOnce: (planned: PlannedKill<Way>) => Promise<string | undefined>,
+): Promise<void> {
+  const random = seeded(KILL_SEED);
+  const stepsByWay = new Map<Way, string[]>();
+  for (const way of ways) stepsByWay.set(way, await stepsOf(way));
+  const ends = new Map<string, number>();
+  let misses = 0;
+  await inParallel(times, async () => {
+    for (;;) {
+      const way = pick(random, ways as readonly [Way, ...Way[]]);
+      const planned = { way, ...plannedKill(random, stepsByWay.get(way) ?? []) };
+      const end = await killOnce(planned).catch((error: unknown) => {
+        throw new Error(`a kill: ${JSON.stringify(planned)}: ${error}`, { cause: error });
+      });
+      if (end !== undefined) return void ends.set(end, (ends.get(end) ?? 0) + 1);
+      misses += 1;
+    }
+  });
+  expect(misses).toBeLessThan(times * 0.15);
+  const counts = [...stepsByWay.values()].map(({ length }) => length);
+  process.stdout.write(
+    `killed ${times} shells, missed ${misses} (${counts} steps): ${JSON.stringify([...ends].sort())}\n`,
+  );
+}
+
+/** Programs that run often are not the ones where most can go wrong: each is as likely as the others. */
+function plannedKill(random: Random, steps: readonly string[]): Kill & { program: string } {
+  const program = pick(random, [...new Set(steps)] as [string, ...string[]]);
+  return {
+    program,
+    at: integer(random, 1, steps.filter((name) => name === program).length),
+    who: pick(random, ["shell", "all"]),
+    when: pick(random, ["before", "after"]),
+  };
+}
+
+/** Does the same work several times, some of it at the same time. */
+export async function inParallel(times: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      while (next < times) await work(next++);
+    }),
+  );
 }
 
 /** A unit whose restarts are counted by the length of a file. */

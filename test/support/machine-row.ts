@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Machine } from "../../host/ssh/machine.ts";
+import type { RemoteMachine } from "../../host/ssh/machine.ts";
 import type { ShellSettings } from "../../host/ssh/shell.ts";
 import { FILE } from "./local-host.ts";
 
@@ -17,7 +17,7 @@ export interface HostUnderTest {
   own(path: string): void;
   /** Puts a program before all others on the server user's PATH. */
   tool(name: string, script: string): void;
-  machine(change?: Partial<ShellSettings>): Machine;
+  machine(change?: Partial<ShellSettings>): RemoteMachine;
   remove(): void | Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 import type { ModelFacts } from "../../server/models/models.ts";
 
-/** A loaded model of which everything is known. */
+/** A loaded model with every fact known. */
 export function facts(more: Partial<ModelFacts> = {}): ModelFacts {
   return {
     id: "a",

@@ -2,7 +2,7 @@ import { type Finished, runOk } from "./processes.ts";
 
 /** The environment for an npm that works in another folder than the script that started this process. */
 function npmEnvironment(): NodeJS.ProcessEnv {
-  // npm tells its scripts about their own package through these; a second npm must not take them for its own.
+  // npm describes a package to its scripts in these; a second npm must not take them for its own.
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^npm_(package|lifecycle|command|config_(local_prefix|omit|include|prefix))/i.test(name),
   );

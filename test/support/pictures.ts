@@ -132,7 +132,7 @@ async function shot(terminal: Terminal, wanted: RegExp): Promise<string[]> {
   ).catch((error: Error) => {
     throw new Error(`${error.message}\nThe screen was:\n${plain(screen)}`);
   });
-  // tmux tells a colour once, on whichever line it begins.
+  // tmux writes a colour once, on the line where it begins.
   let before = "";
   return screen.split("\n").map((line) => {
     const whole = `${before}${line}\x1b[0m`;

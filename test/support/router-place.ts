@@ -14,21 +14,40 @@ import { delimiter, join } from "node:path";
 import { Activities } from "../../activity/activities.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
+import { type Hub, startHub } from "../../sim/hub.ts";
 import { contextOf } from "./command-place.ts";
 import { keptBy, User } from "./command-user.ts";
-import { type LlamaServer, startRouter } from "./llama-server.ts";
+import { type LlamaServer, startRouter, TINY_MODEL } from "./llama-server.ts";
 import { UNIT } from "./machine-row.ts";
 import { listen } from "./network.ts";
 import { eventually } from "./processes.ts";
 import { at } from "./rpc.ts";
 
-/** The router's own default path, in the home of whoever runs it. */
+/** The router's own default path, in the home of its user. */
 const PRESET = ".llama-models.ini";
 /** The folder in its home in which the router finds models itself. */
 const MODELS = "models";
 
+/** A preset of one small model. */
+export const SMALL_PRESET = `; the models of this house
+[*]
+threads = 1
+
+[small]
+model = ${TINY_MODEL}
+ctx-size = 2048
+`;
+
+/** A router with `SMALL_PRESET`, and a hub whose `maker/Tiny-GGUF` has the tiny model under these names. */
+export async function placeWithHub(...names: readonly string[]): Promise<{ place: RouterPlace; hub: Hub }> {
+  const tiny = readFileSync(TINY_MODEL);
+  const files = Object.fromEntries(names.map((name) => [name, tiny]));
+  const hub = await startHub({ repositories: { "maker/Tiny-GGUF": { files } } });
+  return { place: await RouterPlace.start(SMALL_PRESET, hub.url), hub };
+}
+
 /**
- * A real router on this machine with its preset in a home of its own, and somebody at pi who administers it with every
+ * A real router on this machine with its preset in a home of its own, and a user of pi who administers it with every
  * default. Behind a door that counts requests, may be too old to reload, and leads to the next router after a restart.
  */
 export class RouterPlace {
@@ -146,7 +165,13 @@ export class RouterPlace {
     return (await fetch(`${this.#router.url}${path}`)).json();
   }
 
-  /** Reads the preset and loads models, as anybody may. */
+  /** The state of each model, as the router itself lists them. */
+  async states(): Promise<Record<string, unknown>> {
+    const data = at(await this.ask("/models"), "data") as unknown[];
+    return Object.fromEntries(data.map((one) => [at(one, "id"), at(one, "status", "value")]));
+  }
+
+  /** Reads the preset and loads models, as any client may. */
   async begin(preset: string, ids: readonly string[]): Promise<void> {
     this.text = preset;
     await this.ask("/models?reload=1");
@@ -155,9 +180,7 @@ export class RouterPlace {
       const body = JSON.stringify({ model });
       await (await fetch(`${this.#router.url}/models/load`, { method: "POST", headers, body })).text();
       await eventually(`${model} is loaded`, async () => {
-        const data = at(await this.ask("/models"), "data") as unknown[];
-        const entry = data.find((one) => at(one, "id") === model);
-        return at(entry, "status", "value") === "loaded" || undefined;
+        return (await this.states())[model] === "loaded" || undefined;
       }).catch((error: unknown) => {
         throw new Error(`${model} is not loaded: ${this.#router.log()}`, { cause: error });
       });

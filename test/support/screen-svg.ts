@@ -59,7 +59,7 @@ export function screenSvg(screen: string, columns: number): string {
         look = looked(look, part.slice(2, -1));
         continue;
       }
-      // Each column begins anew: not every renderer stretches a text to its cells.
+      // Each column has a position of its own: not every renderer stretches a text to its cells.
       for (const text of withoutControls(part).split(/(?<= {2})(?=\S)/)) {
         const cells = visibleWidth(text);
         if (cells > 0) pieces.push(piece(text, { look, row, column, cells }));

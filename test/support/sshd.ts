@@ -157,7 +157,7 @@ export class Sshd {
     writeFileSync(join(this.folder, "known_hosts"), line);
   }
 
-  /** Stops listening and lets nobody in any more; what is connected goes on. */
+  /** Stops listening and accepts no new connection; open ones go on. */
   async stop(): Promise<void> {
     if (this.#server) {
       const ended = new Promise((resolve) => this.#server?.once("close", resolve));

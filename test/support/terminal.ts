@@ -31,7 +31,7 @@ export class Terminal {
   static async start(options: TerminalOptions): Promise<Terminal> {
     const { command, args, cwd, env, columns, rows = 50 } = options;
     const terminal = new Terminal(await mkdtemp(join(tmpdir(), "tmux-test-")));
-    // tmux hands its own environment to the program, so the program's is set anew and whole.
+    // tmux hands its own environment to the program, so the program gets a whole one of its own.
     const variables = Object.entries({ ...env, TERM: "tmux-256color", COLORTERM: "truecolor" });
     const words = ["env", "-i", ...variables.map(([name, value]) => `${name}=${value}`), command, ...args];
     // The exit code goes to a file: tmux forgets it when the terminal is closed before the program is reaped.

@@ -172,7 +172,7 @@ class Matrix {
 class Meaning {
   /** The tokens that have a dimension of their own; it is set where the state is at that token. */
   readonly tokens: readonly string[];
-  /** The tokens of which the state says besides whether one is in the prompt. */
+  /** The state also says of these tokens whether the prompt has one. */
   readonly cues: readonly string[];
 
   constructor(after: ReadonlyMap<string, string>) {

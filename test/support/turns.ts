@@ -279,7 +279,7 @@ export async function turnOn(
   return result;
 }
 
-/** No timer waits, no listener hangs on the caller's signal, and no activity is told any more. */
+/** No timer waits, no listener hangs on the caller's signal, and no activity is reported any more. */
 export async function expectNothingLeft(
   server: FakeServer,
   clock: FakeClock,

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
-import { commandOutput, show, tell, widthOf, withResults } from "../../ui/output.ts";
+import { commandOutput, notify, show, widthOf, withResults } from "../../ui/output.ts";
 import type { Result } from "../../ui/result.ts";
 import { User } from "../support/command-user.ts";
 
@@ -20,7 +20,7 @@ function written(calls: readonly string[]): Written[] {
   const module = JSON.stringify(new URL("../../ui/output.ts", import.meta.url).href);
   const mark = `for (const descriptor of [1, 2]) writeSync(descriptor, ${JSON.stringify(BETWEEN)});`;
   const script = [
-    `const { writeSync } = await import("node:fs"); const { show, tell } = await import(${module});`,
+    `const { writeSync } = await import("node:fs"); const { show, notify } = await import(${module});`,
     'const ui = { notify: () => { throw new Error("no screen"); } };',
     ...calls.map((call) => `${call} ${mark}`),
   ].join("\n");
@@ -44,7 +44,7 @@ describe("output without a screen", () => {
   beforeAll(() => {
     const all = written([
       ...calls.map(([mode, level]) => `show({ mode: "${mode}", ui }, "text", "${level}");`),
-      ...notices.map((mode) => `tell({ mode: "${mode}", ui }, "text", "warning");`),
+      ...notices.map((mode) => `notify({ mode: "${mode}", ui }, "text", "warning");`),
     ]);
     answers = all.slice(0, calls.length);
     unasked = all.slice(calls.length);
@@ -139,7 +139,7 @@ describe("the answer of a command", () => {
     } as unknown as Screen;
     show(screen, "text");
     show(screen, "bad", "error");
-    tell(screen, "unasked", "warning");
+    notify(screen, "unasked", "warning");
     expect(notices).toEqual([
       ["text", "info"],
       ["bad", "error"],
@@ -184,7 +184,7 @@ test("a session that has ended takes no notice, and nothing is thrown", () => {
     },
   });
   expect(() => show(stale, "text")).not.toThrow();
-  expect(() => tell(stale, "text", "error")).not.toThrow();
+  expect(() => notify(stale, "text", "error")).not.toThrow();
 });
 
 test.each([

@@ -3,7 +3,7 @@ import type { Config } from "../../../config.ts";
 import { formatOf, surveyOf } from "../../../host/config/config-file.ts";
 import type { ConfigSurvey, ModelSurvey, SwapSurvey } from "../../../host/config/survey.ts";
 import type { HostFile, UnitStatus } from "../../../host/ssh/machine.ts";
-import { ServerError, sentenceOf } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { counted } from "../../../lib/figures.ts";
 import { cleanText } from "../../../lib/text.ts";
 import { isChatModel } from "../../../server/models/listed-model.ts";
@@ -63,14 +63,13 @@ export async function* sightOf(
   const read: { file: HostFile; survey: ConfigSurvey }[] = [];
   for (const file of files) {
     const path = pathOf(file, config);
-    try {
-      const survey = surveyOf(file.text, formatOf(file.name));
-      read.push({ file, survey });
-      yield ok("config-file", path, `${counted(survey.models.length, "model")}, and all of it is understood`);
-    } catch (error) {
-      if (!(error instanceof ServerError)) throw error;
-      yield fault("config-file", path, sentenceOf(error), "The server does not start with it as it is.");
+    const survey = orFault(() => surveyOf(file.text, formatOf(file.name)));
+    if (survey instanceof ServerError) {
+      yield fault("config-file", path, survey.message, "The server does not start with it as it is.");
+      continue;
     }
+    read.push({ file, survey });
+    yield ok("config-file", path, `${counted(survey.models.length, "model")}, and all of it is understood`);
   }
   const isReached = visit.outOfReach === undefined;
   const listed = isReached ? await known(visit, visit.models()) : undefined;

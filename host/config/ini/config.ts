@@ -1,3 +1,4 @@
+import type { ModelStart } from "../command/model-start.ts";
 import {
   CONTEXT_VARIABLE,
   type ContextChange,
@@ -7,8 +8,16 @@ import {
 } from "../context-setting.ts";
 import { placeOf, refusal, refusalBecause, refusalOfAlias, shown } from "../refusals.ts";
 import { applyEdits, type Edit, positionAt, type Span } from "../traced-text.ts";
-import { leavesOf, valuesOf } from "./plain.ts";
-import { entryOf, GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
+import {
+  entryOf,
+  GLOBAL,
+  leavesOf,
+  modelNames,
+  readSections,
+  type Section,
+  sectionOf,
+  valuesOf,
+} from "./sections.ts";
 
 /** The names of `--ctx-size` in a preset, the strongest first: llama.cpp takes the last in alphabetical order. */
 export const CONTEXT_KEYS = ["ctx-size", "c", CONTEXT_VARIABLE];
@@ -225,5 +234,31 @@ export function planIni(text: string, id: string, tokens: number, isFound = fals
     before,
     after: findIni(after, id),
     warnings,
+  };
+}
+
+/**
+ * What a router starts for a model of its preset: itself, with the values of `[*]` and of the model's own section. Keys
+ * are flags without their dashes, or the variables of flags.
+ *
+ * @param router the words of the router's own command line, the program first
+ * @throws {ServerError} where the file is not understood
+ */
+export function iniStart(text: string, id: string, router: readonly string[]): ModelStart | undefined {
+  const sections = readSections(text);
+  if (!modelNames(sections).includes(id)) return undefined;
+  const entries = [GLOBAL, id].flatMap((name) => sectionOf(sections, name)?.entries ?? []);
+  const variables = entries.filter(({ key }) => /^[A-Z]/.test(key));
+  const path = router[0] ?? "llama-server";
+  return {
+    path,
+    name: path.replace(/^.*\//, ""),
+    kind: "llama-server",
+    place: undefined,
+    isInScript: false,
+    flags: entries
+      .filter((entry) => !variables.includes(entry))
+      .map(({ key, value }) => ({ name: key, value })),
+    environment: variables.map(({ key, value }) => `${key}=${value}`),
   };
 }

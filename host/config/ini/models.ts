@@ -6,8 +6,16 @@ import { refusal, refusalBecause, shown } from "../refusals.ts";
 import { commentAbove, type Line, linesOf, withGap } from "../text-lines.ts";
 import { applyEdits, positionAt, type Span } from "../traced-text.ts";
 import { aliasesOf, CONTEXT_KEYS, findIni, requireSection, sectionAtEnd } from "./config.ts";
-import { leavesOf, valuesOf } from "./plain.ts";
-import { type Entry, entryOf, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
+import {
+  type Entry,
+  entryOf,
+  leavesOf,
+  modelNames,
+  readSections,
+  type Section,
+  sectionOf,
+  valuesOf,
+} from "./sections.ts";
 
 /** Options for the router itself, which say when it loads a model and not how. */
 const ROUTERS_OWN = new Set(["load-on-startup", "stop-timeout"]);

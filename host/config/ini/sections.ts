@@ -1,4 +1,5 @@
 /** Presets of llama.cpp's router as sections with their entries, each with its place in the text. Pure. */
+import { parse } from "ini";
 import { refusal } from "../refusals.ts";
 import { positionAt, type Span } from "../traced-text.ts";
 
@@ -94,4 +95,22 @@ export function modelNames(sections: readonly Section[]): string[] {
     })
     .map((section) => section.name);
   return [...new Set(names)];
+}
+
+/** Every value with its section and key, in order, by llama.cpp's grammar. */
+export function valuesOf(text: string): string[] {
+  return readSections(text).flatMap(({ name, entries }) =>
+    entries.map(({ key, value }) => JSON.stringify([name, key, value])),
+  );
+}
+
+/** Every value by its path, as a parser written by others reads it, which knows no comments after a header. */
+export function leavesOf(text: string): Map<string, string> {
+  const lines = text.replace(/^\uFEFF/, "").split(/[\r\n]+/);
+  const plain = lines.map((line) => (line.startsWith("[") ? line.slice(0, line.indexOf("]") + 1) : line));
+  const walk = (value: unknown, path: string): [string, string][] =>
+    typeof value === "object" && value !== null
+      ? Object.entries(value).flatMap(([key, item]) => walk(item, `${path}\n${key}`))
+      : [[path, String(value)]];
+  return new Map(walk(parse(plain.join("\n")), ""));
 }

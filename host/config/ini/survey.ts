@@ -2,9 +2,8 @@
 import { shown } from "../refusals.ts";
 import type { Clash, ConfigSurvey, ModelSurvey } from "../survey.ts";
 import { positionAt } from "../traced-text.ts";
-import { aliasesOf, iniSettings } from "./config.ts";
+import { aliasesOf, iniSettings, iniStart } from "./config.ts";
 import { GLOBAL, modelNames, readSections, type Section, sectionOf } from "./sections.ts";
-import { iniStart } from "./start.ts";
 
 /** @throws {ServerError} that names line and column, where the file is not understood */
 export function iniSurvey(text: string): ConfigSurvey {

@@ -1,5 +1,5 @@
 /** A new model's block after the pattern of another one: a copy of that, then rewritten for the new model step by step. */
-import { ServerError } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { type Rewriting, rewritingFor, wordsAfter } from "../command/other-model.ts";
 import type { NewModel } from "../model-change.ts";
 import { refusal, shown } from "../refusals.ts";
@@ -32,12 +32,8 @@ function wordsOf(text: string, id: string): string[] {
 
 /** Whether a model's command has these words. */
 function isRead(text: string, id: string, words: readonly string[]): boolean {
-  try {
-    return JSON.stringify(wordsOf(text, id)) === JSON.stringify(words);
-  } catch (error) {
-    if (error instanceof ServerError) return false;
-    throw error;
-  }
+  const read = orFault(() => wordsOf(text, id));
+  return !(read instanceof ServerError) && JSON.stringify(read) === JSON.stringify(words);
 }
 
 /** Makes a copy's command that of the new model; macros are written out as far as they are in the way. */
@@ -125,12 +121,9 @@ export function blockAfter(
 /** Gives the copy its size. A refusal would name a place in the copy, which is none of the file. */
 function sized(made: Rewritten, { id, context }: NewFile): Rewritten | string {
   if (context === undefined) return made;
-  try {
-    return { ...made, text: planYaml(made.text, id, context).text };
-  } catch (error) {
-    if (error instanceof ServerError) return "the context size of this command cannot be set";
-    throw error;
-  }
+  const change = orFault(() => planYaml(made.text, id, context));
+  if (change instanceof ServerError) return "the context size of this command cannot be set";
+  return { ...made, text: change.text };
 }
 
 function notesOn({ model }: Located, { notTaken, port }: Pattern, { leftOut, tuned }: Rewriting): string[] {

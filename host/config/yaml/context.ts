@@ -1,5 +1,5 @@
 import { isMap, isScalar, type Node, type Scalar } from "yaml";
-import { ServerError } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { type ModelStart, startOfServer } from "../command/model-start.ts";
 import { sizeIn } from "../command/programs.ts";
 import { type ServerCommand, serverOf } from "../command/server-arguments.ts";
@@ -237,14 +237,10 @@ function describe(config: YamlConfig, located: Located, all: readonly Understood
 
 /** Understands every model; those that cannot be understood with the error that says why. */
 function locateAll(config: YamlConfig): Understood[] {
-  return [...config.models.values()].map((model) => {
-    try {
-      return { model, result: locate(config, model) };
-    } catch (error) {
-      if (error instanceof ServerError) return { model, result: error };
-      throw error;
-    }
-  });
+  return [...config.models.values()].map((model) => ({
+    model,
+    result: orFault(() => locate(config, model)),
+  }));
 }
 
 /** One model's setting. @throws {ServerError} where it cannot be understood */

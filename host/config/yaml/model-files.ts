@@ -1,5 +1,5 @@
 /** The files that a model's command names, and whether anything else names them too. */
-import { ServerError } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { counted } from "../../../lib/figures.ts";
 import { boundFlags } from "../command/model-flags.ts";
 import { pathOutside } from "../command/mounts.ts";
@@ -10,12 +10,8 @@ import { type Model, readYamlConfig, type YamlConfig } from "./config.ts";
 import { type Located, locate } from "./context.ts";
 
 function located(config: YamlConfig, model: Model): Located | undefined {
-  try {
-    return locate(config, model);
-  } catch (error) {
-    if (error instanceof ServerError) return undefined;
-    throw error;
-  }
+  const found = orFault(() => locate(config, model));
+  return found instanceof ServerError ? undefined : found;
 }
 
 /** The GGUFs that a command names, as the machine has them; all shards of each. */

@@ -1,5 +1,5 @@
 /** Where llama-swap's YAML names a model beside its block, and how each of these places can do without it. */
-import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type Scalar } from "yaml";
+import { isAlias, isMap, isPair, isScalar, isSeq, type Node, type Pair, type Scalar } from "yaml";
 import { refusal, shown } from "../refusals.ts";
 import { type Edit, positionAt } from "../traced-text.ts";
 import { isMerge, keyText, nodeAt, ROUTING_PLACES, referenceTo, target, type YamlConfig } from "./config.ts";
@@ -84,47 +84,27 @@ interface Words {
   readonly sentence: string;
 }
 
-/** The entries of a list that name the model. */
-function* inList(
+/** The entries of a list or mapping that name the model: as an item, or by their key. */
+function* entriesAt(
   config: YamlConfig,
   path: readonly string[],
   { id, names }: Gone,
   { place, sentence }: Words,
 ): Generator<Naming> {
   const holder = holderAt(config, path);
-  if (!holder || !isSeq(holder.collection)) return;
+  if (!holder) return;
   const { collection } = holder;
+  const isList = isSeq(collection);
   for (const [at, item] of collection.items.entries()) {
-    if (!names.includes(plainText(config, item)?.trim() ?? "")) continue;
-    if (!holder.isOwn)
-      refuseAt(config, item, `${place} names ${shown(id)} in a list that is used elsewhere too`, AT_HAND);
+    const pair = isPair(item) && !isList ? item : undefined;
+    const named = pair ? pair.key : item;
+    const text = plainText(config, named) ?? "";
+    // Spaces count around a key, but not around an item.
+    if (!names.includes(isList ? text.trim() : text) || (pair && isMerge(pair))) continue;
+    const elsewhere = `${place} names ${shown(id)} in a ${isList ? "list" : "block"} that is used elsewhere too`;
+    if (!holder.isOwn) refuseAt(config, named, elsewhere, AT_HAND);
     const ways = cutEntry(config.text, holder.pair, collection, at);
-    yield { sentence, path: [...path, at], ways };
-  }
-}
-
-/** The entries of a mapping whose key names the model. */
-function* inKeys(
-  config: YamlConfig,
-  path: readonly string[],
-  { id, names }: Gone,
-  { place, sentence }: Words,
-): Generator<Naming> {
-  const holder = holderAt(config, path);
-  if (!holder || !isMap(holder.collection)) return;
-  const { collection } = holder;
-  for (const [at, pair] of collection.items.entries()) {
-    const key = plainText(config, pair.key);
-    if (key === undefined || !names.includes(key) || isMerge(pair)) continue;
-    if (!holder.isOwn)
-      refuseAt(
-        config,
-        pair.key,
-        `${place} names ${shown(id)} in a block that is used elsewhere too`,
-        AT_HAND,
-      );
-    const ways = cutEntry(config.text, holder.pair, collection, at);
-    yield { sentence, path: [...path, keyText(pair.key)], ways };
+    yield { sentence, path: [...path, pair ? keyText(pair.key) : at], ways };
   }
 }
 
@@ -215,8 +195,8 @@ function* inMatrix(config: YamlConfig, path: readonly string[], id: string): Gen
   const isHidden = keysBelow(config, [...path, "vars"]).includes(id) && !variables.includes(id);
   const names = isHidden ? variables : [...variables, id];
   yield* inSets(config, path, id, names);
-  yield* inKeys(config, [...path, "evict_costs"], { id, names }, COSTS);
-  yield* inKeys(config, [...path, "vars"], { id, names: variables }, VARIABLES);
+  yield* entriesAt(config, [...path, "evict_costs"], { id, names }, COSTS);
+  yield* entriesAt(config, [...path, "vars"], { id, names: variables }, VARIABLES);
 }
 
 /** Selectors: one of several targets may go, but not the one that a `pin` leads to. */
@@ -237,7 +217,7 @@ function* inSelectors(config: YamlConfig, gone: Gone): Generator<Naming> {
         `${place} leads to ${shown(gone.id)}`,
         "Give it another target by hand, then try again.",
       );
-    yield* inList(config, [...path, "targets"], gone, {
+    yield* entriesAt(config, [...path, "targets"], gone, {
       place,
       sentence: `It is no longer a target of ${place}.`,
     });
@@ -268,7 +248,7 @@ export function* namingsOf(config: YamlConfig, gone: Gone): Generator<Naming> {
     for (const group of keysBelow(config, [...routing, "groups"])) {
       const place = `the group ${shown(group)}`;
       const words = { place, sentence: `It leaves ${place}.` };
-      yield* inList(config, [...routing, "groups", group, "members"], gone, words);
+      yield* entriesAt(config, [...routing, "groups", group, "members"], gone, words);
     }
     yield* inMatrix(config, [...routing, "matrix"], gone.id);
   }
@@ -276,10 +256,10 @@ export function* namingsOf(config: YamlConfig, gone: Gone): Generator<Naming> {
     place: "the priority of the scheduler",
     sentence: "Its priority in the scheduler is removed.",
   };
-  yield* inKeys(config, ["routing", "scheduler", "settings", "fifo", "priority"], gone, priority);
+  yield* entriesAt(config, ["routing", "scheduler", "settings", "fifo", "priority"], gone, priority);
   const preload = {
     place: "the preload at the start",
     sentence: "It is no longer loaded when the server starts.",
   };
-  yield* inList(config, ["hooks", "on_startup", "preload"], gone, preload);
+  yield* entriesAt(config, ["hooks", "on_startup", "preload"], gone, preload);
 }

@@ -1,6 +1,6 @@
 /** A model taken out of llama-swap's YAML, with what names it elsewhere in the file, one proven step after another. */
 import { isAlias, isMap, isScalar, type Pair, visit } from "yaml";
-import { ServerError } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import type { OtherFile, Removal } from "../model-change.ts";
 import { placeOf, refusal, refusalBecause, shown } from "../refusals.ts";
 import { applyEdits, positionAt } from "../traced-text.ts";
@@ -148,12 +148,9 @@ function refuseOthers(gone: Gone, others: readonly OtherFile[]): void {
 
 /** The places of another file that name the model. @throws {ServerError} that names the file too */
 function namesIn(name: string, text: string, gone: Gone): Naming[] {
-  try {
-    return [...namingsOf(readYamlConfig(text, true), gone)];
-  } catch (error) {
-    if (!(error instanceof ServerError)) throw error;
-    throw refusalBecause(`In ${shown(name)}: ${error.message}`);
-  }
+  const namings = orFault(() => [...namingsOf(readYamlConfig(text, true), gone)]);
+  if (namings instanceof ServerError) throw refusalBecause(`In ${shown(name)}: ${namings.message}`);
+  return namings;
 }
 
 /**

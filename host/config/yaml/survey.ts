@@ -1,6 +1,6 @@
 /** llama-swap's YAML as a whole: what is set for each model and for all, and what in it cannot be meant. Pure. */
 import { isMap, isScalar } from "yaml";
-import { ServerError } from "../../../lib/errors.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { startOfServer } from "../command/model-start.ts";
 import { splitCommand } from "../command/words.ts";
 import { tokensOf } from "../context-setting.ts";
@@ -53,17 +53,14 @@ function modelSurvey(config: YamlConfig, model: Model, setting: ModelSurvey["set
 }
 
 function startIn(config: YamlConfig, model: Model): Pick<ModelSurvey, "start" | "assignments"> {
-  try {
-    const { server } = locate(config, model);
-    const environment = environmentOf(config, model).map((entry) => entry.text.text);
-    return {
-      start: startOfServer(server, environment),
-      assignments: server.assignments.map(({ text }) => text),
-    };
-  } catch (error) {
-    if (error instanceof ServerError) return { start: undefined, assignments: [] };
-    throw error;
-  }
+  const located = orFault(() => locate(config, model));
+  if (located instanceof ServerError) return { start: undefined, assignments: [] };
+  const { server } = located;
+  const environment = environmentOf(config, model).map((entry) => entry.text.text);
+  return {
+    start: startOfServer(server, environment),
+    assignments: server.assignments.map(({ text }) => text),
+  };
 }
 
 /** What stands at a path of keys below a model, with macros written out. */

@@ -17,8 +17,14 @@ import { parseRouterDownloads, parseRouterModels } from "./list.ts";
 /** Between two looks at the list; an event of the end leads to one at once. */
 const LOOK_MS = 2000;
 
-/** The router answers once the download or the model has stopped: a download looks every 4 s whether it is to stop. */
-const STOP_MS = 30_000;
+/** The router answers once the model has stopped. */
+const DELETE_MS = 30_000;
+
+/**
+ * The router answers once the download has stopped. A download looks every 4 s whether it is to stop, but only while
+ * bytes arrive; it still stops where the request has ended meanwhile.
+ */
+const STOP_MS = 8000;
 
 /** @see Backend.download */
 export async function downloadByRouter(access: Access, name: string, steps: DownloadSteps): Promise<string> {
@@ -67,7 +73,7 @@ export async function cancelRoutersDownload(
     STOP_MS,
     signal,
     clock,
-    () => notStopped(running),
+    () => stillStopping(running),
     async (stop) => {
       const { status, text } = await post(access.http, "/models/unload", { model: running }, stop);
       // 400: it has ended meanwhile.
@@ -84,7 +90,7 @@ export async function deleteFromCache(
   clock: Clock,
 ): Promise<void> {
   await within(
-    STOP_MS,
+    DELETE_MS,
     signal,
     clock,
     () => notStopped(id),
@@ -246,9 +252,16 @@ function stalled(name: string, limitMs: number): ServerError {
   );
 }
 
+function stillStopping(name: string): ServerError {
+  return new ServerError(
+    `The router has not stopped the download of ${name} yet: it stops a stalled one when the next bytes arrive, or when its connection to Hugging Face ends. If the download's process has ended, only a restart of the router helps: /ai-server-restart.`,
+    { link: "model", remedy: "none" },
+  );
+}
+
 function notStopped(name: string): ServerError {
   return new ServerError(
-    `The router did not stop ${name} within ${wholeSeconds(STOP_MS)} (timed out). Its process may have ended without the router noticing; then only a restart of the router helps: /ai-server-restart.`,
+    `The router did not stop ${name} within ${wholeSeconds(DELETE_MS)} (timed out). Its process may have ended without the router noticing; then only a restart of the router helps: /ai-server-restart.`,
     { link: "model", remedy: "retry" },
   );
 }

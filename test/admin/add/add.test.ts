@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { PickView } from "../../../ui/pick.ts";
@@ -70,6 +72,48 @@ describe("before the download", () => {
     );
     expect(user.acts[0]).toEqual(["Do not download it", "Download it"]);
     expect([user.told, names(), hub.transfers.length]).toEqual([["Nothing was added."], [], 0]);
+  });
+
+  test("a disk that is too small is refused, but not for files that are there already", async () => {
+    const { place, hub, folder } = await startAddPlace();
+    const hasOneGib = "printf 'a b c d e f\\n/dev/a 9999999 50 1048576 5%% /\\n'";
+    place.tool("df", hasOneGib);
+    const user = saying(false);
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect([user.questions, user.told, hub.transfers]).toEqual([
+      [],
+      [
+        "The download needs 195 KiB and 1 GiB to spare on this machine, and 1 GiB is free there. Nothing was downloaded; make room, or set AI_SERVER_MODELS_DIR to a larger disk.",
+      ],
+      [],
+    ]);
+    mkdirSync(join(folder, "maker/Wren-GGUF"), { recursive: true });
+    writeFileSync(join(folder, "maker/Wren-GGUF/Wren-Q4_K_M.gguf"), Buffer.alloc(200_000));
+    const again = saying(false);
+    await place.type(`/ai-server-add ${WREN}`, again);
+    expect(again.questions[0]?.text).toContain("where 1 GiB is free.");
+    place.tool("df", "exit 1");
+    const unknown = saying(false);
+    await place.type(`/ai-server-add ${WREN}`, unknown);
+    expect(unknown.questions[0]?.text).toContain("/maker/Wren-GGUF on this machine.\n");
+  });
+
+  test.each([
+    ["has its file", "/m/maker/Wren-GGUF/Wren-Q4_K_M.gguf"],
+    ["fetches it itself", "/m/other.gguf --hf-repo maker/Wren-GGUF:q4_k_m"],
+  ])("a model of the config that %s is named, and nothing is asked", async (_does, file) => {
+    const { place, hub } = await startAddPlace(
+      `models:\n  mine: { cmd: "llama-server --port \${PORT} -m ${file}" }\n`,
+    );
+    const user = saying(true);
+    await place.type(`/ai-server-add ${WREN}`, user);
+    expect([user.questions, user.told, hub.transfers]).toEqual([
+      [],
+      [
+        `${WREN} is in the config already: mine. Nothing was downloaded; to add it again, first run /ai-server-remove mine.`,
+      ],
+      [],
+    ]);
   });
 
   test("each quantisation says whether it fits into the memory that llama-server finds", async () => {

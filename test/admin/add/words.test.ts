@@ -4,6 +4,7 @@ import { nameIn, readName } from "../../../admin/add/name.ts";
 import { memoryWords, roomFor } from "../../../admin/add/room.ts";
 import { sizeItems } from "../../../admin/add/size.ts";
 import type { DownloadState } from "../../../host/download/download.ts";
+import { downloadFault } from "../../../host/download/download-faults.ts";
 
 const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
@@ -101,6 +102,10 @@ describe("a download in words", () => {
 
   test("says what it does", () => {
     expect(downloadWords(state({}))).toBe("Downloading a/b:Q8_0: 50 of 200 B");
+    const problem = downloadFault("network", "curl: (56) Connection reset", "the machine", true);
+    expect(downloadWords(state({ problem }))).toBe(
+      "Downloading a/b:Q8_0: 50 of 200 B. The connection from the machine broke off or could not be made (curl error 56: Connection reset); trying again.",
+    );
     expect(downloadWords(state({ stage: "waiting" }))).toBe(
       "a/b:Q8_0 waits for another download of the same file",
     );

@@ -132,7 +132,7 @@ describe("the Caddyfile's lines", () => {
     const text = clientAuthLines("/ca", version).join("\n");
     expect(text.includes("verifier leaf")).toBe(isNew);
     expect(text.includes("import /ca/devices/*/leaf.caddy")).toBe(!isNew);
-    // With no line of its own, Caddy 2.6 would admit everybody.
+    // With no line of its own, Caddy 2.6 would admit every certificate of the CA.
     expect(text.includes("trusted_leaf_cert_file /ca/root-ca.pem")).toBe(!isNew);
   });
   test("a folder with spaces is one word", () => {

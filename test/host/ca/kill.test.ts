@@ -2,13 +2,10 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { CaHost, requestFor, serialIn } from "../../support/ca-host.ts";
-import { type Kill, prepareKill, processesOf, recordSteps, wasHit } from "../../support/kill.ts";
-import { seeded } from "../../support/random.ts";
+import { KILL_SEED, killShells, prepareKill, processesOf, recordSteps, wasHit } from "../../support/kill.ts";
 
-const SEED = Number(process.env.KILL_SEED ?? 20261130);
 /** Of some fifty steps each, before and after it, of the shell alone or all. */
 const KILLS = 60;
-const AT_ONCE = 6;
 const PROGRAMS =
   "base64 chmod date find flock head ls mkdir mv openssl rm sed sha256sum sync tail touch tr wc".split(" ");
 const ACTS = ["sign", "renew", "revoke"] as const;
@@ -69,26 +66,10 @@ function expectWhole({ host, serial }: Case, act: Act, isDone: boolean): void {
   }
 }
 
-test(`the machine's shell is killed ${KILLS} times, at any step: every device is whole, and the next step works (seed ${SEED})`, {
+test(`the machine's shell is killed ${KILLS} times, at any step: every device is whole, and the next step works (seed ${KILL_SEED})`, {
   timeout: 300_000,
 }, async () => {
-  const random = seeded(SEED);
-  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T;
-  const steps = new Map<Act, string[]>();
-  for (const act of ACTS) steps.set(act, await stepsOf(act));
-  const ends = new Map<string, number>();
-  let misses = 0;
-
-  const killOnce = async (): Promise<boolean> => {
-    const act = pick(ACTS);
-    const all = steps.get(act) ?? [];
-    const step = Math.floor(random() * all.length);
-    const program = all[step] ?? "";
-    const kill: Kill = {
-      at: all.slice(0, step + 1).filter((name) => name === program).length,
-      who: pick(["shell", "all"]),
-      when: pick(["before", "after"]),
-    };
+  await killShells(KILLS, ACTS, stepsOf, async ({ way: act, program, ...kill }) => {
     const one = new Case();
     try {
       await one.prepare();
@@ -103,9 +84,8 @@ test(`the machine's shell is killed ${KILLS} times, at any step: every device is
       // What a killed shell has started goes on for a moment.
       await expect.poll(() => processesOf(one.host)).toEqual([]);
       expectWhole(one, act, isDone);
-      if (!wasHit(one.host)) return false;
+      if (!wasHit(one.host)) return undefined;
       const end = `${act} ${isDone ? "done" : one.host.admitted.join("+") || "none"}`;
-      ends.set(end, (ends.get(end) ?? 0) + 1);
       // Nothing that is left of it may hinder the next one, who also clears it away.
       rmSync(join(one.host.tools, program));
       const { certificate } = await one.machine().sign("tablet", await requestFor("tablet"), {});
@@ -114,21 +94,9 @@ test(`the machine's shell is killed ${KILLS} times, at any step: every device is
       const found = await one.machine().list();
       expect(found).toMatchObject({ caddy: { isPending: false } });
       expect(existsSync(one.host.path("root-ca.pem"))).toBe(true);
-      return true;
-    } catch (error) {
-      throw new Error(`a kill: ${JSON.stringify({ act, ...kill, program })}: ${error}`, { cause: error });
+      return end;
     } finally {
       await one.host.remove();
     }
-  };
-  let left = KILLS;
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      while (left-- > 0) while (!(await killOnce())) misses += 1;
-    }),
-  );
-  expect(misses).toBeLessThan(KILLS * 0.15);
-  process.stdout.write(
-    `killed ${KILLS} shells, missed ${misses} (${JSON.stringify([...steps].map(([act, all]) => [act, all.length]))} steps): ${JSON.stringify([...ends].sort())}\n`,
-  );
+  });
 });

@@ -46,7 +46,7 @@ describe("an answer", () => {
         problem: {
           code: "network",
           message:
-            "The connection from host broke off or could not be made (curl: (56) reset); trying again.",
+            "The connection from host broke off or could not be made (curl error 56: reset); trying again.",
         },
       },
     ]);

@@ -220,14 +220,37 @@ test("a look finds what there is room for and what fetches, also before the fold
   const folder = join(place.folder, "not/there");
   expect(await place.downloads.look(folder)).toEqual({
     freeBytes: 1234 * 1024,
+    folder,
     programs: ["curl"],
     states: [],
   });
   place.installHf();
   expect(await place.downloads.look(folder)).toMatchObject({ programs: ["hf", "curl"] });
-  expect(await place.downloads.freeBytes(folder)).toBe(1234 * 1024);
   expect(place.names).toEqual([]);
   place.host.tool("df", "exit 1");
   expect(await place.downloads.look(folder)).toMatchObject({ freeBytes: undefined });
-  await expect(place.downloads.freeBytes(folder)).rejects.toMatchObject({ code: "no-free-space-known" });
+});
+
+test("a download that does not fit beside one that runs is refused before it starts", async () => {
+  place = await DownloadPlace.start();
+  const held = place.hub.break(SHARDS[0] ?? "", { holdAfter: 100_000 });
+  await place.downloads.start(place.request());
+  await held.happened;
+  await place.sees("the bytes are written", ({ doneBytes }) => doneBytes > 90_000);
+  const spare = 1024 ** 3;
+  const freeKib = (spare + 1_300_000) / 1024;
+  place.host.tool("df", `printf 'a b c d e f\\n/dev/a 100 50 ${Math.ceil(freeKib)} 5%% /\\n'`);
+  const [file] = place.request().files;
+  const other = (bytes: number) =>
+    place.request({ label: "org/other:Q4_0", files: file ? [{ ...file, path: "other.gguf", bytes }] : [] });
+  await expect(place.downloads.requireSpace(other(500_000))).rejects.toMatchObject({
+    code: "no-space",
+    message: expect.stringMatching(
+      /^The download needs 488 KiB, \d+ KiB for those that run already and 1 GiB/,
+    ),
+  });
+  expect(await place.downloads.requireSpace(other(200_000))).toBe(Math.ceil(freeKib) * 1024);
+  // Its own bytes do not count twice.
+  expect(await place.downloads.requireSpace(place.request())).toBe(Math.ceil(freeKib) * 1024);
+  held.end();
 });

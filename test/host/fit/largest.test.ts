@@ -1,13 +1,8 @@
 import { expect, test } from "vitest";
-import {
-  type MachineMemory,
-  type MemoryNeed,
-  plainModel,
-  type StartedModel,
-  unknown,
-} from "../../../host/fit/fit.ts";
+import { type MachineMemory, type MemoryNeed, type StartedModel, unknown } from "../../../host/fit/fit.ts";
 import { type Largest, largestContext } from "../../../host/fit/largest.ts";
 import { placesOf, verdictOf } from "../../../host/fit/room.ts";
+import { plainModel } from "../../support/fit-row.ts";
 import { seeded } from "../../support/random.ts";
 
 const MODEL = plainModel("llama-server", "/m/a.gguf");

@@ -73,8 +73,12 @@ test("an answer is what stands between its own marks, and nothing that looks lik
   expect(readAnswer(output.replaceAll("\n", "\r\n"), NONCE).answer?.lines.at(-1)?.body?.toString()).toBe(
     "hello",
   );
-  expect(readAnswer(said, NONCE)).toEqual({ begun: false, answer: undefined });
-  expect(readAnswer(`\n${NONCE} begin\nalive\n`, NONCE)).toEqual({ begun: true, answer: undefined });
+  expect(readAnswer(said, NONCE)).toEqual({ noise: "", begun: false, answer: undefined });
+  expect(readAnswer(`\n${NONCE} begin\nalive\n`, NONCE)).toEqual({
+    noise: "",
+    begun: true,
+    answer: undefined,
+  });
 });
 
 test("what a machine says is bounded and without terminal control, and a file's content is as it is", () => {
