@@ -12,10 +12,11 @@ import { permittedTrial, type Trial } from "./doctor/model/permission.ts";
 import { model as modelGroup } from "./doctor/model.ts";
 import { server } from "./doctor/server.ts";
 import { openVisit } from "./doctor/visit.ts";
+import { way } from "./doctor/way.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop, server, config, modelGroup];
+const GROUPS: readonly Group[] = [laptop, way, server, config, modelGroup];
 
 interface Request {
   isFixing: boolean;

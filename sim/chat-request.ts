@@ -180,7 +180,7 @@ function parseError(text: string): string {
     const advice = "check that your input string or stream contains the expected JSON";
     return `${where}: attempting to parse an empty input; ${advice}`;
   }
-  const open = /^(?:[^"]|"(?:[^"\\]|\\.)*")*("(?:[^"\\]|\\.)*)$/s.exec(text)?.[1];
+  const open = /^[^"]*(?:"(?:[^"\\]|\\.)*"[^"]*)*("(?:[^"\\]|\\.)*)$/s.exec(text)?.[1];
   const problem =
     open === undefined
       ? "unexpected end of input; expected '[', '{', or a literal"

@@ -1,5 +1,6 @@
 /** Whether a server lets in a client that shows no certificate. */
 import type { ServerAddress } from "../../config.ts";
+import { codeOf } from "../../lib/errors.ts";
 import type { Http } from "./http.ts";
 import type { Identity } from "./identity.ts";
 
@@ -8,6 +9,18 @@ const LOOK_MS = 3000;
 
 /** Statuses of a server that has let the request in; others may come from what guards it in another way. */
 const LET_IN = new Set([200, 204, 401, 404, 405]);
+
+/** Statuses with which a client without a certificate is sent away: 400 is nginx's. */
+const SENT_AWAY = new Set([400, 403, 421, 495, 496]);
+
+/** How a connection ends that a server closes for want of a certificate; with TLS 1.3 its alert may be overtaken. */
+const CLOSED = /^(?:ERR_SSL_|EPROTO$|ECONNRESET$|EPIPE$|UND_ERR_SOCKET$)/;
+
+/** What came of a request without a certificate. */
+export type DoorState =
+  | { readonly is: "open" /** Whether an API key keeps others out. */; readonly hasKey: boolean }
+  | { readonly is: "shut" }
+  | { readonly is: "unseen"; readonly why: string };
 
 /** The door of one server, looked at once. */
 export class OpenDoor {
@@ -27,7 +40,7 @@ export class OpenDoor {
   warnings(signal: AbortSignal): Promise<string[]> {
     this.#look ??= this.#http
       .identity()
-      .then((identity) => (identity === undefined ? [] : look(this.#address, identity, signal)))
+      .then((identity) => (identity === undefined ? [] : this.#sentences(identity, signal)))
       .catch(() => {
         // The session that asked has ended before the answer came.
         if (signal.aborted) this.#look = undefined;
@@ -35,13 +48,33 @@ export class OpenDoor {
       });
     return this.#look;
   }
+
+  async #sentences(identity: Identity, signal: AbortSignal): Promise<string[]> {
+    const door = await lookAtDoor(this.#address, identity, signal);
+    return door.is === "open" ? [`${openWords(this.#address, door)} ${HOW_TO_SHUT}`] : [];
+  }
+}
+
+export const HOW_TO_SHUT =
+  "Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.";
+
+/** The sentence for a door that is open. */
+export function openWords({ origin }: Pick<ServerAddress, "origin">, door: { hasKey: boolean }): string {
+  const open = door.hasKey ? "only its API key keeps others out" : "anyone who can reach it can use it";
+  return `${origin} asks for no client certificate: ${open}.`;
 }
 
 /**
  * A client that has a certificate does not see whether it was asked for. TLS 1.3 refuses only after the handshake, so that one
  * request is sent as well, without certificate and key, for what loads nothing and needs no model.
+ *
+ * @throws the signal's reason, and nothing else
  */
-async function look(address: ServerAddress, identity: Identity, signal: AbortSignal): Promise<string[]> {
+export async function lookAtDoor(
+  address: ServerAddress,
+  identity: Identity,
+  signal: AbortSignal,
+): Promise<DoorState> {
   const { origin, basePath, apiKey } = address;
   const { Client } = await import("undici");
   const client = new Client(origin, {
@@ -57,12 +90,13 @@ async function look(address: ServerAddress, identity: Identity, signal: AbortSig
       signal: limit,
     });
     body.on("error", () => {});
-    if (!LET_IN.has(statusCode)) return [];
-    const hasKey = statusCode === 401 || apiKey !== undefined;
-    const open = hasKey ? "only its API key keeps others out" : "anyone who can reach it can use it";
-    return [
-      `${origin} asks for no client certificate: ${open}. Demand one with client_auth in the tls block of the Caddyfile, as docs/caddy.md shows.`,
-    ];
+    if (LET_IN.has(statusCode)) return { is: "open", hasKey: statusCode === 401 || apiKey !== undefined };
+    if (SENT_AWAY.has(statusCode)) return { is: "shut" };
+    return { is: "unseen", why: `a request without a certificate is answered with HTTP ${statusCode}` };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (CLOSED.test(codeOf(error))) return { is: "shut" };
+    return { is: "unseen", why: "a request without a certificate gets no answer" };
   } finally {
     await client.destroy();
   }

@@ -25,7 +25,7 @@ export interface Sockets {
   failed: WeakMap<object, Socket>;
 }
 
-function tlsOptions(identity: Identity): SecureContextOptions & { rejectUnauthorized: boolean } {
+export function tlsOptions(identity: Identity): SecureContextOptions & { rejectUnauthorized: boolean } {
   return {
     ca: identity.ca,
     cert: identity.cert,
@@ -100,12 +100,17 @@ export function connectorFor(
   return tracking(connector, sockets);
 }
 
+/** Host and port of an address, the host as sockets take it. */
+export function endOf(origin: string): { host: string; port: number } {
+  const { hostname, port, protocol } = new URL(origin);
+  const usual = protocol === "https:" ? 443 : 80;
+  return { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port || usual) };
+}
+
 /** Whether the server's port accepts connections: then it was the handshake that timed out. */
 export function isListening(origin: string): Promise<boolean> {
-  const { hostname, port } = new URL(origin);
   return new Promise((resolve) => {
-    const host = hostname.replace(/^\[|\]$/g, "");
-    const socket = openSocket({ host, port: Number(port || 443), timeout: ACCEPT_TIMEOUT_MS });
+    const socket = openSocket({ ...endOf(origin), timeout: ACCEPT_TIMEOUT_MS });
     const settle = (isOpen: boolean): void => {
       socket.destroy();
       resolve(isOpen);
@@ -124,13 +129,12 @@ export function isListening(origin: string): Promise<boolean> {
  */
 export function alertOf(identity: Identity | undefined, origin: string): Promise<Error | undefined> {
   if (identity === undefined) return Promise.resolve(undefined);
-  const { hostname, port } = new URL(origin);
+  const { host, port } = endOf(origin);
   return new Promise((resolve) => {
-    const host = hostname.replace(/^\[|\]$/g, "");
     const socket = connect({
       ...tlsOptions(identity),
       host,
-      port: Number(port || 443),
+      port,
       ...(isIP(host) ? {} : { servername: host }),
     });
     const settle = (error?: Error): void => {

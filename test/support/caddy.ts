@@ -8,7 +8,11 @@ export interface CaddyOptions {
   /** PEM files: the certificate and key that Caddy shows, valid for `localhost`, and the CA of its clients. */
   certificate: string;
   key: string;
-  clientCa: string;
+  /** Undefined: no client certificate is demanded. */
+  clientCa: string | undefined;
+  /** More lines of the site, and of its reverse_proxy. */
+  site?: string;
+  proxy?: string;
   /** Where the plain-http server listens, as `127.0.0.1:8080`. */
   upstream: string;
 }
@@ -22,6 +26,11 @@ export interface Caddy extends Daemon {
 // A name, not an address: for a site with client certificates Caddy refuses (421) a request whose Host is not
 // the name of the TLS handshake, and an address is never sent there.
 function caddyfile(port: number, options: CaddyOptions): string {
+  const { clientCa, site = "", proxy = "" } = options;
+  const demand = `client_auth {
+      mode require_and_verify
+      trusted_ca_cert_file "${clientCa}"
+    }`;
   return `{
   admin off
   auto_https off
@@ -35,18 +44,19 @@ https://localhost:${port} {
   bind 127.0.0.1
   log
   tls "${options.certificate}" "${options.key}" {
-    client_auth {
-      mode require_and_verify
-      trusted_ca_cert_file "${options.clientCa}"
-    }
+    ${clientCa === undefined ? "" : demand}
   }
-  reverse_proxy ${options.upstream}
+  ${site}
+  reverse_proxy ${options.upstream} {
+    ${proxy}
+  }
 }
 `;
 }
 
 /**
- * Starts a real Caddy on a free port of 127.0.0.1 that demands a client certificate and passes everything on.
+ * Starts a real Caddy on a free port of 127.0.0.1 that demands a client certificate and passes everything on,
+ * unless the options say otherwise.
  * It keeps its state in a temporary folder, which `stop` removes.
  */
 export async function startCaddy(options: CaddyOptions): Promise<Caddy> {

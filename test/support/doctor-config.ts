@@ -1,5 +1,6 @@
 import { type Place, startPlace } from "./command-place.ts";
-import { allFindings, type ShownFinding } from "./doctor-findings.ts";
+import { configFindings } from "./doctor-client.ts";
+import type { ShownFinding } from "./doctor-findings.ts";
 
 /** One model `a` with this command, and more lines of its own. */
 export const oneModel = (command: string, more = "", top = ""): string =>
@@ -7,12 +8,7 @@ export const oneModel = (command: string, more = "", top = ""): string =>
 
 export const RUN = "llama-server --port ${PORT} -m /m/a.gguf";
 
-/** What the config group finds. */
-export async function configFindings(place: Pick<Place, "type">): Promise<ShownFinding[]> {
-  return (await allFindings(place)).filter(({ group }) => group === "config");
-}
-
-/** The same of a file that the server has not read. */
+/** What the config group finds in a file that the server has not read. */
 export async function foundIn(
   text: string,
   prepare: (place: Place) => unknown = () => {},

@@ -2,6 +2,7 @@ import { createServer, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { type Answer, give, recordedAnswer } from "./canned.ts";
 import { listen } from "./network.ts";
+import { drained } from "./wire.ts";
 
 export type SwapVersion = "v170" | "v217" | "head";
 
@@ -52,12 +53,14 @@ export async function startReplay(version: SwapVersion): Promise<Replay> {
     // Of another model with the same upstream, whose props were recorded.
     [`GET /upstream/${REPLAYED_MODEL}/props`]: () => answer("046-upstream-props"),
   };
-  const server = createServer((request, response: ServerResponse) => {
+  const server = createServer(async (request, response: ServerResponse) => {
     const asked = `${request.method} ${request.url}`;
     requests.push(asked);
     const path = decodeURIComponent(request.url ?? "");
     if (names.some((name) => path.startsWith(name))) touch();
-    give(response, (answers[asked] ?? (() => answer("011-not-found")))());
+    const isWhole = request.method !== "POST" || !(await drained(request)).endsWith("{");
+    const found = isWhole ? answers[asked] : undefined;
+    give(response, found?.() ?? answer("011-not-found"));
   });
   server.on("connection", (socket) => {
     sockets.add(socket);

@@ -2,7 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CONFIG, startPlace } from "../../support/command-place.ts";
-import { bad, configFindings, foundIn, of, oneModel as one, RUN } from "../../support/doctor-config.ts";
+import { configFindings } from "../../support/doctor-client.ts";
+import { bad, foundIn, of, oneModel as one, RUN } from "../../support/doctor-config.ts";
 import type { ShownFinding } from "../../support/doctor-findings.ts";
 
 /** In order: what is wrong, in which file, what is found, and what the same check says of a right one. */

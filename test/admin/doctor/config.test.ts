@@ -6,8 +6,8 @@ import { inFolder, writeDemoModels, writeDemoTools } from "../../../sim/demo-too
 import { CONFIG, startPlace } from "../../support/command-place.ts";
 import { saying } from "../../support/command-user.ts";
 import { docsBlock } from "../../support/docs.ts";
-import { bad, configFindings, foundIn, of, oneModel as one, RUN } from "../../support/doctor-config.ts";
-import { findings } from "../../support/doctor-findings.ts";
+import { configFindings, worstFindings } from "../../support/doctor-client.ts";
+import { bad, foundIn, of, oneModel as one, RUN } from "../../support/doctor-config.ts";
 import { FIT_HELP, installFitTools } from "../../support/fit-tools.ts";
 
 const DEMO = readFileSync(new URL("../../../sim/demo.yaml", import.meta.url), "utf8");
@@ -82,9 +82,9 @@ describe("a config that is right", () => {
 describe("against the server", () => {
   test("a file that it has not read", async () => {
     const place = await startPlace();
-    expect((await findings(place))["config-served"]).toMatchObject({ verdict: "ok" });
+    expect((await worstFindings(place))["config-served"]).toMatchObject({ verdict: "ok" });
     place.text = `${CONFIG}  new:\n    cmd: ${RUN}\n  hidden: { cmd: "${RUN}", unlisted: true }\n`;
-    expect((await findings(place))["config-served"]).toMatchObject({
+    expect((await worstFindings(place))["config-served"]).toMatchObject({
       verdict: "warning",
       seen: `${place.path} has new, which the server does not list`,
     });
@@ -93,9 +93,9 @@ describe("against the server", () => {
   test("a model that runs with an earlier size", async () => {
     const place = await startPlace();
     await place.load("small");
-    expect((await findings(place))["context-live"]).toMatchObject({ verdict: "ok" });
+    expect((await worstFindings(place))["context-live"]).toMatchObject({ verdict: "ok" });
     place.text = CONFIG.replace("--ctx-size 8192", "--ctx-size 16384");
-    expect((await findings(place))["context-live"]).toMatchObject({
+    expect((await worstFindings(place))["context-live"]).toMatchObject({
       verdict: "warning",
       subject: "small",
       seen: "runs with 8192 tokens, and the file says 16384",
@@ -106,7 +106,7 @@ describe("against the server", () => {
     const config = CONFIG.replace("--ctx-size 8192", "--ctx-size 65536 --n-ctx-train 32768");
     const place = await startPlace(config);
     await place.load("small");
-    const found = (await findings(place))["context-live"];
+    const found = (await worstFindings(place))["context-live"];
     expect(found).toMatchObject({ verdict: "warning", subject: "small", fixable: true });
     expect(found?.seen).toContain("a request may use 32768 tokens, and the file gives it 65536");
   });
@@ -114,14 +114,14 @@ describe("against the server", () => {
   test("a size over what a model was trained for", async () => {
     const declared = "    metadata: { architecture: gemma4, parameters: 4, context_length: 131072 }\n";
     const place = await startPlace(one(`${RUN} -c 262144`, declared));
-    expect((await findings(place)).context).toMatchObject({
+    expect((await worstFindings(place)).context).toMatchObject({
       verdict: "warning",
       seen: "set to 262144 tokens for a request, and trained for 131072: it gets no more, or answers worse beyond that",
       next: "Set what it was trained for (/ai-server-ctx a 131072)",
       fixable: true,
     });
     const stretched = await startPlace(one(`${RUN} -c 262144 --rope-scaling yarn`, declared));
-    expect((await findings(stretched)).context).toMatchObject({ verdict: "ok" });
+    expect((await worstFindings(stretched)).context).toMatchObject({ verdict: "ok" });
   });
 
   test("a limit of loads that they nearly reach", async () => {
@@ -129,17 +129,17 @@ describe("against the server", () => {
     const { config } = await place.client();
     const { remembered } = place.aiServer;
     await remembered.rememberLoad(config, "small", 80_000);
-    expect((await findings(place))["load-time"]).toMatchObject({
+    expect((await worstFindings(place))["load-time"]).toMatchObject({
       verdict: "ok",
       seen: "120 s, llama-swap's own limit; the slowest load that is remembered here took 1 min 20 s",
     });
     await remembered.rememberLoad(config, "small", 100_000);
     await remembered.rememberLoad(config, "small", 100_000);
-    expect((await findings(place))["load-time"]).toMatchObject({ verdict: "warning", subject: "small" });
+    expect((await worstFindings(place))["load-time"]).toMatchObject({ verdict: "warning", subject: "small" });
     place.text = `healthCheckTimeout: 600\n${CONFIG}`;
-    expect((await findings(place))["load-time"]).toMatchObject({ verdict: "ok" });
+    expect((await worstFindings(place))["load-time"]).toMatchObject({ verdict: "ok" });
     place.text = `healthCheckTimeout: 5\n${CONFIG}`;
-    expect((await findings(place))["load-time"]?.seen).toContain("ends one after 15 s");
+    expect((await worstFindings(place))["load-time"]?.seen).toContain("ends one after 15 s");
   });
 
   test("a port on which llama-swap itself listens", async () => {

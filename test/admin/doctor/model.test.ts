@@ -25,8 +25,9 @@ models:
   talker: { cmd: "${CMD} --load 0.2 --token-rate 2" }
 `;
 
+/** How many chat requests named a model: those by which the way's size is tried are no JSON. */
 const chats = ({ sim }: Place): number =>
-  sim.requests.filter(({ path }) => path === "/v1/chat/completions").length;
+  sim.requests.filter(({ path, body }) => path === "/v1/chat/completions" && body.includes('"model"')).length;
 
 /** A server whose models write no faster than they say. */
 async function place(env: Record<string, string> = {}): Promise<Place> {

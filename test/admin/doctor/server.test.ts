@@ -6,12 +6,9 @@ import type { Visit } from "../../../admin/doctor/visit.ts";
 import { ModelServer } from "../../../server/model-server.ts";
 import { SITES, stand } from "../../conformance/sites.ts";
 import { startPlace } from "../../support/command-place.ts";
-import { doctorFor } from "../../support/doctor-client.ts";
-import { allFindings, findings } from "../../support/doctor-findings.ts";
+import { inspected, laptopFor, worstFindings } from "../../support/doctor-client.ts";
 import { startKind } from "../../support/kinds.ts";
 import { clientOf, drained, kept } from "../../support/wire.ts";
-
-const OURS = ["server", "config"];
 
 /** What is wrong for sure with some of the sites. */
 const WRONG: Readonly<Record<string, readonly string[]>> = {
@@ -24,10 +21,10 @@ const WRONG: Readonly<Record<string, readonly string[]>> = {
 
 describe.each(SITES)("$title", (site) => {
   test("has no warning and no fault beyond its own", async () => {
-    const doctor = doctorFor((await stand(site)).env);
+    const doctor = laptopFor((await stand(site)).env);
     // One llama-server may still load its model.
     const found = await vi.waitFor(async () => {
-      const all = (await allFindings(doctor)).filter(({ group }) => OURS.includes(group));
+      const all = await inspected(doctor);
       expect(all).toContainEqual(expect.objectContaining({ check: "version", verdict: "ok" }));
       return all;
     });
@@ -41,7 +38,7 @@ describe.each(SITES)("$title", (site) => {
   test("has nothing loaded by it", async () => {
     const { env, loads } = await stand(site);
     const before = await loads();
-    await allFindings(doctorFor(env));
+    await inspected(laptopFor(env));
     expect(await loads()).toBe(before);
   });
 });
@@ -99,14 +96,14 @@ describe("the server", () => {
   test("that does not answer is a fault of its list", async () => {
     const place = await startPlace();
     await place.close();
-    const found = await findings(place);
+    const found = await worstFindings(place);
     expect(found.models).toMatchObject({ group: "server", verdict: "fault" });
   });
 
   test("lists its models, and what is loaded", async () => {
     const place = await startPlace();
     await place.load("small");
-    const found = await findings(place);
+    const found = await worstFindings(place);
     expect(found.version).toMatchObject({ verdict: "ok", seen: "llama-swap 250" });
     expect(found["version-defects"]).toMatchObject({ verdict: "ok" });
     expect(found.models).toMatchObject({ verdict: "ok", seen: "3 models to chat with; loaded: small" });
@@ -115,7 +112,7 @@ describe("the server", () => {
 
   test("that lists none, or none that chats, is of no use", async () => {
     const place = await startPlace("models: {}\n");
-    expect((await findings(place)).models).toMatchObject({
+    expect((await worstFindings(place)).models).toMatchObject({
       verdict: "fault",
       seen: "the server lists no model",
       next: "/ai-server-add adds one.",
@@ -123,7 +120,9 @@ describe("the server", () => {
     const other = await startPlace(
       "models:\n  e: { cmd: 'llama-server --port ${PORT} --embedding', metadata: { chat: false } }\n",
     );
-    expect((await findings(other)).models?.seen).toBe("the server lists 1 model, and none that can chat");
+    expect((await worstFindings(other)).models?.seen).toBe(
+      "the server lists 1 model, and none that can chat",
+    );
   });
 
   test("that lists too many says how many are left out", async () => {
@@ -132,7 +131,7 @@ describe("the server", () => {
       (_, at) => `  m${at}: { cmd: "llama-server --port \${PORT}" }`,
     );
     const place = await startPlace(`models:\n${models.join("\n")}\n`, { AI_SERVER_SSH_HOST: "" });
-    const found = await findings(place);
+    const found = await worstFindings(place);
     expect(found.models).toMatchObject({ verdict: "warning" });
     expect(found.models?.seen).toContain("The server lists 1001 models");
   });
@@ -140,14 +139,14 @@ describe("the server", () => {
   test("reports a model whose process has failed", async () => {
     const preset = "[a]\nmodel = /models/a.gguf\nfail-after = 0.1\n[b]\nmodel = /models/b.gguf\n";
     const stood = await kept(startKind("router", { preset, speed: 20 }));
-    const doctor = doctorFor(stood.env);
-    expect((await findings(doctor))["model-state"]).toMatchObject({ verdict: "ok" });
+    const doctor = laptopFor(stood.env);
+    expect((await worstFindings(doctor))["model-state"]).toMatchObject({ verdict: "ok" });
     const client = await kept(new ModelServer(clientOf(stood.url, stood.certsDir)));
     const body = JSON.stringify({ model: "a" });
     const headers = { "content-type": "application/json" };
     await drained((await client.http.request({ method: "POST", path: "/models/load", body, headers })).body);
     await vi.waitFor(async () => {
-      const bad = (await allFindings(doctor)).filter(({ check }) => check === "model-state");
+      const bad = (await inspected(doctor)).filter(({ check }) => check === "model-state");
       expect(bad).toMatchObject([
         { subject: "a", verdict: "warning", next: "/ai-server-logs a shows the log." },
       ]);
@@ -157,7 +156,7 @@ describe("the server", () => {
 
   test("reports a section of a preset without a model", async () => {
     const stood = await kept(startKind("router", { preset: "[a]\nctx-size = 8192\n" }));
-    expect((await findings(doctorFor(stood.env)))["model-state"]).toMatchObject({
+    expect((await worstFindings(laptopFor(stood.env)))["model-state"]).toMatchObject({
       verdict: "warning",
       subject: "a",
       next: "Add `model = <file>` to the section, then /ai-server-refresh.",

@@ -1,18 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startPlace } from "../support/command-place.ts";
 import { saying } from "../support/command-user.ts";
-import { allFindings, type ShownFinding } from "../support/doctor-findings.ts";
+import { inspected } from "../support/doctor-client.ts";
+import type { ShownFinding } from "../support/doctor-findings.ts";
 import { llamaServerProblem, startLlamaServer, TINY_MODEL } from "../support/llama-server.ts";
 import { UNIT } from "../support/machine-row.ts";
 import { realSuite } from "../support/programs.ts";
 import { RouterPlace } from "../support/router-place.ts";
 import { kept } from "../support/wire.ts";
-
-const GROUPS = ["server", "config"];
-
-async function found(place: Parameters<typeof allFindings>[0]): Promise<ShownFinding[]> {
-  return (await allFindings(place)).filter(({ group }) => GROUPS.includes(group));
-}
 
 const bad = (all: readonly ShownFinding[]): string[] =>
   all
@@ -44,7 +39,7 @@ realSuite(llamaServerProblem(), "the doctor on a real router", () => {
 
   test("finds nothing wrong with what is right, and loads nothing", async () => {
     await place.begin(PRESET, ["a"]);
-    const all = await found(place);
+    const all = await inspected(place);
     expect(bad(all)).toEqual([]);
     expect(of(all, "context-live")).toMatchObject({ verdict: "ok" });
     expect(of(all, "context")?.seen).toContain("b: 32768 for 2 slots, 16384 for a request");
@@ -54,18 +49,18 @@ realSuite(llamaServerProblem(), "the doctor on a real router", () => {
 
   test("finds a size on the router's own command line", async () => {
     place.unitRuns("--offline", "-c", "4096");
-    expect(of(await found(place), "router-context")).toMatchObject({
+    expect(of(await inspected(place), "router-context")).toMatchObject({
       verdict: "warning",
       seen: "-c 4096 in llama-server.service overrides the ctx-size of a and b",
     });
     place.unitRuns("--offline", "--ctx-size=16384");
-    expect(of(await found(place), "router-context")?.seen).toContain("overrides the ctx-size of b");
+    expect(of(await inspected(place), "router-context")?.seen).toContain("overrides the ctx-size of b");
   });
 
   test("finds a size over what the model was trained for, and --fix sets that one", async () => {
     const preset = PRESET.replace("ctx-size = 16384", "ctx-size = 65536");
     await place.begin(preset, ["a"]);
-    expect(of(await found(place), "context")).toMatchObject({
+    expect(of(await inspected(place), "context")).toMatchObject({
       verdict: "warning",
       subject: "a",
       seen: expect.stringContaining("set to 65536 tokens for a request, and trained for 32768"),
@@ -74,14 +69,14 @@ realSuite(llamaServerProblem(), "the doctor on a real router", () => {
     await place.type("/ai-server-doctor --fix", user);
     expect(user.questions[0]?.title).toContain("Change the context size of a to 32768");
     expect(place.text).toContain("ctx-size = 32768\nparallel = 1");
-    expect(bad(await found(place))).toEqual([]);
+    expect(bad(await inspected(place))).toEqual([]);
   });
 
   test("finds sections that the router has not read, and one without a model", async () => {
     place.text = `${PRESET}[c]\nctx-size = 8192\n`;
-    expect(bad(await found(place))).toEqual(["config-served What the server has read"]);
+    expect(bad(await inspected(place))).toEqual(["config-served What the server has read"]);
     await place.begin(place.text, []);
-    expect(bad(await found(place))).toEqual(["model-state c"]);
+    expect(bad(await inspected(place))).toEqual(["model-state c"]);
   });
 });
 
@@ -114,7 +109,7 @@ realSuite(llamaServerProblem(), "the doctor on a real llama-server", () => {
 
   test("finds nothing wrong with what is right", async () => {
     const { place, url } = await stood(ARGS);
-    const all = await found(place);
+    const all = await inspected(place);
     expect(bad(all)).toEqual([]);
     expect(of(all, "context")?.seen).toBe("a request may use 16384 tokens of --ctx-size 32768");
     expect(of(all, "jinja")?.seen).toBe("the chat template is read, as llama-server does by itself");
@@ -123,7 +118,7 @@ realSuite(llamaServerProblem(), "the doctor on a real llama-server", () => {
 
   test("finds templates that are not read, and a context that is smaller than it should be", async () => {
     const { place, url } = await stood(["--no-jinja", "-c", "65536", "-np", "1"]);
-    const all = await found(place);
+    const all = await inspected(place);
     expect(bad(all)).toEqual(["context Context size", "jinja Tools"]);
     expect(of(all, "context")?.seen).toContain("trained for 32768 tokens and gets no more");
     expect(of(all, "jinja")?.seen).toContain("with --no-jinja llama-server refuses every request");
