@@ -5,21 +5,14 @@ import type { HubFile } from "../huggingface/quantisations.ts";
 import type { ModelServer } from "../server/model-server.ts";
 import { show } from "../ui/output.ts";
 import { addBlock } from "./add/block.ts";
-import {
-  type Chosen,
-  chosenProjector,
-  chosenQuantisation,
-  describeModel,
-  NOT_ADDED,
-  searched,
-} from "./add/choose.ts";
+import { type Chosen, chosenModel, chosenProjector, NOT_ADDED, searched } from "./add/choose.ts";
 import { downloadQuestion, isGoing, requestFor, watched } from "./add/download.ts";
 import { stageWords } from "./add/download-words.ts";
 import { labelOf, type Named, nameIn, readName } from "./add/name.ts";
 import { requireNew } from "./add/plan.ts";
-import { type Memory, memoryOf, roomFor } from "./add/room.ts";
+import { type Memory, roomFor } from "./add/room.ts";
 import { addToRouter, downloadsItself } from "./add/router.ts";
-import { type Call, canAsk, isConfirmed, requireUser, serverFor } from "./call.ts";
+import { type Call, canAsk, isConfirmed, serverFor } from "./call.ts";
 import { lookAtDownloads } from "./downloads.ts";
 import { type Host, openConfigHost } from "./host-access.ts";
 
@@ -88,22 +81,14 @@ async function underWay(
   const { ctx, waiting } = call;
   const found = known.find(({ label }) => label.toLowerCase() === labelOf(wanted).toLowerCase());
   if (found !== undefined && canAsk(ctx) && isGoing(found)) return { state: found, trained: undefined };
-  waiting.say(`Reading ${wanted.repository}`);
-  const [repository, memory] = await Promise.all([
-    hub.repository(wanted.repository, waiting.signal),
-    memoryOf(host, waiting.signal),
-  ]);
-  if (!canAsk(ctx)) {
-    show(ctx, describeModel(repository, wanted.quantisation, memory, found));
-    requireUser(ctx);
-  }
-  const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
-  if (chosen === undefined) return left(ctx);
+  const model = await chosenModel(call, hub, host, wanted, found);
+  if (model === undefined) return left(ctx);
+  const { chosen, memory } = model;
   requireNew(chosen, await host.machine.read(waiting.signal));
   const before = known.find(({ label }) => label === chosen.label);
   const isOnItsWay = before !== undefined && isGoing(before);
   const state = isOnItsWay ? before : await begun(call, host, hub, chosen, { before, memory });
-  return state && { state, trained: repository.trainedContext };
+  return state && { state, trained: chosen.repository.trainedContext };
 }
 
 function left(ctx: Call["ctx"]): undefined {

@@ -4,8 +4,8 @@ import { serialOf } from "../host/ca/devices.ts";
 import { ServerError } from "../lib/errors.ts";
 import { show, widthOf, withResults } from "../ui/output.ts";
 import { plainLines, type Result } from "../ui/result.ts";
-import { WHOLE_TERMINAL } from "../ui/view.ts";
 import { whileWaiting } from "../ui/wait.ts";
+import { inWholeTerminal } from "../ui/whole-terminal.ts";
 import { type Call, serverFor } from "./call.ts";
 import { add } from "./devices/add.ts";
 import { listOf, openCa, whereIs } from "./devices/ca-access.ts";
@@ -108,13 +108,9 @@ async function reload(call: Call): Promise<void> {
 
 async function shown(call: Call, content: ListContent, place: ListPlace): Promise<ListAction | undefined> {
   const { ctx, ended } = call;
-  const closed = new AbortController();
-  try {
-    return await ctx.ui.custom<ListAction | undefined>((tui, theme, keys, done) => {
-      ended.addEventListener("abort", () => done(undefined), { once: true, signal: closed.signal });
-      return new DeviceListView({ tui, theme, keys, content, place, act: done });
-    }, WHOLE_TERMINAL);
-  } finally {
-    closed.abort();
-  }
+  return inWholeTerminal<ListAction>(
+    ctx,
+    ended,
+    (terminal, act) => new DeviceListView({ ...terminal, content, place, act }),
+  );
 }

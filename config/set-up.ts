@@ -8,6 +8,9 @@ export type Variables = Readonly<Record<string, string | undefined>>;
 
 export const PROVIDER_ID = "ai-server";
 
+/** The name of this extension's protocol in pi, known to no other code. */
+export const API = "ai-server";
+
 /** pi's key for a provider without one; never sent. */
 export const PLACEHOLDER_API_KEY = "ai-server-mtls";
 

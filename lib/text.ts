@@ -20,6 +20,11 @@ export function cleanText(text: string, limit = 2000): string {
   return plain.length > limit ? `${plain.slice(0, limit).replace(/[\ud800-\udbff]$/, "")}…` : plain;
 }
 
+/** The same on one line. */
+export function oneLine(text: string, limit: number): string {
+  return cleanText(text, limit).replaceAll("\n", " ");
+}
+
 /** The words of a list written as one text. */
 export function wordSet(words: string): ReadonlySet<string> {
   return new Set(words.split(" "));

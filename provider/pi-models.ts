@@ -1,15 +1,12 @@
 /** The server's models as pi's models, and back. Pure. */
 import type { Api, Model, ThinkingLevelMap } from "@earendil-works/pi-ai";
-import { MODELS, PROVIDER_ID } from "../config/set-up.ts";
+import { API, MODELS, PROVIDER_ID } from "../config/set-up.ts";
 import type { Config } from "../config.ts";
 import { count, flag, type JsonRecord, record, text } from "../lib/json.ts";
 import { isKeepingVariable, restoredThinking, type Thinking } from "../lib/thinking.ts";
 import type { ModelTraits } from "../messages.ts";
 import type { CatalogFacts, Fact, ModelFacts, RememberedFacts, Source } from "../server/models/models.ts";
 import { idOf, MAX_MODELS, nameOf } from "../server/models/names.ts";
-
-/** The name of this extension's protocol in pi, known to no other code. */
-const API = "ai-server";
 
 /** A model of pi's that carries its facts, so that pi's own catalogue store keeps them too. */
 export interface ServedModel extends Model<typeof API> {

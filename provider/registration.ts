@@ -3,10 +3,17 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
-import { addressIn, isSetUp, PLACEHOLDER_API_KEY, PROVIDER_ID, type Variables } from "../config/set-up.ts";
-import { list, parsed, record } from "../lib/json.ts";
+import {
+  API,
+  addressIn,
+  isSetUp,
+  PLACEHOLDER_API_KEY,
+  PROVIDER_ID,
+  type Variables,
+} from "../config/set-up.ts";
+import { count, list, parsed, record, text } from "../lib/json.ts";
 import type { AiServer } from "./ai-server.ts";
-import { baseUrlOf, restoredModels, type ServedModel } from "./pi-models.ts";
+import type { ServedModel } from "./pi-models.ts";
 
 type Registry = Pick<ExtensionAPI, "registerProvider">;
 
@@ -43,13 +50,30 @@ export function registerStoredModels(pi: Registry, env: Variables, agentDir: str
   return true;
 }
 
-/** From pi's own store, which hands them over only once it refreshes. */
+/**
+ * From pi's own store, which hands them over only once it refreshes. They are as this extension gave them to pi: their
+ * facts, which only a session needs, stay unread.
+ */
 function storedModels(env: Variables, agentDir: string): ServedModel[] {
   const store = record(parsed(textOf(join(agentDir, "models-store.json")) ?? ""));
-  const stored = list(record(store?.[PROVIDER_ID])?.models);
   const address = addressIn(env);
   // A wrong address is for the provider to report.
-  return address === undefined ? [] : restoredModels(stored, baseUrlOf(address));
+  if (address === undefined) return [];
+  const baseUrl = address.origin + address.basePath;
+  return list(record(store?.[PROVIDER_ID])?.models).filter((model) => isListable(model, baseUrl));
+}
+
+function isListable(value: unknown, baseUrl: string): value is ServedModel {
+  const model = record(value);
+  return (
+    model?.api === API &&
+    model.baseUrl === baseUrl &&
+    text(model.id) !== undefined &&
+    text(model.name) !== undefined &&
+    count(model.contextWindow) !== undefined &&
+    count(model.maxTokens) !== undefined &&
+    list(model.input).length > 0
+  );
 }
 
 /** Whether a registration by name changes anything for pi, and is accepted. */
@@ -58,8 +82,10 @@ function takesName(agentDir: string): boolean {
 }
 
 function hasLogin(agentDir: string): boolean {
-  const text = textOf(join(agentDir, "auth.json"));
-  return text?.includes(PROVIDER_ID) === true && record(record(parsed(text))?.[PROVIDER_ID]) !== undefined;
+  const logins = textOf(join(agentDir, "auth.json"));
+  return (
+    logins?.includes(PROVIDER_ID) === true && record(record(parsed(logins))?.[PROVIDER_ID]) !== undefined
+  );
 }
 
 /**
@@ -67,12 +93,12 @@ function hasLogin(agentDir: string): boolean {
  * (`validateExtensionProvider`) and refuses to start if the user's own models there build on this provider's.
  */
 function canBeNamed(agentDir: string): boolean {
-  const text = textOf(join(agentDir, "models.json"));
-  if (text?.includes(PROVIDER_ID) !== true) return true;
-  const all = record(parsed(text));
+  const own = textOf(join(agentDir, "models.json"));
+  if (own?.includes(PROVIDER_ID) !== true) return true;
+  const all = record(parsed(own));
   if (all === undefined) return false;
-  const own = record(record(all.providers)?.[PROVIDER_ID]);
-  return own === undefined || Object.keys(own).join() === "modelOverrides";
+  const ours = record(record(all.providers)?.[PROVIDER_ID]);
+  return ours === undefined || Object.keys(ours).join() === "modelOverrides";
 }
 
 function textOf(path: string): string | undefined {

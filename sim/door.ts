@@ -33,6 +33,8 @@ export interface DoorOptions {
 export interface Failure {
   /** Only for a request whose path begins with this; default: the next request. */
   path?: string;
+  /** Only for a request whose body contains this. */
+  asking?: string;
   /** Absent: the connection is destroyed without an answer. */
   status?: number;
   body?: string;
@@ -140,7 +142,7 @@ export class Door {
     } catch {
       return;
     }
-    const failure = this.#takeFailure(exchange.path);
+    const failure = this.#takeFailure(exchange);
     if (failure?.status === undefined && failure) {
       request.socket.destroy();
       return;
@@ -188,8 +190,10 @@ export class Door {
     return { method, path, headers, body: "", response, record, gone: gone.signal };
   }
 
-  #takeFailure(path: string): Failure | undefined {
-    const index = this.#failures.findIndex((failure) => path.startsWith(failure.path ?? ""));
+  #takeFailure({ path, body }: Exchange): Failure | undefined {
+    const index = this.#failures.findIndex(
+      (failure) => path.startsWith(failure.path ?? "") && body.includes(failure.asking ?? ""),
+    );
     return index === -1 ? undefined : this.#failures.splice(index, 1)[0];
   }
 }

@@ -2,7 +2,7 @@
 import type { Api, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
 import { type JsonRecord, record } from "../lib/json.ts";
 import { chatRequest, type ModelTraits } from "../messages.ts";
-import { mayEndThinking } from "../server/kinds/thinking-end.ts";
+import { mayEndThinking } from "../server/kinds/llama-cpp/requests.ts";
 import type { ModelServer } from "../server/model-server.ts";
 
 /** What a body depends on besides the conversation. */

@@ -24,7 +24,7 @@ import {
 } from "./layout.ts";
 import { LiveSearch, type Search } from "./live-search.ts";
 import type { Screen } from "./output.ts";
-import { WHOLE_TERMINAL } from "./view.ts";
+import { inWholeTerminal } from "./whole-terminal.ts";
 
 export interface PickItem<T> {
   readonly words: string;
@@ -261,39 +261,30 @@ function filtered<T>(items: readonly PickItem<T>[], text: string): readonly Pick
  * @returns undefined where the user leaves
  */
 export async function pick<T>(
-  { mode, ui }: Screen,
+  screen: Screen,
   picking: Picking<T>,
   ended: AbortSignal,
   clock: Pick<Clock, "sleep"> = REAL_CLOCK,
 ): Promise<T | undefined> {
   if (ended.aborted) return undefined;
   const title = cleanLine(picking.title);
-  if (mode !== "tui") {
+  if (screen.mode !== "tui") {
     const lines = picking.items.map(({ words, detail }) =>
       cleanLine(detail ? `${words} · ${detail}` : words),
     );
     const shown = [title, ...(picking.notes ?? []).map(cleanLine)].join("\n");
-    const chosen = await ui.select(shown, lines, { signal: ended });
+    const chosen = await screen.ui.select(shown, lines, { signal: ended });
     return picking.items[lines.indexOf(chosen ?? "")]?.means;
   }
-  const closed = new AbortController();
-  let view: PickView<T> | undefined;
-  try {
-    const chosen = await ui.custom<PickItem<T> | undefined>(
-      (tui, theme, keys, done) => {
-        ended.addEventListener("abort", () => done(undefined), { once: true, signal: closed.signal });
-        view = new PickView({ tui, theme, keys, picking, clock, answer: done });
-        return view;
-      },
-      { ...WHOLE_TERMINAL, blocked: { kind: "question", message: title } },
-    );
-    return chosen?.means;
-  } catch (error) {
-    // A session that ends closes its screens.
-    if (ended.aborted) return undefined;
-    throw error;
-  } finally {
-    view?.close();
-    closed.abort();
-  }
+  const chosen = await inWholeTerminal<PickItem<T>>(
+    screen,
+    ended,
+    (terminal, answer, closed) => {
+      const view = new PickView({ ...terminal, picking, clock, answer });
+      closed.addEventListener("abort", () => view.close(), { once: true });
+      return view;
+    },
+    title,
+  );
+  return chosen?.means;
 }

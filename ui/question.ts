@@ -13,7 +13,7 @@ import { diffStyled } from "./diff.ts";
 import { firstSeen, fitted, flow, keyHint, keyNames, SEPARATOR, type ViewParts } from "./layout.ts";
 import type { Screen } from "./output.ts";
 import { ScrollText, type Seen, Wrapping } from "./scroll-text.ts";
-import { WHOLE_TERMINAL } from "./view.ts";
+import { inWholeTerminal } from "./whole-terminal.ts";
 
 interface Choice<T> {
   /** The act: "Restart", not "Yes". */
@@ -281,7 +281,7 @@ function shortTitle(rows: readonly string[], text: string, most: number, width: 
  * @returns the meaning of the choice; of the first one if the user presses Escape
  */
 export async function ask<T>(
-  { mode, ui }: Screen,
+  screen: Screen,
   question: Question,
   choices: Choices<T>,
   ended: AbortSignal,
@@ -289,28 +289,17 @@ export async function ask<T>(
   const [none] = choices;
   if (ended.aborted) return none.means;
   const words = choices.map((choice) => choice.words);
-  if (mode !== "tui") {
-    const chosen = await ui.select(rpcText(question), words, { signal: ended });
+  if (screen.mode !== "tui") {
+    const chosen = await screen.ui.select(rpcText(question), words, { signal: ended });
     return (choices.find((choice) => choice.words === chosen) ?? none).means;
   }
-  const closed = new AbortController();
-  const title = cleanLine(question.title);
-  try {
-    const chosen = await ui.custom<number>(
-      (tui, theme, keys, done) => {
-        ended.addEventListener("abort", () => done(0), { once: true, signal: closed.signal });
-        return new QuestionView({ tui, theme, keys, question, choices: words, answer: done });
-      },
-      { ...WHOLE_TERMINAL, blocked: { kind: "question", message: title } },
-    );
-    return (choices[chosen] ?? none).means;
-  } catch (error) {
-    // A session that ends closes its screens.
-    if (ended.aborted) return none.means;
-    throw error;
-  } finally {
-    closed.abort();
-  }
+  const chosen = await inWholeTerminal<number>(
+    screen,
+    ended,
+    (terminal, answer) => new QuestionView({ ...terminal, question, choices: words, answer }),
+    cleanLine(question.title),
+  );
+  return (choices[chosen ?? 0] ?? none).means;
 }
 
 function rpcText({ title, consequences, diff }: Question): string {

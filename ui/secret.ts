@@ -9,7 +9,7 @@ import {
 import { cleanLine } from "../lib/text.ts";
 import { fitted, flow, keyHint, keyNames, type ViewParts } from "./layout.ts";
 import type { Screen } from "./output.ts";
-import { WHOLE_TERMINAL } from "./view.ts";
+import { inWholeTerminal } from "./whole-terminal.ts";
 
 export interface SecretPrompt {
   title: string;
@@ -74,23 +74,17 @@ class SecretView implements Component, Focusable {
  * @returns undefined where the user gives none
  */
 export async function askSecret(
-  { mode, ui }: Screen,
+  screen: Screen,
   prompt: SecretPrompt,
   ended: AbortSignal,
 ): Promise<string | undefined> {
   if (ended.aborted) return undefined;
   const title = [cleanLine(prompt.fault), cleanLine(prompt.title)].filter(Boolean).join(" ");
-  if (mode !== "tui") return (await ui.input(title, undefined, { signal: ended })) || undefined;
-  const closed = new AbortController();
-  try {
-    return await ui.custom<string | undefined>(
-      (tui, theme, keys, done) => {
-        ended.addEventListener("abort", () => done(undefined), { once: true, signal: closed.signal });
-        return new SecretView({ tui, theme, keys, prompt, answer: done });
-      },
-      { ...WHOLE_TERMINAL, blocked: { kind: "question", message: prompt.title } },
-    );
-  } finally {
-    closed.abort();
-  }
+  if (screen.mode !== "tui") return (await screen.ui.input(title, undefined, { signal: ended })) || undefined;
+  return inWholeTerminal<string>(
+    screen,
+    ended,
+    (terminal, answer) => new SecretView({ ...terminal, prompt, answer }),
+    prompt.title,
+  );
 }

@@ -4,6 +4,7 @@ import { cleanLine } from "../lib/text.ts";
 import { diffStyled } from "./diff.ts";
 import { type Screen, show } from "./output.ts";
 import { ScrollView, type ScrollViewParts } from "./scroll-view.ts";
+import { inWholeTerminal, type Terminal, WHOLE_TERMINAL } from "./whole-terminal.ts";
 
 export interface View {
   title: string;
@@ -14,12 +15,6 @@ export interface View {
 
 /** The most bytes of a notice for an RPC client. */
 const MOST_NOTICE_BYTES = 200_000;
-
-/** The whole terminal: only an overlay gets the keys for paging in pi's fullscreen mode. */
-export const WHOLE_TERMINAL = {
-  overlay: true,
-  overlayOptions: { width: "100%", maxHeight: "100%", anchor: "top-left" },
-} as const;
 
 /**
  * Shows a text that the session does not keep: in the terminal as a view until Escape, to an RPC client as one notice
@@ -51,19 +46,15 @@ export async function showLive(
   if (ctx.mode !== "tui") return showText(ctx, view);
   if (ended.aborted) return;
   const shown = cleaned(view);
-  const closed = new AbortController();
-  const signal = AbortSignal.any([closed.signal, ended]);
   let following: Promise<void> | undefined;
   try {
-    await ctx.ui.custom<void>((tui, theme, keys, done) => {
-      const screen = new ScrollView(partsOf(shown, { tui, theme, keys }, done), shown.lines);
-      ended.addEventListener("abort", () => done(), { once: true, signal: closed.signal });
+    await inWholeTerminal<void>(ctx, ended, (terminal, done, closed) => {
+      const screen = new ScrollView(partsOf(shown, terminal, done), shown.lines);
       screen.follow();
-      following = followOn(screen, follow, signal);
+      following = followOn(screen, follow, AbortSignal.any([closed, ended]));
       return screen;
-    }, WHOLE_TERMINAL);
+    });
   } finally {
-    closed.abort(new Error("The view was closed."));
     await following;
   }
 }
@@ -89,11 +80,7 @@ function cleaned(view: View): View {
   return { ...view, title: cleanLine(view.title), lines: view.lines.map(cleanLine) };
 }
 
-function partsOf(
-  { title, language }: View,
-  screen: Pick<ScrollViewParts, "tui" | "keys"> & { theme: Theme },
-  close: () => void,
-): ScrollViewParts {
+function partsOf({ title, language }: View, screen: Terminal, close: () => void): ScrollViewParts {
   const style = (lines: readonly string[]): string[] => {
     if (language === "plain") return [...lines];
     return language === "diff" ? diffStyled(lines, screen.theme) : highlighted(lines, language, screen.theme);

@@ -7,12 +7,14 @@ import { findQuantisation, type HubFile, type Quantisation } from "../../hugging
 import { ServerError } from "../../lib/errors.ts";
 import { binarySize, shortTokens } from "../../lib/figures.ts";
 import { table } from "../../ui/layout.ts";
+import { show } from "../../ui/output.ts";
 import type { PickItem, TypedItem } from "../../ui/pick.ts";
 import type { Result } from "../../ui/result.ts";
-import { type Call, pickedBy } from "../call.ts";
+import { type Call, canAsk, pickedBy, requireUser } from "../call.ts";
+import type { Host } from "../host-access.ts";
 import { stageWords } from "./download-words.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
-import { type Memory, memoryWords, type Room, roomFor } from "./room.ts";
+import { type Memory, memoryOf, memoryWords, type Room, roomFor } from "./room.ts";
 
 /** A model of a repository. */
 export interface Chosen {
@@ -68,24 +70,38 @@ function typedName(text: string): TypedItem<Named> | undefined {
 }
 
 /**
- * The quantisation that is named, or that the user chooses.
+ * The quantisation of a repository that is named, or that the user chooses. Without a user it only shows what there is.
  *
+ * @param host undefined where its memory cannot be asked for
+ * @param download of that name, which is shown too
  * @returns undefined where the user leaves
- * @throws {ServerError} where the repository does not have the named one
+ * @throws {ServerError} where there is no user, or the repository does not have the named one
  */
-export async function chosenQuantisation(
+export async function chosenModel(
   call: Call,
-  repository: Repository,
-  named: string | undefined,
-  memory: Memory | undefined,
-): Promise<Chosen | undefined> {
+  hub: HubClient,
+  host: Host | undefined,
+  wanted: Named,
+  download?: DownloadState,
+): Promise<{ chosen: Chosen; memory: Memory | undefined } | undefined> {
+  const { ctx, waiting } = call;
+  const { quantisation: named } = wanted;
+  waiting.say(`Reading ${wanted.repository}`);
+  const [repository, memory] = await Promise.all([
+    hub.repository(wanted.repository, waiting.signal),
+    host && memoryOf(host, waiting.signal),
+  ]);
+  if (!canAsk(ctx)) {
+    show(ctx, describeModel(repository, named, memory, download));
+    requireUser(ctx);
+  }
   const quantisation =
     named === undefined
       ? await pickedQuantisation(call, repository, memory)
       : findQuantisation(repository.quantisations, named);
   if (quantisation !== undefined) {
     const label = labelOf({ repository: repository.id, quantisation: quantisation.name });
-    return { label, repository, quantisation };
+    return { chosen: { label, repository, quantisation }, memory };
   }
   if (named === undefined) return undefined;
   throw unknownQuantisation(repository, named);
@@ -154,7 +170,7 @@ export async function chosenProjector(
 }
 
 /** What can be said of a repository without asking anything. @throws {ServerError} where it does not have the named one */
-export function describeModel(
+function describeModel(
   repository: Repository,
   named: string | undefined,
   memory: Memory | undefined,

@@ -6,18 +6,18 @@ import { ANSWER_TIMEOUT_MS } from "../../server/http/access.ts";
 import type { Backend } from "../../server/kinds/backend.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { show } from "../../ui/output.ts";
-import { type Call, canAsk, isConfirmed, requireUser } from "../call.ts";
+import { type Call, canAsk, isConfirmed } from "../call.ts";
 import { type Host, openConfigHost } from "../host-access.ts";
 import { interruptionOf } from "../interruption.ts";
 import { loadNow, reportLoaded, runningOf } from "../load.ts";
 import { modelsNow, refreshModels } from "../models.ts";
 import { faultText } from "../report.ts";
 import { addSection } from "./block.ts";
-import { type Chosen, chosenQuantisation, describeModel, gatedWords, NOT_ADDED, searched } from "./choose.ts";
+import { type Chosen, chosenModel, gatedWords, NOT_ADDED, searched } from "./choose.ts";
 import { progressWords, RateMeter } from "./download-words.ts";
 import { labelOf, type Named, nameIn } from "./name.ts";
 import { requireNew } from "./plan.ts";
-import { memoryOf, roomFor, roomWords } from "./room.ts";
+import { roomFor, roomWords } from "./room.ts";
 
 /** A server that downloads by itself. */
 type Router = Backend & Required<Pick<Backend, "download">>;
@@ -79,17 +79,9 @@ async function agreedLabel(
   const { ctx, waiting } = call;
   const label = labelOf(wanted);
   if (there.includes(label.toUpperCase()) && canAsk(ctx)) return label;
-  waiting.say(`Reading ${wanted.repository}`);
-  const [repository, memory] = await Promise.all([
-    hub.repository(wanted.repository, waiting.signal),
-    host && memoryOf(host, waiting.signal),
-  ]);
-  if (!canAsk(ctx)) {
-    show(ctx, describeModel(repository, wanted.quantisation, memory, undefined));
-    requireUser(ctx);
-  }
-  const chosen = await chosenQuantisation(call, repository, wanted.quantisation, memory);
-  if (chosen !== undefined) {
+  const model = await chosenModel(call, hub, host, wanted);
+  if (model !== undefined) {
+    const { chosen, memory } = model;
     if (there.includes(chosen.label.toUpperCase())) return chosen.label;
     // The router can download without its preset, so one that cannot be read stops nothing here.
     requireNew(chosen, (await host?.machine.read(waiting.signal).catch(() => [])) ?? []);

@@ -1,5 +1,4 @@
 /** The screen that hands a certificate over: a QR code, the password beside it, and what to do with both. */
-import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import {
   type Component,
   type KeybindingsManager,
@@ -12,7 +11,7 @@ import { duration } from "../../lib/figures.ts";
 import { type Colours, fitted, keyHint, keyNames } from "../../ui/layout.ts";
 import { show } from "../../ui/output.ts";
 import { type QrCode, qrCode } from "../../ui/qr.ts";
-import { WHOLE_TERMINAL } from "../../ui/view.ts";
+import { inWholeTerminal } from "../../ui/whole-terminal.ts";
 import type { Call } from "../call.ts";
 
 /** What is handed over, and how it is opened. */
@@ -185,32 +184,25 @@ export async function showParcel(
   delivery: Delivery,
 ): Promise<void> {
   if (ctx.mode !== "tui") return tellParcel({ ctx, waiting }, parcel, delivery);
-  const closed = new AbortController();
-  const custom: ExtensionContext["ui"]["custom"] = ctx.ui.custom.bind(ctx.ui);
-  try {
-    await custom<void>(
-      (tui, theme, keys, done) => {
-        const view = new HandOverView({ tui, theme, keys, parcel, delivery, close: () => done() });
-        ended.addEventListener("abort", () => done(), { once: true, signal: closed.signal });
-        if (delivery.kind === "link") {
-          const stop = REAL_CLOCK.every(TICK_MS, () => tui.requestRender());
-          closed.signal.addEventListener("abort", stop, { once: true });
-          void delivery.link.ended.then((end) => {
-            if (closed.signal.aborted) return;
-            if (end === "fetched") view.arrive();
-            else done();
-          });
-        }
-        return view;
-      },
-      {
-        ...WHOLE_TERMINAL,
-        blocked: { kind: "question", message: `Hand the certificate over to ${parcel.device}` },
-      },
-    );
-  } finally {
-    closed.abort();
-  }
+  await inWholeTerminal<void>(
+    ctx,
+    ended,
+    (terminal, done, closed) => {
+      const { tui } = terminal;
+      const view = new HandOverView({ ...terminal, parcel, delivery, close: () => done(undefined) });
+      if (delivery.kind === "link") {
+        const stop = REAL_CLOCK.every(TICK_MS, () => tui.requestRender());
+        closed.addEventListener("abort", stop, { once: true });
+        void delivery.link.ended.then((end) => {
+          if (closed.aborted) return;
+          if (end === "fetched") view.arrive();
+          else done(undefined);
+        });
+      }
+      return view;
+    },
+    `Hand the certificate over to ${parcel.device}`,
+  );
 }
 
 /** An RPC client shows the link as it likes. */

@@ -1,7 +1,7 @@
 /** Makes the checks of each group in turn; in the terminal their findings are a table that grows. */
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { sentenceOf } from "../../lib/errors.ts";
-import { WHOLE_TERMINAL } from "../../ui/view.ts";
+import { WHOLE_TERMINAL } from "../../ui/whole-terminal.ts";
 import { type Finding, type Group, unchecked } from "./finding.ts";
 import { DoctorView, type Progress } from "./view.ts";
 import type { Visit } from "./visit.ts";

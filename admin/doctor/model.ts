@@ -19,7 +19,7 @@ const LOADED: Loaded = { wasLoaded: true, loadMs: undefined };
 
 export const model: Group = {
   name: "model",
-  title: "A model",
+  title: "The model",
   async *examine(visit) {
     const { trial } = visit;
     if (trial === undefined) return yield unchecked("model", "Trial", UNNAMED);
@@ -28,14 +28,11 @@ export const model: Group = {
     const load = yield* loadOf(visit, trial);
     if (load === undefined) return;
     const served = await servedModel(visit, trial, load);
-    if (served === undefined)
-      return yield fault(
-        "model",
-        trial.id,
-        "the server lists it, and pi cannot use it",
-        "See /ai-server-status.",
-      );
-    visit.leaves = `${trial.id} stays loaded.`;
+    if (served === undefined) {
+      const next = "/ai-server-status lists the models.";
+      return yield fault("model", trial.id, "the server does not list it any more", next);
+    }
+    if (trial.runsAs !== undefined) visit.leaves = `${trial.id} stays loaded.`;
     const say = (doing: string): void => {
       visit.doing = `${trial.id}: ${doing}`;
       visit.call.waiting.say(visit.doing);

@@ -6,8 +6,9 @@ import { baseUrlOf, toServedModels } from "../../provider/pi-models.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import { show, widthOf, withResults } from "../../ui/output.ts";
 import { plainLines, type Result } from "../../ui/result.ts";
-import { showText, WHOLE_TERMINAL } from "../../ui/view.ts";
+import { showText } from "../../ui/view.ts";
 import { whileWaiting } from "../../ui/wait.ts";
+import { inWholeTerminal } from "../../ui/whole-terminal.ts";
 import { add } from "../add.ts";
 import { readId, typedId } from "../arguments.ts";
 import { type Call, type CommandUse, serverFor } from "../call.ts";
@@ -107,21 +108,18 @@ class Panel {
 
   async #show(): Promise<PanelAction | undefined> {
     const { ctx, ended } = this.#call;
-    const hidden = new AbortController();
     try {
-      return await ctx.ui.custom<PanelAction | undefined>((tui, theme, keys, done) => {
-        ended.addEventListener("abort", () => done(undefined), { once: true, signal: hidden.signal });
+      return await inWholeTerminal<PanelAction>(ctx, ended, (terminal, done) => {
         const act = (action: PanelAction): void => {
           if (this.#needsScreen(action)) done(action);
           else void this.#inPlace(action);
         };
         const content = this.#content.bind(this);
-        this.#view = new PanelView({ tui, theme, keys, content, place: this.#place, act });
+        this.#view = new PanelView({ ...terminal, content, place: this.#place, act });
         return this.#view;
-      }, WHOLE_TERMINAL);
+      });
     } finally {
       this.#view = undefined;
-      hidden.abort();
     }
   }
 

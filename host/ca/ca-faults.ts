@@ -1,5 +1,5 @@
 /** The codes of `ai-server-ca` as sentences. */
-import { cleanText } from "../../lib/text.ts";
+import { cleanText, oneLine } from "../../lib/text.ts";
 import { HostError } from "../ssh/ssh-faults.ts";
 
 /** What the sentences name. */
@@ -72,9 +72,7 @@ function reasonIn(detail: string): string {
 
 /** @param detail what a program there wrote; cleaned and shortened here */
 export function caFault(code: string, detail: string, place: CaPlace): HostError {
-  const said = cleanText(reasonIn(cleanText(detail, 2000)), 400)
-    .replaceAll("\n", " ")
-    .replace(/\.$/, "");
+  const said = oneLine(reasonIn(cleanText(detail, 2000)), 400).replace(/\.$/, "");
   const sentence = Object.hasOwn(FAULTS, code) ? FAULTS[code]?.(place, said) : undefined;
   return new HostError(sentence ?? `The step ${place.where} failed (${code}).`, code, { link: "ssh" });
 }

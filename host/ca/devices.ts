@@ -1,6 +1,6 @@
 /** The devices of a CA, as plain data read from what `ai-server-ca list` answers. */
 import { X509Certificate } from "node:crypto";
-import { cleanText } from "../../lib/text.ts";
+import { oneLine } from "../../lib/text.ts";
 import { type Answer, type AnswerLine, valueFor } from "../ssh/protocol.ts";
 
 /** One certificate that the CA gave to a device. */
@@ -85,7 +85,7 @@ export function caddyIn(lines: readonly AnswerLine[]): CaddyFacts {
 
 /** A path of the machine, safe to show. */
 export function decoded(value: string | undefined): string {
-  return cleanText(Buffer.from(value ?? "", "base64").toString("utf8"), 1000).replaceAll("\n", " ");
+  return oneLine(Buffer.from(value ?? "", "base64").toString("utf8"), 1000);
 }
 
 /** The text of the content that follows the line with this key. */

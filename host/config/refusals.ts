@@ -1,10 +1,10 @@
 import { ServerError } from "../../lib/errors.ts";
-import { cleanText } from "../../lib/text.ts";
+import { oneLine } from "../../lib/text.ts";
 import type { Position } from "./traced-text.ts";
 
 /** An id or key for a sentence: whatever it holds, on one line and not too long. */
 export function shown(name: string): string {
-  return `"${cleanText(name, 80).replaceAll("\n", " ")}"`;
+  return `"${oneLine(name, 80)}"`;
 }
 
 /** A place for a sentence. */

@@ -1,6 +1,6 @@
 /** The codes of `ai-server-download` as sentences. */
 import { binarySize } from "../../lib/figures.ts";
-import { cleanText } from "../../lib/text.ts";
+import { oneLine } from "../../lib/text.ts";
 import { HostError } from "../ssh/ssh-faults.ts";
 
 type Sentence = (where: string, said: string) => string;
@@ -102,9 +102,7 @@ const MAY_PASS = new Set(["network", "server-error", "rate-limit", "interrupted"
  */
 export function downloadFault(code: string, detail: string, where: string, isRunning = false): HostError {
   // `curl: (56) …` would stand in parentheses of ours.
-  const said = cleanText(detail, 300)
-    .replaceAll("\n", " ")
-    .replace(/^curl: \((\d+)\)/, "curl error $1:");
+  const said = oneLine(detail, 300).replace(/^curl: \((\d+)\)/, "curl error $1:");
   const table = isRunning && Object.hasOwn(TRIED_AGAIN, code) ? TRIED_AGAIN : FAULTS;
   const sentence = Object.hasOwn(table, code) ? table[code]?.(where, said) : undefined;
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, {

@@ -1,7 +1,7 @@
 /** What a download asks of the server's machine, as the lines that `ai-server-download` reads. Pure. */
 import { createHash } from "node:crypto";
-import { cleanText } from "../../lib/text.ts";
 import { shardsOf } from "../config/gguf-paths.ts";
+import { shown } from "../config/refusals.ts";
 import { HostError } from "../ssh/ssh-faults.ts";
 import type { DownloadFile, DownloadRequest } from "./download.ts";
 
@@ -43,12 +43,11 @@ export function requestLines({ label, files, token }: DownloadRequest): string {
 }
 
 function fileLine({ url, path, bytes, sha256 }: DownloadFile): string {
-  const shown = cleanText(path, 100).replaceAll("\n", " ");
-  if (!isRelativePath(path)) throw refusal(`"${shown}" is not a valid name for a model file.`);
-  if (!isAddress(url)) throw refusal(`The address of ${shown} is not one that can be downloaded from.`);
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refusal(`The size of ${shown} is not known.`);
+  if (!isRelativePath(path)) throw refusal(`${shown(path)} is not a valid name for a model file.`);
+  if (!isAddress(url)) throw refusal(`The address of ${shown(path)} is not one that can be downloaded from.`);
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refusal(`The size of ${shown(path)} is not known.`);
   if (!/^[0-9a-f]{64}$/.test(sha256)) {
-    throw refusal(`The repository gives no SHA-256 for ${shown}, so its content could not be checked.`);
+    throw refusal(`The repository gives no SHA-256 for ${shown(path)}, so its content could not be checked.`);
   }
   return `file ${sha256} ${bytes} ${url} ${path}\n`;
 }
@@ -58,8 +57,7 @@ export function pathList(files: readonly { path: string; bytes: number }[]): str
   return files
     .map(({ path, bytes }) => {
       if (!path.startsWith("/") || !isLine(path, MOST_PATH) || path.split("/").includes("..")) {
-        const shown = cleanText(path, 100).replaceAll("\n", " ");
-        throw refusal(`"${shown}" is not the absolute path of a file.`);
+        throw refusal(`${shown(path)} is not the absolute path of a file.`);
       }
       return `path ${bytes} ${path}\n`;
     })

@@ -1,9 +1,9 @@
 /** What `ai-server-examine` reports, as data. Pure. */
-import { type Answer, valueFor } from "../ssh/protocol.ts";
+import { type Answer, remoteText, valueFor } from "../ssh/protocol.ts";
 import { type UnitLine, unitLines, type WrongLine, wrongLines } from "./unit-file.ts";
 
 /** The room on one file system, in bytes; the last path of it that is mounted. */
-interface Room {
+export interface Room {
   totalBytes: number;
   freeBytes: number;
   mount: string;
@@ -37,7 +37,7 @@ interface UnitFacts {
 }
 
 /** A process that was ended because memory ran out. */
-interface Kill {
+export interface Kill {
   /** Undefined where the clock is unknown. */
   date: Date | undefined;
   /** The program, or undefined where only the unit is known. */
@@ -49,6 +49,8 @@ export interface MachineFacts {
   /** The machine's clock. */
   now: Date | undefined;
   user: string;
+  /** The user's home. */
+  home: string;
   unit: UnitFacts;
   /** Undefined where it cannot be seen. */
   isLingering: boolean | undefined;
@@ -83,6 +85,7 @@ export function factsInAnswer(answer: Answer): MachineFacts {
   return {
     now,
     user: decoded(value("user")?.split(" ")[1]),
+    home: decoded(value("home")?.split(" ")[1]),
     unit: unitIn(answer, uptime),
     isLingering: linger === undefined ? undefined : linger === "yes",
     modelsRoom: roomIn(answer, "models"),
@@ -110,9 +113,12 @@ function numberIn(text: string): number | undefined {
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
-/** A text of the machine's that travelled as base64, on one line. */
+/** Characters of a path or a user's name. */
+const MOST_WORD = 4096;
+
+/** A text of the machine's that travelled as base64, on one line and safe to show. */
 function decoded(encoded = ""): string {
-  return Buffer.from(encoded, "base64").toString("utf8");
+  return remoteText(Buffer.from(encoded, "base64"), MOST_WORD).replaceAll("\n", " ");
 }
 
 function unitIn(answer: Answer, uptime: number | undefined): UnitFacts {

@@ -1,5 +1,5 @@
 /** The error codes of `ai-server-admin` as sentences. */
-import { cleanText } from "../../lib/text.ts";
+import { oneLine } from "../../lib/text.ts";
 import { HostError } from "./ssh-faults.ts";
 
 /** What the sentences name. */
@@ -71,7 +71,7 @@ const FAULTS: Readonly<Record<(typeof LINKS)[number], Sentences>> = {
  * @param detail what a program on the server wrote about it; cleaned and shortened here
  */
 export function hostFault(code: string, detail: string, place: FaultPlace): HostError {
-  const said = cleanText(detail, 300).replaceAll("\n", " ");
+  const said = oneLine(detail, 300);
   const link = LINKS.find((one) => Object.hasOwn(FAULTS[one], code));
   const sentence = link && FAULTS[link][code]?.(place, said).trim();
   const details = { link: link ?? "ssh" } as const;

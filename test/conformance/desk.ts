@@ -8,6 +8,7 @@ import { completer } from "../../admin/completion.ts";
 import { type CommandName, runCommand } from "../../admin.ts";
 import { AiServer } from "../../provider/ai-server.ts";
 import { saying, type User } from "../support/command-user.ts";
+import { installSystemdHere } from "../support/systemd.ts";
 
 /** A user of pi with a server of any kind, and no access to its machine. */
 export class Desk {
@@ -18,6 +19,7 @@ export class Desk {
   /** @param env the variables that lead to the server */
   constructor(env: Record<string, string>) {
     const agentDir = mkdtempSync(join(tmpdir(), "desk-"));
+    installSystemdHere();
     // Nothing of the server's machine is there to be read; the default is a real one.
     const machine = { AI_SERVER_SSH_HOST: "local", AI_SERVER_PRESET_PATH: join(agentDir, "none.ini") };
     this.aiServer = new AiServer({
@@ -41,7 +43,7 @@ export class Desk {
       activities: this.#activities,
       selectModel: async () => false,
       keepResult: () => {},
-      ctx: this.#contextOf(user),
+      ctx: this.contextOf(user),
       argument,
       ended: this.#ended.signal,
     });
@@ -50,7 +52,7 @@ export class Desk {
 
   /** What Tab offers behind a command, when the server has answered. */
   async offers(name: CommandName, argument: string): Promise<string[]> {
-    const complete = completer(this.aiServer, this.#contextOf(saying(true)), this.#ended.signal);
+    const complete = completer(this.aiServer, this.contextOf(saying(true)), this.#ended.signal);
     const command = name.replace(/^ai-server-?/, "ai-server-").replace(/-$/, "");
     const items = await complete(command, argument, this.#ended.signal);
     return (items ?? []).map(({ value }) => value);
@@ -65,7 +67,8 @@ export class Desk {
     return this.aiServer.refresh({ allowNetwork, signal: this.#ended.signal, publish });
   }
 
-  #contextOf(user: User): ExtensionCommandContext {
+  /** What pi hands to a command. */
+  contextOf(user: User): ExtensionCommandContext {
     return {
       mode: user.mode,
       ui: user.ui,

@@ -90,7 +90,16 @@ describe("the registration of the stored models, for a list", () => {
   });
 
   test("leaves out what is no model of this server", () => {
-    store([null, { id: "c" }, ...MODELS, { ...MODELS[0], id: "d", baseUrl: "https://y" }]);
+    const wrong = [
+      { baseUrl: "https://y" },
+      { api: "openai-completions" },
+      { id: "" },
+      { name: undefined },
+      { contextWindow: "large" },
+      { maxTokens: 0 },
+      { input: "text" },
+    ];
+    store([null, ...MODELS, ...wrong.map((change) => ({ ...MODELS[0], ...change }))]);
     expect(registered()).toEqual(ALL);
   });
 

@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { ServerDownloads } from "../../host/download/downloads.ts";
@@ -27,8 +26,6 @@ const taking =
 const problem = (await piProblem(NEWEST_PI)) ?? missingProgram("ssh", "sshd", "curl");
 realSuite(problem, `a model that is added over a real sshd, pi ${NEWEST_PI}`, () => {
   let sshd: Sshd;
-  /** Holds an `ssh` for pi's PATH that keeps to the suite's ssh_config. */
-  let bin: string;
   let host: SshHost;
   let server: AdminServer;
   let hub: Hub;
@@ -36,20 +33,13 @@ realSuite(problem, `a model that is added over a real sshd, pi ${NEWEST_PI}`, ()
 
   beforeAll(async () => {
     sshd = await Sshd.start();
-    bin = mkdtempSync(join(tmpdir(), "ssh-of-pi-"));
   });
-  afterAll(async () => {
-    await sshd.stop();
-    rmSync(bin, { recursive: true, force: true });
-  });
+  afterAll(() => sshd.stop());
 
   async function start(login: "shell" | "wrapper"): Promise<void> {
     host = new SshHost(sshd, login, CONFIG);
     server = await AdminServer.start(host);
     place = await makeAdminPlace(NEWEST_PI, server);
-    sshd.installWrapper(host.settings());
-    const script = `#!/bin/sh\nPATH=${process.env.PATH} exec ssh -F '${sshd.clientConfig(login)}' "$@"\n`;
-    writeFileSync(join(bin, "ssh"), script, { mode: 0o755 });
   }
 
   beforeEach(async () => {
@@ -79,13 +69,10 @@ realSuite(problem, `a model that is added over a real sshd, pi ${NEWEST_PI}`, ()
   });
 
   function openPi(answer: UiHandler, more: Record<string, string> = {}): Promise<RpcPi> {
-    const { mode, host: address } = host.settings();
     const env = {
-      AI_SERVER_SSH_HOST: address,
-      AI_SERVER_SSH_MODE: mode,
+      ...host.variablesOfPi(),
       AI_SERVER_MODELS_DIR: join(host.folder, "models"),
       HF_ENDPOINT: hub.url,
-      PATH: `${bin}:${process.env.PATH}`,
       ...more,
     };
     return RpcPi.start(place.options([], env), answer);

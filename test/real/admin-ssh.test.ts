@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Dialogs, noticesIn, yes } from "../support/admin-rpc.ts";
@@ -21,29 +20,10 @@ for (const [version, login] of LOGINS) {
   const problem = (await piProblem(version)) ?? missingProgram("ssh", "sshd");
   realSuite(problem, `administration over a real sshd, pi ${version}`, () => {
     let sshd: Sshd;
-    /** Holds an `ssh` for pi's PATH that keeps to the suite's ssh_config. */
-    let bin: string;
-
     beforeAll(async () => {
       sshd = await Sshd.start();
-      bin = mkdtempSync(join(tmpdir(), "ssh-of-pi-"));
     });
-    afterAll(async () => {
-      await sshd.stop();
-      rmSync(bin, { recursive: true, force: true });
-    });
-
-    function setUp(host: SshHost): Record<string, string> {
-      const { mode, host: address } = host.settings();
-      sshd.installWrapper(host.settings());
-      const script = `#!/bin/sh\nPATH=${process.env.PATH} exec ssh -F '${sshd.clientConfig(host.login)}' "$@"\n`;
-      writeFileSync(join(bin, "ssh"), script, { mode: 0o755 });
-      return {
-        AI_SERVER_SSH_HOST: address,
-        AI_SERVER_SSH_MODE: mode,
-        PATH: `${bin}:${process.env.PATH}`,
-      };
-    }
+    afterAll(() => sshd.stop());
 
     test(`a context size by ${login}: one or two logins, and nothing is left of them`, async () => {
       const host = new SshHost(sshd, login, CONFIG);
@@ -52,7 +32,7 @@ for (const [version, login] of LOGINS) {
       try {
         place = await makeAdminPlace(version, server);
         const dialogs = new Dialogs();
-        const pi = await RpcPi.start(place.options([], setUp(host)), dialogs.answer);
+        const pi = await RpcPi.start(place.options([], host.variablesOfPi()), dialogs.answer);
         await server.load("steady");
         const before = sshd.logins;
         dialogs.expect(yes);
@@ -103,7 +83,7 @@ for (const [version, login] of LOGINS) {
       try {
         place = await makeAdminPlace(version, server);
         const dialogs = new Dialogs();
-        const pi = await RpcPi.start(place.options([], setUp(host)), dialogs.answer);
+        const pi = await RpcPi.start(place.options([], host.variablesOfPi()), dialogs.answer);
         await server.load("steady");
         const before = sshd.logins;
         dialogs.expect(yes, yes);

@@ -1,7 +1,8 @@
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Desk } from "../conformance/desk.ts";
 import { saying } from "../support/command-user.ts";
-import { blamed, modelPart, trial } from "../support/doctor-trial.ts";
+import { blamed, trialPart, tried } from "../support/doctor-trial.ts";
 import {
   type LlamaServer,
   llamaServerProblem,
@@ -11,6 +12,7 @@ import {
   TINY_MODEL,
 } from "../support/llama-server.ts";
 import { type Meddling, meddle } from "../support/meddler.ts";
+import { EXTENSION, makeWorkplace, PI_VERSIONS, piProblem, runPi } from "../support/pi.ts";
 import { realSuite } from "../support/programs.ts";
 
 const PRESET = `version = 1
@@ -31,13 +33,15 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
   });
   afterAll(() => server.stop());
 
-  const through = async (meddling: Meddling): ReturnType<typeof trial> =>
-    trial({ AI_SERVER_URL: await meddle(server.url, meddling), AI_SERVER_LOOP_GUARD: "off" }, TINY_ID);
+  const through = async (meddling: Meddling): ReturnType<typeof tried> => {
+    const url = await meddle(server.url, meddling);
+    return tried(new Desk({ AI_SERVER_URL: url, AI_SERVER_LOOP_GUARD: "off" }), TINY_ID);
+  };
 
   test("a good model has nothing to warn of, and each figure is there", async () => {
-    const found = await trial({ AI_SERVER_URL: server.url }, TINY_ID);
+    const found = await tried(new Desk({ AI_SERVER_URL: server.url }), TINY_ID);
     const shown = Object.values(found).map(({ check, verdict, seen }) => `${check} ${verdict}: ${seen}`);
-    const [tokens, time] = [String.raw`\d+`, String.raw`\d+(\.\d)? s`];
+    const [tokens, time] = [String.raw`\d+`, String.raw`\d+(\.\d)? m?s`];
     expect(shown).toEqual(
       expect.arrayContaining([
         "load ok: tiny is loaded",
@@ -47,7 +51,9 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
         ),
         expect.stringMatching(`^writing ok: ${tokens} tok/s, measured on 64 tokens$`),
         expect.stringMatching(`^usage ok: ${tokens} read, 64 written, as the server counts$`),
-        expect.stringMatching(`^stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`),
+        expect.stringMatching(
+          `^answer-stream (ok|unchecked): 64 tokens came in ${tokens} pieces? over ${time}`,
+        ),
         expect.stringMatching(`^progress ok: .* \\(${tokens} reports\\)$`),
         expect.stringMatching(`^prefix ok: ${tokens} of ${tokens} tokens .* \\(99 %\\)$`),
         'tool-call ok: a call of bash came: {"command":"echo tiny"}',
@@ -128,7 +134,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama-server
       // Long enough to see it: the model writes up to three tokens a millisecond.
       const asked: Meddling["asked"] = (body) =>
         body.max_tokens === 64 ? { ...body, max_tokens: 2000 } : body;
-      const { stream } = await through({ asked, isBuffered: true });
+      const { "answer-stream": stream } = await through({ asked, isBuffered: true });
       expect(stream).toMatchObject({
         verdict: "warning",
         seen: expect.stringMatching(/^2000 tokens came in \d+ pieces? .* holds the stream back$/),
@@ -154,7 +160,7 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama.cpp ro
     const desk = new Desk({ AI_SERVER_URL: server.url });
     await desk.type("/ai-server-load large");
     const user = saying(true);
-    const shown = modelPart(await desk.type("/ai-server-doctor --model small", user));
+    const shown = trialPart(await desk.type("/ai-server-doctor --model small", user));
     expect(user.questions).toEqual([
       {
         title: "Load small and try it?",
@@ -167,3 +173,35 @@ realSuite(llamaServerProblem(), "the doctor tries a model on a real llama.cpp ro
     expect(shown).not.toMatch(/^[!✗]/m);
   });
 });
+
+for (const version of PI_VERSIONS)
+  realSuite(
+    llamaServerProblem() ?? (await piProblem(version)),
+    `pi ${version} tries a model on a real llama-server`,
+    () => {
+      test("prints what was found", async () => {
+        const server = await startLlamaServer({ args: ["-c", "32768"] });
+        const place = await makeWorkplace();
+        try {
+          const { stdout, stderr } = await runPi({
+            version,
+            agentDir: place.agentDir,
+            args: ["-e", EXTENSION, "-p", `/ai-server-doctor --model ${TINY_ID}`],
+            env: {
+              AI_SERVER_URL: server.url,
+              AI_SERVER_SSH_HOST: "local",
+              AI_SERVER_PRESET_PATH: join(place.folder, "none.yaml"),
+            },
+            offline: false,
+          });
+          const shown = trialPart(stdout);
+          for (const subject of ["First token", "Prompt cache", "Tool call", "Thinking on", "Thinking off"])
+            expect(shown, stderr).toMatch(new RegExp(`^✓ ${subject}: `, "m"));
+          expect(shown).not.toMatch(/^[!✗]/m);
+        } finally {
+          await place.remove();
+          await server.stop();
+        }
+      });
+    },
+  );

@@ -1,20 +1,13 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Hub } from "../../sim/hub.ts";
-import { saying, type User } from "../support/command-user.ts";
+import { choosing, saying } from "../support/command-user.ts";
 import { llamaServerProblem, prepareLlamaServer } from "../support/llama-server.ts";
 import { eventually } from "../support/processes.ts";
 import { realSuite } from "../support/programs.ts";
 import { placeWithHub, type RouterPlace, SMALL_PRESET } from "../support/router-place.ts";
 
 const TINY = "maker/Tiny-GGUF:Q4_K_M";
-
-/** One who says yes, and chooses the items that begin with these words. */
-function choosing(...wanted: string[]): User {
-  const user = saying(true);
-  user.selects = (offered) => offered.find((line) => wanted.some((words) => line.startsWith(words)));
-  return user;
-}
 
 realSuite(llamaServerProblem(), "a model that is added to a real router", () => {
   let hub: Hub;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig, type Variables } from "../../config.ts";
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { readText } from "../../server/http/http.ts";
-import { THINKING_PATH } from "../../server/kinds/thinking-end.ts";
+import { THINKING_PATH } from "../../server/kinds/llama-cpp/requests.ts";
 import { ModelServer } from "../../server/model-server.ts";
 import { startKind } from "../support/kinds.ts";
 import {

@@ -23,6 +23,7 @@ import { type Sim, startSim } from "../../sim/server.ts";
 import { keptBy, User } from "./command-user.ts";
 import { installWrapper } from "./local-host.ts";
 import { UNIT } from "./machine-row.ts";
+import { installSystemd } from "./systemd.ts";
 import { clientOf, drained, kept } from "./wire.ts";
 
 /** Two models; one fits at a time. The comments must outlive every change. */
@@ -116,6 +117,9 @@ export class Place {
     const agentDir = join(root, "agent");
     this.aiServer = new AiServer({ env: this.#env, agentDir, now: Date.now, onChanged: () => {} });
     onTestFinished(() => this.aiServer.close());
+    // The doctor asks and may change these: never those of the machine that runs the tests.
+    installSystemd(this);
+    this.journal = "";
     this.unitRuns("llama-swap -config config.yaml");
     this.tool("journalctl", `cat '${join(root, "journal")}' 2>/dev/null`);
     const watcher = watch(join(root, "asked"), () => this.#look());

@@ -204,3 +204,10 @@ export function saying(answer: boolean, mode: Mode = "rpc"): User {
   user.confirms = () => answer;
   return user;
 }
+
+/** A user who says yes, and chooses the items that begin with these words. */
+export function choosing(...wanted: readonly string[]): User {
+  const user = saying(true);
+  user.selects = (offered) => offered.find((line) => wanted.some((words) => line.startsWith(words)));
+  return user;
+}

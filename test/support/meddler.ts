@@ -16,8 +16,9 @@ export interface Meddling {
 export async function meddle(url: string, meddling: Meddling): Promise<string> {
   const server = createServer(async (question, reply) => {
     const { method, url: path = "", headers } = question;
-    const isChat = path.endsWith("/chat/completions");
     const given = await textOf(question);
+    // The sizes that the doctor tries are no JSON.
+    const isChat = path.endsWith("/chat/completions") && given.includes('"model"');
     const body = isChat && meddling.asked ? JSON.stringify(meddling.asked(JSON.parse(given))) : given;
     const { "content-length": _, ...others } = headers;
     const length = body === "" ? {} : { "content-length": Buffer.byteLength(body) };

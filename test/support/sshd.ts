@@ -277,6 +277,18 @@ export class SshHost {
     return this.sshd.settings(this.path, this.login === "wrapper" ? "wrapper" : "direct", change);
   }
 
+  /** The variables with which a pi reaches this machine: its `ssh` keeps to the suite's ssh_config. */
+  variablesOfPi(): Record<string, string> {
+    const { mode, host } = this.settings();
+    const { PATH } = process.env;
+    const bin = join(this.sshd.folder, "bin-of-pi");
+    mkdirSync(bin, { recursive: true });
+    const script = `#!/bin/sh\nPATH=${PATH} exec ssh -F '${this.sshd.clientConfig(this.login)}' "$@"\n`;
+    writeFileSync(join(bin, "ssh"), script, { mode: 0o755 });
+    this.sshd.installWrapper(this.settings());
+    return { AI_SERVER_SSH_HOST: host, AI_SERVER_SSH_MODE: mode, PATH: `${bin}:${PATH}` };
+  }
+
   shell(change: Partial<ShellSettings> = {}, spawnWith?: typeof spawn): Shell {
     const shell = this.sshd.shell(this.settings(change), this.login, [], spawnWith);
     this.#shells.push(shell);

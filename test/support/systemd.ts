@@ -1,5 +1,8 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
 
 /** What systemd 252's own programs printed for a unit `llama-swap.service` of the user's in one of these states. */
 type UnitState = "good" | "disabled" | "stopped" | "broken" | "none" | "masked" | "static";
@@ -76,4 +79,18 @@ esac`,
     "df",
     `echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'; echo '/dev/mapper/a disk  ${total} ${used} ${free}  40% /srv/the models'`,
   );
+}
+
+/** The same for this machine, until the test is over. */
+export function installSystemdHere(parts: SystemdParts = {}): void {
+  const tools = mkdtempSync(join(tmpdir(), "systemd-tools-"));
+  const before = process.env.PATH ?? "";
+  process.env.PATH = `${tools}${delimiter}${before}`;
+  onTestFinished(() => {
+    process.env.PATH = before;
+    rmSync(tools, { recursive: true, force: true });
+  });
+  const tool = (name: string, script: string): void =>
+    writeFileSync(join(tools, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  installSystemd({ tool }, parts);
 }

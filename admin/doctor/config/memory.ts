@@ -52,13 +52,13 @@ export async function* memory(sight: Sight): AsyncIterable<Finding> {
 function* summary(counts: Readonly<Counts>, all: number, reasons: ReadonlySet<string>): Iterable<Finding> {
   const { fits } = counts;
   const sizes = `the context sizes of ${fits} of ${counted(all, "model")} fit`;
-  if (fits > 0) yield ok("memory", "Memory", sizes);
+  if (fits > 0) yield ok("memory-fit", "Memory", sizes);
   const rest = all - fits - counts.problem;
   if (rest === 0) return;
   const [reason] = reasons;
   const why = reason ?? "What fits is not known: it takes too long.";
   yield unchecked(
-    "memory",
+    "memory-fit",
     fits === 0 ? "Memory" : "Memory of the rest",
     `${counted(rest, "model")}: ${why}`,
   );
@@ -77,7 +77,7 @@ async function verdictOf(place: FitPlace, model: SeenModel): Promise<Unknown | V
   if (kind === "not known") return { kind, why: [words, ...notes].join(" ") };
   const seen = `needs ${heldWords(need, fitting)}. ${words}`;
   const next = `Set the largest size that fits: /ai-server-ctx ${shown} max.`;
-  return { kind: "problem", finding: warning("memory", shown, seen, next, resizing(model, "max")) };
+  return { kind: "problem", finding: warning("memory-fit", shown, seen, next, resizing(model, "max")) };
 }
 
 function missing({ shown, place }: SeenModel, why: string): Finding {

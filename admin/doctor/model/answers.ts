@@ -54,7 +54,7 @@ export function figuresOf(answer: Answer, firstMs: number, contextWindow: number
     ok(
       "first-token",
       "First token",
-      `after ${spent(firstMs)}, with a prompt of ${counted(promptOf(answer), "token")}`,
+      `after ${brief(firstMs)}, with a prompt of ${counted(promptOf(answer), "token")}`,
     ),
     reading(answer, firstMs, contextWindow),
     writing(answer, firstMs),
@@ -62,6 +62,11 @@ export function figuresOf(answer: Answer, firstMs: number, contextWindow: number
     pieces(answer, firstMs),
     progress(answer),
   ];
+}
+
+/** Milliseconds below a second: what is looked at here often takes less than a tenth. */
+function brief(milliseconds: number): string {
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : spent(milliseconds);
 }
 
 function promptOf({ message }: Answer): number {
@@ -104,14 +109,14 @@ function usage(answer: Answer): Finding {
 
 /** Whether the answer came as it was written. */
 function pieces({ message, timings, pieces: came, lastMs }: Answer, firstMs: number): Finding {
-  const [check, subject] = ["stream", "Stream"];
+  const [check, subject] = ["answer-stream", "Answer stream"];
   const { output } = message.usage;
   const spread = lastMs - firstMs;
   const writtenMs = number(timings?.predicted_ms);
   if (output < LEAST_TOKENS)
     return unchecked(check, subject, `the answer of ${counted(output, "token")} is too short to judge`);
   const share = writtenMs === undefined ? 1 : spread / Math.max(1, writtenMs);
-  const seen = `${output} tokens came in ${counted(came, "piece")} over ${spent(spread)}`;
+  const seen = `${output} tokens came in ${counted(came, "piece")} over ${brief(spread)}`;
   if (came >= LEAST_PIECES && share >= SPREAD_SHARE) return ok(check, subject, seen);
   if (writtenMs === undefined || writtenMs < LEAST_MS)
     return unchecked(check, subject, `${seen}, too fast to see whether something holds them back`);

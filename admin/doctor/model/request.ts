@@ -63,10 +63,14 @@ export async function ask(visit: Visit, model: Model<Api>, question: Question): 
   }
   visit.signal.throwIfAborted();
   const message = await stream.result();
-  const failure = limit.aborted
-    ? `No whole answer came within ${wholeSeconds(limitMs)} (AI_SERVER_LOAD_TIMEOUT_MS)${firstMs === undefined ? "" : `; its first token came after ${spent(firstMs)}`}.`
-    : message.errorMessage;
+  const isLate = limit.aborted && message.stopReason === "aborted";
+  const failure = isLate ? tooLate(limitMs, firstMs) : message.errorMessage;
   return { message, failure, firstMs, lastMs, pieces, ...wire.seen };
+}
+
+function tooLate(limitMs: number, firstMs: number | undefined): string {
+  const first = firstMs === undefined ? "" : `; its first token came after ${spent(firstMs)}`;
+  return `No whole answer came within ${wholeSeconds(limitMs)} (AI_SERVER_LOAD_TIMEOUT_MS)${first}.`;
 }
 
 /** What the server sends beside the answer, in the events of its stream. */

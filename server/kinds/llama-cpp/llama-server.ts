@@ -5,9 +5,8 @@ import { flag, record } from "../../../lib/json.ts";
 import { type Access, optionalJson } from "../../http/access.ts";
 import { parseProps } from "../../models/models.ts";
 import { type Backend, versionAt } from "../backend.ts";
-import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
-import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { parseOwnModel, parseSlots } from "./list.ts";
+import { COUNT_PATH, requestCount, requestThinkingEnd, THINKING_PATH } from "./requests.ts";
 
 export function llamaServer(access: Access): Backend {
   const { http, config } = access;

@@ -11,8 +11,6 @@ import { idOf, nameOf } from "../../models/names.ts";
 import { type Backend, type LoadSteps, versionAt } from "../backend.ts";
 import { type EventHooks, frameReader, keepReading, quiet, readStream } from "../events.ts";
 import { processFault, unknownModel } from "../load-failure.ts";
-import { COUNT_PATH, requestCount } from "../prompt-tokens.ts";
-import { requestThinkingEnd, THINKING_PATH } from "../thinking-end.ts";
 import { cancelRoutersDownload, deleteFromCache, downloadByRouter, routersDownloads } from "./download.ts";
 import {
   parseRouterDownloads,
@@ -21,6 +19,7 @@ import {
   parseSlots,
   routerState,
 } from "./list.ts";
+import { COUNT_PATH, requestCount, requestThinkingEnd, THINKING_PATH } from "./requests.ts";
 
 /** Between two looks at a load: the router has no log that they could fill. */
 const LOOK_MS = 1000;

@@ -5,19 +5,12 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { PickView } from "../../../ui/pick.ts";
 import { type AddPlace, startAddPlace, TOKEN } from "../../support/add-place.ts";
 import { CONFIG } from "../../support/command-place.ts";
-import { saying, User } from "../../support/command-user.ts";
+import { choosing, saying, User } from "../../support/command-user.ts";
 import { eventually } from "../../support/processes.ts";
 
 beforeAll(() => initTheme());
 
 const WREN = "maker/Wren-GGUF:Q4_K_M";
-
-/** One who says yes, and chooses the items that begin with these words. */
-function choosing(...wanted: string[]): User {
-  const user = saying(true);
-  user.selects = (offered) => offered.find((line) => wanted.some((words) => line.startsWith(words)));
-  return user;
-}
 
 /** One who says no to a question that begins with this. */
 function refusing(words: string, ...wanted: string[]): User {

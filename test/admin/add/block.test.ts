@@ -4,19 +4,12 @@ import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type AddPlace, startAddPlace } from "../../support/add-place.ts";
 import { CONFIG } from "../../support/command-place.ts";
-import { saying, type User } from "../../support/command-user.ts";
+import { choosing, saying } from "../../support/command-user.ts";
 import { installFitTools } from "../../support/fit-tools.ts";
 
 beforeAll(() => initTheme());
 
 const WREN = "maker/Wren-GGUF:Q4_K_M";
-
-/** One who says yes, and chooses the items that begin with these words. */
-function choosing(...wanted: string[]): User {
-  const user = saying(true);
-  user.selects = (offered) => offered.find((line) => wanted.some((words) => line.startsWith(words)));
-  return user;
-}
 
 const pathIn = ({ folder }: AddPlace, name = "Wren-Q4_K_M.gguf") => `${folder}/maker/Wren-GGUF/${name}`;
 

@@ -20,7 +20,7 @@ describe("a config that is right", () => {
     place.unitRuns("/home/x/.local/bin/llama-swap -config /home/x/config.yaml -listen :8080");
     const found = await configFindings(place);
     expect(bad(found)).toEqual([]);
-    expect(found.filter(({ verdict }) => verdict === "unchecked")).toMatchObject([{ check: "memory" }]);
+    expect(found.filter(({ verdict }) => verdict === "unchecked")).toMatchObject([{ check: "memory-fit" }]);
     expect(of(found, "context")).toMatchObject([{ seen: "a request gets all that is set" }]);
     expect(of(found, "load-time")).toMatchObject([{ seen: "600 s; no load is remembered here" }]);
     expect(of(found, "idle-time")).toMatchObject([
@@ -38,7 +38,7 @@ describe("a config that is right", () => {
       symlinkSync(join(folder, name), join(place.folder, "..", "tools", name));
     const found = await configFindings(place);
     expect(bad(found)).toEqual([]);
-    expect(of(found, "memory")).toMatchObject([
+    expect(of(found, "memory-fit")).toMatchObject([
       { verdict: "ok", seen: "the context sizes of 3 of 3 models fit" },
     ]);
     expect(of(found, "context")[0]?.seen).toBe(
@@ -165,7 +165,7 @@ describe("against the server", () => {
 describe("memory", () => {
   test("that a model does not fit into", async () => {
     const found = await foundIn(one(`${RUN} -c 1048576 -np 1`), installFitTools);
-    expect(bad(of(found, "memory"))).toMatchObject([
+    expect(bad(of(found, "memory-fit"))).toMatchObject([
       {
         verdict: "warning",
         subject: "a",
@@ -173,21 +173,21 @@ describe("memory", () => {
         fixable: true,
       },
     ]);
-    expect(bad(of(found, "memory"))[0]?.seen).toMatch(
+    expect(bad(of(found, "memory-fit"))[0]?.seen).toMatch(
       /^needs 33.1 GiB on Vulkan0 .* of 24 GiB\. It does not fit: /,
     );
   });
 
   test("that a model fits into", async () => {
     const found = await foundIn(one(`${RUN} -c 32768 -np 1`), installFitTools);
-    expect(of(found, "memory")).toMatchObject([
+    expect(of(found, "memory-fit")).toMatchObject([
       { verdict: "ok", seen: "the context sizes of 1 of 1 model fit" },
     ]);
   });
 
   test("is not known without the tool", async () => {
     const found = await foundIn(one(`${RUN} -c 32768 -np 1`));
-    expect(of(found, "memory")).toMatchObject([{ verdict: "unchecked", subject: "Memory" }]);
+    expect(of(found, "memory-fit")).toMatchObject([{ verdict: "unchecked", subject: "Memory" }]);
   });
 
   test("is not known of a model without its file", async () => {
@@ -202,7 +202,7 @@ describe("memory", () => {
         seen: "its file /m/a.gguf is missing on this machine, or cannot be read.",
       },
     ]);
-    expect(of(found, "memory")).toEqual([]);
+    expect(of(found, "memory-fit")).toEqual([]);
   });
 });
 

@@ -47,16 +47,18 @@ describe("the figures", () => {
   });
 
   test("say nothing of the pieces of a short answer, nor of a fast one without timings", () => {
-    expect(figure("stream", answer({}, 19))).toMatchObject({ verdict: "unchecked" });
-    expect(figure("stream", answer({ pieces: 1, lastMs: 501 }))).toMatchObject({ verdict: "unchecked" });
+    expect(figure("answer-stream", answer({}, 19))).toMatchObject({ verdict: "unchecked" });
+    expect(figure("answer-stream", answer({ pieces: 1, lastMs: 501 }))).toMatchObject({
+      verdict: "unchecked",
+    });
     const fast = { pieces: 1, lastMs: 501, timings: { predicted_ms: 100 } };
-    expect(figure("stream", answer(fast))).toMatchObject({ verdict: "unchecked" });
+    expect(figure("answer-stream", answer(fast))).toMatchObject({ verdict: "unchecked" });
   });
 
   test("find a stream that is held back, and one that comes as it is written", () => {
     const timings = { predicted_ms: 2000 };
-    expect(figure("stream", answer({ timings }))).toMatchObject({ verdict: "ok" });
-    expect(figure("stream", answer({ timings, lastMs: 520 }))).toMatchObject({ verdict: "warning" });
+    expect(figure("answer-stream", answer({ timings }))).toMatchObject({ verdict: "ok" });
+    expect(figure("answer-stream", answer({ timings, lastMs: 520 }))).toMatchObject({ verdict: "warning" });
   });
 });
 

@@ -1,11 +1,12 @@
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { Finding } from "../../../admin/doctor/finding.ts";
 import type { KindName } from "../../../sim/kinds/server.ts";
 import { Desk } from "../../conformance/desk.ts";
 import { ODD, type Place, startPlace } from "../../support/command-place.ts";
 import { saying, User } from "../../support/command-user.ts";
 import { findings } from "../../support/doctor-findings.ts";
-import { blamed, modelPart } from "../../support/doctor-trial.ts";
+import { blamed, tried } from "../../support/doctor-trial.ts";
 import { startKind } from "../../support/kinds.ts";
 import { eventually } from "../../support/sim-client.ts";
 import { kept } from "../../support/wire.ts";
@@ -109,25 +110,20 @@ describe("before the table opens", () => {
   });
 });
 
+const seenOf = (found: Record<string, Finding>): Record<string, string> =>
+  Object.fromEntries(Object.values(found).map(({ check, verdict, seen }) => [check, `${verdict}: ${seen}`]));
+
 describe("the trial on llama-swap", () => {
   test("loads the model, and has nothing to warn of", async () => {
     const one = await place();
-    const user = await one.type("/ai-server-doctor --model seeing", saying(true));
-    const shown = modelPart(user.told.at(-1));
-    expect(shown).toMatch(/^✓ Load: loaded in \d\.\d s, of 30 s that llama-swap's healthCheckTimeout/m);
-    for (const subject of [
-      "First token",
-      "Reading",
-      "Writing",
-      "Usage",
-      "Progress",
-      "Prompt cache",
-      "Tool call",
-    ])
-      expect(shown).toMatch(new RegExp(`^✓ ${subject}: `, "m"));
-    for (const subject of ["Thinking on", "Thinking off", "Image"])
-      expect(shown).toMatch(new RegExp(`^✓ ${subject}: `, "m"));
-    expect(shown).not.toMatch(/^[!✗]/m);
+    const found = await tried(one, "seeing", saying(true));
+    expect(seenOf(found).load).toMatch(
+      /^ok: loaded in \d\.\d s, of 30 s that llama-swap's healthCheckTimeout allows; it stays loaded$/,
+    );
+    const judged = ["first-token", "reading", "writing", "usage", "progress", "prefix", "tool-call"];
+    for (const check of [...judged, "thinking", "thinking-off", "image"])
+      expect(found[check]).toMatchObject({ verdict: "ok" });
+    expect(blamed(found)).toEqual([]);
     expect(await one.loaded()).toEqual(["seeing"]);
     expect(one.aiServer.models.find(({ id }) => id === "seeing")?.input).toEqual(["text", "image"]);
   });
@@ -135,7 +131,7 @@ describe("the trial on llama-swap", () => {
   test("has nothing to warn of in a model without thinking and images", async () => {
     const one = await place();
     await one.load("small");
-    const found = await findings(one, "--model small");
+    const found = await tried(one, "small");
     expect(found.thinking).toMatchObject({ verdict: "unchecked" });
     expect(found.image).toMatchObject({ verdict: "unchecked" });
     expect(blamed(found)).toEqual([]);
@@ -143,47 +139,54 @@ describe("the trial on llama-swap", () => {
 
   test("does not blame a model that always thinks, or one that is declared without tools", async () => {
     const one = await place();
-    const thinking = await one.type("/ai-server-doctor --model thinking", saying(true));
-    expect(modelPart(thinking.told.at(-1))).toMatch(/^– Thinking off: it always thinks/m);
-    expect(modelPart(thinking.told.at(-1))).not.toMatch(/^[!✗]/m);
-    const talking = await one.type("/ai-server-doctor --model talking", saying(true));
-    expect(modelPart(talking.told.at(-1))).toMatch(
-      /^– Tool call: the server's configuration declares it without tools/m,
+    const thinking = await tried(one, "thinking", saying(true));
+    expect(seenOf(thinking)["thinking-off"]).toMatch(/^unchecked: it always thinks/);
+    const talking = await tried(one, "talking", saying(true));
+    expect(seenOf(talking)["tool-call"]).toMatch(
+      /^unchecked: the server's configuration declares it without/,
     );
-    expect(modelPart(talking.told.at(-1))).not.toMatch(/^[!✗]/m);
+    expect([blamed(thinking), blamed(talking)]).toEqual([[], []]);
   });
 
   test("ends with a request that fails, in the server's words", async () => {
     const one = await place();
     await one.load("small");
-    one.sim.failNext({ path: "/v1/chat", status: 500, body: '{"error":{"message":"ggml went away"}}' });
-    const found = await findings(one, "--model small");
-    expect(found["first-token"]).toMatchObject({
-      verdict: "fault",
-      seen: expect.stringContaining("ggml went away"),
-    });
+    const body = '{"error":{"message":"ggml went away"}}';
+    one.sim.failNext({ path: "/v1/chat", asking: '"model"', status: 500, body });
+    const found = await tried(one, "small");
+    expect(seenOf(found)["first-token"]).toMatch(/^fault: .*ggml went away/);
     expect([found["tool-call"], chats(one)]).toEqual([undefined, 1]);
   });
 
   test("gives a request no more time than a load", async () => {
     const one = await place({ AI_SERVER_LOAD_TIMEOUT_MS: "1000" });
     await one.load("talker");
-    const found = await findings(one, "--model talker");
-    expect(found["first-token"]).toMatchObject({
-      verdict: "fault",
-      seen: expect.stringMatching(
-        /^No whole answer came within 1 s .*; its first token came after 0\.\d s\.$/,
-      ),
-    });
+    expect(seenOf(await tried(one, "talker"))["first-token"]).toMatch(
+      /^fault: No whole answer came within 1 s .*; its first token came after 0\.\d s\.$/,
+    );
   });
 
   test("tries a model by an alias, under the name that pi has for it", async () => {
     const one = await startPlace();
     one.sim.setSpeed(1);
     await one.load(ODD);
-    const found = await findings(one, "--model groesse");
+    const found = await tried(one, "groesse");
     expect(found.load).toMatchObject({ verdict: "ok" });
     expect(found["tool-call"]).toMatchObject({ verdict: "ok" });
+  });
+
+  test("tries a model of a peer, once the user agrees", async () => {
+    const peers = 'peers:\n  other: { proxy: "http://127.0.0.1:9", models: [far] }\n';
+    const one = await startPlace(`${CONFIG}${peers}`);
+    one.sim.setSpeed(1);
+    const user = saying(true);
+    const found = await tried(one, "other/far", user);
+    expect(user.questions[0]).toMatchObject({
+      title: "Try other/far?",
+      text: expect.stringContaining("does not report whether it is loaded"),
+    });
+    expect(found["tool-call"]).toMatchObject({ verdict: "ok" });
+    expect((await tried(one, "other/far")).model).toMatchObject({ verdict: "unchecked" });
   });
 
   test("uses the window that the model has now, though its command line is the same", async () => {
@@ -191,43 +194,54 @@ describe("the trial on llama-swap", () => {
       `models:\n  grown: { cmd: "llama-server --port \${PORT} --no-reasoning", env: ["STAND_IN=-c ${size}"] }\n`;
     const one = await startPlace(config(8192));
     one.sim.setSpeed(1);
-    const windowOf = async (): Promise<string | undefined> => {
-      const { told } = await one.type("/ai-server-doctor --model grown", saying(true));
-      return /a full window of (\S+)/.exec(told.at(-1) ?? "")?.[1];
-    };
-    expect(await windowOf()).toBe("8k");
+    const reading = async (): Promise<string | undefined> =>
+      seenOf(await tried(one, "grown", saying(true))).reading;
+    expect(await reading()).toContain("a full window of 8k");
     one.text = config(4096);
     await one.reload();
-    expect(await windowOf()).toBe("4k");
+    expect(await reading()).toContain("a full window of 4k");
   });
 
   test("leaves a model alone that answers another client", async () => {
     const one = await place();
     await one.load("talker");
     await one.chat("talker", { "user-agent": "curl/8" });
-    const found = await findings(one, "--model talker");
-    expect(found.model).toMatchObject({
-      verdict: "unchecked",
-      seen: expect.stringMatching(
-        /^not tried, since it is at work\. In-flight requests: 1 on talker \(.*curl/,
-      ),
-    });
+    const found = await tried(one, "talker");
+    expect(seenOf(found).model).toMatch(
+      /^unchecked: not tried, since it is at work\. In-flight requests: 1 on talker \(.*curl/,
+    );
     expect(chats(one)).toBe(1);
+  });
+
+  test("does not load a model that was ready when the command began, and is not any more", async () => {
+    const one = await place();
+    const given = { id: "small", runsAs: "small", mayLoad: false };
+    const found = await tried(one, "small", saying(true), given);
+    expect(Object.values(found)).toMatchObject([{ check: "load", verdict: "unchecked" }]);
+    expect([one.sim.starts, chats(one)]).toEqual([{}, 0]);
+  });
+
+  test("a model that the server no longer lists is a fault", async () => {
+    const one = await place();
+    await one.load("small");
+    const given = { id: "renamed", runsAs: "small", mayLoad: false };
+    const found = await tried(one, "renamed", new User("json"), given);
+    expect(seenOf(found).model).toBe("fault: the server does not list it any more");
+    expect(chats(one)).toBe(0);
   });
 
   test("a model that fails to load is a fault with the end of its log", async () => {
     const one = await place();
     one.sim.setSpeed(100);
-    const { told } = await one.type("/ai-server-doctor --model bad", saying(true));
-    expect(told.at(-1)).toMatch(/^✗ Load: bad could not be loaded.*(?:\n {2}.*)*out of memory/m);
+    const found = await tried(one, "bad", saying(true));
+    expect(seenOf(found).load).toMatch(/^fault: bad could not be loaded.*\n(?:.*\n)*.*out of memory/);
     expect(chats(one)).toBe(0);
   });
 
   test("a load beyond the limit is a fault that names it", async () => {
     const one = await place({ AI_SERVER_LOAD_TIMEOUT_MS: "1000" });
-    const { told } = await one.type("/ai-server-doctor --model slow", saying(true));
-    expect(told.at(-1)).toMatch(/^✗ Load: slow was not loaded within 1 s \(timed out\)/m);
-    expect(told.at(-1)).toContain("AI_SERVER_LOAD_TIMEOUT_MS");
+    const { load } = seenOf(await tried(one, "slow", saying(true)));
+    expect(load).toMatch(/^fault: slow was not loaded within 1 s \(timed out\).*AI_SERVER_LOAD_TIMEOUT_MS/);
   });
 });
 
@@ -267,13 +281,12 @@ describe("on every other kind of server", () => {
     ["lm-studio", "thinker"],
     ["plain", "thinker"],
   ])("%s has nothing to warn of", async (kind, id) => {
-    const { env } = await kept(startKind(kind));
-    const desk = new Desk(env);
+    const desk = new Desk((await kept(startKind(kind))).env);
     // One llama-server lists nothing while it loads.
     await eventually(async () => expect(await desk.type("/ai-server-status")).toContain(id));
-    const shown = modelPart(await desk.type(`/ai-server-doctor --model ${id}`));
-    expect(shown).not.toMatch(/^[!✗]/m);
-    expect(shown).toMatch(/^✓ Tool call: /m);
+    const found = await tried(desk, id, saying(true));
+    expect(blamed(found)).toEqual([]);
+    expect(found["tool-call"]).toMatchObject({ verdict: "ok" });
   });
 
   test("a model that sleeps is woken only where the user says so", async () => {
@@ -282,11 +295,10 @@ describe("on every other kind of server", () => {
     await eventually(async () => expect(await desk.type("/ai-server-status")).toContain("small"));
     sim.sleep("small");
     const asked = (): number => sim.asked().filter((line) => line.startsWith("POST")).length;
-    const user = new User("json").readsOutput();
-    await desk.type("/ai-server-doctor --model small", user);
-    expect([JSON.stringify(user.objects), asked()]).toEqual([expect.stringContaining("it is asleep"), 0]);
+    expect(seenOf(await tried(desk, "small")).model).toMatch(/^unchecked: it is asleep/);
+    expect(asked()).toBe(0);
     const yes = saying(true);
-    expect(await desk.type("/ai-server-doctor --model small", yes)).toMatch(/^✓ Tool call: /m);
+    expect((await tried(desk, "small", yes))["tool-call"]).toMatchObject({ verdict: "ok" });
     expect(yes.questions[0]?.title).toBe("Load small and try it?");
   });
 });

@@ -40,6 +40,15 @@ describe("DNS", () => {
     expect(way.found.dns?.next).toContain("getent hosts ai.invalid");
   });
 
+  test("is not asked for an address", async () => {
+    const lookup = (): Promise<never> => Promise.reject(unknown);
+    const sim = await kept(startSim({ config: CONFIG }));
+    const certs = { AI_SERVER_CERTS_DIR: sim.certsDir };
+    const way = await wayOf(env(sim.url, certs), { network: { lookup } });
+    expect(way.found.dns).toMatchObject({ verdict: "ok", seen: "not needed: 127.0.0.1 is an address" });
+    expect(problems(way)).toEqual([]);
+  });
+
   test("does not answer", async () => {
     const lookup = (): Promise<never> => new Promise(() => {});
     const soon = { AI_SERVER_CONNECT_TIMEOUT_MS: "50" };
