@@ -351,9 +351,12 @@ models:
     const loading = turn();
     // Only a turn that sees its load reads the window again.
     await expect
-      .poll(() =>
-        server.requests.some(({ path, finishedAt }) => path === "/running" && finishedAt !== undefined),
-      )
+      .poll(() => {
+        const chat = server.requests.findIndex(({ path }) => path === "/v1/chat/completions");
+        return server.requests
+          .slice(chat < 0 ? Number.POSITIVE_INFINITY : chat)
+          .some(({ path, finishedAt }) => path === "/running" && finishedAt !== undefined);
+      })
       .toBe(true);
     server.setSpeed(20);
     expect(await loading).toBe("stop");
