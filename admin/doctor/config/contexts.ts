@@ -54,12 +54,13 @@ function problemOf(model: SeenModel): Finding | undefined {
     warning("context", shown, seen, `${next} (/ai-server-ctx ${shown} ${size})`, resizing(model, size));
   const divided =
     perSlots > 1 ? `--parallel ${perSlots} leaves a request ${each} of its ${tokens} tokens` : "";
-  const gets = divided === "" ? `a request gets ${each} tokens` : divided;
+  const isCapped = slots.perSlot === each;
+  const capped = `--kv-unified-per-slot gives a request ${each} tokens`;
+  const gets = isCapped ? capped : divided === "" ? `a request gets ${each} tokens` : divided;
   if (declared !== undefined && declared > each) {
     const seen = `${gets}, and capabilities.context says ${declared}: pi fills more than there is`;
     // A limit for each slot stays, whatever the size.
-    if (slots.perSlot === each)
-      return warning("context", shown, seen, `Set capabilities.context to ${each}.`);
+    if (isCapped) return warning("context", shown, seen, `Set capabilities.context to ${each}.`);
     return found(seen, "Correct capabilities.context, or the size", declared * perSlots);
   }
   const trained = facts?.trainedContext?.value;
@@ -67,14 +68,10 @@ function problemOf(model: SeenModel): Finding | undefined {
     const seen = `set to ${each} tokens for a request, and trained for ${trained}: it gets no more, or answers worse beyond that`;
     return found(seen, "Set what it was trained for", trained * perSlots);
   }
-  if (each < LEAST_TOKENS) {
-    return found(
-      `${gets}: pi's own prompt and tools take most of that`,
-      "Set a larger one",
-      32_768 * perSlots,
-    );
-  }
-  return undefined;
+  if (each >= LEAST_TOKENS) return undefined;
+  const seen = `${gets}: pi's own prompt and tools take most of that`;
+  if (isCapped) return warning("context", shown, seen, "Raise --kv-unified-per-slot, or leave it out.");
+  return found(seen, "Set a larger one", 32_768 * perSlots);
 }
 
 /** Whether its command makes the model read more than it was trained for. */

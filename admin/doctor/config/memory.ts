@@ -30,6 +30,7 @@ export async function* memory(sight: Sight): AsyncIterable<Finding> {
   const counts: Counts = { fits: 0, "not known": 0, problem: 0 };
   const reasons = new Set<string>();
   for (const model of sized.slice(0, MOST_MODELS)) {
+    visit.doing = `the memory of ${model.shown}`;
     const found = await verdictOf({ ...place, signal }, model).catch((error: unknown) => {
       visit.signal.throwIfAborted();
       if (!end.aborted) throw error;
@@ -46,6 +47,7 @@ export async function* memory(sight: Sight): AsyncIterable<Finding> {
       if (found.kind === "problem") yield found.finding;
     }
   }
+  visit.doing = undefined;
   yield* summary(counts, sized.length, reasons);
 }
 

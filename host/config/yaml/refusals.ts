@@ -196,7 +196,7 @@ export function misspelledKeys(config: YamlConfig): string[] {
 }
 
 /** A flag that is meant to set the context size, and for which llama-server does not start. */
-function unknownFlag({ server }: Located): Word | undefined {
+export function unknownFlag({ server }: Pick<Located, "server">): Word | undefined {
   if (server.program.kind !== "llama-server") return undefined;
   return flagWords(server).find((word) => WRONG_FLAG.test(word.value.text.replaceAll("_", "-")));
 }

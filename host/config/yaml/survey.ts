@@ -2,6 +2,7 @@
 import { isMap, isScalar } from "yaml";
 import { orFault, ServerError } from "../../../lib/errors.ts";
 import { startOfServer } from "../command/model-start.ts";
+import type { ServerCommand } from "../command/server-arguments.ts";
 import { splitCommand } from "../command/words.ts";
 import { tokensOf } from "../context-setting.ts";
 import { shown } from "../refusals.ts";
@@ -18,7 +19,7 @@ import {
   type YamlConfig,
 } from "./config.ts";
 import { aliasesOf, environmentOf, locate, startOf, yamlSettings } from "./context.ts";
-import { misspelledKeys } from "./refusals.ts";
+import { misspelledKeys, unknownFlag } from "./refusals.ts";
 import { textOfScalar } from "./scalar-source.ts";
 
 /** What stands for a port that llama-swap chooses. */
@@ -38,29 +39,30 @@ export function yamlSurvey(text: string): ConfigSurvey {
 function modelSurvey(config: YamlConfig, model: Model, setting: ModelSurvey["setting"]): ModelSurvey {
   const number = (...path: string[]): number | undefined => numberOf(textAt(config, model, path));
   const ttl = number("ttl");
+  const located = orFault(() => locate(config, model));
+  const server = located instanceof ServerError ? undefined : located.server;
+  const environment = environmentOf(config, model).map((entry) => entry.text.text);
   return {
     id: model.id,
     line: positionAt(config.text, startOf(model.key)).line,
     setting,
-    ...startIn(config, model),
+    start: server && startOfServer(server, environment),
+    assignments: server?.assignments.map(({ text }) => text) ?? [],
     isUnlisted: textAt(config, model, ["unlisted"]) === "true",
     isOther: textAt(config, model, ["metadata", "chat"]) === "false",
     declared: number("capabilities", "context"),
     ttl: ttl !== undefined && ttl >= 0 ? ttl : undefined,
     proxy: textAt(config, model, ["proxy"]),
-    fault: faultOf(config, model),
+    fault: faultOf(config, model) ?? (server && flagFault(server)),
   };
 }
 
-function startIn(config: YamlConfig, model: Model): Pick<ModelSurvey, "start" | "assignments"> {
-  const located = orFault(() => locate(config, model));
-  if (located instanceof ServerError) return { start: undefined, assignments: [] };
-  const { server } = located;
-  const environment = environmentOf(config, model).map((entry) => entry.text.text);
-  return {
-    start: startOfServer(server, environment),
-    assignments: server.assignments.map(({ text }) => text),
-  };
+/** A flag that is meant to be one of llama-server's, which ends with an error on it. */
+function flagFault(server: ServerCommand): string | undefined {
+  const flag = unknownFlag({ server });
+  return (
+    flag && `starts ${server.name} with ${shown(flag.value.text)}, which it does not know: its load fails`
+  );
 }
 
 /** What stands at a path of keys below a model, with macros written out. */

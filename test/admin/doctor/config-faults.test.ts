@@ -84,6 +84,27 @@ const WRONG: readonly [
     one("${server}", "", `macros: { server: "${RUN}" }\n`),
   ],
   ["no command", "command", "models:\n  a: { ttl: 3 }\n", { verdict: "fault", seen: /has no `cmd`/ }],
+  [
+    "a flag that llama-server does not have",
+    "command",
+    one(`${RUN} -ctx-size 8192`),
+    {
+      verdict: "fault",
+      seen: /it starts llama-server with "-ctx-size", which it does not know: its load fails/,
+    },
+    one(`${RUN} --ctx-size 8192`),
+  ],
+  [
+    "a limit for each slot that pi's prompt fills",
+    "context",
+    one(`${RUN} -c 65536 -np 4 --kv-unified-per-slot 2048`),
+    {
+      verdict: "warning",
+      seen: /^--kv-unified-per-slot gives a request 2048 tokens: pi's/,
+      next: "Raise --kv-unified-per-slot, or leave it out.",
+      fixable: false,
+    },
+  ],
   ["an open quote", "command", one(`${RUN} "x`), { verdict: "fault", seen: /a quote is left open/ }],
   [
     "a declared window of all slots together",
