@@ -4,18 +4,20 @@ import { ServerError, sentenceOf } from "../lib/errors.ts";
 import { show } from "../ui/output.ts";
 import { readFlags } from "./arguments.ts";
 import { type Call, requireUser } from "./call.ts";
+import { config } from "./doctor/config.ts";
 import { examine, examineShown } from "./doctor/examination.ts";
 import { type Finding, type Fix, fault, type Group } from "./doctor/finding.ts";
 import { laptop } from "./doctor/laptop.ts";
 import { machine } from "./doctor/machine.ts";
 import { permittedTrial, type Trial } from "./doctor/model/permission.ts";
 import { model as modelGroup } from "./doctor/model.ts";
+import { server } from "./doctor/server.ts";
 import { openVisit } from "./doctor/visit.ts";
 import { way } from "./doctor/way.ts";
 import { type Examination, findingLines, resultOf } from "./doctor/words.ts";
 import { faultText } from "./report.ts";
 
-const GROUPS: readonly Group[] = [laptop, way, machine, modelGroup];
+const GROUPS: readonly Group[] = [laptop, way, server, config, machine, modelGroup];
 
 interface Request {
   isFixing: boolean;

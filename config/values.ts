@@ -98,19 +98,16 @@ export function parseUnit(value: string): string {
   return value;
 }
 
-export function parseSshMode(value: string): "direct" | "wrapper" {
-  if (value === "direct" || value === "wrapper") return value;
-  throw wrong("AI_SERVER_SSH_MODE", value, "it must be direct or wrapper.");
+/** One of a few words. */
+export function parseChoice<T extends string>(name: string, value: string, choices: readonly T[]): T {
+  const choice = choices.find((one) => one === value);
+  if (choice !== undefined) return choice;
+  const all = `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;
+  throw wrong(name, value, `it must be ${all}.`);
 }
 
 export function parseSwitch(name: string, value: string): boolean {
-  if (value === "on" || value === "off") return value === "on";
-  throw wrong(name, value, "it must be on or off.");
-}
-
-export function parseWarm(value: string): "off" | "load" | "read" {
-  if (value === "off" || value === "load" || value === "read") return value;
-  throw wrong("AI_SERVER_WARM", value, "it must be off, load or read.");
+  return parseChoice(name, value, ["on", "off"]) === "on";
 }
 
 /** A command for the server's `sh`. */

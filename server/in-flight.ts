@@ -214,7 +214,7 @@ export async function isWorking(server: ServerAccess, id: string, signal: AbortS
 }
 
 interface RunningServer extends ServerAccess {
-  running(signal: AbortSignal): Promise<RunningModel[] | undefined>;
+  runningNow(signal: AbortSignal): Promise<RunningModel[] | undefined>;
 }
 
 /** A prompt that was read ahead of its turn, in a slot that was named. */
@@ -242,8 +242,8 @@ export async function slotFor(
   if (!isNew && read === undefined) return undefined;
   try {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(SLOT_TIMEOUT_MS)]);
-    const running = await server.running(limit);
-    // The request would load a model that is not ready, and wake one that sleeps.
+    // A shared answer may be a second old, and the request would load a model that is not ready, and wake one that sleeps.
+    const running = await server.runningNow(limit);
     if (!running?.some((model) => model.id === id && model.state === "ready" && model.isAsleep !== true))
       return undefined;
     const backend = await server.backend(limit);

@@ -28,12 +28,14 @@ function decodeSafely(text: string): string | undefined {
 
 function parseBody(exchange: Exchange): Record<string, unknown> {
   if (!exchange.headers["content-type"]?.includes("application/json")) return {};
+  // JSON.parse is slow on the megabytes of white space by which the doctor tries what passes.
+  const text = exchange.body.trim();
   try {
-    const body: unknown = JSON.parse(exchange.body);
+    const body: unknown = JSON.parse(text);
     return isMap(body) ? body : {};
   } catch {
     // Like llama-swap's own reader, which needs no complete JSON to find a model's name.
-    const model = /"model"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(exchange.body)?.[1];
+    const model = /"model"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
     return model === undefined ? {} : { model };
   }
 }

@@ -1,6 +1,6 @@
 /** What the checks of one visit share: each part is opened when the first check needs it. */
 import type { Config, Variables } from "../../config.ts";
-import type { HostFile } from "../../host/ssh/machine.ts";
+import type { HostFile, UnitStatus } from "../../host/ssh/machine.ts";
 import type { ModelServer } from "../../server/model-server.ts";
 import type { ModelFacts, RunningModel } from "../../server/models/models.ts";
 import { type Call, serverFor, storedVariables } from "../call.ts";
@@ -26,6 +26,7 @@ export class Visit {
   leaves: string | undefined;
   #host: Promise<Host> | undefined;
   #files: Promise<HostFile[]> | undefined;
+  #unit: Promise<UnitStatus> | undefined;
   #models: Promise<ModelFacts[]> | undefined;
   #running: Promise<RunningModel[] | undefined> | undefined;
 
@@ -51,6 +52,12 @@ export class Visit {
   files(): Promise<HostFile[]> {
     this.#files ??= this.host().then(({ machine }) => machine.read(this.signal));
     return this.#files;
+  }
+
+  /** The unit of the server, read once. @throws {ServerError} */
+  unit(): Promise<UnitStatus> {
+    this.#unit ??= this.host().then(({ machine }) => machine.status(this.signal));
+    return this.#unit;
   }
 
   /** The models that the server lists, read once. @throws {ServerError} */

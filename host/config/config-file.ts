@@ -2,8 +2,10 @@ import type { ModelStart } from "./command/model-start.ts";
 import { type ContextChange, type ContextSetting, MAX_TOKENS } from "./context-setting.ts";
 import { findIni, iniBlock, iniSettings, iniStart, planIni } from "./ini/config.ts";
 import { iniFiles, planIniAddition, planIniRemoval } from "./ini/models.ts";
+import { iniSurvey } from "./ini/survey.ts";
 import type { Addition, NewModel, OtherFile, Removal } from "./model-change.ts";
 import { refusalBecause } from "./refusals.ts";
+import type { ConfigSurvey } from "./survey.ts";
 import { positionAt, type Span } from "./traced-text.ts";
 import { planYamlAddition } from "./yaml/addition.ts";
 import { findYaml, planYaml } from "./yaml/change.ts";
@@ -11,6 +13,7 @@ import { readYamlConfig } from "./yaml/config.ts";
 import { modelOf, yamlSettings, yamlStart } from "./yaml/context.ts";
 import { yamlFiles } from "./yaml/model-files.ts";
 import { planYamlRemoval } from "./yaml/removal.ts";
+import { yamlSurvey } from "./yaml/survey.ts";
 
 export {
   type ContextChange,
@@ -49,6 +52,15 @@ export function modelsIn<File extends { name: string; text: string }>(
     const settings = isPreset ? iniSettings(file.text) : yamlSettings(file.text, true);
     return settings.map((setting) => ({ model: setting.model, file, setting }));
   });
+}
+
+/**
+ * What a config says as a whole.
+ *
+ * @throws {ServerError} that names line and column, where it is not understood as a whole
+ */
+export function surveyOf(text: string, format: ConfigFormat): ConfigSurvey {
+  return format === "ini" ? iniSurvey(text) : yamlSurvey(text);
 }
 
 /**

@@ -31,6 +31,7 @@ const REASONS: Readonly<Record<string, Reason>> = {
   "fit-failed": ({ where }, said) => `llama-fit-params failed on ${where}: ${said || "it gave no reason."}`,
   "devices-failed": ({ where }, said, program) =>
     `${program} failed on ${where}: ${said || "it gave no reason."}`,
+  "no-model": ({ where }, said) => `its file ${said} is missing on ${where}, or cannot be read.`,
   "no-projector": ({ where }, said) => `its projector ${said} cannot be read on ${where}.`,
   "not-allowed": ({ where }) =>
     `ai-server-admin on ${where} is of an earlier version. Install the one that belongs to this version.`,

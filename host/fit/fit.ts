@@ -56,11 +56,14 @@ export interface MemoryNeed {
 export interface Unknown {
   readonly kind: "unknown";
   readonly reason: string;
+  /** A clause, where a file of the model is missing on the server's machine, or cannot be read there. */
+  readonly lacksFile?: string;
 }
 
 /** @param why a clause, with how to find it out */
-export function unknown(why: string): Unknown {
-  return { kind: "unknown", reason: `What fits is not known: ${why}` };
+export function unknown(why: string, lacksFile = false): Unknown {
+  const reason = `What fits is not known: ${why}`;
+  return { kind: "unknown", reason, ...(lacksFile ? { lacksFile: why } : {}) };
 }
 
 /** A flag of the tool without its dashes, and its value; empty for a switch. */

@@ -121,7 +121,9 @@ export class ServerMemory {
     const at = { where: this.#where, program: programs.program, isWrapped: this.#isWrapped };
     try {
       const answer = await this.#shell.ask(request, { timeoutMs: ASK_MS, signal });
-      return answer.error === undefined ? answer : unknown(fitProblem(verb, answer.error, answer.detail, at));
+      const { error, detail } = answer;
+      if (error === undefined) return answer;
+      return unknown(fitProblem(verb, error, detail, at), error === "no-model" || error === "no-projector");
     } catch (error) {
       signal?.throwIfAborted();
       if (!(error instanceof HostError)) throw error;

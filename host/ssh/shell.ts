@@ -223,7 +223,8 @@ export class Shell {
       child.once("close", (code) => finish(code));
       child.once("exit", (code) => {
         this.#children.delete(child);
-        if (!isOver) drain = setTimeout(() => finish(code), DRAIN_MS);
+        // Where this process was busy for so long, what has come meanwhile is still read first.
+        if (!isOver) drain = setTimeout(() => setImmediate(() => finish(code)), DRAIN_MS);
       });
     });
   }

@@ -46,7 +46,7 @@ realSuite(missingProgram("caddy"), "the way through real Caddy", () => {
     expect(way.found["client-certificate-demanded"]?.seen).toBe("a request without one is refused");
     expect(way.found.clock?.verdict).toBe("ok");
     expect(way.found.stream?.verdict).toBe("ok");
-    expect(way.found["body-size"]?.seen).toBe("a request of 32 MiB passes");
+    expect(way.found["body-size"]?.seen).toBe("a request of 8 MiB passes");
     expect(await standIn.running()).toEqual([]);
   });
 
@@ -96,7 +96,7 @@ realSuite(llamaServerProblem(), "the way to real llama.cpp", () => {
     onTestFinished(() => server.stop());
     const way = await wayOf({ AI_SERVER_URL: server.url }, { sizes: SIZES });
     expect(problems(way)).toEqual([]);
-    expect(way.found["body-size"]?.seen).toBe("a request of 32 MiB passes");
+    expect(way.found["body-size"]?.seen).toBe("a request of 8 MiB passes");
     expect(way.found.idle?.seen).toMatch(/^the server closes one after \d+ s without a request/);
   });
 
@@ -119,7 +119,7 @@ realSuite(llamaServerProblem(), "the way to real llama.cpp", () => {
     onTestFinished(() => server.stop());
     const way = await wayOf({ AI_SERVER_URL: server.url }, { sizes: SIZES });
     expect(problems(way)).toEqual([]);
-    expect(way.found["body-size"]?.seen).toBe("a request of 32 MiB passes");
+    expect(way.found["body-size"]?.seen).toBe("a request of 8 MiB passes");
     const client = await kept(new ModelServer(clientOf(server.url, "/nowhere")));
     expect(await client.runningNow()).toEqual([]);
   });

@@ -130,14 +130,16 @@ realSuite(fitToolProblem(), "llama-fit-params against a real llama-server of the
   test("a file that is no model, and one that is not there", async () => {
     const broken = join(folder, "broken.gguf");
     writeFileSync(broken, "GGUF");
-    for (const file of [broken, join(folder, "missing.gguf")]) {
-      expect(
-        await memory.need({ ...plainModel(programs.program, file), places: programs.places }, 4096),
-      ).toEqual({
-        kind: "unknown",
-        reason: expect.stringMatching(/llama-fit-params failed on this machine: .*fail/),
-      });
-    }
+    const needOf = (file: string) =>
+      memory.need({ ...plainModel(programs.program, file), places: programs.places }, 4096);
+    expect(await needOf(broken)).toEqual({
+      kind: "unknown",
+      reason: expect.stringMatching(/llama-fit-params failed on this machine: .*fail/),
+    });
+    const missing = join(folder, "missing.gguf");
+    expect(await needOf(missing)).toMatchObject({
+      lacksFile: `its file ${missing} is missing on this machine, or cannot be read.`,
+    });
   });
 
   test("a repository that is not in the cache is not downloaded", async () => {

@@ -188,11 +188,19 @@ export function fitRow(makeHost: (text: string) => FitHost, isWrapped: boolean):
     tool("echo", "--ctx-size N\n--model FNAME");
     expect(await reasonOf()).toMatch(/too old, without --fit-print/);
     tool("echo '0.00.010 E llama_model_load: error loading model: no such file' >&2; exit 134");
-    expect(await reasonOf()).toMatch(/failed on .*: llama_model_load: error loading model: no such file$/);
+    expect(await host.memory().need(single(), 4096)).toMatchObject({
+      reason: expect.stringMatching(/its file \/models\/a b'\$\(touch ran\)\.gguf is missing on /),
+      lacksFile: expect.stringMatching(/^its file .* is missing on /),
+    });
+    const file = join(host.folder, "there.gguf");
+    writeFileSync(file, "");
+    const there = { ...plainModel("llama-server", file), slots: 1, isUnified: false };
+    tool("echo '0.00.010 E llama_model_load: error loading model: bad magic' >&2; exit 134");
+    expect(await reasonOf(there)).toMatch(/failed on .*: llama_model_load: error loading model: bad magic$/);
     const aborted =
       "terminate called after throwing an instance of 'std::runtime_error'\\n  what():  failed to load model";
     tool(`printf "%b\\n" "${aborted}" >&2; exit 134`);
-    expect(await reasonOf()).toMatch(/llama-fit-params failed on [^:]*: failed to load model$/);
+    expect(await reasonOf(there)).toMatch(/llama-fit-params failed on [^:]*: failed to load model$/);
     tool("echo nonsense");
     expect(await reasonOf()).toMatch(/printed something unexpected/);
     tool('echo "Host 0 0 1 "');

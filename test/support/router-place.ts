@@ -57,7 +57,7 @@ export class RouterPlace {
   restarts = 0;
   /** Answers a reload with 404 instead of handing it on. */
   knowsReload = true;
-  readonly #aiServer: AiServer;
+  readonly aiServer: AiServer;
   readonly #door: Server;
   readonly #former = { HOME: process.env.HOME, PATH: process.env.PATH };
   readonly #watcher: ReturnType<typeof watch>;
@@ -104,7 +104,7 @@ export class RouterPlace {
       AI_SERVER_RESTART_COMMAND: `: >'${asked}'; while [ -e '${asked}' ]; do sleep 0.05; done`,
     };
     const agentDir = join(home, "agent");
-    this.#aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
+    this.aiServer = new AiServer({ env, agentDir, now: Date.now, onChanged: () => {} });
     process.env.HOME = home;
     mkdirSync(join(home, "tools"));
     this.unitRuns("--offline", "--threads", "1");
@@ -198,9 +198,9 @@ export class RouterPlace {
   /** Types a command as pi runs it, and gives back who did. */
   async type(line: string, user = new User("rpc")): Promise<User> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
-    const ctx = contextOf(this.#aiServer, user);
+    const ctx = contextOf(this.aiServer, user);
     await runCommand(name as CommandName, {
-      aiServer: this.#aiServer,
+      aiServer: this.aiServer,
       activities: new Activities(),
       selectModel: async () => false,
       keepResult: keptBy(ctx),
@@ -215,7 +215,7 @@ export class RouterPlace {
     Object.assign(process.env, this.#former);
     this.#watcher.close();
     await this.#restarting;
-    await this.#aiServer.close();
+    await this.aiServer.close();
     this.#door.closeAllConnections();
     await new Promise((resolve) => this.#door.close(resolve));
     await this.#router.stop();

@@ -1,7 +1,8 @@
 /** How long a load may take: by pi's own limit, and by llama-swap's. */
-import { isMap, parseDocument } from "yaml";
+import { formatOf, surveyOf } from "../../../host/config/config-file.ts";
+import type { HostFile } from "../../../host/ssh/machine.ts";
+import { orFault, ServerError } from "../../../lib/errors.ts";
 import { spent } from "../../../lib/figures.ts";
-import { count } from "../../../lib/json.ts";
 import type { Loaded } from "../../../server/load.ts";
 import { type Finding, ok, warning } from "../finding.ts";
 import type { Visit } from "../visit.ts";
@@ -32,7 +33,7 @@ export async function nearestLimit(visit: Visit): Promise<LoadLimit> {
   const files = await visit.files().catch(() => undefined);
   visit.signal.throwIfAborted();
   if (files === undefined) return own;
-  const seconds = files.map(({ text }) => healthCheckTimeoutIn(text)).find((value) => value !== undefined);
+  const seconds = files.map(healthCheckTimeoutIn).find((value) => value !== undefined);
   const theirs: LoadLimit = {
     limitMs: 1000 * (seconds ?? DEFAULT_HEALTH_CHECK),
     name: "llama-swap's healthCheckTimeout",
@@ -41,10 +42,10 @@ export async function nearestLimit(visit: Visit): Promise<LoadLimit> {
   return theirs.limitMs < own.limitMs ? theirs : own;
 }
 
-/** Seconds; undefined where the config does not set it. */
-function healthCheckTimeoutIn(text: string): number | undefined {
-  const document = parseDocument(text, { logLevel: "silent" });
-  return isMap(document.contents) ? count(document.contents.get("healthCheckTimeout")) : undefined;
+/** Seconds; undefined where the config does not set it, or is not understood. */
+function healthCheckTimeoutIn({ name, text }: HostFile): number | undefined {
+  const survey = orFault(() => surveyOf(text, formatOf(name)));
+  return survey instanceof ServerError ? undefined : survey.swap?.healthCheckTimeout;
 }
 
 /** Pure. */

@@ -13,10 +13,8 @@ const FIRST_EVENT_MS = 5000;
 const QUICK_MS = 2000;
 
 const MIB = 1024 * 1024;
-/** Of the requests that are tried, in bytes. */
-export const SIZES: readonly number[] = [1 * MIB, 8 * MIB, 32 * MIB];
-/** What a long session with pictures needs. */
-const ENOUGH = 8 * MIB;
+/** Of the requests that are tried, in bytes: the larger one is what a long session with pictures needs, and no more. */
+export const SIZES: readonly number[] = [1 * MIB, 8 * MIB];
 const SIZES_LIMIT_MS = 20_000;
 
 /** The stream that is watched, or why there is none. */
@@ -97,7 +95,6 @@ export function sizeFinding({ small, passed, refused, isSlow }: BodySizes): Find
     passes === undefined
       ? `a request of ${size} does not pass (${how})`
       : `${passes}, one of ${size} does not (${how})`;
-  if (passed !== undefined && passed >= ENOUGH) return ok(check, subject, seen);
   const next =
     "Pictures and long sessions need more: raise request_body max_size in the Caddyfile, or leave it out (docs/caddy.md); in an nginx, client_max_body_size.";
   return warning(check, subject, seen, next);

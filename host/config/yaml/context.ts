@@ -93,7 +93,7 @@ export function modelOf(config: YamlConfig, id: string): Model {
 }
 
 /** The variables that llama-swap sets for a model, in order, each with its text. */
-function environmentOf(config: YamlConfig, model: Model): { text: TracedText; isOwn: boolean }[] {
+export function environmentOf(config: YamlConfig, model: Model): { text: TracedText; isOwn: boolean }[] {
   const found = lookUp(config.anchors, model.mapping, "env");
   if (!found) return [];
   const isOwnList = model.isOwn && found.written === found.node;

@@ -170,8 +170,33 @@ export function ignoredBeside(config: YamlConfig, model: Model): string[] {
   ];
 }
 
+/** The known key of which another one is a misspelling beyond doubt: `note` is none of `name`. */
+function meant(key: string, known: readonly string[]): string | undefined {
+  const plain = (name: string): string => name.toLowerCase().replace(/[-_ ]/g, "");
+  const most = key.length < 3 ? 0 : key.length < 8 ? 1 : 2;
+  return known.find((name) => leven(plain(name), plain(key), { maxDistance: 3 }) <= most);
+}
+
+/** Sentences about keys of the whole file that llama-swap ignores and that are misspelled ones. */
+export function misspelledKeys(config: YamlConfig): string[] {
+  const slips = (keys: readonly { name: string; offset: number }[], known: readonly string[]): string[] =>
+    keys.flatMap(({ name, offset }) => {
+      const near = known.includes(name) ? undefined : meant(name, known);
+      if (near === undefined) return [];
+      const at = placeOf(positionAt(config.text, offset));
+      return [`llama-swap ignores the key ${shown(name)} at ${at}: ${shown(near)} is probably meant.`];
+    });
+  const models = [...config.models.values()].flatMap(({ mapping }) => {
+    const capabilities = lookUp(config.anchors, mapping, "capabilities")?.node;
+    const inner = isMap(capabilities) ? ownKeys(capabilities) : [];
+    return [...slips(ownKeys(mapping), MODEL), ...slips(inner, CAPABILITIES)];
+  });
+  // A block that several models share is named once.
+  return [...new Set([...slips(ownKeys(config.root), TOP), ...models])];
+}
+
 /** A flag that is meant to set the context size, and for which llama-server does not start. */
-function unknownFlag({ server }: Located): Word | undefined {
+export function unknownFlag({ server }: Pick<Located, "server">): Word | undefined {
   if (server.program.kind !== "llama-server") return undefined;
   return flagWords(server).find((word) => WRONG_FLAG.test(word.value.text.replaceAll("_", "-")));
 }

@@ -14,7 +14,7 @@ describe.each(SITES)("$title", (site) => {
     expect(problems(way)).toEqual([]);
     expect(way.outOfReach).toBeUndefined();
     expect(way.found.answer?.seen).toMatch(/\(HTTP 200\)$/);
-    expect(way.found["body-size"]).toMatchObject({ verdict: "ok", seen: "a request of 32 MiB passes" });
+    expect(way.found["body-size"]).toMatchObject({ verdict: "ok", seen: "a request of 8 MiB passes" });
     expect(await standing.loads()).toBe(site.loadsAtStart);
   });
 });
@@ -35,7 +35,7 @@ test("llama-swap: what is seen of each link", async () => {
     "clock ok: it agrees with the server's to the second",
     "stream ok: headers after N ms, the first event after N ms",
     "stream-comments unchecked: llama-swap sent none meanwhile",
-    "body-size ok: a request of 32 MiB passes",
+    "body-size ok: a request of 8 MiB passes",
     "idle unchecked: a stream stayed open for N ms; a longer limit does not show within seconds: see Streaming and timeouts in docs/caddy.md",
   ]);
 });

@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { EventEmitter } from "node:events";
 import {
   existsSync,
   mkdtempSync,
@@ -11,6 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
+import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { SharedConnection } from "../../../host/ssh/control-socket.ts";
 import { Shell, type ShellSettings, type Spawn } from "../../../host/ssh/shell.ts";
@@ -128,6 +130,28 @@ test("an abort ends the wait at once, and sends nothing more", async () => {
 test("stops reading when there is more text than in any answer", async () => {
   const shell = fakeSsh(`${MAY_CLOSE}; exec yes`);
   await expect(shell.ask({ verb: ["read"] }, LIMITS)).rejects.toThrow(/far more text than expected/);
+});
+
+test("reads an answer that has come while this process was busy, before it gives up waiting for it", async () => {
+  const child = Object.assign(new EventEmitter(), {
+    stdin: new PassThrough(),
+    stdout: new PassThrough(),
+    stderr: new PassThrough(),
+  });
+  const busy = (() => {
+    setImmediate(() => {
+      // Node may report the end of a program before it has read its output.
+      child.emit("exit", 0);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+      setImmediate(() => {
+        const nonce = /[0-9a-f]{32}/.exec(String(child.stdin.read()))?.[0];
+        child.stdout.end(`\n${nonce} begin\n${nonce} end\n`);
+      });
+    });
+    return child;
+  }) as unknown as Spawn;
+  const shell = new Shell(host.settings({ host: "local" }), busy);
+  expect((await shell.ask({ verb: ["read"] }, LIMITS)).error).toBeUndefined();
 });
 
 test("gives the answer while a helper of ssh keeps the pipe open", async () => {
