@@ -16,16 +16,18 @@ const FAULTS: Readonly<Record<string, Sentence>> = {
   "no-systemctl": (where) => `There is no systemctl on ${where}. ${NOTHING}`,
   "no-loginctl": (where) => `There is no loginctl on ${where}. ${NOTHING}`,
   "linger-failed": (where, said) =>
-    `Lingering could not be enabled on ${where}: ${said || "loginctl gave no reason."} An administrator there can: sudo loginctl enable-linger, and that user's name.`,
+    `Lingering could not be enabled on ${where}: ${said || "loginctl gave no reason"}. An administrator there can: sudo loginctl enable-linger, and that user's name.`,
   "enable-failed": (where, said) =>
-    `The unit could not be enabled on ${where}: ${said || "systemctl gave no reason."}`,
+    `The unit could not be enabled on ${where}: ${said || "systemctl gave no reason"}.`,
   "unit-exists": (where, said) => `${said} exists on ${where} already, and is not overwritten.`,
   "unit-not-written": (where, said) => `The unit could not be written on ${where}: ${said}. ${NOTHING}`,
 };
 
 /** @param detail of the script, or what a program there wrote; cleaned and shortened here */
 export function examineFault(code: string, detail: string, where: string): HostError {
-  const said = cleanText(detail, 300).replaceAll("\n", " ");
+  const said = cleanText(detail, 300)
+    .replaceAll("\n", " ")
+    .replace(/[.\s]+$/, "");
   const sentence = Object.hasOwn(FAULTS, code) ? FAULTS[code]?.(where, said) : undefined;
   const link = code.startsWith("no-unit") || code.startsWith("unit") ? "unit" : "ssh";
   return new HostError(sentence ?? `The step on ${where} failed (${code}).`, code, { link });

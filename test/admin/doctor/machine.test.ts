@@ -74,6 +74,7 @@ test("on a machine where everything is right, every check holds", async () => {
     "unit-enabled": "enabled, by default.target",
     "unit-stop": "45 s; llama-swap needs up to 35 s",
     "disk-models": "572 GiB of 954 GiB free on /srv/the models",
+    "disk-config": "the same as that of the models (/srv/the models)",
     backups: "none yet; the first change makes one",
     lock: "flock",
     memory: "the kernel has ended no process for want of memory since the machine started",
@@ -272,7 +273,8 @@ describe("the config's folder", () => {
 
 test.each([
   [recordedSystemd("nofiles.journal"), "warning", "journalctl --flush"],
-  ["-- No entries --", "ok", undefined],
+  ["-- No entries --", "unchecked", undefined],
+  ["2026-11-30T19:00:00+0000 vm llama-swap[1]: hello", "ok", undefined],
 ])("the journal with %j is %s", async (journal, verdict, next) => {
   const [one] = await found({ journal }, "journal");
   expect(one).toMatchObject({ verdict });
