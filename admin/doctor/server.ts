@@ -105,7 +105,8 @@ function* states(models: readonly ModelFacts[]): Iterable<Finding> {
 }
 
 function problemOf({ id, problem, failure, state }: ModelFacts): Finding | undefined {
-  const subject = cleanText(id, 100);
+  const shown = cleanText(id, 100);
+  const subject = `State of ${shown}`;
   const check = "model-state";
   if (problem === "no model path") {
     const seen = "its section of the preset names no model; loading it never ends and blocks the router";
@@ -115,5 +116,5 @@ function problemOf({ id, problem, failure, state }: ModelFacts): Finding | undef
   const { exitCode } = failure;
   const code = exitCode === undefined ? "" : ` with exit code ${exitCode}`;
   const seen = `its last process ended${code}: a load that failed, or a crash`;
-  return warning(check, subject, seen, `/ai-server-logs ${subject} shows the log.`);
+  return warning(check, subject, seen, `/ai-server-logs ${shown} shows the log.`);
 }

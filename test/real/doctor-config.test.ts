@@ -62,7 +62,7 @@ realSuite(llamaServerProblem(), "the doctor on a real router", () => {
     await place.begin(preset, ["a"]);
     expect(of(await inspected(place), "context")).toMatchObject({
       verdict: "warning",
-      subject: "a",
+      subject: "Context of a",
       seen: expect.stringContaining("set to 65536 tokens for a request, and trained for 32768"),
     });
     const user = saying(true);
@@ -76,7 +76,7 @@ realSuite(llamaServerProblem(), "the doctor on a real router", () => {
     place.text = `${PRESET}[c]\nctx-size = 8192\n`;
     expect(bad(await inspected(place))).toEqual(["config-served What the server has read"]);
     await place.begin(place.text, []);
-    expect(bad(await inspected(place))).toEqual(["model-state c"]);
+    expect(bad(await inspected(place))).toEqual(["model-state State of c"]);
   });
 });
 

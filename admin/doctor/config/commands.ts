@@ -28,7 +28,7 @@ export function* templates({ models, isPreset }: Sight): Iterable<Finding> {
     off.map(({ shown }) =>
       fault(
         "jinja",
-        shown,
+        `Tools of ${shown}`,
         "with --no-jinja llama-server refuses every request that brings tools, as pi's do",
         how,
       ),
@@ -69,7 +69,7 @@ export function* ports({ models, swap, unit }: Sight): Iterable<Finding> {
   const next = "Write `--port ${PORT}` and no `proxy`: llama-swap then chooses a free port.";
   const problems = fixed.flatMap(({ model, port }, at): Finding[] => {
     const { id, shown, proxy } = model;
-    const bad = (seen: string): Finding[] => [fault("ports", shown, seen, next)];
+    const bad = (seen: string): Finding[] => [fault("ports", `Port of ${shown}`, seen, next)];
     if (port === own) return bad(`its --port ${port} is the one on which llama-swap itself listens`);
     const forwarded = /^https?:\/\/(?:localhost|127\.0\.0\.1|\[::1\]):(\d+)/.exec(proxy ?? "")?.[1];
     if (forwarded !== undefined && forwarded !== port)
@@ -102,7 +102,7 @@ export function* secrets({ models, isPreset }: Sight): Iterable<Finding> {
     if (names.length === 0) return [];
     const seen = `its command holds a secret (${names.join(", ")}), and ${shows} shows it to everybody with a certificate`;
     const next = `Write it into a file (--api-key-file) or a variable (LLAMA_API_KEY, HF_TOKEN) ${where}.`;
-    return [warning("command-secrets", model.shown, seen, next)];
+    return [warning("command-secrets", `Secrets of ${model.shown}`, seen, next)];
   });
   yield* allOr(problems, "command-secrets", "Secrets", "none in the commands");
 }
@@ -111,6 +111,6 @@ export function* secrets({ models, isPreset }: Sight): Iterable<Finding> {
 export function* unread({ models }: Sight): Iterable<Finding> {
   for (const { shown, setting, fault: why } of models) {
     if (setting.problem === undefined || why !== undefined) continue;
-    yield unchecked("command", shown, setting.problem);
+    yield unchecked("command", `Command of ${shown}`, setting.problem);
   }
 }

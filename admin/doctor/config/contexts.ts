@@ -51,7 +51,13 @@ function problemOf(model: SeenModel): Finding | undefined {
   const each = contextPerSlot(tokens, slots);
   const perSlots = isDivided(setting) ? (slots.parallel ?? 1) : 1;
   const found = (seen: string, next: string, size: number | "max"): Finding =>
-    warning("context", shown, seen, `${next} (/ai-server-ctx ${shown} ${size})`, resizing(model, size));
+    warning(
+      "context",
+      `Context of ${shown}`,
+      seen,
+      `${next} (/ai-server-ctx ${shown} ${size})`,
+      resizing(model, size),
+    );
   const divided =
     perSlots > 1 ? `--parallel ${perSlots} leaves a request ${each} of its ${tokens} tokens` : "";
   const isCapped = slots.perSlot === each;
@@ -60,7 +66,8 @@ function problemOf(model: SeenModel): Finding | undefined {
   if (declared !== undefined && declared > each) {
     const seen = `${gets}, and capabilities.context says ${declared}: pi fills more than there is`;
     // A limit for each slot stays, whatever the size.
-    if (isCapped) return warning("context", shown, seen, `Set capabilities.context to ${each}.`);
+    if (isCapped)
+      return warning("context", `Context of ${shown}`, seen, `Set capabilities.context to ${each}.`);
     return found(seen, "Correct capabilities.context, or the size", declared * perSlots);
   }
   const trained = facts?.trainedContext?.value;
@@ -70,7 +77,8 @@ function problemOf(model: SeenModel): Finding | undefined {
   }
   if (each >= LEAST_TOKENS) return undefined;
   const seen = `${gets}: pi's own prompt and tools take most of that`;
-  if (isCapped) return warning("context", shown, seen, "Raise --kv-unified-per-slot, or leave it out.");
+  if (isCapped)
+    return warning("context", `Context of ${shown}`, seen, "Raise --kv-unified-per-slot, or leave it out.");
   return found(seen, "Set a larger one", 32_768 * perSlots);
 }
 
@@ -96,7 +104,7 @@ function loadedProblem(model: SeenModel, isPreset: boolean): Finding | undefined
     const reads = isPreset ? "/ai-server-refresh" : "/ai-server-restart";
     const seen = `runs with ${now} tokens, and the file says ${setting.tokens}`;
     const next = `Load it again; if that gives ${now} again, ${reads} makes the server read the file.`;
-    return warning("context-live", shown, seen, next);
+    return warning("context-live", `Loaded ${shown}`, seen, next);
   }
   const { value, source } = facts?.context ?? {};
   if (source !== "live" && source !== "last seen") return undefined;
@@ -106,7 +114,7 @@ function loadedProblem(model: SeenModel, isPreset: boolean): Finding | undefined
   if (kind !== "less" || (live.trained ?? expected) < expected) return undefined;
   const seen = `a request may use ${value} tokens, and the file gives it ${expected}: ${why}`;
   const next = `Set a size that fits: /ai-server-ctx ${shown} max.`;
-  return warning("context-live", shown, seen, next, resizing(model, "max"));
+  return warning("context-live", `Loaded ${shown}`, seen, next, resizing(model, "max"));
 }
 
 /** A size on the router's own command line, which wins over every section. */

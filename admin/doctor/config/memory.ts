@@ -26,12 +26,13 @@ export async function* memory(sight: Sight): AsyncIterable<Finding> {
   const loaded = models.flatMap(({ running }) => running ?? []);
   const end = AbortSignal.timeout(LIMIT_MS);
   const signal = AbortSignal.any([visit.signal, end]);
-  const place = await fitPlaceOf(visit.server, await visit.host(), { files, loaded }, visit.signal);
+  const asked = await fitPlaceOf(visit.server, await visit.host(), { files, loaded }, visit.signal);
+  const place = { ...asked, signal, unit: async () => sight.unit };
   const counts: Counts = { fits: 0, "not known": 0, problem: 0 };
   const reasons = new Set<string>();
   for (const model of sized.slice(0, MOST_MODELS)) {
     visit.doing = `the memory of ${model.shown}`;
-    const found = await verdictOf({ ...place, signal }, model).catch((error: unknown) => {
+    const found = await verdictOf(place, model).catch((error: unknown) => {
       visit.signal.throwIfAborted();
       if (!end.aborted) throw error;
       return undefined;
@@ -79,10 +80,13 @@ async function verdictOf(place: FitPlace, model: SeenModel): Promise<Unknown | V
   if (kind === "not known") return { kind, why: [words, ...notes].join(" ") };
   const seen = `needs ${heldWords(need, fitting)}. ${words}`;
   const next = `Set the largest size that fits: /ai-server-ctx ${shown} max.`;
-  return { kind: "problem", finding: warning("memory-fit", shown, seen, next, resizing(model, "max")) };
+  return {
+    kind: "problem",
+    finding: warning("memory-fit", `Memory of ${shown}`, seen, next, resizing(model, "max")),
+  };
 }
 
 function missing({ shown, place }: SeenModel, why: string): Finding {
   const next = `Correct the path (${place}), or download the file: /ai-server-add.`;
-  return fault("model-file", shown, why, next);
+  return fault("model-file", `File of ${shown}`, why, next);
 }

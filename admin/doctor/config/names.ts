@@ -60,7 +60,12 @@ export function* commands({ models }: Sight): Iterable<Finding> {
   const broken = models.filter(({ fault: why }) => why !== undefined);
   yield* allOr(
     broken.map(({ shown, place, fault: why }) =>
-      fault("command", shown, `it ${why} (${place})`, "Correct it by hand, then /ai-server-restart."),
+      fault(
+        "command",
+        `Command of ${shown}`,
+        `it ${why} (${place})`,
+        "Correct it by hand, then /ai-server-restart.",
+      ),
     ),
     "command",
     "Commands",

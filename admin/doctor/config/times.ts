@@ -30,7 +30,7 @@ export async function* loadTimes({ visit, models, swap }: Sight): AsyncIterable<
     slow.map(({ model, ms }) => {
       const seen = `its loads take about ${duration(ms)}, and healthCheckTimeout ends one after ${words}`;
       const next = `Set \`healthCheckTimeout: ${Math.ceil((3 * ms) / 60_000) * 60}\` at the top of the config, then /ai-server-restart.`;
-      return warning("load-time", model.shown, seen, next);
+      return warning("load-time", `Load of ${model.shown}`, seen, next);
     }),
     "load-time",
     "Time to load",
@@ -48,7 +48,7 @@ export function* idleTimes({ models, swap }: Sight): Iterable<Finding> {
     short.map((model) => {
       const seen = `it is unloaded after ${ttlOf(model)} s without a request, so most prompts wait for a load`;
       const next = "Set `ttl` (or `globalTTL`) to some minutes, such as 1800, then /ai-server-restart.";
-      return warning("idle-time", model.shown, seen, next);
+      return warning("idle-time", `Idle time of ${model.shown}`, seen, next);
     }),
     "idle-time",
     "Idle time",

@@ -145,7 +145,7 @@ const WRONG: readonly [
     one("${server}", "", `macros: { server: "${RUN} --jinja --no-jinja" }\n`),
     {
       verdict: "fault",
-      subject: "a",
+      subject: "Tools of a",
       seen: /--no-jinja llama-server refuses every request that brings tools/,
     },
     one(`${RUN} --no-jinja --jinja`),
@@ -163,7 +163,7 @@ const WRONG: readonly [
     `models:\n  a: { cmd: "x --port 9001", proxy: "http://localhost:9001" }\n  b: { cmd: "x --port 9001", proxy: "http://localhost:9001" }\ngroups: { g: { swap: false, members: [a, b] } }\n`,
     {
       verdict: "fault",
-      subject: "b",
+      subject: "Port of b",
       seen: "its --port 9001 is that of a too, and both may be loaded at once",
     },
     `models:\n  a: { cmd: "x --port 9001", proxy: "http://localhost:9001" }\n  b: { cmd: "x --port 9001", proxy: "http://localhost:9001" }\ngroups: { g: { swap: true, members: [a, b] } }\n`,

@@ -61,9 +61,7 @@ describe("a config that is right", () => {
     const found = await configFindings(place);
     expect(bad(found)).toEqual([]);
     expect(of(found, "config-served")).toEqual([]);
-    expect(of(found, "config-file")).toMatchObject([
-      { verdict: "ok", seen: "2 models, and all of it is understood" },
-    ]);
+    expect(of(found, "config-file")).toMatchObject([{ verdict: "ok", seen: "2 models" }]);
   });
 
   test("is not read without ssh", async () => {
@@ -97,7 +95,7 @@ describe("against the server", () => {
     place.text = CONFIG.replace("--ctx-size 8192", "--ctx-size 16384");
     expect((await worstFindings(place))["context-live"]).toMatchObject({
       verdict: "warning",
-      subject: "small",
+      subject: "Loaded small",
       seen: "runs with 8192 tokens, and the file says 16384",
     });
   });
@@ -107,7 +105,7 @@ describe("against the server", () => {
     const place = await startPlace(config);
     await place.load("small");
     const found = (await worstFindings(place))["context-live"];
-    expect(found).toMatchObject({ verdict: "warning", subject: "small", fixable: true });
+    expect(found).toMatchObject({ verdict: "warning", subject: "Loaded small", fixable: true });
     expect(found?.seen).toContain("a request may use 32768 tokens, and the file gives it 65536");
   });
 
@@ -135,7 +133,10 @@ describe("against the server", () => {
     });
     await remembered.rememberLoad(config, "small", 100_000);
     await remembered.rememberLoad(config, "small", 100_000);
-    expect((await worstFindings(place))["load-time"]).toMatchObject({ verdict: "warning", subject: "small" });
+    expect((await worstFindings(place))["load-time"]).toMatchObject({
+      verdict: "warning",
+      subject: "Load of small",
+    });
     place.text = `healthCheckTimeout: 600\n${CONFIG}`;
     expect((await worstFindings(place))["load-time"]).toMatchObject({ verdict: "ok" });
     place.text = `healthCheckTimeout: 5\n${CONFIG}`;
@@ -168,7 +169,7 @@ describe("memory", () => {
     expect(bad(of(found, "memory-fit"))).toMatchObject([
       {
         verdict: "warning",
-        subject: "a",
+        subject: "Memory of a",
         next: "Set the largest size that fits: /ai-server-ctx a max.",
         fixable: true,
       },
@@ -216,7 +217,7 @@ describe("--fix", () => {
       "Change the context size of small to 32768 tokens (32k)?",
     ]);
     expect(place.text).toBe(CONFIG.replace("--ctx-size 8192", "--ctx-size 32768"));
-    expect(user.told.at(-1)).toBe("small: the check no longer finds anything.");
+    expect(user.told.at(-1)).toBe("Context of small: the check no longer finds anything.");
   });
 
   test("leaves it where the user says no", async () => {
@@ -225,6 +226,6 @@ describe("--fix", () => {
     const user = saying(false);
     await place.type("/ai-server-doctor --fix", user);
     expect(place.text).toBe(config);
-    expect(user.told.at(-1)).toContain("! small: a request gets 4096 tokens");
+    expect(user.told.at(-1)).toContain("! Context of small: a request gets 4096 tokens");
   });
 });

@@ -12,7 +12,7 @@ import { clientOf, drained, kept } from "../../support/wire.ts";
 
 /** What is wrong for sure with some of the sites. */
 const WRONG: Readonly<Record<string, readonly string[]>> = {
-  "llama.cpp's router": ["model-state empty"],
+  "llama.cpp's router": ["model-state State of empty"],
   "llama-swap v217 as recorded": [
     "version-defects Defect: models that are loading",
     "version-defects Defect: ids that begin like another one",
@@ -148,7 +148,7 @@ describe("the server", () => {
     await vi.waitFor(async () => {
       const bad = (await inspected(doctor)).filter(({ check }) => check === "model-state");
       expect(bad).toMatchObject([
-        { subject: "a", verdict: "warning", next: "/ai-server-logs a shows the log." },
+        { subject: "State of a", verdict: "warning", next: "/ai-server-logs a shows the log." },
       ]);
       expect(bad[0]?.seen).toMatch(/^its last process ended with exit code \d+: a load that failed/);
     });
@@ -158,7 +158,7 @@ describe("the server", () => {
     const stood = await kept(startKind("router", { preset: "[a]\nctx-size = 8192\n" }));
     expect((await worstFindings(laptopFor(stood.env)))["model-state"]).toMatchObject({
       verdict: "warning",
-      subject: "a",
+      subject: "State of a",
       next: "Add `model = <file>` to the section, then /ai-server-refresh.",
     });
   });
