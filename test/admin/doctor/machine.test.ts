@@ -323,6 +323,23 @@ describe("memory", () => {
   });
 });
 
+test("what the machine says controls no terminal", async () => {
+  const bell = "\u001b]0;evil\u0007\u001b[2J";
+  const list = await machineFindings(
+    await placeWith({
+      show: show("good", { FragmentPath: `/x${bell}`, UnitFileState: `odd${bell}`, WantedBy: bell }),
+      unit: `[Service]\nUser=${bell}me\n`,
+      journal: bell,
+      disk: `1 1 1${bell}`,
+    }),
+  );
+  expect(list.map(({ check }) => check)).toContain("unit-lines");
+  expect(list.map(({ subject, seen, next }) => `${subject}${seen}${next}`).join("")).not.toMatch(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not come through
+    /[\u0000-\u001f]/,
+  );
+});
+
 test("without AI_SERVER_SSH_HOST there is one unchecked finding", async () => {
   const list = await machineFindings(await placeWith({}, { AI_SERVER_SSH_HOST: "" }));
   expect(list).toMatchObject([{ check: "machine", verdict: "unchecked" }]);

@@ -265,6 +265,16 @@ test("a key with a forced command is refused before anything is sent", async () 
   }
 });
 
+test("a program that does not end is given up, and the rest arrives", async () => {
+  const one = examiner();
+  host.tool("df", "exec /usr/bin/sleep 600");
+  // What the limit waits with.
+  host.tool("sleep", "exec /usr/bin/sleep 1");
+  const facts = await one.look("/models");
+  expect(facts.modelsRoom).toBeUndefined();
+  expect(facts.isLingering).toBe(true);
+});
+
 test("looking changes nothing", async () => {
   const log = join(host.folder, "log");
   const one = examiner({ state: "none", does: `echo "$*" >>'${log}'` });

@@ -6,6 +6,14 @@ import { WRAPPER } from "../../support/local-host.ts";
 
 const NONCE = "0123456789abcdef0123456789abcdef";
 
+test("the first words before an answer are kept, short and safe to show", () => {
+  const said = `Welcome\u001b[2J, ${"you have mail. ".repeat(100)}\n${NONCE} begin\n${NONCE} end\n`;
+  const { noise } = readAnswer(said, NONCE);
+  expect(noise).toMatch(/^Welcome, you have mail\./);
+  expect(noise.length).toBeLessThan(202);
+  expect(readAnswer(`\n${NONCE} begin\n${NONCE} end\n`, NONCE).noise).toBe("");
+});
+
 test("a request holds nothing of a user's but base64, whatever it is", () => {
   const hostile = "'; touch /tmp/x; $(id) `id`\n.\nEND\nverb restart\n-rf \u0000\u001b[2J".repeat(50);
   const text = requestText(
@@ -85,7 +93,7 @@ test("what a machine says is bounded and without terminal control, and a file's 
   const hostile =
     "\u001b]8;;http://x\u0007l\u001b]8;;\u0007\u001b]52;c;AAAA\u0007\u009b31m\u202ea\u0000\u0007b";
   const said = Buffer.from(`${"x".repeat(100_000)}\n${"y".repeat(150_000)}\n${hostile}`);
-  const blocks = ["detail", "show", "command-line", "logs", "content"].map(
+  const blocks = ["detail", "show", "logs", "unit", "verify", "kernel", "kernel-unit", "content"].map(
     (key) => `${key}\n${said.toString("base64")}\n.`,
   );
   const answer = readAnswer(
