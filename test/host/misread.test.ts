@@ -58,7 +58,7 @@ test.each(SHELLS.filter(([name = ""]) => isInstalled(name)))(
   "carries nothing out in a %s that a startup file has started",
   (program, ...args) => {
     const { stdout } = spawnSync(program, args, { input: restart(), encoding: "utf8", cwd: folder });
-    expect(readAnswer(stdout, NONCE)).toEqual({ begun: false, answer: undefined });
+    expect(readAnswer(stdout, NONCE)).toMatchObject({ begun: false, answer: undefined });
     expect(hasRun()).toBe(false);
   },
 );
