@@ -69,7 +69,7 @@ export async function* sightOf(
       continue;
     }
     read.push({ file, survey });
-    yield ok("config-file", path, `${counted(survey.models.length, "model")}`);
+    yield ok("config-file", path, counted(survey.models.length, "model"));
   }
   const isReached = visit.outOfReach === undefined;
   const listed = isReached ? await known(visit, visit.models()) : undefined;
