@@ -7,7 +7,8 @@ const WELCOME = `The demo: real pi, with a stand-in for the server on this machi
   /ai-server-add      adds a model: type wren
   /ai-server-ctx      changes a context size
   /ai-server-logs     shows the server's log
-  /ai-server-devices  adds a phone, revokes it, renews this laptop's certificate
+  /ai-server-devices  adds a phone, revokes it, renews the certificate
+  /ai-server-doctor   finds three faults, and fixes one with --fix
 Ctrl+D ends it and removes everything.`;
 
 export default function demoWelcome(pi: ExtensionAPI): void {

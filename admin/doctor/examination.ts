@@ -1,7 +1,7 @@
 /** Makes the checks of each group in turn; in the terminal their findings are a table that grows. */
 import { REAL_CLOCK } from "../../lib/clock.ts";
 import { sentenceOf } from "../../lib/errors.ts";
-import { WHOLE_TERMINAL } from "../../ui/whole-terminal.ts";
+import { inWholeTerminal } from "../../ui/whole-terminal.ts";
 import { type Finding, type Group, unchecked } from "./finding.ts";
 import { DoctorView, type Progress } from "./view.ts";
 import type { Visit } from "./visit.ts";
@@ -70,27 +70,20 @@ export async function examineShown(
 ): Promise<Examination[]> {
   const { ctx, waiting, ended } = visit.call;
   if (ctx.mode !== "tui") return examine(visit, groups);
-  const over = new AbortController();
   let redraw = (): void => {};
   let progress: Progress = { examined: [], at: { title: groups[0]?.title ?? "", since: REAL_CLOCK.now() } };
   const examining = examine(visit, groups, (now) => {
     progress = now;
     redraw();
   });
-  examining.catch(() => undefined).finally(() => over.abort());
-  ended.addEventListener("abort", () => over.abort(), { once: true, signal: over.signal });
   const table = (): Promise<void> =>
-    ctx.ui.custom<void>((tui, theme, keys, close) => {
+    inWholeTerminal<void>(ctx, ended, ({ tui, theme, keys }, close, closed) => {
       redraw = () => tui.requestRender();
       const still = REAL_CLOCK.every(TICK_MS, redraw);
-      const leave = (): void => {
-        still();
-        close();
-      };
-      if (over.signal.aborted) leave();
-      over.signal.addEventListener("abort", leave, { once: true });
+      closed.addEventListener("abort", still, { once: true });
+      examining.catch(() => undefined).finally(() => close(undefined));
       return new DoctorView({ tui, theme, keys, progress: () => progress, now: REAL_CLOCK.now, stop });
-    }, WHOLE_TERMINAL);
+    });
   await waiting.ask(table);
   return examining;
 }

@@ -71,19 +71,18 @@ function summary(findings: readonly Finding[]): string {
 }
 
 /** What is wrong, once more at the end: the lines before may have left the screen. */
-function closing(examined: readonly Examination[], isFixing: boolean, style: Style): string[] {
+function closing(examined: readonly Examination[], isFixing: boolean, width: number, style: Style): string[] {
   const findings = examined.flatMap((one) => one.findings);
-  const faults = findings.filter(({ verdict }) => verdict === "fault").map(({ subject }) => subject);
-  const warnings = findings.filter(({ verdict }) => verdict === "warning").map(({ subject }) => subject);
+  const isOf = (verdict: Verdict) => (finding: Finding) => finding.verdict === verdict;
+  const problems = [...findings.filter(isOf("fault")), ...findings.filter(isOf("warning"))];
   const fixable = findings.flatMap(({ fix }) => (fix === undefined ? [] : [fix.does]));
   const stopped = examined.find(({ isStopped }) => isStopped);
   const left = stopped?.leaves === undefined ? "" : ` ${stopped.leaves}`;
   return [
     "",
     ...(stopped === undefined ? [] : [style.busy(`Stopped; the rest was not checked.${left}`)]),
-    summary(findings),
-    ...(faults.length === 0 ? [] : [style.bad(`✗ ${faults.join(", ")}`)]),
-    ...(warnings.length === 0 ? [] : [style.busy(`! ${warnings.join(", ")}`)]),
+    style.heading(summary(findings)),
+    ...problems.flatMap((finding) => findingLines(finding, width, style)),
     ...(fixable.length === 0 || isFixing
       ? []
       : [
@@ -102,7 +101,7 @@ export function resultOf(examined: readonly Examination[], isFixing: boolean): R
     level: faults > 0 ? "error" : warnings > 0 ? "warning" : "info",
     content: (width, style) => [
       ...examinedLines(examined, width, style),
-      ...closing(examined, isFixing, style),
+      ...closing(examined, isFixing, width, style),
     ],
     data: {
       summary: {

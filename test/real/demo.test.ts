@@ -159,6 +159,22 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
     },
   );
 
+  test("has three faults for the doctor to find, and no other", async ({ expect, onTestFinished }) => {
+    const room = new Room(onTestFinished);
+    const { status, stdout } = await room.demo("-p", "/ai-server-doctor").ended;
+    // Once in their place, and once more at the end.
+    const faults = new Set(stdout.match(/^[!✗] (?!Disk).*: .*$/gm));
+    expect([...faults]).toEqual([
+      expect.stringContaining('ignores the key "Hooks"'),
+      expect.stringContaining(
+        "gemma-4-E4B-it-Q4_K_M: --parallel 2 leaves a request 32768 of its 65536 tokens",
+      ),
+      expect.stringContaining("MiniMax-M2.7-IQ3_XXS: its command holds a secret (--hf-token)"),
+    ]);
+    expect(stdout).not.toContain("hf_made_up");
+    expect(status).toBe(0);
+  });
+
   test("says which variable to set where it has no folder for temporary files", ({
     expect,
     onTestFinished,

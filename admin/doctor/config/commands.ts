@@ -100,7 +100,7 @@ export function* secrets({ models, isPreset }: Sight): Iterable<Finding> {
   const problems = models.flatMap((model): Finding[] => {
     const names = secretsIn(model);
     if (names.length === 0) return [];
-    const seen = `its command holds a secret (${names.join(", ")}), and ${shows} shows it to everybody with a certificate`;
+    const seen = `its command holds a secret (${names.join(", ")}), which every holder of a certificate can read in ${shows}`;
     const next = `Write it into a file (--api-key-file) or a variable (LLAMA_API_KEY, HF_TOKEN) ${where}.`;
     return [warning("command-secrets", `Secrets of ${model.shown}`, seen, next)];
   });

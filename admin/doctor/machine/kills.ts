@@ -39,8 +39,8 @@ export function* kills({ facts, host }: Site): Iterable<Finding> {
     CHECK,
     SUBJECT,
     other === undefined
-      ? "the kernel has ended no process for want of memory since the machine started"
-      : `the kernel ended ${named(other, "")} on ${when(other)} for want of memory; no process of the server's`,
+      ? "the kernel has ended no process to free memory since the machine started"
+      : `the kernel ended ${named(other, "")} on ${when(other)} to free memory; it was no process of the server's`,
   );
 }
 

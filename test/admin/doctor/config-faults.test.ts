@@ -196,7 +196,10 @@ const WRONG: readonly [
     "a key in a command",
     "command-secrets",
     one(`${RUN} --api-key geheim-1234`),
-    { verdict: "warning", seen: /holds a secret \(--api-key\), and \/running shows it/ },
+    {
+      verdict: "warning",
+      seen: /holds a secret \(--api-key\), which every holder of a certificate can read in \/running/,
+    },
     one(`${RUN} --api-key-file /etc/key`, "    env: [LLAMA_API_KEY=geheim-1234]\n"),
   ],
   [

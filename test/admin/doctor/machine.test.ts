@@ -77,7 +77,7 @@ test("on a machine where everything is right, every check holds", async () => {
     "disk-config": "the same as that of the models (/srv/the models)",
     backups: "none yet; the first change makes one",
     lock: "flock",
-    memory: "the kernel has ended no process for want of memory since the machine started",
+    memory: "the kernel has ended no process to free memory since the machine started",
   });
 });
 
