@@ -87,7 +87,7 @@ async function fix(call: Call, seen: readonly Examination[], trial: Trial | unde
     const now = again
       .flatMap(({ findings }) => findings)
       .find(({ check, subject }) => check === finding.check && subject === finding.subject);
-    if (now === undefined) show(call.ctx, `${finding.subject}: the check no longer finds anything.`);
+    if (now === undefined) show(call.ctx, `✓ ${finding.subject}: the check finds nothing any more.`);
     else showFinding(call, now);
   }
 }

@@ -167,7 +167,7 @@ describe.concurrent("the demo", { timeout: LIMIT_MS }, () => {
     expect([...faults]).toEqual([
       expect.stringContaining('ignores the key "Hooks"'),
       expect.stringContaining(
-        "gemma-4-E4B-it-Q4_K_M: --parallel 2 leaves a request 32768 of its 65536 tokens",
+        "gemma-4-E4B-it-Q4_K_M: --parallel 2 leaves a request 32768 of its 65536 tokens, and capabilities.context says 49152",
       ),
       expect.stringContaining("MiniMax-M2.7-IQ3_XXS: its command holds a secret (--hf-token)"),
     ]);

@@ -65,8 +65,8 @@ function problemOf(model: SeenModel): Finding | undefined {
   const gets = isCapped ? capped : divided === "" ? `a request gets ${each} tokens` : divided;
   if (declared !== undefined && declared > each) {
     const seen = `${gets}, and capabilities.context says ${declared}: pi fills more than there is`;
-    // A limit for each slot stays, whatever the size.
-    if (isCapped)
+    // A limit for each slot stays, whatever the size; and a figure that equals the size stays equal to it.
+    if (isCapped || declared === tokens)
       return warning("context", `Context of ${shown}`, seen, `Set capabilities.context to ${each}.`);
     return found(seen, "Correct capabilities.context, or the size", declared * perSlots);
   }

@@ -113,10 +113,21 @@ const WRONG: readonly [
     {
       verdict: "warning",
       seen: /^--parallel 2 leaves a request 32768 of its 65536 tokens, and capabilities.context says 65536/,
-      next: "Correct capabilities.context, or the size (/ai-server-ctx a 131072)",
-      fixable: true,
+      next: "Set capabilities.context to 32768.",
+      fixable: false,
     },
     one(`${RUN} -c 65536 -np 2 --kv-unified`, "    capabilities: { context: 65536 }\n"),
+  ],
+  [
+    "a declared window that is more than a slot has",
+    "context",
+    one(`${RUN} -c 65536 -np 2`, "    capabilities: { context: 49152 }\n"),
+    {
+      verdict: "warning",
+      next: "Correct capabilities.context, or the size (/ai-server-ctx a 98304)",
+      fixable: true,
+    },
+    one(`${RUN} -c 98304 -np 2`, "    capabilities: { context: 49152 }\n"),
   ],
   [
     "a limit for each slot below the declared window",

@@ -215,7 +215,7 @@ describe("--fix", () => {
       "Change the context size of small to 32768 tokens (32k)?",
     ]);
     expect(place.text).toBe(CONFIG.replace("--ctx-size 8192", "--ctx-size 32768"));
-    expect(user.told.at(-1)).toBe("Context of small: the check no longer finds anything.");
+    expect(user.told.at(-1)).toBe("✓ Context of small: the check finds nothing any more.");
   });
 
   test("leaves it where the user says no", async () => {
