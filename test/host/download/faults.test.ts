@@ -170,7 +170,7 @@ test("one that is cut again and again ends in a sentence, and the next try goes 
       link: "ssh",
       remedy: "retry",
       message: expect.stringMatching(
-        /^The connection from this machine kept breaking off, .*curl: \(\d+\).*the next try goes on from there\.$/,
+        /^The connection from this machine kept breaking off, .*curl error \d+: .*the next try goes on from there\.$/,
       ),
     },
   });
