@@ -50,11 +50,11 @@ export function show(screen: AnsweringScreen, shown: string | Result, level: Lev
   }
 }
 
-/** In print mode on standard output, errors that are no answers on standard error; elsewhere as a notice. The session does not keep it. */
+/** In print mode on standard output, errors that are no reports on standard error; elsewhere as a notice. The session does not keep it. */
 function showPlain(screen: Screen, result: Result): void {
   const text = plainLines(result, widthOf(screen)).join("\n");
   if (screen.mode === "print")
-    writeLine(result.level === "error" && !result.isAnswer ? STDERR : STDOUT, text);
+    writeLine(result.level === "error" && !result.isReport ? STDERR : STDOUT, text);
   else screen.ui.notify(text, result.level);
 }
 
@@ -85,6 +85,8 @@ export function commandOutput(
       if (result.level === "error" && (mode === "print" || mode === "json")) process.exitCode = 1;
       if (mode === "tui" && screen.isIdle()) keep(result);
       else if (mode === "json") results.push(result);
+      // Standard output is pi's own there.
+      else if (mode === "rpc" && result.isReport) screen.ui.notify(jsonOf(command, [result]), result.level);
       else showPlain(screen, result);
     },
     end() {

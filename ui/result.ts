@@ -20,8 +20,8 @@ export interface Style {
 
 export interface Result {
   readonly level: Level;
-  /** Whether it is what the user asked for, whatever it says: print mode writes it to standard output. */
-  readonly isAnswer?: boolean;
+  /** Whether programs read it, whatever it says: print mode writes it to standard output, and RPC clients get JSON. */
+  readonly isReport?: boolean;
   /** One line; in the terminal it stands apart. */
   readonly heading?: string;
   /** Text, or lines of at most `width` columns; longer ones are wrapped in the terminal. */

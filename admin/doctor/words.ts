@@ -97,7 +97,7 @@ export function resultOf(examined: readonly Examination[], isFixing: boolean): R
   const faults = countOf(findings, "fault");
   const warnings = countOf(findings, "warning");
   return {
-    isAnswer: true,
+    isReport: true,
     level: faults > 0 ? "error" : warnings > 0 ? "warning" : "info",
     content: (width, style) => [
       ...examinedLines(examined, width, style),

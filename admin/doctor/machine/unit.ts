@@ -113,7 +113,7 @@ function enabled(site: Site): Finding {
   return unchecked(
     check,
     subject,
-    `systemd calls the unit ${fileState || "nothing"}, and no target starts it`,
+    `systemd reports ${fileState === "" ? "no state" : `the state ${fileState}`} for the unit's file, and no target starts it`,
   );
 }
 

@@ -38,6 +38,16 @@ describe("print mode", () => {
   });
 });
 
+test("an RPC client gets the object of JSON mode as a notice", async () => {
+  const place = await startPlace();
+  rmSync(join(place.sim.certsDir, "client-key.pem"));
+  const { notices } = await place.type("/ai-server-doctor", new User("rpc"));
+  expect(notices).toEqual([{ level: "error", text: expect.stringMatching(/^\{.*\}$/) }]);
+  const object = JSON.parse(notices[0]?.text ?? "");
+  expect(object).toMatchObject({ type: "ai_server_result", command: "ai-server-doctor", ok: false });
+  expect(object.findings[0]).toMatchObject({ check: "certificates", verdict: "fault" });
+});
+
 test("a wrong setting is the one finding", async () => {
   const place = await startPlace();
   place.set({ AI_SERVER_TIMEOUT_MS: "soon" });
