@@ -35,7 +35,7 @@ export class Desk {
     });
   }
 
-  /** Types a command, by default as somebody who says yes to every question, and gives back what was shown. */
+  /** Types a command, by default as a user who says yes to every question, and returns what was shown. */
   async type(line: string, user = saying(true)): Promise<string> {
     const [, name = "", argument = ""] = /^\/(\S+) ?(.*)$/s.exec(line) ?? [];
     await runCommand(name as CommandName, {

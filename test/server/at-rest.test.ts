@@ -79,7 +79,7 @@ describe("llama-swap is at rest", () => {
       { running: run(["other", "ready"]), activity: { other: answered("other", 299) } },
     ],
     [
-      "with two others, the second of which answered lately",
+      "with two others, where the second answered lately",
       {
         running: run(["first", "ready"], ["second", "ready"]),
         activity: { second: answered("second", 1) },

@@ -170,7 +170,7 @@ export function ignoredBeside(config: YamlConfig, model: Model): string[] {
   ];
 }
 
-/** The known key of which another one is a misspelling beyond doubt: `note` is none of `name`. */
+/** The known key that a key surely misspells: `note` does not misspell `name`. */
 function meant(key: string, known: readonly string[]): string | undefined {
   const plain = (name: string): string => name.toLowerCase().replace(/[-_ ]/g, "");
   const most = key.length < 3 ? 0 : key.length < 8 ? 1 : 2;

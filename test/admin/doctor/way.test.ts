@@ -84,7 +84,7 @@ describe("DNS", () => {
   });
 });
 
-/** A name with an address of each family, of which the second connects so. */
+/** A name with an address of each family; the second one connects like this. */
 async function twoFamilies(connect: Network["connect"], second = "2001:db8::5"): Promise<Way> {
   const sim = await kept(startSim({ config: CONFIG }));
   const certs = { AI_SERVER_CERTS_DIR: sim.certsDir, AI_SERVER_CONNECT_TIMEOUT_MS: "2000" };
